@@ -1,0 +1,56 @@
+# One command for each thing to do; every target makes its own set-up first.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+# For example: make test PYTEST_ARGS="-k claims -x"
+PYTEST_ARGS ?=
+
+.PHONY: help venv run test lint format interop bench soak clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+venv: $(STAMP)  ## make .venv with the package, its test tools and its linters
+
+$(STAMP): setup.cfg pyproject.toml ops/ci/make-venv.sh
+	@PYTHON="$(PYTHON)" ops/ci/make-venv.sh "$(VENV)"
+	@touch $@
+
+run: $(STAMP)  ## start the laboratory: two organisations, a DNS server, a first message
+	@$(BIN)/python -m imxrouter.lab
+
+test: $(STAMP)  ## unit, property, attack and end-to-end tests
+	$(PYTEST) tests --ignore=tests/interop --ignore=tests/bench -m "not soak and not interop" $(PYTEST_ARGS)
+
+lint: $(STAMP)  ## style, types, layout, generated documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy imxrouter tests
+	$(PYTEST) -q tests/test_layout.py tests/test_compliance.py
+	if [ -e imxrouter/config/reference.py ]; then $(BIN)/python -m imxrouter.config.reference --check; fi
+
+format: $(STAMP)  ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+interop: $(STAMP)  ## tests against real peers from Debian packages (installs them when root)
+	ops/ci/install-peers.sh
+	$(PYTEST) tests/interop -m "not soak" $(PYTEST_ARGS)
+
+bench: $(STAMP)  ## measure the router and print the table
+	$(BIN)/python -m tests.bench
+
+soak: $(STAMP)  ## the long forms: fuzzing, chaos, load
+	$(BIN)/python -m pip install --quiet -e '.[fuzz]'
+	$(PYTEST) tests -m soak $(PYTEST_ARGS)
+
+clean:  ## remove everything that was made here
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache

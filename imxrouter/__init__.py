@@ -1,0 +1,3 @@
+"""A border router for instant messages and presence between domains."""
+
+__version__ = "0.1.0"
