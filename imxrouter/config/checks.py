@@ -1,0 +1,294 @@
+"""What the keys must be to each other: names that exist, domains that stand once, times in order."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+
+from imxrouter.config.keys import BadKey, parse_ed25519, parse_keys
+from imxrouter.config.net import parse_endpoint
+from imxrouter.config.problems import Problem
+from imxrouter.config.schema import Config, policy_for
+from imxrouter.config.served import TYPE_NAMES, ServedDomain
+from imxrouter.config.suggest import advice
+from imxrouter.config.trust import CLEAR_POLICIES
+from imxrouter.model.address import Address
+from imxrouter.model.domain import Domain
+from imxrouter.model.errors import RouterError
+
+#: (file, path, what, what to do) of one finding.
+Found = tuple[str, str, str, str]
+
+#: Above this many domains a gateway is most likely meant to be an aggregator.
+_ROLE_HINT = 'write role = "aggregator", or keep one [[service]]'
+
+
+def problems(config: Config, file: str, placed: Iterable[tuple[str, str, ServedDomain]]) -> list[Problem]:
+    """Return every contradiction.
+
+    Args:
+        config: the whole configuration.
+        file: the main file's name.
+        placed: each served domain with the file and path where it stands.
+    """
+    here = chain(
+        _names(config),
+        _endpoints(config),
+        _orders(config),
+        _keys(config),
+        _services(config),
+        _outside(config),
+    )
+    found: Iterator[Found] = ((file, *rest) for rest in here)
+    return [Problem(*one) for one in chain(found, _domains(config, placed))]
+
+
+def warnings(config: Config, file: str) -> list[Problem]:
+    """Return what is allowed and probably not wanted."""
+    return [Problem(file, *one) for one in chain(_policy_warnings(config), _other_warnings(config))]
+
+
+def _try(parse: Callable[[str], object], text: str) -> str:
+    """Return why a text does not parse, or nothing."""
+    try:
+        parse(text)
+    except RouterError as error:
+        return str(error)
+    return ""
+
+
+def _names(config: Config) -> Iterator[tuple[str, str, str]]:
+    if why := _try(Domain.parse, config.name):
+        yield "name", why, "write a host name, like router.a.example"
+    for n, peer in enumerate(config.trust.peers):
+        if why := _try(Domain.parse, peer.domain.removeprefix("*.")):
+            yield f"trust.peer[{n}].domain", why, "write a domain, or *.zone"
+    for n, entry in enumerate(config.limits.exceptions):
+        if why := _try(Address.parse, entry.sender):
+            yield f"limits.exceptions[{n}].sender", why, "write an address or a domain"
+
+
+def _endpoints(config: Config) -> Iterator[tuple[str, str, str]]:
+    lists = [
+        ("listen.addresses", config.listen.addresses),
+        ("listen.service.addresses", config.listen.service.addresses),
+        ("dns.nameservers", config.dns.nameservers),
+    ]
+    lists += [(f"peer[{n}].addresses", peer.addresses) for n, peer in enumerate(config.peers)]
+    lists += [(f"uplink[{n}].address", (uplink.address,)) for n, uplink in enumerate(config.uplinks)]
+    if config.metrics.listen:
+        lists.append(("metrics.listen", (config.metrics.listen,)))
+    for path, texts in lists:
+        for text in texts:
+            if why := _try(parse_endpoint, text):
+                yield path, why, "write ADDRESS:PORT, like 192.0.2.1:6481 or [2001:db8::1]:6481"
+    for network in config.dial.allow_networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            yield "dial.allow_networks", str(error), "write a network, like 10.0.0.0/8"
+
+
+def _orders(config: Config) -> Iterator[tuple[str, str, str]]:
+    links, dial, dns = config.links, config.dial, config.dns
+    pairs = [
+        ("links.dead_s", links.dead_s, "links.ping_s", links.ping_s, True),
+        (
+            "links.duplicate_window_s",
+            links.duplicate_window_s,
+            "links.answer_timeout_s",
+            links.answer_timeout_s,
+            True,
+        ),
+        ("links.credit_bytes", links.credit_bytes, "links.max_record_bytes", links.max_record_bytes, False),
+        (
+            "links.unread_answer_bytes",
+            links.unread_answer_bytes,
+            "links.output_high_bytes",
+            links.output_high_bytes,
+            True,
+        ),
+        (
+            "links.max_record_bytes",
+            links.max_record_bytes,
+            "limits.max_message_bytes",
+            config.limits.max_message_bytes,
+            True,
+        ),
+        ("dial.backoff_cap_s", dial.backoff_cap_s, "dial.backoff_first_s", dial.backoff_first_s, False),
+        ("dial.hold_total_bytes", dial.hold_total_bytes, "dial.hold_bytes", dial.hold_bytes, False),
+        ("dns.ttl_cap_s", dns.ttl_cap_s, "dns.ttl_floor_s", dns.ttl_floor_s, False),
+        ("dns.lookup_timeout_s", dns.lookup_timeout_s, "dns.query_timeout_s", dns.query_timeout_s, False),
+        (
+            "trust.proof_max_age_s",
+            config.trust.proof_max_age_s,
+            "caps.proof_timeout_s",
+            config.caps.proof_timeout_s,
+            False,
+        ),
+    ]
+    for big_path, big, small_path, small, strict in pairs:
+        if big < small or (strict and big == small):
+            word = "above" if strict else "at least"
+            yield (
+                big_path,
+                f"{big:g} is not {word} {small_path} ({small:g})",
+                f"raise {big_path} or lower {small_path}",
+            )
+
+
+def _keys(config: Config) -> Iterator[tuple[str, str, str]]:
+    try:
+        parse_keys(config.dialback.keys)
+    except BadKey as error:
+        yield "dialback.keys", str(error), "write ID = HEX with 32 or more hex digits (openssl rand -hex 32)"
+    if config.dialback.keys and config.dialback.key_file:
+        yield "dialback.key_file", "stands beside dialback.keys", "keep one of the two"
+    for n, uplink in enumerate(config.uplinks):
+        if why := _try(parse_ed25519, uplink.public_key):
+            yield f"uplink[{n}].public_key", why, "copy the aggregator's public key"
+
+
+def _services(config: Config) -> Iterator[tuple[str, str, str]]:
+    seen: set[str] = set()
+    for n, service in enumerate(config.services):
+        path = f"service[{n}]"
+        if service.name in seen:
+            yield f"{path}.name", f"{service.name!r} stands twice", "give each service its own name"
+        seen.add(service.name)
+        if service.kind == "imx":
+            if why := _try(parse_ed25519, service.key):
+                yield f"{path}.key", why, "write the service's Ed25519 public key"
+            if service.users:
+                yield f"{path}.users", "an imx service knows its own users", "remove it"
+        elif service.key:
+            yield f"{path}.key", "an embedded service does not log in", 'remove it, or write kind = "imx"'
+        for user in service.users:
+            if why := _try(Address.parse, user if "@" in user else f"{user}@domain.invalid"):
+                yield f"{path}.users", why, "write a local part like alice, or a full address"
+    if config.role == "gateway" and len(config.services) > 1:
+        yield "role", f"a gateway has one service, here are {len(config.services)}", _ROLE_HINT
+
+
+def _outside(config: Config) -> Iterator[tuple[str, str, str]]:
+    served = {name for entry in config.domains for name in (entry.name, *entry.aliases)}
+    seen: set[str] = set()
+    for n, peer in enumerate(config.peers):
+        path = f"peer[{n}].domain"
+        if why := _try(Domain.parse, peer.domain):
+            yield path, why, "write a domain"
+        elif peer.domain in seen:
+            yield path, f"{peer.domain} is pinned twice", "keep one [[peer]] with all addresses"
+        elif peer.domain in served:
+            yield path, f"{peer.domain} is served here", "a domain is either ours or a peer's; remove one"
+        seen.add(peer.domain)
+    names = [uplink.name for uplink in config.uplinks]
+    for n, name in enumerate(names):
+        if name in names[:n]:
+            yield f"uplink[{n}].name", f"{name!r} stands twice", "give each uplink its own name"
+
+
+def _domains(config: Config, placed: Iterable[tuple[str, str, ServedDomain]]) -> Iterator[Found]:
+    services = {service.name for service in config.services}
+    first: dict[str, str] = {}
+    for file, path, entry in placed:
+        if entry.service not in services:
+            yield (
+                file,
+                f"{path}.service",
+                f"no [[service]] is named {entry.service!r}",
+                advice(entry.service, services) if services else "add a [[service]]",
+            )
+        for key, name in [("name", entry.name), *(("aliases", alias) for alias in entry.aliases)]:
+            if why := _try(Domain.parse, name):
+                yield file, f"{path}.{key}", why, "write a domain"
+            elif name in first:
+                yield (
+                    file,
+                    f"{path}.{key}",
+                    f"{name} stands already at {first[name]}",
+                    "a domain or alias may stand once",
+                )
+            first.setdefault(name, f"{file}: {path}")
+        for word in entry.types:
+            if word not in TYPE_NAMES and not _is_routed_number(word):
+                yield (
+                    file,
+                    f"{path}.types",
+                    f"unknown record type {word!r}",
+                    advice(word, [*TYPE_NAMES, "0x0180"]),
+                )
+
+
+def _is_routed_number(word: str) -> bool:
+    """Routed types are 0x0100 to 0x7FFF (specification section 4)."""
+    try:
+        return word.startswith("0x") and 0x0100 <= int(word, 16) <= 0x7FFF
+    except ValueError:
+        return False
+
+
+def _policy_warnings(config: Config) -> Iterator[tuple[str, str, str]]:
+    rules = config.policy_rules
+    if config.trust.default_policy not in CLEAR_POLICIES:
+        yield (
+            "trust.default_policy",
+            (
+                f"{config.trust.default_policy} needs TLS, and this version's listener has none yet: every "
+                "peer without an entry is refused as weaker-than-policy"
+            ),
+            (
+                "for peers that may be proved by dial-back in clear add [[trust.peer]] domain = "
+                '"partner.example", policy = "dialback"'
+            ),
+        )
+    for n, peer in enumerate(config.trust.peers):
+        if peer.policy not in CLEAR_POLICIES:
+            yield (
+                f"trust.peer[{n}].policy",
+                (
+                    f"{peer.domain} will be refused: {peer.policy} needs TLS, which this version does not "
+                    "have yet"
+                ),
+                'write policy = "dialback" if that is enough for this peer',
+            )
+    for n, pinned in enumerate(config.peers):
+        if policy_for(rules, config.trust.default_policy, pinned.domain) not in CLEAR_POLICIES:
+            yield (
+                f"peer[{n}]",
+                (
+                    f"{pinned.domain} will be refused: its policy needs TLS, which this version does not "
+                    "have yet"
+                ),
+                'write policy = "dialback" if that is enough for this peer',
+            )
+    for n, entry in enumerate(config.domains):
+        if entry.policy is not None and entry.policy not in CLEAR_POLICIES:
+            yield (
+                f"domain[{n}].policy",
+                (
+                    f"nobody can reach {entry.name}: {entry.policy} needs TLS, which this version does not "
+                    "have yet"
+                ),
+                'remove it or write policy = "dialback"',
+            )
+
+
+def _other_warnings(config: Config) -> Iterator[tuple[str, str, str]]:
+    if not config.domains:
+        yield "domain", "no domain is served", "add a [[domain]], here or in domains_dir"
+    used = {entry.service for entry in config.domains}
+    for n, service in enumerate(config.services):
+        if service.name not in used:
+            yield f"service[{n}]", f"no domain uses {service.name!r}", "name it in a [[domain]], or remove it"
+    if config.workers > 1 and not config.listen.reuse_port:
+        yield "listen.reuse_port", "several workers need it", "write reuse_port = true"
+    if config.log.addresses == "full":
+        yield (
+            "log.addresses",
+            "logs will hold who writes to whom",
+            'write "domain" or "keyed-hash" unless you need it',
+        )
+    if config.lab:
+        yield "lab", "laboratory mode is on", "turn it off on a host that others can reach"

@@ -1,0 +1,169 @@
+"""Text in, `Loaded` out; or `ConfigError` with every problem at once."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import msgspec
+
+from imxrouter.config import checks
+from imxrouter.config.problems import ConfigError, Problem
+from imxrouter.config.schema import Config
+from imxrouter.config.served import DomainFile, ServedDomain
+from imxrouter.config.walk import Walk
+from imxrouter.model.domain import BadDomain, Domain
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One file's text.
+
+    Attributes:
+        file: its path.
+        text: what it holds.
+    """
+
+    file: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that can be used.
+
+    Attributes:
+        config: the values; paths are resolved, domains in wire form.
+        warnings: what is allowed and probably not wanted.
+        files: every file that was read, the main one first.
+    """
+
+    config: Config
+    warnings: tuple[Problem, ...]
+    files: tuple[str, ...]
+
+
+def load(path: Path | str) -> Loaded:
+    """Read the main file and those of its `domains_dir`, and check them.
+
+    Raises:
+        ConfigError: a file cannot be read, is no TOML, or says something wrong; holds all problems.
+    """
+    main = read(Path(path))
+    return parse(main, [read(more) for more in _domain_files(main)])
+
+
+def read(path: Path) -> Document:
+    """Read one file.
+
+    Raises:
+        ConfigError: it cannot be read or is not UTF-8.
+    """
+    try:
+        return Document(str(path), path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            [
+                Problem(
+                    str(path), "", f"cannot be read: {error.strerror}", "check the path and its permissions"
+                )
+            ]
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError([Problem(str(path), "", "is not UTF-8", "save it as UTF-8")]) from None
+
+
+def parse(main: Document, more: Sequence[Document] = ()) -> Loaded:
+    """Check texts that were read already.
+
+    Args:
+        main: the main file.
+        more: files of `domains_dir`, in order.
+
+    Raises:
+        ConfigError: with every problem of every file.
+    """
+    walk = Walk(main.file, PurePath(main.file).parent)
+    data = walk.tidy(Config, _toml(main))
+    found = list(walk.problems)
+    entries: list[tuple[str, str, dict[str, Any]]] = _placed(main.file, data)
+    for document in more:
+        inner = Walk(document.file, PurePath(document.file).parent)
+        entries += _placed(document.file, inner.tidy(DomainFile, _toml(document)))
+        found += inner.problems
+    if found:
+        raise ConfigError(found)
+    data["domain"] = [entry for _, _, entry in entries]
+    config = msgspec.convert(_wire_names(data), Config)
+    placed = [(file, path, domain) for (file, path, _), domain in zip(entries, config.domains, strict=True)]
+    if found := checks.problems(config, main.file, placed):
+        raise ConfigError(found)
+    return Loaded(
+        config, tuple(checks.warnings(config, main.file)), (main.file, *(document.file for document in more))
+    )
+
+
+def parse_domain(data: dict[str, Any], file: str = "request") -> ServedDomain:
+    """Check one served domain that comes from elsewhere, such as the administration API.
+
+    Raises:
+        ConfigError: an unknown key, a bad value or a bad name.
+    """
+    walk = Walk(file, PurePath())
+    tidy = walk.tidy(ServedDomain, data)
+    if walk.problems:
+        raise ConfigError(walk.problems)
+    entry = msgspec.convert(_wire_names({"domain": [tidy]})["domain"][0], ServedDomain)
+    try:
+        for name in (entry.name, *entry.aliases):
+            Domain.parse(name)
+    except BadDomain as error:
+        raise ConfigError([Problem(file, "name", str(error), "write a domain")]) from None
+    return entry
+
+
+def _toml(document: Document) -> dict[str, Any]:
+    try:
+        return tomllib.loads(document.text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            [
+                Problem(
+                    document.file, "", f"is not TOML: {error}", "correct that line; https://toml.io shows how"
+                )
+            ]
+        ) from None
+
+
+def _domain_files(main: Document) -> list[Path]:
+    """List the files of `domains_dir`; a main file that is not sound yet gives none (parse says why)."""
+    name = _toml(main).get("domains_dir", "domains.d")
+    directory = Path(main.file).parent / name if isinstance(name, str) else Path(main.file)
+    return sorted(directory.glob("*.toml")) if directory.is_dir() else []
+
+
+def _placed(file: str, data: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(file, f"domain[{n}]", entry) for n, entry in enumerate(data.get("domain", []))]
+
+
+def _wire_names(data: dict[str, Any]) -> dict[str, Any]:
+    """Bring domain names to wire form, so that tables compare equal; bad ones stay for the checks to name."""
+    for section, key in (("domain", "name"), ("peer", "domain")):
+        for entry in data.get(section, []):
+            entry[key] = _wire_name(entry[key])
+            if "aliases" in entry:
+                entry["aliases"] = [_wire_name(alias) for alias in entry["aliases"]]
+    for entry in data.get("trust", {}).get("peer", []):
+        star = "*." if entry["domain"].startswith("*.") else ""
+        entry["domain"] = star + _wire_name(entry["domain"].removeprefix("*."))
+    return data
+
+
+def _wire_name(text: str) -> str:
+    try:
+        return Domain.parse(text).name
+    except BadDomain:
+        return text

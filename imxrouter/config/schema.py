@@ -1,0 +1,103 @@
+"""The whole configuration, as frozen values. `reference.py` turns these classes into the reference page."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Annotated, Literal
+
+from msgspec import field
+
+from imxrouter.config.fields import key
+from imxrouter.config.sections import (
+    Admin,
+    Caps,
+    Dial,
+    Dns,
+    Limits,
+    Links,
+    Listen,
+    Log,
+    MetricsListen,
+    Section,
+)
+from imxrouter.config.served import ServedDomain, Service
+from imxrouter.config.trust import Dialback, PinnedPeer, PolicyName, Trust, Uplink
+
+
+class Config(Section, frozen=True):
+    """The main file. Relative paths in it are relative to the directory it stands in."""
+
+    name: Annotated[
+        str,
+        key(
+            "This router's own name, a host name; shown to peers in hello and in logs.",
+            min_length=1,
+            example="router.a.example",
+        ),
+    ]
+    role: Annotated[
+        Literal["gateway", "aggregator"],
+        key("`gateway`: in front of one service; `aggregator`: in front of many."),
+    ] = "gateway"
+    process: Annotated[
+        int,
+        key("Number of this process among those that share keys and port; differs on each.", ge=0, le=65535),
+    ] = 0
+    workers: Annotated[int, key("Processes to run on the same port.", unit="processes", ge=1, le=64)] = 1
+    state_dir: Annotated[str, key("Directory for what must outlive a restart.", path=True)] = (
+        "/var/lib/imxrouter"
+    )
+    run_dir: Annotated[str, key("Directory for sockets.", path=True)] = "/run/imxrouter"
+    domains_dir: Annotated[
+        str, key("Directory whose `*.toml` files hold more [[domain]] tables; it need not exist.", path=True)
+    ] = "domains.d"
+    lab: Annotated[
+        bool,
+        key(
+            "A laboratory: loopback may be dialled, and each step of a message is printed. Never on a "
+            "public host."
+        ),
+    ] = False
+    listen: Annotated[Listen, key("Where links are taken.")] = field(default_factory=Listen)
+    admin: Annotated[Admin, key("The administration socket.")] = field(default_factory=Admin)
+    metrics: Annotated[MetricsListen, key("Metrics and health.")] = field(default_factory=MetricsListen)
+    dns: Annotated[Dns, key("Look-ups.")] = field(default_factory=Dns)
+    dial: Annotated[Dial, key("Dialling and holding.")] = field(default_factory=Dial)
+    links: Annotated[Links, key("Every link.")] = field(default_factory=Links)
+    caps: Annotated[Caps, key("What strangers may cause.")] = field(default_factory=Caps)
+    limits: Annotated[Limits, key("What senders may send.")] = field(default_factory=Limits)
+    trust: Annotated[Trust, key("How strongly domains must be proved.")] = field(default_factory=Trust)
+    dialback: Annotated[Dialback, key("Dial-back keys.")] = field(default_factory=Dialback)
+    log: Annotated[Log, key("Logs and traces.")] = field(default_factory=Log)
+    services: Annotated[tuple[Service, ...], key("Who answers for domains.")] = field(
+        default=(), name="service"
+    )
+    domains: Annotated[tuple[ServedDomain, ...], key("Domains served here.")] = field(
+        default=(), name="domain"
+    )
+    peers: Annotated[tuple[PinnedPeer, ...], key("Pinned peers.")] = field(default=(), name="peer")
+    uplinks: Annotated[tuple[Uplink, ...], key("Our own aggregators.")] = field(default=(), name="uplink")
+
+    @property
+    def admin_socket(self) -> str:
+        """Path of the administration socket of this process."""
+        if self.admin.socket:
+            return self.admin.socket
+        return str(PurePath(self.run_dir) / (f"admin-{self.process}.sock" if self.process else "admin.sock"))
+
+    @property
+    def policy_rules(self) -> dict[str, PolicyName]:
+        """Domain or `*.zone` -> policy, pinned peers before [trust]; for `policy_for`."""
+        rules: dict[str, PolicyName] = {entry.domain: entry.policy for entry in self.trust.peers}
+        rules.update({peer.domain: peer.policy for peer in self.peers if peer.policy is not None})
+        return rules
+
+
+def policy_for(rules: dict[str, PolicyName], default: PolicyName, domain: str) -> PolicyName:
+    """Find the policy for a domain: its own entry, else that of the nearest `*.zone`, else the default."""
+    found = rules.get(domain)
+    zone = domain
+    while found is None and "." in zone:
+        zone = zone.partition(".")[2]
+        found = rules.get("*." + zone)
+    return default if found is None else found

@@ -1,0 +1,392 @@
+"""The sections about this router itself: listening, DNS, dialling, links, caps, limits, logs.
+
+Each class is a table of the file; each attribute a key. Values are checked on loading; all are frozen.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Struct, field
+
+from imxrouter.config.fields import key
+from imxrouter.config.net import HostPort, parse_endpoint
+
+MIB = 1024 * 1024
+
+
+class Section(Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of every table: frozen, and an unknown key is an error."""
+
+
+class ServiceListen(Section, frozen=True):
+    """A separate listener for service links, so that a firewall can keep strangers away from it."""
+
+    addresses: Annotated[
+        tuple[str, ...],
+        key("Where service links are taken; empty: on the same port as peers.", example=["127.0.0.1:6482"]),
+    ] = ()
+
+    @property
+    def endpoints(self) -> tuple[HostPort, ...]:
+        """The addresses, parsed."""
+        return tuple(parse_endpoint(text) for text in self.addresses)
+
+
+class Listen(Section, frozen=True):
+    """Where links of other routers are taken."""
+
+    addresses: Annotated[tuple[str, ...], key("IP addresses and ports to listen on.")] = (
+        "0.0.0.0:6481",
+        "[::]:6481",
+    )
+    reuse_port: Annotated[
+        bool, key("Set SO_REUSEPORT, so that several processes share the port. Needed with workers above 1.")
+    ] = False
+    backlog: Annotated[
+        int,
+        key("Connections the system may keep waiting to be accepted.", unit="connections", ge=1, le=65535),
+    ] = 1024
+    service: Annotated[ServiceListen, key("A separate listener for service links.")] = field(
+        default_factory=ServiceListen
+    )
+
+    @property
+    def endpoints(self) -> tuple[HostPort, ...]:
+        """The addresses, parsed."""
+        return tuple(parse_endpoint(text) for text in self.addresses)
+
+
+class Admin(Section, frozen=True):
+    """The administration API, on a unix socket that only its owner can open (mode 0600)."""
+
+    socket: Annotated[
+        str,
+        key(
+            "Path of the unix socket; empty: `admin.sock` in run_dir (`admin-N.sock` for process N above 0).",
+            path=True,
+            example="/run/imxrouter/admin.sock",
+        ),
+    ] = ""
+
+
+class MetricsListen(Section, frozen=True):
+    """The listener of /metrics, /healthz and /readyz."""
+
+    listen: Annotated[str, key("IP address and port; empty turns it off.")] = "127.0.0.1:9464"
+
+    @property
+    def endpoint(self) -> HostPort | None:
+        """The address, parsed; None when turned off."""
+        return parse_endpoint(self.listen) if self.listen else None
+
+
+class Dns(Section, frozen=True):
+    """How other domains' records are looked up."""
+
+    nameservers: Annotated[
+        tuple[str, ...],
+        key("Resolvers to ask, as ADDRESS:PORT; empty: those of the system.", example=["192.0.2.53:53"]),
+    ] = ()
+    ttl_floor_s: Annotated[
+        float, key("An answer is kept at least this long, whatever its TTL.", unit="s", ge=0, le=3600)
+    ] = 5.0
+    ttl_cap_s: Annotated[
+        float, key("An answer is kept at most this long, whatever its TTL.", unit="s", ge=1, le=604800)
+    ] = 3600.0
+    negative_ttl_s: Annotated[
+        float, key("How long NXDOMAIN and NODATA are kept at most.", unit="s", ge=0, le=86400)
+    ] = 60.0
+    failure_ttl_s: Annotated[
+        float, key("How long a failure or time-out of a resolver is remembered.", unit="s", ge=0, le=3600)
+    ] = 5.0
+    cache_entries: Annotated[
+        int,
+        key(
+            "Answers kept; the one that expires first goes when it is full.",
+            unit="answers",
+            ge=16,
+            le=10_000_000,
+        ),
+    ] = 10000
+    query_timeout_s: Annotated[
+        float, key("Time limit for one query to one resolver.", unit="s", ge=0.1, le=60)
+    ] = 2.0
+    lookup_timeout_s: Annotated[
+        float,
+        key(
+            "Time limit for a domain's whole look-up, all forms and aliases together. Above query_timeout_s.",
+            unit="s",
+            ge=0.1,
+            le=300,
+        ),
+    ] = 10.0
+
+
+class Dial(Section, frozen=True):
+    """How connections to other domains are opened, and what waits meanwhile."""
+
+    connect_timeout_s: Annotated[
+        float, key("Time limit for one TCP connection attempt.", unit="s", ge=0.1, le=120)
+    ] = 5.0
+    race_delay_ms: Annotated[
+        int,
+        key(
+            "Head start of an address before the next one is tried beside it (RFC 8305 section 5).",
+            unit="ms",
+            ge=10,
+            le=5000,
+        ),
+    ] = 250
+    hello_timeout_s: Annotated[
+        float, key("Time limit for the other side's hello.", unit="s", ge=0.1, le=120)
+    ] = 10.0
+    backoff_first_s: Annotated[
+        float,
+        key(
+            "Wait after the first failure of a destination; doubles with each one.",
+            unit="s",
+            ge=0.05,
+            le=3600,
+        ),
+    ] = 1.0
+    backoff_cap_s: Annotated[float, key("The longest wait between tries.", unit="s", ge=0.1, le=86400)] = (
+        300.0
+    )
+    backoff_jitter: Annotated[
+        float, key("Part of each wait that is random, so that routers do not return together.", ge=0, le=1)
+    ] = 0.5
+    hold_s: Annotated[
+        float,
+        key(
+            "How long a request waits for its destination to be dialled; then it is answered.",
+            unit="s",
+            ge=0,
+            le=300,
+        ),
+    ] = 15.0
+    hold_count: Annotated[
+        int, key("Requests held for one destination.", unit="requests", ge=0, le=1_000_000)
+    ] = 1000
+    hold_bytes: Annotated[int, key("Bytes held for one destination.", unit="bytes", ge=0, le=1024 * MIB)] = (
+        4 * MIB
+    )
+    hold_total_bytes: Annotated[
+        int, key("Bytes held for all destinations together.", unit="bytes", ge=0, le=64 * 1024 * MIB)
+    ] = 64 * MIB
+    allow_networks: Annotated[
+        tuple[str, ...],
+        key(
+            "Networks that may be dialled although they are loopback, private or link-local. For "
+            "laboratories and closed networks only.",
+            example=["127.0.0.0/8"],
+        ),
+    ] = ()
+    allow_ports_below_1024: Annotated[
+        tuple[int, ...], key("Ports below 1024 that may be dialled when a stranger's DNS names them.")
+    ] = (443,)
+    links_per_peer: Annotated[
+        int, key("Links opened to one peer domain at most.", unit="links", ge=1, le=64)
+    ] = 4
+    verify_links: Annotated[
+        int, key("Links open at one time only to verify claims.", unit="links", ge=1, le=10000)
+    ] = 64
+
+
+class Links(Section, frozen=True):
+    """What holds on every link: keep-alive, deadlines, credit, duplicates."""
+
+    ping_s: Annotated[float, key("A ping is sent after this much silence.", unit="s", ge=0.05, le=3600)] = (
+        10.0
+    )
+    dead_s: Annotated[
+        float, key("A link that was silent this long is dead. Above ping_s.", unit="s", ge=0.1, le=7200)
+    ] = 30.0
+    idle_s: Annotated[
+        float, key("A link without requests for this long is closed in order.", unit="s", ge=1, le=86400)
+    ] = 300.0
+    answer_timeout_s: Annotated[
+        float,
+        key(
+            "A request without an answer for this long is answered as indeterminant.",
+            unit="s",
+            ge=0.1,
+            le=600,
+        ),
+    ] = 30.0
+    close_deadline_s: Annotated[
+        float, key("Time for what is in flight when a link closes in order.", unit="s", ge=0, le=600)
+    ] = 10.0
+    max_record_bytes: Annotated[
+        int, key("Largest record taken from a proved peer.", unit="bytes", ge=1280, le=MIB)
+    ] = 65536
+    credit_requests: Annotated[
+        int,
+        key("Unanswered requests a link may have, for each direction.", unit="requests", ge=1, le=1_000_000),
+    ] = 4096
+    credit_bytes: Annotated[
+        int,
+        key(
+            "Bytes of unanswered requests a link may have, for each direction. At least max_record_bytes.",
+            unit="bytes",
+            ge=1280,
+            le=1024 * MIB,
+        ),
+    ] = 4 * MIB
+    output_high_bytes: Annotated[
+        int,
+        key(
+            "When more than this waits to be written to a link, requests for it are answered `busy`.",
+            unit="bytes",
+            ge=4096,
+            le=1024 * MIB,
+        ),
+    ] = MIB
+    unread_answer_bytes: Annotated[
+        int,
+        key(
+            "A link that leaves more than this unread is closed. Above output_high_bytes.",
+            unit="bytes",
+            ge=4096,
+            le=1024 * MIB,
+        ),
+    ] = 4 * MIB
+    duplicate_window_s: Annotated[
+        float,
+        key(
+            "How long an answered id is remembered unless the asking side acknowledged it. Above "
+            "answer_timeout_s.",
+            unit="s",
+            ge=1,
+            le=3600,
+        ),
+    ] = 60.0
+    duplicate_entries: Annotated[
+        int,
+        key(
+            "Ids remembered; a full table answers `busy` and forgets nothing.",
+            unit="ids",
+            ge=100,
+            le=100_000_000,
+        ),
+    ] = 200_000
+    max_hops: Annotated[
+        int,
+        key(
+            "Hops left of what comes in are cut down to this (RFC 3860 section 3.4.2).",
+            unit="hops",
+            ge=1,
+            le=255,
+        ),
+    ] = 110
+
+
+class Caps(Section, frozen=True):
+    """How much a stranger may have open, and how much dialling its words may cause."""
+
+    in_per_peer: Annotated[
+        int, key("Links taken from one proved peer domain.", unit="links", ge=1, le=10000)
+    ] = 8
+    unauthenticated_per_address: Annotated[
+        int, key("Links without a proof from one address (IPv6: one /64).", unit="links", ge=1, le=100_000)
+    ] = 16
+    unauthenticated_total: Annotated[
+        int, key("Links without a proof, all together.", unit="links", ge=1, le=1_000_000)
+    ] = 1024
+    claims_before_proof: Annotated[
+        int, key("Claims a link may make before the first is proved.", unit="claims", ge=1, le=1024)
+    ] = 16
+    claims_per_link: Annotated[int, key("Claims a link may carry.", unit="claims", ge=1, le=1_000_000)] = 4096
+    proof_timeout_s: Annotated[
+        float, key("A link without any proof for this long is closed.", unit="s", ge=1, le=3600)
+    ] = 60.0
+    verify_per_source_per_minute: Annotated[
+        float,
+        key("Verifications that one source address can cause.", unit="dials a minute", ge=1, le=1_000_000),
+    ] = 120.0
+    verify_per_source_prefix_per_minute: Annotated[
+        float, key("The same for its prefix (IPv4 /24, IPv6 /48).", unit="dials a minute", ge=1, le=1_000_000)
+    ] = 600.0
+    verify_per_target_per_minute: Annotated[
+        float,
+        key("Connections that claims can cause to one address.", unit="dials a minute", ge=1, le=1_000_000),
+    ] = 60.0
+    verify_per_target_prefix_per_minute: Annotated[
+        float, key("The same for its prefix (IPv4 /24, IPv6 /48).", unit="dials a minute", ge=1, le=1_000_000)
+    ] = 300.0
+    verify_per_zone_per_minute: Annotated[
+        float,
+        key(
+            "Look-ups and verifications for domains under one parent zone.",
+            unit="dials a minute",
+            ge=1,
+            le=1_000_000,
+        ),
+    ] = 300.0
+    verify_per_s: Annotated[
+        float, key("Verifications all together.", unit="dials a second", ge=1, le=1_000_000)
+    ] = 200.0
+    verify_reserved_share: Annotated[
+        float, key("Part of verify_per_s kept for domains that were proved before.", ge=0, le=0.9)
+    ] = 0.25
+
+
+class SenderException(Section, frozen=True):
+    """A sender that may send more, or less, than the rest."""
+
+    sender: Annotated[
+        str, key("An address, or a domain for all its users.", min_length=1, example="alerts@a.example")
+    ]
+    rate_per_s: Annotated[
+        float, key("Messages a second, lasting.", unit="messages a second", ge=0, le=1_000_000, example=50.0)
+    ]
+    burst: Annotated[int, key("Messages at once.", unit="messages", ge=1, le=1_000_000)] = 100
+
+
+class Limits(Section, frozen=True):
+    """What each sender may send."""
+
+    sender_rate_per_s: Annotated[
+        float,
+        key("Messages a second of one sender, lasting.", unit="messages a second", ge=0.001, le=1_000_000),
+    ] = 5.0
+    sender_burst: Annotated[
+        int, key("Messages one sender may send at once.", unit="messages", ge=1, le=1_000_000)
+    ] = 20
+    senders_per_domain: Annotated[
+        int,
+        key(
+            "Senders of one peer domain whose rate is kept at one time; more are answered `busy`.",
+            unit="senders",
+            ge=1,
+            le=100_000_000,
+        ),
+    ] = 10000
+    max_message_bytes: Annotated[int, key("Largest body of a message.", unit="bytes", ge=1, le=MIB)] = 16384
+    exceptions: Annotated[tuple[SenderException, ...], key("Senders with a rate of their own.")] = ()
+
+
+LogLevel = Literal["debug", "info", "warn", "error", "critical"]
+AddressPrivacy = Literal["full", "domain", "keyed-hash"]
+
+
+class Log(Section, frozen=True):
+    """What is logged, how, and how much of addresses can be read in it."""
+
+    level: Annotated[LogLevel, key("The least level that is written.")] = "info"
+    format: Annotated[Literal["json", "text"], key("`json`: one object a line; `text`: for people.")] = "json"
+    addresses: Annotated[
+        AddressPrivacy,
+        key(
+            "`full`; `domain`: local parts are hidden; `keyed-hash`: they become a hash that changes with "
+            "each start."
+        ),
+    ] = "domain"
+    file: Annotated[
+        str, key("File to append to; empty: standard error.", path=True, example="/var/log/imxrouter.log")
+    ] = ""
+    trace_entries: Annotated[
+        int,
+        key("Hops of messages kept for `imxctl trace`; 0 turns it off.", unit="entries", ge=0, le=10_000_000),
+    ] = 20000
+    trace_age_s: Annotated[float, key("How long they are kept at most.", unit="s", ge=1, le=86400)] = 600.0

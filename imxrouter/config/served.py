@@ -1,0 +1,98 @@
+"""The sections about what is served here: services and domains."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import field
+
+from imxrouter.config.fields import key
+from imxrouter.config.sections import Section
+from imxrouter.config.trust import PolicyName
+
+#: Names of routed record types that can be enabled; others are written as numbers, `0x0180`.
+TYPE_NAMES: tuple[str, ...] = ("message", "subscribe", "notify", "attributes")
+
+
+class Service(Section, frozen=True):
+    """Who answers for domains: the embedded directory, or a server of ours that logs in over IMX."""
+
+    name: Annotated[
+        str,
+        key(
+            "Its name, used by `service` of a domain.",
+            min_length=1,
+            pattern=r"^[A-Za-z0-9._-]{1,63}$",
+            example="home",
+        ),
+    ]
+    kind: Annotated[
+        Literal["embedded", "imx"],
+        key("`embedded`: users listed here; `imx`: a server that logs in with its key.", example="embedded"),
+    ]
+    key: Annotated[str, key("Ed25519 public key of an `imx` service, hex or base64.")] = ""
+    users: Annotated[
+        tuple[str, ...],
+        key(
+            "Users of an `embedded` service: a local part for all its domains, or a full address.",
+            example=["alice", "bob"],
+        ),
+    ] = ()
+
+
+class ServedDomain(Section, frozen=True):
+    """A domain served here. Stands in the main file or in a file of `domains.d/`."""
+
+    name: Annotated[str, key("The domain.", min_length=1, example="a.example")]
+    service: Annotated[str, key("Which [[service]] answers for it.", min_length=1, example="home")]
+    aliases: Annotated[
+        tuple[str, ...], key("Other domains with the same users.", example=["www.a.example"])
+    ] = ()
+    tenant: Annotated[str, key("Whose it is, for reports; free text.")] = ""
+    policy: Annotated[
+        PolicyName | None,
+        key(
+            "What peers that talk with this domain must prove at least; without it [trust] decides.",
+            example="dialback",
+        ),
+    ] = None
+    state: Annotated[
+        Literal["active", "suspended"], key("`suspended`: nothing passes, and its claims end.")
+    ] = "active"
+    max_message_bytes: Annotated[
+        int, key("Largest body; 0: as in [limits].", unit="bytes", ge=0, le=1024 * 1024)
+    ] = 0
+    sender_rate_per_s: Annotated[
+        float,
+        key(
+            "Messages a second of each of its users; 0: as in [limits].",
+            unit="messages a second",
+            ge=0,
+            le=1_000_000,
+        ),
+    ] = 0.0
+    sender_burst: Annotated[
+        int,
+        key("Messages at once of each of its users; 0: as in [limits].", unit="messages", ge=0, le=1_000_000),
+    ] = 0
+    types: Annotated[
+        tuple[str, ...],
+        key("Record types that pass: message, subscribe, notify, attributes, or a number like `0x0180`."),
+    ] = TYPE_NAMES
+    case_profile: Annotated[
+        Literal["case-insensitive", "case-sensitive"],
+        key("Whether `Alice` and `alice` are one user at the service."),
+    ] = "case-insensitive"
+
+    @property
+    def type_numbers(self) -> frozenset[int]:
+        """Types enabled by number (those outside `TYPE_NAMES`)."""
+        return frozenset(int(word, 16) for word in self.types if word.startswith("0x"))
+
+
+class DomainFile(Section, frozen=True):
+    """A file of `domains.d/`: nothing but `[[domain]]` tables."""
+
+    domains: Annotated[tuple[ServedDomain, ...], key("Domains served here.")] = field(
+        default=(), name="domain"
+    )

@@ -1,0 +1,146 @@
+"""The sections about others: policies, dial-back keys, pinned peers and uplinks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import field
+
+from imxrouter.config.fields import key
+from imxrouter.config.net import HostPort, parse_endpoint
+from imxrouter.config.sections import Section
+
+#: From the strongest to the weakest. `certificate` alone needs no dial-back but proves fewer names.
+PolicyName = Literal["dialback+certificate", "dialback+tls", "certificate", "dialback"]
+
+#: Policies that can be met on a connection in clear.
+CLEAR_POLICIES: frozenset[str] = frozenset({"dialback"})
+
+_POLICY_TEXT = (
+    "`dialback+certificate`: dial-back, over TLS with a certificate that covers the domain; "
+    "`dialback+tls`: dial-back over TLS; `certificate`: the certificate alone; `dialback`: dial-back in clear"
+)
+
+
+class TrustPeer(Section, frozen=True):
+    """The policy for some domains."""
+
+    domain: Annotated[
+        str,
+        key(
+            "A domain, or `*.zone` for every domain below a zone (not the zone itself).",
+            min_length=1,
+            example="partner.example",
+        ),
+    ]
+    policy: Annotated[PolicyName, key(f"What a proof must be. {_POLICY_TEXT}.", example="dialback")]
+
+
+class Trust(Section, frozen=True):
+    """How strongly a domain must be proved. The default is the strongest; weaker is said for each domain."""
+
+    default_policy: Annotated[PolicyName, key(f"For every domain without an entry. {_POLICY_TEXT}.")] = (
+        "dialback+certificate"
+    )
+    peers: Annotated[tuple[TrustPeer, ...], key("Policies for single domains and for zones.")] = field(
+        default=(), name="peer"
+    )
+    proof_max_age_s: Annotated[
+        float, key("A proof is renewed after this long.", unit="s", ge=1, le=30 * 86400)
+    ] = 86400.0
+    proof_idle_s: Annotated[
+        float, key("A proof that nothing used for this long is dropped.", unit="s", ge=1, le=30 * 86400)
+    ] = 3600.0
+    remember_days: Annotated[
+        float, key("How long the strongest level seen of a domain is remembered.", unit="days", ge=0, le=3650)
+    ] = 30.0
+
+
+class Dialback(Section, frozen=True):
+    """Keys and times of dial-back tokens. All hosts of a domain need the same keys."""
+
+    key_file: Annotated[
+        str,
+        key(
+            "File with lines `ID HEX`; the first key signs, all are recognised. Without keys one is made "
+            "in state_dir.",
+            path=True,
+            example="/etc/imxrouter/dialback.keys",
+        ),
+    ] = ""
+    keys: Annotated[
+        dict[str, str],
+        key(
+            "Keys in this file, ID = HEX; the first signs. For laboratories: a key file can have a mode of "
+            "its own.",
+        ),
+    ] = field(default_factory=dict)
+    token_ttl_s: Annotated[float, key("How long a token is good.", unit="s", ge=5, le=3600)] = 60.0
+    clock_skew_s: Annotated[
+        float, key("Difference of the hosts' clocks that is tolerated.", unit="s", ge=0, le=600)
+    ] = 30.0
+    claim_timeout_s: Annotated[
+        float, key("Time limit for one claim, from its arrival to its result.", unit="s", ge=1, le=600)
+    ] = 30.0
+
+
+class PinnedPeer(Section, frozen=True):
+    """A domain whose addresses and policy are configured here; its DNS is not asked."""
+
+    domain: Annotated[str, key("The domain.", min_length=1, example="partner.example")]
+    addresses: Annotated[tuple[str, ...], key("Where its routers listen.", example=["192.0.2.1:6481"])] = ()
+    policy: Annotated[
+        PolicyName | None,
+        key(f"What a proof must be; without it [trust] decides. {_POLICY_TEXT}.", example="dialback"),
+    ] = None
+    max_message_bytes: Annotated[
+        int, key("Largest body taken from it; 0: as in [limits].", unit="bytes", ge=0, le=1024 * 1024)
+    ] = 0
+    sender_rate_per_s: Annotated[
+        float,
+        key(
+            "Messages a second of each of its senders; 0: as in [limits].",
+            unit="messages a second",
+            ge=0,
+            le=1_000_000,
+        ),
+    ] = 0.0
+    sender_burst: Annotated[
+        int,
+        key(
+            "Messages at once of each of its senders; 0: as in [limits].", unit="messages", ge=0, le=1_000_000
+        ),
+    ] = 0
+    in_links: Annotated[int, key("Links taken from it; 0: as in [caps].", unit="links", ge=0, le=10000)] = 0
+
+    @property
+    def endpoints(self) -> tuple[HostPort, ...]:
+        """The addresses, parsed."""
+        return tuple(parse_endpoint(text) for text in self.addresses)
+
+
+class Uplink(Section, frozen=True):
+    """Our own aggregator: takes what our services send elsewhere, brings what comes from elsewhere."""
+
+    name: Annotated[str, key("Its name in logs and tables.", min_length=1, example="hub")]
+    address: Annotated[str, key("Where it listens.", example="192.0.2.10:6481")]
+    key_file: Annotated[
+        str,
+        key(
+            "File with our private Ed25519 key (hex or base64 of the 32-byte seed).",
+            path=True,
+            example="/etc/imxrouter/uplink.key",
+        ),
+    ]
+    public_key: Annotated[
+        str,
+        key(
+            "Its Ed25519 public key, hex or base64.",
+            example="d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+        ),
+    ]
+
+    @property
+    def endpoint(self) -> HostPort:
+        """The address, parsed."""
+        return parse_endpoint(self.address)

@@ -1,0 +1,201 @@
+"""Loading a configuration: what is read, what is refused, and how it is said."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path, PurePath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imxrouter.config import ConfigError, Loaded, Problem, load
+from imxrouter.config.load import Document, parse, parse_domain
+from imxrouter.config.net import HostPort
+from imxrouter.config.reference import toml_value
+from imxrouter.config.schema import policy_for
+
+MINIMAL = """
+name = "router.a.example"
+[[service]]
+name = "home"
+kind = "embedded"
+users = ["alice"]
+[[domain]]
+name = "A.Example"
+service = "home"
+"""
+PUBLIC = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+
+
+def good(more: str = "", head: str = "") -> Loaded:
+    """Parse the minimal text with something before and after it."""
+    return parse(Document("/etc/imx/r.toml", head + MINIMAL + more))
+
+
+def bad(more: str = "", head: str = "") -> dict[str, Problem]:
+    """Parse what must fail; return the problems by path."""
+    with pytest.raises(ConfigError) as caught:
+        good(more, head)
+    return {problem.path: problem for problem in caught.value.problems}
+
+
+def test_minimal_file_gives_defaults() -> None:
+    """Three tables are enough; everything else has a default, and names are in wire form."""
+    config = good().config
+    assert config.role == "gateway"
+    assert config.domains[0].name == "a.example"
+    assert config.listen.endpoints == (HostPort("0.0.0.0", 6481), HostPort("::", 6481))
+    assert config.metrics.endpoint == HostPort("127.0.0.1", 9464)
+    assert config.links.dead_s == 30.0
+    assert config.admin_socket == "/run/imxrouter/admin.sock"
+
+
+def test_each_process_has_its_own_socket() -> None:
+    """Two processes of one configuration do not fight for one path."""
+    assert good(head="process = 3\n").config.admin_socket == "/run/imxrouter/admin-3.sock"
+
+
+def test_unknown_key_names_path_and_nearest_word() -> None:
+    """`links.ping` is refused and `ping_s` is suggested."""
+    problem = bad("[links]\nping = 3\n")["links.ping"]
+    assert problem.what == "unknown key"
+    assert "'ping_s'" in problem.do
+    assert str(problem).startswith("/etc/imx/r.toml: links.ping: unknown key")
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """Three mistakes in three tables are three problems."""
+    found = bad('[links]\nping_s = "x"\n[dns]\ncache_entries = 1\n[[peer]]\naddresses = []\n')
+    assert set(found) == {"links.ping_s", "dns.cache_entries", "peer[0].domain"}
+    assert "missing" in found["peer[0].domain"].what
+    assert "16 to" in found["dns.cache_entries"].do
+
+
+def test_wrong_word_is_suggested() -> None:
+    """A word outside a closed set gets the nearest one."""
+    assert "'gateway'" in bad(head='role = "gatewy"\n')["role"].do
+
+
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ("[links]\nping_s = 30\n", "links.dead_s"),
+        ("[links]\nduplicate_window_s = 5\n", "links.duplicate_window_s"),
+        ("[links]\ncredit_bytes = 2000\n", "links.credit_bytes"),
+        ("[dns]\nttl_floor_s = 10\nttl_cap_s = 5\n", "dns.ttl_cap_s"),
+        ('[listen]\naddresses = ["::1:99999"]\n', "listen.addresses"),
+        ('[dial]\nallow_networks = ["10.0.0.1/8"]\n', "dial.allow_networks"),
+        ('[dialback.keys]\nk1 = "00"\n', "dialback.keys"),
+        ('[[domain]]\nname = "b.example"\nservice = "hom"\n', "domain[1].service"),
+        ('[[domain]]\nname = "a.example."\nservice = "home"\n', "domain[1].name"),
+        ('[[domain]]\nname = "b.example"\naliases = ["a.example"]\nservice = "home"\n', "domain[1].aliases"),
+        ('[[domain]]\nname = "-.example"\nservice = "home"\n', "domain[1].name"),
+        ('[[domain]]\nname = "b.example"\ntypes = ["0x01"]\nservice = "home"\n', "domain[1].types"),
+        ('[[peer]]\ndomain = "a.example"\n', "peer[0].domain"),
+        ('[[service]]\nname = "two"\nkind = "imx"\n', "service[1].key"),
+        ('[[limits.exceptions]]\nsender = "a@b@c"\nrate_per_s = 1\n', "limits.exceptions[0].sender"),
+        ('[[trust.peer]]\ndomain = "*.-x"\npolicy = "dialback"\n', "trust.peer[0].domain"),
+        ('service = 3\n[log]\nlevel = "info"\n', ""),
+    ],
+)
+def test_contradictions_are_refused(more: str, path: str) -> None:
+    """Each contradiction is named at the key that has to change."""
+    assert path in bad(more)
+
+
+def test_gateway_has_one_service() -> None:
+    """A second service needs the role aggregator."""
+    second = f'[[service]]\nname = "two"\nkind = "imx"\nkey = "{PUBLIC}"\n'
+    assert "aggregator" in bad(second)["role"].do
+    assert len(good(second, 'role = "aggregator"\n').config.services) == 2
+
+
+def test_default_policy_without_tls_is_a_warning() -> None:
+    """The strongest policy stays the default; that nobody can meet it yet is said."""
+    (warning,) = good().warnings
+    assert warning.path == "trust.default_policy"
+    assert "dialback" in warning.do
+    assert good('[trust]\ndefault_policy = "dialback"\n').warnings == ()
+
+
+def test_policy_rules_prefer_the_nearest() -> None:
+    """A pin beats a name, a name beats its zone, a near zone beats a far one."""
+    config = good(
+        '[[trust.peer]]\ndomain = "*.Example"\npolicy = "dialback"\n'
+        '[[trust.peer]]\ndomain = "*.b.example"\npolicy = "dialback+tls"\n'
+        '[[peer]]\ndomain = "x.b.example"\naddresses = ["192.0.2.1:6481"]\npolicy = "certificate"\n'
+    ).config
+    rules = config.policy_rules
+    found = [
+        policy_for(rules, "dialback+certificate", name)
+        for name in ("c.example", "y.b.example", "x.b.example", "example", "b.example")
+    ]
+    assert found == ["dialback", "dialback+tls", "certificate", "dialback+certificate", "dialback"]
+
+
+def test_relative_paths_start_at_the_file() -> None:
+    """`state` in /etc/imx/r.toml is /etc/imx/state."""
+    config = good(head='state_dir = "state"\nrun_dir = "/run/x"\n').config
+    assert (config.state_dir, config.run_dir) == ("/etc/imx/state", "/run/x")
+
+
+def test_domains_come_from_their_directory(tmp_path: Path) -> None:
+    """Files of domains.d/ add domains, and a clash names the file it stands in."""
+    main, more = tmp_path / "r.toml", tmp_path / "domains.d"
+    more.mkdir()
+    main.write_text(MINIMAL)
+    (more / "b.toml").write_text('[[domain]]\nname = "b.example"\nservice = "home"\n')
+    loaded = load(main)
+    assert [domain.name for domain in loaded.config.domains] == ["a.example", "b.example"]
+    assert [PurePath(name).name for name in loaded.files] == ["r.toml", "b.toml"]
+    (more / "c.toml").write_text('[[domain]]\nname = "b.example"\nservice = "home"\n')
+    with pytest.raises(ConfigError) as caught:
+        load(main)
+    (problem,) = caught.value.problems
+    assert problem.file.endswith("c.toml")
+    assert "b.toml" in problem.what
+
+
+def test_files_that_cannot_be_read_are_config_errors(tmp_path: Path) -> None:
+    """Missing, not UTF-8 and not TOML each say so."""
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path / "none.toml")
+    (tmp_path / "latin.toml").write_bytes(b'name = "\xff"')
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load(tmp_path / "latin.toml")
+    (tmp_path / "bad.toml").write_text("name = ")
+    with pytest.raises(ConfigError, match="not TOML"):
+        load(tmp_path / "bad.toml")
+
+
+def test_values_are_frozen() -> None:
+    """Nobody changes a loaded configuration."""
+    with pytest.raises(AttributeError):
+        good().config.links.ping_s = 3  # type: ignore[misc]
+
+
+def test_one_domain_can_be_checked_alone() -> None:
+    """What the administration API sends passes the same schema."""
+    entry = parse_domain({"name": "Bücher.example", "service": "home", "types": ["message", "0x0180"]})
+    assert entry.name == "xn--bcher-kva.example"
+    assert entry.type_numbers == {0x0180}
+    for wrong in ({"name": "b.example"}, {"name": "-", "service": "home"}, {"nam": "x", "service": "y"}):
+        with pytest.raises(ConfigError):
+            parse_domain(dict(wrong))
+
+
+NAMES = st.sampled_from(["name", "domain", "ping_s", "peer", "service", "policy"])
+LEAVES = st.booleans() | st.integers(-9, 9) | st.sampled_from(["", "x", "*.", "dialback", "a@b"])
+TABLES = st.dictionaries(NAMES, LEAVES | st.lists(LEAVES, max_size=2), max_size=3)
+SECTIONS = st.sampled_from(["links", "name", "domain", "peer", "trust", "service", "limits", "x"])
+
+
+@given(st.dictionaries(SECTIONS, LEAVES | TABLES | st.lists(LEAVES | TABLES, max_size=2), max_size=4))
+def test_any_data_gives_problems_or_a_configuration(data: dict[str, object]) -> None:
+    """Whatever shape the data has, only ConfigError comes out."""
+    text = "\n".join(f"{name} = {toml_value(value)}" for name, value in data.items())
+    with suppress(ConfigError):
+        parse(Document("r.toml", text))
+    with suppress(ConfigError):
+        parse(Document("r.toml", 'name = "r.example"\n' + text))
