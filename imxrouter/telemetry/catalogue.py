@@ -1,0 +1,104 @@
+"""Every metric family: name, type, labels, and what it says. Labels come from closed sets only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from imxrouter.model.vocabulary import Reason
+
+REASON_WORDS: tuple[str, ...] = tuple(reason.word for reason in Reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric family.
+
+    Attributes:
+        name: full name, with `_total` for counters.
+        kind: its Prometheus type.
+        labels: label names, in order.
+        help: one sentence.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    help: str
+
+
+REQUESTS = Family(
+    "imxrouter_requests_total",
+    "counter",
+    ("kind", "result"),
+    "Requests by kind and what became of them; accepted = delivered + refused + failed + indeterminant + "
+    "in flight.",
+)
+REFUSALS = Family(
+    "imxrouter_refusals_total",
+    "counter",
+    ("stage", "reason"),
+    "Requests refused or failed here, by stage and reason (see reasons.md).",
+)
+RECORDS = Family("imxrouter_records_total", "counter", ("direction",), "Records read and written.")
+BYTES = Family("imxrouter_bytes_total", "counter", ("direction",), "Bytes of records read and written.")
+IN_FLIGHT = Family("imxrouter_in_flight", "gauge", ("kind",), "Requests accepted and not yet answered.")
+LINKS = Family("imxrouter_links", "gauge", ("role", "state"), "Links by role and state.")
+CLAIMS = Family(
+    "imxrouter_claims_total",
+    "counter",
+    ("result",),
+    "Claims that ended: `proved`, or the reason they were not.",
+)
+DIALS = Family(
+    "imxrouter_dials_total",
+    "counter",
+    ("result",),
+    "Connections that were tried: `connected`, or the reason of the failure.",
+)
+LOOKUPS = Family(
+    "imxrouter_dns_lookups_total",
+    "counter",
+    ("result",),
+    "DNS look-ups of domains: `found`, `cached`, or the reason of the failure.",
+)
+HELD = Family(
+    "imxrouter_held_requests", "gauge", (), "Requests that wait for their destination to be dialled."
+)
+HELD_BYTES = Family("imxrouter_held_bytes", "gauge", (), "Bytes of requests that wait for their destination.")
+UPTIME = Family("imxrouter_uptime_seconds", "gauge", (), "Seconds since this process started.")
+BUILD = Family("imxrouter_build_info", "gauge", ("version", "python"), "Always 1; the labels say what runs.")
+TICK = Family(
+    "imxrouter_reactor_tick_seconds",
+    "histogram",
+    (),
+    "How late a timer of the reactor was: the turn of work that it had to wait for.",
+)
+TICK_SEEN = Family(
+    "imxrouter_reactor_last_tick_timestamp_seconds",
+    "gauge",
+    (),
+    "Unix time when the reactor last came round.",
+)
+
+#: Families whose figures are slots of the hot path's list of integers.
+SLOTTED: tuple[Family, ...] = (REQUESTS, REFUSALS, RECORDS, BYTES, IN_FLIGHT)
+
+ALL: tuple[Family, ...] = (
+    *SLOTTED,
+    LINKS,
+    CLAIMS,
+    DIALS,
+    LOOKUPS,
+    HELD,
+    HELD_BYTES,
+    UPTIME,
+    BUILD,
+    TICK,
+    TICK_SEEN,
+)
+
+#: Closed sets of the `result` labels.
+CLAIM_RESULTS: tuple[str, ...] = ("proved", *REASON_WORDS[1:])
+DIAL_RESULTS: tuple[str, ...] = ("connected", *REASON_WORDS[1:])
+LOOKUP_RESULTS: tuple[str, ...] = ("found", "cached", *REASON_WORDS[1:])

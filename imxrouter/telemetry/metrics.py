@@ -1,0 +1,131 @@
+"""One object with all instruments, on a registry of its own; made by `app.py` and passed to who counts."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from imxrouter.model.errors import LocalMisuse
+from imxrouter.telemetry import catalogue
+from imxrouter.telemetry.catalogue import Family
+from imxrouter.telemetry.slots import SlotCollector, SlotTable
+
+#: Up to 10 ms a router is healthy; above 1 s keep-alive suffers. Each step is about three times the last.
+_TICK_BUCKETS_S = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+
+#: (role, state) -> links.
+LinksByState = Mapping[tuple[str, str], int]
+
+
+class ClosedCounter:
+    """A counter with one label from a closed set, all of it present from the start."""
+
+    def __init__(self, family: Family, values: Iterable[str], registry: CollectorRegistry) -> None:
+        counter = Counter(family.name, family.help, family.labels, registry=registry)
+        self._cells = {value: counter.labels(value) for value in values}
+        self._name = family.name
+
+    def inc(self, value: str, amount: int = 1) -> None:
+        """Count.
+
+        Raises:
+            LocalMisuse: the value is not in the set.
+        """
+        cell = self._cells.get(value)
+        if cell is None:
+            raise LocalMisuse(f"{self._name}: {value!r} is not in its closed set")
+        cell.inc(amount)
+
+
+class Metrics:
+    """All instruments of one process.
+
+    Attributes:
+        registry: what `/metrics` shows.
+        claims: claims that ended, by `proved` or a reason's word.
+        dials: connections tried, by `connected` or a reason's word.
+        lookups: DNS look-ups, by `found`, `cached` or a reason's word.
+        tick: histogram of the reactor's turns, in seconds.
+        last_tick_s: Unix time when the reactor last came round; set by `tick.TickMeter`.
+    """
+
+    def __init__(self, version: str, now_s: Callable[[], float]) -> None:
+        """Make the instruments.
+
+        Args:
+            version: of this package, for `imxrouter_build_info`.
+            now_s: a clock in seconds; its start is the start of the uptime.
+        """
+        self.registry = CollectorRegistry()
+        self.claims = ClosedCounter(catalogue.CLAIMS, catalogue.CLAIM_RESULTS, self.registry)
+        self.dials = ClosedCounter(catalogue.DIALS, catalogue.DIAL_RESULTS, self.registry)
+        self.lookups = ClosedCounter(catalogue.LOOKUPS, catalogue.LOOKUP_RESULTS, self.registry)
+        self.tick = Histogram(
+            catalogue.TICK.name, catalogue.TICK.help, buckets=_TICK_BUCKETS_S, registry=self.registry
+        )
+        self.last_tick_s = 0.0
+        self._now_s, self._started_s, self._version = now_s, now_s(), version
+        self._links: Callable[[], LinksByState] = dict
+        self._held: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self.registry.register(_Gauges(self._gauges))
+
+    def add_slots(
+        self, rows: Iterable[tuple[str, str, Sequence[str], Sequence[str], int]], counters: Sequence[int]
+    ) -> None:
+        """Show a list of integers; it is read at each scrape and never written.
+
+        Args:
+            rows: `(metric_name, help, label_names, label_values, index)` for each slot.
+            counters: the list.
+
+        Raises:
+            LocalMisuse: rows contradict each other, or the list is too short.
+            ValueError: a family is on the registry already.
+        """
+        self.registry.register(SlotCollector(SlotTable(rows), counters))
+
+    def watch_links(self, source: Callable[[], LinksByState]) -> None:
+        """Ask this at each scrape for the links by (role, state)."""
+        self._links = source
+
+    def watch_held(self, source: Callable[[], tuple[int, int]]) -> None:
+        """Ask this at each scrape for the requests on hold: (count, bytes)."""
+        self._held = source
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the object was made."""
+        return self._now_s() - self._started_s
+
+    def exposition(self) -> bytes:
+        """Return the text that Prometheus reads (format 0.0.4)."""
+        return generate_latest(self.registry)
+
+    def _gauges(self) -> Iterator[Metric]:
+        held, held_bytes = self._held()
+        yield _gauge(catalogue.LINKS, {key: float(count) for key, count in self._links().items()})
+        yield _gauge(catalogue.HELD, {(): held})
+        yield _gauge(catalogue.HELD_BYTES, {(): held_bytes})
+        yield _gauge(catalogue.UPTIME, {(): self.uptime_s})
+        yield _gauge(catalogue.TICK_SEEN, {(): self.last_tick_s})
+        yield _gauge(catalogue.BUILD, {(self._version, platform.python_version()): 1})
+
+
+class _Gauges(Collector):
+    def __init__(self, source: Callable[[], Iterator[Metric]]) -> None:
+        self._source = source
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the registry for each scrape."""
+        return self._source()
+
+
+def _gauge(family: Family, values: Mapping[tuple[str, ...], float]) -> Metric:
+    metric = GaugeMetricFamily(family.name, family.help, labels=family.labels)
+    for labels, value in values.items():
+        metric.add_metric(labels, value)
+    return metric

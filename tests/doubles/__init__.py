@@ -1,0 +1,1 @@
+"""Doubles that tests share: clocks, transports, a reactor in a thread."""

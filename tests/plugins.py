@@ -1,0 +1,18 @@
+"""Fixtures that several rooms' tests share; named as a plugin in `conftest.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.doubles.reactor_thread import ReactorThread
+
+
+@pytest.fixture(scope="session")
+def reactor_thread() -> Iterator[ReactorThread]:
+    """Give the reactor in its thread; it runs until the end of the session."""
+    thread = ReactorThread()
+    thread.start()
+    yield thread
+    thread.stop()

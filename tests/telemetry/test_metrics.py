@@ -1,0 +1,106 @@
+"""Metrics: slots read at scrape, closed sets, and the page."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.task import Clock
+
+from imxrouter.model.errors import LocalMisuse
+from imxrouter.telemetry import catalogue
+from imxrouter.telemetry.metrics import Metrics
+from imxrouter.telemetry.slots import SlotTable
+from imxrouter.telemetry.tick import INTERVAL_S, TickMeter
+
+ROWS = [
+    ("imxrouter_records_total", "Records.", ("direction",), ("in",), 0),
+    ("imxrouter_records_total", "Records.", ("direction",), ("out",), 2),
+    ("imxrouter_in_flight", "In flight.", ("kind",), ("message",), 1),
+]
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    """Read one sample."""
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_slots_are_read_at_scrape() -> None:
+    """What the hot path adds to its list shows at the next scrape, counter or gauge by its name."""
+    metrics, counters = Metrics("1", lambda: 0.0), [0, 0, 0]
+    metrics.add_slots(ROWS, counters)
+    counters[2] += 7
+    counters[1] = 3
+    assert value(metrics, "imxrouter_records_total", direction="out") == 7
+    assert value(metrics, "imxrouter_records_total", direction="in") == 0
+    assert value(metrics, "imxrouter_in_flight", kind="message") == 3
+    text = metrics.exposition().decode()
+    assert "# TYPE imxrouter_records_total counter" in text
+    assert "# TYPE imxrouter_in_flight gauge" in text
+
+
+def test_contradicting_rows_are_our_bug() -> None:
+    """Two slots for one sample, two label sets for one family, a list that is too short."""
+    with pytest.raises(LocalMisuse):
+        SlotTable([ROWS[0], ROWS[0]])
+    with pytest.raises(LocalMisuse):
+        SlotTable([ROWS[0], ("imxrouter_records_total", "x", ("kind",), ("x",), 1)])
+    with pytest.raises(LocalMisuse):
+        Metrics("1", lambda: 0.0).add_slots(ROWS, [0, 0])
+    assert SlotTable(ROWS).size == 3
+    assert SlotTable([]).size == 0
+
+
+def test_closed_sets_hold() -> None:
+    """A result outside the registry is refused; every member is there from the start."""
+    metrics = Metrics("1", lambda: 0.0)
+    metrics.claims.inc("proved")
+    metrics.dials.inc("connect-timeout", 2)
+    metrics.lookups.inc("cached")
+    assert value(metrics, "imxrouter_claims_total", result="proved") == 1
+    assert value(metrics, "imxrouter_dials_total", result="connect-timeout") == 2
+    assert value(metrics, "imxrouter_claims_total", result="bad-token") == 0
+    with pytest.raises(LocalMisuse):
+        metrics.claims.inc("a.example")
+
+
+def test_gauges_ask_their_sources() -> None:
+    """Links, holds and uptime are asked for at each scrape."""
+    clock = Clock()
+    metrics = Metrics("1.2", clock.seconds)
+    links = {("peer", "open"): 2}
+    metrics.watch_links(lambda: links)
+    metrics.watch_held(lambda: (3, 400))
+    clock.advance(5)
+    links["peer", "open"] = 4
+    assert value(metrics, "imxrouter_links", role="peer", state="open") == 4
+    assert value(metrics, "imxrouter_held_requests") == 3
+    assert value(metrics, "imxrouter_held_bytes") == 400
+    assert value(metrics, "imxrouter_uptime_seconds") == 5
+
+
+def test_two_objects_do_not_meet() -> None:
+    """Each has its own registry, so that tests and processes need no clean-up."""
+    Metrics("1", lambda: 0.0)
+    Metrics("1", lambda: 0.0)
+
+
+def test_catalogue_names_what_is_exposed() -> None:
+    """Every family on the registry is in the catalogue, and the other way round but for slots."""
+    metrics = Metrics("1", lambda: 0.0)
+    shown = {f"{f.name}_total" if f.type == "counter" else f.name for f in metrics.registry.collect()}
+    assert shown == {family.name for family in catalogue.ALL} - {family.name for family in catalogue.SLOTTED}
+
+
+def test_tick_notes_how_late_it_was() -> None:
+    """A turn of 0.5 s shows as 0.5 s; after stop nothing is measured."""
+    clock = Clock()
+    metrics = Metrics("1", clock.seconds)
+    meter = TickMeter(metrics, clock, clock.seconds)
+    meter.start()
+    clock.advance(INTERVAL_S)
+    clock.advance(INTERVAL_S + 0.5)
+    assert value(metrics, "imxrouter_reactor_tick_seconds_count") == 2
+    assert value(metrics, "imxrouter_reactor_tick_seconds_sum") == pytest.approx(0.5)
+    assert value(metrics, "imxrouter_reactor_last_tick_timestamp_seconds") == clock.seconds()
+    meter.stop()
+    meter.stop()
+    assert not clock.getDelayedCalls()
