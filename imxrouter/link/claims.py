@@ -1,0 +1,261 @@
+"""Claims: one source domain on one link, verified against one destination domain (specification section 6).
+
+Two pure tables. `ClaimsMade` is the claimer's side of a link, `ClaimsReceived` the verifier's. Neither
+dials, mints nor sends: they say what is allowed, and count what is not.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from imxrouter.link.answer import ConnectionView, answer_for
+from imxrouter.link.token import TokenFacts
+from imxrouter.model.vocabulary import Reason
+
+#: Claims a link may carry before one of them is proved (architecture 5.3).
+CLAIMS_BEFORE_PROOF: Final = 16
+#: A claim that is not settled by then has failed; longer than look-up, dial and hello together.
+CLAIM_DEADLINE_S: Final = 30.0
+#: After a right answer the verifier waits this long for the nonce from the second connection.
+NONCE_GRACE_S: Final = 2.0
+
+
+class ClaimState(Enum):
+    """Where a claim stands."""
+
+    ASKED = "asked"
+    RELEASED = "released"
+    PROVED = "proved"
+    REFUSED = "refused"
+
+
+@dataclass(slots=True)
+class MadeClaim:
+    """A claim of ours on a link we hold."""
+
+    number: int
+    from_domain: bytes
+    to_domain: bytes
+    token: bytes
+    deadline: float
+    state: ClaimState = ClaimState.ASKED
+    reason: Reason = Reason.NONE
+    nonces: dict[bytes, int] = field(default_factory=dict)
+    retry_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The claimer lets the answer go on the first connection."""
+
+    number: int
+    answer: bytes
+
+
+class ClaimsMade:
+    """The claimer's side of one link: what we claimed there, and when an answer may be released."""
+
+    def __init__(self, view: ConnectionView = ConnectionView.CLEAR, exporter: bytes = b"") -> None:
+        self.view = view
+        self.exporter = exporter
+        self._by_number: dict[int, MadeClaim] = {}
+        self._by_pair: dict[tuple[bytes, bytes], MadeClaim] = {}
+        self._next = 1
+
+    def next_number(self) -> int:
+        """The number the next claim gets."""
+        return self._next
+
+    def ask(self, from_domain: bytes, to_domain: bytes, token: bytes, now: float) -> MadeClaim:
+        """Enter a claim that is being sent; replaces an older one of the same pair."""
+        old = self._by_pair.get((from_domain, to_domain))
+        if old is not None and old.state is not ClaimState.PROVED:
+            self._by_number.pop(old.number, None)
+        made = MadeClaim(self._next, from_domain, to_domain, token, now + CLAIM_DEADLINE_S)
+        self._next += 1
+        self._by_number[made.number] = made
+        self._by_pair[(from_domain, to_domain)] = made
+        return made
+
+    def of_pair(self, from_domain: bytes, to_domain: bytes) -> MadeClaim | None:
+        """The newest claim of the pair."""
+        return self._by_pair.get((from_domain, to_domain))
+
+    def proves(self, from_domain: bytes) -> bool:
+        """Whether the peer took any claim of this domain on this link."""
+        return any(
+            claim.state is ClaimState.PROVED
+            for pair, claim in self._by_pair.items()
+            if pair[0] == from_domain
+        )
+
+    def claimed_domains(self) -> frozenset[bytes]:
+        """Every domain of ours that was proved here."""
+        return frozenset(p[0] for p, claim in self._by_pair.items() if claim.state is ClaimState.PROVED)
+
+    def release(
+        self, facts: TokenFacts, from_domain: bytes, to_domain: bytes, token: bytes, secret: bytes,
+        seen_by_verifier: int, now: float,
+    ) -> Release | Reason:  # fmt: skip
+        """Decide on a verification that names this link (specification section 6.2).
+
+        The answer goes only if the claim of that number is pending here, is of this very pair and token, and
+        both sides see the first connection alike. A second verification of a released claim is refused.
+        """
+        claim = self._by_number.get(facts.claim)
+        if claim is None or claim.state is not ClaimState.ASKED or now > claim.deadline:
+            return Reason.BAD_TOKEN
+        if (claim.from_domain, claim.to_domain) != (from_domain, to_domain):
+            return Reason.BAD_TOKEN
+        if not hmac.compare_digest(claim.token, token):
+            return Reason.BAD_TOKEN
+        if seen_by_verifier != self.view:
+            claim.state, claim.reason = ClaimState.REFUSED, Reason.TLS_VIEW_MISMATCH
+            return Reason.TLS_VIEW_MISMATCH
+        claim.state = ClaimState.RELEASED
+        return Release(
+            claim.number, answer_for(secret, self.view, self.exporter, from_domain, to_domain, token)
+        )
+
+    def remember_nonce(self, number: int, nonce: bytes, second_link: int) -> None:
+        """Note the nonce we sent on the second connection; its return here proves the verifier there."""
+        claim = self._by_number.get(number)
+        if claim is not None:
+            claim.nonces[nonce] = second_link
+
+    def settle(
+        self, number: int, reason: Reason, nonces: tuple[bytes, ...]
+    ) -> tuple[MadeClaim, list[int]] | None:
+        """Take the verifier's result.
+
+        Returns:
+            The claim and the numbers of the second links whose verifier is hereby proved; None where no such
+            claim waits for a result (late, doubled or invented: the caller counts it).
+        """
+        claim = self._by_number.get(number)
+        if claim is None or claim.state not in (ClaimState.ASKED, ClaimState.RELEASED):
+            return None
+        if reason is Reason.NONE and claim.state is not ClaimState.RELEASED:
+            return None  # success without our having answered: nothing was proved
+        claim.state = ClaimState.PROVED if reason is Reason.NONE else ClaimState.REFUSED
+        claim.reason = reason
+        proved_links = [claim.nonces[nonce] for nonce in nonces if nonce in claim.nonces]
+        claim.nonces.clear()
+        return claim, proved_links if reason is Reason.NONE else []
+
+    def withdraw(self, from_domain: bytes) -> list[MadeClaim]:
+        """Forget every claim of a domain; returns them."""
+        gone = [claim for pair, claim in self._by_pair.items() if pair[0] == from_domain]
+        for claim in gone:
+            self._by_pair.pop((claim.from_domain, claim.to_domain), None)
+            self._by_number.pop(claim.number, None)
+        return gone
+
+    def expire(self, now: float) -> list[MadeClaim]:
+        """Refuse what passed its deadline; returns those claims."""
+        late = [
+            claim
+            for claim in self._by_number.values()
+            if claim.deadline < now and claim.state in (ClaimState.ASKED, ClaimState.RELEASED)
+        ]
+        for claim in late:
+            claim.state, claim.reason = ClaimState.REFUSED, Reason.DIALBACK_TIMEOUT
+        return late
+
+
+@dataclass(slots=True)
+class ReceivedClaim:
+    """A stranger's claim under verification."""
+
+    number: int
+    from_domain: bytes
+    to_domain: bytes
+    token: bytes
+    secret: bytes
+    deadline: float
+    state: ClaimState = ClaimState.ASKED
+    nonces: tuple[bytes, ...] = ()
+    wrong_answers: int = 0
+
+
+class ClaimsReceived:
+    """The verifier's side of one link."""
+
+    def __init__(
+        self, view: ConnectionView = ConnectionView.CLEAR, exporter: bytes = b"", *, limit: int = 4096,
+        before_proof: int = CLAIMS_BEFORE_PROOF,
+    ) -> None:  # fmt: skip
+        self.view = view
+        self.exporter = exporter
+        self._limit = limit
+        self._before_proof = before_proof
+        self._pending: dict[int, ReceivedClaim] = {}
+        self._seen = 0
+        self._proved: set[bytes] = set()
+        self.wrong_answers = 0
+
+    def take(
+        self, number: int, from_domain: bytes, to_domain: bytes, token: bytes, secret: bytes, now: float
+    ) -> ReceivedClaim | Reason:
+        """Enter a claim, or say why not. One verification at a time per (link, domain)."""
+        limit = self._limit if self._proved else self._before_proof
+        self._seen += 1
+        if len(self._pending) + len(self._proved) >= limit or (not self._proved and self._seen > limit):
+            return Reason.TOO_MANY_CLAIMS
+        if number in self._pending or any(c.from_domain == from_domain for c in self._pending.values()):
+            return Reason.TOO_MANY_CLAIMS
+        claim = ReceivedClaim(number, from_domain, to_domain, token, secret, now + CLAIM_DEADLINE_S)
+        self._pending[number] = claim
+        return claim
+
+    def pending(self, number: int) -> ReceivedClaim | None:
+        """The claim under verification with that number."""
+        return self._pending.get(number)
+
+    def answer(self, number: int, answer: bytes) -> ReceivedClaim | None:
+        """Judge what returned on this link; a wrong or unasked answer is counted and changes nothing."""
+        claim = self._pending.get(number)
+        if claim is None or claim.state is not ClaimState.ASKED:
+            self.wrong_answers += 1
+            return None
+        expected = answer_for(
+            claim.secret, self.view, self.exporter, claim.from_domain, claim.to_domain, claim.token
+        )
+        if not hmac.compare_digest(expected, answer):
+            claim.wrong_answers += 1
+            self.wrong_answers += 1
+            return None
+        claim.state = ClaimState.RELEASED
+        return claim
+
+    def prove(self, number: int) -> ReceivedClaim | None:
+        """Close a claim whose right answer came; None for any other."""
+        claim = self._pending.get(number)
+        if claim is None or claim.state is not ClaimState.RELEASED:
+            return None
+        del self._pending[number]
+        claim.state = ClaimState.PROVED
+        self._proved.add(claim.from_domain)
+        return claim
+
+    def refuse(self, number: int) -> ReceivedClaim | None:
+        """Close a claim as refused."""
+        claim = self._pending.pop(number, None)
+        if claim is not None:
+            claim.state = ClaimState.REFUSED
+        return claim
+
+    def forget(self, from_domain: bytes) -> None:
+        """A proof ended (age, policy, withdrawal)."""
+        self._proved.discard(from_domain)
+
+    def expire(self, now: float) -> list[ReceivedClaim]:
+        """Close what passed its deadline; returns those claims, the answered ones still RELEASED."""
+        late = [claim for claim in self._pending.values() if claim.deadline < now]
+        for claim in late:
+            if claim.state is ClaimState.ASKED:
+                self.refuse(claim.number)
+        return late

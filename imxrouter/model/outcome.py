@@ -1,0 +1,73 @@
+"""What became of an operation, in its internal and its disclosed form (architecture section 2; BEY-2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from imxrouter.model.vocabulary import REASON_BY_WORD, Reason, Retry, Status
+
+#: Retry times told to senders are rounded up to this, so that a limit's state cannot be read off exactly.
+DISCLOSED_RETRY_STEP_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The one answer each request gets.
+
+    Attributes:
+        status: success, failure or indeterminant.
+        reason: from the closed registry; NONE on success.
+        decided_by: the domain whose router or service decided; empty when it is this router.
+        decided_role: `router`, `service`, `peer` or `uplink`.
+        retry_after_s: seconds until a retry may help; 0 where none is known; ignored where retry is never.
+        note: an operator's detail (never disclosed, never holds bodies or secrets).
+    """
+
+    status: Status
+    reason: Reason = Reason.NONE
+    decided_by: str = ""
+    decided_role: str = "router"
+    retry_after_s: int = 0
+    note: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Handed to the service that answers for the recipient."""
+        return self.status is Status.SUCCESS
+
+    @property
+    def retry_can_help(self) -> bool:
+        """Whether the registry says that asking again can help."""
+        return self.reason.retry is Retry.LATER
+
+    def disclosed(self) -> Outcome:
+        """The form a sender outside is told: fewer words, rounded time, no note.
+
+        Refusal by rules, first-contact hold and unknown user become alike (RFC 2779 section 5.1.15).
+        """
+        reason = REASON_BY_WORD[self.reason.disclosed]
+        step = DISCLOSED_RETRY_STEP_S
+        rounded = -(-self.retry_after_s // step) * step
+        hidden = reason is Reason.NOT_DELIVERED
+        return replace(
+            self,
+            reason=reason,
+            retry_after_s=0 if hidden else rounded,
+            note="",
+            decided_role="service" if hidden else self.decided_role,
+        )
+
+
+SUCCESS = Outcome(Status.SUCCESS)
+
+
+def failure(
+    reason: Reason, *, by: str = "", role: str = "router", retry_after_s: int = 0, note: str = ""
+) -> Outcome:
+    """A failure with its reason; the deciding hop is this router unless named."""
+    return Outcome(Status.FAILURE, reason, by, role, retry_after_s, note)
+
+
+def indeterminant(reason: Reason, *, by: str = "", role: str = "router", note: str = "") -> Outcome:
+    """An answer that nobody can know: the request may or may not have been delivered."""
+    return Outcome(Status.INDETERMINANT, reason, by, role, 0, note)
