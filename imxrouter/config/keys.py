@@ -32,7 +32,7 @@ class DialbackKey:
     """A secret that a domain's routers share, to recognise each other's tokens.
 
     Attributes:
-        key_id: 1 to 8 of a-z and 0-9; travels inside tokens.
+        key_id: its name for people, 1 to 8 of a-z and 0-9.
         secret: at least 16 bytes; kept out of `repr`.
     """
 

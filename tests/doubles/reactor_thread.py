@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec
 
 from twisted.internet import reactor as global_reactor
-from twisted.internet.base import ReactorBase
 from twisted.internet.threads import blockingCallFromThread
 
 P = ParamSpec("P")
-T = TypeVar("T")
 
 #: A test that waits longer than this for a reactor to begin or end hangs.
 _START_S = 10
@@ -28,7 +26,7 @@ class ReactorThread:
     """
 
     def __init__(self) -> None:
-        self.reactor = cast("ReactorBase", global_reactor)
+        self.reactor: Any = global_reactor
         self._thread = threading.Thread(target=self._run, name="reactor", daemon=True)
 
     def start(self) -> None:
@@ -50,7 +48,7 @@ class ReactorThread:
         Raises:
             Exception: whatever the function or its Deferred fails with.
         """
-        return blockingCallFromThread(cast("Any", self.reactor), fn, *args, **kwargs)
+        return blockingCallFromThread(self.reactor, fn, *args, **kwargs)
 
     def _run(self) -> None:
         self.reactor.run(installSignalHandlers=False)

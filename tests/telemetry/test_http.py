@@ -18,7 +18,7 @@ class Listener:
     def __init__(self, thread: ReactorThread) -> None:
         self.ready = (True, "")
         site = make_site(Metrics("1", lambda: 0.0), lambda: self.ready)
-        self.port = thread.call(thread.reactor.listenTCP, 0, site, 5, "127.0.0.1")  # type: ignore[attr-defined]
+        self.port = thread.call(thread.reactor.listenTCP, 0, site, 5, "127.0.0.1")
 
     def get(self, path: str, method: str = "GET") -> tuple[int, str]:
         """Ask and return status and body."""

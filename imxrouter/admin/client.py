@@ -1,0 +1,161 @@
+"""A small synchronous client over the unix socket, for the command line. Does not import twisted."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any, Self, cast
+from urllib.parse import quote
+
+from imxrouter.admin.errors import STATUS, AdminError, AdminUnreachable, Kind
+from imxrouter.admin.views import (
+    DomainDiff,
+    DomainView,
+    LinkView,
+    LookupView,
+    MessageView,
+    OutcomeView,
+    PeerView,
+    RecordsView,
+    StatusView,
+    TraceView,
+)
+
+#: Longer than a held message waits (15 s) and its answer may take (30 s).
+TIMEOUT_S = 60.0
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the path instead of a host; called by http.client."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class AdminClient:
+    """Asks one router.
+
+    Every method raises `AdminUnreachable` when no router answers and `AdminError` when it refuses.
+    """
+
+    def __init__(self, path: str, timeout_s: float = TIMEOUT_S) -> None:
+        """Take the path of the socket; nothing is opened yet."""
+        self._path, self._timeout_s = path, timeout_s
+
+    def status(self) -> StatusView:
+        """Tell how the process is."""
+        return cast("StatusView", self._ask("GET", "status"))
+
+    def links(self) -> list[LinkView]:
+        """List the links."""
+        return cast("list[LinkView]", self._ask("GET", "links"))
+
+    def peers(self) -> list[PeerView]:
+        """List the remote domains."""
+        return cast("list[PeerView]", self._ask("GET", "peers"))
+
+    def domains(self) -> list[DomainView]:
+        """List the domains served."""
+        return cast("list[DomainView]", self._ask("GET", "domains"))
+
+    def domain_add(self, entry: Mapping[str, Any]) -> DomainDiff:
+        """Serve one more domain."""
+        return cast("DomainDiff", self._ask("POST", "domains", body=entry))
+
+    def domain_change(self, name: str, changes: Mapping[str, Any]) -> DomainDiff:
+        """Change keys of a domain."""
+        return cast("DomainDiff", self._ask("PATCH", "domains", name, body=changes))
+
+    def domain_remove(self, name: str) -> DomainDiff:
+        """Stop serving a domain."""
+        return cast("DomainDiff", self._ask("DELETE", "domains", name))
+
+    def dns_lookup(self, domain: str) -> LookupView:
+        """Look a domain up."""
+        return cast("LookupView", self._ask("GET", "dns", "lookup", domain))
+
+    def dns_records(self, domain: str) -> RecordsView:
+        """Say what to publish."""
+        return cast("RecordsView", self._ask("GET", "dns", "records", domain))
+
+    def send(self, source: str, destination: str, text: str) -> OutcomeView:
+        """Send a message and wait for its outcome."""
+        body = {"from": source, "to": destination, "text": text}
+        return cast("OutcomeView", self._ask("POST", "messages", body=body))
+
+    def trace(self, message_id: str) -> TraceView:
+        """Tell the steps of a message."""
+        return cast("TraceView", self._ask("GET", "trace", message_id))
+
+    def watch(self, user: str) -> Iterator[MessageView]:
+        """Give each message to a user as it comes; ends when the router does."""
+        with _Exchange(self._path, None) as exchange:
+            answer = exchange.ask("GET", _path("watch", user), None)
+            while line := answer.readline():
+                if line.strip():
+                    yield cast("MessageView", json.loads(line))
+
+    def _ask(self, method: str, *parts: str, body: Mapping[str, Any] | None = None) -> Any:
+        with _Exchange(self._path, self._timeout_s) as exchange:
+            return _json(exchange.ask(method, _path(*parts), body).read())
+
+
+class _Exchange:
+    """One request; turns socket errors into `AdminUnreachable` and error answers into `AdminError`."""
+
+    def __init__(self, path: str, timeout_s: float | None) -> None:
+        self._path = path
+        self._link = _UnixConnection(path, cast("float", timeout_s))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._link.close()
+        if isinstance(error, OSError | http.client.HTTPException):
+            raise self._unreachable(error) from None
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> http.client.HTTPResponse:
+        """Send the request and read the head of its answer."""
+        content = None if body is None else json.dumps(body).encode()
+        self._link.request(method, path, content, {"Content-Type": "application/json"} if content else {})
+        answer = self._link.getresponse()
+        if answer.status != http.client.OK:
+            raise _refusal(answer.status, answer.read())
+        return answer
+
+    def _unreachable(self, error: Exception) -> AdminUnreachable:
+        if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+            do = "start the router, or name its socket with --socket or IMXROUTER_ADMIN"
+            return AdminUnreachable(f"no router listens at {self._path}", do)
+        if isinstance(error, PermissionError):
+            return AdminUnreachable(f"{self._path} may not be opened", "run as the router's user")
+        if isinstance(error, TimeoutError):
+            return AdminUnreachable(f"the router at {self._path} does not answer", "see its log")
+        return AdminUnreachable(f"{self._path}: {str(error) or type(error).__name__}", "see the router's log")
+
+
+def _path(*parts: str) -> str:
+    return "/v1/" + "/".join(quote(part, safe="@") for part in parts)
+
+
+def _json(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        raise AdminUnreachable("the answer is no JSON", "is this the socket of imxrouter?") from None
+
+
+def _refusal(status: int, raw: bytes) -> AdminError:
+    kinds: dict[int, Kind] = {code: kind for kind, code in STATUS.items()}
+    value = _json(raw)
+    error = value.get("error", {}) if isinstance(value, dict) else {}
+    what, where, do = (str(error.get(name, "")) for name in ("what", "where", "do"))
+    return AdminError(kinds.get(status, "failed"), what or f"HTTP status {status}", where, do)

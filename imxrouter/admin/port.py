@@ -1,0 +1,67 @@
+"""What the API needs of a router. `app.py` provides it; tests use a double.
+
+Every method may return its value or a Deferred of it, and may raise (or fail with) `AdminError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from imxrouter.admin.views import (
+    DomainDiff,
+    DomainView,
+    LinkView,
+    LookupView,
+    MessageView,
+    OutcomeView,
+    PeerView,
+    RecordsView,
+    StatusView,
+    TraceView,
+)
+
+#: Ends a watch; calling it twice does nothing.
+Stop = Callable[[], None]
+
+
+class AdminPort(Protocol):
+    """The router as operators see it."""
+
+    def status(self) -> StatusView | Deferred[StatusView]:
+        """Tell how this process is."""
+
+    def links(self) -> list[LinkView] | Deferred[list[LinkView]]:
+        """List the links."""
+
+    def peers(self) -> list[PeerView] | Deferred[list[PeerView]]:
+        """List the remote domains that are known."""
+
+    def domains(self) -> list[DomainView] | Deferred[list[DomainView]]:
+        """List the domains served here."""
+
+    def dns_lookup(self, domain: str) -> LookupView | Deferred[LookupView]:
+        """Look a domain up as for a message to it, past the cache."""
+
+    def dns_records(self, domain: str) -> RecordsView | Deferred[RecordsView]:
+        """Say what to publish for a domain, in all three forms."""
+
+    def send(self, source: str, destination: str, text: str) -> OutcomeView | Deferred[OutcomeView]:
+        """Send a message as a user of an embedded service; answer when its outcome is known."""
+
+    def watch(self, user: str, emit: Callable[[MessageView], None]) -> Stop:
+        """Call `emit` for each message to a user until the returned function is called."""
+
+    def domain_add(self, entry: Mapping[str, Any]) -> DomainDiff | Deferred[DomainDiff]:
+        """Serve one more domain; keys as in [[domain]]."""
+
+    def domain_change(self, name: str, changes: Mapping[str, Any]) -> DomainDiff | Deferred[DomainDiff]:
+        """Change keys of a served domain."""
+
+    def domain_remove(self, name: str) -> DomainDiff | Deferred[DomainDiff]:
+        """Stop serving a domain."""
+
+    def trace(self, message_id: str) -> TraceView | Deferred[TraceView]:
+        """Tell the steps of a message; its id in hexadecimal."""

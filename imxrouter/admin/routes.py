@@ -1,0 +1,97 @@
+"""Method and path -> what of the port is called. Pure: a table, and the reading of parameters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import unquote
+
+from imxrouter.admin.errors import AdminError
+from imxrouter.admin.port import AdminPort
+
+#: (port, variable parts of the path, body) -> answer or a Deferred of it.
+Call = Callable[[AdminPort, list[str], Mapping[str, Any]], Any]
+
+
+def _text(body: Mapping[str, Any], name: str) -> str:
+    value = body.get(name)
+    if not isinstance(value, str):
+        raise AdminError("bad-request", "a text is missing", name, f'send {{"{name}": "..."}}')
+    return value
+
+
+#: Each path begins with /v1/; `*` is a variable part.
+ROUTES: Final[dict[tuple[str, str], Call]] = {
+    ("GET", "status"): lambda port, _parts, _body: port.status(),
+    ("GET", "links"): lambda port, _parts, _body: port.links(),
+    ("GET", "peers"): lambda port, _parts, _body: port.peers(),
+    ("GET", "domains"): lambda port, _parts, _body: port.domains(),
+    ("POST", "domains"): lambda port, _parts, body: port.domain_add(body),
+    ("PATCH", "domains/*"): lambda port, parts, body: port.domain_change(parts[0], body),
+    ("DELETE", "domains/*"): lambda port, parts, _body: port.domain_remove(parts[0]),
+    ("GET", "dns/lookup/*"): lambda port, parts, _body: port.dns_lookup(parts[0]),
+    ("GET", "dns/records/*"): lambda port, parts, _body: port.dns_records(parts[0]),
+    ("POST", "messages"): lambda port, _parts, body: port.send(
+        _text(body, "from"), _text(body, "to"), _text(body, "text")
+    ),
+    ("GET", "trace/*"): lambda port, parts, _body: port.trace(parts[0]),
+}
+
+#: The one route that streams.
+WATCH: Final = "watch/*"
+
+#: Every (method, pattern) there is.
+TABLE: Final = [*ROUTES, ("GET", WATCH)]
+
+
+def find(method: str, path: str) -> tuple[str, list[str]]:
+    """Find the route of a request.
+
+    Returns:
+        The route's pattern and the variable parts of the path, decoded.
+
+    Raises:
+        AdminError: no such path, or not with this method.
+    """
+    parts = path.split("/")
+    if parts[:2] != ["", "v1"]:
+        raise AdminError("not-found", "no such path", path, "paths begin with /v1/")
+    methods = {pattern: {verb for verb, known in TABLE if known == pattern} for _, pattern in TABLE}
+    for pattern, allowed in methods.items():
+        variable = _match(pattern.split("/"), parts[2:])
+        if variable is not None and method in allowed:
+            return pattern, variable
+        if variable is not None:
+            do = "use " + " or ".join(sorted(allowed))
+            raise AdminError("bad-request", f"{method} is not for this path", path, do)
+    raise AdminError("not-found", "no such path", path, "is imxctl of the same version as the router?")
+
+
+def body_of(raw: bytes) -> Mapping[str, Any]:
+    """Read a request's JSON object; an empty body is an empty object.
+
+    Raises:
+        AdminError: it is something else.
+    """
+    if not raw:
+        return {}
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise AdminError("bad-request", "the body is no JSON", "body", "send a JSON object") from None
+    if not isinstance(value, dict):
+        raise AdminError("bad-request", "the body is no JSON object", "body", "send a JSON object")
+    return value
+
+
+def _match(pattern: list[str], parts: list[str]) -> list[str] | None:
+    if len(pattern) != len(parts):
+        return None
+    variable = []
+    for want, have in zip(pattern, parts, strict=True):
+        if want == "*" and have:
+            variable.append(unquote(have))
+        elif want != have:
+            return None
+    return variable

@@ -1,0 +1,169 @@
+"""The shapes of what the API answers. The keys are stable: scripts read them from `imxctl --json`.
+
+A key may be added in any version; one is removed only after a release that says so. Times are seconds since
+1970 (`_at`) or durations in seconds (`_s`); an unknown value is null.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+
+class StatusView(TypedDict):
+    """`imxctl status`: this process."""
+
+    name: str
+    role: str
+    version: str
+    process: int
+    state: str
+    ready: bool
+    why: str
+    uptime_s: float
+    listening: list[str]
+    domains: int
+    links: int
+    in_flight: int
+    held: int
+    counters: dict[str, int]
+
+
+class ClaimView(TypedDict):
+    """A claim on a link."""
+
+    theirs: str
+    ours: str
+    direction: str
+    state: str
+    level: str
+    reason: str
+
+
+class LinkView(TypedDict):
+    """`imxctl links`: one connection to another router or service."""
+
+    link: int
+    role: str
+    state: str
+    opened_by: str
+    address: str
+    name: str
+    domains: list[str]
+    claims: list[ClaimView]
+    age_s: float
+    idle_s: float
+    in_flight: int
+    records_in: int
+    records_out: int
+    bytes_in: int
+    bytes_out: int
+
+
+class PeerView(TypedDict):
+    """`imxctl peers`: a remote domain and how it is reached."""
+
+    domain: str
+    state: str
+    source: str
+    policy: str
+    targets: list[str]
+    links: int
+    held: int
+    last_error: str
+    next_try_s: float | None
+
+
+class DomainView(TypedDict):
+    """`imxctl domains`: a domain served here."""
+
+    name: str
+    state: str
+    service: str
+    tenant: str
+    aliases: list[str]
+    policy: str
+    up: bool
+
+
+class DomainDiff(TypedDict):
+    """What a change of a domain did: each changed key with its value before and after."""
+
+    name: str
+    action: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+class TargetView(TypedDict):
+    """One target of a look-up, in the order it would be tried."""
+
+    host: str
+    port: int
+    priority: int
+    addresses: list[str]
+    parameters: dict[str, str]
+
+
+class LookupView(TypedDict):
+    """`imxctl dns lookup`: what DNS says of a domain."""
+
+    domain: str
+    form: str
+    result: str
+    stage: str
+    reason: str
+    ttl_s: float | None
+    aliases: list[str]
+    targets: list[TargetView]
+    steps: list[str]
+
+
+class RecordsView(TypedDict):
+    """`imxctl dns records`: what to publish."""
+
+    domain: str
+    zone: str
+    imx: list[str]
+    svcb: list[str]
+    srv: list[str]
+
+
+class OutcomeView(TypedDict):
+    """`imxctl send`: what became of the message."""
+
+    id: str
+    status: str
+    reason: str
+    stage: str
+    decided_by: str
+    decided_role: str
+    retry_after_s: int
+    note: str
+    seconds: float
+
+
+class MessageView(TypedDict):
+    """`imxctl watch`: one message for the watched user; `dropped` counts what was left out before it."""
+
+    at: float
+    id: str
+    source: str
+    destination: str
+    content_type: str
+    text: str
+    dropped: NotRequired[int]
+
+
+class TraceStep(TypedDict):
+    """One step of a message."""
+
+    at: float
+    event: str
+    fields: dict[str, str | int]
+
+
+class TraceView(TypedDict):
+    """`imxctl trace`: the steps of one message, oldest first."""
+
+    id: str
+    steps: list[TraceStep]

@@ -1,0 +1,142 @@
+"""A router as operators see it, without a router: records what it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+
+from imxrouter.admin.errors import AdminError
+from imxrouter.admin.views import (
+    DomainDiff,
+    DomainView,
+    LinkView,
+    LookupView,
+    MessageView,
+    OutcomeView,
+    PeerView,
+    RecordsView,
+    StatusView,
+    TraceView,
+)
+
+STATUS: StatusView = {
+    "name": "router.a.example", "role": "gateway", "version": "1", "process": 0, "state": "running",
+    "ready": True,
+    "why": "", "uptime_s": 3725.0, "listening": ["127.0.0.1:6481"], "domains": 1, "links": 1, "in_flight": 0,
+    "held": 0, "counters": {"accepted": 3},
+}  # fmt: skip
+LINK: LinkView = {
+    "link": 7, "role": "peer", "state": "open", "opened_by": "us", "address": "192.0.2.1:6481",
+    "name": "router.b.example", "domains": ["b.example"],
+    "claims": [{"theirs": "b.example", "ours": "a.example", "direction": "in", "state": "proved",
+                "level": "dialback", "reason": ""}],
+    "age_s": 61.0, "idle_s": 0.5, "in_flight": 2, "records_in": 10, "records_out": 9, "bytes_in": 3000,
+    "bytes_out": 2900,
+}  # fmt: skip
+PEER: PeerView = {
+    "domain": "b.example", "state": "backing-off", "source": "dns", "policy": "dialback",
+    "targets": ["192.0.2.1:6481"], "links": 0, "held": 1, "last_error": "connect-timeout", "next_try_s": 12.0,
+}  # fmt: skip
+DOMAIN: DomainView = {
+    "name": "a.example", "state": "active", "service": "home", "tenant": "", "aliases": [],
+    "policy": "dialback", "up": True,
+}  # fmt: skip
+LOOKUP: LookupView = {
+    "domain": "b.example", "form": "svcb", "result": "found", "stage": "dns", "reason": "", "ttl_s": 60.0,
+    "aliases": [], "targets": [{"host": "imx.b.example", "port": 6481, "priority": 1,
+                                "addresses": ["192.0.2.1"], "parameters": {"ver": "1"}}],
+    "steps": ["b.example TYPE65400: NODATA", "_imx.b.example SVCB: 1 record"],
+}  # fmt: skip
+ZONE = "a.example. 3600 IN TYPE65400 \\# 3 000100\n"
+OUTCOME: OutcomeView = {
+    "id": "00" * 16, "status": "success", "reason": "none", "stage": "service", "decided_by": "b.example",
+    "decided_role": "service", "retry_after_s": 0, "note": "", "seconds": 0.004,
+}  # fmt: skip
+
+
+class PortDouble:
+    """Satisfies `AdminPort`.
+
+    Attributes:
+        calls: what was asked, in order.
+        outcome: what `send` answers.
+        watchers: those who watch now.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.outcome: OutcomeView = {**OUTCOME}
+        self.watchers: list[Callable[[MessageView], None]] = []
+
+    def status(self) -> StatusView:
+        """Answer at once."""
+        return STATUS
+
+    def links(self) -> Deferred[list[LinkView]]:
+        """Answer by a Deferred."""
+        return succeed([LINK])
+
+    def peers(self) -> list[PeerView]:
+        """Answer at once."""
+        return [PEER]
+
+    def domains(self) -> list[DomainView]:
+        """Answer at once."""
+        return [DOMAIN]
+
+    def dns_lookup(self, domain: str) -> LookupView:
+        """Answer for b.example; nothing is published for the rest."""
+        self.calls.append(("dns_lookup", domain))
+        if domain == "b.example":
+            return LOOKUP
+        return {**LOOKUP, "domain": domain, "result": "failure", "reason": "no-imx-record", "targets": []}
+
+    def dns_records(self, domain: str) -> RecordsView:
+        """Answer with one line."""
+        return {"domain": domain, "zone": ZONE, "imx": [ZONE.strip()], "svcb": [], "srv": []}
+
+    def send(self, source: str, destination: str, text: str) -> Deferred[OutcomeView]:
+        """Refuse carol, break for mallory, else answer `outcome`."""
+        self.calls.append(("send", source, destination, text))
+        if source.startswith("carol"):
+            return fail(AdminError("not-found", "no such user", "from", "add the user to its service"))
+        if source.startswith("mallory"):
+            return fail(ZeroDivisionError("a secret inside"))
+        return succeed(self.outcome)
+
+    def watch(self, user: str, emit: Callable[[MessageView], None]) -> Callable[[], None]:
+        """Note the watcher until it stops."""
+        if user.startswith("nobody"):
+            raise AdminError("not-found", "no such user", "user", "see the service")
+        self.calls.append(("watch", user))
+        self.watchers.append(emit)
+
+        def stop() -> None:
+            self.calls.append(("unwatch", user))
+            self.watchers.remove(emit)
+
+        return stop
+
+    def domain_add(self, entry: Mapping[str, Any]) -> DomainDiff:
+        """Add all but a.example."""
+        if entry.get("name") == "a.example":
+            raise AdminError("conflict", "a.example is served already", "name", "change it instead")
+        self.calls.append(("domain_add", dict(entry)))
+        return {"name": str(entry["name"]), "action": "added", "before": {}, "after": dict(entry)}
+
+    def domain_change(self, name: str, changes: Mapping[str, Any]) -> DomainDiff:
+        """Change anything."""
+        self.calls.append(("domain_change", name, dict(changes)))
+        return {"name": name, "action": "changed", "before": {"state": "active"}, "after": dict(changes)}
+
+    def domain_remove(self, name: str) -> DomainDiff:
+        """Remove anything."""
+        self.calls.append(("domain_remove", name))
+        return {"name": name, "action": "removed", "before": {"name": name}, "after": {}}
+
+    def trace(self, message_id: str) -> TraceView:
+        """Tell one step."""
+        step = {"at": 1.5, "event": "accepted", "fields": {"source": "*@a.example"}}
+        return {"id": message_id, "steps": [step] if message_id == "00" * 16 else []}  # type: ignore[list-item]
