@@ -1,0 +1,41 @@
+"""The checks of the hot path as values.
+
+A router always runs with all of them; nothing in a configuration reaches this. Tests take one away at a
+time (an attack must succeed without its one check); so does the benchmark (to show that each was on).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """Which checks the switch makes.
+
+    Attributes:
+        source: rule 1: the source domain is proved on, or bound to, the link that brings it.
+        relay: rule 1: the destination is served here, or the source is ours.
+        rate: per-sender rate limit.
+        size: message size of the destination domain.
+        credit: unanswered requests and bytes per link, and a destination's share of them.
+        duplicates: a repeated request is recognised.
+        loop: a request that comes back from another role with fewer hops left.
+        hops: hops left.
+        answer_link: a response comes over a link that may answer for the domain asked.
+        addresses: both addresses are valid and normalised for limits.
+    """
+
+    source: bool = True
+    relay: bool = True
+    rate: bool = True
+    size: bool = True
+    credit: bool = True
+    duplicates: bool = True
+    loop: bool = True
+    hops: bool = True
+    answer_link: bool = True
+    addresses: bool = True
+
+
+ALL_CHECKS = Checks()

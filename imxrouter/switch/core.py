@@ -1,0 +1,480 @@
+"""Tables of the switch and everything that is not the common case: refusals, duplicates, lost links.
+
+The common case stands in `switch.py`, which inherits these tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from imxrouter.link.duplicates import DuplicateMemory
+from imxrouter.link.ledger import (
+    DIGEST,
+    FROM_DOMAIN,
+    HOPS,
+    IN_PORT,
+    IN_TAG,
+    KEY,
+    OUT_PORT,
+    RECORD,
+    SIZE,
+    TO_DOMAIN,
+    TRIES,
+    TYPE,
+    Entry,
+    Ledger,
+    moved,
+)
+from imxrouter.model.address import BadAddress, address_key
+from imxrouter.model.domain import BadDomain
+from imxrouter.model.operations import Kind
+from imxrouter.model.outcome import Outcome, failure, indeterminant
+from imxrouter.model.vocabulary import REASON_BY_CODE, Reason, Status
+from imxrouter.switch import slots
+from imxrouter.switch.checks import ALL_CHECKS, Checks
+from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role, Route
+from imxrouter.wire.errors import UnknownCritical
+from imxrouter.wire.fields import Field, check_critical
+from imxrouter.wire.layout import FLAG_RETRY, FLAGS_HOPS_TAG, FLAGS_OFFSET
+from imxrouter.wire.record import (
+    Record,
+    decode_outcome,
+    decode_record,
+    encode_outcome,
+    encode_record,
+    response_to,
+)
+from imxrouter.wire.registry import CRITICAL_BIT, KIND_OF_TYPE, ROUTED_FIELDS, FieldType
+
+#: Addresses remembered as checked, in each of two generations; a cache, so losing an entry costs time only.
+NAMES_PER_GENERATION: Final = 131_072
+#: How often a request is sent again after its link was lost (BEY-3: once).
+MAX_RETRIES: Final = 1
+
+
+class Rates(Protocol):
+    """Per-sender rates (GCRA): what the hot loop reads, and the slow path it asks."""
+
+    arrivals: dict[bytes, float]
+
+    def admit(self, key: bytes, domain: bytes, now: float, interval_s: float, burst_s: float) -> float:
+        """0.0 where the sender may go on, else the seconds to wait."""
+
+
+class SwitchCore:
+    """State and slow paths.
+
+    Args:
+        ledger: requests in flight.
+        memory: duplicates.
+        rates: per-sender limits.
+        counters: integer slots (`slots.new_counters()`).
+        checks: which checks are made; all of them outside tests.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        memory: DuplicateMemory,
+        rates: Rates,
+        counters: list[int],
+        checks: Checks = ALL_CHECKS,
+    ) -> None:
+        self.ledger = ledger
+        self.memory = memory
+        self.rates = rates
+        self.counters = counters
+        self.checks = checks
+        self.ports: dict[int, Port] = {}
+        #: domains served here
+        self.routes: dict[bytes, Route] = {}
+        #: remote domain -> source domain of ours -> links over which it may be sent
+        self.ways: dict[bytes, dict[bytes, list[Port]]] = {}
+        #: links to our aggregator, which takes what our services send elsewhere
+        self.uplinks: list[Port] = []
+        self.dirty: list[Port] = []
+        #: route tags of requests that wait for a link; taken by the transport
+        self.held: list[int] = []
+        #: (process, record, speaking domains) of responses that another process waits for
+        self.foreign: list[tuple[int, bytes, frozenset[bytes]]] = []
+        #: told of every request that did not end in plain success
+        self.on_settled: Callable[[Entry, Outcome], None] | None = None
+        #: told of every plain success; costs on the hot path, so None unless somebody watches
+        self.on_delivered: Callable[[Entry], None] | None = None
+        self._joined: dict[int, list[tuple[int, int]]] = {}
+        self._names: dict[bytes, bytes] = {}
+        self._older_names: dict[bytes, bytes] = {}
+        self._turn = 0
+
+    # -- addresses -------------------------------------------------------------------------------------
+
+    def _check_name(self, raw: bytes) -> bytes | None:
+        """The key of an address seen for the first time; None where it is no valid address."""
+        key = self._older_names.get(raw)
+        if key is None:
+            try:
+                key = address_key(raw) if not raw.startswith(b"@") else raw
+            except (BadAddress, BadDomain):
+                return None
+        if len(self._names) >= NAMES_PER_GENERATION:
+            self._older_names, self._names = self._names, {}
+        self._names[raw] = key
+        return key
+
+    # -- writing ---------------------------------------------------------------------------------------
+
+    def put(self, port: Port, chunk: bytes | bytearray) -> None:
+        """Queue bytes for a link."""
+        port.out.append(chunk)
+        if not port.dirty:
+            port.dirty = True
+            self.dirty.append(port)
+
+    def take_dirty(self) -> list[Port]:
+        """Links that have bytes to write; each is listed once."""
+        dirty, self.dirty = self.dirty, []
+        for port in dirty:
+            port.dirty = False
+        return dirty
+
+    def _answer(self, port: Port, response: bytes, key: bytes) -> None:
+        """Queue one routed response; `key` is what an acknowledgement forgets (empty: nothing)."""
+        self.put(port, response)
+        self.counters[slots.RECORDS_OUT] += 1
+        if port.acknowledges:
+            port.unacked.append(key)
+
+    # -- refusing --------------------------------------------------------------------------------------
+
+    def refuse(
+        self, port: Port, data: bytes, reason: Reason, retry_after_s: float = 0.0, note: str = ""
+    ) -> None:
+        """Answer a request without passing it on; counted as accepted and refused."""
+        record = decode_record(data)
+        kind = KIND_OF_TYPE.get(record.type, Kind.OTHER)
+        base = kind * slots.KIND_STRIDE
+        self.counters[base + slots.ACCEPTED] += 1
+        self.counters[base + slots.REFUSED] += 1
+        self.counters[slots.REASON_SLOT[reason]] += 1
+        outcome = failure(reason, retry_after_s=-int(-retry_after_s // 1), note=note)
+        if self.on_settled is not None:
+            self.on_settled(self._entry_of(port, record, data), outcome)
+        self._answer(port, encode_record(response_to(record, outcome.disclosed())), b"")
+
+    @staticmethod
+    def _entry_of(port: Port, record: Record, data: bytes) -> Entry:
+        envelope = record.envelope
+        key = record.message_id + envelope.to_local + b"@" + envelope.to_domain
+        key += envelope.from_local + b"@" + envelope.from_domain
+        return (
+            port.number, record.route_tag, len(data), key, 0, envelope.to_domain, envelope.from_domain,
+            record.type, record.hops_left, 0.0, 0, b"", 0,
+        )  # fmt: skip
+
+    def _source_refusal(self, port: Port, from_domain: bytes, to_domain: bytes, now: float) -> Reason:
+        """Which word rule 1 has for a source that may not come over this link."""
+        proof = port.sources.get(from_domain)
+        if proof is not None and proof[2] >= now:
+            route = self.routes.get(to_domain)
+            if proof[1] is not None and to_domain not in proof[1]:
+                return Reason.RELAY_DENIED
+            return (
+                Reason.WEAKER_THAN_POLICY
+                if route is not None and proof[0] < route.level
+                else Reason.NOT_PROVED
+            )
+        if port.role is not Role.SERVICE and from_domain in self.routes:
+            return Reason.SERVED_HERE
+        return Reason.NOT_PROVED
+
+    def _judge_fields(self, data: bytes) -> Reason | None:
+        """A critical field that is not known is refused by name; raises `WireError` on a broken one."""
+        try:
+            check_critical(decode_record(data).fields, ROUTED_FIELDS)
+        except UnknownCritical:
+            return Reason.UNKNOWN_CRITICAL
+        return None
+
+    # -- duplicates, loops, retries --------------------------------------------------------------------
+
+    def duplicate(self, port: Port, data: bytes, key: bytes, digest: int, hops: int, tag: int) -> None:
+        """A request whose key is known: join it, repeat its answer, or say what is wrong."""
+        known_digest, known = self.memory.seen[key]
+        kind = KIND_OF_TYPE.get(int.from_bytes(data[4:6], "big"), Kind.OTHER)
+        entry = self.ledger.entries.get(known) if isinstance(known, int) else None
+        if entry is not None and self.checks.loop and hops < entry[HOPS]:
+            first = self.ports.get(entry[IN_PORT])
+            if first is None or first.role is not port.role:
+                self.refuse(port, data, Reason.LOOP)
+                return
+        if digest != known_digest:
+            self.refuse(port, data, Reason.ID_REUSED)
+            return
+        self.counters[kind * slots.KIND_STRIDE + slots.DUPLICATE] += 1
+        if isinstance(known, bytes):
+            self._answer(port, _with_tag(known, tag), key)
+        elif entry is not None:
+            self._joined.setdefault(known, []).append((port.number, tag))
+
+    def retry_refusal(self, data: bytes) -> tuple[bytes, Reason | None]:
+        """Look at a request that carries the retry flag (specification section 8.2).
+
+        Returns:
+            The request without its epoch, to be treated as any other, and None; or the reason why whether the
+            first try arrived cannot be known.
+        """
+        record = decode_record(data)
+        epoch = record.value(FieldType.EPOCH)
+        if epoch != self.memory.epoch:
+            return data, Reason.EPOCH_UNKNOWN
+        fields = tuple(field for field in record.fields if field.number != FieldType.EPOCH)
+        stripped = Record(
+            record.type, record.flags & ~FLAG_RETRY, record.hops_left, record.route_tag, record.message_id,
+            record.envelope, fields, record.body,
+        )  # fmt: skip
+        return encode_record(stripped), None
+
+    def answer_indeterminant(self, port: Port, data: bytes, reason: Reason) -> None:
+        """Answer a request with `indeterminant`, nothing passed on."""
+        record = decode_record(data)
+        base = KIND_OF_TYPE.get(record.type, Kind.OTHER) * slots.KIND_STRIDE
+        self.counters[base + slots.ACCEPTED] += 1
+        self.counters[base + slots.INDETERMINANT] += 1
+        self.counters[slots.REASON_SLOT[reason]] += 1
+        outcome = indeterminant(reason)
+        if self.on_settled is not None:
+            self.on_settled(self._entry_of(port, record, data), outcome)
+        self._answer(port, encode_record(response_to(record, outcome)), b"")
+
+    # -- settling --------------------------------------------------------------------------------------
+
+    def complete(self, tag: int, outcome: Outcome, now: float) -> bool:
+        """Settle a request in flight with an outcome of our own; False where it is settled already."""
+        entry = self.ledger.entries.pop(tag, None)
+        if entry is None:
+            return False
+        request = decode_record(entry[RECORD])
+        if not outcome.decided_by:
+            outcome = Outcome(
+                outcome.status, outcome.reason, entry[TO_DOMAIN].decode("ascii"), outcome.decided_role,
+                outcome.retry_after_s, outcome.note,
+            )  # fmt: skip
+        self.counters[slots.REASON_SLOT[outcome.reason]] += 1
+        response = encode_record(response_to(request, outcome.disclosed()))
+        self._settle(tag, entry, outcome, response, now)
+        return True
+
+    def _settle(self, tag: int, entry: Entry, outcome: Outcome, response: bytes, now: float) -> None:
+        """Count, remember and answer; the entry is out of the ledger already."""
+        base = KIND_OF_TYPE.get(entry[TYPE], Kind.OTHER) * slots.KIND_STRIDE
+        self.counters[base + _RESULT_OF_STATUS[outcome.status]] += 1
+        if self.on_settled is not None:
+            self.on_settled(entry, outcome)
+        self._release_credit(entry)
+        waiting = [(entry[IN_PORT], entry[IN_TAG]), *self._joined.pop(tag, ())]
+        if self.checks.duplicates:
+            self.memory.seen[entry[KEY]] = (entry[DIGEST], response)
+        kept = False
+        for number, in_tag in waiting:
+            port = self.ports.get(number) or self._another_port_of(entry[FROM_DOMAIN])
+            if port is None:
+                continue
+            self._answer(port, _with_tag(response, in_tag), entry[KEY])
+            kept = kept or port.acknowledges
+        if not kept:
+            self.memory.keep_for_window(entry[KEY], now)
+
+    def _release_credit(self, entry: Entry) -> None:
+        out_port = self.ports.get(entry[OUT_PORT])
+        if out_port is not None:
+            out_port.sent -= 1
+            out_port.sent_bytes -= entry[SIZE]
+        in_port = self.ports.get(entry[IN_PORT])
+        if in_port is None:
+            return
+        in_port.in_flight -= 1
+        in_port.in_bytes -= entry[SIZE]
+        left = in_port.destinations.get(entry[TO_DOMAIN], 1) - 1
+        if left > 0:
+            in_port.destinations[entry[TO_DOMAIN]] = left
+        else:
+            in_port.destinations.pop(entry[TO_DOMAIN], None)
+
+    def _another_port_of(self, domain: bytes) -> Port | None:
+        """A link over which that domain may get an answer whose own link is gone (IMX-21)."""
+        route = self.routes.get(domain)
+        if route is not None:
+            return route.ports[0] if route.ports else None
+        for port in self.ports.values():
+            if port.role is Role.PEER and port.usable and domain in port.speaks:
+                return port
+        return None
+
+    def settle_response(self, port: Port, data: bytes, tag: int, entry: Entry, now: float) -> None:
+        """A response that is not the plain success: judge what it says before it goes back.
+
+        A hop named by the peer is kept only if it may speak for itself on that link; otherwise the domain
+        asked is named (architecture section 2). A reason that is not registered becomes `peer-failed`.
+        """
+        record = decode_record(data)
+        outcome = decode_outcome(record)
+        code = int.from_bytes(record.body[2:4], "big")
+        reason = REASON_BY_CODE.get(code, Reason.PEER_FAILED)
+        named = outcome.decided_by.encode("ascii", "replace")
+        trusted = port.role is not Role.PEER or named in port.speaks
+        by = outcome.decided_by if named and trusted else entry[TO_DOMAIN].decode("ascii")
+        role = outcome.decided_role if named and trusted else "peer" if port.role is Role.PEER else "service"
+        judged = Outcome(outcome.status, reason, by, role, outcome.retry_after_s)
+        fields, body = encode_outcome(judged.disclosed())
+        kept = tuple(f for f in record.fields if f.number != FieldType.DECIDED_BY)
+        rewritten = Record(
+            record.type, record.flags, record.hops_left, 0, record.message_id, record.envelope, fields + kept,
+            body + record.body[len(body) :],
+        )  # fmt: skip
+        if outcome.status is not Status.SUCCESS:
+            self.counters[slots.REASON_SLOT[reason]] += 1
+        del self.ledger.entries[tag]
+        self._settle(tag, entry, judged, encode_record(rewritten), now)
+
+    # -- sending what waited ---------------------------------------------------------------------------
+
+    def forward(self, tag: int, port: Port) -> bool:
+        """Send a held request over a link; False where the link takes no more or the request is settled."""
+        entry = self.ledger.entries.get(tag)
+        if entry is None or entry[OUT_PORT]:
+            return False
+        if not port.usable or port.shedding or port.sent >= port.credit_requests:
+            return False
+        record = bytearray(entry[RECORD])
+        flags = record[FLAGS_OFFSET]
+        FLAGS_HOPS_TAG.pack_into(record, FLAGS_OFFSET, flags, entry[HOPS] - 1, tag)
+        self.put(port, record)
+        self.counters[slots.RECORDS_OUT] += 1
+        port.sent += 1
+        port.sent_bytes += entry[SIZE]
+        self.ledger.entries[tag] = moved(entry, port.number)
+        return True
+
+    def way(self, to_domain: bytes, from_domain: bytes) -> Port | None:
+        """A usable link to a remote domain (or, for one served here, to its service)."""
+        route = self.routes.get(to_domain)
+        ports = route.ports if route is not None else self.ways.get(to_domain, {}).get(from_domain, ())
+        if not ports and route is None:
+            ports = self.uplinks
+        for port in ports:
+            if port.usable and not port.shedding and port.sent < port.credit_requests:
+                return port
+        return None
+
+    # -- links come and go -----------------------------------------------------------------------------
+
+    def add_port(self, port: Port) -> None:
+        """A link is there."""
+        self.ports[port.number] = port
+
+    def remove_port(self, port: Port, now: float) -> None:
+        """A link is gone: what waits for an answer over it is retried once or becomes indeterminant."""
+        self.ports.pop(port.number, None)
+        port.closed = True
+        port.usable = False
+        for key in port.unacked:
+            if key:
+                self.memory.keep_for_window(key, now)
+        port.unacked.clear()
+        for route in list(self.routes.values()) if port.role is Role.SERVICE else ():
+            if port in route.ports:
+                route.ports.remove(port)
+        if port in self.uplinks:
+            self.uplinks.remove(port)
+        self._drop_ways(port)
+        for tag in self.ledger.sent_to(port.number):
+            self._lost(tag, port, now)
+
+    def _drop_ways(self, port: Port) -> None:
+        for remote, by_source in list(self.ways.items()):
+            for source in list(by_source):
+                if port in by_source[source]:
+                    by_source[source].remove(port)
+                if not by_source[source]:
+                    del by_source[source]
+            if not by_source:
+                del self.ways[remote]
+
+    def _lost(self, tag: int, port: Port, now: float) -> None:
+        entry = self.ledger.entries[tag]
+        if port.epoch is None or entry[TRIES] >= MAX_RETRIES:
+            self.complete(tag, indeterminant(Reason.LINK_LOST, role="peer"), now)
+            return
+        record = decode_record(entry[RECORD])
+        epoch = Field(FieldType.EPOCH | CRITICAL_BIT, port.epoch)
+        again = encode_record(
+            Record(
+                record.type, record.flags | FLAG_RETRY, record.hops_left, record.route_tag, record.message_id,
+                record.envelope, (*record.fields, epoch), record.body,
+            )
+        )  # fmt: skip
+        self.counters[slots.RETRIES] += 1
+        self.ledger.entries[tag] = moved(entry, 0, again, entry[TRIES] + 1)
+        self.held.append(tag)
+
+    # -- time ------------------------------------------------------------------------------------------
+
+    def acknowledge(self, port: Port, count: int) -> bool:
+        """Forget what the peer says it has read; False where it acknowledges what was never sent."""
+        if count < port.acked or count - port.acked > len(port.unacked):
+            return False
+        forget = self.memory.forget
+        unacked = port.unacked
+        for _ in range(count - port.acked):
+            key = unacked.popleft()
+            if key:
+                forget(key)
+        port.acked = count
+        return True
+
+    def sweep(self, now: float, answer_timeout_s: float) -> None:
+        """Once a second: late requests become indeterminant, the duplicate window moves on."""
+        for tag in self.ledger.older_than(now - answer_timeout_s):
+            entry = self.ledger.entries[tag]
+            if entry[OUT_PORT]:
+                self.complete(tag, indeterminant(Reason.ANSWER_TIMEOUT, role="peer"), now)
+            else:
+                self.complete(tag, failure(Reason.CONNECT_TIMEOUT, role="peer"), now)
+        self.memory.expire(now)
+
+    def in_flight_by_kind(self) -> list[int]:
+        """Requests in flight per kind (rule 2)."""
+        figures = [0] * len(Kind)
+        for entry in self.ledger.entries.values():
+            figures[KIND_OF_TYPE.get(entry[TYPE], Kind.OTHER)] += 1
+        return figures
+
+    def conservation(self) -> list[str]:
+        """What breaks rule 2; empty when every accepted request is accounted for."""
+        problems = []
+        for kind, flying in zip(Kind, self.in_flight_by_kind(), strict=True):
+            base = kind * slots.KIND_STRIDE
+            accepted, delivered, refused, failed, unknown = self.counters[base : base + slots.DUPLICATE]
+            if accepted != delivered + refused + failed + unknown + flying:
+                problems.append(
+                    f"{kind.name.lower()}: accepted {accepted}, delivered {delivered}, refused {refused}, "
+                    f"failed {failed}, indeterminant {unknown}, in flight {flying}"
+                )
+        return problems
+
+    def answers_full(self, port: Port) -> bool:
+        """Whether the peer has left too many answers unacknowledged."""
+        return len(port.unacked) >= MAX_UNACKNOWLEDGED
+
+
+_RESULT_OF_STATUS: Final = {
+    Status.SUCCESS: slots.DELIVERED,
+    Status.FAILURE: slots.FAILED,
+    Status.INDETERMINANT: slots.INDETERMINANT,
+}
+
+
+def _with_tag(response: bytes, tag: int) -> bytes:
+    """The same response with another route tag."""
+    return response[:8] + tag.to_bytes(8, "big") + response[16:]

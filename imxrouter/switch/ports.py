@@ -1,0 +1,99 @@
+"""What the switch knows of a link, of a domain, and of the ways to a remote domain."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Final
+
+from imxrouter.wire.layout import LENGTH_BYTES, MAX_RECORD_BEFORE_PROOF
+
+#: level, destinations it holds for (None: any served here), end (monotonic s), GCRA interval, burst
+Proof = tuple[int, frozenset[bytes] | None, float, float, float]
+
+FOREVER: Final = float("inf")
+#: Answers a link may leave unacknowledged before its new requests are answered `busy`.
+MAX_UNACKNOWLEDGED: Final = 65_536
+
+
+class Role(IntEnum):
+    """Whose link it is (architecture section 2)."""
+
+    PEER = 0
+    SERVICE = 1
+    UPLINK = 2
+
+
+class Port:
+    """The switch's end of one link, or of a gateway inside this process.
+
+    Attributes:
+        number: unique in this process's life, from 1.
+        role: peer, service or uplink.
+        sources: source domains this link may bring, with what was proved of each.
+        speaks: domains whose answers this link may bring.
+        out: chunks to be written; taken by the transport after each read.
+        shedding: what goes to this link is answered `busy` (its receiver does not read).
+        usable: new requests may be sent over it.
+    """
+
+    __slots__ = (
+        "acked", "acknowledges", "closed", "credit_bytes", "credit_requests",
+        "destinations", "dirty", "epoch",
+        "granted_bytes", "granted_requests", "in_bytes", "in_flight", "max_record", "need", "number",
+        "on_control", "out", "responses_read", "role", "sent", "sent_bytes", "shedding", "sources", "speaks",
+        "tail", "unacked", "usable",
+    )  # fmt: skip
+
+    def __init__(self, number: int, role: Role, on_control: Callable[[bytes], None]) -> None:
+        self.number = number
+        self.role = role
+        self.on_control = on_control
+        self.max_record = MAX_RECORD_BEFORE_PROOF
+        self.sources: dict[bytes, Proof] = {}
+        self.speaks: set[bytes] = set()
+        self.tail = bytearray()
+        self.need = LENGTH_BYTES
+        self.out: list[bytes | bytearray] = []
+        self.dirty = False
+        self.closed = False
+        self.usable = True
+        self.shedding = False
+        self.granted_requests = 1024
+        self.granted_bytes = 1 << 20
+        self.in_flight = 0
+        self.in_bytes = 0
+        self.destinations: dict[bytes, int] = {}
+        self.credit_requests = 1024
+        self.credit_bytes = 1 << 20
+        self.sent = 0
+        self.sent_bytes = 0
+        self.epoch: bytes | None = None
+        self.acknowledges = False
+        self.responses_read = 0
+        self.acked = 0
+        self.unacked: deque[bytes] = deque()
+
+
+class Route:
+    """A domain served here, as the hot path needs it.
+
+    Attributes:
+        ports: links of the service behind it that are up.
+        level: proof a source domain needs towards it.
+        max_bytes: largest record towards it.
+        types: routed types it takes besides MESSAGE.
+        suspended: everything to it is refused for now.
+    """
+
+    __slots__ = ("level", "max_bytes", "ports", "suspended", "types")
+
+    def __init__(
+        self, ports: list[Port], level: int, max_bytes: int, types: frozenset[int] = frozenset()
+    ) -> None:
+        self.ports = ports
+        self.level = level
+        self.max_bytes = max_bytes
+        self.types = types
+        self.suspended = False

@@ -1,0 +1,87 @@
+"""Counter slots: which integer of the hot path's list means what. Read by the metrics room at each scrape."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from imxrouter.model.operations import Kind
+from imxrouter.model.vocabulary import Reason
+
+
+class Slot(NamedTuple):
+    """What one integer counts."""
+
+    metric: str
+    help: str
+    label_names: tuple[str, ...]
+    label_values: tuple[str, ...]
+    place: int
+
+
+#: Results a request can end in, and how it came in. accepted = delivered + refused + failed + indeterminant
+#: + in flight (rule 2); duplicates are counted apart, they share the first request's outcome.
+RESULTS: Final = ("accepted", "delivered", "refused", "failed", "indeterminant", "duplicate")
+ACCEPTED, DELIVERED, REFUSED, FAILED, INDETERMINANT, DUPLICATE = range(len(RESULTS))
+KIND_STRIDE: Final = len(RESULTS)
+
+_KINDS: Final = tuple(kind.name.lower() for kind in Kind)
+RECORDS_IN: Final = KIND_STRIDE * len(_KINDS)
+RECORDS_OUT: Final = RECORDS_IN + 1
+BYTES_IN: Final = RECORDS_IN + 2
+BYTES_OUT: Final = RECORDS_IN + 3
+STRAY_RESPONSES: Final = RECORDS_IN + 4
+FOREIGN_RESPONSES: Final = RECORDS_IN + 5
+RETRIES: Final = RECORDS_IN + 6
+REASON_BASE: Final = RECORDS_IN + 7
+REASON_SLOT: Final = {reason: REASON_BASE + place for place, reason in enumerate(Reason)}
+SLOT_COUNT: Final = REASON_BASE + len(Reason)
+
+
+def new_counters() -> list[int]:
+    """A zeroed list with a place for every slot."""
+    return [0] * SLOT_COUNT
+
+
+def slot_table() -> list[Slot]:
+    """Every slot with its metric name, help and labels."""
+    table = [
+        Slot(
+            "imxrouter_requests_total", "Routed requests by kind and what became of them.",
+            ("kind", "result"), (kind, result), place * KIND_STRIDE + offset,
+        )
+        for place, kind in enumerate(_KINDS)
+        for offset, result in enumerate(RESULTS)
+    ]  # fmt: skip
+    table += [
+        Slot(
+            "imxrouter_records_total", "Routed records read or written.", ("direction",), ("in",), RECORDS_IN
+        ),
+        Slot(
+            "imxrouter_records_total",
+            "Routed records read or written.",
+            ("direction",),
+            ("out",),
+            RECORDS_OUT,
+        ),
+        Slot("imxrouter_bytes_total", "Bytes read or written on links.", ("direction",), ("in",), BYTES_IN),
+        Slot("imxrouter_bytes_total", "Bytes read or written on links.", ("direction",), ("out",), BYTES_OUT),
+        Slot(
+            "imxrouter_stray_responses_total",
+            "Responses nobody waits for from that link.",
+            (),
+            (),
+            STRAY_RESPONSES,
+        ),
+        Slot(
+            "imxrouter_foreign_responses_total", "Responses for another process.", (), (), FOREIGN_RESPONSES
+        ),
+        Slot("imxrouter_retries_total", "Requests sent again after their link was lost.", (), (), RETRIES),
+    ]
+    table += [
+        Slot(
+            "imxrouter_refusals_total", "Requests and links not served, by stage and reason.",
+            ("stage", "reason"), (reason.stage.value, reason.word), REASON_SLOT[reason],
+        )
+        for reason in Reason
+    ]  # fmt: skip
+    return table
