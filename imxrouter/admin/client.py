@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from imxrouter.admin.errors import STATUS, AdminError, AdminUnreachable, Kind
 from imxrouter.admin.views import (
+    ClaimView,
     DomainDiff,
     DomainView,
     LinkView,
@@ -20,8 +21,27 @@ from imxrouter.admin.views import (
     PeerView,
     RecordsView,
     StatusView,
+    TargetView,
+    TraceStep,
     TraceView,
 )
+
+__all__ = [
+    "VIEWS",
+    "AdminClient",
+    "AdminError",
+    "AdminUnreachable",
+    "DomainDiff",
+    "LinkView",
+    "MessageView",
+    "PeerView",
+]
+
+#: The shapes of all answers, outer ones first; for the reference page.
+VIEWS: tuple[type, ...] = (
+    StatusView, LinkView, ClaimView, PeerView, DomainView, DomainDiff, OutcomeView, MessageView, LookupView,
+    TargetView, RecordsView, TraceView, TraceStep,
+)  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).
 TIMEOUT_S = 60.0

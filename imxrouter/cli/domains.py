@@ -1,0 +1,102 @@
+"""`imxctl domains`: the domains served here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from imxrouter.admin.client import DomainDiff
+from imxrouter.cli import output
+from imxrouter.cli.options import Context, live
+
+
+@click.group(invoke_without_command=True)
+@live
+def domains(shared: Context) -> None:
+    """List the domains served here, or change them while the router runs.
+
+    What is changed here holds until the router restarts; write it to domains.d/ as well to keep it.
+    """
+    if click.get_current_context().invoked_subcommand is None:
+        _list(shared)
+
+
+@domains.command("list")
+@live
+def list_command(shared: Context) -> None:
+    """List the domains served here."""
+    _list(shared)
+
+
+def _list(shared: Context) -> None:
+    rows = shared.client.domains()
+    if shared.json:
+        output.as_json(rows)
+        return
+    columns: list[output.Column] = [
+        ("domain", lambda row: row["name"]),
+        ("state", lambda row: row["state"]),
+        ("service", lambda row: row["service"] + ("" if row["up"] else " (down)")),
+        ("policy", lambda row: row["policy"]),
+        ("tenant", lambda row: row["tenant"]),
+        ("aliases", lambda row: ", ".join(row["aliases"])),
+    ]
+    output.table(rows, columns, "no domain is served")
+
+
+@domains.command()
+@click.argument("name", metavar="DOMAIN")
+@click.option("--service", required=True, help="The [[service]] that answers for it.")
+@click.option(
+    "--alias", "aliases", multiple=True, help="Another domain with the same users; may be repeated."
+)
+@click.option("--tenant", help="Whose it is.")
+@click.option("--policy", help="What peers must prove at least.")
+@live
+def add(
+    shared: Context, name: str, service: str, aliases: tuple[str, ...], tenant: str | None, policy: str | None
+) -> None:
+    """Serve one more domain."""
+    given: dict[str, Any] = {"aliases": list(aliases), "tenant": tenant, "policy": policy}
+    chosen = {key: value for key, value in given.items() if value}
+    _diff(shared, shared.client.domain_add({"name": name, "service": service, **chosen}))
+
+
+@domains.command()
+@click.argument("name", metavar="DOMAIN")
+@live
+def suspend(shared: Context, name: str) -> None:
+    """Let nothing pass for a domain, and end its claims; shared links stay open."""
+    _diff(shared, shared.client.domain_change(name, {"state": "suspended"}))
+
+
+@domains.command()
+@click.argument("name", metavar="DOMAIN")
+@live
+def resume(shared: Context, name: str) -> None:
+    """Serve a suspended domain again."""
+    _diff(shared, shared.client.domain_change(name, {"state": "active"}))
+
+
+@domains.command()
+@click.argument("name", metavar="DOMAIN")
+@live
+def remove(shared: Context, name: str) -> None:
+    """Stop serving a domain."""
+    _diff(shared, shared.client.domain_remove(name))
+
+
+def _diff(shared: Context, diff: DomainDiff) -> None:
+    if shared.json:
+        output.as_json(diff)
+        return
+    click.echo(f"{output.clean(diff['name'])}: {diff['action']}")
+    for key in sorted(diff["before"].keys() | diff["after"].keys()):
+        before, after = diff["before"].get(key), diff["after"].get(key)
+        if before != after:
+            click.echo(f"  {key}: {_shown(before)} -> {_shown(after)}")
+
+
+def _shown(value: object) -> str:
+    return "-" if value is None else output.clean(str(value))

@@ -1,0 +1,167 @@
+"""Commands that ask a running router."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from imxrouter.admin.client import LinkView, MessageView, PeerView
+from imxrouter.cli import output
+from imxrouter.cli.exits import Exit
+from imxrouter.cli.options import Context, live
+
+
+@click.command()
+@live
+def status(shared: Context) -> None:
+    """Show how the router is."""
+    view = shared.client.status()
+    if shared.json:
+        output.as_json(view)
+        return
+    ready = "ready" if view["ready"] else f"not ready: {view['why']}"
+    output.pairs({
+        "router": f"{view['name']} ({view['role']}, process {view['process']}, version {view['version']})",
+        "state": f"{view['state']}, {ready}",
+        "up": output.duration(view["uptime_s"]),
+        "listening": ", ".join(view["listening"]),
+        "domains": view["domains"],
+        "links": view["links"],
+        "requests": ", ".join([
+            f"{view['in_flight']} in flight", f"{view['held']} held",
+            *(f"{count} {name}" for name, count in view["counters"].items()),
+        ]),
+    })  # fmt: skip
+
+
+@click.command()
+@click.option("--claims", is_flag=True, help="Show each claim on each link.")
+@live
+def links(shared: Context, claims: bool) -> None:
+    """List connections to other routers and services."""
+    rows = shared.client.links()
+    if shared.json:
+        output.as_json(rows)
+    elif claims:
+        _claims(rows)
+    else:
+        output.table(rows, _LINK_COLUMNS, "no links")
+
+
+_LINK_COLUMNS: list[output.Column] = [
+    ("link", lambda row: str(row["link"])),
+    ("role", lambda row: row["role"]),
+    ("state", lambda row: row["state"]),
+    ("opened by", lambda row: row["opened_by"]),
+    ("address", lambda row: row["address"]),
+    ("router", lambda row: row["name"]),
+    ("domains", lambda row: _some(row["domains"])),
+    ("in flight", lambda row: str(row["in_flight"])),
+    ("in/out", lambda row: f"{row['records_in']}/{row['records_out']}"),
+    ("age", lambda row: output.duration(row["age_s"])),
+    ("idle", lambda row: output.duration(row["idle_s"])),
+]
+
+
+def _claims(rows: list[LinkView]) -> None:
+    flat = [{"link": row["link"], **claim} for row in rows for claim in row["claims"]]
+    names = ("link", "theirs", "ours", "direction", "state", "level", "reason")
+    output.table(flat, [(name, _cell(name)) for name in names], "no claims")
+
+
+def _cell(name: str) -> Callable[[Any], str]:
+    return lambda row: str(row[name])
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+@click.command()
+@live
+def peers(shared: Context) -> None:
+    """List remote domains and how each is reached."""
+    rows = shared.client.peers()
+    if shared.json:
+        output.as_json(rows)
+        return
+    columns: list[output.Column] = [(name, _cell(name)) for name in ("domain", "state", "policy", "source")]
+    columns += [
+        ("targets", lambda row: _some(row["targets"])), ("links", _cell("links")), ("held", _cell("held")),
+        ("last error", _cell("last_error")), ("next try", _next_try),
+    ]  # fmt: skip
+    output.table(rows, columns, "no peers yet")
+
+
+def _next_try(row: PeerView) -> str:
+    return f"in {output.duration(row['next_try_s'])}" if row["next_try_s"] is not None else ""
+
+
+@click.command()
+@click.argument("source", metavar="FROM")
+@click.argument("destination", metavar="TO")
+@click.argument("text", metavar="TEXT")
+@live
+def send(shared: Context, source: str, destination: str, text: str) -> None:
+    """Send a message from a user of an embedded service, and wait for its outcome."""
+    view = shared.client.send(source, destination, text)
+    if shared.json:
+        output.as_json(view)
+    elif view["status"] == "success":
+        by = view["decided_by"] or "this router"
+        click.echo(f"delivered to {output.clean(by)} in {view['seconds'] * 1000:.1f} ms (id {view['id']})")
+    else:
+        again = f"; try again after {view['retry_after_s']} s" if view["retry_after_s"] else ""
+        by = f"decided by {view['decided_by'] or 'this router'} ({view['decided_role']})"
+        output.problem(
+            f"{view['status']}: {view['reason']} at stage {view['stage']}, {by}{again}", view["note"]
+        )
+    if view["status"] != "success":
+        raise click.exceptions.Exit(Exit.FAILED)
+
+
+@click.command()
+@click.argument("user", metavar="USER")
+@click.option("--count", type=click.IntRange(1), help="Leave after this many messages.")
+@live
+def watch(shared: Context, user: str, count: int | None) -> None:
+    """Show messages to a user of an embedded service as they come, until interrupted."""
+    for number, message in enumerate(shared.client.watch(user), 1):
+        if shared.json:
+            output.as_json(message)
+        else:
+            _message(message)
+        if number == count:
+            return
+
+
+def _message(message: MessageView) -> None:
+    if lost := message.get("dropped"):
+        click.echo(f"... {lost} messages were too many to show")
+    at = datetime.fromtimestamp(message["at"], UTC).astimezone().strftime("%H:%M:%S")
+    click.echo(f"{at} {output.clean(message['source'])}: {output.clean(message['text'])}")
+
+
+@click.command()
+@click.argument("message_id", metavar="ID")
+@live
+def trace(shared: Context, message_id: str) -> None:
+    """Show what happened to a message; the router keeps this for a short while."""
+    view = shared.client.trace(message_id)
+    if shared.json:
+        output.as_json(view)
+    elif not view["steps"]:
+        output.problem("nothing is known of this id", "traces are kept for log.trace_age_s; is the id whole?")
+    else:
+        start = view["steps"][0]["at"]
+        columns: list[output.Column] = [
+            ("after", lambda row: f"{(row['at'] - start) * 1000:.1f} ms"),
+            ("event", _cell("event")),
+            ("details", lambda row: " ".join(f"{name}={value}" for name, value in row["fields"].items())),
+        ]
+        output.table(view["steps"], columns, "")
+    if not view["steps"]:
+        raise click.exceptions.Exit(Exit.NOT_FOUND)

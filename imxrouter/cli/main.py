@@ -1,0 +1,48 @@
+"""`imxctl`: the group of all commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from imxrouter import __version__
+from imxrouter.cli import configs, dns, domains, live
+from imxrouter.cli.exits import Exit
+from imxrouter.cli.options import SOCKET_VARIABLE, json_option, socket_option
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="imxctl")
+@json_option
+def imxctl() -> None:
+    """Look at and steer an imxrouter."""
+
+
+socket_option(imxctl, SOCKET_VARIABLE)
+
+for _command in (
+    live.status, live.links, live.peers, domains.domains, live.send, live.watch, dns.dns, configs.config,
+    live.trace,
+):  # fmt: skip
+    imxctl.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        code = imxctl.main(standalone_mode=False, prog_name="imxctl")
+    except click.ClickException as error:
+        error.show()
+        code = Exit.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        code = Exit.INTERRUPTED
+    except BrokenPipeError:  # whoever read has seen enough; nothing more may be flushed at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = Exit.OK
+    sys.exit(code if isinstance(code, int) else Exit.OK)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""`imxctl` against a router's double on a real socket: what it prints and how it exits."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from imxrouter.cli import output
+from imxrouter.cli.exits import Exit
+from imxrouter.cli.main import imxctl
+from imxrouter.cli.reference import main as reference
+from tests.doubles.admin_port import DOMAIN, LINK, LOOKUP, OUTCOME, PEER, STATUS, ZONE
+from tests.doubles.admin_rig import AdminRig
+from tests.doubles.reactor_thread import ReactorThread
+
+ROOT = Path(__file__).parents[2]
+
+
+class Shell(AdminRig):
+    """A served double, and `imxctl` pointed at it by the environment."""
+
+    def __call__(self, *words: str, env: dict[str, str] | None = None) -> Result:
+        """Run a command."""
+        return run(*words, env={"IMXROUTER_ADMIN": str(self.path), **(env or {})})
+
+    def json(self, *words: str) -> Any:
+        """Run a command with --json and read its answer."""
+        return json.loads(self(*words, "--json").stdout)
+
+
+def run(*words: str, env: dict[str, str] | None = None, stdin: bytes = b"") -> Result:
+    """Run `imxctl` in this process."""
+    return CliRunner().invoke(imxctl, list(words), env=env, input=stdin, catch_exceptions=False)
+
+
+@pytest.fixture
+def shell(reactor_thread: ReactorThread, tmp_path: Path) -> Iterator[Shell]:
+    """Give a shell beside a running double."""
+    made = Shell(reactor_thread, tmp_path / "admin.sock")
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["status"], STATUS),
+        (["links"], [LINK]),
+        (["peers"], [PEER]),
+        (["domains"], [DOMAIN]),
+        (["domains", "list"], [DOMAIN]),
+        (["dns", "lookup", "b.example"], LOOKUP),
+        (["send", "a@a.example", "b@b.example", "hi"], OUTCOME),
+    ],
+)
+def test_json_is_the_answer(shell: Shell, words: list[str], answer: object) -> None:
+    """With --json, before or after the command, the answer is printed as it came."""
+    assert shell.json(*words) == answer
+    assert json.loads(shell("--json", *words).stdout) == answer
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["status"], ["router.a.example (gateway", "running, ready", "1h 2m", "3 accepted"]),
+        (["links"], ["192.0.2.1:6481", "router.b.example", "b.example", "10/9", "1m 1s"]),
+        (["links", "--claims"], ["a.example", "proved", "dialback"]),
+        (["peers"], ["backing-off", "connect-timeout", "in 12.0s"]),
+        (["domains"], ["a.example", "active", "home"]),
+        (["dns", "lookup", "b.example"], ["_imx.b.example SVCB", "imx.b.example:6481", "ver=1"]),
+        (["send", "a@a.example", "b@b.example", "hi"], ["delivered to b.example in 4.0 ms"]),
+        (["trace", "00" * 16], ["accepted", "source=*@a.example"]),
+    ],
+)
+def test_people_get_tables(shell: Shell, words: list[str], shown: list[str]) -> None:
+    """What matters is in the text, and a pipe does not fold it."""
+    result = shell(*words)
+    assert result.exit_code == 0
+    for text in shown:
+        assert text in result.output
+
+
+def test_records_are_a_zone_file(shell: Shell) -> None:
+    """Nothing but the lines to publish, so that the output can be appended to a zone."""
+    assert shell("dns", "records", "a.example").output == ZONE
+
+
+def test_a_failed_message_exits_with_one(shell: Shell) -> None:
+    """The answer says status, reason, stage and who decided."""
+    shell.port.outcome = {
+        **OUTCOME, "status": "failure", "reason": "busy", "stage": "limit", "retry_after_s": 5,
+        "note": "full",
+    }  # fmt: skip
+    result = shell("send", "a@a.example", "b@b.example", "hi")
+    assert result.exit_code == Exit.FAILED
+    for text in ("failure: busy at stage limit", "b.example (service)", "after 5 s", "full"):
+        assert text in result.output
+    assert shell("send", "a@a.example", "b@b.example", "hi", "--json").exit_code == Exit.FAILED
+
+
+def test_domains_show_what_changed(shell: Shell) -> None:
+    """Each change prints its diff and reaches the port."""
+    added = shell("domains", "add", "c.example", "--service", "home", "--alias", "d.example")
+    assert "c.example: added" in added.output
+    assert "service: - -> home" in added.output
+    assert "state: active -> suspended" in shell("domains", "suspend", "c.example").output
+    shell("domains", "resume", "c.example")
+    assert "removed" in shell("domains", "remove", "c.example").output
+    assert shell.port.calls == [
+        ("domain_add", {"name": "c.example", "service": "home", "aliases": ["d.example"]}),
+        ("domain_change", "c.example", {"state": "suspended"}),
+        ("domain_change", "c.example", {"state": "active"}),
+        ("domain_remove", "c.example"),
+    ]
+
+
+def test_exit_codes(shell: Shell, tmp_path: Path) -> None:
+    """Each kind of failure has its own."""
+    assert shell("send", "carol@a.example", "b@b.example", "x").exit_code == Exit.NOT_FOUND
+    assert shell("send", "mallory@a.example", "b@b.example", "x").exit_code == Exit.FAILED
+    assert shell("domains", "add", "a.example", "--service", "home").exit_code == Exit.FAILED
+    assert shell("dns", "lookup", "none.example").exit_code == Exit.FAILED
+    assert shell("trace", "11" * 16).exit_code == Exit.NOT_FOUND
+    assert shell("nonsense").exit_code == Exit.USAGE
+    gone = run("status", "--socket", str(tmp_path / "none"))
+    assert gone.exit_code == Exit.UNREACHABLE
+    assert "start the router" in gone.output
+
+
+def test_an_option_wins_over_the_environment(shell: Shell) -> None:
+    """--socket before or after the command is stronger than IMXROUTER_ADMIN."""
+    wrong = {"IMXROUTER_ADMIN": "/nonexistent"}
+    for words in (["--socket", str(shell.path), "status"], ["status", "--socket", str(shell.path)]):
+        assert shell(*words, env=wrong).exit_code == 0
+    assert shell("status", env=wrong).exit_code == Exit.UNREACHABLE
+
+
+def test_errors_are_json_too(shell: Shell) -> None:
+    """Scripts read what, where and what to do."""
+    error = shell.json("send", "carol@a.example", "b@b.example", "x")["error"]
+    assert error == {"what": "no such user", "where": "from", "do": "add the user to its service"}
+
+
+def test_watch_shows_messages_as_they_come(shell: Shell) -> None:
+    """A message from elsewhere appears; control characters in it do not reach the terminal."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "imxrouter.cli.main", "--socket", str(shell.path), "watch", "a@a.example",
+         "--count", "1"], stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        while not shell.port.watchers and process.poll() is None:
+            time.sleep(0.01)
+        message: Any = {"at": 0, "id": "", "source": "b@b.example", "destination": "", "content_type": "",
+                        "text": "hi\x1b[31m"}  # fmt: skip
+        shell.thread.call(lambda: shell.port.watchers[0](message))
+        text, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert "b@b.example: hi\\x1b[31m" in text
+    assert process.returncode == 0
+
+
+def test_config_check(tmp_path: Path) -> None:
+    """0 for a good file, 3 with every problem for a bad one, in both forms; no router is asked."""
+    assert run("config", "check", str(ROOT / "ops/sample/imxrouter.toml")).exit_code == 0
+    bad = tmp_path / "bad.toml"
+    bad.write_text('name = "r.example"\n[links]\npings = 1\ndead_s = "x"\n')
+    result = run("config", "check", str(bad))
+    assert result.exit_code == Exit.CONFIG
+    assert "links.pings: unknown key" in result.output
+    answer = json.loads(run("config", "check", str(bad), "--json").stdout)
+    assert answer["valid"] is False
+    assert [problem["path"] for problem in answer["problems"]] == ["links.pings", "links.dead_s"]
+    assert run("config", "check", str(tmp_path / "none")).exit_code == Exit.CONFIG
+
+
+def test_durations() -> None:
+    """In the largest two units."""
+    shown = [output.duration(seconds) for seconds in (None, 0.25, 59.96, 61, 3725, 90061)]
+    assert shown == ["", "0.2s", "60.0s", "1m 1s", "1h 2m", "1d 1h"]
+
+
+def test_the_program_exits_with_its_code(tmp_path: Path) -> None:
+    """`main` turns results into exit codes of the process."""
+    words = [sys.executable, "-m", "imxrouter.cli.main", "--socket", str(tmp_path / "none")]
+    assert subprocess.run([*words, "status"], capture_output=True, check=False).returncode == Exit.UNREACHABLE
+    assert subprocess.run([*words, "--bad"], capture_output=True, check=False).returncode == Exit.USAGE
+    assert subprocess.run([*words, "--version"], capture_output=True, check=False).returncode == 0
+
+
+def test_the_page_is_current() -> None:
+    """docs/reference/imxctl.md is what the commands say."""
+    assert reference(["--check", str(ROOT)]) == 0
