@@ -20,11 +20,14 @@ from imxrouter.model.errors import RouterError
 #: (file, path, what, what to do) of one finding.
 Found = tuple[str, str, str, str]
 
+#: A served domain with the file and path where it stands.
+Placed = tuple[str, str, ServedDomain]
+
 #: Above this many domains a gateway is most likely meant to be an aggregator.
 _ROLE_HINT = 'write role = "aggregator", or keep one [[service]]'
 
 
-def problems(config: Config, file: str, placed: Iterable[tuple[str, str, ServedDomain]]) -> list[Problem]:
+def problems(config: Config, file: str, placed: Iterable[Placed]) -> list[Problem]:
     """Return every contradiction.
 
     Args:
@@ -44,9 +47,12 @@ def problems(config: Config, file: str, placed: Iterable[tuple[str, str, ServedD
     return [Problem(*one) for one in chain(found, _domains(config, placed))]
 
 
-def warnings(config: Config, file: str) -> list[Problem]:
-    """Return what is allowed and probably not wanted."""
-    return [Problem(file, *one) for one in chain(_policy_warnings(config), _other_warnings(config))]
+def warnings(config: Config, file: str, placed: Iterable[Placed]) -> list[Problem]:
+    """Return what is allowed and probably not wanted; arguments as for `problems`."""
+    here: Iterator[Found] = (
+        (file, *rest) for rest in chain(_policy_warnings(config), _other_warnings(config))
+    )
+    return [Problem(*one) for one in chain(here, _domain_warnings(placed))]
 
 
 def _try(parse: Callable[[str], object], text: str) -> str:
@@ -189,7 +195,7 @@ def _outside(config: Config) -> Iterator[tuple[str, str, str]]:
             yield f"uplink[{n}].name", f"{name!r} stands twice", "give each uplink its own name"
 
 
-def _domains(config: Config, placed: Iterable[tuple[str, str, ServedDomain]]) -> Iterator[Found]:
+def _domains(config: Config, placed: Iterable[Placed]) -> Iterator[Found]:
     services = {service.name for service in config.services}
     first: dict[str, str] = {}
     for file, path, entry in placed:
@@ -263,10 +269,14 @@ def _policy_warnings(config: Config) -> Iterator[tuple[str, str, str]]:
                 ),
                 'write policy = "dialback" if that is enough for this peer',
             )
-    for n, entry in enumerate(config.domains):
+
+
+def _domain_warnings(placed: Iterable[Placed]) -> Iterator[Found]:
+    for file, path, entry in placed:
         if entry.policy is not None and entry.policy not in CLEAR_POLICIES:
             yield (
-                f"domain[{n}].policy",
+                file,
+                f"{path}.policy",
                 (
                     f"nobody can reach {entry.name}: {entry.policy} needs TLS, which this version does not "
                     "have yet"

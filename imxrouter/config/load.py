@@ -102,7 +102,9 @@ def parse(main: Document, more: Sequence[Document] = ()) -> Loaded:
     if found := checks.problems(config, main.file, placed):
         raise ConfigError(found)
     return Loaded(
-        config, tuple(checks.warnings(config, main.file)), (main.file, *(document.file for document in more))
+        config,
+        tuple(checks.warnings(config, main.file, placed)),
+        (main.file, *(document.file for document in more)),
     )
 
 

@@ -119,6 +119,14 @@ def test_default_policy_without_tls_is_a_warning() -> None:
     assert good('[trust]\ndefault_policy = "dialback"\n').warnings == ()
 
 
+def test_domain_that_nobody_can_reach_is_a_warning() -> None:
+    """A served domain whose policy needs TLS is named where it stands."""
+    more = Document("/etc/imx/domains.d/b.toml", '[[domain]]\nname = "b.example"\nservice = "home"\n'
+                    'policy = "certificate"\n')  # fmt: skip
+    warnings = parse(Document("/etc/imx/r.toml", MINIMAL), [more]).warnings
+    assert (warnings[-1].file, warnings[-1].path) == (more.file, "domain[0].policy")
+
+
 def test_policy_rules_prefer_the_nearest() -> None:
     """A pin beats a name, a name beats its zone, a near zone beats a far one."""
     config = good(
