@@ -42,6 +42,16 @@ REFUSALS = Family(
 )
 RECORDS = Family("imxrouter_records_total", "counter", ("direction",), "Records read and written.")
 BYTES = Family("imxrouter_bytes_total", "counter", ("direction",), "Bytes of records read and written.")
+STRAY = Family(
+    "imxrouter_stray_responses_total",
+    "counter",
+    (),
+    "Responses that nobody waits for from that link; dropped.",
+)
+FOREIGN = Family(
+    "imxrouter_foreign_responses_total", "counter", (), "Responses that were handed to another process."
+)
+RETRIES = Family("imxrouter_retries_total", "counter", (), "Requests sent again after their link was lost.")
 IN_FLIGHT = Family("imxrouter_in_flight", "gauge", ("kind",), "Requests accepted and not yet answered.")
 LINKS = Family("imxrouter_links", "gauge", ("role", "state"), "Links by role and state.")
 CLAIMS = Family(
@@ -82,10 +92,11 @@ TICK_SEEN = Family(
 )
 
 #: Families whose figures are slots of the hot path's list of integers.
-SLOTTED: tuple[Family, ...] = (REQUESTS, REFUSALS, RECORDS, BYTES, IN_FLIGHT)
+SLOTTED: tuple[Family, ...] = (REQUESTS, REFUSALS, RECORDS, BYTES, STRAY, FOREIGN, RETRIES)
 
 ALL: tuple[Family, ...] = (
     *SLOTTED,
+    IN_FLIGHT,
     LINKS,
     CLAIMS,
     DIALS,

@@ -70,6 +70,7 @@ class Metrics:
         self.last_tick_s = 0.0
         self._now_s, self._started_s, self._version = now_s, now_s(), version
         self._links: Callable[[], LinksByState] = dict
+        self._in_flight: Callable[[], Mapping[str, int]] = dict
         self._held: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.registry.register(_Gauges(self._gauges))
 
@@ -92,6 +93,10 @@ class Metrics:
         """Ask this at each scrape for the links by (role, state)."""
         self._links = source
 
+    def watch_in_flight(self, source: Callable[[], Mapping[str, int]]) -> None:
+        """Ask this at each scrape for the requests in flight by kind (the word in `kind` labels)."""
+        self._in_flight = source
+
     def watch_held(self, source: Callable[[], tuple[int, int]]) -> None:
         """Ask this at each scrape for the requests on hold: (count, bytes)."""
         self._held = source
@@ -108,6 +113,9 @@ class Metrics:
     def _gauges(self) -> Iterator[Metric]:
         held, held_bytes = self._held()
         yield _gauge(catalogue.LINKS, {key: float(count) for key, count in self._links().items()})
+        yield _gauge(
+            catalogue.IN_FLIGHT, {(kind,): float(count) for kind, count in self._in_flight().items()}
+        )
         yield _gauge(catalogue.HELD, {(): held})
         yield _gauge(catalogue.HELD_BYTES, {(): held_bytes})
         yield _gauge(catalogue.UPTIME, {(): self.uptime_s})

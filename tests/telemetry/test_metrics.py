@@ -6,6 +6,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from imxrouter.model.errors import LocalMisuse
+from imxrouter.switch.slots import new_counters, slot_table
 from imxrouter.telemetry import catalogue
 from imxrouter.telemetry.metrics import Metrics
 from imxrouter.telemetry.slots import SlotTable
@@ -14,7 +15,7 @@ from imxrouter.telemetry.tick import INTERVAL_S, TickMeter
 ROWS = [
     ("imxrouter_records_total", "Records.", ("direction",), ("in",), 0),
     ("imxrouter_records_total", "Records.", ("direction",), ("out",), 2),
-    ("imxrouter_in_flight", "In flight.", ("kind",), ("message",), 1),
+    ("imxrouter_open_doors", "A gauge.", ("kind",), ("message",), 1),
 ]
 
 
@@ -31,10 +32,10 @@ def test_slots_are_read_at_scrape() -> None:
     counters[1] = 3
     assert value(metrics, "imxrouter_records_total", direction="out") == 7
     assert value(metrics, "imxrouter_records_total", direction="in") == 0
-    assert value(metrics, "imxrouter_in_flight", kind="message") == 3
+    assert value(metrics, "imxrouter_open_doors", kind="message") == 3
     text = metrics.exposition().decode()
     assert "# TYPE imxrouter_records_total counter" in text
-    assert "# TYPE imxrouter_in_flight gauge" in text
+    assert "# TYPE imxrouter_open_doors gauge" in text
 
 
 def test_contradicting_rows_are_our_bug() -> None:
@@ -69,9 +70,11 @@ def test_gauges_ask_their_sources() -> None:
     links = {("peer", "open"): 2}
     metrics.watch_links(lambda: links)
     metrics.watch_held(lambda: (3, 400))
+    metrics.watch_in_flight(lambda: {"message": 9})
     clock.advance(5)
     links["peer", "open"] = 4
     assert value(metrics, "imxrouter_links", role="peer", state="open") == 4
+    assert value(metrics, "imxrouter_in_flight", kind="message") == 9
     assert value(metrics, "imxrouter_held_requests") == 3
     assert value(metrics, "imxrouter_held_bytes") == 400
     assert value(metrics, "imxrouter_uptime_seconds") == 5
@@ -88,6 +91,17 @@ def test_catalogue_names_what_is_exposed() -> None:
     metrics = Metrics("1", lambda: 0.0)
     shown = {f"{f.name}_total" if f.type == "counter" else f.name for f in metrics.registry.collect()}
     assert shown == {family.name for family in catalogue.ALL} - {family.name for family in catalogue.SLOTTED}
+
+
+def test_the_hot_path_counts_what_the_catalogue_names() -> None:
+    """Slots of the switch and the reference page agree on names and labels, and the slots can be shown."""
+    rows = slot_table()
+    assert {(row.metric, row.label_names) for row in rows} == {
+        (family.name, family.labels) for family in catalogue.SLOTTED
+    }
+    metrics = Metrics("1", lambda: 0.0)
+    metrics.add_slots(rows, new_counters())
+    assert value(metrics, "imxrouter_requests_total", kind="message", result="accepted") == 0
 
 
 def test_tick_notes_how_late_it_was() -> None:
