@@ -146,6 +146,14 @@ class ClaimsMade:
         claim.nonces.clear()
         return claim, proved_links if reason is Reason.NONE else []
 
+    def older_than(self, moment: float) -> list[MadeClaim]:
+        """Proved claims whose deadline lay before the moment: those to be claimed anew."""
+        return [
+            claim
+            for claim in self._by_pair.values()
+            if claim.state is ClaimState.PROVED and claim.deadline < moment
+        ]
+
     def withdraw(self, from_domain: bytes) -> list[MadeClaim]:
         """Forget every claim of a domain; returns them."""
         gone = [claim for pair, claim in self._by_pair.items() if pair[0] == from_domain]

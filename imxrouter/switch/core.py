@@ -181,7 +181,7 @@ class SwitchCore:
                 return Reason.RELAY_DENIED
             return (
                 Reason.WEAKER_THAN_POLICY
-                if route is not None and proof[0] < route.level
+                if route is not None and route.level & ~proof[0]
                 else Reason.NOT_PROVED
             )
         if port.role is not Role.SERVICE and from_domain in self.routes:
@@ -382,14 +382,33 @@ class SwitchCore:
             if key:
                 self.memory.keep_for_window(key, now)
         port.unacked.clear()
-        for route in list(self.routes.values()) if port.role is Role.SERVICE else ():
-            if port in route.ports:
-                route.ports.remove(port)
+        self.stop_using(port)
+        for tag in self.ledger.sent_to(port.number):
+            self._lost(tag, port, now)
+
+    def stop_using(self, port: Port) -> None:
+        """No new request goes over the link; what is in flight there may still be answered."""
+        port.usable = False
+        if port.role is Role.SERVICE:
+            for domain in port.sources:
+                route = self.routes.get(domain)
+                if route is not None and port in route.ports:
+                    route.ports.remove(port)
         if port in self.uplinks:
             self.uplinks.remove(port)
         self._drop_ways(port)
-        for tag in self.ledger.sent_to(port.number):
-            self._lost(tag, port, now)
+
+    def add_way(self, to_domain: bytes, from_domain: bytes, port: Port) -> None:
+        """The link may carry requests from a domain of ours to a remote one."""
+        ports = self.ways.setdefault(to_domain, {}).setdefault(from_domain, [])
+        if port not in ports:
+            ports.append(port)
+
+    def drop_way(self, to_domain: bytes, from_domain: bytes, port: Port) -> None:
+        """The link carries that pair no longer."""
+        ports = self.ways.get(to_domain, {}).get(from_domain, [])
+        if port in ports:
+            ports.remove(port)
 
     def _drop_ways(self, port: Port) -> None:
         for remote, by_source in list(self.ways.items()):

@@ -9,7 +9,7 @@ from typing import Final
 
 from imxrouter.wire.layout import LENGTH_BYTES, MAX_RECORD_BEFORE_PROOF
 
-#: level, destinations it holds for (None: any served here), end (monotonic s), GCRA interval, burst
+#: strength (bits, routing.policy), destinations it holds for (None: any served here), end (monotonic s), GCRA interval, burst
 Proof = tuple[int, frozenset[bytes] | None, float, float, float]
 
 FOREVER: Final = float("inf")
@@ -81,7 +81,7 @@ class Route:
 
     Attributes:
         ports: links of the service behind it that are up.
-        level: proof a source domain needs towards it.
+        level: strength (bits) a source domain needs towards it.
         max_bytes: largest record towards it.
         types: routed types it takes besides MESSAGE.
         suspended: everything to it is refused for now.

@@ -166,7 +166,7 @@ class Switch(SwitchCore):
                     not is_service
                     and (
                         (proof[1] is not None and to_domain not in proof[1])
-                        or (route is not None and proof[0] < route.level)
+                        or (route is not None and route.level & ~proof[0])
                     )
                 )
             ):

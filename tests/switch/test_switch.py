@@ -1,0 +1,532 @@
+"""The hot path: rule 1, limits, answers, duplicates, loops, credit, framing."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imxrouter.model.outcome import failure
+from imxrouter.model.vocabulary import Reason, Status
+from imxrouter.switch import slots
+from imxrouter.switch.checks import Checks
+from imxrouter.switch.ports import Role
+from imxrouter.wire.errors import RecordTooLarge, WireError
+from imxrouter.wire.fields import Field
+from imxrouter.wire.layout import FLAG_RETRY
+from imxrouter.wire.record import Envelope, Record, decode_outcome, encode_record, response_to
+from tests.switch.rig import ALICE, BOB, EPOCH, FAR, HERE, PEER, Rig, message
+
+
+def test_a_message_crosses_and_its_answer_returns() -> None:
+    """The common case: only route tag and hops change, the answer gets the asker's tag back."""
+    rig = Rig()
+    sent = message(7)
+    rig.feed(rig.peer, sent)
+    (passed,) = rig.out(rig.service)
+    assert passed.envelope == sent.envelope
+    assert passed.body == sent.body
+    assert passed.hops_left == 109
+    assert passed.route_tag != 7
+    rig.answer(rig.service, passed)
+    (answer,) = rig.out(rig.peer)
+    assert answer.route_tag == 7
+    assert answer.message_id == sent.message_id
+    assert decode_outcome(answer).ok
+    assert rig.switch.conservation() == []
+
+
+@pytest.mark.parametrize(
+    ("checks", "reason"),
+    [(Checks(), Reason.NOT_PROVED), (Checks(source=False), None)],
+)
+def test_a_source_that_is_not_proved_is_refused(checks: Checks, reason: Reason | None) -> None:
+    """Rule 1, peer: the source check is what stops a spoofed sender."""
+    rig = Rig(checks)
+    rig.feed(rig.peer, message(envelope=Envelope(BOB, HERE, ALICE, b"bank.example")))
+    if reason is None:
+        assert len(rig.out(rig.service)) == 1
+    else:
+        assert rig.outcome(rig.peer).reason is reason
+        assert rig.out(rig.service) == []
+    assert rig.switch.conservation() == []
+
+
+def test_a_domain_served_here_speaks_only_by_its_service() -> None:
+    """Rule 1: a source that is ours is refused from outside, even to another domain of ours."""
+    rig = Rig()
+    rig.serve(b"other.example", rig.service)
+    rig.feed(rig.peer, message(envelope=Envelope(BOB, HERE, ALICE, b"other.example")))
+    assert rig.outcome(rig.peer).reason is Reason.RELAY_DENIED
+
+
+@pytest.mark.parametrize("checks", [Checks(), Checks(relay=False)])
+def test_nothing_is_relayed(checks: Checks) -> None:
+    """Rule 1: from a peer only to domains served here; the relay check is what stops it."""
+    rig = Rig(checks)
+    rig.feed(rig.peer, message(envelope=Envelope(BOB, FAR, ALICE, PEER)))
+    if checks.relay:
+        assert rig.outcome(rig.peer).reason is Reason.RELAY_DENIED
+    else:
+        assert len(rig.switch.held) == 1
+
+
+def test_a_service_sends_only_as_its_own_domains() -> None:
+    """Rule 1, service: what is not bound to it is refused, whatever else is served here."""
+    rig = Rig()
+    other = rig.port(9, Role.SERVICE)
+    rig.serve(b"other.example", other)
+    rig.feed(rig.service, message(envelope=Envelope(BOB, FAR, ALICE, b"other.example")))
+    assert rig.outcome(rig.service).reason is Reason.NOT_PROVED
+
+
+def test_domains_served_here_are_switched_inside() -> None:
+    """IMX-4: between two services nothing leaves and nothing is held."""
+    rig = Rig()
+    other = rig.port(9, Role.SERVICE)
+    rig.serve(b"other.example", other)
+    rig.feed(rig.service, message(envelope=Envelope(BOB, b"other.example", ALICE, HERE)))
+    assert len(rig.out(other)) == 1
+    assert not rig.switch.held
+
+
+def test_an_uplink_brings_any_source_but_ours() -> None:
+    """Rule 1, uplink."""
+    rig = Rig()
+    uplink = rig.port(5, Role.UPLINK)
+    uplink.sources[b"*"] = (0xFF, None, float("inf"), 0.001, 10.0)
+    rig.feed(uplink, message(envelope=Envelope(BOB, HERE, ALICE, b"any.example")))
+    assert len(rig.out(rig.service)) == 1
+    rig.feed(uplink, message(2, envelope=Envelope(BOB, HERE, ALICE, HERE)))
+    assert rig.outcome(uplink).reason is Reason.RELAY_DENIED
+    rig.feed(uplink, message(3, envelope=Envelope(BOB, FAR, ALICE, b"any.example")))
+    assert rig.outcome(uplink).reason is Reason.RELAY_DENIED
+
+
+def test_a_proof_has_an_end_a_direction_and_a_strength() -> None:
+    """Rule 3: expired, for another destination, or weaker than the destination asks."""
+    rig = Rig()
+    rig.peer.sources[PEER] = (1, None, rig.now - 1, 1.0, 10.0)
+    rig.feed(rig.peer, message(1))
+    assert rig.outcome(rig.peer).reason is Reason.NOT_PROVED
+    rig.prove(rig.peer, PEER, only=frozenset({b"other.example"}))
+    rig.feed(rig.peer, message(2))
+    assert rig.outcome(rig.peer).reason is Reason.RELAY_DENIED
+    rig.prove(rig.peer, PEER, strength=1)
+    rig.switch.routes[HERE].level = 3
+    rig.feed(rig.peer, message(3))
+    assert rig.outcome(rig.peer).reason is Reason.WEAKER_THAN_POLICY
+
+
+@pytest.mark.parametrize("checks", [Checks(), Checks(answer_link=False)])
+def test_an_answer_comes_only_over_a_link_of_the_domain_asked(checks: Checks) -> None:
+    """Specification 7.4: any link of that domain may answer, no other; the link check stops the thief."""
+    rig = Rig(checks)
+    rig.feed(rig.peer, message())
+    (passed,) = rig.out(rig.service)
+    thief = rig.port(8, Role.PEER)
+    rig.prove(thief, b"thief.example")
+    rig.answer(thief, passed)
+    stolen = rig.out(rig.peer)
+    assert len(stolen) == (0 if checks.answer_link else 1)
+    if checks.answer_link:
+        assert rig.switch.counters[slots.STRAY_RESPONSES] == 1
+        second = rig.port(10, Role.SERVICE)
+        rig.serve(HERE, rig.service, second)
+        rig.answer(second, passed)
+        assert len(rig.out(rig.peer)) == 1
+
+
+def test_late_second_and_altered_answers_change_nothing() -> None:
+    """They are dropped and counted."""
+    rig = Rig()
+    rig.feed(rig.peer, message())
+    (passed,) = rig.out(rig.service)
+    altered = response_to(passed, failure(Reason.BUSY))
+    swapped = Record(
+        altered.type,
+        0,
+        110,
+        altered.route_tag,
+        altered.message_id,
+        Envelope(b"eve", PEER, BOB, HERE),
+        (),
+        altered.body,
+    )
+    rig.feed(rig.service, swapped)
+    wrong_kind = Record(
+        0x8103, 0, 110, altered.route_tag, altered.message_id, altered.envelope, (), altered.body
+    )
+    rig.feed(rig.service, wrong_kind)
+    assert rig.out(rig.peer) == []
+    rig.answer(rig.service, passed)
+    rig.answer(rig.service, passed)
+    assert len(rig.out(rig.peer)) == 1
+    assert rig.switch.counters[slots.STRAY_RESPONSES] == 3
+
+
+def test_a_hop_named_by_a_peer_is_kept_only_if_it_is_its_own() -> None:
+    """Architecture 2: a peer cannot blame another domain."""
+    rig = Rig()
+    far = rig.port(6, Role.PEER)
+    rig.prove(far, FAR, only=frozenset({HERE}))
+    rig.switch.add_way(FAR, HERE, far)
+    rig.feed(rig.service, message(envelope=Envelope(BOB, FAR, ALICE, HERE)))
+    (passed,) = rig.out(far)
+    rig.answer(far, passed, failure(Reason.BUSY, by="innocent.example", role="peer", retry_after_s=3))
+    outcome = rig.outcome(rig.service)
+    assert (outcome.reason, outcome.decided_by) == (Reason.BUSY, "far.example")
+
+
+def test_duplicates_join_repeat_or_are_refused() -> None:
+    """Specification 8.2: in flight, finished, and one id for two contents."""
+    rig = Rig()
+    rig.feed(rig.peer, message(1))
+    (passed,) = rig.out(rig.service)
+    rig.feed(rig.peer, message(1, route_tag=50))
+    rig.feed(rig.peer, message(1, route_tag=51, body=b"other"))
+    assert rig.outcome(rig.peer).reason is Reason.ID_REUSED
+    rig.answer(rig.service, passed)
+    assert [record.route_tag for record in rig.out(rig.peer)] == [1, 50]
+    rig.feed(rig.peer, message(1, route_tag=52))
+    assert [record.route_tag for record in rig.out(rig.peer)] == [52]
+    assert rig.out(rig.service) == []
+    assert rig.switch.conservation() == []
+
+
+def test_acknowledged_answers_are_forgotten_at_once() -> None:
+    """The memory holds what is unacknowledged, not rate times window."""
+    rig = Rig()
+    for number in range(1, 51):
+        rig.feed(rig.peer, message(number))
+        for passed in rig.out(rig.service):
+            rig.answer(rig.service, passed)
+    assert len(rig.memory.seen) == 50
+    assert rig.switch.acknowledge(rig.peer, 50)
+    assert len(rig.memory.seen) == 0
+    assert not rig.switch.acknowledge(rig.peer, 51)
+
+
+def test_a_full_duplicate_memory_refuses_and_evicts_nothing() -> None:
+    """Rule 5."""
+    rig = Rig(memory_limit=2)
+    for number in (1, 2, 3):
+        rig.feed(rig.peer, message(number))
+    assert len(rig.out(rig.service)) == 2
+    assert rig.outcome(rig.peer).reason is Reason.BUSY
+
+
+def test_a_retry_repeats_the_epoch_it_was_first_sent_to() -> None:
+    """A memory that does not cover the epoch answers indeterminant and does not deliver."""
+    rig = Rig()
+    stranger = message(1, flags=0x80 | FLAG_RETRY, fields=(Field(0x8001, b"epoch-99"),))
+    rig.feed(rig.peer, stranger)
+    outcome = rig.outcome(rig.peer)
+    assert (outcome.status, outcome.reason) == (Status.INDETERMINANT, Reason.EPOCH_UNKNOWN)
+    assert rig.out(rig.service) == []
+    rig.feed(rig.peer, message(2))
+    rig.feed(rig.peer, message(2, flags=0x80 | FLAG_RETRY, fields=(Field(0x8001, EPOCH),), route_tag=9))
+    (passed,) = rig.out(rig.service)
+    rig.answer(rig.service, passed)
+    assert [record.route_tag for record in rig.out(rig.peer)] == [2, 9]
+    rig.feed(rig.peer, message(3, flags=0x80 | FLAG_RETRY, fields=(Field(0x8001, EPOCH),)))
+    (fresh,) = rig.out(rig.service)
+    assert fresh.fields == ()
+    assert not fresh.flags & FLAG_RETRY
+    assert rig.switch.conservation() == []
+
+
+def test_a_lost_link_makes_one_retry_then_indeterminant() -> None:
+    """BEY-3: retried once under the same id with the first epoch; never silently lost."""
+    rig = Rig()
+    far = rig.port(6, Role.PEER)
+    rig.prove(far, FAR)
+    rig.switch.add_way(FAR, HERE, far)
+    rig.feed(rig.service, message(envelope=Envelope(BOB, FAR, ALICE, HERE)))
+    (first,) = rig.out(far)
+    rig.switch.remove_port(far, rig.now)
+    (tag,) = rig.switch.held
+    again = rig.port(7, Role.PEER)
+    rig.prove(again, FAR)
+    assert rig.switch.forward(tag, again)
+    (second,) = rig.out(again)
+    assert second.message_id == first.message_id
+    assert second.flags & FLAG_RETRY
+    assert second.fields == (Field(0x8001, b"peer-006"),)
+    rig.switch.remove_port(again, rig.now)
+    outcome = rig.outcome(rig.service)
+    assert (outcome.status, outcome.reason) == (Status.INDETERMINANT, Reason.LINK_LOST)
+    assert outcome.decided_by == "far.example"
+    assert rig.switch.conservation() == []
+
+
+def test_without_recognition_of_duplicates_nothing_is_retried() -> None:
+    """Specification 8.2: towards such a service, indeterminant at once."""
+    rig = Rig()
+    rig.service.epoch = None
+    rig.feed(rig.peer, message())
+    rig.out(rig.service)
+    rig.switch.remove_port(rig.service, rig.now)
+    assert not rig.switch.held
+    assert rig.outcome(rig.peer).status is Status.INDETERMINANT
+
+
+@pytest.mark.parametrize("checks", [Checks(), Checks(loop=False)])
+def test_a_loop_is_refused_at_once(checks: Checks) -> None:
+    """The same id in flight with fewer hops left from another role (CPIM-3)."""
+    rig = Rig(checks)
+    uplink = rig.port(5, Role.UPLINK)
+    uplink.sources[b"*"] = (0xFF, None, float("inf"), 0.001, 10.0)
+    rig.feed(rig.peer, message())
+    (passed,) = rig.out(rig.service)
+    rig.feed(uplink, message(hops_left=passed.hops_left - 1, route_tag=4))
+    if checks.loop:
+        assert rig.outcome(uplink).reason is Reason.LOOP
+    else:
+        assert rig.out(uplink) == []
+
+
+def test_hops_end() -> None:
+    """0 fails, more than the maximum is clamped."""
+    rig = Rig()
+    rig.feed(rig.peer, message(1, hops_left=0))
+    assert rig.outcome(rig.peer).reason is Reason.TOO_MANY_HOPS
+    rig.feed(rig.peer, message(2, hops_left=255))
+    (passed,) = rig.out(rig.service)
+    assert passed.hops_left == 109
+
+
+def test_limits_are_named() -> None:
+    """Rate with the time to wait, size, type, suspended, address, unknown critical field."""
+    rig = Rig()
+    rig.rates.wait_s[b"alice@peer.example"] = 2.5
+    rig.feed(rig.peer, message(1, envelope=Envelope(BOB, HERE, b"ALICE", PEER)))
+    outcome = rig.outcome(rig.peer)
+    assert outcome.reason is Reason.RATE_LIMITED
+    assert outcome.retry_after_s == 5
+    rig.rates.wait_s.clear()
+    rig.feed(rig.peer, message(2, body=bytes(6000)))
+    assert rig.outcome(rig.peer).reason is Reason.TOO_LARGE
+    rig.feed(rig.peer, message(3, type=0x0777))
+    assert rig.outcome(rig.peer).reason is Reason.TYPE_NOT_ENABLED
+    rig.feed(rig.peer, message(4, envelope=Envelope(b"b\x00b", HERE, ALICE, PEER)))
+    assert rig.outcome(rig.peer).reason is Reason.BAD_ADDRESS
+    rig.feed(rig.peer, message(5, fields=(Field(0x8FFF, b""),)))
+    assert rig.outcome(rig.peer).reason is Reason.UNKNOWN_CRITICAL
+    rig.feed(rig.peer, message(6, fields=(Field(0x0FFF, b"kept"),)))
+    (passed,) = rig.out(rig.service)
+    assert passed.fields == (Field(0x0FFF, b"kept"),)
+    rig.switch.routes[HERE].suspended = True
+    rig.feed(rig.peer, message(7))
+    assert rig.outcome(rig.peer).reason is Reason.SERVICE_DOWN
+    assert rig.switch.counters[slots.REASON_SLOT[Reason.SUSPENDED]] == 1
+    assert rig.switch.conservation() == []
+
+
+def test_the_rate_is_one_for_all_spellings() -> None:
+    """Architecture 2: `Alice` cannot slip past a limit on `alice`."""
+    rig = Rig()
+    for number, spelling in enumerate((b"alice", b"Alice", b"ALICE"), 1):
+        rig.feed(rig.peer, message(number, envelope=Envelope(BOB, HERE, spelling, PEER)))
+    assert list(rig.rates.arrivals) == [b"alice@peer.example"]
+
+
+def test_credit_is_counted_and_shared() -> None:
+    """Unanswered requests per link are bounded, and one destination leaves room for others."""
+    rig = Rig()
+    rig.peer.granted_requests = 8
+    other = rig.port(9, Role.SERVICE)
+    rig.serve(b"other.example", other)
+    for number in range(1, 9):
+        rig.feed(rig.peer, message(number))
+    passed = rig.out(rig.service)
+    assert len(passed) == 5  # half of the credit, then no more than a quarter of it
+    assert {decode_outcome(r).reason for r in rig.out(rig.peer)} == {Reason.BUSY}
+    for number in range(11, 15):
+        rig.feed(rig.peer, message(number, envelope=Envelope(BOB, b"other.example", ALICE, PEER)))
+    assert len(rig.out(other)) == 2
+    for one in passed:
+        rig.answer(rig.service, one)
+    assert rig.peer.in_flight == 2
+    assert rig.switch.conservation() == []
+
+
+def test_a_destination_that_does_not_read_is_shed() -> None:
+    """Its requests are answered `busy`; nobody waits."""
+    rig = Rig()
+    rig.service.shedding = True
+    rig.feed(rig.peer, message())
+    assert rig.outcome(rig.peer).reason is Reason.BUSY
+
+
+def test_a_service_without_a_link_is_down() -> None:
+    """And the answer says when to try again."""
+    rig = Rig()
+    rig.switch.routes[HERE].ports.clear()
+    rig.feed(rig.peer, message())
+    outcome = rig.outcome(rig.peer)
+    assert outcome.reason is Reason.SERVICE_DOWN
+    assert outcome.retry_after_s > 0
+
+
+def test_an_answer_whose_asker_is_gone_takes_another_link_or_waits_for_the_retry() -> None:
+    """IMX-21 and BEY-3."""
+    rig = Rig()
+    rig.feed(rig.peer, message(1))
+    rig.feed(rig.peer, message(2))
+    one, two = rig.out(rig.service)
+    rig.switch.remove_port(rig.peer, rig.now)
+    rig.answer(rig.service, one)
+    again = rig.port(11, Role.PEER)
+    rig.prove(again, PEER)
+    rig.answer(rig.service, two)
+    assert [record.route_tag for record in rig.out(again)] == [2]
+    rig.feed(again, message(1, flags=0x80 | FLAG_RETRY, fields=(Field(0x8001, EPOCH),), route_tag=21))
+    assert [record.route_tag for record in rig.out(again)] == [21]
+    assert rig.out(rig.service) == []
+    assert rig.switch.conservation() == []
+
+
+def test_responses_of_another_process_are_handed_over() -> None:
+    """The tag says which process asked."""
+    rig = Rig(process=3)
+    elsewhere = Record(0x8100, 0, 110, 4 << 48, bytes(16), Envelope(ALICE, PEER, BOB, HERE), (), bytes(8))
+    rig.feed(rig.service, elsewhere)
+    ((process, data, speaks),) = rig.switch.foreign
+    assert (process, data) == (4, encode_record(elsewhere))
+    assert HERE in speaks
+
+
+def test_late_requests_become_indeterminant() -> None:
+    """Nothing waits without a deadline."""
+    rig = Rig()
+    rig.feed(rig.peer, message())
+    rig.out(rig.service)
+    rig.switch.sweep(rig.now + 31, 30.0)
+    outcome = rig.outcome(rig.peer)
+    assert (outcome.status, outcome.reason) == (Status.INDETERMINANT, Reason.ANSWER_TIMEOUT)
+    assert rig.switch.conservation() == []
+
+
+@pytest.mark.parametrize("size", [1, 3, 17, 40, 41, 200])
+def test_cuts_between_reads_change_nothing(size: int) -> None:
+    """Rule 7: fed in pieces of any size the result is the same."""
+    whole = b"".join(encode_record(message(number, body=bytes(number * 9))) for number in range(1, 20))
+    rig = Rig()
+    for at in range(0, len(whole), size):
+        rig.feed(rig.peer, whole[at : at + size])
+    passed = rig.out(rig.service)
+    assert [len(record.body) for record in passed] == [number * 9 for number in range(1, 20)]
+
+
+def test_length_is_judged_when_the_header_is_there() -> None:
+    """Four bytes are enough to refuse."""
+    rig = Rig()
+    rig.peer.max_record = 1280
+    with pytest.raises(RecordTooLarge):
+        rig.feed(rig.peer, (5000).to_bytes(4, "big"))
+
+
+def test_a_byte_at_a_time_costs_linear_work() -> None:
+    """Rule 7: the tail is kept in one buffer that grows, never copied anew for each read."""
+    rig = Rig()
+    data = encode_record(message(body=bytes(4000)))
+    tail = rig.peer.tail
+    for at in range(len(data) - 1):
+        rig.feed(rig.peer, data[at : at + 1])
+        assert rig.peer.tail is tail
+    rig.feed(rig.peer, data[-1:])
+    assert len(rig.out(rig.service)) == 1
+
+
+@given(st.binary(max_size=400))
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_give_records_or_the_parsers_error(data: bytes) -> None:
+    """Rule 7: nothing but WireError comes out, and rule 2 holds afterwards."""
+    rig = Rig()
+    try:
+        rig.feed(rig.peer, encode_record(message()), data)
+    except WireError:
+        pass
+    assert rig.switch.conservation() == []
+
+
+domains = st.sampled_from([PEER, HERE, FAR, b"other.example", b"bank.example"])
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), st.integers(0, 3), st.integers(1, 6), domains, domains, st.integers(0, 3)),
+        st.tuples(st.just("answer"), st.integers(0, 3), st.integers(0, 5), st.booleans()),
+        st.tuples(st.just("lose"), st.integers(0, 3)),
+        st.tuples(st.just("sweep"), st.integers(1, 40)),
+        st.tuples(st.just("forward"), st.integers(0, 3)),
+    ),
+    max_size=40,
+)
+
+
+@given(steps)
+@settings(max_examples=200, deadline=None)
+def test_over_any_history_rule_1_and_conservation_hold(history: list[tuple]) -> None:  # type: ignore[type-arg]
+    """Rules 1 and 2: nothing passes that rule 1 forbids, and every request has one outcome or is in flight."""
+    rig = Rig()
+    other = rig.port(9, Role.SERVICE)
+    rig.serve(b"other.example", other)
+    far = rig.port(6, Role.PEER)
+    rig.prove(far, FAR, only=frozenset({HERE}))
+    rig.switch.add_way(FAR, HERE, far)
+    ports = [rig.peer, rig.service, far, other]
+    waiting: list[tuple[object, Record]] = []
+    answers: dict[tuple[int, int], int] = {}
+    asked: set[tuple[int, int]] = set()
+    tag = 0
+
+    def collect() -> None:
+        for port in ports:
+            for record in rig.out(port):
+                if record.is_response:
+                    place = (port.number, record.route_tag)
+                    answers[place] = answers.get(place, 0) + 1
+                    continue
+                source, target = record.envelope.from_domain, record.envelope.to_domain
+                assert target in port.speaks
+                if port.role is Role.PEER:
+                    assert (source, target) == (HERE, FAR)
+                else:
+                    assert source in (PEER, FAR, HERE, b"other.example")
+                waiting.append((port, record))
+
+    for step in history:
+        if step[0] == "send":
+            _, place, number, source, target, hops = step
+            if ports[place].closed:
+                continue
+            tag += 1
+            asked.add((ports[place].number, tag))
+            envelope = Envelope(BOB, target, ALICE, source)
+            rig.feed(ports[place], message(number, route_tag=tag, envelope=envelope, hops_left=hops))
+        elif step[0] == "answer" and waiting:
+            _, place, which, good = step
+            _, request = waiting[which % len(waiting)]
+            if not ports[place].closed:
+                rig.answer(
+                    ports[place], request, failure(Reason.BLOCKED) if not good else failure(Reason.BUSY)
+                )
+        elif step[0] == "lose":
+            port = ports[step[1]]
+            if not port.closed:
+                rig.switch.remove_port(port, rig.now)
+        elif step[0] == "sweep":
+            rig.now += step[1]
+            rig.switch.sweep(rig.now, 30.0)
+        elif step[0] == "forward" and not ports[step[1]].closed:
+            for held in list(rig.switch.held):
+                entry = rig.switch.ledger.entries.get(held)
+                if entry is not None and ports[step[1]] is rig.switch.way(entry[5], entry[6]):
+                    rig.switch.forward(held, ports[step[1]])
+                    rig.switch.held.remove(held)
+        collect()
+        assert rig.switch.conservation() == []
+    rig.switch.sweep(rig.now + 100, 30.0)
+    collect()
+    assert not rig.switch.ledger.entries
+    assert all(count == 1 for count in answers.values())
+    lost = {port.number for port in ports if port.closed}
+    assert {place for place in asked if place[0] not in lost} <= set(answers)
