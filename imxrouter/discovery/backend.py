@@ -74,14 +74,17 @@ class TwistedBackend(Backend):
         local = source[0] if source else ("::" if af == socket.AF_INET6 else "0.0.0.0")
         if socktype == socket.SOCK_DGRAM:
             datagrams = _Datagrams(self._reactor)
-            self._reactor.listenUDP(0, datagrams, interface=local, maxPacketSize=65535)
-            datagrams.open_to(host, port)
+            listening = self._reactor.listenUDP(0, datagrams, interface=local, maxPacketSize=65535)
+            try:
+                datagrams.open_to(host, port)
+            except OSError:  # no route to the server
+                listening.stopListening()
+                raise
             return _UdpSocket(af, datagrams, (host, port))
         stream = _Stream(self._reactor)
-        endpoint = _OneConnection(stream)
-        connector = self._reactor.connectTCP(host, port, endpoint, timeout=timeout or 30)
+        connector = self._reactor.connectTCP(host, port, _OneConnection(stream), timeout=timeout or 30)
         try:
-            await guarded(self._reactor, endpoint.connected, timeout)
+            await guarded(self._reactor, stream.opened, timeout)
         except BaseException:
             connector.disconnect()
             raise
@@ -175,6 +178,10 @@ class _Datagrams(DatagramProtocol):
         self.error = ConnectionRefusedError("connection refused")
         self.waiting.wake()
 
+    def stopProtocol(self) -> None:
+        """Closed by us, or by a reactor that takes the refusal of a connected socket as its end (epoll)."""
+        self.connectionRefused()
+
 
 class _UdpSocket(DatagramSocket):
     def __init__(self, af: int, datagrams: _Datagrams, peer: tuple[str, int]) -> None:
@@ -209,6 +216,11 @@ class _Stream(Protocol):
         self.waiting = _Waiting(clock)
         self.received = bytearray()
         self.ended = False
+        self.opened: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        if not self.opened.called:
+            self.opened.callback(None)
 
     def dataReceived(self, data: bytes) -> None:
         self.received += data
@@ -226,26 +238,22 @@ class _Stream(Protocol):
 
 
 class _OneConnection(Factory):
-    """Makes the one protocol, and says when it is connected or why not."""
+    """Makes the one protocol, and says why it is not connected."""
 
     noisy = False
 
     def __init__(self, stream: _Stream) -> None:
         self._stream = stream
-        self.connected: Deferred[None] = Deferred()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:  # noqa: ARG002
-        if not self.connected.called:
-            self.connected.callback(None)
         return self._stream
 
     def startedConnecting(self, connector: Any) -> None:  # noqa: N802 - Twisted calls it
         """Nothing to do."""
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:  # noqa: ARG002
-        if not self.connected.called:
-            words = reason.getErrorMessage()
-            self.connected.errback(OSError(words))
+        if not self._stream.opened.called:
+            self._stream.opened.errback(OSError(reason.getErrorMessage()))
 
     def clientConnectionLost(self, connector: Any, reason: Failure) -> None:
         """Nothing to do: the stream knows."""
