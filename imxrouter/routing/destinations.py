@@ -1,0 +1,211 @@
+"""Where our own traffic goes: state, last error, next try (IMX-10).
+
+Connections dialled at a stranger's word never touch this table; `dialling.py` has its own memory for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from imxrouter.model.domain import Domain
+from imxrouter.model.vocabulary import Reason
+
+#: Exponents above this reach any cap; keeps the power small.
+_MOST_DOUBLINGS: Final = 30
+
+
+class DestinationState(Enum):
+    """Where we stand with a domain."""
+
+    IDLE = "idle"
+    RESOLVING = "resolving"
+    CONNECTING = "connecting"
+    UP = "up"
+    FAILING = "failing"
+
+
+@dataclass(frozen=True, slots=True)
+class BackOff:
+    """How long to wait after failures.
+
+    Attributes:
+        first_s: after the first; doubles with each one.
+        cap_s: the longest wait.
+        jitter: part of each wait that is random, so that routers do not return together.
+        probe_every_s: a call from the peer allows one try within this time, whatever the wait.
+    """
+
+    first_s: float = 1.0
+    cap_s: float = 300.0
+    jitter: float = 0.5
+    probe_every_s: float = 10.0
+
+    def wait_s(self, failures: int, chance: float) -> float:
+        """The wait after so many failures in a row; `chance` is in [0, 1)."""
+        full = min(self.cap_s, self.first_s * 2.0 ** min(max(failures - 1, 0), _MOST_DOUBLINGS))
+        return full * (1.0 - self.jitter * chance)
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """Why and when the last try failed; `note` is for operators."""
+
+    reason: Reason
+    at: float
+    note: str = ""
+
+
+class Destination:
+    """One remote domain. The connector reports what it does; the hold queue asks what to expect."""
+
+    __slots__ = (
+        "_backoff",
+        "_chance",
+        "_probed_at",
+        "domain",
+        "failures",
+        "last_error",
+        "next_try",
+        "since",
+        "state",
+    )
+
+    def __init__(self, domain: Domain, backoff: BackOff, chance: Callable[[], float], now: float) -> None:
+        self.domain = domain
+        self.state = DestinationState.IDLE
+        self.since = now
+        self.failures = 0
+        self.last_error: LastError | None = None
+        self.next_try = now
+        self._backoff = backoff
+        self._chance = chance
+        self._probed_at = float("-inf")
+
+    def may_try(self, now: float) -> bool:
+        """Whether a look-up and dial may begin: nothing runs, nothing is up, and the wait is over."""
+        if self.state is DestinationState.IDLE:
+            return True
+        return self.state is DestinationState.FAILING and now >= self.next_try
+
+    def retry_after_s(self, now: float) -> int:
+        """Whole seconds until the next try is due; at least 1 while failing, else 0."""
+        if self.state is not DestinationState.FAILING:
+            return 0
+        return max(1, -int((now - self.next_try) // 1))
+
+    def resolving(self, now: float) -> None:
+        """A look-up began."""
+        self._enter(DestinationState.RESOLVING, now)
+
+    def connecting(self, now: float) -> None:
+        """Targets are being dialled."""
+        self._enter(DestinationState.CONNECTING, now)
+
+    def up(self, now: float) -> None:
+        """A link carries our traffic: failures are forgotten, but the last error stays to be read."""
+        self._enter(DestinationState.UP, now)
+        self.failures = 0
+        self.next_try = now
+
+    def idle(self, now: float) -> None:
+        """The last link was closed in order."""
+        self._enter(DestinationState.IDLE, now)
+
+    def failed(self, reason: Reason, now: float, note: str = "") -> float:
+        """Every target failed, or the look-up did. Returns the time of the next try."""
+        self._enter(DestinationState.FAILING, now)
+        self.failures += 1
+        self.last_error = LastError(reason, now, note)
+        self.next_try = now + self._backoff.wait_s(self.failures, self._chance())
+        return self.next_try
+
+    def peer_called(self, now: float) -> bool:
+        """The peer connected to us: it is probably back.
+
+        Returns:
+            Whether to try now, ahead of time. Only while failing, and once in `probe_every_s`, for anybody
+            can call and claim to be the domain.
+        """
+        if self.state is not DestinationState.FAILING or now >= self.next_try:
+            return False
+        if now - self._probed_at < self._backoff.probe_every_s:
+            return False
+        self._probed_at = now
+        self.next_try = now
+        return True
+
+    def _enter(self, state: DestinationState, now: float) -> None:
+        if state is not self.state:
+            self.state = state
+            self.since = now
+
+
+class DestinationTable:
+    """Every remote domain our services write to, bounded."""
+
+    def __init__(
+        self,
+        chance: Callable[[], float],
+        backoff: BackOff = BackOff(),
+        *,
+        limit: int = 100_000,
+        keep_s: float = 600.0,
+    ) -> None:
+        """Make an empty table.
+
+        Args:
+            chance: gives a random number in [0, 1).
+            backoff: how long to wait.
+            limit: entries at most.
+            keep_s: an entry that is idle or failing for this long after its next try was due may be dropped.
+        """
+        self._chance = chance
+        self._backoff = backoff
+        self._limit = limit
+        self._keep_s = keep_s
+        self._entries: dict[str, Destination] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Destination]:
+        return iter(tuple(self._entries.values()))
+
+    def find(self, domain: Domain) -> Destination | None:
+        """The entry, where there is one."""
+        return self._entries.get(domain.name)
+
+    def open(self, domain: Domain, now: float) -> Destination | None:
+        """The entry, made where needed; None where the table is full, and the sender is told `busy`."""
+        entry = self._entries.get(domain.name)
+        if entry is None and (len(self._entries) < self._limit or self.sweep(now)):
+            entry = self._entries[domain.name] = Destination(domain, self._backoff, self._chance, now)
+        return entry
+
+    def peer_called(self, domain: Domain, now: float) -> bool:
+        """As `Destination.peer_called`; never makes an entry, for a stranger may be calling."""
+        entry = self._entries.get(domain.name)
+        return entry is not None and entry.peer_called(now)
+
+    def forget(self, domain: Domain) -> bool:
+        """An operator clears the back-off; tells whether there was an entry that could go."""
+        entry = self._entries.get(domain.name)
+        if entry is None or entry.state not in (DestinationState.IDLE, DestinationState.FAILING):
+            return False
+        del self._entries[domain.name]
+        return True
+
+    def sweep(self, now: float) -> int:
+        """Drop what nobody used for `keep_s`; returns how many."""
+        gone = [name for name, entry in self._entries.items() if self._is_stale(entry, now)]
+        for name in gone:
+            del self._entries[name]
+        return len(gone)
+
+    def _is_stale(self, entry: Destination, now: float) -> bool:
+        if entry.state is DestinationState.IDLE:
+            return now - entry.since >= self._keep_s
+        return entry.state is DestinationState.FAILING and now - entry.next_try >= self._keep_s

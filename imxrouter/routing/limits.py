@@ -1,0 +1,193 @@
+"""Rates: the generic cell rate algorithm as functions, and one float per sender (IMX-33, architecture 7).
+
+An account's whole state is its *arrival*: the time at which its allowance would be full again. A message
+pushes it on by the interval; one that finds it more than the burst ahead of now is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from imxrouter.routing.zones import zone_of
+
+#: Wait told to a sender whose rate cannot be kept because the table is full; a sweep takes about as long.
+TABLE_FULL_WAIT_S: Final = 10.0
+#: The longest wait told: a sender that may send nothing at all asks again when the operator changed his mind.
+MAX_WAIT_S: Final = 3600.0
+#: Added to the burst, in messages, so that rounding of the arrival never costs a sender his last one.
+_ROUNDING: Final = 0.001
+#: Part of all entries that the domains of one zone may take together.
+ZONE_SHARE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A lasting rate with a burst, in the two numbers that the algorithm needs.
+
+    Attributes:
+        interval_s: seconds that each message costs.
+        burst_s: how far ahead of now the arrival may be when a message comes.
+    """
+
+    interval_s: float
+    burst_s: float
+
+    @classmethod
+    def of(cls, per_s: float, burst: int) -> Rate:
+        """From messages a second, lasting, and messages at once (at least 1). A rate of 0 refuses all."""
+        if per_s <= 0:
+            return cls(float("inf"), float("-inf"))
+        return cls(1 / per_s, (max(burst, 1) - 1 + _ROUNDING) / per_s)
+
+
+def gcra_wait(arrival: float, now: float, burst_s: float) -> float:
+    """Seconds until a message is allowed; 0 where it is now."""
+    return max(0.0, arrival - burst_s - now)
+
+
+def gcra_next(arrival: float, now: float, interval_s: float) -> float:
+    """The arrival after a message that was allowed."""
+    return max(arrival, now) + interval_s
+
+
+class SenderRates:
+    """One arrival per sender, under `Address.key`.
+
+    The switch looks into `arrivals` itself and calls `admit` only for a key it does not find there or that is
+    over its rate. Senders with a rate of their own are never put there, so that they always come to `admit`.
+    """
+
+    def __init__(
+        self,
+        interval_s: float,
+        burst_s: float,
+        *,
+        per_domain: int = 10_000,
+        limit: int = 1_000_000,
+    ) -> None:
+        """Make an empty table.
+
+        Args:
+            interval_s: of a sender for whom nothing else is said.
+            burst_s: the same.
+            per_domain: senders of one domain that are remembered at one time.
+            limit: senders remembered in all; one zone gets an eighth of it.
+        """
+        self.arrivals: dict[bytes, float] = {}
+        self.interval_s = interval_s
+        self.burst_s = burst_s
+        self.per_domain = per_domain
+        self.limit = limit
+        self.table_full = 0
+        self._counts: dict[bytes, int] = {}
+        self._zone_counts: dict[str, int] = {}
+        self._exceptions: dict[bytes, Rate] = {}
+        self._exception_arrivals: dict[bytes, float] = {}
+        self._to_sweep: list[bytes] = []
+
+    def set_exceptions(self, exceptions: dict[bytes, Rate]) -> None:
+        """Replace the senders with a rate of their own: by address key, or by domain for all its users."""
+        self._exceptions = dict(exceptions)
+        self._exception_arrivals.clear()
+        for key in [key for key in self.arrivals if self._exception(key) is not None]:
+            self._forget(key)
+
+    def admit(
+        self,
+        key: bytes,
+        domain: bytes,
+        now: float,
+        interval_s: float | None = None,
+        burst_s: float | None = None,
+    ) -> float:
+        """Count a message of a sender.
+
+        Args:
+            key: `Address.key` of the sender.
+            domain: its domain in wire form, as in the key; takes a share of the table.
+            now: monotonic seconds.
+            interval_s: of this sender's domain, where it differs from the default.
+            burst_s: the same.
+
+        Returns:
+            0 where the message is allowed, else the seconds to wait; a refused message costs nothing.
+        """
+        own = self._exception(key)
+        if own is not None:
+            return self._admit_exception(key, own, now)
+        arrival = self.arrivals.get(key)
+        if arrival is None:
+            if not self._room(domain):
+                self.table_full += 1
+                return TABLE_FULL_WAIT_S
+            zone = zone_of(domain.decode("ascii", "replace"))
+            self._counts[domain] = self._counts.get(domain, 0) + 1
+            self._zone_counts[zone] = self._zone_counts.get(zone, 0) + 1
+            arrival = now
+            self.arrivals[key] = arrival
+        wait = gcra_wait(arrival, now, self.burst_s if burst_s is None else burst_s)
+        if not wait:
+            self.arrivals[key] = gcra_next(
+                arrival, now, self.interval_s if interval_s is None else interval_s
+            )
+        return min(wait, MAX_WAIT_S)
+
+    def sweep(self, now: float, most: int = 20_000) -> int:
+        """Forget senders whose allowance is full again; looks at `most` entries, the next call goes on.
+
+        Returns:
+            How many were forgotten. Forgetting them changes no decision: a new entry starts full.
+        """
+        if not self._to_sweep:
+            self._to_sweep = list(self.arrivals)
+        looked_at, self._to_sweep = self._to_sweep[-most:], self._to_sweep[:-most]
+        gone = [key for key in looked_at if self.arrivals.get(key, now + 1) <= now]
+        for key in gone:
+            self._forget(key)
+        for key in [key for key, arrival in self._exception_arrivals.items() if arrival <= now]:
+            del self._exception_arrivals[key]
+        return len(gone)
+
+    def senders_of(self, domain: bytes) -> int:
+        """How many senders of a domain are remembered."""
+        return self._counts.get(domain, 0)
+
+    def _room(self, domain: bytes) -> bool:
+        zone = zone_of(domain.decode("ascii", "replace"))
+        return (
+            len(self.arrivals) < self.limit
+            and self._counts.get(domain, 0) < self.per_domain
+            and self._zone_counts.get(zone, 0) < max(self.limit // ZONE_SHARE, 1)
+        )
+
+    def _exception(self, key: bytes) -> Rate | None:
+        if not self._exceptions:
+            return None
+        return self._exceptions.get(key) or self._exceptions.get(key.rpartition(b"@")[2])
+
+    def _admit_exception(self, key: bytes, rate: Rate, now: float) -> float:
+        arrivals = self._exception_arrivals
+        arrival = arrivals.get(key, now)
+        if key not in arrivals and len(arrivals) >= self.limit:
+            self.table_full += 1
+            return TABLE_FULL_WAIT_S
+        wait = gcra_wait(arrival, now, rate.burst_s)
+        if not wait:
+            arrivals[key] = gcra_next(arrival, now, rate.interval_s)
+        return min(wait, MAX_WAIT_S)
+
+    def _forget(self, key: bytes) -> None:
+        del self.arrivals[key]
+        domain = key.rpartition(b"@")[2]
+        _count_down(self._counts, domain)
+        _count_down(self._zone_counts, zone_of(domain.decode("ascii", "replace")))
+
+
+def _count_down(counts: dict[bytes, int] | dict[str, int], key: bytes | str) -> None:
+    table: dict[bytes | str, int] = counts  # type: ignore[assignment]
+    left = table[key] - 1
+    if left:
+        table[key] = left
+    else:
+        del table[key]

@@ -1,0 +1,266 @@
+"""How strongly a domain must be proved, and the one function that decides it (rule 4: never weaker).
+
+A strength is a set of properties, written as bits:
+
+    1 dial-back    the domain's own DNS (or a pin) led to the other end of the proof
+    2 TLS          the connection is encrypted (1.2 at least)
+    4 certificate  its certificate covers the domain
+    8 bound        it is TLS 1.3, so that the dial-back answer is bound to its session (BEY-1)
+
+A level is one of the sets that have a name, so a level meets another exactly when it has all its bits.
+Levels are not all in one line: a certificate alone and dial-back over TLS are two different things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import Final
+
+from imxrouter.model.domain import Domain
+from imxrouter.model.errors import RouterError
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.shares import ShareTable
+from imxrouter.routing.zones import zone_of
+
+_DIALBACK: Final = 1
+_TLS: Final = 2
+_CERTIFICATE: Final = 4
+BOUND: Final = 8
+
+
+class Level(IntEnum):
+    """What was proved of a domain; compare with `meets`, or as bits, never with `<`."""
+
+    NONE = 0
+    DIALBACK = _DIALBACK
+    DIALBACK_TLS = _DIALBACK | _TLS
+    #: Only names in the link's certificate; no dial-back was made.
+    CERTIFICATE = _TLS | _CERTIFICATE
+    DIALBACK_CERTIFICATE = _DIALBACK | _TLS | _CERTIFICATE
+
+    def meets(self, needed: Level) -> bool:
+        """Whether this level has everything that the other one has."""
+        return not needed & ~self
+
+
+class Tls(IntEnum):
+    """How the connection is encrypted."""
+
+    NONE = 0
+    V1_2 = 2
+    V1_3 = 3
+
+
+class Policy(Enum):
+    """What is asked of a domain, in the words of the configuration; the default is the strongest."""
+
+    DIALBACK = "dialback"
+    DIALBACK_TLS = "dialback+tls"
+    CERTIFICATE = "certificate"
+    DIALBACK_CERTIFICATE = "dialback+certificate"
+
+    @property
+    def level(self) -> Level:
+        """The level that meets it."""
+        return _LEVEL_OF_POLICY[self]
+
+
+_LEVEL_OF_POLICY: Final = {
+    Policy.DIALBACK: Level.DIALBACK,
+    Policy.DIALBACK_TLS: Level.DIALBACK_TLS,
+    Policy.CERTIFICATE: Level.CERTIFICATE,
+    Policy.DIALBACK_CERTIFICATE: Level.DIALBACK_CERTIFICATE,
+}
+DEFAULT_POLICY: Final = Policy.DIALBACK_CERTIFICATE
+
+
+def strictest(policies: Iterable[Policy]) -> Policy:
+    """The weakest policy that is as strong as each of them; the default where there is none."""
+    needed, seen = 0, False
+    for policy in policies:
+        needed, seen = needed | policy.level, True
+    if not seen:
+        return DEFAULT_POLICY
+    return next(policy for policy, level in _LEVEL_OF_POLICY.items() if level == needed)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The facts of a connection and a domain.
+
+    Attributes:
+        tls: how it is encrypted.
+        certificate_covers: its certificate is valid and names the domain. Without TLS it says nothing.
+        dialback: dial-back succeeded, or, before it was made, can be made; for a link we opened: the domain's
+            own DNS or a pin led there.
+    """
+
+    tls: Tls
+    certificate_covers: bool
+    dialback: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What `decide` says.
+
+    Attributes:
+        level: what the domain is accepted at; NONE where it is refused.
+        strength: the bits to be remembered; 0 where it is refused.
+        reason: why it is refused; NONE where it is accepted.
+        note: the missing properties, for operators.
+    """
+
+    level: Level
+    strength: int = 0
+    reason: Reason = Reason.NONE
+    note: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the domain is accepted."""
+        return self.reason is Reason.NONE
+
+
+def needed_strength(policy: Policy, remembered: int = 0) -> int:
+    """The bits that a connection must have: those of the policy and those seen before.
+
+    Who dials asks this before he offers anything; who accepts asks `decide`, which asks this. Under
+    `certificate` no dial-back is made, so dial-back and its binding cannot be asked for.
+    """
+    if policy is Policy.CERTIFICATE:
+        remembered &= ~(_DIALBACK | BOUND)
+    return policy.level | remembered
+
+
+def tls_needed(policy: Policy, remembered: int = 0, *, published: bool | None = None) -> bool:
+    """Whether to insist on TLS when dialling. DNS can raise the answer to yes, never lower it to no."""
+    return bool(needed_strength(policy, remembered) & _TLS) or published is True
+
+
+def decide(policy: Policy, offer: Offer, remembered: int = 0) -> Decision:
+    """Decide whether a domain is accepted on what is offered, and at which level.
+
+    Args:
+        policy: what is asked of it.
+        offer: the facts.
+        remembered: the strength seen before (`RememberedStrength.seen`), 0 for none.
+    """
+    has = _strength(offer, policy)
+    missing = needed_strength(policy, remembered) & ~has
+    if not missing:
+        return Decision(Level(has & ~BOUND), has)
+    note = "missing: " + ", ".join(word for bit, word in _WORDS.items() if missing & bit)
+    if not policy.level & ~has:
+        return Decision(Level.NONE, 0, Reason.WEAKER_THAN_REMEMBERED, note)
+    if policy.level & ~has == _CERTIFICATE and offer.tls is not Tls.NONE:
+        return Decision(Level.NONE, 0, Reason.CERTIFICATE_REFUSED, note)
+    return Decision(Level.NONE, 0, Reason.WEAKER_THAN_POLICY, note)
+
+
+_WORDS: Final = {
+    _DIALBACK: "dial-back", _TLS: "TLS", _CERTIFICATE: "a certificate for the domain", BOUND: "TLS 1.3"
+}  # fmt: skip
+
+
+def _strength(offer: Offer, policy: Policy) -> int:
+    strength = 0
+    if offer.dialback and policy is not Policy.CERTIFICATE:
+        strength |= _DIALBACK
+    if offer.tls is not Tls.NONE:
+        strength |= _TLS
+        if offer.certificate_covers:
+            strength |= _CERTIFICATE
+        if offer.tls is Tls.V1_3 and strength & _DIALBACK:
+            strength |= BOUND
+    return strength if strength & (_DIALBACK | _CERTIFICATE) else 0
+
+
+class BadPolicyRule(RouterError):
+    """A rule names neither a domain nor `*.` and a zone."""
+
+
+class PolicyTable:
+    """Which policy holds for a domain: its own rule, else that of the nearest zone, else the default."""
+
+    def __init__(self, rules: Mapping[str, Policy] | None = None, default: Policy = DEFAULT_POLICY) -> None:
+        """Take rules by domain or `*.zone` (every domain below the zone, not the zone itself).
+
+        Raises:
+            BadPolicyRule: a `*` stands where it may not.
+            BadDomain: a name is no domain.
+        """
+        self.default = default
+        self._rules: dict[str, Policy] = {}
+        for name, policy in (rules or {}).items():
+            star, plain = name.startswith("*."), name.removeprefix("*.")
+            if "*" in plain:
+                raise BadPolicyRule(f"{name!r}: '*' may stand only for the first labels, as in *.example")
+            self._rules[("*." if star else "") + Domain.parse(plain).name] = policy
+
+    def policy_for(self, domain: Domain) -> Policy:
+        """The policy for a domain."""
+        found = self._rules.get(domain.name)
+        zone = domain.name
+        while found is None and "." in zone:
+            zone = zone.partition(".")[2]
+            found = self._rules.get("*." + zone)
+        return self.default if found is None else found
+
+
+#: The least of what is remembered by default (architecture, rule 4).
+REMEMBER_S: Final = 30 * 86400.0
+#: Part of the table that the domains of one zone may take together.
+_ZONE_PART: Final = 64
+
+
+class RememberedStrength:
+    """The strongest that was seen of each domain, for a time; falling below it is refused.
+
+    Bounded, and a zone gets a 64th of it at most (16 at least), so that no stranger's inventions push out
+    what is remembered of others. What does not fit is not remembered: `overflow` counts it.
+    """
+
+    def __init__(self, limit: int = 100_000, age_s: float = REMEMBER_S) -> None:
+        self._age_s = age_s
+        self._table: ShareTable[int] = ShareTable(limit, max(limit // _ZONE_PART, 16), sweep_every_s=60.0)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def overflow(self) -> int:
+        """How many times there was no room."""
+        return self._table.refused
+
+    def seen(self, domain: Domain, now: float) -> int:
+        """The strength to give to `decide`; 0 where nothing is remembered."""
+        return self._table.get(domain.name, now) or 0
+
+    def note(self, domain: Domain, strength: int, now: float) -> bool:
+        """Remember an accepted decision's strength.
+
+        What is remembered only grows until it expires, and seeing all of it again renews its time; seeing
+        less (which another policy may accept) neither lowers nor renews it.
+
+        Returns:
+            False where there was no room.
+        """
+        before = self.seen(domain, now)
+        if not strength or (before and before & ~strength and not strength & ~before):
+            return True
+        return self._table.put(domain.name, before | strength, zone_of(domain.name), now + self._age_s, now)
+
+    def forget(self, domain: Domain) -> bool:
+        """An operator clears the memory; tells whether there was one."""
+        return self._table.remove(domain.name)
+
+    def items(self, now: float) -> list[tuple[Domain, int, float]]:
+        """Every domain with its strength and the time it is forgotten."""
+        return [(Domain(str(name)), strength, at) for name, strength, at in self._table.items(now)]
+
+    def restore(self, domain: Domain, strength: int, expires_at: float, now: float) -> None:
+        """Enter what a store kept."""
+        self._table.put(domain.name, strength, zone_of(domain.name), expires_at, now)
