@@ -72,7 +72,7 @@ class ClaimsMade:
     def ask(self, from_domain: bytes, to_domain: bytes, token: bytes, now: float) -> MadeClaim:
         """Enter a claim that is being sent; replaces an older one of the same pair."""
         old = self._by_pair.get((from_domain, to_domain))
-        if old is not None and old.state is not ClaimState.PROVED:
+        if old is not None:
             self._by_number.pop(old.number, None)
         made = MadeClaim(self._next, from_domain, to_domain, token, now + CLAIM_DEADLINE_S)
         self._next += 1
@@ -83,6 +83,10 @@ class ClaimsMade:
     def of_pair(self, from_domain: bytes, to_domain: bytes) -> MadeClaim | None:
         """The newest claim of the pair."""
         return self._by_pair.get((from_domain, to_domain))
+
+    def claims(self) -> list[MadeClaim]:
+        """The newest claim of each pair."""
+        return list(self._by_pair.values())
 
     def proves(self, from_domain: bytes) -> bool:
         """Whether the peer took any claim of this domain on this link."""
@@ -201,6 +205,7 @@ class ClaimsReceived:
         self._limit = limit
         self._before_proof = before_proof
         self._pending: dict[int, ReceivedClaim] = {}
+        #: claims since the link began or last proved a domain
         self._seen = 0
         self._proved: set[bytes] = set()
         self.wrong_answers = 0
@@ -247,6 +252,7 @@ class ClaimsReceived:
         del self._pending[number]
         claim.state = ClaimState.PROVED
         self._proved.add(claim.from_domain)
+        self._seen = 0
         return claim
 
     def refuse(self, number: int) -> ReceivedClaim | None:

@@ -60,6 +60,15 @@ def _text() -> tuple[Callable[[str], bytes], Callable[[bytes], str]]:
     return (lambda value: value.encode("utf-8")[:255]), (lambda raw: raw[:255].decode("utf-8", "replace"))
 
 
+def _ascii(low: int, high: int) -> tuple[Callable[[str], bytes], Callable[[bytes], str]]:
+    def check(raw: bytes) -> bytes:
+        if not low <= len(raw) <= high or not raw.isascii():
+            raise WireError(f"{len(raw)} bytes where {low} to {high} of ASCII are expected")
+        return raw
+
+    return (lambda value: check(value.encode("utf-8"))), (lambda raw: check(raw).decode("ascii"))
+
+
 _U8: Final = _sized_number(1)
 _U16: Final = _sized_number(2)
 _U32: Final = _sized_number(4)
@@ -67,6 +76,9 @@ _U64: Final = _sized_number(8)
 _U16S: Final = _numbers_u16()
 _DOMAIN: Final = _sized_bytes(1, 253)
 _TEXT: Final = _text()
+#: `host:port`: 253 bytes of host, or an IPv6 address in brackets, and five digits. Never cut: a target cut
+#: short is another target.
+_HOST_PORT: Final = _ascii(3, 259)
 
 
 def _on_wire(
@@ -172,7 +184,7 @@ class Redirect(Control):
     """Reconnect elsewhere for the named domains (section 5.5). `target` is `host:port`."""
 
     TYPE: ClassVar[RecordType] = RecordType.REDIRECT
-    target: str = _on_wire(FieldType.TARGET, _TEXT)
+    target: str = _on_wire(FieldType.TARGET, _HOST_PORT)
     domains: tuple[bytes, ...] = _on_wire(FieldType.REDIRECT_DOMAIN, _DOMAIN, (), many=True)
     reason: int = _on_wire(FieldType.REASON, _U16, 0)
     deadline_ms: int = _on_wire(FieldType.DEADLINE, _U32, 10_000)

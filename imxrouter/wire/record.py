@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from imxrouter.model.domain import is_wire_domain
 from imxrouter.model.operations import MAX_HOPS
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason, Status
@@ -95,8 +96,8 @@ def encode_record(record: Record) -> bytes:
         raise WireError("a part of the envelope is over 255 bytes")
     if len(record.message_id) != 16:
         raise WireError(f"message id of {len(record.message_id)} bytes; 16 are needed")
-    if any(lengths) != record.is_routed:
-        raise WireError("routed records have an envelope, the link's own have none")
+    if any(lengths) != record.is_routed or (record.is_routed and not (lengths[1] and lengths[3])):
+        raise WireError("routed records have an envelope with both domains, the link's own have none")
     addresses = (
         to_from.to_local + b"@" + to_from.to_domain + to_from.from_local + b"@" + to_from.from_domain
         if record.is_routed
@@ -167,7 +168,10 @@ def encode_outcome(outcome: Outcome) -> tuple[tuple[Field, ...], bytes]:
 
 
 def decode_outcome(record: Record) -> Outcome:
-    """The outcome a response tells; a reason code that is not registered becomes PEER_FAILED with a note.
+    """The outcome a response tells.
+
+    A reason code that is not registered becomes PEER_FAILED with a note; a deciding hop that is no domain in
+    wire form is dropped.
 
     Raises:
         WireError: the body is shorter than an outcome or the status is not one of the three.
@@ -181,7 +185,7 @@ def decode_outcome(record: Record) -> Outcome:
     note = "" if code in REASON_BY_CODE else f"reason code {code} is not registered"
     decided = record.value(FieldType.DECIDED_BY) or b""
     role = _ROLES[decided[0]] if decided and decided[0] < len(_ROLES) else "router"
-    by = decided[1:].decode("ascii", "replace")
+    by = decided[1:].decode("ascii") if is_wire_domain(decided[1:]) else ""
     return Outcome(Status(status), reason, by, role, retry_after, note)
 
 

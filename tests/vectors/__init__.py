@@ -1,0 +1,1 @@
+"""Vectors that another implementation can use, and what makes them."""
