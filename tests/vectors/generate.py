@@ -222,7 +222,7 @@ def tokens() -> dict[str, object]:
         ("of another length", A, B, TOKEN + b"\0", 1_000_000_000, "not-mine"),
     ]
     return {
-        "about": "The token of section 6.1; domain_key = HMAC-SHA-256(operator_secret, 'imx-domain-key' domain).",
+        "about": "The token of section 6.1; its key is HMAC(operator_secret, 'imx-domain-key' from_domain).",
         "operator_secret": OPERATOR_SECRET.hex(),
         "from_domain": A.decode(),
         "to_domain": B.decode(),
