@@ -1,0 +1,1 @@
+"""Content formats that cross protocols: pure codecs, total on any input."""

@@ -1,0 +1,1 @@
+"""Services behind the router, and the protocols they speak."""

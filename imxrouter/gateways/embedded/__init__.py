@@ -1,0 +1,1 @@
+"""A small directory service, so that the router is useful alone."""
