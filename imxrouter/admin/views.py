@@ -53,8 +53,6 @@ class LinkView(TypedDict):
     age_s: float
     idle_s: float
     in_flight: int
-    records_in: int
-    records_out: int
     bytes_in: int
     bytes_out: int
 

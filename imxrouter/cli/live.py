@@ -60,7 +60,7 @@ _LINK_COLUMNS: list[output.Column] = [
     ("router", lambda row: row["name"]),
     ("domains", lambda row: _some(row["domains"])),
     ("in flight", lambda row: str(row["in_flight"])),
-    ("in/out", lambda row: f"{row['records_in']}/{row['records_out']}"),
+    ("in/out bytes", lambda row: f"{row['bytes_in']}/{row['bytes_out']}"),
     ("age", lambda row: output.duration(row["age_s"])),
     ("idle", lambda row: output.duration(row["idle_s"])),
 ]

@@ -40,6 +40,14 @@ class Listen(Section, frozen=True):
         "0.0.0.0:6481",
         "[::]:6481",
     )
+    publish: Annotated[
+        tuple[str, ...],
+        key(
+            "HOST:PORT of every host of these domains as others reach them, for `imxctl dns records`; empty: "
+            "this router's name and its first port.",
+            example=["im1.a.example:6481", "im2.a.example:6481"],
+        ),
+    ] = ()
     reuse_port: Annotated[
         bool, key("Set SO_REUSEPORT, so that several processes share the port. Needed with workers above 1.")
     ] = False

@@ -65,7 +65,8 @@ def failure(
     reason: Reason, *, by: str = "", role: str = "router", retry_after_s: int = 0, note: str = ""
 ) -> Outcome:
     """A failure with its reason; the deciding hop is this router unless named."""
-    return Outcome(Status.FAILURE, reason, by, role, retry_after_s, note)
+    wait = retry_after_s if reason.retry is Retry.LATER else 0
+    return Outcome(Status.FAILURE, reason, by, role, wait, note)
 
 
 def indeterminant(reason: Reason, *, by: str = "", role: str = "router", note: str = "") -> Outcome:

@@ -9,7 +9,8 @@ from typing import Final
 
 from imxrouter.wire.layout import LENGTH_BYTES, MAX_RECORD_BEFORE_PROOF
 
-#: strength (bits, routing.policy), destinations it holds for (None: any served here), end (monotonic s), GCRA interval, burst
+#: strength (bits, `routing.policy`), destinations it holds for (None: any served here), end (monotonic s),
+#: GCRA interval and burst (s)
 Proof = tuple[int, frozenset[bytes] | None, float, float, float]
 
 FOREVER: Final = float("inf")

@@ -93,11 +93,20 @@ def observer(
     form = json_line if style == "json" else text_line
 
     def observe(event: Event) -> None:
+        if level != "debug" and _is_chatter(event):
+            return
         write(form(event, mask))
 
     predicate = LogLevelFilterPredicate(LogLevel.levelWithName(level))
     filtered: ILogObserver = FilteringLogObserver(observe, [predicate])  # type: ignore[arg-type]
     return filtered
+
+
+def _is_chatter(event: Event) -> bool:
+    """What Twisted itself says at `info`: factories that start, ports that close, requests served."""
+    namespace = str(event.get("log_namespace", ""))
+    ours = not namespace.startswith("twisted.") and namespace != "log_legacy"
+    return not ours and event.get("log_level", LogLevel.info) < LogLevel.warn
 
 
 def _plain(value: Any, mask: AddressMask) -> Any:

@@ -71,7 +71,7 @@ def test_json_is_the_answer(shell: Shell, words: list[str], answer: object) -> N
     ("words", "shown"),
     [
         (["status"], ["router.a.example (gateway", "running, ready", "1h 2m", "3 accepted"]),
-        (["links"], ["192.0.2.1:6481", "router.b.example", "b.example", "10/9", "1m 1s"]),
+        (["links"], ["192.0.2.1:6481", "router.b.example", "b.example", "3000/2900", "1m 1s"]),
         (["links", "--claims"], ["a.example", "proved", "dialback"]),
         (["peers"], ["backing-off", "connect-timeout", "in 12.0s"]),
         (["domains"], ["a.example", "active", "home"]),

@@ -32,7 +32,7 @@ LINK: LinkView = {
     "name": "router.b.example", "domains": ["b.example"],
     "claims": [{"theirs": "b.example", "ours": "a.example", "direction": "in", "state": "proved",
                 "level": "dialback", "reason": ""}],
-    "age_s": 61.0, "idle_s": 0.5, "in_flight": 2, "records_in": 10, "records_out": 9, "bytes_in": 3000,
+    "age_s": 61.0, "idle_s": 0.5, "in_flight": 2, "bytes_in": 3000,
     "bytes_out": 2900,
 }  # fmt: skip
 PEER: PeerView = {

@@ -1,0 +1,1 @@
+"""Puts the parts together: one object per part, each handed the two or three things it uses."""

@@ -1,0 +1,328 @@
+"""The router as operators see it: what the administration socket answers (`admin.port.AdminPort`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.python.failure import Failure
+
+from imxrouter.admin.errors import AdminError
+from imxrouter.admin.views import (
+    DomainDiff as DiffView,
+)
+from imxrouter.admin.views import (
+    DomainView,
+    LookupView,
+    MessageView,
+    OutcomeView,
+    PeerView,
+    RecordsView,
+    StatusView,
+    TargetView,
+    TraceView,
+)
+from imxrouter.app.linkview import link_view
+from imxrouter.app.provisioning import served_domain
+from imxrouter.config.load import parse_domain
+from imxrouter.config.problems import ConfigError
+from imxrouter.discovery.errors import DiscoveryFailed
+from imxrouter.discovery.finder import Found
+from imxrouter.discovery.records import Target, imx_record, zone_text
+from imxrouter.model.address import Address, BadAddress
+from imxrouter.model.domain import BadDomain, Domain
+from imxrouter.model.operations import Kind, Message
+from imxrouter.model.outcome import Outcome
+from imxrouter.routing.destinations import Destination
+from imxrouter.routing.domains import DomainClash, DomainDiff, NotServed, ServedDomain
+from imxrouter.switch import slots
+
+if TYPE_CHECKING:
+    from imxrouter.app.router import Router
+
+#: Keys of a served domain that a request may give; those of [[domain]].
+_FIELDS = ("service", "tenant", "policy", "state", "aliases", "max_message_bytes")
+
+
+class Console:
+    """Implements `AdminPort` for a router."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    # -- how it is ---------------------------------------------------------------------------------------
+
+    def status(self) -> StatusView:
+        """Tell how this process is."""
+        router = self._router
+        ready, why = router.ready()
+        counters = router.hub.switch.counters
+        messages = Kind.MESSAGE * slots.KIND_STRIDE
+        return StatusView(
+            name=router.config.name,
+            role=router.config.role,
+            version=router.version,
+            process=router.config.process,
+            state="draining" if router.hub.closing else "running",
+            ready=ready,
+            why=why,
+            uptime_s=round(router.metrics.uptime_s, 3),
+            listening=router.listening(),
+            domains=len(router.domains),
+            links=len(router.hub.sessions),
+            in_flight=len(router.hub.switch.ledger.entries),
+            held=router.federation.held[0],
+            counters={word: counters[messages + place] for place, word in enumerate(slots.RESULTS)},
+        )
+
+    def links(self) -> list[Any]:
+        """List the links."""
+        now = self._router.hub.now()
+        return [link_view(session, now) for session in self._router.hub.sessions.values()]
+
+    def peers(self) -> list[PeerView]:
+        """List the remote domains that are known."""
+        known = {entry.domain: entry for entry in self._router.federation.destinations}
+        domains = dict.fromkeys(known)
+        for session in self._router.hub.sessions.values():
+            if not session.service:
+                domains.update(
+                    dict.fromkeys(Domain(raw.decode("ascii")) for raw in session.port.speaks if raw != b"*")
+                )
+        return [self._peer(domain, known.get(domain)) for domain in sorted(domains)]
+
+    def _peer(self, domain: Domain, entry: Destination | None) -> PeerView:
+        router, now = self._router, self._router.hub.now()
+        links = [s for s in router.hub.sessions.values() if domain.wire in s.port.speaks]
+        error = entry.last_error if entry is not None else None
+        waiting = entry is not None and entry.state.value == "failing"
+        return PeerView(
+            domain=domain.name,
+            state=entry.state.value if entry is not None else "calls us",
+            source="pinned" if domain.name in router.pinned else "dns",
+            policy=router.gatekeeper.policies.policy_for(domain).value,
+            targets=sorted({f"{s.remote[0]}:{s.remote[1]}" for s in links if domain.wire in s.reached}),
+            links=len(links),
+            held=router.federation.held_for(domain),
+            last_error=f"{error.reason.stage.value}: {error.reason.word} {error.note}".strip()
+            if error
+            else "",
+            next_try_s=round(max(0.0, entry.next_try - now), 1) if entry is not None and waiting else None,
+        )
+
+    # -- served domains ----------------------------------------------------------------------------------
+
+    def domains(self) -> list[DomainView]:
+        """List the domains served here."""
+        return [self._domain(record) for record in self._router.domains]
+
+    def _domain(self, record: ServedDomain) -> DomainView:
+        route = self._router.hub.switch.routes.get(record.name.wire)
+        return DomainView(
+            name=record.name.name,
+            state=record.state.value,
+            service=record.service,
+            tenant=record.tenant,
+            aliases=[alias.name for alias in record.aliases],
+            policy=record.policy or "",
+            up=bool(route is not None and route.ports) and not record.suspended,
+        )
+
+    def domain_add(self, entry: Mapping[str, Any]) -> DiffView:
+        """Serve one more domain; keys as in [[domain]]."""
+        return self._apply("added", self._router.domains.add, self._record(entry))
+
+    def domain_change(self, name: str, changes: Mapping[str, Any]) -> DiffView:
+        """Change keys of a served domain."""
+        current = self._router.entry_of(self._served(name).name.name)
+        return self._apply("changed", self._router.domains.change, self._record({**current, **changes}))
+
+    def domain_remove(self, name: str) -> DiffView:
+        """Stop serving a domain."""
+        record = self._served(name)
+        return _diff_view("removed", record.name.name, self._router.domains.remove(record.name))
+
+    def _served(self, name: str) -> ServedDomain:
+        record = self._router.domains.get(_domain(name))
+        if record is None:
+            raise AdminError("not-found", f"{name} is not served here", "domain", "see imxctl domains")
+        return record
+
+    def _record(self, entry: Mapping[str, Any]) -> ServedDomain:
+        try:
+            parsed = parse_domain(dict(entry))
+        except ConfigError as error:
+            problem = error.problems[0]
+            raise AdminError("bad-request", problem.what, problem.path, problem.do) from None
+        if parsed.service not in self._router.service_names:
+            known = ", ".join(sorted(self._router.service_names))
+            raise AdminError("bad-request", f"no service {parsed.service!r}", "service", f"one of: {known}")
+        self._router.remember_entry(parsed)
+        return served_domain(parsed)
+
+    def _apply(
+        self, action: str, apply: Callable[[ServedDomain], DomainDiff], record: ServedDomain
+    ) -> DiffView:
+        try:
+            return _diff_view(action, record.name.name, apply(record))
+        except DomainClash as clash:
+            raise AdminError("conflict", str(clash), record.name.name, "choose another name") from None
+        except NotServed as error:
+            raise AdminError("not-found", str(error), record.name.name) from None
+
+    # -- DNS ---------------------------------------------------------------------------------------------
+
+    def dns_lookup(self, domain: str) -> Deferred[LookupView]:
+        """Look a domain up as for a message to it, past the cache."""
+        wanted = _domain(domain)
+        found = self._router.finder.find(wanted, fresh=True)
+        return found.addCallbacks(self._lookup, _lookup_failed, errbackArgs=(wanted,))
+
+    def _lookup(self, found: Found) -> Deferred[LookupView]:
+        def with_addresses(lists: list[list[str]]) -> LookupView:
+            targets = [_target_view(t, a) for t, a in zip(found.targets, lists, strict=True)]
+            aliases = [step.name for step in found.asked[1:] if step.type == found.asked[0].type]
+            return LookupView(
+                domain=found.domain.name, form=found.form.value, result="found", stage="", reason="",
+                ttl_s=found.ttl_s, aliases=[] if len(found.asked) == 1 else aliases, targets=targets,
+                steps=[f"{step.question}: {step.answer}" for step in found.asked],
+            )  # fmt: skip
+
+        def none(_: Failure) -> list[str]:
+            return []
+
+        finder = self._router.finder
+        return gatherResults([finder.addresses(t.host).addErrback(none) for t in found.targets]).addCallback(
+            with_addresses
+        )
+
+    def dns_records(self, domain: str) -> RecordsView:
+        """Say what to publish for a domain, in all three forms."""
+        wanted = _domain(domain)
+        targets = tuple(Target(host, port) for host, port in self._router.published())
+        zone = zone_text(wanted, targets)
+        lines = [line for line in zone.splitlines() if line and not line.startswith(";")]
+        return RecordsView(
+            domain=wanted.name,
+            zone=zone,
+            imx=[imx_record(target).to_text() for target in targets],
+            svcb=[line for line in lines if " SVCB " in line],
+            srv=[line for line in lines if " SRV " in line],
+        )
+
+    # -- messages ----------------------------------------------------------------------------------------
+
+    def send(self, source: str, destination: str, text: str) -> Deferred[OutcomeView]:
+        """Send a message as a user of an embedded service; answer when its outcome is known."""
+        try:
+            sender, recipient = Address.parse(source), Address.parse(destination)
+        except (BadAddress, BadDomain) as error:
+            raise AdminError("bad-request", str(error), "address", "write local@domain") from None
+        service = self._router.embedded_for(sender)
+        if service is None:
+            raise AdminError(
+                "refused",
+                f"{sender} is not a user of an embedded service here",
+                "source",
+                "see imxctl domains",
+            )
+        answered: Deferred[OutcomeView] = Deferred()
+        started = time.monotonic()
+
+        def answer(outcome: Outcome) -> None:
+            answered.callback(_outcome_view(message, outcome, time.monotonic() - started))
+
+        message = service.compose(sender, recipient, text)
+        self._router.submit(message, answer)
+        return answered
+
+    def watch(self, user: str, emit: Callable[[MessageView], None]) -> Callable[[], None]:
+        """Call `emit` for each message to a user until the returned function is called."""
+        try:
+            address = Address.parse(user)
+        except (BadAddress, BadDomain) as error:
+            raise AdminError("bad-request", str(error), "user", "write local@domain") from None
+        service = self._router.embedded_for(address)
+        if service is None:
+            raise AdminError("not-found", f"{user} is not a user of an embedded service here", "user")
+        return service.watch(address, lambda message: emit(_message_view(message)))
+
+    def trace(self, message_id: str) -> TraceView:
+        """Tell the steps of a message; its id in hexadecimal."""
+        try:
+            ident = bytes.fromhex(message_id)
+        except ValueError:
+            raise AdminError(
+                "bad-request", "not hexadecimal", "id", "the id that imxctl send printed"
+            ) from None
+        steps = self._router.trace.find(ident)
+        if not steps:
+            raise AdminError("not-found", "no step of that message is known any more", "id")
+        return TraceView(
+            id=message_id,
+            steps=[{"at": step.at_s, "event": step.event, "fields": dict(step.fields)} for step in steps],
+        )
+
+
+def _domain(text: str) -> Domain:
+    try:
+        return Domain.parse(text)
+    except BadDomain as error:
+        raise AdminError("bad-request", str(error), "domain", "write a domain name") from None
+
+
+def _diff_view(action: str, name: str, diff: DomainDiff) -> DiffView:
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    for change in diff.changed:
+        for item in change.fields:
+            before[item.field], after[item.field] = _plain(item.before), _plain(item.after)
+    for record in diff.added:
+        after = {name: _plain(getattr(record, name)) for name in _FIELDS}
+    for record in diff.removed:
+        before = {name: _plain(getattr(record, name)) for name in _FIELDS}
+    return DiffView(name=name, action=action if diff else "unchanged", before=before, after=after)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, frozenset)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Domain):
+        return value.name
+    return getattr(value, "value", value)
+
+
+def _target_view(target: Target, addresses: list[str]) -> TargetView:
+    parameters = {"tls": target.tls or "", "auth": ",".join(sorted(target.auth or ()))}
+    return TargetView(
+        host=target.host, port=target.port, priority=target.priority, addresses=addresses,
+        parameters={key: value for key, value in parameters.items() if value},
+    )  # fmt: skip
+
+
+def _lookup_failed(failure: Failure, domain: Domain) -> LookupView:
+    error = failure.value
+    if not isinstance(error, DiscoveryFailed):
+        failure.raiseException()
+    return LookupView(
+        domain=domain.name, form="", result="failed", stage=error.reason.stage.value,
+        reason=error.reason.word, ttl_s=None, aliases=[], targets=[], steps=[str(error)],
+    )  # fmt: skip
+
+
+def _outcome_view(message: Message, outcome: Outcome, seconds: float) -> OutcomeView:
+    return OutcomeView(
+        id=message.message_id.hex(), status=outcome.status.name.lower(), reason=outcome.reason.word,
+        stage=outcome.reason.stage.value, decided_by=outcome.decided_by, decided_role=outcome.decided_role,
+        retry_after_s=outcome.retry_after_s, note=outcome.note, seconds=round(seconds, 6),
+    )  # fmt: skip
+
+
+def _message_view(message: Message) -> MessageView:
+    return MessageView(
+        at=time.time(), id=message.message_id.hex(), source=str(message.source),
+        destination=str(message.destination), content_type=message.content_type,
+        text=message.content.decode("utf-8", "replace"),
+    )  # fmt: skip

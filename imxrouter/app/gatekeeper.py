@@ -1,0 +1,110 @@
+"""Who may prove what: policy, remembered strength, caps and dialling limits, asked by the verifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from imxrouter.model.domain import Domain
+from imxrouter.model.vocabulary import Reason, Stage
+from imxrouter.routing.caps import ConnectionCaps
+from imxrouter.routing.dialling import DialLimits, Permit
+from imxrouter.routing.policy import Decision, Offer, PolicyTable, RememberedStrength, Tls, decide
+from imxrouter.telemetry.metrics import Metrics
+from imxrouter.transport.session import LinkSession
+from imxrouter.transport.verifier import Verdict
+
+#: How long a failed look-up of a claimed domain is remembered where DNS gives no TTL.
+_DNS_FAILURE_S = 5.0
+
+
+class Gatekeeper:
+    """Answers the verifier. Every refusal is a `Reason` of the registry.
+
+    Args:
+        policies: what is asked of each peer domain.
+        remembered: the strongest seen of each.
+        caps: connections that came in.
+        dialling: work done at a stranger's word.
+        terms: GCRA interval and burst, seconds, of a peer domain's senders.
+        metrics: counts claims by their result.
+        now: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        policies: PolicyTable,
+        remembered: RememberedStrength,
+        caps: ConnectionCaps,
+        dialling: DialLimits,
+        terms: Callable[[bytes], tuple[float, float]],
+        metrics: Metrics,
+        now: Callable[[], float],
+    ) -> None:
+        self.policies = policies
+        self.remembered = remembered
+        self.caps = caps
+        self.dialling = dialling
+        self._terms = terms
+        self._metrics = metrics
+        self._now = now
+        self._permits: dict[tuple[int, Domain], Permit] = {}
+
+    def admit(self, session: LinkSession) -> tuple[Reason, int] | None:
+        """A connection came in."""
+        refused = self.caps.opened(session.number, session.remote[0])
+        return None if refused is None else (refused.reason, refused.retry_after_s)
+
+    def may_claim(self, session: LinkSession, from_domain: Domain, to_domain: Domain) -> Verdict:
+        """Policy first, because it costs nothing; then the limits of dialling at a stranger's word."""
+        del to_domain  # its own policy is the route's level, checked on every record
+        decision = self.decide(from_domain)
+        if not decision.accepted:
+            self._metrics.claims.inc(decision.reason.word)
+            return Verdict(decision.reason)
+        permit = self.dialling.admit(session.remote[0], from_domain, self._now(), link=session.number)
+        if not isinstance(permit, Permit):
+            self._metrics.claims.inc(permit.reason.word)
+            return Verdict(permit.reason, permit.retry_after_s)
+        self._permits[session.number, from_domain] = permit
+        return Verdict(Reason.NONE, 0, decision.strength)
+
+    def decide(self, domain: Domain) -> Decision:
+        """What a clear connection proves of a domain by dial-back, under its policy."""
+        offer = Offer(Tls.NONE, certificate_covers=False, dialback=True)
+        return decide(self.policies.policy_for(domain), offer, self.remembered.seen(domain, self._now()))
+
+    def permit(self, session: LinkSession, from_domain: Domain) -> Permit | None:
+        """The leave that `may_claim` took."""
+        return self._permits.get((session.number, from_domain))
+
+    def may_prove(self, session: LinkSession, from_domain: Domain) -> Verdict:
+        """The cap counts proved domains only."""
+        refused = self.caps.proved(session.number, from_domain)
+        return Verdict(Reason.NONE) if refused is None else Verdict(refused.reason, refused.retry_after_s)
+
+    def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> None:
+        """Give the permit back; remember what failed, where it belongs."""
+        permit = self._permits.pop((session.number, from_domain), None)
+        if permit is not None:
+            self.dialling.release(permit)
+        now = self._now()
+        if reason is Reason.NONE:
+            self.dialling.proved(from_domain, now)
+            self.remembered.note(from_domain, self.decide(from_domain).strength, now)
+        elif reason in (Reason.DIALBACK_REFUSED, Reason.NOT_MINE):
+            self.dialling.refused_token(session.remote[0], from_domain, now)
+        elif reason.stage is Stage.DNS:
+            self.dialling.failed_dns(from_domain, _DNS_FAILURE_S, reason, now)
+        self._metrics.claims.inc("proved" if reason is Reason.NONE else reason.word)
+
+    def dropped(self, session: LinkSession, from_domain: Domain) -> None:
+        """A proof ended while the link stays."""
+        self.caps.unproved(session.number, from_domain)
+
+    def terms(self, from_domain: bytes) -> tuple[float, float]:
+        """GCRA interval and burst, seconds, of the domain's senders."""
+        return self._terms(from_domain)
+
+    def closed(self, session: LinkSession) -> None:
+        """The connection is gone."""
+        self.caps.closed(session.number)

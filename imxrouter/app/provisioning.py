@@ -1,0 +1,152 @@
+"""Served domains, from their records to the tables of the hot path; one listener of every diff (BEY-8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from twisted.logger import Logger
+
+from imxrouter.config.sections import Limits
+from imxrouter.config.served import ServedDomain as DomainEntry
+from imxrouter.model.domain import Domain
+from imxrouter.routing.domains import CaseProfile, DomainDiff, DomainState, ServedDomain, ServedDomains
+from imxrouter.routing.limits import Rate
+from imxrouter.routing.policy import Policy
+from imxrouter.switch.ports import Route
+from imxrouter.transport.dialback import Claimer
+from imxrouter.transport.gateway_port import GatewayPort
+from imxrouter.transport.hub import Hub
+from imxrouter.transport.services import Services
+
+#: What a record may have around its body: header, two longest addresses, and as many bytes of fields.
+RECORD_OVERHEAD_BYTES = 40 + 2 * (255 + 1 + 253) + 4096
+
+
+def served_domain(entry: DomainEntry) -> ServedDomain:
+    """The record of a [[domain]] table."""
+    return ServedDomain(
+        name=Domain(entry.name),
+        service=entry.service,
+        aliases=tuple(Domain(alias) for alias in entry.aliases),
+        tenant=entry.tenant,
+        policy=entry.policy,
+        max_message_bytes=entry.max_message_bytes,
+        sender_rate_per_s=entry.sender_rate_per_s,
+        sender_burst=entry.sender_burst,
+        types=entry.type_numbers,
+        case_profile=CaseProfile(entry.case_profile),
+        state=DomainState(entry.state),
+    )
+
+
+class Provisioner:
+    """Keeps the switch's routes, the gateways' bindings and our claims equal to the served domains.
+
+    Args:
+        domains: the table; every diff of it arrives here.
+        hub: links and switch.
+        limits: what a domain's own limits default to.
+        gateways: gateways inside this process, by service name.
+        claimer: ends claims of domains that go.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        domains: ServedDomains,
+        hub: Hub,
+        limits: Limits,
+        gateways: dict[str, GatewayPort],
+        claimer: Claimer,
+    ) -> None:
+        self._domains = domains
+        self._hub = hub
+        self._limits = limits
+        self._gateways = gateways
+        self._claimer = claimer
+        self._services: Services | None = None
+        #: told the domains of an embedded service after each change
+        self.on_embedded: Callable[[str], None] = lambda _service: None
+        self._by_service: dict[str, dict[bytes, None]] = {}
+        domains.listen(self._changed)
+
+    def with_services(self, services: Services) -> None:
+        """Services that log in over links are told too."""
+        self._services = services
+
+    def domains_of(self, service: str) -> list[bytes]:
+        """Names and aliases of the service's active domains."""
+        return list(self._by_service.get(service, ()))
+
+    def terms(self, domain: bytes) -> tuple[float, float]:
+        """GCRA interval and burst, seconds, of the domain's senders."""
+        record = self._domains.get(Domain(domain.decode("ascii")))
+        per_s = record.sender_rate_per_s if record is not None else 0.0
+        burst = record.sender_burst if record is not None else 0
+        rate = Rate.of(per_s or self._limits.sender_rate_per_s, burst or self._limits.sender_burst)
+        return rate.interval_s, rate.burst_s
+
+    def _changed(self, diff: DomainDiff) -> None:
+        touched: set[str] = set()
+        for record in diff.removed:
+            self._remove(record.names)
+            self._unbind(record)
+            touched.add(record.service)
+        for change in diff.changed:
+            gone = [name for name in change.before.names if name not in change.after.names]
+            self._remove(gone)
+            self._unbind(change.before)
+            self._enter(change.after)
+            touched |= {change.before.service, change.after.service}
+        for record in diff.added:
+            self._enter(record)
+            touched.add(record.service)
+        for service in touched:
+            if self._services is not None:
+                self._services.rebind(service)
+            if service in self._gateways:
+                self.on_embedded(service)
+        if len(diff.added) + len(diff.removed) + len(diff.changed) < 20:
+            for line in diff.lines():
+                self.log.info("domains: {text}", text=line)
+
+    def _enter(self, record: ServedDomain) -> None:
+        level = Policy(record.policy).level if record.policy else 0
+        size = (record.max_message_bytes or self._limits.max_message_bytes) + RECORD_OVERHEAD_BYTES
+        gateway = self._gateways.get(record.service)
+        bound = self._by_service.setdefault(record.service, {})
+        for name in record.names:
+            raw = name.wire
+            route = self._hub.switch.routes.get(raw)
+            if route is None:
+                route = self._hub.switch.routes[raw] = Route([], level, size, record.types)
+            route.level, route.max_bytes, route.types = level, size, record.types
+            route.suspended = record.suspended
+            if record.suspended:
+                self._claimer.withdraw(raw)
+                continue
+            bound[raw] = None
+            if gateway is not None:
+                gateway.bind(raw, *self.terms(raw))
+                route.ports[:] = [gateway.port]
+
+    def _unbind(self, record: ServedDomain) -> None:
+        bound = self._by_service.get(record.service, {})
+        gateway = self._gateways.get(record.service)
+        for name in record.names:
+            bound.pop(name.wire, None)
+            if gateway is not None:
+                gateway.unbind(name.wire)
+            route = self._hub.switch.routes.get(name.wire)
+            if route is not None:
+                route.ports.clear()
+
+    def _remove(self, names: Iterable[Domain]) -> None:
+        """No longer served: no route, and its claims end on every link without closing a shared one."""
+        for name in names:
+            self._hub.switch.routes.pop(name.wire, None)
+            self._claimer.withdraw(name.wire)
+
+    def __iter__(self) -> Iterator[ServedDomain]:
+        return iter(self._domains)

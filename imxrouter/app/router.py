@@ -1,0 +1,393 @@
+"""One process: every part built once, in the order in which they start, and stopped in the reverse order."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+
+import imxrouter
+from imxrouter.admin.server import listen as listen_admin
+from imxrouter.admin.server import make_site as admin_site
+from imxrouter.app.console import Console
+from imxrouter.app.gatekeeper import Gatekeeper
+from imxrouter.app.keys import dialback_secrets, service_keys, uplink_key
+from imxrouter.app.provisioning import Provisioner, served_domain
+from imxrouter.app.settings import (
+    cap_settings,
+    dial_settings,
+    discovery_limits,
+    hub_settings,
+    policy_table,
+    sender_rates,
+)
+from imxrouter.app.targets import TargetDialer
+from imxrouter.config.net import HostPort
+from imxrouter.config.schema import Config
+from imxrouter.config.served import ServedDomain as DomainEntry
+from imxrouter.discovery.adapter import NameServerAsker
+from imxrouter.discovery.cache import AnswerCache
+from imxrouter.discovery.finder import Ask, Finder
+from imxrouter.discovery.guard import DialGuard
+from imxrouter.gateways.embedded.directory import Directory
+from imxrouter.gateways.embedded.service import EmbeddedService
+from imxrouter.link.duplicates import DuplicateMemory
+from imxrouter.link.ledger import FROM_DOMAIN, KEY, TO_DOMAIN, Entry, Ledger
+from imxrouter.model.address import Address
+from imxrouter.model.operations import MESSAGE_ID_BYTES, Kind, Message
+from imxrouter.model.outcome import Outcome, failure
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.caps import ConnectionCaps
+from imxrouter.routing.destinations import BackOff, DestinationTable
+from imxrouter.routing.dialling import DialLimits
+from imxrouter.routing.domains import ServedDomains
+from imxrouter.routing.limits import Rate
+from imxrouter.routing.policy import RememberedStrength
+from imxrouter.switch import slots
+from imxrouter.switch.checks import ALL_CHECKS, Checks
+from imxrouter.switch.ports import Role
+from imxrouter.switch.switch import Switch
+from imxrouter.telemetry.http import make_site as metrics_site
+from imxrouter.telemetry.metrics import Metrics
+from imxrouter.telemetry.privacy import AddressMask, Privacy
+from imxrouter.telemetry.tick import TickMeter
+from imxrouter.telemetry.trace import TraceRing
+from imxrouter.transport.bus import BusEnd, MemoryExchange
+from imxrouter.transport.bus_unix import UnixBus
+from imxrouter.transport.dialback import Claimer
+from imxrouter.transport.federation import Federation
+from imxrouter.transport.gateway_port import GatewayPort
+from imxrouter.transport.handover import Handover
+from imxrouter.transport.hub import Hub, Identity
+from imxrouter.transport.keyring import KeyRing
+from imxrouter.transport.listener import listen as listen_links
+from imxrouter.transport.redirecting import Redirector
+from imxrouter.transport.services import Services, UplinkDialer
+from imxrouter.transport.session import LinkSession
+from imxrouter.transport.verifier import Verifier
+
+
+class _LinkFactory(Factory):
+    """Makes a link session for each connection that comes in."""
+
+    noisy = False
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def buildProtocol(self, addr: Any) -> Any:  # noqa: ARG002 - Twisted's signature
+        return self._hub.accept()
+
+
+def _address(port: IListeningPort) -> Any:
+    return port.getHost()
+
+
+class Router(Service):
+    """A router process as a Twisted service.
+
+    Args:
+        config: what `config.load` gave.
+        reactor: the reactor.
+        ask: asks DNS; None: the configured or the system's resolvers. Tests hand in zones of their own.
+        checks: checks of the hot path; all of them outside tests and benchmarks.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, config: Config, reactor: Any, *, ask: Ask | None = None, checks: Checks = ALL_CHECKS
+    ) -> None:
+        self.config = config
+        self.version = imxrouter.__version__
+        self._reactor = reactor
+        self._ports: list[IListeningPort] = []
+        self._link_ports: list[IListeningPort] = []
+        self._entries: dict[str, DomainEntry] = {entry.name: entry for entry in config.domains}
+        self.service_names = frozenset(service.name for service in config.services)
+        self.pinned = {peer.domain: tuple(peer.endpoints) for peer in config.peers if peer.addresses}
+        self.mask = AddressMask(Privacy(config.log.addresses), os.urandom(32))
+        self.trace = TraceRing(time.time, self.mask, config.log.trace_entries, config.log.trace_age_s)
+        self.metrics = Metrics(self.version, time.time)
+        self._make_hub(checks)
+        self._make_discovery(ask)
+        self._make_trust()
+        self._make_links()
+        self._make_services()
+        self._observe()
+        self._tick = LoopingCall(self.hub.tick)
+        self._tick.clock = reactor
+        self._tick_meter = TickMeter(self.metrics, reactor)
+
+    # -- building ----------------------------------------------------------------------------------------
+
+    def _make_hub(self, checks: Checks) -> None:
+        config, counters = self.config, slots.new_counters()
+        self.rates = sender_rates(config.limits)
+        self.switch = Switch(
+            Ledger(config.process, int.from_bytes(os.urandom(8), "big")),
+            DuplicateMemory(os.urandom(8), config.links.duplicate_window_s, config.links.duplicate_entries),
+            self.rates,
+            counters,
+            checks,
+        )
+        secrets, server = dialback_secrets(config)
+        identity = Identity(server, config.process, os.urandom(16))
+        self.hub = Hub(time.monotonic, self.switch, hub_settings(config), identity, os.urandom)
+        self._keyring = KeyRing(secrets)
+        self.bus: BusEnd
+        if config.workers > 1 or config.listen.reuse_port:
+            self.bus = UnixBus(self._reactor, config.process, Path(config.run_dir))
+        else:
+            self.bus = MemoryExchange(self._reactor).join(config.process)
+
+    def _make_discovery(self, ask: Ask | None) -> None:
+        config = self.config
+        if ask is None:
+            asker = NameServerAsker(
+                self._reactor, config.dns.nameservers, question_s=config.dns.query_timeout_s
+            )
+            ask = asker.ask
+        cache_limits, find_limits = discovery_limits(config.dns)
+        self.finder = Finder(
+            self._reactor, ask, random.SystemRandom(), AnswerCache(time.monotonic, cache_limits), find_limits
+        )
+
+    def _make_trust(self) -> None:
+        config = self.config
+        self.gatekeeper = Gatekeeper(
+            policy_table(config),
+            RememberedStrength(age_s=config.trust.remember_days * 86_400.0),
+            ConnectionCaps(cap_settings(config)),
+            DialLimits(dial_settings(config.caps)),
+            self._peer_terms,
+            self.metrics,
+            time.monotonic,
+        )
+        self.hub.admit = self.gatekeeper.admit
+        own = {peer.domain.encode(): peer for peer in config.peers}
+        limits = config.limits
+        self._peer_rates = {
+            domain: Rate.of(
+                peer.sender_rate_per_s or limits.sender_rate_per_s, peer.sender_burst or limits.sender_burst
+            )
+            for domain, peer in own.items()
+        }
+
+    def _peer_terms(self, domain: bytes) -> tuple[float, float]:
+        rate = self._peer_rates.get(domain)
+        if rate is None:
+            return self.rates.interval_s, self.rates.burst_s
+        return rate.interval_s, rate.burst_s
+
+    def _make_links(self) -> None:
+        config = self.config
+        guard = DialGuard(
+            config.dial.allow_networks,
+            config.dial.allow_ports_below_1024,
+            config.listen.endpoints,
+        )
+        self.dialer = TargetDialer(
+            self._reactor, self.hub, self.finder, guard, self.gatekeeper, self.pinned,
+            (config.dial, config.dns), self.metrics,
+        )  # fmt: skip
+        self.claimer = Claimer(self.hub, self._keyring, self.bus, time.time, self._peer_terms)
+        self.verifier = Verifier(self.hub, self.dialer, self.gatekeeper)
+        backoff = BackOff(config.dial.backoff_first_s, config.dial.backoff_cap_s, config.dial.backoff_jitter)
+        destinations = DestinationTable(random.SystemRandom().random, backoff)
+        self.federation = Federation(self.hub, self.dialer, self.claimer, destinations)
+        self.verifier.on_proved = self.federation.peer_proved
+        self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect)
+        self.handover = Handover(self.hub, self.bus, self.claimer)
+        self.hub.events += [self.claimer, self.verifier, self.federation, self.redirector]
+
+    def _make_services(self) -> None:
+        config = self.config
+        self.domains = ServedDomains()
+        self.embedded: dict[str, EmbeddedService] = {}
+        gateways: dict[str, GatewayPort] = {}
+        for service in config.services:
+            if service.kind == "embedded":
+                port = GatewayPort(self.hub)
+                self.embedded[service.name] = EmbeddedService(
+                    Directory(service.users), port.submit, lambda: os.urandom(MESSAGE_ID_BYTES)
+                )
+                port.connect(self.embedded[service.name])
+                gateways[service.name] = port
+        self.gateways = gateways
+        self.provisioner = Provisioner(self.domains, self.hub, config.limits, gateways, self.claimer)
+        self.services = Services(
+            self.hub, service_keys(config.services), self.provisioner.domains_of, self.provisioner.terms
+        )
+        self.provisioner.with_services(self.services)
+        self.provisioner.on_embedded = self._embedded_changed
+        self.hub.events.append(self.services)
+        self.domains.replace_all(served_domain(entry) for entry in config.domains)
+        self._uplinks = [self._make_uplink(uplink) for uplink in config.uplinks]
+        self.hub.events += self._uplinks
+
+    def _make_uplink(self, uplink: Any) -> UplinkDialer:
+        def open_link(session: LinkSession) -> Deferred[object]:
+            return self.dialer.open(session, uplink.endpoint)
+
+        return UplinkDialer(
+            self.hub, self._reactor, open_link, uplink_key(uplink.key_file),
+            (self.rates.interval_s, self.rates.burst_s),
+        )  # fmt: skip
+
+    def _embedded_changed(self, service: str) -> None:
+        self.embedded[service].serve(record for record in self.domains if record.service == service)
+
+    def _observe(self) -> None:
+        self.metrics.add_slots(slots.slot_table(), self.switch.counters)
+        self.metrics.watch_in_flight(
+            lambda: {
+                kind.name.lower(): count
+                for kind, count in zip(Kind, self.switch.in_flight_by_kind(), strict=True)
+            }
+        )
+        self.metrics.watch_held(lambda: self.federation.held)
+        self.metrics.watch_links(self._links_by_state)
+        self.switch.on_settled = self._settled
+        if self.config.lab:
+            self.switch.on_delivered = self._delivered
+
+    def _links_by_state(self) -> dict[tuple[str, str], int]:
+        figures: dict[tuple[str, str], int] = {}
+        for session in self.hub.sessions.values():
+            key = (Role(session.port.role).name.lower(), session.machine.state.value)
+            figures[key] = figures.get(key, 0) + 1
+        return figures
+
+    def _settled(self, entry: Entry, outcome: Outcome) -> None:
+        """A request that did not simply succeed: traced and logged with the words of the registry."""
+        reason = outcome.reason
+        self.trace.add(
+            entry[KEY][:16], "settled", source=entry[FROM_DOMAIN].decode(), domain=entry[TO_DOMAIN].decode(),
+            status=outcome.status.name.lower(), stage=reason.stage.value, reason=reason.word,
+            decided_by=outcome.decided_by,
+        )  # fmt: skip
+        self.log.info(
+            "request {id} from {source} to {domain}: {status} {reason}", id=entry[KEY][:16].hex(),
+            source=entry[FROM_DOMAIN].decode(), domain=entry[TO_DOMAIN].decode(),
+            status=outcome.status.name.lower(), reason=reason.word, stage=reason.stage.value,
+            note=outcome.note,
+        )  # fmt: skip
+
+    def _delivered(self, entry: Entry) -> None:
+        self.trace.add(entry[KEY][:16], "delivered", domain=entry[TO_DOMAIN].decode())
+
+    # -- for the console ---------------------------------------------------------------------------------
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether this process takes traffic, and why not."""
+        if self.hub.closing:
+            return False, "going out of service"
+        if not self._link_ports:
+            return False, "not listening yet"
+        return True, ""
+
+    def listening(self) -> list[str]:
+        """Where links are taken."""
+        return [str(HostPort(host.host, host.port)) for host in map(_address, self._link_ports)]
+
+    def published(self) -> list[tuple[str, int]]:
+        """Host and port of every host of these domains, as others reach them."""
+        if self.config.listen.publish:
+            pairs = (text.rpartition(":") for text in self.config.listen.publish)
+            return [(host.strip("[]"), int(port)) for host, _, port in pairs]
+        port = (
+            _address(self._link_ports[0]).port if self._link_ports else self.config.listen.endpoints[0].port
+        )
+        return [(self.config.name, port)]
+
+    def embedded_for(self, user: Address) -> EmbeddedService | None:
+        """The embedded service that has this user."""
+        record = self.domains.get(user.domain)
+        service = self.embedded.get(record.service) if record is not None else None
+        return service if service is not None and service.knows(user) else None
+
+    def submit(self, message: Message, answer: Callable[[Outcome], None]) -> None:
+        """Send a message as a user of an embedded service."""
+        record = self.domains.get(message.source.domain)
+        gateway = self.gateways.get(record.service) if record is not None else None
+        if gateway is None:
+            answer(failure(Reason.NOT_PROVED))
+            return
+        gateway.submit(message, answer)
+
+    def entry_of(self, name: str) -> dict[str, Any]:
+        """The [[domain]] table of a served domain, as plain values."""
+        entry = self._entries[name]
+        return {key: value for key in entry.__struct_fields__ if (value := getattr(entry, key)) is not None}
+
+    def remember_entry(self, entry: DomainEntry) -> None:
+        """Keep the table a domain was made from, so that single keys of it can be changed later."""
+        self._entries[entry.name] = entry
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        """Open the sockets: bus, links, admin, metrics; then ready."""
+        super().startService()  # type: ignore[no-untyped-call]
+        config = self.config
+        for folder in (config.run_dir, config.state_dir):
+            Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        if isinstance(self.bus, UnixBus):
+            self.bus.start()
+        factory = _LinkFactory(self.hub)
+        self._link_ports = listen_links(
+            self._reactor, config.listen.endpoints, factory, reuse_port=config.listen.reuse_port,
+            backlog=config.listen.backlog,
+        )  # fmt: skip
+        if config.listen.service.addresses:
+            self._link_ports += listen_links(
+                self._reactor, config.listen.service.endpoints, factory, backlog=config.listen.backlog
+            )
+        self._ports.append(listen_admin(self._reactor, Path(config.admin_socket), admin_site(Console(self))))
+        endpoint = config.metrics.endpoint
+        if endpoint is not None:
+            site = metrics_site(self.metrics, self.ready)
+            self._ports.append(self._reactor.listenTCP(endpoint.port, site, interface=endpoint.host))
+        self._tick.start(1.0 if config.links.ping_s >= 2 else 0.2, now=False)
+        self._tick_meter.start()
+        for uplink in self._uplinks:
+            uplink.start()
+        self.log.info("{name} listens on {places}", name=config.name, places=", ".join(self.listening()))
+
+    def stopService(self) -> Deferred[Any]:
+        """Close every link in order, then the sockets; no longer than the close deadline."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self.hub.closing = True
+        closing = [maybeDeferred(port.stopListening) for port in self._link_ports]
+        for session in list(self.hub.sessions.values()):
+            session.close(Reason.SHUTTING_DOWN, retry_after_s=1)
+        done = self._drained(self.hub.now() + self.config.links.close_deadline_s)
+        done.addCallback(lambda _: self._close_rest(closing))
+        return done
+
+    def _drained(self, until: float) -> Deferred[Any]:
+        if not self.hub.sessions or self.hub.now() >= until:
+            return maybeDeferred(lambda: None)
+        self.hub.tick()
+        return deferLater(self._reactor, 0.05, lambda: None).addCallback(lambda _: self._drained(until))
+
+    def _close_rest(self, closing: list[Deferred[Any]]) -> Deferred[Any]:
+        for session in list(self.hub.sessions.values()):
+            session.abort(Reason.SHUTTING_DOWN, "close deadline")
+        if self._tick.running:
+            self._tick.stop()
+        self._tick_meter.stop()
+        self.bus.close()
+        closing += [maybeDeferred(port.stopListening) for port in self._ports]
+        return DeferredList(closing, consumeErrors=True)

@@ -1,0 +1,113 @@
+"""From the configuration's tables to the values each part takes."""
+
+from __future__ import annotations
+
+import imxrouter
+from imxrouter.config.schema import Config
+from imxrouter.config.sections import Caps, Dial, Dns, Limits
+from imxrouter.discovery.cache import CacheLimits
+from imxrouter.discovery.finder import FindLimits
+from imxrouter.link.machine import LinkSettings
+from imxrouter.model.address import Address, BadAddress
+from imxrouter.routing.caps import CapSettings
+from imxrouter.routing.dialling import DialSettings
+from imxrouter.routing.limits import Rate, SenderRates
+from imxrouter.routing.policy import Policy, PolicyTable
+from imxrouter.transport.connector import ConnectLimits
+from imxrouter.transport.settings import HubSettings
+
+
+def hub_settings(config: Config) -> HubSettings:
+    """Limits and times of links."""
+    links, dial, caps, trust = config.links, config.dial, config.caps, config.trust
+    return HubSettings(
+        software=f"imxrouter {imxrouter.__version__}",
+        link=LinkSettings(
+            links.ping_s, links.dead_s, dial.hello_timeout_s, links.idle_s, links.close_deadline_s
+        ),
+        answer_timeout_s=links.answer_timeout_s,
+        max_record_bytes=links.max_record_bytes,
+        credit_requests=links.credit_requests,
+        credit_bytes=links.credit_bytes,
+        output_high_bytes=links.output_high_bytes,
+        unread_bytes=links.unread_answer_bytes,
+        claims_per_link=caps.claims_per_link,
+        claims_before_proof=caps.claims_before_proof,
+        claim_deadline_s=config.dialback.claim_timeout_s,
+        proof_timeout_s=caps.proof_timeout_s,
+        proof_max_age_s=trust.proof_max_age_s,
+        proof_idle_s=trust.proof_idle_s,
+        token_ttl_s=int(config.dialback.token_ttl_s),
+        links_per_peer=dial.links_per_peer,
+        verify_links=dial.verify_links,
+        hold_s=dial.hold_s,
+        hold_count=dial.hold_count,
+        hold_bytes=dial.hold_bytes,
+        hold_total_bytes=dial.hold_total_bytes,
+        duplicate_window_s=links.duplicate_window_s,
+        clear_login=config.lab,
+    )
+
+
+def connect_limits(dial: Dial, dns: Dns) -> ConnectLimits:
+    """Bounds of one connection to a domain."""
+    return ConnectLimits(
+        dns_s=dns.lookup_timeout_s, connect_s=dial.connect_timeout_s, race_delay_s=dial.race_delay_ms / 1000
+    )
+
+
+def discovery_limits(dns: Dns) -> tuple[CacheLimits, FindLimits]:
+    """Bounds of look-ups."""
+    return (
+        CacheLimits(entries=dns.cache_entries, negative_entries=max(dns.cache_entries // 2, 16)),
+        FindLimits(question_s=dns.query_timeout_s * 2, search_s=dns.lookup_timeout_s),
+    )
+
+
+def cap_settings(config: Config) -> CapSettings:
+    """Connections that may be open."""
+    caps = config.caps
+    return CapSettings(
+        per_host=caps.unauthenticated_per_address,
+        per_prefix=caps.unauthenticated_per_address * 8,
+        strangers=caps.unauthenticated_total,
+        per_peer=caps.in_per_peer,
+        per_peer_own={peer.domain: peer.in_links for peer in config.peers if peer.in_links},
+    )
+
+
+def dial_settings(caps: Caps) -> DialSettings:
+    """Work done at a stranger's word."""
+    return DialSettings(
+        per_host_minute=caps.verify_per_source_per_minute,
+        per_prefix_minute=caps.verify_per_source_prefix_per_minute,
+        per_target_minute=caps.verify_per_target_per_minute,
+        per_target_prefix_minute=caps.verify_per_target_prefix_per_minute,
+        per_zone_minute=caps.verify_per_zone_per_minute,
+        per_s=caps.verify_per_s,
+        reserved_part=caps.verify_reserved_share,
+    )
+
+
+def policy_table(config: Config) -> PolicyTable:
+    """What is asked of each peer domain."""
+    rules = {domain: Policy(policy) for domain, policy in config.policy_rules.items()}
+    return PolicyTable(rules, Policy(config.trust.default_policy))
+
+
+def sender_rates(limits: Limits) -> SenderRates:
+    """One float per sender; approved senders with a rate of their own."""
+    default = Rate.of(limits.sender_rate_per_s, limits.sender_burst)
+    rates = SenderRates(default.interval_s, default.burst_s, per_domain=limits.senders_per_domain)
+    rates.set_exceptions(
+        {_key(entry.sender): Rate.of(entry.rate_per_s, entry.burst) for entry in limits.exceptions}
+    )
+    return rates
+
+
+def _key(sender: str) -> bytes:
+    try:
+        address = Address.parse(sender)
+    except BadAddress:
+        return sender.encode("utf-8")
+    return address.key if address.local else address.domain.wire

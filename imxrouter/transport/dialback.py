@@ -1,0 +1,296 @@
+"""Dial-back as the specification's section 6 has it: our claims on links we opened, and answering for them.
+
+`Claimer` makes claims, releases answers when a verification arrives on any of our links, and opens the ways
+once a peer says that a domain of ours is proved. `verifier.py` is the other side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+from twisted.logger import Logger
+
+from imxrouter.link.claims import ClaimState, MadeClaim, Release
+from imxrouter.link.token import TokenFacts, TokenRefused, mint_token, open_token
+from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
+from imxrouter.routing.interfaces import Bus
+from imxrouter.switch.ports import FOREVER
+from imxrouter.transport.hub import Hub
+from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.wire.control import (
+    Claim,
+    ClaimResult,
+    Control,
+    Hello,
+    Proof,
+    Proved,
+    Verify,
+    VerifyResult,
+    Withdraw,
+)
+
+#: A proof of ours is claimed anew when this part of its life has passed.
+RENEW_AFTER = 0.75
+
+
+class Keys(Protocol):
+    """Dial-back keys of served domains."""
+
+    def signing(self, domain: bytes) -> bytes:
+        """The key that signs the domain's tokens."""
+
+    def known(self, domain: bytes) -> Mapping[bytes, bytes]:
+        """Every key of the domain by key id."""
+
+
+class BusVerify(msgspec.Struct, frozen=True, array_like=True):
+    """What one process of a domain asks another: release the answer of your claim."""
+
+    link: int
+    claim: int
+    nonce: bytes
+    expires_at: int
+    server: bytes
+    process: int
+    from_domain: bytes
+    to_domain: bytes
+    token: bytes
+    secret: bytes
+    first_view: int
+    second_nonce: bytes
+
+
+class Claimer:
+    """Our side of dial-back.
+
+    Args:
+        hub: links of this process.
+        keys: dial-back keys.
+        bus: other processes of this host.
+        wall: this host's clock, seconds since 1970 (tokens expire by it).
+        on_settled: told (session, claim) when a claim of ours is proved or refused.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        hub: Hub,
+        keys: Keys,
+        bus: Bus,
+        wall: Callable[[], float],
+        proof_terms: Callable[[bytes], tuple[float, float]],
+    ) -> None:
+        self._hub = hub
+        self._keys = keys
+        self._bus = bus
+        self._wall = wall
+        self._terms = proof_terms
+        self.on_settled: Callable[[LinkSession, MadeClaim], None] = lambda *_: None
+        self.on_step: Callable[[str, LinkSession, bytes, bytes, str], None] = lambda *_: None
+
+    # -- claiming ----------------------------------------------------------------------------------------
+
+    def claim(self, session: LinkSession, from_domain: bytes, to_domain: bytes) -> MadeClaim:
+        """Ask the peer to verify that we speak for a domain; a pending claim of the pair is kept."""
+        pending = session.made.of_pair(from_domain, to_domain)
+        if pending is not None and pending.state in (ClaimState.ASKED, ClaimState.RELEASED):
+            return pending
+        identity = self._hub.identity
+        facts = TokenFacts(
+            identity.server, identity.process, session.number, session.made.next_number(),
+            self._hub.random_bytes(16), int(self._wall()) + self._hub.settings.token_ttl_s,
+        )  # fmt: skip
+        token = mint_token(self._keys.signing(from_domain), from_domain, to_domain, facts)
+        made = session.made.ask(from_domain, to_domain, token, self._hub.now())
+        session.send(Claim(made.number, from_domain, to_domain, token))
+        self.on_step("claim sent", session, from_domain, to_domain, "")
+        return made
+
+    def withdraw(self, domain: bytes) -> None:
+        """A domain is served here no longer: its claims end on every link, the links stay."""
+        for session in list(self._hub.sessions.values()):
+            gone = session.made.withdraw(domain)
+            if not gone:
+                continue
+            session.send(Withdraw(domain))
+            for made in gone:
+                self._hub.switch.drop_way(made.to_domain, domain, session.port)
+
+    # -- answering a verification ------------------------------------------------------------------------
+
+    def verify(self, second: LinkSession, verify: Verify) -> None:
+        """A verification came on a link that somebody opened to us."""
+        nonce = self._hub.random_bytes(16)
+        try:
+            if verify.from_domain not in self._hub.switch.routes:
+                raise TokenRefused(Reason.NOT_MINE, "the domain is not served here")
+            keys = self._keys.known(verify.from_domain)
+            facts = open_token(keys, verify.from_domain, verify.to_domain, verify.token, self._wall())
+            if facts.server != self._hub.identity.server:
+                raise TokenRefused(Reason.NOT_MINE, "the claim was made by another host")
+        except TokenRefused as refused:
+            self._answer(second, verify, refused.reason, b"", str(refused))
+            return
+        if facts.process == self._hub.identity.process:
+            self._answer(second, verify, self.release(facts, verify, nonce, second.number), nonce)
+            return
+        ask = BusVerify(
+            facts.link, facts.claim, facts.nonce, facts.expires_at, facts.server, facts.process,
+            verify.from_domain, verify.to_domain, verify.token, verify.secret, verify.first_view, nonce,
+        )  # fmt: skip
+
+        def answered(reply: bytes | None) -> None:
+            code = Reason.NOT_MINE.code if reply is None else int.from_bytes(reply, "big")
+            self._answer(second, verify, REASON_BY_CODE.get(code, Reason.DIALBACK_REFUSED), nonce)
+
+        self._bus.ask(facts.process, "verify", msgspec.msgpack.encode(ask), answered, 5.0)
+
+    def verify_for_other(self, payload: bytes) -> bytes:
+        """Another process of this host received a verification of a claim of ours."""
+        ask = msgspec.msgpack.decode(payload, type=BusVerify)
+        facts = TokenFacts(ask.server, ask.process, ask.link, ask.claim, ask.nonce, ask.expires_at)
+        verify = Verify(ask.claim, ask.from_domain, ask.to_domain, ask.token, ask.secret, ask.first_view)
+        return self.release(facts, verify, ask.second_nonce, 0).code.to_bytes(2, "big")
+
+    def release(self, facts: TokenFacts, verify: Verify, nonce: bytes, second: int) -> Reason:
+        """Let the answer go on the first connection, if the claim is pending there; say what was decided."""
+        first = self._hub.sessions.get(facts.link)
+        if first is None or not first.is_open:
+            return Reason.BAD_TOKEN
+        decided = first.made.release(
+            facts, verify.from_domain, verify.to_domain, verify.token, verify.secret, verify.first_view,
+            self._hub.now(),
+        )  # fmt: skip
+        if not isinstance(decided, Release):
+            return decided
+        if second:
+            first.made.remember_nonce(decided.number, nonce, second)
+        first.send(Proof(decided.number, decided.answer))
+        self.on_step("answer released", first, verify.from_domain, verify.to_domain, "")
+        return Reason.NONE
+
+    def _answer(
+        self, second: LinkSession, verify: Verify, reason: Reason, nonce: bytes, note: str = ""
+    ) -> None:
+        if reason is not Reason.NONE:
+            self.log.info(
+                "verification of {domain} refused: {reason}", domain=verify.from_domain.decode(),
+                reason=reason.word, stage=reason.stage.value, note=note,
+            )  # fmt: skip
+        second.send(VerifyResult(verify.number, reason.code, nonce if reason is Reason.NONE else None))
+
+    # -- the peer's result -------------------------------------------------------------------------------
+
+    def settle(self, session: LinkSession, result: ClaimResult) -> None:
+        """The verifier's result on the first connection: open the ways in both directions of rule 3."""
+        reason = REASON_BY_CODE.get(result.reason, Reason.PEER_FAILED)
+        settled = session.made.settle(result.number, reason, result.nonces)
+        if settled is None:
+            return
+        claim, second_links = settled
+        if claim.state is ClaimState.PROVED:
+            self._use(session, claim)
+            for number in second_links:
+                self._use_second(self._hub.sessions.get(number), claim)
+        else:
+            claim.retry_at = self._hub.now() + (result.retry_after_s or 5)
+            self._hub.switch.drop_way(claim.to_domain, claim.from_domain, session.port)
+        word = "proved" if claim.state is ClaimState.PROVED else reason.word
+        self.on_step("claim settled", session, claim.from_domain, claim.to_domain, word)
+        self.on_settled(session, claim)
+
+    def _use(self, session: LinkSession, claim: MadeClaim) -> None:
+        """We opened this link to `to_domain`: send for `from_domain`, accept what comes back to it."""
+        port = session.port
+        if session.redirected and claim.to_domain not in session.reached:
+            return
+        port.max_record = self._hub.settings.max_record_bytes
+        port.speaks.add(claim.to_domain)
+        self._accept(session, claim.to_domain, claim.from_domain)
+        if session.is_open:
+            self._hub.switch.add_way(claim.to_domain, claim.from_domain, port)
+
+    def _accept(self, session: LinkSession, source: bytes, to_domain: bytes) -> None:
+        known = session.port.sources.get(source)
+        allowed = frozenset({to_domain}) | (
+            known[1] if known is not None and known[1] is not None else frozenset()
+        )
+        interval_s, burst_s = self._terms(source)
+        level = self.level_of(session)
+        session.port.sources[source] = (level, allowed, FOREVER, interval_s, burst_s)
+
+    def level_of(self, session: LinkSession) -> int:
+        """The level at which this link proves a domain we reached by our own DNS: dial-back in clear."""
+        del session
+        return 1
+
+    def _use_second(self, second: LinkSession | None, claim: MadeClaim) -> None:
+        """The nonce came back: whoever opened the second connection is the verifier."""
+        if second is None or not second.is_open:
+            return
+        second.port.max_record = self._hub.settings.max_record_bytes
+        second.port.speaks.add(claim.to_domain)
+        self._accept(second, claim.to_domain, claim.from_domain)
+        self._hub.switch.add_way(claim.to_domain, claim.from_domain, second.port)
+        second.send(Proved(claim.to_domain, claim.from_domain))
+
+    def proved_on_second(self, session: LinkSession, record: Proved) -> None:
+        """The claimer accepted us on the second connection, which we opened: we may use it for data."""
+        if record.to_domain not in session.reached or session.redirected:
+            return
+        if record.from_domain not in self._hub.switch.routes:
+            return
+        session.purpose = Purpose.DATA
+        session.port.max_record = self._hub.settings.max_record_bytes
+        session.port.speaks.add(record.to_domain)
+        self._accept(session, record.to_domain, record.from_domain)
+        if session.is_open:
+            self._hub.switch.add_way(record.to_domain, record.from_domain, session.port)
+
+    # -- events ------------------------------------------------------------------------------------------
+
+    def opened(self, session: LinkSession, peer: Hello) -> None:
+        """Nothing is claimed until something is to be sent."""
+
+    def control(self, session: LinkSession, record: Control) -> None:
+        """Records that concern our claims."""
+        if isinstance(record, Verify):
+            self.verify(session, record)
+        elif isinstance(record, ClaimResult):
+            self.settle(session, record)
+        elif isinstance(record, Proved):
+            self.proved_on_second(session, record)
+        elif isinstance(record, Withdraw):
+            self._peer_withdrew(session, record.from_domain)
+
+    def _peer_withdrew(self, session: LinkSession, domain: bytes) -> None:
+        """The verifier dropped its proof of a domain of ours: it is claimed again when it is needed."""
+        for made in session.made.withdraw(domain):
+            self._hub.switch.drop_way(made.to_domain, domain, session.port)
+
+    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+        """Nothing to do: the switch uses the link no more."""
+
+    def lost(self, session: LinkSession) -> None:
+        """Claims that waited for a result on it are refused."""
+        for made in session.made.expire(FOREVER):
+            made.reason = session.drop_reason
+            self.on_settled(session, made)
+
+    def tick(self, now: float) -> None:
+        """Deadlines of claims; renewal of proofs before they end."""
+        for session in list(self._hub.sessions.values()):
+            for made in session.made.expire(now):
+                self.on_step("claim settled", session, made.from_domain, made.to_domain, made.reason.word)
+                self.on_settled(session, made)
+            if session.is_open:
+                self._renew(session, now)
+
+    def _renew(self, session: LinkSession, now: float) -> None:
+        age = self._hub.settings.proof_max_age_s * RENEW_AFTER
+        for made in session.made.older_than(now - age + self._hub.settings.claim_deadline_s):
+            if made.from_domain in self._hub.switch.routes:
+                self.claim(session, made.from_domain, made.to_domain)

@@ -1,0 +1,64 @@
+"""What the transport's parts need of whatever opens connections; `connector.py` provides it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+from imxrouter.model.domain import Domain
+from imxrouter.model.errors import RouterError
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.dialling import Permit
+from imxrouter.transport.session import LinkSession
+
+Endpoint = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """A link to one of a domain's targets; `reused` where it was open before."""
+
+    session: LinkSession
+    endpoint: Endpoint
+    reused: bool
+
+
+class DialFailed(RouterError):
+    """No target of the domain could be reached (or none is left to try)."""
+
+    def __init__(self, reason: Reason, note: str, *, exhausted: bool = False) -> None:
+        super().__init__(f"{reason.word}: {note}")
+        self.reason = reason
+        self.note = note
+        self.exhausted = exhausted
+
+
+class Dialer(Protocol):
+    """Opens a connection to a domain by its own DNS or pin."""
+
+    def dial(
+        self,
+        domain: Domain,
+        make: Callable[[], LinkSession],
+        *,
+        reuse: Callable[[Endpoint], LinkSession | None],
+        skip: AbstractSet[Endpoint] = frozenset(),
+        permit: Permit | None = None,
+    ) -> Deferred[Dialled]:
+        """Look up, choose, connect; the session's hello is not awaited.
+
+        Args:
+            domain: whose routers.
+            make: makes the protocol of a new connection.
+            reuse: an open link to that very endpoint, or None.
+            skip: endpoints not to be tried again.
+            permit: leave to dial at a stranger's word, whose limits and refused addresses apply; None
+                for our own traffic.
+
+        Raises (as failure):
+            DialFailed: with the most telling reason.
+        """

@@ -1,0 +1,358 @@
+"""Our own traffic to other organisations: hold, dial, claim, send (architecture section 6).
+
+A request for a remote domain without a way waits here, bounded and for a short time, while a link is dialled
+and our domain is proved there. Each request that cannot go is answered with stage, reason and the domain at
+which it failed. Verification of strangers never touches the destinations of this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from imxrouter.link.claims import ClaimState, MadeClaim
+from imxrouter.link.ledger import FROM_DOMAIN, SIZE, TO_DOMAIN, TRIES
+from imxrouter.link.machine import LinkState
+from imxrouter.model.domain import BadDomain, Domain
+from imxrouter.model.outcome import Outcome, failure, indeterminant
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.destinations import DestinationState, DestinationTable
+from imxrouter.routing.hold import HoldBudget, HoldLimits, HoldQueue
+from imxrouter.transport.dialback import Claimer
+from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
+from imxrouter.transport.hub import Hub
+from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.wire.control import Control, Hello
+
+#: Targets tried for one destination before it has failed.
+MAX_TARGETS = 8
+
+
+@dataclass(slots=True)
+class Pursuit:
+    """What waits for one remote domain, and how far we are in reaching it."""
+
+    domain: Domain
+    budget: HoldBudget
+    held: dict[bytes, HoldQueue[int]] = field(default_factory=dict)
+    dialling: bool = False
+    session: int = 0
+    tried: set[Endpoint] = field(default_factory=set)
+    last: Reason = Reason.CONNECT_TIMEOUT
+
+
+class Federation:
+    """Reaches remote domains for our senders.
+
+    Args:
+        hub: links of this process.
+        dialer: opens links.
+        claimer: proves our domains on them.
+        destinations: what is known of remote domains (state, last error, back-off).
+    """
+
+    log = Logger()
+
+    def __init__(self, hub: Hub, dialer: Dialer, claimer: Claimer, destinations: DestinationTable) -> None:
+        self._hub = hub
+        self._dialer = dialer
+        self._claimer = claimer
+        self.destinations = destinations
+        self._pursuits: dict[bytes, Pursuit] = {}
+        self._budget = HoldBudget(hub.settings.hold_total_bytes)
+        self.on_step: Callable[[str, bytes, str], None] = lambda *_: None
+        claimer.on_settled = self._claim_settled
+        hub.hold = self.hold
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """Requests that wait for a link now, and their bytes."""
+        return self._budget.count, self._budget.used_bytes
+
+    def held_for(self, domain: Domain) -> int:
+        """Requests that wait for one domain."""
+        pursuit = self._pursuits.get(domain.wire)
+        return pursuit.budget.count if pursuit is not None else 0
+
+    # -- holding -----------------------------------------------------------------------------------------
+
+    def hold(self, tags: list[int]) -> None:
+        """Requests without a way: send them if there is one by now, else hold them and dial."""
+        touched: dict[bytes, None] = {}
+        for tag in tags:
+            entry = self._hub.switch.ledger.entries.get(tag)
+            if entry is None:
+                continue
+            to_domain, from_domain = entry[TO_DOMAIN], entry[FROM_DOMAIN]
+            port = self._hub.switch.way(to_domain, from_domain)
+            if port is not None and self._hub.switch.forward(tag, port):
+                continue
+            if to_domain in self._hub.switch.routes:
+                self._give_up(tag, Reason.SERVICE_DOWN, 30)
+                continue
+            refused = self._offer(tag, to_domain, from_domain, entry[SIZE])
+            if refused is None:
+                touched[to_domain] = None
+            else:
+                self._give_up(tag, refused, 5)
+        for to_domain in touched:
+            self._pursue(to_domain)
+
+    def _offer(self, tag: int, to_domain: bytes, from_domain: bytes, size: int) -> Reason | None:
+        pursuit = self._pursuits.get(to_domain)
+        if pursuit is None:
+            try:
+                pursuit = self._pursuits[to_domain] = self._new_pursuit(Domain.from_wire(to_domain))
+            except BadDomain:
+                return Reason.BAD_ADDRESS
+        queue = pursuit.held.get(from_domain)
+        if queue is None:
+            settings = self._hub.settings
+            limits = HoldLimits(settings.hold_count, settings.hold_bytes, settings.hold_s)
+            queue = pursuit.held[from_domain] = HoldQueue(limits, pursuit.budget)
+        return queue.offer(tag, size, self._hub.now())
+
+    def _new_pursuit(self, domain: Domain) -> Pursuit:
+        settings = self._hub.settings
+        return Pursuit(domain, HoldBudget(settings.hold_bytes, settings.hold_count, self._budget))
+
+    @staticmethod
+    def _take(pursuit: Pursuit, from_domain: bytes) -> list[int]:
+        queue = pursuit.held.pop(from_domain, None)
+        return queue.drain() if queue is not None else []
+
+    def _forget_if_empty(self, pursuit: Pursuit) -> None:
+        if not pursuit.budget.count and not pursuit.dialling:
+            self._pursuits.pop(pursuit.domain.wire, None)
+
+    # -- reaching ----------------------------------------------------------------------------------------
+
+    def _pursue(self, to_domain: bytes) -> None:
+        pursuit = self._pursuits.get(to_domain)
+        if pursuit is None or pursuit.dialling:
+            return
+        session = self._session_for(to_domain)
+        if session is not None:
+            pursuit.session = session.number
+            if session.is_open:
+                self._claim_all(pursuit, session)
+            return
+        now = self._hub.now()
+        destination = self.destinations.open(pursuit.domain, now)
+        if destination is None:
+            self._fail(pursuit, Reason.BUSY, 5)
+        elif destination.state is DestinationState.FAILING and not destination.may_try(now):
+            last = destination.last_error
+            self._fail(pursuit, last.reason if last else Reason.BACKING_OFF, destination.retry_after_s(now))
+        else:
+            destination.connecting(now)
+            self._dial(pursuit)
+
+    def _session_for(self, to_domain: bytes) -> LinkSession | None:
+        for session in self._hub.sessions.values():
+            if (
+                session.purpose is Purpose.DATA
+                and to_domain in session.reached
+                and session.machine.state in (LinkState.AWAIT_HELLO, LinkState.OPEN)
+                and not session.port.closed
+            ):
+                return session
+        return None
+
+    def _dial(self, pursuit: Pursuit, *, fresh: bool = False) -> None:
+        pursuit.dialling = True
+        self.on_step("dialling", pursuit.domain.wire, "")
+        dialled = self._dialer.dial(
+            pursuit.domain,
+            lambda: LinkSession(self._hub, Purpose.DATA),
+            reuse=(lambda _endpoint: None) if fresh else self._reusable,
+            skip=frozenset(pursuit.tried),
+        )
+        dialled.addCallbacks(self._dialled, self._not_dialled, (pursuit,), {}, (pursuit,))
+        dialled.addErrback(self._broken, pursuit)
+
+    def _reusable(self, endpoint: Endpoint) -> LinkSession | None:
+        for session in self._hub.sessions.values():
+            if (
+                session.purpose is Purpose.DATA
+                and session.remote == endpoint
+                and not session.redirected
+                and session.is_open
+            ):
+                return session
+        return None
+
+    def _dialled(self, dialled: Dialled, pursuit: Pursuit) -> None:
+        pursuit.dialling = False
+        pursuit.tried.add(dialled.endpoint)
+        session = dialled.session
+        pursuit.session = session.number
+        session.reached.add(pursuit.domain.wire)
+        if session.port.closed:
+            self._next_target(pursuit, session.drop_reason, session.drop_note)
+        elif session.is_open:
+            self._claim_all(pursuit, session)
+
+    def _not_dialled(self, problem: Failure, pursuit: Pursuit) -> None:
+        pursuit.dialling = False
+        failed = problem.value
+        if not isinstance(failed, DialFailed):
+            problem.raiseException()
+        reason = pursuit.last if failed.exhausted and pursuit.tried else failed.reason
+        self._failed(pursuit, reason, failed.note)
+
+    def _broken(self, problem: Failure, pursuit: Pursuit) -> None:
+        pursuit.dialling = False
+        self.log.failure("dialling {domain}", problem, domain=pursuit.domain.name)
+        self._failed(pursuit, Reason.UNREACHABLE, "internal failure")
+
+    def _next_target(self, pursuit: Pursuit, reason: Reason, note: str) -> None:
+        pursuit.last = reason
+        if len(pursuit.tried) < MAX_TARGETS:
+            self._dial(pursuit)
+        else:
+            self._failed(pursuit, reason, note)
+
+    def _failed(self, pursuit: Pursuit, reason: Reason, note: str) -> None:
+        now = self._hub.now()
+        destination = self.destinations.open(pursuit.domain, now)
+        retry_after_s = 5
+        if destination is not None:
+            destination.failed(reason, now, note)
+            retry_after_s = destination.retry_after_s(now)
+        pursuit.tried.clear()
+        self.log.warn(
+            "{domain} cannot be reached: {reason}", domain=pursuit.domain.name, reason=reason.word,
+            stage=reason.stage.value, note=note,
+        )  # fmt: skip
+        self.on_step("failed", pursuit.domain.wire, f"{reason.stage.value}: {reason.word} {note}")
+        self._fail(pursuit, reason, retry_after_s)
+
+    def _fail(self, pursuit: Pursuit, reason: Reason, retry_after_s: int) -> None:
+        for from_domain in list(pursuit.held):
+            for tag in self._take(pursuit, from_domain):
+                self._give_up(tag, reason, retry_after_s)
+        self._forget_if_empty(pursuit)
+
+    def _give_up(self, tag: int, reason: Reason, retry_after_s: int = 0) -> None:
+        entry = self._hub.switch.ledger.entries.get(tag)
+        if entry is None:
+            return
+        outcome: Outcome
+        if entry[TRIES]:
+            outcome = indeterminant(Reason.LINK_LOST, role="peer")
+        else:
+            outcome = failure(reason, role="peer", retry_after_s=retry_after_s)
+        self._hub.switch.complete(tag, outcome, self._hub.now())
+
+    # -- claims ------------------------------------------------------------------------------------------
+
+    def _claim_all(self, pursuit: Pursuit, session: LinkSession) -> None:
+        for from_domain in list(pursuit.held):
+            known = session.made.of_pair(from_domain, pursuit.domain.wire)
+            if known is not None and known.state is ClaimState.PROVED:
+                self._release(pursuit, from_domain)
+            elif known is not None and known.state is ClaimState.REFUSED and known.retry_at > self._hub.now():
+                wait = max(1, round(known.retry_at - self._hub.now()))
+                for tag in self._take(pursuit, from_domain):
+                    self._give_up(tag, known.reason, wait)
+            else:
+                self._claimer.claim(session, from_domain, pursuit.domain.wire)
+        self._forget_if_empty(pursuit)
+
+    def _claim_settled(self, session: LinkSession, claim: MadeClaim) -> None:
+        pursuit = self._pursuits.get(claim.to_domain)
+        if claim.state is ClaimState.PROVED:
+            destination = self.destinations.open(Domain(claim.to_domain.decode()), self._hub.now())
+            if destination is not None:
+                destination.up(self._hub.now())
+            if pursuit is not None:
+                pursuit.tried.clear()
+                self._release(pursuit, claim.from_domain)
+        elif pursuit is not None and not session.port.closed:
+            for tag in self._take(pursuit, claim.from_domain):
+                self._give_up(tag, claim.reason, 5)
+            self._forget_if_empty(pursuit)
+
+    def _release(self, pursuit: Pursuit, from_domain: bytes) -> None:
+        """A way is there: what waited goes out in its order."""
+        tags = self._take(pursuit, from_domain)
+        self._forget_if_empty(pursuit)
+        for tag in tags:
+            port = self._hub.switch.way(pursuit.domain.wire, from_domain)
+            if port is None or not self._hub.switch.forward(tag, port):
+                self._give_up(tag, Reason.BUSY, 1)
+
+    def peer_proved(self, session: LinkSession, peer: bytes, ours: bytes) -> None:
+        """A peer proved itself: what waits for it may go over its link; a failing one is tried again."""
+        del session
+        self.destinations.peer_called(Domain(peer.decode()), self._hub.now())
+        pursuit = self._pursuits.get(peer)
+        if pursuit is not None and ours in pursuit.held:
+            self._release(pursuit, ours)
+
+    # -- events ------------------------------------------------------------------------------------------
+
+    def opened(self, session: LinkSession, peer: Hello) -> None:
+        """A link of ours is open: claim for everything that waits for its domains."""
+        del peer
+        if session.purpose is Purpose.DATA:
+            for domain in session.reached:
+                pursuit = self._pursuits.get(domain)
+                if pursuit is not None:
+                    self._claim_all(pursuit, session)
+
+    def control(self, session: LinkSession, record: Control) -> None:
+        """Nothing here; redirects are `redirecting.py`."""
+
+    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+        """Nothing: work moves when it comes, because the switch has no way over the link any more."""
+
+    def lost(self, session: LinkSession) -> None:
+        """A link went away before it was of use: the next target."""
+        for domain in session.reached if session.purpose is Purpose.DATA else ():
+            pursuit = self._pursuits.get(domain)
+            self._rest(domain)
+            if pursuit is not None and pursuit.session == session.number and pursuit.budget.count:
+                pursuit.session = 0
+                if not pursuit.dialling:
+                    self._next_target(pursuit, session.drop_reason, session.drop_note)
+
+    def _rest(self, raw: bytes) -> None:
+        """A link to the domain went; where it was the last one, the domain is idle."""
+        domain = Domain(raw.decode("ascii"))
+        destination = self.destinations.find(domain)
+        if destination is None or destination.state is not DestinationState.UP:
+            return
+        if raw not in self._hub.switch.ways and self._session_for(raw) is None:
+            destination.idle(self._hub.now())
+
+    def tick(self, now: float) -> None:
+        """What has waited too long is answered; a busy peer gets another link."""
+        for pursuit in list(self._pursuits.values()):
+            for from_domain, waiting in list(pursuit.held.items()):
+                session = self._hub.sessions.get(pursuit.session)
+                late = Reason.DIALBACK_TIMEOUT if session is not None and session.is_open else pursuit.last
+                for tag in waiting.expire(now):
+                    self._give_up(tag, late, 5)
+                if not waiting:
+                    pursuit.held.pop(from_domain, None)
+            self._forget_if_empty(pursuit)
+        self._add_links(now)
+
+    def _add_links(self, now: float) -> None:
+        """More links are opened by load, never by user, and few (IMX-14)."""
+        del now
+        loaded: dict[bytes, int] = {}
+        for session in self._hub.sessions.values():
+            if session.purpose is Purpose.DATA and session.is_open:
+                busy = session.port.sent * 2 > session.port.credit_requests
+                for domain in session.reached:
+                    loaded[domain] = loaded.get(domain, 0) + (1 if busy else -1000)
+        for domain, links in loaded.items():
+            if 0 < links < self._hub.settings.links_per_peer and domain not in self._pursuits:
+                pursuit = self._pursuits[domain] = self._new_pursuit(Domain(domain.decode()))
+                self._dial(pursuit, fresh=True)

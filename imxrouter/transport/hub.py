@@ -1,0 +1,298 @@
+"""The centre of a process: every link's bytes go through the switch here, and out again once per read.
+
+The hub knows links, not domains: what a link may carry is decided by `Claimer`, `Verifier` and `Services`,
+which are told of each event through `LinkEvents`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from imxrouter.link.machine import Draining, LinkMachine, Side
+from imxrouter.model.vocabulary import Reason
+from imxrouter.switch import slots
+from imxrouter.switch.ports import Port
+from imxrouter.switch.switch import Switch
+from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.settings import HubSettings
+from imxrouter.wire.control import Ack, Control, Credit, Hello
+from imxrouter.wire.errors import WireError
+from imxrouter.wire.registry import PROTOCOL_VERSION, Capability
+
+
+class LinkEvents(Protocol):
+    """Who is told of what happens on links."""
+
+    def opened(self, session: LinkSession, peer: Hello) -> None:
+        """Both hellos are there."""
+
+    def control(self, session: LinkSession, record: Control) -> None:
+        """A legal record of the link's own."""
+
+    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+        """No new request goes out on it."""
+
+    def lost(self, session: LinkSession) -> None:
+        """It is gone; the switch has forgotten its port."""
+
+    def tick(self, now: float) -> None:
+        """About once a second."""
+
+
+class Sink(Protocol):
+    """The far side of a port inside this process."""
+
+    port: Port
+
+    def take(self, data: bytes) -> None:
+        """Whole records for the gateway behind the port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this process is on the wire.
+
+    Attributes:
+        server: 8 bytes of this host, shared by its processes.
+        process: number of this process.
+        instance: 16 random bytes of this process life.
+    """
+
+    server: bytes
+    process: int
+    instance: bytes
+
+
+class Hub:
+    """Links and ports of one process.
+
+    Args:
+        monotonic: seconds of a clock that never goes back.
+        switch: the hot path.
+        settings: limits and times.
+        identity: who we are on the wire.
+        random_bytes: for nonces and challenges.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        monotonic: Callable[[], float],
+        switch: Switch,
+        settings: HubSettings,
+        identity: Identity,
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._monotonic = monotonic
+        self.switch = switch
+        self.settings = settings
+        self.identity = identity
+        self.random_bytes = random_bytes
+        self.sessions: dict[int, LinkSession] = {}
+        self.events: list[LinkEvents] = []
+        #: asked before a stranger's connection is taken: None, or (reason, retry after seconds)
+        self.admit: Callable[[LinkSession], tuple[Reason, int] | None] = lambda _session: None
+        #: told the tags of requests that wait for a link
+        self.hold: Callable[[list[int]], None] = lambda _tags: None
+        #: told responses for other processes
+        self.hand_over: Callable[[int, bytes, frozenset[bytes]], None] = lambda *_: None
+        self._sinks: dict[int, Sink] = {}
+        self._next_port = 1
+        self._flushing = False
+        self.closing = False
+
+    # -- making ------------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Seconds of the monotonic clock."""
+        return self._monotonic()
+
+    def next_port_number(self) -> int:
+        """A number no other port of this process life has."""
+        number = self._next_port
+        self._next_port += 1
+        return number
+
+    def new_machine(self, side: Side, challenge: bytes | None) -> LinkMachine:
+        """A link machine that says hello as this process."""
+        settings, link = self.settings, self.settings.link
+        hello = Hello(
+            versions=(PROTOCOL_VERSION,),
+            capabilities=(Capability.DUPLICATES, Capability.ACKNOWLEDGE, Capability.REDIRECT),
+            max_record=settings.max_record_bytes,
+            credit_requests=settings.credit_requests,
+            credit_bytes=settings.credit_bytes,
+            instance=self.identity.instance,
+            epoch=self.switch.memory.epoch,
+            ping_ms=int(link.ping_s * 1000),
+            dead_ms=int(link.dead_s * 1000),
+            idle_ms=int(link.idle_s * 1000),
+            duplicate_window_ms=int(settings.duplicate_window_s * 1000),
+            challenge=challenge,
+            software=settings.software,
+        )
+        return LinkMachine(side, hello, link, self.now(), self.random_bytes)
+
+    def accept(self) -> LinkSession:
+        """The protocol of a connection that somebody opened to us."""
+        return LinkSession(self, Purpose.ACCEPTED)
+
+    # -- what sessions tell ------------------------------------------------------------------------------
+
+    def connected(self, session: LinkSession) -> None:
+        """A connection is up."""
+        self.sessions[session.number] = session
+        port = session.port
+        port.granted_requests = self.settings.credit_requests
+        port.granted_bytes = self.settings.credit_bytes
+        self.switch.add_port(port)
+        if session.side is Side.ACCEPTOR:
+            refused = (Reason.SHUTTING_DOWN, 5) if self.closing else self.admit(session)
+            if refused is not None:
+                self.switch.counters[slots.REASON_SLOT[refused[0]]] += 1
+                session.perform(session.machine.start())
+                session.end(refused[0], retry_after_s=refused[1])
+                return
+        session.perform(session.machine.start())
+
+    def received(self, session: LinkSession, data: bytes) -> None:
+        """Bytes of a link: through the switch, then everything that became of them goes out."""
+        now = self.now()
+        machine = session.machine
+        machine.heard(now)
+        before = session.port.responses_read + session.port.in_flight
+        try:
+            self.switch.receive(session.port, data, now)
+        except WireError as error:
+            self.switch.counters[slots.REASON_SLOT[Reason.PROTOCOL_ERROR]] += 1
+            session.end(Reason.PROTOCOL_ERROR, str(error))
+        if session.port.responses_read + session.port.in_flight != before:
+            machine.busy(now)
+        self.flush()
+
+    def opened(self, session: LinkSession, peer: Hello) -> None:
+        """Both hellos are there."""
+        port = session.port
+        port.credit_requests, port.credit_bytes = peer.credit_requests, peer.credit_bytes
+        port.epoch = peer.epoch if Capability.DUPLICATES in peer.capabilities else None
+        port.acknowledges = Capability.ACKNOWLEDGE in peer.capabilities
+        for one in self.events:
+            one.opened(session, peer)
+
+    def control(self, session: LinkSession, record: Control) -> None:
+        """A legal record of the link's own."""
+        if isinstance(record, Ack):
+            if not self.switch.acknowledge(session.port, record.acknowledged):
+                session.end(Reason.PROTOCOL_ERROR, "acknowledges what was never sent")
+            return
+        if isinstance(record, Credit):
+            session.port.credit_requests = record.credit_requests
+            session.port.credit_bytes = record.credit_bytes
+            return
+        for one in self.events:
+            one.control(session, record)
+
+    def draining(self, session: LinkSession, effect: Draining) -> None:
+        """No new request goes out on the link."""
+        self.switch.stop_using(session.port)
+        for one in self.events:
+            one.draining(session, effect.reason, effect.by_peer)
+
+    def ending(self, session: LinkSession) -> None:
+        """The link ends on our word; its port is forgotten now, not when the kernel has said goodbye."""
+        self.lost(session)
+
+    def lost(self, session: LinkSession) -> None:
+        """The connection is gone."""
+        if self.sessions.pop(session.number, None) is None:
+            return
+        self.switch.remove_port(session.port, self.now())
+        self.log.info(
+            "link {link} to {address} ended: {reason}", link=session.number, address=session.remote[0],
+            reason=session.drop_reason.word, stage=session.drop_reason.stage.value, note=session.drop_note,
+        )  # fmt: skip
+        for one in self.events:
+            one.lost(session)
+        self.flush()
+
+    # -- output ------------------------------------------------------------------------------------------
+
+    def attach(self, sink: Sink) -> None:
+        """Connect a gateway inside this process to its port."""
+        self._sinks[sink.port.number] = sink
+        self.switch.add_port(sink.port)
+
+    def flush(self) -> None:
+        """Write what the switch put out, until nothing is left; a nested call leaves it to the outer one."""
+        if self._flushing:
+            return
+        self._flushing = True
+        try:
+            switch = self.switch
+            while switch.dirty or switch.held or switch.foreign:
+                for port in switch.take_dirty():
+                    self._write(port)
+                if switch.held:
+                    held, switch.held = switch.held, []
+                    self.hold(held)
+                if switch.foreign:
+                    foreign, switch.foreign = switch.foreign, []
+                    for process, record, speaks in foreign:
+                        self.hand_over(process, record, speaks)
+        finally:
+            self._flushing = False
+
+    def _write(self, port: Port) -> None:
+        chunks, port.out = port.out, []
+        session = self.sessions.get(port.number)
+        if session is not None:
+            ack = session.acknowledge(force=True)
+            if ack:
+                chunks.append(ack)
+            data = b"".join(chunks)
+            self.switch.counters[slots.BYTES_OUT] += len(data)
+            session.write(data)
+            return
+        sink = self._sinks.get(port.number)
+        if sink is not None:
+            sink.take(b"".join(chunks))
+
+    def tick(self) -> None:
+        """Once a second: timers of links, late requests, the duplicate window."""
+        now = self.now()
+        self.switch.sweep(now, self.settings.answer_timeout_s)
+        for session in list(self.sessions.values()):
+            ack = session.acknowledge(force=True)
+            if ack:
+                session.write(ack)
+            session.perform(session.machine.tick(now))
+            session.settle()
+            self._close_idle(session, now)
+        for one in self.events:
+            one.tick(now)
+        self.flush()
+
+    def _close_idle(self, session: LinkSession, now: float) -> None:
+        settings = self.settings
+        if not session.is_open or session.purpose is Purpose.UPLINK or session.service:
+            return
+        limit = settings.verify_idle_s if session.purpose is Purpose.VERIFY else settings.link.idle_s
+        port = session.port
+        if session.machine.idle_for(now) >= limit and not port.in_flight and not port.sent:
+            session.close(Reason.IDLE)
+        elif not port.sources and not port.speaks and now - session.opened_at > settings.proof_timeout_s:
+            session.close(Reason.NOT_PROVED, text="no proof in time")
+
+    def count(self, reason: Reason) -> None:
+        """Count a refusal outside the hot path."""
+        self.switch.counters[slots.REASON_SLOT[reason]] += 1
+
+    def inject(self, port: Port, data: bytes) -> None:
+        """Whole records from a gateway inside this process."""
+        self.switch.receive(port, data, self.now())
+        self.flush()

@@ -1,0 +1,111 @@
+"""Redirects: obeyed only where they cannot hijack (specification section 5.5; IMX-19).
+
+A redirect counts only from the acceptor of a link that we opened, only for domains we reached over that link,
+and only if the domain's own current DNS answer lists the target. Once in a row, for this reconnect only; a
+link so opened serves no verification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from imxrouter.model.domain import Domain
+from imxrouter.model.vocabulary import Reason
+from imxrouter.transport.hub import Hub
+from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.wire.control import Control, Hello, Redirect
+
+
+class Redirector:
+    """Obeys and sends redirects.
+
+    Args:
+        hub: links of this process.
+        lists: whether the domain's own fresh DNS answer lists `host:port`; fires with a bool.
+        reconnect: opens a link for a domain to one target only, marked as redirected.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        hub: Hub,
+        lists: Callable[[Domain, str, int], Deferred[bool]],
+        reconnect: Callable[[Domain, str, int], Deferred[LinkSession]],
+    ) -> None:
+        self._hub = hub
+        self._lists = lists
+        self._reconnect = reconnect
+        self.refused = 0
+
+    def redirect(self, session: LinkSession, target: str, domains: tuple[bytes, ...]) -> None:
+        """Tell a peer that opened a link to us to reconnect elsewhere, then close in order."""
+        session.send(Redirect(target, domains, Reason.REDIRECTED.code))
+        session.close(Reason.REDIRECTED)
+
+    def obey(self, session: LinkSession, record: Redirect) -> None:
+        """Judge a redirect; what is not allowed is counted and ignored, the link stays."""
+        host, _, port_text = record.target.rpartition(":")
+        if session.purpose is not Purpose.DATA or session.redirected or not host or not port_text.isdecimal():
+            self._ignore(session, record, "not allowed on this link")
+            return
+        for raw in record.domains:
+            if raw not in session.reached:
+                self._ignore(session, record, "names a domain that was not reached over this link")
+                continue
+            domain = Domain(raw.decode("ascii"))
+            listed = self._lists(domain, host.strip("[]"), int(port_text))
+            listed.addCallback(self._judged, session, record, domain, host.strip("[]"), int(port_text))
+            listed.addErrback(self._broken, session, record)
+
+    def _judged(
+        self, listed: bool, session: LinkSession, record: Redirect, domain: Domain, host: str, port: int
+    ) -> Deferred[None] | None:
+        if not listed:
+            self._ignore(session, record, "the domain's own DNS does not list the target")
+            return None
+        return self._reconnect(domain, host, port).addCallback(self._moved, session, domain)
+
+    def _moved(self, fresh: LinkSession, old: LinkSession, domain: Domain) -> None:
+        """The new link is open: new work for the domain goes there, the old one is left in order."""
+        fresh.reached.add(domain.wire)
+        self.log.info("{domain} moved to {address}", domain=domain.name, address=fresh.remote[0])
+        old.reached.discard(domain.wire)
+        for ours in list(self._hub.switch.ways.get(domain.wire, ())):
+            self._hub.switch.drop_way(domain.wire, ours, old.port)
+        if not old.reached:
+            old.close(Reason.REDIRECTED)
+
+    def _ignore(self, session: LinkSession, record: Redirect, why: str) -> None:
+        self.refused += 1
+        self._hub.count(Reason.REDIRECTED)
+        self.log.warn(
+            "redirect of link {link} to {target} ignored: {why}",
+            link=session.number,
+            target=record.target,
+            why=why,
+        )
+
+    def _broken(self, problem: Failure, session: LinkSession, record: Redirect) -> None:
+        self._ignore(session, record, problem.getErrorMessage())
+
+    def opened(self, session: LinkSession, peer: Hello) -> None:
+        """Nothing to do."""
+
+    def control(self, session: LinkSession, record: Control) -> None:
+        """Redirects only."""
+        if isinstance(record, Redirect):
+            self.obey(session, record)
+
+    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+        """Nothing to do."""
+
+    def lost(self, session: LinkSession) -> None:
+        """Nothing to do."""
+
+    def tick(self, now: float) -> None:
+        """Nothing is due."""

@@ -1,0 +1,223 @@
+"""Links of our own: services that log in with their key, and the uplink to our aggregator.
+
+Specification section 6.6. A key is bound to its service's domains in the configuration; nothing that a
+service says adds one. Without TLS a login is taken in laboratories only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from imxrouter.link.machine import Side
+from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
+from imxrouter.switch.ports import FOREVER, Role
+from imxrouter.transport.hub import Hub
+from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.wire.control import Control, Hello, Login, LoginResult
+
+#: What stands for the exporter of the TLS session where there is none.
+NO_EXPORTER = bytes(32)
+#: The wait before the uplink is dialled again: first, and at most.
+UPLINK_RETRY_S = (1.0, 60.0)
+
+
+def key_id(public: Ed25519PublicKey) -> bytes:
+    """The public name of a login key: 8 bytes of its hash."""
+    return hashlib.sha256(public.public_bytes(Encoding.Raw, PublicFormat.Raw)).digest()[:8]
+
+
+def login_text(challenge: bytes, ident: bytes, exporter: bytes = NO_EXPORTER) -> bytes:
+    """What a login signs: the acceptor's challenge, the TLS session, the key's name."""
+    return b"imx-login" + challenge + exporter + ident
+
+
+def sign_login(key: Ed25519PrivateKey, challenge: bytes) -> Login:
+    """The login record that answers a challenge."""
+    ident = key_id(key.public_key())
+    return Login(ident, key.sign(login_text(challenge, ident)))
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceKey:
+    """A configured service: its name and key."""
+
+    name: str
+    public: Ed25519PublicKey
+
+
+class Services:
+    """Logins of services on links that they opened to us.
+
+    Args:
+        hub: links of this process.
+        domains_of: names of the active domains of a service, now.
+        terms: GCRA interval and burst, seconds, of a served domain's senders.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        hub: Hub,
+        keys: list[ServiceKey],
+        domains_of: Callable[[str], list[bytes]],
+        terms: Callable[[bytes], tuple[float, float]],
+    ) -> None:
+        self._hub = hub
+        self._keys = {key_id(one.public): one for one in keys}
+        self._domains_of = domains_of
+        self._terms = terms
+
+    def login(self, session: LinkSession, login: Login) -> None:
+        """Judge a login; a wrong one ends the link."""
+        known = self._keys.get(login.key_id)
+        if not self._hub.settings.clear_login or known is None or session.challenge is None:
+            self._refuse(session, "unknown key" if self._hub.settings.clear_login else "no TLS on this link")
+            return
+        try:
+            known.public.verify(login.signature, login_text(session.challenge, login.key_id))
+        except InvalidSignature:
+            self._refuse(session, "wrong signature")
+            return
+        if session.service or session.port.sources:
+            self._refuse(session, "the link has another role already")
+            return
+        session.service = known.name
+        session.port.role = Role.SERVICE
+        session.port.max_record = self._hub.settings.max_record_bytes
+        self.rebind(known.name)
+        session.send(LoginResult(0))
+        self.log.info("service {name} logged in on link {link}", name=known.name, link=session.number)
+
+    def _refuse(self, session: LinkSession, why: str) -> None:
+        self.log.warn("login on link {link} refused: {why}", link=session.number, why=why)
+        self._hub.count(Reason.LOGIN_FAILED)
+        session.send(LoginResult(Reason.LOGIN_FAILED.code))
+        session.end(Reason.LOGIN_FAILED)
+
+    def rebind(self, name: str) -> None:
+        """Bind the service's links to its domains of this moment; what it lost it loses at once."""
+        domains = set(self._domains_of(name))
+        for session in self._hub.sessions.values():
+            if session.service != name or session.port.closed:
+                continue
+            port = session.port
+            for gone in set(port.sources) - domains:
+                del port.sources[gone]
+                port.speaks.discard(gone)
+            for domain in domains:
+                port.sources[domain] = (0, None, FOREVER, *self._terms(domain))
+                port.speaks.add(domain)
+                route = self._hub.switch.routes.get(domain)
+                if route is not None and port not in route.ports and port.usable:
+                    route.ports.append(port)
+
+    def opened(self, session: LinkSession, peer: Hello) -> None:
+        """The service speaks first."""
+
+    def control(self, session: LinkSession, record: Control) -> None:
+        """Logins only."""
+        if isinstance(record, Login):
+            self.login(session, record)
+
+    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+        """The switch uses the link no more."""
+
+    def lost(self, session: LinkSession) -> None:
+        """The switch has forgotten the port."""
+
+    def tick(self, now: float) -> None:
+        """Nothing is due."""
+
+
+class UplinkDialer:
+    """Keeps one link to our own aggregator and logs in there. Configured, never learned from DNS.
+
+    Args:
+        hub: links of this process.
+        clock: for the wait between tries.
+        open_link: connects a protocol to the uplink's address.
+        key: our login key.
+        terms: GCRA interval and burst of senders that come over it.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        hub: Hub,
+        clock: IReactorTime,
+        open_link: Callable[[LinkSession], Deferred[object]],
+        key: Ed25519PrivateKey,
+        terms: tuple[float, float],
+    ) -> None:
+        self._hub = hub
+        self._clock = clock
+        self._open_link = open_link
+        self._key = key
+        self._terms = terms
+        self._wait_s = UPLINK_RETRY_S[0]
+        self._session: LinkSession | None = None
+
+    def start(self) -> None:
+        """Dial now."""
+        if self._hub.closing:
+            return
+        self._session = LinkSession(self._hub, Purpose.UPLINK)
+        self._open_link(self._session).addErrback(self._not_open)
+
+    def _not_open(self, problem: Failure) -> None:
+        self.log.warn(
+            "uplink: {why}; next try in {wait:.0f} s", why=problem.getErrorMessage(), wait=self._wait_s
+        )
+        self._again()
+
+    def _again(self) -> None:
+        self._clock.callLater(self._wait_s, self.start)
+        self._wait_s = min(self._wait_s * 2, UPLINK_RETRY_S[1])
+
+    def opened(self, session: LinkSession, peer: Hello) -> None:
+        """Answer the aggregator's challenge."""
+        if session is self._session and session.side is Side.OPENER:
+            if peer.challenge is None:
+                session.end(Reason.LOGIN_FAILED, "the uplink sent no challenge")
+            else:
+                session.send(sign_login(self._key, peer.challenge))
+
+    def control(self, session: LinkSession, record: Control) -> None:
+        """The aggregator's word on the login."""
+        if session is not self._session or not isinstance(record, LoginResult):
+            return
+        reason = REASON_BY_CODE.get(record.reason, Reason.LOGIN_FAILED)
+        if reason is not Reason.NONE:
+            session.end(Reason.LOGIN_FAILED, "refused by the uplink")
+            return
+        self._wait_s = UPLINK_RETRY_S[0]
+        port = session.port
+        port.role = Role.UPLINK
+        port.max_record = self._hub.settings.max_record_bytes
+        port.sources[b"*"] = (0xFF, None, FOREVER, *self._terms)
+        if port not in self._hub.switch.uplinks:
+            self._hub.switch.uplinks.append(port)
+
+    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+        """The switch uses the link no more."""
+
+    def lost(self, session: LinkSession) -> None:
+        """Dial again after a wait."""
+        if session is self._session:
+            self._session = None
+            self._again()
+
+    def tick(self, now: float) -> None:
+        """Nothing is due."""

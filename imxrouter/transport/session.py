@@ -1,0 +1,212 @@
+"""One connection to another router: Twisted's protocol around the pure link machine and the switch's port."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from imxrouter.link.claims import ClaimsMade, ClaimsReceived
+from imxrouter.link.machine import (
+    Draining,
+    Drop,
+    Effect,
+    LinkState,
+    Opened,
+    Received,
+    Send,
+    Side,
+)
+from imxrouter.model.vocabulary import Reason
+from imxrouter.switch.ports import Port, Role
+from imxrouter.wire.control import Ack, Control
+from imxrouter.wire.layout import TLS_FIRST_BYTE
+
+if TYPE_CHECKING:
+    from imxrouter.transport.hub import Hub
+
+#: Acknowledge at the latest after so many responses (specification section 8.1).
+ACK_EVERY = 256
+
+
+class Purpose(Enum):
+    """Why we have the link."""
+
+    ACCEPTED = "accepted"
+    DATA = "data"
+    VERIFY = "verify"
+    UPLINK = "uplink"
+
+
+@implementer(IPushProducer)
+class LinkSession(Protocol):
+    """A link. Made by the hub for an accepted connection or by a connector for one of ours.
+
+    Attributes:
+        number: the port's number.
+        remote: (address, port) actually connected.
+        reached: domains whose own DNS (or pin) led to this address; openers only.
+        redirected: opened at a peer's word; serves no verification and obeys no further redirect.
+    """
+
+    transport: Any  # a TCP connection; its interface has no producers
+
+    def __init__(self, hub: Hub, purpose: Purpose, *, redirected: bool = False) -> None:
+        self._hub = hub
+        self.purpose = purpose
+        self.redirected = redirected
+        self.side = Side.ACCEPTOR if purpose is Purpose.ACCEPTED else Side.OPENER
+        self.number = hub.next_port_number()
+        self.port = Port(self.number, Role.UPLINK if purpose is Purpose.UPLINK else Role.PEER, self._control)
+        self.remote: tuple[str, int] = ("", 0)
+        self.reached: set[bytes] = set()
+        self.made = ClaimsMade()
+        self.received = ClaimsReceived(
+            limit=hub.settings.claims_per_link, before_proof=hub.settings.claims_before_proof
+        )
+        self.challenge = hub.random_bytes(32) if self.side is Side.ACCEPTOR else None
+        self.machine = hub.new_machine(self.side, self.challenge)
+        self.service = ""
+        self.opened_at = hub.now()
+        self.drop_reason = Reason.LINK_LOST
+        self.drop_note = ""
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self._unwritten = 0
+        self._paused = False
+        self._acked = 0
+        self._first_bytes = True
+        self._gone = False
+
+    # -- Twisted calls these -----------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """The connection is up."""
+        peer = self.transport.getPeer()
+        self.remote = (peer.host, peer.port)
+        self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
+        self._hub.connected(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._gone or self.port.closed:
+            return
+        if self._first_bytes:
+            self._first_bytes = False
+            if data[0] == TLS_FIRST_BYTE:
+                self.end(Reason.TLS_FAILED, "a TLS ClientHello came, and this listener offers no TLS")
+                return
+        self.bytes_in += len(data)
+        self._hub.received(self, data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
+        """The connection is gone."""
+        if self._gone:
+            return
+        self._gone = True
+        self.machine.lost()
+        self._hub.lost(self)
+
+    def pauseProducing(self) -> None:
+        """The kernel takes no more: from here on unwritten bytes are counted."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """All is written."""
+        self._paused = False
+        self._unwritten = 0
+        self.port.shedding = False
+
+    def stopProducing(self) -> None:
+        """The transport ends."""
+
+    # -- writing -----------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Write bytes; a peer that does not read is first shed, then closed."""
+        if self._gone:
+            return
+        self.bytes_out += len(data)
+        self.transport.write(data)
+        if self._paused:
+            self._unwritten += len(data)
+            settings = self._hub.settings
+            if self._unwritten > settings.unread_bytes:
+                self.abort(Reason.UNREAD_ANSWERS, f"{self._unwritten} bytes were not read")
+            elif self._unwritten > settings.output_high_bytes:
+                self.port.shedding = True
+
+    def send(self, control: Control) -> None:
+        """Send one of the link's own records."""
+        self.write(control.encode())
+
+    def acknowledge(self, *, force: bool = False) -> bytes:
+        """The ACK record that is due, or nothing."""
+        read = self.port.responses_read
+        if read == self._acked or not (force or read - self._acked >= ACK_EVERY):
+            return b""
+        self._acked = read
+        return Ack(read).encode() if self.port.acknowledges else b""
+
+    # -- the machine -------------------------------------------------------------------------------------
+
+    def _control(self, data: bytes) -> None:
+        self.perform(self.machine.receive(data, self._hub.now()))
+
+    def perform(self, effects: list[Effect]) -> None:
+        """Do what the machine says, in order."""
+        for effect in effects:
+            if isinstance(effect, Send):
+                self.write(effect.data)
+            elif isinstance(effect, Opened):
+                self._hub.opened(self, effect.peer)
+            elif isinstance(effect, Received):
+                self._hub.control(self, effect.record)
+            elif isinstance(effect, Draining):
+                self.port.usable = False
+                self._hub.draining(self, effect)
+            elif isinstance(effect, Drop):
+                self._drop(effect)
+
+    def _drop(self, drop: Drop) -> None:
+        self.drop_reason, self.drop_note = drop.reason, drop.note
+        self.port.closed = True
+        self.port.usable = False
+        if not self._gone:
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+            self._hub.ending(self)
+
+    def close(self, reason: Reason, *, retry_after_s: int | None = None, text: str | None = None) -> None:
+        """Close in order: announced, what is in flight finishes."""
+        self.perform(self.machine.close(reason, self._hub.now(), retry_after_s=retry_after_s, text=text))
+        self.settle()
+
+    def end(self, reason: Reason, note: str = "", *, retry_after_s: int | None = None) -> None:
+        """End at once, with a record that says why."""
+        if self.machine.state is not LinkState.CLOSED:
+            self.perform(self.machine.refuse(reason, retry_after_s=retry_after_s, text=note))
+
+    def abort(self, reason: Reason, note: str) -> None:
+        """End without waiting for what is unwritten."""
+        self.drop_reason, self.drop_note = reason, note
+        self.port.closed = True
+        self.port.usable = False
+        self.machine.lost()
+        if not self._gone:
+            self.transport.abortConnection()
+
+    def settle(self) -> None:
+        """While draining: end once nothing is in flight."""
+        if self.machine.state is LinkState.DRAINING:
+            self.perform(self.machine.settle(self.port.in_flight + self.port.sent))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether new claims and requests may go out."""
+        return self.machine.state is LinkState.OPEN

@@ -1,0 +1,360 @@
+"""The verifier's side of dial-back: a stranger claims a domain, we ask that domain's own routers.
+
+Specification section 6.2. Nothing of the first connection is used but the domain's name. Work done at a
+stranger's word is limited before it starts (`routing.dialling`), and none of it touches the destination table
+of our own traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from imxrouter.link.claims import ClaimState, ReceivedClaim
+from imxrouter.link.machine import LinkState
+from imxrouter.model.domain import BadDomain, Domain
+from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
+from imxrouter.routing.dialling import Permit
+from imxrouter.switch.ports import Role
+from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
+from imxrouter.transport.hub import Hub
+from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.wire.control import Claim, ClaimResult, Control, Hello, Proof, Verify, VerifyResult, Withdraw
+
+#: Targets asked for one claim at most (architecture 5.3).
+MAX_TARGETS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the trust rules say of a claim before anybody is dialled."""
+
+    reason: Reason
+    retry_after_s: int = 0
+    level: int = 0
+
+
+class Trust(Protocol):
+    """What a claim must satisfy; `app.py` builds it from policy, caps and dialling limits."""
+
+    def may_claim(self, session: LinkSession, from_domain: Domain, to_domain: Domain) -> Verdict:
+        """Judge policy and limits before dialling; reason NONE admits and takes a dialling permit."""
+
+    def permit(self, session: LinkSession, from_domain: Domain) -> Permit | None:
+        """The leave that `may_claim` took."""
+
+    def may_prove(self, session: LinkSession, from_domain: Domain) -> Verdict:
+        """Judge the cap on connections of the proved domain; reason NONE counts the connection."""
+
+    def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> None:
+        """The verification ended; gives the permit back and remembers failures where they belong."""
+
+    def dropped(self, session: LinkSession, from_domain: Domain) -> None:
+        """A proof ended; its connection counts no longer."""
+
+    def closed(self, session: LinkSession) -> None:
+        """The connection is gone; nothing happens for one that is not counted."""
+
+    def terms(self, from_domain: bytes) -> tuple[float, float]:
+        """GCRA interval and burst, seconds, of the domain's senders."""
+
+
+@dataclass(slots=True)
+class _Verification:
+    """One claim being verified."""
+
+    first: LinkSession
+    claim: ReceivedClaim
+    domain: Domain
+    tried: set[Endpoint] = field(default_factory=set)
+    second: int = 0
+    nonces: tuple[bytes, ...] = ()
+    level: int = 0
+    answered_at: float | None = None
+    targets: int = 0
+
+
+class Verifier:
+    """Verifies strangers' claims.
+
+    Args:
+        hub: links of this process.
+        dialer: opens second connections.
+        trust: policy, caps and limits.
+    """
+
+    log = Logger()
+
+    def __init__(self, hub: Hub, dialer: Dialer, trust: Trust) -> None:
+        self._hub = hub
+        self._dialer = dialer
+        self._trust = trust
+        self._next = 1
+        #: number of a VERIFY -> its verification; numbers are ours alone and never repeat in this life
+        self._asked: dict[int, _Verification] = {}
+        self._by_claim: dict[tuple[int, int], _Verification] = {}
+        #: told (domain) when a peer domain is proved on a link of ours
+        self.on_proved: Callable[[LinkSession, bytes, bytes], None] = lambda *_: None
+        self.on_step: Callable[[str, LinkSession, bytes, bytes, str], None] = lambda *_: None
+
+    # -- a claim comes -----------------------------------------------------------------------------------
+
+    def claim(self, first: LinkSession, claim: Claim) -> None:
+        """Take a claim, or refuse it by name without dialling."""
+        reason = self._refusal(first, claim)
+        if reason is not None:
+            self._refuse(first, claim.number, reason)
+            return
+        domain, to_domain = Domain(claim.from_domain.decode()), Domain(claim.to_domain.decode())
+        taken = first.received.take(
+            claim.number, claim.from_domain, claim.to_domain, claim.token, self._hub.random_bytes(32),
+            self._hub.now(),
+        )  # fmt: skip
+        if isinstance(taken, Reason):
+            self._refuse(first, claim.number, taken, 5)
+            return
+        verdict = self._trust.may_claim(first, domain, to_domain)
+        if verdict.reason is not Reason.NONE:
+            first.received.refuse(claim.number)
+            self._refuse(first, claim.number, verdict.reason, verdict.retry_after_s)
+            return
+        self.on_step("claim received", first, claim.from_domain, claim.to_domain, "")
+        verification = _Verification(first, taken, domain, level=verdict.level)
+        self._by_claim[first.number, claim.number] = verification
+        self._dial(verification)
+
+    def _refusal(self, first: LinkSession, claim: Claim) -> Reason | None:
+        try:
+            Domain.from_wire(claim.from_domain)
+            Domain.from_wire(claim.to_domain)
+        except BadDomain:
+            return Reason.BAD_ADDRESS
+        route = self._hub.switch.routes.get(claim.to_domain)
+        if route is None or first.port.role is not Role.PEER:
+            return Reason.RELAY_DENIED
+        if route.suspended:
+            return Reason.SUSPENDED
+        if claim.from_domain in self._hub.switch.routes:
+            return Reason.SERVED_HERE  # such a domain speaks only by its own service link (rule 1)
+        if first.machine.state is not LinkState.OPEN:
+            return Reason.SHUTTING_DOWN
+        return None
+
+    def _refuse(self, first: LinkSession, number: int, reason: Reason, retry_after_s: int = 0) -> None:
+        self.log.info(
+            "claim {number} on link {link} from {address} refused: {reason}", number=number,
+            link=first.number,
+            address=first.remote[0], reason=reason.word, stage=reason.stage.value,
+        )  # fmt: skip
+        self._hub.count(reason)
+        first.send(ClaimResult(number, reason.code, None, retry_after_s or None))
+
+    # -- the second connection ---------------------------------------------------------------------------
+
+    def _dial(self, verification: _Verification) -> None:
+        verification.targets += 1
+        dialled = self._dialer.dial(
+            verification.domain,
+            lambda: LinkSession(self._hub, Purpose.VERIFY),
+            reuse=self._reusable,
+            skip=frozenset(verification.tried),
+            permit=self._trust.permit(verification.first, verification.domain),
+        )
+        dialled.addCallbacks(self._dialled, self._not_dialled, (verification,), {}, (verification,))
+        dialled.addErrback(self._broken, verification)
+
+    def _reusable(self, endpoint: Endpoint) -> LinkSession | None:
+        """A link that we opened to that very endpoint, not at a peer's word (architecture 5.3)."""
+        for session in self._hub.sessions.values():
+            if (
+                session.remote == endpoint
+                and session.purpose in (Purpose.VERIFY, Purpose.DATA)
+                and not session.redirected
+                and session.machine.state in (LinkState.AWAIT_HELLO, LinkState.OPEN)
+                and not session.port.closed
+            ):
+                return session
+        return None
+
+    def _dialled(self, dialled: Dialled, verification: _Verification) -> None:
+        verification.tried.add(dialled.endpoint)
+        if not self._pending(verification):
+            return
+        second = dialled.session
+        verification.second = second.number
+        second.reached.add(verification.claim.from_domain)
+        if second.is_open:
+            self._ask(second, verification)
+
+    def _not_dialled(self, failure: Failure, verification: _Verification) -> None:
+        failed = failure.value
+        if not isinstance(failed, DialFailed):
+            failure.raiseException()
+        reason = Reason.NOT_MINE if failed.exhausted and verification.targets > 1 else failed.reason
+        self._fail(verification, reason, failed.note)
+
+    def _broken(self, failure: Failure, verification: _Verification) -> None:
+        self.log.failure("verification of {domain}", failure, domain=verification.domain.name)
+        self._fail(verification, Reason.DIALBACK_TIMEOUT, "internal failure")
+
+    def _ask(self, second: LinkSession, verification: _Verification) -> None:
+        number = self._next
+        self._next += 1
+        self._asked[number] = verification
+        claim, view = verification.claim, verification.first.received.view
+        second.send(Verify(number, claim.from_domain, claim.to_domain, claim.token, claim.secret, int(view)))
+        self.on_step("verification asked", second, claim.from_domain, claim.to_domain, "")
+
+    def _pending(self, verification: _Verification) -> bool:
+        first = verification.first
+        return self._by_claim.get((first.number, verification.claim.number)) is verification
+
+    # -- answers -----------------------------------------------------------------------------------------
+
+    def verify_result(self, second: LinkSession, result: VerifyResult) -> None:
+        """The claiming domain's router says whether the claim is its own."""
+        verification = self._asked.get(result.number)
+        if verification is None or verification.second != second.number or not self._pending(verification):
+            return
+        del self._asked[result.number]
+        reason = REASON_BY_CODE.get(result.reason, Reason.DIALBACK_REFUSED)
+        if reason is Reason.NONE:
+            if result.nonce is not None:
+                verification.nonces = (result.nonce,)
+            if verification.claim.state is ClaimState.RELEASED:
+                self._prove(verification)
+        elif reason is Reason.NOT_MINE and verification.targets < MAX_TARGETS:
+            self._dial(verification)
+        else:
+            definite = Reason.NOT_MINE if reason is Reason.NOT_MINE else Reason.DIALBACK_REFUSED
+            self._fail(verification, definite, reason.word)
+
+    def proof(self, first: LinkSession, proof: Proof) -> None:
+        """The answer returned on the first connection; a wrong one is counted and changes nothing."""
+        claim = first.received.answer(proof.number, proof.answer)
+        if claim is None:
+            self._hub.count(Reason.BAD_TOKEN)
+            return
+        verification = self._by_claim.get((first.number, proof.number))
+        if verification is None:
+            return
+        verification.answered_at = self._hub.now()
+        if verification.nonces:
+            self._prove(verification)
+
+    def _prove(self, verification: _Verification) -> None:
+        first, claim = verification.first, verification.claim
+        self._close(verification)
+        verdict = self._trust.may_prove(first, verification.domain)
+        if verdict.reason is not Reason.NONE:
+            first.received.refuse(claim.number)
+            self._trust.done(first, verification.domain, verdict.reason)
+            self._refuse(first, claim.number, verdict.reason, verdict.retry_after_s)
+            return
+        if first.received.prove(claim.number) is None:
+            return
+        self._trust.done(first, verification.domain, Reason.NONE)
+        settings, port = self._hub.settings, first.port
+        interval_s, burst_s = self._trust.terms(claim.from_domain)
+        until = self._hub.now() + settings.proof_max_age_s
+        port.sources[claim.from_domain] = (verification.level, None, until, interval_s, burst_s)
+        port.speaks.add(claim.from_domain)
+        port.max_record = settings.max_record_bytes
+        first.send(ClaimResult(claim.number, 0, verification.level, None, verification.nonces))
+        if first.is_open:
+            self._hub.switch.add_way(claim.from_domain, claim.to_domain, port)
+        self.on_step("domain proved", first, claim.from_domain, claim.to_domain, "")
+        self.on_proved(first, claim.from_domain, claim.to_domain)
+
+    def _fail(self, verification: _Verification, reason: Reason, note: str) -> None:
+        if not self._pending(verification):
+            return
+        self._close(verification)
+        first, claim = verification.first, verification.claim
+        first.received.refuse(claim.number)
+        self._trust.done(first, verification.domain, reason)
+        self.on_step("claim refused", first, claim.from_domain, claim.to_domain, f"{reason.word} {note}")
+        self._refuse(first, claim.number, reason, 5)
+
+    def _close(self, verification: _Verification) -> None:
+        self._by_claim.pop((verification.first.number, verification.claim.number), None)
+        for number in [n for n, other in self._asked.items() if other is verification]:
+            del self._asked[number]
+
+    # -- the end of proofs -------------------------------------------------------------------------------
+
+    def drop_proof(self, session: LinkSession, domain: bytes, reason: Reason) -> None:
+        """A proof ends (age, policy, idleness): at once, and the peer is told."""
+        if session.port.sources.pop(domain, None) is None:
+            return
+        session.port.speaks.discard(domain)
+        session.received.forget(domain)
+        for ours in list(self._hub.switch.ways.get(domain, ())):
+            self._hub.switch.drop_way(domain, ours, session.port)
+        self._trust.dropped(session, Domain(domain.decode()))
+        session.send(Withdraw(domain, reason.code))
+
+    def recheck(self, allowed: Callable[[LinkSession, bytes, int], bool]) -> int:
+        """Drop every proof that a changed policy no longer allows; returns how many."""
+        dropped = 0
+        for session in list(self._hub.sessions.values()):
+            if session.purpose is not Purpose.ACCEPTED or session.service:
+                continue
+            for domain, proof in list(session.port.sources.items()):
+                if not allowed(session, domain, proof[0]):
+                    self.drop_proof(session, domain, Reason.WEAKER_THAN_POLICY)
+                    dropped += 1
+        return dropped
+
+    # -- events ------------------------------------------------------------------------------------------
+
+    def opened(self, session: LinkSession, peer: Hello) -> None:
+        """A second connection said hello: ask what waits for it."""
+        del peer
+        for verification in list(self._by_claim.values()):
+            if verification.second == session.number:
+                self._ask(session, verification)
+
+    def control(self, session: LinkSession, record: Control) -> None:
+        """Records that concern others' claims."""
+        if isinstance(record, Claim):
+            self.claim(session, record)
+        elif isinstance(record, Proof):
+            self.proof(session, record)
+        elif isinstance(record, VerifyResult):
+            self.verify_result(session, record)
+        elif isinstance(record, Withdraw) and session.purpose is Purpose.ACCEPTED:
+            self.drop_proof(session, record.from_domain, Reason.NONE)
+
+    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+        """Nothing to do."""
+
+    def lost(self, session: LinkSession) -> None:
+        """A first connection takes its claims along; what a second one had goes to the next target."""
+        for verification in list(self._by_claim.values()):
+            if verification.first is session:
+                self._close(verification)
+                self._trust.done(session, verification.domain, Reason.LINK_LOST)
+            elif verification.second == session.number and not verification.nonces:
+                verification.second = 0
+                if verification.targets < MAX_TARGETS:
+                    self._dial(verification)
+                else:
+                    self._fail(verification, Reason.LINK_LOST, "second connection")
+        self._trust.closed(session)
+
+    def tick(self, now: float) -> None:
+        """Deadlines, answers whose nonce never came, proofs past their age."""
+        for verification in list(self._by_claim.values()):
+            if verification.answered_at is not None and now - verification.answered_at >= 2.0:
+                self._prove(verification)
+            elif now >= verification.claim.deadline:
+                self._fail(verification, Reason.DIALBACK_TIMEOUT, "deadline")
+        for session in list(self._hub.sessions.values()):
+            for domain, proof in list(session.port.sources.items()):
+                if proof[2] <= now:
+                    self.drop_proof(session, domain, Reason.NOT_PROVED)
