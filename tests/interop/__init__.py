@@ -1,0 +1,1 @@
+"""Tests against software that others wrote; `make interop` installs it first."""
