@@ -12,11 +12,11 @@ from twisted.logger import ILogObserver
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+from imxrouter.app.quickstart import quickstart_config
 from imxrouter.app.router import Router
 from imxrouter.config.load import load
 from imxrouter.config.problems import ConfigError
 from imxrouter.config.sections import Log
-from imxrouter.lab.quickstart import quickstart_config
 from imxrouter.model.errors import RouterError
 from imxrouter.telemetry.logs import observer
 from imxrouter.telemetry.privacy import AddressMask
