@@ -81,7 +81,13 @@ class DomainClash(RouterError):
     def __init__(self, name: Domain, wanted_by: Domain, held_by: Domain) -> None:
         wants = f"domain {wanted_by}" if wanted_by == name else f"alias {name} of domain {wanted_by}"
         holds = f"domain {held_by}" if held_by == name else f"alias {name} of domain {held_by}"
-        super().__init__(f"{wants} clashes with {holds}")
+        twice = wanted_by == held_by
+        text = (
+            f"domain {held_by} is given twice, or names {name} twice"
+            if twice
+            else f"{wants} clashes with {holds}"
+        )
+        super().__init__(text)
         self.name = name
         self.wanted_by = wanted_by
         self.held_by = held_by
