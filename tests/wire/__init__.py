@@ -1,0 +1,1 @@
+"""The wire: records, fields, framing, the link's own records, captured streams."""
