@@ -273,6 +273,8 @@ class LinkMachine:
         self, reason: Reason, *, retry_after_s: int | None = None, text: str | None = None
     ) -> list[Effect]:
         """End the link at once with a close record that says why (caps, rate, protocol)."""
+        if self.state is LinkState.CLOSED:
+            return []
         return self._fail(reason, text or "", retry_after_s=retry_after_s)
 
     def _announce(self, close: Close, now: float, deadline_s: float) -> list[Effect]:

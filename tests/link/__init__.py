@@ -1,0 +1,1 @@
+"""One link: life, claims, tokens, answers, duplicates, requests in flight."""
