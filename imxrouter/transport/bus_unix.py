@@ -250,9 +250,10 @@ class UnixBus(BusEnd):
             raise BusError(f"cannot listen on {path}: {error.socketError}") from None
 
     def peers(self) -> frozenset[int]:
-        """Return the processes that have a socket; one that was killed counts until somebody calls it."""
+        """Return the processes that live and listen; sockets of dead ones are removed on the way."""
         names = (path.stem for path in self._folder.glob("*.sock"))
-        return frozenset(int(name) for name in names if name.isascii() and name.isdigit()) - {self.process}
+        others = {int(name) for name in names if name.isascii() and name.isdigit()} - {self.process}
+        return frozenset(process for process in others if not self._remove_stale(process))
 
     def _send(self, process: int, frame: Frame) -> bool:
         connection = self._out.get(process)
@@ -304,13 +305,19 @@ class UnixBus(BusEnd):
             time.sleep(_LOCK_PAUSE_S)  # at start only, before anything is served
         raise BusError(f"another process {self.process} uses {self._folder}")
 
-    def _remove_stale(self, process: int) -> None:
+    def _remove_stale(self, process: int) -> bool:
+        """Remove the socket of a process that is dead; say whether it is.
+
+        One that was just killed may keep its lock for a moment after its connections ended.
+        """
         fd = _try_lock(self._folder / f"{process}.lock")
-        if fd is not None:
-            try:
-                self._path(process).unlink(missing_ok=True)
-            finally:
-                os.close(fd)
+        if fd is None:
+            return False
+        try:
+            self._path(process).unlink(missing_ok=True)
+        finally:
+            os.close(fd)
+        return True
 
 
 def make_private_folder(folder: Path) -> None:

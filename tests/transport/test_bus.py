@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -268,15 +269,17 @@ class TestSockets:
             unix.join(1)
 
     def test_the_socket_of_a_dead_process_is_removed(self, unix: UnixRig) -> None:
-        """By whoever finds it dead, and by whoever takes its number."""
+        """By whoever calls it or looks around, and by whoever takes its number."""
         one = unix.join(1)
-        for number in (2, 3):
+        paths = [unix.run_dir / "bus" / f"{number}.sock" for number in (2, 3, 4)]
+        for path in paths:
             with socket.socket(socket.AF_UNIX) as left:
-                left.bind(str(unix.run_dir / "bus" / f"{number}.sock"))
-        assert unix.run(one.peers) == {2, 3}
+                left.bind(str(path))
         assert unix.take(asked(unix, one, 2, timeout_s=60)) is None
-        assert unix.run(one.peers) == {3}
         heard = listening(unix, unix.join(3))
+        assert [path.exists() for path in paths] == [False, True, True]
+        assert unix.run(one.peers) == {3}
+        assert not paths[2].exists()
         unix.run(one.tell, 3, "response", b"here")
         assert unix.take(heard)[1] == b"here"
 
@@ -297,35 +300,33 @@ class TestSockets:
         """It had no time to say so; whoever was connected removes its socket."""
         one = unix.join(1)
         for _ in range(2):
-            child = spawn(unix.run_dir, 7)
             held: Answers = queue.SimpleQueue()
             answers: Answers = queue.SimpleQueue()
-            unix.run(one.ask, 7, "hold", b"", held.put, 60.0)
-            unix.run(one.ask, 7, "echo", b"hello", answers.put, 5.0)
-            assert unix.take(answers) == b"hello"
-            child.kill()
-            child.wait()
+            with spawned(unix.run_dir, 7):
+                unix.run(one.ask, 7, "hold", b"", held.put, 60.0)
+                unix.run(one.ask, 7, "echo", b"hello", answers.put, 5.0)
+                assert unix.take(answers) == b"hello"
             assert unix.take(held) is None
             assert unix.run(one.peers) == frozenset()
 
     def test_a_live_number_cannot_be_taken_by_another_process(self, unix: UnixRig) -> None:
         """The lock belongs to the process, not to the file."""
-        child = spawn(unix.run_dir, 1)
-        with pytest.raises(BusError, match="another process 1"):
+        with spawned(unix.run_dir, 1), pytest.raises(BusError, match="another process 1"):
             unix.join(1)
-        child.kill()
-        child.wait()
         unix.join(1)
 
 
-def spawn(run_dir: Path, number: int) -> subprocess.Popen[bytes]:
-    """Start a process on the bus and wait until it listens."""
+@contextmanager
+def spawned(run_dir: Path, number: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process on the bus and wait until it listens; it does not outlive the block."""
     command = [sys.executable, "-m", "tests.doubles.bus_process", str(run_dir), str(number)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ))
-    assert child.stdout is not None
-    assert child.stdout.readline() == b"ready\n"
-    child.stdout.close()
-    return child
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ)) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"ready\n"
+            yield child
+        finally:
+            child.kill()
 
 
 class TestFrames:

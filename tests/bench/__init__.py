@@ -1,0 +1,1 @@
+"""Measures the router and prints the table: `make bench`."""

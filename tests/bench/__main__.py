@@ -1,0 +1,250 @@
+"""`make bench`: what a pair of request and response costs, beside forwarders that only move bytes.
+
+One router process on one core, 200-byte bodies, from IMX peer links to an IMX service link and back, 10,000
+senders, 1,000 domains, distinct ids, every check on. CPU times are the operating system's, of the router's
+process alone. All figures come from one run; quote ratios, for machines differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from imxrouter.switch.checks import Checks
+from tests.bench.links import login, prove
+from tests.bench.tools import Load, NoTool, build_load, haproxy, joined, plain_forwarder, run_load
+
+DOMAINS = 1_000
+PEER = "peer.bench.example"
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Figures:
+    """What one run of a load gave."""
+
+    name: str
+    load: str
+    us_per_pair: float
+    pairs_per_s: float
+    p50_us: float
+    p99_us: float
+    other: dict[str, Any] = field(default_factory=dict)
+
+
+LOADS = {
+    "saturation": (1, Load(window=2000, seconds=5)),
+    "16 in flight on 4 links": (4, Load(window=16, seconds=5)),
+    "1,000 a second": (1, Load(window=2000, rate=1000.0, seconds=5)),
+}
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of a process, from the operating system."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / _TICKS
+
+
+def rss_kib(pid: int) -> int:
+    """Resident memory of a process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1])
+    return 0
+
+
+class Bench:
+    """Everything that all runs share."""
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self.folder = folder
+        self.seconds = seconds
+        self.program = build_load(folder / "build")
+        self.key = Ed25519PrivateKey.generate()
+        self.domains = [f"d{number}.served.bench.example" for number in range(DOMAINS)]
+        self.from_file = folder / "from"
+        self.from_file.write_text(PEER + "\n")
+        self.to_file = folder / "to"
+        self.to_file.write_text("\n".join(self.domains) + "\n")
+
+    @contextlib.contextmanager
+    def router(
+        self, without: str = "", domains: list[str] | None = None
+    ) -> Iterator[tuple[subprocess.Popen[bytes], tuple[str, int], socket.socket]]:
+        """A router process; gives it, its port, and the listener its dial-back will find."""
+        listening = socket.create_server(("127.0.0.1", 0))
+        own = _free_port()
+        config = self._config(own, listening.getsockname()[1], domains or self.domains)
+        command = [sys.executable, "-m", "tests.bench.router_process", str(config)]
+        with subprocess.Popen([*command, without] if without else command, stdin=subprocess.DEVNULL) as child:
+            try:
+                _wait_for(own, child)
+                yield child, ("127.0.0.1", own), listening
+            finally:
+                child.send_signal(signal.SIGKILL)
+                listening.close()
+
+    def _config(self, port: int, peer_port: int, domains: list[str]) -> Path:
+        public = self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+        where = Path(tempfile.mkdtemp(dir=self.folder))
+        lines = [
+            'name = "router.bench.example"', 'role = "aggregator"', "lab = true",
+            f'state_dir = "{where}/state"', f'run_dir = "{where}"', f'domains_dir = "{where}/domains.d"',
+            f'listen.addresses = ["127.0.0.1:{port}"]', 'metrics.listen = ""',
+            'trust.default_policy = "dialback"', 'dial.allow_networks = ["127.0.0.0/8"]',
+            "links.credit_requests = 16384", "links.credit_bytes = 67108864",
+            "links.output_high_bytes = 33554432", "links.unread_answer_bytes = 67108864",
+            "limits.sender_rate_per_s = 100000", "limits.sender_burst = 100000", "log.trace_entries = 0",
+            'log.level = "warn"', 'log.format = "text"', 'dns.nameservers = ["127.0.0.1:9"]',
+            f'[[peer]]\ndomain = "{PEER}"\naddresses = ["127.0.0.1:{peer_port}"]',
+            f'[[service]]\nname = "load"\nkind = "imx"\nkey = "{public}"',
+        ]  # fmt: skip
+        config = where / "router.toml"
+        config.write_text("\n".join(lines) + "\n")
+        (where / "domains.d").mkdir()
+        tables = "".join(f'[[domain]]\nname = "{name}"\nservice = "load"\n' for name in domains)
+        (where / "domains.d" / "all.toml").write_text(tables)
+        return config
+
+    def measure(
+        self, name: str, label: str, pid: int, senders: list[socket.socket], responders: list[socket.socket]
+    ) -> Figures:
+        """Run one load over open links and read the process's CPU time around the measured part."""
+        load = LOADS[label][1]
+        load = Load(load.window, load.rate, self.seconds, load.warmup, load.addresses, load.body)
+        marks: list[tuple[float, float]] = []
+
+        def on_event(_event: str) -> None:
+            marks.append((time.monotonic(), cpu_s(pid)))
+
+        result = run_load(
+            self.program, load, senders, responders, self.from_file, self.to_file, on_event
+        )
+        pairs = max(1, result["pairs"])
+        used = marks[1][1] - marks[0][1]
+        bad = {word: count for word, count in result["outcomes"].items() if word != "success" and count}
+        other = {"core": used / (marks[1][0] - marks[0][0]), "not_success": bad, "reasons": result["reasons"]}
+        other["generator_us"] = result["generator_us_per_pair"]
+        latency = result["latency_us"]
+        return Figures(
+            name, label, used / pairs * 1e6, result["pairs_per_s"], latency["p50"], latency["p99"], other
+        )
+
+    def router_run(self, label: str, without: str = "") -> Figures:
+        """The router under one load."""
+        with self.router(without) as (child, endpoint, listening):
+            responders = [login(endpoint, self.key)]
+            senders = [
+                prove(endpoint, listening, PEER, self.domains[0]) for _ in range(LOADS[label][0])
+            ]
+            name = f"router without {without}" if without else "router, all checks"
+            return self.measure(name, label, child.pid, senders, responders)
+
+    def forwarder_run(self, label: str, name: str) -> Figures:
+        """The same bytes through something that only forwards."""
+        with socket.create_server(("127.0.0.1", 0)) as accepting:
+            port = accepting.getsockname()[1]
+            started = plain_forwarder(port) if name == "Twisted forwarder" else haproxy(port, self.folder)
+            with started as (own, pid):
+                senders, responders = joined(own, accepting, LOADS[label][0])
+                return self.measure(name, label, pid, senders, responders)
+
+    def memory(self) -> dict[str, float]:
+        """Bytes a served domain, an idle proved link and a sender take."""
+        figures: dict[str, float] = {}
+        many = [f"d{number}.many.bench.example" for number in range(100_000)]
+        with self.router(domains=many[:1]) as (child, _, _):
+            base = rss_kib(child.pid)
+        with self.router(domains=many) as (child, _, _):
+            figures["100,000 domains, MB"] = (rss_kib(child.pid) - base) * 1024 / 1e6
+            figures["bytes a domain"] = (rss_kib(child.pid) - base) * 1024 / len(many)
+        with self.router() as (child, endpoint, listening):
+            login(endpoint, self.key)
+            before = rss_kib(child.pid)
+            links = [prove(endpoint, listening, PEER, self.domains[0]) for _ in range(8)]
+            strangers = []
+            for number in range(900):
+                strangers.append(
+                    socket.create_connection(endpoint, 5, (f"127.0.{1 + number // 200}.{1 + number % 200}", 0))
+                )
+            time.sleep(1)
+            figures["bytes an idle link"] = (rss_kib(child.pid) - before) * 1024 / (len(links) + len(strangers))
+        return figures
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def _wait_for(port: int, child: subprocess.Popen[bytes]) -> None:
+    end_s = time.monotonic() + 60
+    while time.monotonic() < end_s and child.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise NoTool("the router does not listen")
+
+
+def show(figures: list[Figures]) -> None:
+    """A table a load, with the ratio to the plain Twisted forwarder of the same run."""
+    for label in LOADS:
+        rows = [one for one in figures if one.load == label]
+        plain = next((one.us_per_pair for one in rows if one.name == "Twisted forwarder"), 0.0)
+        print(f"\n{label}")
+        print(f"  {'':28}{'us CPU/pair':>12}{'x plain':>9}{'pairs/s':>10}{'p50 us':>9}{'p99 us':>9}{'core':>7}")
+        for one in rows:
+            ratio = f"{one.us_per_pair / plain:8.2f}" if plain else "       -"
+            print(
+                f"  {one.name:28}{one.us_per_pair:12.2f} {ratio}{one.pairs_per_s:10.0f}{one.p50_us:9.0f}"
+                f"{one.p99_us:9.0f}{one.other['core']:7.2f}"
+                + (f"  not success: {one.other['not_success']} {one.other['reasons']}" if one.other["not_success"] else "")
+            )
+
+
+def main() -> int:
+    """Run everything and print it."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0, help="measured seconds of each run")
+    parser.add_argument("--quick", action="store_true", help="no checks in turn, no memory")
+    parser.add_argument("--load", choices=list(LOADS), action="append", help="only these loads")
+    parser.add_argument("--json", type=Path, help="write the figures to a file too")
+    options = parser.parse_args()
+    figures: list[Figures] = []
+    with tempfile.TemporaryDirectory(prefix="imxrouter-bench-") as folder:
+        bench = Bench(Path(folder), options.seconds)
+        for label in options.load or LOADS:
+            figures.append(bench.router_run(label))
+            for name in ("Twisted forwarder", "HAProxy"):
+                try:
+                    figures.append(bench.forwarder_run(label, name))
+                except NoTool as error:
+                    print(f"{name}: {error}", file=sys.stderr)
+        if not options.quick:
+            figures += [bench.router_run("saturation", check.name) for check in fields(Checks)]
+        show(figures)
+        memory = {} if options.quick else bench.memory()
+        for words, value in memory.items():
+            print(f"{words:28}{value:12.1f}")
+    if options.json:
+        options.json.write_text(json.dumps({"runs": [vars(one) for one in figures], "memory": memory}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
