@@ -356,7 +356,7 @@ steps = st.tuples(
 @settings(max_examples=200)
 @given(st.lists(steps, max_size=25), st.booleans())
 def test_two_machines_agree(script: list[tuple[Side, str, float]], cut: bool) -> None:
-    """Delivered at any time, closed by either side, cut off or not: both end, and none by a protocol error."""
+    """Delivered at any time, closed by either side, cut off or not: both end, none by a protocol error."""
     pair = Pair()
     for side, step, pause in script:
         if step == "deliver":

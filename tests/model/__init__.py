@@ -1,0 +1,1 @@
+"""The abstract service: addresses, domains, outcomes, the one vocabulary."""
