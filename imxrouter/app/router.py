@@ -31,6 +31,7 @@ from imxrouter.app.settings import (
     policy_table,
     sender_rates,
 )
+from imxrouter.app.steps import Steps
 from imxrouter.app.targets import TargetDialer
 from imxrouter.config.net import HostPort
 from imxrouter.config.schema import Config
@@ -51,6 +52,7 @@ from imxrouter.routing.caps import ConnectionCaps
 from imxrouter.routing.destinations import BackOff, DestinationTable
 from imxrouter.routing.dialling import DialLimits
 from imxrouter.routing.domains import ServedDomains
+from imxrouter.routing.interfaces import Gateway
 from imxrouter.routing.limits import Rate
 from imxrouter.routing.policy import RememberedStrength
 from imxrouter.switch import slots
@@ -209,7 +211,9 @@ class Router(Service):
         self.verifier.on_proved = self.federation.peer_proved
         self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect)
         self.handover = Handover(self.hub, self.bus, self.claimer)
-        self.hub.events += [self.claimer, self.verifier, self.federation, self.redirector]
+        self.steps = Steps(self.hub, self.trace, shown=config.lab)
+        self.steps.listen(self.dialer, self.claimer, self.verifier, self.federation)
+        self.hub.events += [self.steps, self.claimer, self.verifier, self.federation, self.redirector]
 
     def _make_services(self) -> None:
         config = self.config
@@ -222,7 +226,8 @@ class Router(Service):
                 self.embedded[service.name] = EmbeddedService(
                     Directory(service.users), port.submit, lambda: os.urandom(MESSAGE_ID_BYTES)
                 )
-                port.connect(self.embedded[service.name])
+                served: Gateway = self.embedded[service.name]
+                port.connect(self.steps.watched(served) if config.lab else served)
                 gateways[service.name] = port
         self.gateways = gateways
         self.provisioner = Provisioner(self.domains, self.hub, config.limits, gateways, self.claimer)
@@ -259,7 +264,7 @@ class Router(Service):
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(self._links_by_state)
         self.switch.on_settled = self._settled
-        if self.config.lab:
+        if self.config.lab and any(service.kind == "imx" for service in self.config.services):
             self.switch.on_delivered = self._delivered
 
     def _links_by_state(self) -> dict[tuple[str, str], int]:
@@ -285,7 +290,7 @@ class Router(Service):
         )  # fmt: skip
 
     def _delivered(self, entry: Entry) -> None:
-        self.trace.add(entry[KEY][:16], "delivered", domain=entry[TO_DOMAIN].decode())
+        self.trace.add(entry[KEY][:16], "answered", domain=entry[TO_DOMAIN].decode())
 
     # -- for the console ---------------------------------------------------------------------------------
 
@@ -324,7 +329,7 @@ class Router(Service):
         if gateway is None:
             answer(failure(Reason.NOT_PROVED))
             return
-        gateway.submit(message, answer)
+        gateway.submit(message, self.steps.sending(message, answer) if self.config.lab else answer)
 
     def entry_of(self, name: str) -> dict[str, Any]:
         """The [[domain]] table of a served domain, as plain values."""

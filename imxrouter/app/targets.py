@@ -8,7 +8,6 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imxrouter.app.gatekeeper import Gatekeeper
@@ -41,8 +40,6 @@ class TargetDialer:
         tables: the [dial] and [dns] tables.
         metrics: counts dials.
     """
-
-    log = Logger()
 
     def __init__(
         self,
@@ -126,9 +123,7 @@ class TargetDialer:
         raise DialFailed(error.reason, error.note, exhausted=error.exhausted)
 
     def _step(self, stage: Stage, text: str, fields: Mapping[str, object]) -> None:
-        domain = Domain(str(fields["domain"]))
-        self.log.debug("{domain}: {text}", domain=domain.name, text=text, stage=stage.value)
-        self.on_step(domain, stage, text)
+        self.on_step(Domain(str(fields["domain"])), stage, text)
 
     # -- redirects and uplinks ---------------------------------------------------------------------------
 

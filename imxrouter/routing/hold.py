@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -75,6 +76,9 @@ class HoldQueue(Generic[Item]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def __iter__(self) -> Iterator[Item]:
+        return (item for item, _, _ in self._items)
 
     def offer(self, item: Item, size_bytes: int, now: float) -> Reason | None:
         """Hold an item; HOLD_FULL where it does not fit, and the sender is answered at once."""

@@ -26,7 +26,7 @@ from imxrouter.telemetry.privacy import AddressMask
 
 #: The fields beside time, level, namespace and text; all that may be written.
 FIELDS: Final = (
-    "link", "role", "peer", "domains", "domain", "kind", "id", "stage", "reason", "result", "process",
+    "step", "link", "role", "peer", "domains", "domain", "kind", "id", "stage", "reason", "result", "process",
     "attempt", "seconds", "count", "bytes",
 )  # fmt: skip
 
@@ -48,7 +48,7 @@ def render(event: Event, mask: AddressMask) -> dict[str, Any]:
     moment = datetime.fromtimestamp(event.get("log_time", 0.0), UTC)
     level = event.get("log_level", LogLevel.info)
     line: dict[str, Any] = {
-        "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": moment.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "level": level.name,
         "namespace": event.get("log_namespace", ""),
         "text": mask.text(formatEvent(shown))[:_MAX_FIELD_CHARS],

@@ -16,7 +16,7 @@ from imxrouter.telemetry.privacy import AddressMask
 #: What an entry may say beside its event; anything else is dropped.
 TRACE_FIELDS: Final = frozenset({
     "kind", "source", "destination", "link", "role", "peer", "domain", "status", "stage", "reason", "hops",
-    "decided_by", "attempt", "bytes", "process",
+    "decided_by", "attempt", "bytes", "process", "text",
 })  # fmt: skip
 
 #: Longest value kept, in characters.

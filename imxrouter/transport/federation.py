@@ -7,14 +7,14 @@ which it failed. Verification of strangers never touches the destinations of thi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imxrouter.link.claims import ClaimState, MadeClaim
-from imxrouter.link.ledger import FROM_DOMAIN, SIZE, TO_DOMAIN, TRIES
+from imxrouter.link.ledger import FROM_DOMAIN, SIZE, TO_DOMAIN, TRIES, Entry
 from imxrouter.link.machine import LinkState
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.outcome import Outcome, failure, indeterminant
@@ -64,6 +64,8 @@ class Federation:
         self._pursuits: dict[bytes, Pursuit] = {}
         self._budget = HoldBudget(hub.settings.hold_total_bytes)
         self.on_step: Callable[[str, bytes, str], None] = lambda *_: None
+        #: told (entry, link) of a request that is held (link 0), or leaves over a link after it was held
+        self.on_waiting: Callable[[Entry, int], None] = lambda *_: None
         claimer.on_settled = self._claim_settled
         hub.hold = self.hold
 
@@ -76,6 +78,13 @@ class Federation:
         """Requests that wait for one domain."""
         pursuit = self._pursuits.get(domain.wire)
         return pursuit.budget.count if pursuit is not None else 0
+
+    def waiting(self, domain: bytes, from_domain: bytes | None = None) -> Iterator[int]:
+        """Tags of the requests that wait for a domain, those of one domain of ours if it is given."""
+        pursuit = self._pursuits.get(domain)
+        for ours, queue in pursuit.held.items() if pursuit is not None else ():
+            if from_domain is None or ours == from_domain:
+                yield from queue
 
     # -- holding -----------------------------------------------------------------------------------------
 
@@ -96,6 +105,7 @@ class Federation:
             refused = self._offer(tag, to_domain, from_domain, entry[SIZE])
             if refused is None:
                 touched[to_domain] = None
+                self.on_waiting(entry, 0)
             else:
                 self._give_up(tag, refused, 5)
         for to_domain in touched:
@@ -283,8 +293,11 @@ class Federation:
         self._forget_if_empty(pursuit)
         for tag in tags:
             port = self._hub.switch.way(pursuit.domain.wire, from_domain)
+            entry = self._hub.switch.ledger.entries.get(tag)
             if port is None or not self._hub.switch.forward(tag, port):
                 self._give_up(tag, Reason.BUSY, 1)
+            elif entry is not None:
+                self.on_waiting(entry, port.number)
 
     def peer_proved(self, session: LinkSession, peer: bytes, ours: bytes) -> None:
         """A peer proved itself: what waits for it may go over its link; a failing one is tried again."""

@@ -40,7 +40,7 @@ def test_line_is_json_with_fields_in_order() -> None:
     )
     assert line.endswith("\n")
     assert list(json.loads(line).items()) == [
-        ("time", "1970-01-01T00:00:01.500Z"), ("level", "warn"), ("namespace", "imxrouter.x"),
+        ("time", "1970-01-01T00:00:01.500000Z"), ("level", "warn"), ("namespace", "imxrouter.x"),
         ("text", "hello"), ("link", 3), ("domains", ["a.example"]), ("reason", "busy"),
     ]  # fmt: skip
     assert "secret" not in line

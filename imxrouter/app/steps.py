@@ -1,0 +1,242 @@
+"""What a router does for a message, step by step: events of the log and entries of the trace.
+
+Every step off the hot path is told here: look-up, connection, claim, verification, answer. It becomes one
+event of the namespace `imxrouter.steps` (level `info` in a laboratory, else `debug`) and, for each message
+that waits for it, an entry of the trace ring, which `imxctl trace` shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from itertools import islice
+
+from twisted.logger import Logger, LogLevel
+
+from imxrouter.app.targets import TargetDialer
+from imxrouter.link.ledger import FROM_DOMAIN, KEY, TO_DOMAIN, Entry
+from imxrouter.link.machine import Side
+from imxrouter.model.domain import Domain
+from imxrouter.model.operations import Message
+from imxrouter.model.outcome import Outcome
+from imxrouter.model.vocabulary import Reason, Stage
+from imxrouter.routing.interfaces import Answer, Gateway
+from imxrouter.telemetry.trace import TraceRing
+from imxrouter.transport.dialback import Claimer
+from imxrouter.transport.federation import Federation
+from imxrouter.transport.hub import Hub
+from imxrouter.transport.session import LinkSession
+from imxrouter.transport.verifier import Verifier
+from imxrouter.wire.control import Control, Hello, Verify
+
+NAMESPACE = "imxrouter.steps"
+
+#: Waiting messages whose trace a step enters; a thousand that wait for one domain tell the same story.
+_TRACED_WAITING = 16
+
+
+class Step(StrEnum):
+    """The words of `step` in log lines, and of events in traces."""
+
+    ACCEPTED = "accepted"
+    HELD = "held"
+    LOOKUP = "look-up"
+    CONNECTION = "connection"
+    LINK = "link"
+    CLAIM = "claim"
+    VERIFICATION = "verification"
+    RELEASED = "answer released"
+    PROVED = "proved"
+    REFUSED = "refused"
+    FAILED = "failed"
+    SENT = "sent"
+    DELIVERY = "delivery"
+    ANSWER = "answer"
+
+
+#: What the claimer and the verifier call their steps -> the step, and the sentence about it.
+_CLAIM_STEPS = {
+    "claim sent": (Step.CLAIM, "we claim {from_} towards {to}"),
+    "answer released": (Step.RELEASED, "the claim of {from_} is ours: its answer goes out on this link"),
+    "claim received": (Step.CLAIM, "{peer} claims {from_} towards {to}; we ask {from_} itself"),
+    "verification asked": (Step.VERIFICATION, "is this claim of {from_} towards {to} yours?"),
+    "domain proved": (Step.PROVED, "the answer is right: the peer speaks for {from_}"),
+    "claim refused": (Step.REFUSED, "{from_} is not proved: {note}"),
+}
+
+
+class Steps:
+    """Listens to the parts of one router. It is a `LinkEvents`.
+
+    Args:
+        hub: links.
+        trace: where messages' steps are kept.
+        shown: whether steps are logged at `info`, as in a laboratory; else at `debug`.
+    """
+
+    log = Logger(namespace=NAMESPACE)
+
+    def __init__(self, hub: Hub, trace: TraceRing, *, shown: bool) -> None:
+        self._hub = hub
+        self._trace = trace
+        self._level = LogLevel.info if shown else LogLevel.debug
+        self._federation: Federation | None = None
+
+    def listen(
+        self, dialer: TargetDialer, claimer: Claimer, verifier: Verifier, federation: Federation
+    ) -> None:
+        """Be told by the parts; links are told through `hub.events`, where this must stand first."""
+        dialer.on_step = self._dialling
+        claimer.on_step = self._claiming
+        verifier.on_step = self._claiming
+        federation.on_step = self._reaching
+        federation.on_waiting = self._waiting
+        self._federation = federation
+
+    # -- what the parts tell -----------------------------------------------------------------------------
+
+    def _dialling(self, domain: Domain, stage: Stage, text: str) -> None:
+        step = Step.LOOKUP if stage is Stage.DNS else Step.CONNECTION
+        self._tell(step, text, domain=domain.name, stage=stage.value)
+        self._enter(domain.wire, None, step, text)
+
+    def _claiming(
+        self, what: str, session: LinkSession, from_domain: bytes, to_domain: bytes, note: str
+    ) -> None:
+        source, destination = from_domain.decode(), to_domain.decode()
+        if what == "claim settled":
+            step, form = (
+                (Step.PROVED, "{from_} is proved to {to}: messages may pass in both directions")
+                if note == "proved"
+                else (Step.REFUSED, "{to} did not accept {from_}: {note}")
+            )
+        else:
+            step, form = _CLAIM_STEPS[what]
+        text = form.format(from_=source, to=destination, note=note, peer=_place(session))
+        self._tell(step, text, link=session.number, domains=[source, destination], stage=Stage.DIALBACK.value)
+        if what in {"claim sent", "claim settled", "answer released"}:
+            self._enter(to_domain, from_domain, step, text, link=session.number)
+
+    def _reaching(self, what: str, domain: bytes, note: str) -> None:
+        if what == "failed":
+            self._tell(Step.FAILED, f"{domain.decode()} cannot be reached: {note}", domain=domain.decode())
+
+    def _waiting(self, entry: Entry, link: int) -> None:
+        """A message is held (link 0), or leaves over a link after it was held."""
+        step = Step.SENT if link else Step.HELD
+        source, destination = entry[FROM_DOMAIN].decode(), entry[TO_DOMAIN].decode()
+        text = (
+            f"{source} to {destination} goes out"
+            if link
+            else f"{source} to {destination} waits for a link that may carry it"
+        )
+        ident = entry[KEY][:16]
+        fields = {"link": link} if link else {}
+        self._tell(step, text, id=ident.hex(), **fields)
+        self._trace.add(ident, step.value, source=source, domain=destination, **fields)
+
+    def _enter(
+        self, to_domain: bytes, from_domain: bytes | None, step: Step, text: str, **fields: str | int
+    ) -> None:
+        """Note a step in the trace of the messages that wait for it."""
+        if self._federation is None:
+            return
+        for tag in islice(self._federation.waiting(to_domain, from_domain), _TRACED_WAITING):
+            entry = self._hub.switch.ledger.entries.get(tag)
+            if entry is not None:
+                self._trace.add(entry[KEY][:16], step.value, text=text, **fields)
+
+    # -- links -------------------------------------------------------------------------------------------
+
+    def opened(self, session: LinkSession, peer: Hello) -> None:
+        """Both hellos are there."""
+        who = "we opened it" if session.side is Side.OPENER else "they opened it"
+        text = f"to {_place(session)} is open, {who}; there: {peer.software or 'unnamed'}"
+        self._tell(Step.LINK, text, link=session.number)
+
+    def control(self, session: LinkSession, record: Control) -> None:
+        """A verification of a claim of ours came in."""
+        if isinstance(record, Verify):
+            source, destination = record.from_domain.decode(), record.to_domain.decode()
+            text = f"{_place(session)} asks whether a claim of {source} towards {destination} is ours"
+            self._tell(
+                Step.VERIFICATION, text, link=session.number, domains=[source, destination],
+                stage=Stage.DIALBACK.value,
+            )  # fmt: skip
+
+    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+        """Told when it has ended."""
+
+    def lost(self, session: LinkSession) -> None:
+        """It is gone."""
+        reason = session.drop_reason
+        self._tell(
+            Step.LINK, f"to {_place(session)} has ended: {reason.word}", link=session.number,
+            stage=reason.stage.value, reason=reason.word,
+        )  # fmt: skip
+
+    def tick(self, now: float) -> None:
+        """Nothing."""
+
+    # -- messages of embedded services -------------------------------------------------------------------
+
+    def sending(self, message: Message, answer: Answer) -> Answer:
+        """A user of an embedded service sends: returns the `answer` that tells of the outcome as well."""
+        ident, started_at = message.message_id, self._hub.now()
+        self._tell(
+            Step.ACCEPTED, f"{message.source} to {message.destination}, {len(message.content)} bytes",
+            id=ident.hex(),
+        )  # fmt: skip
+        self._trace.add(
+            ident, Step.ACCEPTED.value, source=message.source, destination=message.destination,
+            bytes=len(message.content),
+        )  # fmt: skip
+
+        def answered(outcome: Outcome) -> None:
+            seconds = self._hub.now() - started_at
+            words = [outcome.status.name.lower()] + ([outcome.reason.word] if not outcome.ok else [])
+            self._tell(
+                Step.ANSWER, f"{' '.join(words)} after {seconds * 1000:.1f} ms", id=ident.hex(),
+                stage=outcome.reason.stage.value, reason=outcome.reason.word, seconds=round(seconds, 6),
+            )  # fmt: skip
+            self._trace.add(ident, Step.ANSWER.value, status=words[0], reason=outcome.reason.word)
+            answer(outcome)
+
+        return answered
+
+    def watched(self, gateway: Gateway) -> Gateway:
+        """Return a gateway that tells of each delivery to that gateway."""
+        return _WatchedGateway(gateway, self._delivered)
+
+    def _delivered(self, message: Message, outcome: Outcome) -> None:
+        said = "" if outcome.ok else f": {outcome.reason.word}"
+        self._tell(Step.DELIVERY, f"to {message.destination}{said}", id=message.message_id.hex())
+        self._trace.add(
+            message.message_id, Step.DELIVERY.value, destination=message.destination,
+            status=outcome.status.name.lower(), reason=outcome.reason.word,
+        )  # fmt: skip
+
+    def _tell(self, step: Step, text: str, **fields: object) -> None:
+        self.log.emit(self._level, "{words}", words=text, step=step.value, **fields)
+
+
+class _WatchedGateway:
+    """Hands on, and tells of each delivery with its outcome."""
+
+    def __init__(self, inner: Gateway, told: Callable[[Message, Outcome], None]) -> None:
+        self._inner = inner
+        self._told = told
+
+    def deliver(self, operation: Message, answer: Answer) -> None:
+        def answered(outcome: Outcome) -> None:
+            self._told(operation, outcome)
+            answer(outcome)
+
+        self._inner.deliver(operation, answered)
+
+    def domains(self) -> frozenset[Domain]:
+        return self._inner.domains()
+
+
+def _place(session: LinkSession) -> str:
+    return f"{session.remote[0]} port {session.remote[1]}"
