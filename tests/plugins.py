@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.doubles.reactor_thread import ReactorThread
+from tests.doubles.router_rig import Lab
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +17,10 @@ def reactor_thread() -> Iterator[ReactorThread]:
     thread.start()
     yield thread
     thread.stop()
+
+
+@pytest.fixture
+def lab(reactor_thread: ReactorThread) -> Iterator[Lab]:
+    """Give a laboratory of routers on loopback; its end checks that every router's figures add up."""
+    with Lab(reactor_thread) as made:
+        yield made

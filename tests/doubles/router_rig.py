@@ -1,0 +1,357 @@
+"""Whole routers over real sockets: organisations with addresses of their own in 127.0.0.0/8, DNS in memory.
+
+A `Lab` makes routers (real ones, in the reactor's thread) and scripted organisations (`RawOrganisation`),
+publishes their domains, and ends each test by checking that every router's figures add up.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import LogEvent, globalLogPublisher
+
+from imxrouter.app.router import Router
+from imxrouter.config.load import Document, parse
+from imxrouter.model.address import Address
+from imxrouter.model.outcome import Outcome
+from imxrouter.model.vocabulary import Reason
+from imxrouter.switch import slots
+from imxrouter.switch.checks import ALL_CHECKS, Checks
+from imxrouter.transport.session import LinkSession
+from imxrouter.wire.control import ClaimResult
+from tests.doubles.raw_peer import PATIENCE_S, SOME_TOKEN, Endpoint, RawListener, RawPeer, prove
+from tests.doubles.reactor_thread import ReactorThread
+from tests.doubles.zones import FakeZones
+
+#: Settings of every router of a laboratory; a test's own come on top.
+SETTINGS: Mapping[str, object] = {
+    "role": "aggregator",
+    "metrics.listen": "",
+    "trust.default_policy": "dialback",
+    "dial.allow_networks": ["127.0.0.0/8"],
+    "dial.backoff_first_s": 0.1,
+    "dial.backoff_cap_s": 0.5,
+    "links.ping_s": 1.0,  # below 2, so that timers are looked at five times a second
+    "links.dead_s": 60.0,
+    "links.close_deadline_s": 0.5,
+    "log.trace_entries": 0,
+}
+
+_networks = itertools.count()
+
+
+def fresh_address() -> str:
+    """An address that no other organisation of this run has, alone in its /24."""
+    number = next(_networks)
+    return f"127.{16 + (os.getpid() + number // 254) % 200}.{1 + number % 254}.1"
+
+
+def free_port(ip: str) -> int:
+    """A port that was free a moment ago; the address is ours alone, so it stays free."""
+    with socket.socket() as sock:
+        sock.bind((ip, 0))
+        return int(sock.getsockname()[1])
+
+
+class Sent:
+    """A message under way.
+
+    Attributes:
+        outcomes: what it was answered; exactly one in the end.
+    """
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.outcomes: list[Outcome] = []
+
+    def outcome(self, within_s: float = PATIENCE_S) -> Outcome:
+        """Wait for the one outcome."""
+        self._lab.wait_until(lambda: bool(self.outcomes), "the outcome of a message", within_s)
+        (outcome,) = self.outcomes
+        return outcome
+
+
+class RouterRig:
+    """One real router.
+
+    Attributes:
+        router: use it inside `call` only.
+        endpoint: where it listens.
+        ip: its address, from which nothing else of the laboratory connects.
+    """
+
+    def __init__(
+        self,
+        lab: Lab,
+        domains: Sequence[str],
+        *,
+        users: Sequence[str] = ("alice", "bob"),
+        settings: Mapping[str, object] | None = None,
+        tables: str = "",
+        checks: Checks = ALL_CHECKS,
+        embedded: bool = True,
+        endpoint: Endpoint | None = None,
+    ) -> None:
+        """Build it.
+
+        Args:
+            lab: whose zones it asks.
+            domains: served by an embedded service, unless `embedded` is False.
+            users: users of each of them.
+            settings: dotted keys, on top of `SETTINGS`.
+            tables: more TOML, such as `[[service]]` and `[[domain]]` tables.
+            checks: checks of the hot path.
+            embedded: whether the domains are served by the embedded service.
+            endpoint: where to listen; None: a fresh address and a free port.
+        """
+        self._lab = lab
+        ip = endpoint[0] if endpoint else fresh_address()
+        self.endpoint: Endpoint = endpoint or (ip, free_port(ip))
+        self.ip = ip
+        self.domains = tuple(domains)
+        folder = lab.folder / f"r{len(lab.routers)}"
+        lines = {
+            "name": f"router.{domains[0]}",
+            "state_dir": str(folder / "state"),
+            "run_dir": str(folder),
+            "listen.addresses": [f"{ip}:{self.endpoint[1]}"],
+            **SETTINGS,
+            **(settings or {}),
+        }
+        text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
+        if embedded:
+            text += f'[[service]]\nname = "home"\nkind = "embedded"\nusers = {json.dumps(list(users))}\n'
+            text += "".join(f'[[domain]]\nname = "{name}"\nservice = "home"\n' for name in domains)
+        config = parse(Document(str(folder / "router.toml"), text + tables)).config
+        self.router: Router = self.call(
+            lambda: Router(config, lab.thread.reactor, ask=lab.zones.ask, checks=checks)
+        )
+        self._running = False
+
+    def start(self) -> RouterRig:
+        """Listen."""
+        self.call(self.router.startService)
+        self._running = True
+        return self
+
+    def stop(self) -> None:
+        """Go out of service."""
+        if self._running:
+            self._running = False
+            self.call(self.router.stopService)
+
+    def call(self, what: Callable[[], Any]) -> Any:
+        """Do something in the reactor's thread, and wait for it."""
+        return self._lab.thread.call(what)
+
+    # -- users -------------------------------------------------------------------------------------------
+
+    def send(self, source: str, destination: str, text: str = "hello") -> Sent:
+        """Send as an embedded user; wait with `Sent.outcome`."""
+        sent = Sent(self._lab)
+        sender, recipient = Address.parse(source), Address.parse(destination)
+
+        def submit() -> None:
+            service = self.router.embedded_for(sender)
+            assert service is not None, f"{source} has no account here"
+            service.send(sender, recipient, text, sent.outcomes.append)
+
+        self.call(submit)
+        return sent
+
+    def inbox(self, user: str) -> list[tuple[str, str]]:
+        """What a user received: (sender, text), oldest first."""
+        address = Address.parse(user)
+
+        def look() -> list[tuple[str, str]]:
+            service = self.router.embedded_for(address)
+            assert service is not None, f"{user} has no account here"
+            return [(str(one.source), one.content.decode()) for one in service.inbox(address)]
+
+        return self.call(look)  # type: ignore[no-any-return]
+
+    # -- figures -----------------------------------------------------------------------------------------
+
+    def counter(self, slot: int) -> int:
+        """One of the switch's counters."""
+        return int(self.call(lambda: self.router.switch.counters[slot]))
+
+    def refusals(self, reason: Reason) -> int:
+        """How often something was refused for that reason."""
+        return self.counter(slots.REASON_SLOT[reason])
+
+    def sessions(self) -> list[LinkSession]:
+        """The links of this moment."""
+        return list(self.call(lambda: list(self.router.hub.sessions.values())))
+
+    def proved(self, domain: str) -> int:
+        """Links on which a stranger proved that domain."""
+        raw = domain.encode()
+
+        def count() -> int:
+            sessions = self.router.hub.sessions.values()
+            return sum(1 for one in sessions if one.side.value == "acceptor" and raw in one.port.sources)
+
+        return int(self.call(count))
+
+    def conservation(self) -> list[str]:
+        """What breaks rule 2."""
+        return self.call(self.router.switch.conservation)  # type: ignore[no-any-return]
+
+    def forget_dns(self) -> None:
+        """Ask DNS anew from now on."""
+        self.call(self.router.finder._cache.clear)
+
+
+class RawOrganisation:
+    """A scripted organisation: an address, a listener, domains that DNS leads to it.
+
+    Attributes:
+        domain: its first domain.
+        ip: its own address; it connects from there.
+        listener: where its domains' DNS leads.
+    """
+
+    def __init__(self, lab: Lab, domains: Sequence[str]) -> None:
+        self._lab = lab
+        self.domain = domains[0]
+        self.ip = fresh_address()
+        self.listener = RawListener(self.ip)
+        self.endpoint = self.listener.endpoint
+        self.links: list[RawPeer] = []
+        self._second: RawPeer | None = None
+        for domain in domains:
+            lab.publish(domain, self.endpoint)
+
+    def connect(self, to: RouterRig, *, hello: bool = True, max_record: int = 65536) -> RawPeer:
+        """Open a link to a router, and exchange hellos unless told otherwise."""
+        peer = RawPeer.connect(to.endpoint, self.ip)
+        self.links.append(peer)
+        if hello:
+            peer.hello(max_record=max_record)
+        return peer
+
+    def accept(self, *, hello: bool = True) -> RawPeer:
+        """Take a link that a router opens to us, and exchange hellos unless told otherwise."""
+        peer = self.listener.accept()
+        if hello:
+            peer.hello()
+        return peer
+
+    def prove(
+        self, first: RawPeer, to_domain: str, domain: str = "", number: int = 1, token: bytes = SOME_TOKEN
+    ) -> ClaimResult:
+        """Prove a domain of ours honestly; the second connection is kept for the next time."""
+        return prove(first, to_domain, domain or self.domain, self._verifying, number, token)
+
+    def proved_link(self, to: RouterRig, domain: str = "", max_record: int = 65536) -> RawPeer:
+        """A link to a router on which a domain of ours is proved."""
+        first = self.connect(to, max_record=max_record)
+        result = self.prove(first, to.domains[0], domain)
+        assert result.reason == 0, f"the claim was refused: {result}"
+        return first
+
+    def close(self) -> None:
+        """Cut everything."""
+        self.listener.close()
+        for link in self.links:
+            link.close()
+
+    def _verifying(self) -> RawPeer:
+        if self._second is None or self._second._ended:
+            self._second = self.accept()
+        return self._second
+
+
+class Lab:
+    """Organisations on loopback. Use as a context manager; the end of it judges every router.
+
+    Attributes:
+        thread: the reactor.
+        zones: DNS in memory.
+        routers: every router made here.
+        failures: what was logged with a traceback; a test that provokes one empties the list.
+    """
+
+    def __init__(self, thread: ReactorThread) -> None:
+        self.thread = thread
+        self.zones = FakeZones()
+        self.routers: list[RouterRig] = []
+        self.failures: list[str] = []
+        self.folder = Path(tempfile.mkdtemp(prefix="imx-"))  # short: unix sockets have 107 characters
+        self._organisations: list[RawOrganisation] = []
+
+    def router(self, *domains: str, publish: bool = True, **options: Any) -> RouterRig:
+        """A real router for these domains, listening, its domains published; see `RouterRig`."""
+        rig = RouterRig(self, domains, **options)
+        self.routers.append(rig)
+        for domain in domains if publish else ():
+            self.publish(domain, rig.endpoint)
+        return rig.start()
+
+    def organisation(self, *domains: str) -> RawOrganisation:
+        """A scripted organisation."""
+        organisation = RawOrganisation(self, domains)
+        self._organisations.append(organisation)
+        return organisation
+
+    def publish(self, domain: str, *endpoints: Endpoint) -> None:
+        """Let a domain's DNS lead to these hosts (`im1.DOMAIN`, `im2.DOMAIN` ...), in the IMX form."""
+        text = f"$ORIGIN {domain}.\n"
+        for number, (ip, port) in enumerate(endpoints, 1):
+            kind = "AAAA" if ":" in ip else "A"
+            text += f"@ 60 IN IMX 1 im{number} port={port}\nim{number} 60 IN {kind} {ip}\n"
+        self.zones.load(text)
+
+    def wait_until(self, condition: Callable[[], object], what: str, within_s: float = PATIENCE_S) -> None:
+        """Look every 10 ms, in the reactor's thread, until the condition holds; fail when time is up."""
+        assert self.thread.call(self._poll, condition, within_s), f"not within {within_s:g} s: {what}"
+
+    def _poll(self, condition: Callable[[], object], within_s: float) -> Deferred[bool]:
+        reactor = self.thread.reactor
+        done: Deferred[bool] = Deferred()
+        until = reactor.seconds() + within_s
+
+        def look() -> None:
+            holds = bool(condition())
+            if holds or reactor.seconds() >= until:
+                loop.stop()
+                done.callback(holds)
+
+        loop = LoopingCall(look)
+        loop.clock = reactor
+        loop.start(0.01).addErrback(lambda failure: None if done.called else done.errback(failure))
+        return done
+
+    def _observe(self, event: LogEvent) -> None:
+        if "log_failure" in event:
+            self.failures.append(event["log_failure"].getTraceback())
+
+    def __enter__(self) -> Self:
+        """Start to watch the log."""
+        globalLogPublisher.addObserver(cast("Any", self._observe))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Judge and end everything."""
+        figures = [rig.conservation() for rig in self.routers]
+        for organisation in self._organisations:
+            organisation.close()
+        for rig in self.routers:
+            rig.stop()
+        figures += [rig.conservation() for rig in self.routers]
+        globalLogPublisher.removeObserver(cast("Any", self._observe))
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if exc[0] is None:
+            assert figures == [[]] * len(figures)
+            assert self.failures == []
