@@ -151,9 +151,6 @@ def _keys(config: Config) -> Iterator[tuple[str, str, str]]:
         yield "dialback.keys", str(error), "write ID = HEX with 32 or more hex digits (openssl rand -hex 32)"
     if config.dialback.keys and config.dialback.key_file:
         yield "dialback.key_file", "stands beside dialback.keys", "keep one of the two"
-    for n, uplink in enumerate(config.uplinks):
-        if why := _try(parse_ed25519, uplink.public_key):
-            yield f"uplink[{n}].public_key", why, "copy the aggregator's public key"
 
 
 def _services(config: Config) -> Iterator[tuple[str, str, str]]:

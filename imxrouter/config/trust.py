@@ -132,13 +132,6 @@ class Uplink(Section, frozen=True):
             example="/etc/imxrouter/uplink.key",
         ),
     ]
-    public_key: Annotated[
-        str,
-        key(
-            "Its Ed25519 public key, hex or base64.",
-            example="d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
-        ),
-    ]
 
     @property
     def endpoint(self) -> HostPort:
