@@ -22,8 +22,8 @@ $(STAMP): setup.cfg pyproject.toml ops/ci/make-venv.sh
 	@PYTHON="$(PYTHON)" ops/ci/make-venv.sh "$(VENV)"
 	@touch $@
 
-run: $(STAMP)  ## start the laboratory: two organisations, a DNS server, a first message
-	@$(BIN)/python -m imxrouter.lab
+run: $(STAMP)  ## start the laboratory: two organisations, a DNS server, first messages (ONCE=1: and leave)
+	@$(BIN)/python -m imxrouter.lab $(if $(ONCE),--once)
 
 test: $(STAMP)  ## unit, property, attack and end-to-end tests
 	$(PYTEST) tests --ignore=tests/interop --ignore=tests/bench -m "not soak and not interop" $(PYTEST_ARGS)

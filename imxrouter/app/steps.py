@@ -74,9 +74,8 @@ class Steps:
         shown: whether steps are logged at `info`, as in a laboratory; else at `debug`.
     """
 
-    log = Logger(namespace=NAMESPACE)
-
     def __init__(self, hub: Hub, trace: TraceRing, *, shown: bool) -> None:
+        self._log = Logger(namespace=NAMESPACE)  # of the instance: as a class attribute it takes our name
         self._hub = hub
         self._trace = trace
         self._level = LogLevel.info if shown else LogLevel.debug
@@ -217,7 +216,7 @@ class Steps:
         )  # fmt: skip
 
     def _tell(self, step: Step, text: str, **fields: object) -> None:
-        self.log.emit(self._level, "{words}", words=text, step=step.value, **fields)
+        self._log.emit(self._level, "{words}", words=text, step=step.value, **fields)
 
 
 class _WatchedGateway:

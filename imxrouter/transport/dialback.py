@@ -215,9 +215,9 @@ class Claimer:
 
     def _accept(self, session: LinkSession, source: bytes, to_domain: bytes) -> None:
         known = session.port.sources.get(source)
-        allowed = frozenset({to_domain}) | (
-            known[1] if known is not None and known[1] is not None else frozenset()
-        )
+        if known is not None and known[1] is None:
+            return  # it proved itself here by its own claim, for every domain: that is not narrowed
+        allowed = frozenset({to_domain}) | (known[1] or frozenset() if known is not None else frozenset())
         interval_s, burst_s = self._terms(source)
         level = self.level_of(session)
         session.port.sources[source] = (level, allowed, FOREVER, interval_s, burst_s)
