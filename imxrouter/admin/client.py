@@ -34,6 +34,7 @@ __all__ = [
     "DomainDiff",
     "LinkView",
     "MessageView",
+    "OutcomeView",
     "PeerView",
 ]
 

@@ -127,7 +127,10 @@ class RecordsView(TypedDict):
 
 
 class OutcomeView(TypedDict):
-    """`imxctl send`: what became of the message."""
+    """`imxctl send`: what became of the message.
+
+    `retry` is `never` or `later` where it was not delivered, else empty.
+    """
 
     id: str
     status: str
@@ -135,6 +138,7 @@ class OutcomeView(TypedDict):
     stage: str
     decided_by: str
     decided_role: str
+    retry: str
     retry_after_s: int
     note: str
     seconds: float

@@ -313,10 +313,14 @@ def _lookup_failed(failure: Failure, domain: Domain) -> LookupView:
 
 
 def _outcome_view(message: Message, outcome: Outcome, seconds: float) -> OutcomeView:
+    decided_by, decided_role = outcome.decided_by, outcome.decided_role
+    if outcome.ok and not decided_by:  # plain success says nothing more: the recipient's service has it
+        decided_by, decided_role = message.destination.domain.name, "service"
     return OutcomeView(
         id=message.message_id.hex(), status=outcome.status.name.lower(), reason=outcome.reason.word,
-        stage=outcome.reason.stage.value, decided_by=outcome.decided_by, decided_role=outcome.decided_role,
-        retry_after_s=outcome.retry_after_s, note=outcome.note, seconds=round(seconds, 6),
+        stage=outcome.reason.stage.value, decided_by=decided_by, decided_role=decided_role,
+        retry="" if outcome.ok else outcome.reason.retry.value, retry_after_s=outcome.retry_after_s,
+        note=outcome.note, seconds=round(seconds, 6),
     )  # fmt: skip
 
 

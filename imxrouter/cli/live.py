@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from imxrouter.admin.client import LinkView, MessageView, PeerView
+from imxrouter.admin.client import LinkView, MessageView, OutcomeView, PeerView
 from imxrouter.cli import output
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.options import Context, live
@@ -114,13 +114,21 @@ def send(shared: Context, source: str, destination: str, text: str) -> None:
         by = view["decided_by"] or "this router"
         click.echo(f"delivered to {output.clean(by)} in {view['seconds'] * 1000:.1f} ms (id {view['id']})")
     else:
-        again = f"; try again after {view['retry_after_s']} s" if view["retry_after_s"] else ""
+        again = _advice(view)
         by = f"decided by {view['decided_by'] or 'this router'} ({view['decided_role']})"
         output.problem(
             f"{view['status']}: {view['reason']} at stage {view['stage']}, {by}{again}", view["note"]
         )
     if view["status"] != "success":
         raise click.exceptions.Exit(Exit.FAILED)
+
+
+def _advice(view: OutcomeView) -> str:
+    if view["status"] == "indeterminant":
+        return "; it may or may not have been delivered"
+    if view["retry"] == "never":
+        return "; trying again will not help"
+    return f"; try again after {view['retry_after_s']} s" if view["retry_after_s"] else "; try again later"
 
 
 @click.command()

@@ -8,7 +8,7 @@ import sys
 import click
 
 from imxrouter import __version__
-from imxrouter.cli import configs, dns, domains, live
+from imxrouter.cli import configs, decode, dns, domains, live
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.options import SOCKET_VARIABLE, json_option, socket_option
 
@@ -24,7 +24,7 @@ socket_option(imxctl, SOCKET_VARIABLE)
 
 for _command in (
     live.status, live.links, live.peers, domains.domains, live.send, live.watch, dns.dns, configs.config,
-    live.trace,
+    live.trace, decode.decode,
 ):  # fmt: skip
     imxctl.add_command(_command)
 

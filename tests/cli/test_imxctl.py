@@ -96,14 +96,30 @@ def test_records_are_a_zone_file(shell: Shell) -> None:
 def test_a_failed_message_exits_with_one(shell: Shell) -> None:
     """The answer says status, reason, stage and who decided."""
     shell.port.outcome = {
-        **OUTCOME, "status": "failure", "reason": "busy", "stage": "limit", "retry_after_s": 5,
-        "note": "full",
+        **OUTCOME, "status": "failure", "reason": "busy", "stage": "limit", "retry": "later",
+        "retry_after_s": 5, "note": "full",
     }  # fmt: skip
     result = shell("send", "a@a.example", "b@b.example", "hi")
     assert result.exit_code == Exit.FAILED
     for text in ("failure: busy at stage limit", "b.example (service)", "after 5 s", "full"):
         assert text in result.output
     assert shell("send", "a@a.example", "b@b.example", "hi", "--json").exit_code == Exit.FAILED
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"status": "failure", "retry": "never"}, "; trying again will not help"),
+        ({"status": "failure", "retry": "never", "retry_after_s": 5}, "; trying again will not help"),
+        ({"status": "failure", "retry": "later", "retry_after_s": 5}, "; try again after 5 s"),
+        ({"status": "failure", "retry": "later"}, "; try again later"),
+        ({"status": "indeterminant", "retry": "later"}, "; it may or may not have been delivered"),
+    ],
+)
+def test_every_failure_comes_with_advice(shell: Shell, changes: dict[str, Any], advice: str) -> None:
+    """Whether and when to try again, as the registry of reasons has it."""
+    shell.port.outcome = {**OUTCOME, **changes}  # type: ignore[typeddict-item]
+    assert shell("send", "a@a.example", "b@b.example", "hi").output.splitlines()[0].endswith(advice)
 
 
 def test_domains_show_what_changed(shell: Shell) -> None:

@@ -52,7 +52,7 @@ LOOKUP: LookupView = {
 ZONE = "a.example. 3600 IN TYPE65400 \\# 3 000100\n"
 OUTCOME: OutcomeView = {
     "id": "00" * 16, "status": "success", "reason": "none", "stage": "service", "decided_by": "b.example",
-    "decided_role": "service", "retry_after_s": 0, "note": "", "seconds": 0.004,
+    "decided_role": "service", "retry": "", "retry_after_s": 0, "note": "", "seconds": 0.004,
 }  # fmt: skip
 
 

@@ -93,6 +93,21 @@ def test_observer_obeys_level_and_style() -> None:
     assert "loud 1" in lines[0]
 
 
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_chatter_of_the_framework_is_for_debug(level: str) -> None:
+    """Twisted's own lines (requests, factories) are written at `debug` only; its troubles always."""
+    lines: list[str] = []
+    observe = observer(lines.append, DOMAIN, "text", level)
+    for namespace in ("twisted.web.server.Site", "twisted.python.log", "log_legacy"):
+        log = Logger(namespace, observer=observe)
+        log.info('"GET /metrics HTTP/1.1" 200')
+        log.error("broken")
+    Logger("imxrouter.app", observer=observe).info("ours")
+    assert len([line for line in lines if "GET /metrics" in line]) == (3 if level == "debug" else 0)
+    assert len([line for line in lines if "broken" in line]) == 3
+    assert len([line for line in lines if "ours" in line]) == 1
+
+
 @given(st.text())
 def test_masking_is_total(text: str) -> None:
     """Any text is masked without an exception, in every mode."""

@@ -38,6 +38,13 @@ def test_slots_are_read_at_scrape() -> None:
     assert "# TYPE imxrouter_open_doors gauge" in text
 
 
+def test_counters_have_no_second_series() -> None:
+    """The page has no `_created` series: the time of making of each counter."""
+    metrics = Metrics("1", lambda: 0.0)
+    metrics.claims.inc("proved")
+    assert "_created" not in metrics.exposition().decode()
+
+
 def test_contradicting_rows_are_our_bug() -> None:
     """Two slots for one sample, two label sets for one family, a list that is too short."""
     with pytest.raises(LocalMisuse):
