@@ -145,7 +145,7 @@ class Provisioner:
     def _remove(self, names: Iterable[Domain]) -> None:
         """No longer served: no route, and its claims end on every link without closing a shared one."""
         for name in names:
-            self._hub.switch.routes.pop(name.wire, None)
+            self._hub.switch.routes.remove(name.wire)
             self._claimer.withdraw(name.wire)
 
     def __iter__(self) -> Iterator[ServedDomain]:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from imxrouter.config.load import Document, parse
 from imxrouter.config.schema import Config
 
 
-def quickstart_config(folder: Path | None = None) -> Config:
-    """A configuration that needs nothing and keeps nothing.
-
-    Args:
-        folder: for sockets and state; None: a temporary one.
-    """
-    where = folder or Path(tempfile.mkdtemp(prefix="imxrouter-lab-"))
+def quickstart_config(folder: Path) -> Config:
+    """A configuration that needs nothing but a folder for sockets and state."""
     text = f"""
 name = "router.home.example"
 role = "gateway"
 lab = true
-state_dir = "{where}/state"
-run_dir = "{where}"
+state_dir = "{folder}/state"
+run_dir = "{folder}"
 listen.addresses = ["127.0.0.1:6481"]
 metrics.listen = "127.0.0.1:9464"
 trust.default_policy = "dialback"

@@ -6,7 +6,8 @@ does not walk tuples of atomic values. The constants below name its places.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Final
 
 #: in-port, in-tag, size, key, digest, to-domain, from-domain, type, hops, since, out-port (0: held),
@@ -28,32 +29,28 @@ RECORD: Final = 11
 TRIES: Final = 12
 
 _TAG_BITS: Final = 48
-_NONCE_BITS: Final = 16
 
 
 class Ledger:
     """In-flight requests of one process by the route tag we gave them.
 
-    A tag is process (16 bits), sequence (32) and a nonce (16) that differs from process life to process life,
-    so that an answer to a request of a former life matches nothing.
+    A tag is the process (16 bits) and a sequence (48) that starts at a random place, so that an answer to a
+    request of a former life matches nothing.
 
     Args:
         process: this process's number.
         seed: random 64 bits of this process life.
     """
 
-    __slots__ = ("_base", "_seed", "_sequence", "entries")
+    __slots__ = ("entries", "next_tag", "process")
 
     def __init__(self, process: int, seed: int) -> None:
         self.entries: dict[int, Entry] = {}
-        self._base = process << _TAG_BITS
-        self._seed = seed | 1
-        self._sequence = 0
-
-    def next_tag(self) -> int:
-        """A tag that no entry of this life had for the last 2^32 requests."""
-        self._sequence = sequence = (self._sequence + 1) & 0xFFFFFFFF
-        return self._base | sequence << _NONCE_BITS | (sequence * self._seed >> 13 & 0xFFFF)
+        self.process = process
+        #: a tag no entry of this life had before (half of the sequence is left after any random start)
+        self.next_tag: Callable[[], int] = count(
+            (process << _TAG_BITS) + seed % (1 << _TAG_BITS - 1)
+        ).__next__
 
     def older_than(self, moment: float) -> list[int]:
         """Tags of entries that came before the moment; entries stand in the order of their coming."""

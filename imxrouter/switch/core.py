@@ -27,14 +27,14 @@ from imxrouter.link.ledger import (
     moved,
 )
 from imxrouter.model.address import BadAddress, address_key
-from imxrouter.model.domain import BadDomain
+from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.operations import Kind
 from imxrouter.model.outcome import Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason, Status
 from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
-from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role, Route
-from imxrouter.wire.errors import UnknownCritical
+from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role, Route, RouteTable
+from imxrouter.wire.errors import UnknownCritical, WireError
 from imxrouter.wire.fields import Field, check_critical
 from imxrouter.wire.layout import FLAG_RETRY, FLAGS_HOPS_TAG, FLAGS_OFFSET
 from imxrouter.wire.record import (
@@ -88,7 +88,7 @@ class SwitchCore:
         self.checks = checks
         self.ports: dict[int, Port] = {}
         #: domains served here
-        self.routes: dict[bytes, Route] = {}
+        self.routes = RouteTable(self._forget_targets)
         #: remote domain -> source domain of ours -> links over which it may be sent
         self.ways: dict[bytes, dict[bytes, list[Port]]] = {}
         #: links to our aggregator, which takes what our services send elsewhere
@@ -103,24 +103,38 @@ class SwitchCore:
         #: told of every plain success; costs on the hot path, so None unless somebody watches
         self.on_delivered: Callable[[Entry], None] | None = None
         self._joined: dict[int, list[tuple[int, int]]] = {}
-        self._names: dict[bytes, bytes] = {}
-        self._older_names: dict[bytes, bytes] = {}
+        self._names: dict[bytes, tuple[bytes, bytes]] = {}
+        self._older_names: dict[bytes, tuple[bytes, bytes]] = {}
+        self._targets: dict[bytes, tuple[bytes, Route | None]] = {}
         self._turn = 0
 
     # -- addresses -------------------------------------------------------------------------------------
 
-    def _check_name(self, raw: bytes) -> bytes | None:
-        """The key of an address seen for the first time; None where it is no valid address."""
-        key = self._older_names.get(raw)
-        if key is None:
-            try:
-                key = address_key(raw) if not raw.startswith(b"@") else raw
-            except (BadAddress, BadDomain):
+    def _check_sender(self, raw: bytes) -> tuple[bytes, bytes] | None:
+        """Key and domain of a sender seen for the first time; None where it is no valid address."""
+        known = self._older_names.get(raw)
+        if known is None:
+            key = _key_of(raw)
+            if key is None:
                 return None
+            known = (key, key.rpartition(b"@")[2])
         if len(self._names) >= NAMES_PER_GENERATION:
             self._older_names, self._names = self._names, {}
-        self._names[raw] = key
-        return key
+        self._names[raw] = known
+        return known
+
+    def _check_target(self, raw: bytes) -> tuple[bytes, Route | None] | None:
+        """Domain and route of a recipient seen for the first time; None where it is no valid address."""
+        if _key_of(raw) is None:
+            return None
+        if len(self._targets) >= NAMES_PER_GENERATION:
+            self._targets = {}
+        domain = raw.rpartition(b"@")[2]
+        known = self._targets[raw] = (domain, self.routes.get(domain))
+        return known
+
+    def _forget_targets(self) -> None:
+        self._targets = {}
 
     # -- writing ---------------------------------------------------------------------------------------
 
@@ -217,23 +231,21 @@ class SwitchCore:
         elif entry is not None:
             self._joined.setdefault(known, []).append((port.number, tag))
 
-    def retry_refusal(self, data: bytes) -> tuple[bytes, Reason | None]:
-        """Look at a request that carries the retry flag (specification section 8.2).
+    def without_epoch(self, data: bytes) -> bytes | None:
+        """A retry as the request it was first, if it names our memory; None where it names another.
 
-        Returns:
-            The request without its epoch, to be treated as any other, and None; or the reason why whether the
-            first try arrived cannot be known.
+        Specification section 8.2: our memory covers the epoch, so a key it does not hold was never seen.
         """
         record = decode_record(data)
-        epoch = record.value(FieldType.EPOCH)
-        if epoch != self.memory.epoch:
-            return data, Reason.EPOCH_UNKNOWN
+        if record.value(FieldType.EPOCH) != self.memory.epoch:
+            return None
         fields = tuple(field for field in record.fields if field.number != FieldType.EPOCH)
-        stripped = Record(
-            record.type, record.flags & ~FLAG_RETRY, record.hops_left, record.route_tag, record.message_id,
-            record.envelope, fields, record.body,
+        return encode_record(
+            Record(
+                record.type, record.flags & ~FLAG_RETRY, record.hops_left, record.route_tag,
+                record.message_id, record.envelope, fields, record.body,
+            )
         )  # fmt: skip
-        return encode_record(stripped), None
 
     def answer_indeterminant(self, port: Port, data: bytes, reason: Reason) -> None:
         """Answer a request with `indeterminant`, nothing passed on."""
@@ -346,6 +358,13 @@ class SwitchCore:
             return False
         if not port.usable or port.shedding or port.sent >= port.credit_requests:
             return False
+        self.ledger.entries[tag] = moved(entry, port.number)
+        self.entrust(tag, port)
+        return True
+
+    def entrust(self, tag: int, port: Port) -> None:
+        """Write the record that a ledger entry holds to the link that the entry names."""
+        entry = self.ledger.entries[tag]
         record = bytearray(entry[RECORD])
         flags = record[FLAGS_OFFSET]
         FLAGS_HOPS_TAG.pack_into(record, FLAGS_OFFSET, flags, entry[HOPS] - 1, tag)
@@ -353,8 +372,6 @@ class SwitchCore:
         self.counters[slots.RECORDS_OUT] += 1
         port.sent += 1
         port.sent_bytes += entry[SIZE]
-        self.ledger.entries[tag] = moved(entry, port.number)
-        return True
 
     def way(self, to_domain: bytes, from_domain: bytes) -> Port | None:
         """A usable link to a remote domain (or, for one served here, to its service)."""
@@ -426,13 +443,18 @@ class SwitchCore:
             self.complete(tag, indeterminant(Reason.LINK_LOST, role="peer"), now)
             return
         record = decode_record(entry[RECORD])
+        kept = (field for field in record.fields if field.number != FieldType.EPOCH)
         epoch = Field(FieldType.EPOCH | CRITICAL_BIT, port.epoch)
-        again = encode_record(
-            Record(
-                record.type, record.flags | FLAG_RETRY, record.hops_left, record.route_tag, record.message_id,
-                record.envelope, (*record.fields, epoch), record.body,
-            )
-        )  # fmt: skip
+        try:
+            again = encode_record(
+                Record(
+                    record.type, record.flags | FLAG_RETRY, record.hops_left, record.route_tag,
+                    record.message_id, record.envelope, (*kept, epoch), record.body,
+                )
+            )  # fmt: skip
+        except WireError:  # no room for one more field: it cannot be sent again
+            self.complete(tag, indeterminant(Reason.LINK_LOST, role="peer"), now)
+            return
         self.counters[slots.RETRIES] += 1
         self.ledger.entries[tag] = moved(entry, 0, again, entry[TRIES] + 1)
         self.held.append(tag)
@@ -492,6 +514,14 @@ _RESULT_OF_STATUS: Final = {
     Status.FAILURE: slots.FAILED,
     Status.INDETERMINANT: slots.INDETERMINANT,
 }
+
+
+def _key_of(raw: bytes) -> bytes | None:
+    """The key of `local@domain`, or of a domain itself; None where it is neither."""
+    try:
+        return address_key(raw) if not raw.startswith(b"@") else b"@" + Domain.from_wire(raw[1:]).wire
+    except (BadAddress, BadDomain):
+        return None
 
 
 def _with_tag(response: bytes, tag: int) -> bytes:

@@ -98,3 +98,28 @@ class Route:
         self.max_bytes = max_bytes
         self.types = types
         self.suspended = False
+
+
+class RouteTable(dict[bytes, Route]):
+    """Routes by domain; tells when a domain comes or goes, so that nobody remembers a route that is gone.
+
+    Args:
+        on_change: called before each such change.
+    """
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_change = on_change
+
+    def __setitem__(self, domain: bytes, route: Route) -> None:
+        self._on_change()
+        super().__setitem__(domain, route)
+
+    def __delitem__(self, domain: bytes) -> None:
+        self._on_change()
+        super().__delitem__(domain)
+
+    def remove(self, domain: bytes) -> Route | None:
+        """Take a domain out, if it is there."""
+        self._on_change()
+        return super().pop(domain, None)

@@ -12,8 +12,9 @@ from imxrouter.model.operations import MAX_HOPS, Kind
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.core import SwitchCore
-from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role
+from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role, Route
 from imxrouter.wire.errors import WireError
+from imxrouter.wire.fields import are_harmless
 from imxrouter.wire.framing import judge_length
 from imxrouter.wire.layout import (
     ADDRESSES_OFFSET,
@@ -24,6 +25,7 @@ from imxrouter.wire.layout import (
     HEADER,
     HEADER_BYTES,
     LENGTH_BYTES,
+    MESSAGE_ID_BYTES,
     OUTCOME_BYTES,
     RESPONSE_BIT,
 )
@@ -31,7 +33,14 @@ from imxrouter.wire.registry import KIND_OF_TYPE, RecordType
 
 _KEEP_FLAGS = 0xFF & ~FLAG_RETRY
 _MESSAGE = RecordType.MESSAGE.value
+_MESSAGE_RESPONSE = RecordType.MESSAGE_RESPONSE.value
 _ID_OFFSET = 24
+_AT = 0x40
+#: First counter slot of a type's kind; `slots` has the others behind it.
+BASE_OF_TYPE = {rtype: int(kind) * slots.KIND_STRIDE for rtype, kind in KIND_OF_TYPE.items()}
+OTHER_BASE = int(Kind.OTHER) * slots.KIND_STRIDE
+_MESSAGES_ACCEPTED = BASE_OF_TYPE[_MESSAGE] + slots.ACCEPTED
+_MESSAGES_DELIVERED = BASE_OF_TYPE[_MESSAGE] + slots.DELIVERED
 _NO_PORTS: list[Port] = []
 _NONE: dict[bytes, list[Port]] = {}
 
@@ -84,192 +93,212 @@ class Switch(SwitchCore):
             port.tail += data[at:]
 
     def _requests(self, port: Port, data: bytes, view: bytearray, at: int, now: float) -> int:
-        """Take the run of requests that starts at `at`; returns where it ends (whole records only)."""
+        """Take the run of requests that starts at `at`; returns where it ends (whole records only).
+
+        Figures of the in-port and of the out-port of the moment are kept in local variables and written back
+        at the end, whatever ends the run.
+        """
         unpack, patch = HEADER.unpack_from, FLAGS_HOPS_TAG.pack_into
-        ledger = self.ledger
-        entries, next_tag, memory = ledger.entries, ledger.next_tag, self.memory.seen
-        memory_limit = self.memory.limit
-        routes, names, arrivals, counters = self.routes, self._names, self.rates.arrivals, self.counters
-        checks = self.checks
-        check_source, check_relay, check_rate = checks.source, checks.relay, checks.rate
-        check_credit, check_duplicates, check_names = checks.credit, checks.duplicates, checks.addresses
+        entries, next_tag, memory = self.ledger.entries, self.ledger.next_tag, self.memory.seen
+        memory_limit, names, targets = self.memory.limit, self._names, self._targets
+        arrivals, counters, checks = self.rates.arrivals, self.counters, self.checks
+        check_source, check_rate, check_credit = checks.source, checks.rate, checks.credit
+        check_duplicates, check_names = checks.duplicates, checks.addresses
         sources, destinations, limit, end = port.sources, port.destinations, port.max_record, len(data)
         is_service, is_uplink = port.role is Role.SERVICE, port.role is Role.UPLINK
         turn, number = self._turn, port.number
         granted, granted_bytes = port.granted_requests, port.granted_bytes
+        in_flight, in_bytes = port.in_flight, port.in_bytes
+        out: Port | None = None
+        room = room_bytes = out_count = out_size = records_in = messages = 0
         run_port: Port | None = None
         run_start = run_end = at
-        while end - at >= HEADER_BYTES:
-            size, rtype, flags, hops, tag, to_l, to_d, from_l, from_d, ext, reserved, _ = unpack(data, at)
-            if rtype & RESPONSE_BIT or rtype < FIRST_ROUTED_TYPE:
-                break
-            size += LENGTH_BYTES
-            if size > limit or size < HEADER_BYTES:
-                judge_length(data, at, limit)
-            stop = at + size
-            if stop > end:
-                break
-            to_at = at + ADDRESSES_OFFSET + to_l
-            to_end = to_at + 1 + to_d
-            from_at = to_end + from_l
-            body_at = from_at + 1 + from_d + ext
-            if (
-                body_at > stop
-                or reserved
-                or not to_d
-                or not from_d
-                or data[to_at] != 64
-                or data[from_at] != 64
-            ):
-                raise WireError(f"malformed envelope in a record of {size} bytes")
-            start, at = at, stop
-            counters[slots.RECORDS_IN] += 1
-            to_domain = data[to_at + 1 : to_end]
-            sender = data[to_end : from_at + 1 + from_d]
-            from_domain = data[from_at + 1 : from_at + 1 + from_d]
-            # -- addresses, then the destination, then access (RFC 3860 section 3.4.1) --
-            key = names.get(sender)
-            if key is None:
-                key = self._check_name(sender)
-                names = self._names
-            if check_names and (
-                key is None
-                or (
-                    data[start + ADDRESSES_OFFSET : to_end] not in names
-                    and self._check_name(data[start + ADDRESSES_OFFSET : to_end]) is None
-                )
-            ):
-                self.refuse(port, data[start:stop], Reason.BAD_ADDRESS)
-                continue
-            route = routes.get(to_domain)
-            proof = sources.get(from_domain)
-            if route is None:
-                if check_relay and not is_service:
-                    self.refuse(port, data[start:stop], Reason.RELAY_DENIED)
-                    continue
-            else:
-                if route.suspended:
-                    self.refuse(port, data[start:stop], Reason.SUSPENDED, 60)
-                    continue
-                if rtype != _MESSAGE and rtype not in route.types:
-                    self.refuse(port, data[start:stop], Reason.TYPE_NOT_ENABLED)
-                    continue
-                if size > route.max_bytes and checks.size:
-                    self.refuse(port, data[start:stop], Reason.TOO_LARGE)
-                    continue
-            if is_uplink and proof is None and from_domain not in routes:
-                proof = port.sources.get(b"*")
-            if check_source and (
-                proof is None
-                or proof[2] < now
-                or (
-                    not is_service
-                    and (
-                        (proof[1] is not None and to_domain not in proof[1])
-                        or (route is not None and route.level & ~proof[0])
-                    )
-                )
-            ):
-                reason = self._source_refusal(port, from_domain, to_domain, now)
-                self.refuse(port, data[start:stop], reason)
-                continue
-            if not hops and checks.hops:
-                self.refuse(port, data[start:stop], Reason.TOO_MANY_HOPS)
-                continue
-            if hops > MAX_HOPS:
-                hops = MAX_HOPS
-            if ext or flags & FLAG_RETRY:
-                judged = self._judge_fields(data[start:stop])
-                if judged is not None:
-                    self.refuse(port, data[start:stop], judged)
-                    continue
-                if flags & FLAG_RETRY:
-                    if self._retried(port, data[start:stop], now):
-                        continue
-                    # never seen here and its epoch is ours: it goes on like a first one, without its epoch
-            digest = 0
-            ident = data[start + _ID_OFFSET : to_end] + sender
-            if check_duplicates:
-                digest = hash(data[body_at:stop]) ^ rtype
-                if ident in memory:
-                    self.duplicate(port, data[start:stop], ident, digest, hops, tag)
-                    continue
-                if len(memory) >= memory_limit or len(port.unacked) >= MAX_UNACKNOWLEDGED:
-                    self.refuse(port, data[start:stop], Reason.BUSY, 5, "duplicate memory")
-                    continue
-            # -- limits --
-            if check_rate and proof is not None and key is not None:
-                arrival = arrivals.get(key)
-                if arrival is None or arrival - now > proof[4]:
-                    wait = self.rates.admit(key, from_domain, now, proof[3], proof[4])
-                    if wait:
-                        self.refuse(port, data[start:stop], Reason.RATE_LIMITED, wait)
-                        continue
-                elif arrival > now:
-                    arrivals[key] = arrival + proof[3]
-                else:
-                    arrivals[key] = now + proof[3]
-            share = destinations.get(to_domain, 0)
-            if check_credit and (
-                port.in_flight >= granted
-                or port.in_bytes + size > granted_bytes
-                or (share * 4 >= granted and port.in_flight * 2 > granted)
-            ):
-                self.refuse(port, data[start:stop], Reason.BUSY, 1, "credit")
-                continue
-            # -- the way --
-            if route is not None:
-                ways = route.ports
-            else:
-                ways = self.uplinks or self.ways.get(to_domain, _NONE).get(from_domain, _NO_PORTS)
-            if ways:
-                out = ways[turn % len(ways)] if len(ways) > 1 else ways[0]
+        try:
+            while end - at >= HEADER_BYTES:
+                size, rtype, flags, hops, tag, to_l, to_d, from_l, from_d, ext, reserved, _ = unpack(data, at)
+                if rtype & RESPONSE_BIT or rtype < FIRST_ROUTED_TYPE:
+                    break
+                size += LENGTH_BYTES
+                if size > limit or size < HEADER_BYTES:
+                    judge_length(data, at, limit)
+                stop = at + size
+                if stop > end:
+                    break
+                to_at = at + ADDRESSES_OFFSET + to_l
+                to_end = to_at + 1 + to_d
+                from_at = to_end + from_l
+                from_end = from_at + 1 + from_d
+                body_at = from_end + ext
                 if (
-                    out.shedding
-                    or not out.usable
+                    body_at > stop
+                    or reserved
+                    or not to_d
+                    or not from_d
+                    or data[to_at] != _AT
+                    or data[from_at] != _AT
+                ):
+                    raise WireError(f"malformed envelope in a record of {size} bytes")
+                start, at = at, stop
+                records_in += 1
+                # -- addresses, then the destination, then access (RFC 3860 section 3.4.1) --
+                sender = names.get(data[to_end:from_end])
+                target = targets.get(data[start + ADDRESSES_OFFSET : to_end])
+                if sender is None or target is None:
+                    sender = sender or self._check_sender(data[to_end:from_end])
+                    target = target or self._check_target(data[start + ADDRESSES_OFFSET : to_end])
+                    names, targets = self._names, self._targets
+                    if sender is None or target is None:
+                        if check_names:
+                            self.refuse(port, data[start:stop], Reason.BAD_ADDRESS)
+                            continue
+                        sender = sender or (b"", data[from_at + 1 : from_end])
+                        to_domain = data[to_at + 1 : to_end]
+                        target = target or (to_domain, self.routes.get(to_domain))
+                key, from_domain = sender
+                to_domain, route = target
+                proof = sources.get(from_domain)
+                if route is None:
+                    if not is_service and checks.relay:
+                        self.refuse(port, data[start:stop], Reason.RELAY_DENIED)
+                        continue
+                elif (
+                    route.suspended
+                    or (rtype != _MESSAGE and rtype not in route.types)
+                    or (size > route.max_bytes and checks.size)
+                ):
+                    self._refuse_by_route(port, data[start:stop], route, rtype)
+                    continue
+                if is_uplink and proof is None and from_domain not in self.routes:
+                    proof = sources.get(b"*")
+                if check_source and (
+                    proof is None
+                    or proof[2] < now
                     or (
-                        check_credit
-                        and (out.sent >= out.credit_requests or out.sent_bytes + size > out.credit_bytes)
+                        not is_service
+                        and (
+                            (proof[1] is not None and to_domain not in proof[1])
+                            or (route is not None and route.level & ~proof[0])
+                        )
                     )
                 ):
-                    other = self.way(to_domain, from_domain)
-                    if other is None:
-                        self.refuse(port, data[start:stop], Reason.BUSY, 1, "the destination does not read")
+                    reason = self._source_refusal(port, from_domain, to_domain, now)
+                    self.refuse(port, data[start:stop], reason)
+                    continue
+                if not hops and checks.hops:
+                    self.refuse(port, data[start:stop], Reason.TOO_MANY_HOPS)
+                    continue
+                if hops > MAX_HOPS:
+                    hops = MAX_HOPS
+                if ext and not are_harmless(data, from_end, body_at):
+                    judged = self._judge_fields(data[start:stop])
+                    if judged is not None:
+                        self.refuse(port, data[start:stop], judged)
                         continue
-                    out = other
-                out_number = out.number
-            elif route is not None:
-                self.refuse(port, data[start:stop], Reason.SERVICE_DOWN, 30)
-                continue
-            else:
-                out, out_number = None, 0
-            # -- accepted --
-            counters[KIND_OF_TYPE.get(rtype, Kind.OTHER) * slots.KIND_STRIDE] += 1
-            new_tag = next_tag()
-            entries[new_tag] = (
-                number, tag, size, ident, digest, to_domain, from_domain, rtype, hops, now, out_number,
-                data[start:stop], 0,
-            )  # fmt: skip
-            if check_duplicates:
-                memory[ident] = (digest, new_tag)
-            port.in_flight += 1
-            port.in_bytes += size
-            destinations[to_domain] = share + 1
-            if out is None:
-                self.held.append(new_tag)
-                continue
-            out.sent += 1
-            out.sent_bytes += size
-            counters[slots.RECORDS_OUT] += 1
-            patch(view, start + FLAGS_OFFSET, flags & _KEEP_FLAGS, hops - 1 if hops else 0, new_tag)
-            if out is run_port and start == run_end:
-                run_end = stop
-                continue
+                digest, stripped = 0, None
+                ident = data[start + _ID_OFFSET : from_end]
+                if check_duplicates:
+                    digest = hash(data[body_at:stop]) ^ rtype
+                    if ident in memory:
+                        self.duplicate(port, data[start:stop], ident, digest, hops, tag)
+                        continue
+                    if len(memory) >= memory_limit or len(port.unacked) >= MAX_UNACKNOWLEDGED:
+                        self.refuse(port, data[start:stop], Reason.BUSY, 5, "duplicate memory")
+                        continue
+                    if flags & FLAG_RETRY:
+                        stripped = self._first_of_retry(port, data[start:stop])
+                        if stripped is None:
+                            continue
+                # -- limits --
+                if check_rate and proof is not None:
+                    arrival = arrivals.get(key)
+                    if arrival is None or arrival - now > proof[4]:
+                        wait = self.rates.admit(key, from_domain, now, proof[3], proof[4])
+                        if wait:
+                            self.refuse(port, data[start:stop], Reason.RATE_LIMITED, wait)
+                            continue
+                    elif arrival > now:
+                        arrivals[key] = arrival + proof[3]
+                    else:
+                        arrivals[key] = now + proof[3]
+                share = destinations.get(to_domain, 0)
+                if check_credit and (
+                    in_flight >= granted
+                    or in_bytes + size > granted_bytes
+                    or (share * 4 >= granted and in_flight * 2 > granted)
+                ):
+                    self.refuse(port, data[start:stop], Reason.BUSY, 1, "credit")
+                    continue
+                # -- the way --
+                if route is not None:
+                    ways = route.ports
+                else:
+                    ways = self.uplinks or self.ways.get(to_domain, _NONE).get(from_domain, _NO_PORTS)
+                if ways:
+                    chosen = ways[turn % len(ways)] if len(ways) > 1 else ways[0]
+                    if chosen is not out:
+                        if out is not None:
+                            out.sent += out_count
+                            out.sent_bytes += out_size
+                        out, out_count, out_size = chosen, 0, 0
+                        room, room_bytes = self._room(out)
+                    if room <= 0 or room_bytes < size:
+                        if out is not None:
+                            out.sent += out_count
+                            out.sent_bytes += out_size
+                        out, out_count, out_size = self.way(to_domain, from_domain), 0, 0
+                        if out is None:
+                            self.refuse(
+                                port, data[start:stop], Reason.BUSY, 1, "the destination does not read"
+                            )
+                            continue
+                        room, room_bytes = self._room(out)
+                    out_number = out.number
+                elif route is not None:
+                    self.refuse(port, data[start:stop], Reason.SERVICE_DOWN, 30)
+                    continue
+                else:
+                    out_number = 0
+                # -- accepted --
+                if rtype == _MESSAGE:
+                    messages += 1
+                else:
+                    counters[BASE_OF_TYPE.get(rtype, OTHER_BASE)] += 1
+                new_tag = next_tag()
+                entries[new_tag] = (
+                    number, tag, size, ident, digest, to_domain, from_domain, rtype, hops, now, out_number,
+                    stripped or data[start:stop], 0,
+                )  # fmt: skip
+                if check_duplicates:
+                    memory[ident] = (digest, new_tag)
+                in_flight += 1
+                in_bytes += size
+                destinations[to_domain] = share + 1
+                if not out_number:
+                    self.held.append(new_tag)
+                    continue
+                if stripped is not None and out is not None:
+                    self.entrust(new_tag, out)
+                    continue
+                out_count += 1
+                out_size += size
+                room -= 1
+                room_bytes -= size
+                patch(view, start + FLAGS_OFFSET, flags & _KEEP_FLAGS, hops - 1 if hops else 0, new_tag)
+                if out is run_port and start == run_end:
+                    run_end = stop
+                    continue
+                if run_port is not None:
+                    self.put(run_port, view[run_start:run_end])
+                run_port, run_start, run_end = out, start, stop
+        finally:
+            port.in_flight, port.in_bytes = in_flight, in_bytes
+            if out is not None:
+                out.sent += out_count
+                out.sent_bytes += out_size
             if run_port is not None:
                 self.put(run_port, view[run_start:run_end])
-            run_port, run_start, run_end = out, start, stop
-        if run_port is not None:
-            self.put(run_port, view[run_start:run_end])
+            counters[slots.RECORDS_IN] += records_in
+            counters[_MESSAGES_ACCEPTED] += messages
         return at
 
     def _responses(self, port: Port, data: bytes, view: bytearray, at: int, now: float) -> int:
@@ -279,101 +308,133 @@ class Switch(SwitchCore):
         check_link, check_duplicates = self.checks.answer_link, self.checks.duplicates
         joined, limit, end, speaks = self._joined, port.max_record, len(data), port.speaks
         from_uplink, on_delivered = port.role is Role.UPLINK, self.on_delivered
-        run_port: Port | None = None
+        in_port = out_port = run_port = None
+        in_number = out_number = -1
+        records_in = messages = records_out = 0
         run_start = run_end = at
-        while end - at >= HEADER_BYTES:
-            size, rtype, flags, hops, tag, to_l, to_d, from_l, from_d, ext, reserved, mid = unpack(data, at)
-            if rtype < RESPONSE_BIT | FIRST_ROUTED_TYPE:
-                break
-            size += LENGTH_BYTES
-            if size > limit or size < HEADER_BYTES:
-                judge_length(data, at, limit)
-            stop = at + size
-            if stop > end:
-                break
-            to_end = at + ADDRESSES_OFFSET + to_l + 1 + to_d
-            from_end = to_end + from_l + 1 + from_d
-            body_at = from_end + ext
-            if body_at > stop or reserved:
-                raise WireError(f"malformed envelope in a response of {size} bytes")
-            start, at = at, stop
-            counters[slots.RECORDS_IN] += 1
-            port.responses_read += 1
-            entry = entries.get(tag)
-            if entry is None:
-                self._unmatched(port, data[start:stop], tag)
-                continue
-            ident, to_domain = entry[3], entry[5]
-            if (
-                rtype != entry[7] | RESPONSE_BIT
-                or not ident.startswith(mid)
-                or not entry[10]
-                or stop - body_at < OUTCOME_BYTES
-                or from_end - start - ADDRESSES_OFFSET != len(ident) - 16
-                or not ident.endswith(data[start + ADDRESSES_OFFSET : to_end])
-                or not ident.startswith(data[to_end:from_end], 16)
-                or (check_link and to_domain not in speaks and not (from_uplink and entry[10] == port.number))
-            ):
-                counters[slots.STRAY_RESPONSES] += 1
-                continue
-            if ext or data[body_at] or tag in joined:
+        try:
+            while end - at >= HEADER_BYTES:
+                size, rtype, flags, hops, tag, to_l, to_d, from_l, from_d, ext, reserved, mid = unpack(
+                    data, at
+                )
+                if rtype < RESPONSE_BIT | FIRST_ROUTED_TYPE:
+                    break
+                size += LENGTH_BYTES
+                if size > limit or size < HEADER_BYTES:
+                    judge_length(data, at, limit)
+                stop = at + size
+                if stop > end:
+                    break
+                to_at = at + ADDRESSES_OFFSET
+                to_end = to_at + to_l + 1 + to_d
+                from_end = to_end + from_l + 1 + from_d
+                body_at = from_end + ext
+                if body_at > stop or reserved:
+                    raise WireError(f"malformed envelope in a response of {size} bytes")
+                start, at = at, stop
+                records_in += 1
+                entry = entries.get(tag)
+                if entry is None:
+                    self._unmatched(port, data[start:stop], tag)
+                    continue
+                came_by, in_tag, own_size, ident, digest, to_domain, _, asked, _, _, went_by, _, _ = entry
+                if (
+                    rtype != asked | RESPONSE_BIT
+                    or not went_by
+                    or stop - body_at < OUTCOME_BYTES
+                    or from_end - to_at != len(ident) - MESSAGE_ID_BYTES
+                    or ident != mid + data[to_end:from_end] + data[to_at:to_end]
+                    or (
+                        check_link
+                        and to_domain not in speaks
+                        and not (from_uplink and went_by == port.number)
+                    )
+                ):
+                    counters[slots.STRAY_RESPONSES] += 1
+                    continue
+                if ext or data[body_at] or tag in joined:
+                    if run_port is not None:
+                        self.put(run_port, view[run_start:run_end])
+                        run_port = None
+                    self._odd_response(port, data[start:stop], tag, entry, now)
+                    continue
+                del entries[tag]
+                if came_by != in_number:
+                    in_port, in_number = ports.get(came_by), came_by
+                if went_by != out_number:
+                    out_port, out_number = ports.get(went_by), went_by
+                if out_port is not None:
+                    out_port.sent -= 1
+                    out_port.sent_bytes -= own_size
+                if rtype == _MESSAGE_RESPONSE:
+                    messages += 1
+                else:
+                    counters[BASE_OF_TYPE.get(asked, OTHER_BASE) + slots.DELIVERED] += 1
+                if on_delivered is not None:
+                    on_delivered(entry)
+                if check_duplicates:
+                    memory[ident] = (digest, data[start:stop])
+                if in_port is None:
+                    self._homeless(entry, data[start:stop], now)
+                    continue
+                in_port.in_flight -= 1
+                in_port.in_bytes -= own_size
+                destinations = in_port.destinations
+                share = destinations.get(to_domain, 1)
+                if share > 1:
+                    destinations[to_domain] = share - 1
+                else:
+                    destinations.pop(to_domain, None)
+                if in_port.acknowledges:
+                    in_port.unacked.append(ident)
+                elif check_duplicates:
+                    self.memory.keep_for_window(ident, now)
+                records_out += 1
+                patch(view, start + FLAGS_OFFSET, flags, hops, in_tag)
+                if in_port is run_port and start == run_end:
+                    run_end = stop
+                    continue
                 if run_port is not None:
                     self.put(run_port, view[run_start:run_end])
-                    run_port = None
-                self._odd_response(port, data[start:stop], tag, entry, now)
-                continue
-            del entries[tag]
-            in_port, out_port, own_size = ports.get(entry[0]), ports.get(entry[10]), entry[2]
-            if out_port is not None:
-                out_port.sent -= 1
-                out_port.sent_bytes -= own_size
-            counters[KIND_OF_TYPE.get(entry[7], Kind.OTHER) * slots.KIND_STRIDE + slots.DELIVERED] += 1
-            if on_delivered is not None:
-                on_delivered(entry)
-            if check_duplicates:
-                memory[ident] = (entry[4], data[start:stop])
-            if in_port is None:
-                self._homeless(entry, data[start:stop], now)
-                continue
-            in_port.in_flight -= 1
-            in_port.in_bytes -= own_size
-            share = in_port.destinations.get(to_domain, 1)
-            if share > 1:
-                in_port.destinations[to_domain] = share - 1
-            else:
-                in_port.destinations.pop(to_domain, None)
-            if in_port.acknowledges:
-                in_port.unacked.append(ident)
-            elif check_duplicates:
-                self.memory.keep_for_window(ident, now)
-            counters[slots.RECORDS_OUT] += 1
-            patch(view, start + FLAGS_OFFSET, flags, hops, entry[1])
-            if in_port is run_port and start == run_end:
-                run_end = stop
-                continue
+                run_port, run_start, run_end = in_port, start, stop
+        finally:
             if run_port is not None:
                 self.put(run_port, view[run_start:run_end])
-            run_port, run_start, run_end = in_port, start, stop
-        if run_port is not None:
-            self.put(run_port, view[run_start:run_end])
+            port.responses_read += records_in
+            counters[slots.RECORDS_IN] += records_in
+            counters[slots.RECORDS_OUT] += records_out
+            counters[_MESSAGES_DELIVERED] += messages
         return at
 
     # -- what happens seldom ---------------------------------------------------------------------------
 
-    def _retried(self, port: Port, data: bytes, now: float) -> bool:
-        """Deal with a request that carries the retry flag; True where nothing is left to do."""
-        if not self.checks.duplicates:
-            return False
-        stripped, reason = self.retry_refusal(data)
-        if reason is not None:
-            self.answer_indeterminant(port, data, reason)
+    def _first_of_retry(self, port: Port, data: bytes) -> bytes | None:
+        """A retry whose first try never came here: what to send on, or None where nobody can know that."""
+        stripped = self.without_epoch(data)
+        if stripped is None:
+            self.answer_indeterminant(port, data, Reason.EPOCH_UNKNOWN)
+        return stripped
+
+    def _room(self, out: Port) -> tuple[int, int]:
+        """Requests and bytes that may still go over a link before its answers come."""
+        if out.shedding or not out.usable:
+            return 0, 0
+        if not self.checks.credit:
+            return 1 << 60, 1 << 60
+        return out.credit_requests - out.sent, out.credit_bytes - out.sent_bytes
+
+    def _refuse_by_route(self, port: Port, data: bytes, route: Route, rtype: int) -> None:
+        """Suspended, a type that the domain does not take, or too large; in that order."""
+        if route.suspended:
+            self.refuse(port, data, Reason.SUSPENDED, 60)
+        elif rtype != _MESSAGE and rtype not in route.types:
+            self.refuse(port, data, Reason.TYPE_NOT_ENABLED)
         else:
-            self._requests(port, stripped, bytearray(stripped), 0, now)
-        return True
+            self.refuse(port, data, Reason.TOO_LARGE)
 
     def _unmatched(self, port: Port, data: bytes, tag: int) -> None:
         """A response no entry waits for: another process's, or late, second or invented."""
-        if process_of(tag) != process_of(self.ledger.next_tag()) and port.speaks:
+        if process_of(tag) != self.ledger.process and port.speaks:
             self.counters[slots.FOREIGN_RESPONSES] += 1
             self.foreign.append((process_of(tag), data, frozenset(port.speaks)))
         else:

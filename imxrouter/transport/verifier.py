@@ -72,6 +72,7 @@ class _Verification:
     domain: Domain
     tried: set[Endpoint] = field(default_factory=set)
     second: int = 0
+    reused: Endpoint | None = None
     nonces: tuple[bytes, ...] = ()
     level: int = 0
     answered_at: float | None = None
@@ -186,6 +187,7 @@ class Verifier:
             return
         second = dialled.session
         verification.second = second.number
+        verification.reused = dialled.endpoint if dialled.reused else None
         second.reached.add(verification.claim.from_domain)
         if second.is_open:
             self._ask(second, verification)
@@ -341,6 +343,9 @@ class Verifier:
                 self._trust.done(session, verification.domain, Reason.LINK_LOST)
             elif verification.second == session.number and not verification.nonces:
                 verification.second = 0
+                if verification.reused is not None:  # it was old and ended under us: the host itself was not tried
+                    verification.tried.discard(verification.reused)
+                    verification.reused = None
                 if verification.targets < MAX_TARGETS:
                     self._dial(verification)
                 else:

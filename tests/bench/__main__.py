@@ -109,7 +109,7 @@ class Bench:
             'trust.default_policy = "dialback"', 'dial.allow_networks = ["127.0.0.0/8"]',
             "links.credit_requests = 16384", "links.credit_bytes = 67108864",
             "links.output_high_bytes = 33554432", "links.unread_answer_bytes = 67108864",
-            "limits.sender_rate_per_s = 100000", "limits.sender_burst = 100000", "log.trace_entries = 0",
+            "caps.verify_per_target_per_minute = 100000", "limits.sender_rate_per_s = 100000", "limits.sender_burst = 100000", "log.trace_entries = 0",
             'log.level = "warn"', 'log.format = "text"', 'dns.nameservers = ["127.0.0.1:9"]',
             f'[[peer]]\ndomain = "{PEER}"\naddresses = ["127.0.0.1:{peer_port}"]',
             f'[[service]]\nname = "load"\nkind = "imx"\nkey = "{public}"',
