@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import LogEvent, globalLogPublisher
@@ -48,6 +49,20 @@ SETTINGS: Mapping[str, object] = {
 }
 
 _networks = itertools.count()
+
+
+def login_key(number: int) -> Ed25519PrivateKey:
+    """A key for logins, the same for the same number."""
+    return Ed25519PrivateKey.from_private_bytes(number.to_bytes(32, "big"))
+
+
+def service_table(name: str, key: Ed25519PrivateKey, *domains: str, types: Sequence[str] = ()) -> str:
+    """The tables of a service that logs in with a key, and of its domains."""
+    text = (
+        f'[[service]]\nname = "{name}"\nkind = "imx"\nkey = "{key.public_key().public_bytes_raw().hex()}"\n'
+    )
+    more = f"types = {json.dumps(['message', *types])}\n"
+    return text + "".join(f'[[domain]]\nname = "{one}"\nservice = "{name}"\n{more}' for one in domains)
 
 
 def fresh_address() -> str:
@@ -220,6 +235,7 @@ class RawOrganisation:
         domain: its first domain.
         ip: its own address; it connects from there.
         listener: where its domains' DNS leads.
+        second: the link on which the last verification came; used again while it lasts.
     """
 
     def __init__(self, lab: Lab, domains: Sequence[str]) -> None:
@@ -229,7 +245,7 @@ class RawOrganisation:
         self.listener = RawListener(self.ip)
         self.endpoint = self.listener.endpoint
         self.links: list[RawPeer] = []
-        self._second: RawPeer | None = None
+        self.second: RawPeer | None = None
         for domain in domains:
             lab.publish(domain, self.endpoint)
 
@@ -268,9 +284,9 @@ class RawOrganisation:
             link.close()
 
     def _verifying(self) -> RawPeer:
-        if self._second is None or self._second._ended:
-            self._second = self.accept()
-        return self._second
+        if self.second is None or self.second._ended:
+            self.second = self.accept()
+        return self.second
 
 
 class Lab:
@@ -304,6 +320,15 @@ class Lab:
         organisation = RawOrganisation(self, domains)
         self._organisations.append(organisation)
         return organisation
+
+    def uplink_table(self, endpoint: Endpoint, key: Ed25519PrivateKey) -> str:
+        """The table of an uplink at that address, where we log in with that key."""
+        path = self.folder / f"uplink-{key.public_key().public_bytes_raw().hex()[:8]}.key"
+        path.write_text(key.private_bytes_raw().hex(), "ascii")
+        return (
+            f'[[uplink]]\nname = "{endpoint[0]}"\naddress = "{endpoint[0]}:{endpoint[1]}"\n'
+            f'key_file = "{path}"\n'
+        )
 
     def publish(self, domain: str, *endpoints: Endpoint) -> None:
         """Let a domain's DNS lead to these hosts (`im1.DOMAIN`, `im2.DOMAIN` ...), in the IMX form."""
