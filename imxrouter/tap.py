@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +22,26 @@ from imxrouter.config.sections import Log
 from imxrouter.model.errors import RouterError
 from imxrouter.telemetry.logs import observer
 from imxrouter.telemetry.privacy import AddressMask
+
+#: What the quickstart says; its users are those of `app.quickstart`.
+_TRY = """\
+A router with two users, alice and bob, for home.example. In another terminal:
+  {imxctl} watch bob@home.example
+  {imxctl} send alice@home.example bob@home.example 'Hello Bob'
+  {imxctl} status
+Steps are shown here as they happen. Ctrl-C stops it, and nothing is kept.
+"""
+
+
+class CannotStartError(UsageError, SystemExit):
+    """The text goes to standard error and the exit code is 1.
+
+    twistd shows a plain `UsageError` of `makeService` as a traceback; this one ends it like `sys.exit(text)`.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.code = text
 
 
 class Options(UsageOptions):
@@ -45,13 +67,16 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """Build the router.
 
     Raises:
-        UsageError: the configuration is not valid; every problem is listed with what to do.
+        CannotStartError: the configuration is not valid; every problem is listed with what to do.
     """
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - installed by twistd only now
     try:
         if options["lab"]:
-            config = quickstart_config()
+            folder = Path(tempfile.mkdtemp(prefix="imxrouter-lab-"))
+            reactor.addSystemEventTrigger("after", "shutdown", shutil.rmtree, folder, True)
+            config = quickstart_config(folder)
+            sys.stderr.write(_TRY.format(imxctl=f"imxctl --socket {config.admin_socket}"))
         else:
             loaded = load(Path(options["config"]))
             config = loaded.config
@@ -61,9 +86,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             config = structs.replace(config, process=options["process"])
         router = Router(config, reactor)
     except ConfigError as error:
-        raise UsageError(str(error)) from None
+        raise CannotStartError(str(error)) from None
     except RouterError as error:
-        raise UsageError(f"cannot start: {error}") from None
+        raise CannotStartError(f"cannot start: {error}") from None
     service = _Logged(observer_for(config.log, router.mask))
     router.setServiceParent(service)  # type: ignore[no-untyped-call]
     return service
@@ -87,7 +112,7 @@ def observer_for(log: Log, mask: AddressMask) -> ILogObserver:
     """The observer of the [log] table.
 
     Raises:
-        UsageError: the log file cannot be opened.
+        CannotStartError: the log file cannot be opened.
     """
     if not log.file:
         stream = sys.stderr
@@ -95,5 +120,5 @@ def observer_for(log: Log, mask: AddressMask) -> ILogObserver:
         try:
             stream = Path(log.file).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115 - open for life
         except OSError as error:
-            raise UsageError(f"log.file {log.file}: {error}") from None
+            raise CannotStartError(f"log.file {log.file}: {error}") from None
     return observer(stream.write, mask, log.format, log.level)
