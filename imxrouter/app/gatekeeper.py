@@ -77,6 +77,12 @@ class Gatekeeper:
         """The leave that `may_claim` took."""
         return self._permits.get((session.number, from_domain))
 
+    def not_mine(self, session: LinkSession, from_domain: Domain) -> None:
+        """A host of the domain answered that the claim is another host's."""
+        permit = self.permit(session, from_domain)
+        if permit is not None:
+            self.dialling.not_mine(permit)
+
     def may_prove(self, session: LinkSession, from_domain: Domain) -> Verdict:
         """The cap counts proved domains only."""
         refused = self.caps.proved(session.number, from_domain)

@@ -31,8 +31,9 @@ from imxrouter.routing.zones import zone_of
 
 #: A domain with more hosts than this is verified through the first eight of them.
 MAX_TARGETS: Final = 8
-#: Connections opened for one claim: one more than needed where the first host is down.
-MAX_ATTEMPTS: Final = 2
+#: Connections opened for one claim that lead to no router of the domain: the IPv6 and the IPv4 address of a
+#: host that is down, and of the next one. Fewer, and a domain with one of two hosts down is not verified.
+MAX_ATTEMPTS: Final = 4
 #: Part of a destination's or zone's rate that one source prefix may use.
 PREFIX_PART: Final = 4
 
@@ -158,7 +159,7 @@ class DialLimits:
             left = self._connect_failed.expires_at(_endpoint(ip, port)) - now
             return Refusal(failed, _seconds(left), f"{ip} failed a moment ago")
         if permit.attempts >= MAX_ATTEMPTS:
-            return _limit(0.0, f"more than {MAX_ATTEMPTS} connections for one claim")
+            return _limit(0.0, f"more than {MAX_ATTEMPTS} connections in vain for one claim")
         kind = _target_kind(permit, target)
         wait = self._targets.wait(kind + target.host, permit.source.prefix, now)
         wait = wait or self._target_prefixes.wait(kind + target.prefix, permit.source.prefix, now)
@@ -168,6 +169,11 @@ class DialLimits:
         self._target_prefixes.take(kind + target.prefix, permit.source.prefix, now)
         permit.attempts += 1
         return None
+
+    @staticmethod
+    def not_mine(permit: Permit) -> None:
+        """A router of the domain answered that the claim is another host's: not in vain."""
+        permit.attempts = max(permit.attempts - 1, 0)
 
     def release(self, permit: Permit) -> None:
         """The verification is over, whatever became of it. Doing it twice changes nothing."""

@@ -68,7 +68,7 @@ class ConnectLimits:
         total_s: for everything together; below the 15 s for which messages are held.
         race_delay_s: head start of an attempt (RFC 8305 section 8 recommends 250 ms).
         targets: targets tried.
-        stranger_attempts: attempts where a stranger's word makes us dial.
+        stranger_attempts: attempts where a stranger's word makes us dial; `admit_target` may allow fewer.
     """
 
     dns_s: float = 10.0
@@ -76,7 +76,7 @@ class ConnectLimits:
     total_s: float = 14.0
     race_delay_s: float = 0.25
     targets: int = 8
-    stranger_attempts: int = 2
+    stranger_attempts: int = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,9 @@ class Trust(Protocol):
     def permit(self, session: LinkSession, from_domain: Domain) -> Permit | None:
         """The leave that `may_claim` took."""
 
+    def not_mine(self, session: LinkSession, from_domain: Domain) -> None:
+        """A host of the domain answered that the claim is another host's: the next one may be dialled."""
+
     def may_prove(self, session: LinkSession, from_domain: Domain) -> Verdict:
         """Judge the cap on connections of the proved domain; reason NONE counts the connection."""
 
@@ -230,6 +233,7 @@ class Verifier:
             if verification.claim.state is ClaimState.RELEASED:
                 self._prove(verification)
         elif reason is Reason.NOT_MINE and verification.targets < MAX_TARGETS:
+            self._trust.not_mine(verification.first, verification.domain)
             self._dial(verification)
         else:
             definite = Reason.NOT_MINE if reason is Reason.NOT_MINE else Reason.DIALBACK_REFUSED

@@ -127,6 +127,17 @@ def test_a_claim_has_few_targets_and_fewer_connections() -> None:
     assert limits.admit_target(permit, "203.0.113.1", 0) is not None
 
 
+def test_a_connection_that_a_host_of_the_domain_answered_was_not_in_vain() -> None:
+    """So that a claim of the last of many hosts is verified; the targets stay bounded."""
+    limits = DialLimits()
+    permit = admitted(limits, "192.0.2.1", HONEST)
+    limits.not_mine(permit)  # over a connection that was there before: nothing to give back
+    for n in range(MAX_TARGETS):
+        assert limits.admit_target(permit, f"203.0.{n}.1", 0) is None
+        limits.not_mine(permit)
+    assert limits.admit_target(permit, "203.0.113.1", 0) is not None
+
+
 def test_one_verification_at_a_time_for_a_link_and_domain() -> None:
     """Another link, or another domain, is not held up."""
     limits = DialLimits()

@@ -331,21 +331,31 @@ class TestPins:
 class TestStrangersWord:
     """Dialling that a stranger caused."""
 
-    def test_at_most_two_attempts(self) -> None:
+    def test_at_most_four_attempts(self) -> None:
         """However many targets and addresses he published."""
-        rig = Rig({V4: REFUSED, OTHER_V4: REFUSED, THIRD_V4: 0.0})
+        many = [f"203.0.112.{n}" for n in range(1, 9)]
+        rig = Rig(dict.fromkeys(many, REFUSED), hosts={ONE.host: many})
         rig.connect(DialTerms(strangers_word=True))
-        assert len(rig.opener.log) == 2
+        assert len(rig.opener.log) == 4
         assert rig.failure.reason is Reason.CONNECTION_REFUSED
 
-    def test_the_two_count_over_all_targets(self) -> None:
-        """And no address of a third is looked up."""
+    def test_they_count_over_all_targets(self) -> None:
+        """And no address of a target after them is looked up."""
         third = Target("three.b.example")
-        hosts = {ONE.host: [V4], TWO.host: [OTHER_V4], third.host: [THIRD_V4]}
-        rig = Rig({V4: REFUSED, OTHER_V4: NO_ROUTE, THIRD_V4: 0.0}, ONE, TWO, third, hosts=hosts)
+        hosts = {ONE.host: [V6, V4], TWO.host: ["2600::2", OTHER_V4], third.host: [THIRD_V4]}
+        down = dict.fromkeys([V6, V4, "2600::2", OTHER_V4], REFUSED)
+        rig = Rig({**down, THIRD_V4: 0.0}, ONE, TWO, third, hosts=hosts)
         rig.connect(DialTerms(strangers_word=True))
         assert rig.failure.reason is Reason.CONNECTION_REFUSED
         assert third.host not in rig.finder.asked
+
+    def test_a_host_that_is_down_with_both_its_addresses_does_not_hide_the_next(self) -> None:
+        """One host of two down is no reason to refuse a domain."""
+        hosts = {ONE.host: [V6, V4], TWO.host: [OTHER_V4]}
+        rig = Rig({V6: REFUSED, V4: REFUSED, OTHER_V4: 0.0}, ONE, TWO, hosts=hosts)
+        rig.connect(DialTerms(strangers_word=True))
+        rig.clock.advance(0)
+        assert rig.result.ip == OTHER_V4
 
     def test_each_attempt_is_asked_for_and_its_failure_told(self) -> None:
         """A refused one is not dialled and uses up no attempt."""
