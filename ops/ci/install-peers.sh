@@ -9,9 +9,10 @@ packages=(
     bind9 bind9-dnsutils        # authoritative DNS, named-checkzone, dig
     unbound                     # resolver
     iproute2 iptables           # network namespaces and cut links
+    prometheus                  # promtool, which checks what /metrics says
     haproxy                     # load balancer in front; the plain forwarder of the bench
 )
-declare -A daemon_of=([knot]=knot [nsd]=nsd [bind9]=named [unbound]=unbound [haproxy]=haproxy)
+declare -A daemon_of=([knot]=knot [nsd]=nsd [bind9]=named [unbound]=unbound [haproxy]=haproxy [prometheus]=prometheus)
 
 missing=()
 for package in "${packages[@]}"; do
