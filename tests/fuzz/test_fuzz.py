@@ -1,0 +1,79 @@
+"""The fuzz targets: a short run of each with a fixed seed, and a long one in `make soak`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz import decoder, engine, link, switch
+from tests.vectors.load import seeds
+
+TARGETS = {
+    "decoder": (decoder.check, seeds()),
+    "link": (link.check, link.stories()),
+    "switch": (switch.check, switch.lives()),
+}
+ROOT = Path(__file__).parents[2]
+SOAK_S = float(os.environ.get("IMXROUTER_SOAK_FUZZ_S", "300"))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_short_run_breaks_nothing(name: str) -> None:
+    """The loop of mutations, 20,000 inputs, always the same ones; many kinds of them are reached."""
+    target, first = TARGETS[name]
+    count, kinds, found = engine.search(target, first, seed=1, runs=20_000)
+    assert found is None, f"--input {found.data.hex()}\n{found.trace}"
+    assert count == 20_000
+    assert kinds > 30
+
+
+def test_the_same_seed_gives_the_same_inputs() -> None:
+    """A finding can be found again."""
+
+    def tried(seed: int) -> list[bytes]:
+        inputs: list[bytes] = []
+
+        def target(data: bytes) -> int:
+            inputs.append(data)
+            return len(data)
+
+        engine.search(target, seeds(), seed, runs=500)
+        return inputs
+
+    assert tried(3) == tried(3)
+    assert tried(3) != tried(4)
+
+
+def test_a_planted_fault_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    """A target that looks closely finds something, and the input it prints breaks it again."""
+
+    def target(data: bytes) -> object:
+        kind = decoder.check(data)
+        assert not (len(data) > 60 and data[40:42] == b"\x01\x11" and data[6] & 0x20)
+        return kind
+
+    assert engine.main("planted", target, seeds(), ["--engine", "loop", "--seconds", "60"]) == 1
+    said = capsys.readouterr().out
+    assert "loop of mutations, seed 1" in said
+    found = said.rpartition("--input ")[2].strip()
+    with pytest.raises(AssertionError):
+        engine.main("planted", target, [], ["--input", found])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_long_run_breaks_nothing(name: str) -> None:
+    """Guided by coverage where atheris is installed, as `make soak` sees to."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.fuzz.{name}", "--seconds", str(SOAK_S)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SOAK_S + 120,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
