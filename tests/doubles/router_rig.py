@@ -29,7 +29,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
 from imxrouter.transport.session import LinkSession
-from imxrouter.wire.control import ClaimResult
+from imxrouter.wire.control import Claim, ClaimResult, Proof, Verify, VerifyResult
 from tests.doubles.raw_peer import PATIENCE_S, SOME_TOKEN, Endpoint, RawListener, RawPeer, prove
 from tests.doubles.reactor_thread import ReactorThread
 from tests.doubles.zones import FakeZones
@@ -78,6 +78,19 @@ def free_port(ip: str) -> int:
         return int(sock.getsockname()[1])
 
 
+class _BoundReactor:
+    """A reactor whose connections come from one address, as those of a host with that address do."""
+
+    def __init__(self, reactor: Any, ip: str) -> None:
+        self._reactor = reactor
+        self._ip = ip
+
+    def connectTCP(self, host: str, port: int, factory: Any, timeout: float) -> Any:  # noqa: N802 - Twisted's
+        """Connect; to IPv6 from anywhere."""
+        bind = None if ":" in host else (self._ip, 0)
+        return self._reactor.connectTCP(host, port, factory, timeout=timeout, bindAddress=bind)
+
+
 class Sent:
     """A message under way.
 
@@ -102,7 +115,7 @@ class RouterRig:
     Attributes:
         router: use it inside `call` only.
         endpoint: where it listens.
-        ip: its address, from which nothing else of the laboratory connects.
+        ip: its address; it connects from there, and nobody else does.
     """
 
     def __init__(
@@ -151,6 +164,7 @@ class RouterRig:
         self.router: Router = self.call(
             lambda: Router(config, lab.thread.reactor, ask=lab.zones.ask, checks=checks)
         )
+        self.router.dialer._opener._reactor = cast("Any", _BoundReactor(lab.thread.reactor, ip))
         self._running = False
 
     def start(self) -> RouterRig:
@@ -276,6 +290,17 @@ class RawOrganisation:
         result = self.prove(first, to.domains[0], domain)
         assert result.reason == 0, f"the claim was refused: {result}"
         return first
+
+    def take_claim(self, first: RawPeer, of: RouterRig) -> Claim:
+        """Verify honestly what a router claims on a link it opened to us, and say that it is proved."""
+        claim = first.find(Claim)
+        secret = claim.number.to_bytes(32, "big")
+        asking = self.connect(of)
+        asking.send(Verify(77, claim.from_domain, claim.to_domain, claim.token, secret, 0))
+        assert asking.expect(VerifyResult).reason == 0
+        assert first.find(Proof).answer == secret
+        first.send(ClaimResult(claim.number, 0, 1))
+        return claim
 
     def close(self) -> None:
         """Cut everything."""
