@@ -264,7 +264,8 @@ class Router(Service):
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(self._links_by_state)
         self.switch.on_settled = self._settled
-        if self.config.lab and any(service.kind == "imx" for service in self.config.services):
+        watched = self.config.lab and self.config.log.trace_entries
+        if watched and any(service.kind == "imx" for service in self.config.services):
             self.switch.on_delivered = self._delivered
 
     def _links_by_state(self) -> dict[tuple[str, str], int]:

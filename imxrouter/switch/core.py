@@ -6,6 +6,7 @@ The common case stands in `switch.py`, which inherits these tables.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Protocol
 
 from imxrouter.link.duplicates import DuplicateMemory
@@ -49,6 +50,8 @@ from imxrouter.wire.registry import CRITICAL_BIT, KIND_OF_TYPE, ROUTED_FIELDS, F
 
 #: Addresses remembered as checked, in each of two generations; a cache, so losing an entry costs time only.
 NAMES_PER_GENERATION: Final = 131_072
+#: Copies of one request in flight that get its answer; a peer has a first try and a retry.
+MAX_JOINED: Final = 8
 #: How often a request is sent again after its link was lost (BEY-3: once).
 MAX_RETRIES: Final = 1
 
@@ -164,7 +167,13 @@ class SwitchCore:
     def refuse(
         self, port: Port, data: bytes, reason: Reason, retry_after_s: float = 0.0, note: str = ""
     ) -> None:
-        """Answer a request without passing it on; counted as accepted and refused."""
+        """Answer a request without passing it on; counted as accepted and refused.
+
+        Of a retry nobody can say that it failed: the first try may have passed on its own link, or still come.
+        """
+        if data[FLAGS_OFFSET] & FLAG_RETRY:
+            self.answer_indeterminant(port, data, reason)
+            return
         record = decode_record(data)
         kind = KIND_OF_TYPE.get(record.type, Kind.OTHER)
         base = kind * slots.KIND_STRIDE
@@ -229,7 +238,15 @@ class SwitchCore:
         if isinstance(known, bytes):
             self._answer(port, _with_tag(known, tag), key)
         elif entry is not None:
-            self._joined.setdefault(known, []).append((port.number, tag))
+            joined = self._joined.setdefault(known, [])
+            if len(joined) < MAX_JOINED:
+                joined.append((port.number, tag))
+            else:
+                self.refuse(port, data, Reason.BUSY, 5, "too many copies of one request")
+
+    def doubt(self, tag: int) -> None:
+        """The request came as a retry: its first try may still come, so its answer is kept for the window."""
+        self._joined.setdefault(tag, [])
 
     def without_epoch(self, data: bytes) -> bytes | None:
         """A retry as the request it was first, if it names our memory; None where it names another.
@@ -267,6 +284,8 @@ class SwitchCore:
         if entry is None:
             return False
         request = decode_record(entry[RECORD])
+        if entry[TRIES]:
+            request = replace(request, flags=request.flags & ~FLAG_RETRY)
         if not outcome.decided_by:
             outcome = Outcome(
                 outcome.status, outcome.reason, entry[TO_DOMAIN].decode("ascii"), outcome.decided_role,
@@ -278,22 +297,29 @@ class SwitchCore:
         return True
 
     def _settle(self, tag: int, entry: Entry, outcome: Outcome, response: bytes, now: float) -> None:
-        """Count, remember and answer; the entry is out of the ledger already."""
+        """Count, remember and answer; the entry is out of the ledger already.
+
+        Where more than one copy of the request may be under way, its answer is kept for the window even when
+        it is acknowledged: a copy that was late on another link must not look new (specification section 8.1).
+        """
         base = KIND_OF_TYPE.get(entry[TYPE], Kind.OTHER) * slots.KIND_STRIDE
         self.counters[base + _RESULT_OF_STATUS[outcome.status]] += 1
         if self.on_settled is not None:
             self.on_settled(entry, outcome)
         self._release_credit(entry)
-        waiting = [(entry[IN_PORT], entry[IN_TAG]), *self._joined.pop(tag, ())]
+        joined = self._joined.pop(tag, None)
+        waiting = [(entry[IN_PORT], entry[IN_TAG]), *(joined or ())]
         if self.checks.duplicates:
             self.memory.seen[entry[KEY]] = (entry[DIGEST], response)
         kept = False
         for number, in_tag in waiting:
-            port = self.ports.get(number) or self._another_port_of(entry[FROM_DOMAIN])
+            port = self.ports.get(number)
+            single = port is not None and joined is None
+            port = port or self._another_port_of(entry[FROM_DOMAIN])
             if port is None:
                 continue
-            self._answer(port, _with_tag(response, in_tag), entry[KEY])
-            kept = kept or port.acknowledges
+            self._answer(port, _with_tag(response, in_tag), entry[KEY] if single else b"")
+            kept = kept or (single and port.acknowledges)
         if not kept:
             self.memory.keep_for_window(entry[KEY], now)
 
@@ -356,7 +382,7 @@ class SwitchCore:
         entry = self.ledger.entries.get(tag)
         if entry is None or entry[OUT_PORT]:
             return False
-        if not port.usable or port.shedding or port.sent >= port.credit_requests:
+        if not self._takes(port, entry[SIZE]):
             return False
         self.ledger.entries[tag] = moved(entry, port.number)
         self.entrust(tag, port)
@@ -423,9 +449,24 @@ class SwitchCore:
 
     def drop_way(self, to_domain: bytes, from_domain: bytes, port: Port) -> None:
         """The link carries that pair no longer."""
-        ports = self.ways.get(to_domain, {}).get(from_domain, [])
-        if port in ports:
-            ports.remove(port)
+        by_source = self.ways.get(to_domain, {})
+        ports = by_source.get(from_domain, [])
+        if port not in ports:
+            return
+        ports.remove(port)
+        if not ports:
+            del by_source[from_domain]
+        if not by_source:
+            del self.ways[to_domain]
+
+    def drop_ways_of(self, from_domain: bytes) -> set[int]:
+        """A domain of ours goes: no link carries it to anybody; returns the numbers of those that did."""
+        used: set[int] = set()
+        for remote, by_source in list(self.ways.items()):
+            used.update(port.number for port in by_source.pop(from_domain, ()))
+            if not by_source:
+                del self.ways[remote]
+        return used
 
     def _drop_ways(self, port: Port) -> None:
         for remote, by_source in list(self.ways.items()):
@@ -478,7 +519,7 @@ class SwitchCore:
         """Once a second: late requests become indeterminant, the duplicate window moves on."""
         for tag in self.ledger.older_than(now - answer_timeout_s):
             entry = self.ledger.entries[tag]
-            if entry[OUT_PORT]:
+            if entry[OUT_PORT] or entry[TRIES]:
                 self.complete(tag, indeterminant(Reason.ANSWER_TIMEOUT, role="peer"), now)
             else:
                 self.complete(tag, failure(Reason.CONNECT_TIMEOUT, role="peer"), now)

@@ -13,6 +13,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.core import SwitchCore
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role, Route
+from imxrouter.wire.control import ACK_BYTES, ACK_START
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.fields import are_harmless
 from imxrouter.wire.framing import judge_length
@@ -76,6 +77,11 @@ class Switch(SwitchCore):
                 size = judge_length(data, at, port.max_record)
                 if end - at < size:
                     break
+                if size == ACK_BYTES and port.acknowledges and data.startswith(ACK_START, at):
+                    if not self.acknowledge(port, int.from_bytes(data[at + size - 8 : at + size], "big")):
+                        raise WireError("acknowledges what was never sent")
+                    at += size
+                    continue
                 port.on_control(data[at : at + size])
                 at += size
                 continue
@@ -275,9 +281,13 @@ class Switch(SwitchCore):
                 destinations[to_domain] = share + 1
                 if not out_number:
                     self.held.append(new_tag)
+                    if stripped is not None:
+                        self.doubt(new_tag)
                     continue
                 if stripped is not None and out is not None:
+                    self.doubt(new_tag)
                     self.entrust(new_tag, out)
+                    room, room_bytes = room - 1, room_bytes - size
                     continue
                 out_count += 1
                 out_size += size
@@ -337,10 +347,10 @@ class Switch(SwitchCore):
                 if entry is None:
                     self._unmatched(port, data[start:stop], tag)
                     continue
-                came_by, in_tag, own_size, ident, digest, to_domain, _, asked, _, _, went_by, _, _ = entry
+                came_by, in_tag, own_size, ident, digest, to_domain, _, asked, _, _, went_by, _, tries = entry
                 if (
                     rtype != asked | RESPONSE_BIT
-                    or not went_by
+                    or not (went_by or tries)
                     or stop - body_at < OUTCOME_BYTES
                     or from_end - to_at != len(ident) - MESSAGE_ID_BYTES
                     or ident != mid + data[to_end:from_end] + data[to_at:to_end]
@@ -447,9 +457,11 @@ class Switch(SwitchCore):
             self.counters[slots.STRAY_RESPONSES] += 1
 
     def _homeless(self, entry: Entry, response: bytes, now: float) -> None:
-        """The asker's link is gone: its other links may take the answer, the memory keeps it for a retry."""
+        """The asker's link is gone: its other links may take the answer, the memory keeps it for a retry.
+
+        Also when it is acknowledged there, for the retry may be under way on a third link.
+        """
         other = self._another_port_of(entry[6])
         if other is not None:
-            self._answer(other, response[:8] + entry[1].to_bytes(8, "big") + response[16:], entry[3])
-        if other is None or not other.acknowledges:
-            self.memory.keep_for_window(entry[3], now)
+            self._answer(other, response[:8] + entry[1].to_bytes(8, "big") + response[16:], b"")
+        self.memory.keep_for_window(entry[3], now)

@@ -347,7 +347,9 @@ class Verifier:
                 self._trust.done(session, verification.domain, Reason.LINK_LOST)
             elif verification.second == session.number and not verification.nonces:
                 verification.second = 0
-                if verification.reused is not None:  # it was old and ended under us: the host itself was not tried
+                if (
+                    verification.reused is not None
+                ):  # it was old and ended under us: the host itself was not tried
                     verification.tried.discard(verification.reused)
                     verification.reused = None
                 if verification.targets < MAX_TARGETS:
