@@ -209,6 +209,7 @@ class Router(Service):
         destinations = DestinationTable(random.SystemRandom().random, backoff)
         self.federation = Federation(self.hub, self.dialer, self.claimer, destinations)
         self.verifier.on_proved = self.federation.peer_proved
+        self.dialer.room.busy = self.verifier.busy
         self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect)
         self.handover = Handover(self.hub, self.bus, self.claimer)
         self.steps = Steps(self.hub, self.trace, shown=config.lab)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
@@ -25,6 +25,9 @@ from imxrouter.transport.dialing import DialFailed, Dialled, Endpoint
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.opening import OpenedSocket, TcpOpener
 from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.verify_room import VerifyRoom
+
+T = TypeVar("T")
 
 
 class TargetDialer:
@@ -60,6 +63,7 @@ class TargetDialer:
         self._opener = TcpOpener(reactor)
         limits = connect_limits(*tables)
         self._connector = Connector(reactor, finder, guard, self._opener, random.SystemRandom(), limits)
+        self.room = VerifyRoom(hub)
         #: told (domain, stage, sentence) of each step; for a laboratory's screen and for logs
         self.on_step: Callable[[Domain, Stage, str], None] = lambda *_: None
 
@@ -76,8 +80,6 @@ class TargetDialer:
         decision = self._gatekeeper.decide(domain)
         if not decision.accepted:
             return fail(DialFailed(decision.reason, f"{decision.note}; this link would be in clear"))
-        if permit is not None and self._verifying() >= self._hub.settings.verify_links:
-            return fail(DialFailed(Reason.DIAL_LIMIT, "verify_links are in use"))
         terms = DialTerms(
             strangers_word=permit is not None,
             filter_target=_usable,
@@ -87,7 +89,19 @@ class TargetDialer:
             admit_target=self._admit_target(permit),
             failed_connect=self._failed_connect,
         )
-        return self._connect(domain, make, terms)
+        if permit is None:
+            return self._connect(domain, make, terms)
+
+        def make_second() -> LinkSession:
+            session = make()
+            session.asked_by = permit.source.prefix
+            return session
+
+        def ended(result: T) -> T:
+            self.room.opened(permit)
+            return result
+
+        return self._connect(domain, make_second, terms).addBoth(ended)
 
     def _connect(
         self, domain: Domain, make: Callable[[], LinkSession], terms: DialTerms
@@ -95,13 +109,12 @@ class TargetDialer:
         connecting = self._connector.connect(domain, make, terms, self._step)
         return connecting.addCallbacks(self._connected, self._not_connected)
 
-    def _verifying(self) -> int:
-        return sum(1 for session in self._hub.sessions.values() if session.purpose is Purpose.VERIFY)
-
     def _admit_target(self, permit: Permit | None) -> Callable[[str, int], Reason | None]:
         def admit(ip: str, port: int) -> Reason | None:
             if permit is None:
                 return None
+            if not self.room.take(permit):
+                return Reason.DIAL_LIMIT
             refused = self._gatekeeper.dialling.admit_target(permit, ip, self._hub.now(), port=port)
             return None if refused is None else refused.reason
 

@@ -53,6 +53,7 @@ class LinkSession(Protocol):
         remote: (address, port) actually connected.
         reached: domains whose own DNS (or pin) led to this address; openers only.
         redirected: opened at a peer's word; serves no verification and obeys no further redirect.
+        asked_by: network (prefix) of the stranger whose claim made us open it; empty for our own traffic.
     """
 
     transport: Any  # a TCP connection; its interface has no producers
@@ -66,6 +67,7 @@ class LinkSession(Protocol):
         self.port = Port(self.number, Role.UPLINK if purpose is Purpose.UPLINK else Role.PEER, self._control)
         self.remote: tuple[str, int] = ("", 0)
         self.reached: set[bytes] = set()
+        self.asked_by = b""
         self.made = ClaimsMade()
         self.received = ClaimsReceived(
             limit=hub.settings.claims_per_link, before_proof=hub.settings.claims_before_proof

@@ -291,6 +291,10 @@ class Verifier:
         for number in [n for n, other in self._asked.items() if other is verification]:
             del self._asked[number]
 
+    def busy(self) -> set[int]:
+        """Numbers of the second connections that a verification waits on."""
+        return {verification.second for verification in self._by_claim.values() if verification.second}
+
     # -- the end of proofs -------------------------------------------------------------------------------
 
     def drop_proof(self, session: LinkSession, domain: bytes, reason: Reason) -> None:

@@ -16,9 +16,10 @@ from imxrouter.routing.buckets import FairTotal
 from imxrouter.routing.caps import ConnectionCaps
 from imxrouter.routing.dialling import DialLimits
 from imxrouter.routing.prefixes import address_keys
+from imxrouter.transport import verify_room
 from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.transport.verifier import Verdict
-from imxrouter.wire.control import Claim, ClaimResult
+from imxrouter.wire.control import Claim, ClaimResult, Verify, VerifyResult
 from tests.attacks.seams import guarded
 from tests.doubles.raw_peer import SOME_TOKEN
 from tests.doubles.router_rig import Lab, RawOrganisation, RouterRig, free_port
@@ -221,3 +222,42 @@ def test_limit_of_a_zone(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatc
     reasons = [_claim(lab.organisation(f"m{n}.example"), b, f"n{n}.hoster.example") for n in range(6)]
     assert set(reasons) == {Reason.NO_SUCH_DOMAIN, Reason.DIAL_LIMIT}
     _alice_is_heard(lab.router(domain, endpoint=a.endpoint), b, guarded, domain)
+
+
+@guarded
+def test_links_that_only_verify(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory's hosts take our verifications and never answer, until no more of such links may be open.
+
+    Check: one network causes a quarter of them at most.
+    """
+    if not guarded:
+        monkeypatch.setattr(verify_room, "NETWORK_PART", 1)
+    b = lab.router("b.example", settings={"dial.verify_links": 8})
+    m, reasons = lab.organisation("m.example"), []
+    for number in range(9):
+        host = lab.organisation(f"m{number}.example")
+        link = m.connect(b)
+        link.send(Claim(1, host.domain.encode(), b"b.example", SOME_TOKEN))
+        if number < (2 if guarded else 6):
+            host.accept().expect(Verify)
+        else:
+            reasons.append(REASON_BY_CODE[link.expect(ClaimResult).reason])
+    assert set(reasons) == {Reason.DIAL_LIMIT}
+    _alice_is_heard(lab.router("a.example"), b, guarded)
+
+
+def test_a_link_that_rests_gives_way(lab: Lab) -> None:
+    """Links over which a claim was refused, and that the other side keeps open, take nobody's room."""
+    b, m = lab.router("b.example", settings={"dial.verify_links": 8}), lab.organisation("m.example")
+    seconds = []
+    for number in range(5):
+        host = lab.organisation(f"m{number}.example")
+        link = m.connect(b)
+        link.send(Claim(1, host.domain.encode(), b"b.example", SOME_TOKEN))
+        seconds.append(host.accept())
+        seconds[-1].send(VerifyResult(seconds[-1].expect(Verify).number, Reason.BAD_TOKEN.code))
+        assert link.expect(ClaimResult).reason == Reason.DIALBACK_REFUSED.code
+    for second in seconds[:3]:
+        closed = second.until_closed()
+        assert closed is not None
+        assert closed.reason == Reason.IDLE.code

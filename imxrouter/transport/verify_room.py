@@ -1,0 +1,70 @@
+"""Room for links that are opened only to verify: a small cap of their own, shared out (architecture 5.3).
+
+Whoever claims makes us open links to hosts of his choice, and his hosts may keep them open. So one network
+causes a quarter of them at most, a quarter is kept for domains proved before, and a link that nothing waits
+on gives way to the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.dialling import Permit
+from imxrouter.transport.hub import Hub
+from imxrouter.transport.session import LinkSession, Purpose
+
+#: One network causes one in so many of them.
+NETWORK_PART = 4
+#: One in so many is kept for domains proved before.
+KEPT_PART = 4
+
+
+class VerifyRoom:
+    """Counts links that are open, or being opened, only to verify.
+
+    Args:
+        hub: the links.
+
+    Attributes:
+        busy: gives the numbers of the links that a verification waits on.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._opening: dict[tuple[int, str], bytes] = {}
+        self.busy: Callable[[], AbstractSet[int]] = frozenset
+
+    def take(self, permit: Permit) -> bool:
+        """Whether one more may be opened for a claim; where it may, `opened` follows, whatever came of it."""
+        key = (permit.link, permit.domain.name)
+        if key in self._opening:
+            return True  # another address of the same race
+        prefix = permit.source.prefix
+        most = self._hub.settings.verify_links
+        share = max(most // NETWORK_PART, 1)
+        links = [one for one in self._hub.sessions.values() if one.purpose is Purpose.VERIFY]
+        mine = [one for one in links if one.asked_by == prefix]
+        if len(mine) + sum(1 for one in self._opening.values() if one == prefix) >= share:
+            room = self._give_way(mine)
+        elif len(links) + len(self._opening) >= (most if permit.known else most - most // KEPT_PART):
+            room = self._give_way(links)
+        else:
+            room = True
+        if room:
+            self._opening[key] = prefix
+        return room
+
+    def opened(self, permit: Permit) -> None:
+        """The attempt has ended; a link that came of it counts by itself."""
+        self._opening.pop((permit.link, permit.domain.name), None)
+
+    def _give_way(self, links: list[LinkSession]) -> bool:
+        """End the link of these that has rested longest; False where a verification waits on each."""
+        busy, now = self.busy(), self._hub.now()
+        resting = [one for one in links if one.number not in busy]
+        if not resting:
+            return False
+        max(resting, key=lambda one: one.machine.idle_for(now)).end(Reason.IDLE, "room for another")
+        return True
