@@ -169,7 +169,7 @@ class SwitchCore:
     ) -> None:
         """Answer a request without passing it on; counted as accepted and refused.
 
-        Of a retry nobody can say that it failed: the first try may have passed on its own link, or still come.
+        Nobody can say of a retry that it failed: its first try may have passed on its own link, or come yet.
         """
         if data[FLAGS_OFFSET] & FLAG_RETRY:
             self.answer_indeterminant(port, data, reason)
@@ -300,7 +300,7 @@ class SwitchCore:
         """Count, remember and answer; the entry is out of the ledger already.
 
         Where more than one copy of the request may be under way, its answer is kept for the window even when
-        it is acknowledged: a copy that was late on another link must not look new (specification section 8.1).
+        it is acknowledged: a copy that is late on another link must not look new (section 8.2).
         """
         base = KIND_OF_TYPE.get(entry[TYPE], Kind.OTHER) * slots.KIND_STRIDE
         self.counters[base + _RESULT_OF_STATUS[outcome.status]] += 1
@@ -367,8 +367,8 @@ class SwitchCore:
         fields, body = encode_outcome(judged.disclosed())
         kept = tuple(f for f in record.fields if f.number != FieldType.DECIDED_BY)
         rewritten = Record(
-            record.type, record.flags, record.hops_left, 0, record.message_id, record.envelope, fields + kept,
-            body + record.body[len(body) :],
+            record.type, record.flags & ~FLAG_RETRY, record.hops_left, 0, record.message_id, record.envelope,
+            fields + kept, body + record.body[len(body) :],
         )  # fmt: skip
         if outcome.status is not Status.SUCCESS:
             self.counters[slots.REASON_SLOT[reason]] += 1
@@ -399,16 +399,23 @@ class SwitchCore:
         port.sent += 1
         port.sent_bytes += entry[SIZE]
 
-    def way(self, to_domain: bytes, from_domain: bytes) -> Port | None:
-        """A usable link to a remote domain (or, for one served here, to its service)."""
+    def way(self, to_domain: bytes, from_domain: bytes, size: int = 0) -> Port | None:
+        """A link to a remote domain (or, for one served here, to its service) that takes that many bytes."""
         route = self.routes.get(to_domain)
         ports = route.ports if route is not None else self.ways.get(to_domain, {}).get(from_domain, ())
         if not ports and route is None:
             ports = self.uplinks
         for port in ports:
-            if port.usable and not port.shedding and port.sent < port.credit_requests:
+            if self._takes(port, size):
                 return port
         return None
+
+    def _takes(self, port: Port, size: int) -> bool:
+        """Whether one more request may go over a link now."""
+        if not port.usable or port.shedding:
+            return False
+        within = port.sent < port.credit_requests and port.sent_bytes + size <= port.credit_bytes
+        return within or not self.checks.credit
 
     # -- links come and go -----------------------------------------------------------------------------
 

@@ -251,7 +251,7 @@ class Switch(SwitchCore):
                         if out is not None:
                             out.sent += out_count
                             out.sent_bytes += out_size
-                        out, out_count, out_size = self.way(to_domain, from_domain), 0, 0
+                        out, out_count, out_size = self.way(to_domain, from_domain, size), 0, 0
                         if out is None:
                             self.refuse(
                                 port, data[start:stop], Reason.BUSY, 1, "the destination does not read"
@@ -317,7 +317,7 @@ class Switch(SwitchCore):
         entries, ports, memory, counters = self.ledger.entries, self.ports, self.memory.seen, self.counters
         check_link, check_duplicates = self.checks.answer_link, self.checks.duplicates
         joined, limit, end, speaks = self._joined, port.max_record, len(data), port.speaks
-        from_uplink, on_delivered = port.role is Role.UPLINK, self.on_delivered
+        number, on_delivered = port.number, self.on_delivered
         in_port = out_port = run_port = None
         in_number = out_number = -1
         records_in = messages = records_out = 0
@@ -354,11 +354,7 @@ class Switch(SwitchCore):
                     or stop - body_at < OUTCOME_BYTES
                     or from_end - to_at != len(ident) - MESSAGE_ID_BYTES
                     or ident != mid + data[to_end:from_end] + data[to_at:to_end]
-                    or (
-                        check_link
-                        and to_domain not in speaks
-                        and not (from_uplink and went_by == port.number)
-                    )
+                    or (went_by != number and check_link and to_domain not in speaks)
                 ):
                     counters[slots.STRAY_RESPONSES] += 1
                     continue

@@ -14,6 +14,9 @@ from imxrouter.transport.hub import Hub
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.layout import HIGHEST_MAX_RECORD
 
+#: Number of the port that stands for the bus: no request ever went over it (0 is that of requests held).
+_NO_LINK = -1
+
 
 class BusResponse(msgspec.Struct, frozen=True, array_like=True):
     """A response that another process of this host waits for, with the domains its link may answer for."""
@@ -53,7 +56,7 @@ class Handover:
 
     def _response(self, given: BusResponse) -> None:
         """Judge it exactly as if it had come over a link of our own that may answer for these domains."""
-        port = Port(0, Role.PEER, lambda _data: None)
+        port = Port(_NO_LINK, Role.PEER, lambda _data: None)
         port.max_record = HIGHEST_MAX_RECORD
         port.speaks = set(given.speaks)
         try:

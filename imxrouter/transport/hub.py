@@ -23,6 +23,9 @@ from imxrouter.wire.control import Ack, Control, Credit, Hello
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.registry import PROTOCOL_VERSION, Capability
 
+#: DUPLICATE_WINDOW of a hello that does not say it (specification section 5.1).
+WINDOW_MS = 60_000
+
 
 class LinkEvents(Protocol):
     """Who is told of what happens on links."""
@@ -179,7 +182,10 @@ class Hub:
         """Both hellos are there."""
         port = session.port
         port.credit_requests, port.credit_bytes = peer.credit_requests, peer.credit_bytes
-        port.epoch = peer.epoch if Capability.DUPLICATES in peer.capabilities else None
+        # a retry of ours may come until the request's deadline; a memory that ends before covers nothing
+        window_ms = WINDOW_MS if peer.duplicate_window_ms is None else peer.duplicate_window_ms
+        covers = window_ms > self.settings.answer_timeout_s * 1000
+        port.epoch = peer.epoch if covers and Capability.DUPLICATES in peer.capabilities else None
         port.acknowledges = Capability.ACKNOWLEDGE in peer.capabilities
         for one in self.events:
             one.opened(session, peer)
