@@ -1,0 +1,285 @@
+"""A peer that lies: with a domain and an address of its own, it says on its links whatever it has learnt.
+
+It knows the tokens, secrets, nonces, answers, epochs and route tags that honest routers sent it, can play by
+the rules where that helps it, and otherwise says any record at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from imxrouter.model.outcome import SUCCESS, failure, indeterminant
+from imxrouter.model.vocabulary import Reason
+from imxrouter.wire.control import (
+    Ack,
+    Claim,
+    ClaimResult,
+    Close,
+    Control,
+    Credit,
+    Hello,
+    Proof,
+    Proved,
+    Redirect,
+    Verify,
+    VerifyResult,
+    Withdraw,
+    decode_control,
+)
+from imxrouter.wire.fields import Field
+from imxrouter.wire.layout import FLAG_RESPONSE_WANTED, FLAG_RETRY, RESPONSE_BIT
+from imxrouter.wire.record import Envelope, Record, encode_record, response_to
+from imxrouter.wire.registry import CRITICAL_BIT, Capability, FieldType
+from tests.properties.net import End, Endpoint
+from tests.properties.truth import Ear
+
+if TYPE_CHECKING:
+    from tests.properties.world import World
+
+T = TypeVar("T")
+
+
+class LiarsLink:
+    """The liar's protocol on one connection: it only listens and remembers."""
+
+    def __init__(self, liar: Liar, *, opener: bool) -> None:
+        self.opener = opener
+        self.end: End
+        self.claims: list[Claim] = []
+        self.asks: list[Verify] = []
+        self.said: list[Claim] = []
+        self._liar = liar
+        self._ear = Ear()
+
+    def makeConnection(self, end: End) -> None:
+        """The connection is up."""
+        self.end = end
+        self._liar.links.append(self)
+        if self.opener:
+            self._liar.say(self, self._liar.hello())
+
+    def dataReceived(self, data: bytes) -> None:
+        """Remember everything of use."""
+        for record in self._ear.feed(data):
+            if record.is_routed:
+                self._liar.routed(self, record)
+                continue
+            control = decode_control(record)
+            self._liar.heard.append((self, control))
+            if isinstance(control, Hello) and not self.opener:
+                self._liar.say(self, self._liar.hello())
+            if isinstance(control, Hello):
+                self._liar.epochs.append(control.epoch or b"")
+            elif isinstance(control, Claim):
+                self.claims.append(control)
+                self._liar.tokens.append(control.token)
+            elif isinstance(control, Verify):
+                self.asks.append(control)
+                self._liar.tokens.append(control.token)
+                self._liar.answers.append(control.secret)
+            elif isinstance(control, Proof):
+                self._liar.answers.append(control.answer)
+            elif isinstance(control, VerifyResult) and control.nonce:
+                self._liar.nonces.append(control.nonce)
+            elif isinstance(control, ClaimResult):
+                self._liar.nonces.extend(control.nonces)
+
+    def connectionLost(self, _why: Any) -> None:
+        """It is gone."""
+        self._liar.links.remove(self)
+
+
+class Liar:
+    """The lying party.
+
+    Args:
+        world: where it lives.
+        domain: its own domain, which it may prove.
+        endpoint: the address of that domain.
+    """
+
+    def __init__(self, world: World, domain: bytes, endpoint: Endpoint) -> None:
+        self.world = world
+        self.domain = domain
+        self.ip = endpoint[0]
+        self.alive = True
+        self.links: list[LiarsLink] = []
+        self.heard: list[tuple[LiarsLink, Control | None]] = []
+        self.tokens = [b"a token of nobody"]
+        self.answers = [bytes(32)]
+        self.nonces = [bytes(16)]
+        self.epochs = [bytes(8)]
+        self.requests: list[tuple[LiarsLink, Record]] = []
+        self._moves: list[Callable[[LiarsLink], Control | Record | bytes | None]] = [
+            self._claim, self._claim, self._proof, self._proof, self._verify, self._verify, self._asked,
+            self._result, self._result, self._proved, self._proved, self._withdraw, self._other,
+            self._request, self._request, self._request, self._response, self._response, self._garbage,
+        ]  # fmt: skip
+
+    def accept(self) -> LiarsLink:
+        """Somebody connects to us."""
+        return LiarsLink(self, opener=False)
+
+    def hello(self) -> Hello:
+        """A hello like anybody's."""
+        return Hello(
+            (1,), (Capability.DUPLICATES, Capability.ACKNOWLEDGE), 65536, 100, 100_000,
+            self.world.secrets.randbytes(16), self._any(self.epochs), duplicate_window_ms=60_000,
+        )  # fmt: skip
+
+    def say(self, link: LiarsLink, what: Control | Record | bytes) -> None:
+        """Write something."""
+        data = what if isinstance(what, bytes) else what.encode() if isinstance(what, Control) else b""
+        link.end.write(data or encode_record(what))  # type: ignore[arg-type]
+
+    def routed(self, link: LiarsLink, record: Record) -> None:
+        """A routed record came: only what was meant for our domain may come here."""
+        if not record.is_response:
+            self.world.reached_liar(record)
+            self.requests.append((link, record))
+
+    # -- moves -------------------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Open a connection to anybody."""
+        endpoint = self._any([one for places in self.world.addresses.values() for one in places])
+        if endpoint[0] == self.ip or len(self.links) > 5:
+            return
+
+        def connected(end: End | None) -> None:
+            if end is not None:
+                link = end.protocol = LiarsLink(self, opener=True)
+                link.makeConnection(end)
+
+        self.world.net.connect(self, endpoint).addCallback(connected)
+
+    def lie(self) -> None:
+        """Say anything on any link."""
+        if self.links:
+            link = self._any(self.links)
+            what = self._any(self._moves)(link)
+            if what is not None:
+                self.say(link, what)
+
+    def play_along(self) -> None:
+        """Do what an honest router would: answer verifications, verify claims, answer requests."""
+        for link in self.links:
+            for ask in link.asks:
+                self.say(link, VerifyResult(ask.number, 0, self.world.secrets.randbytes(16)))
+                for first in self.links:
+                    for claim in first.said:
+                        if claim.token == ask.token:
+                            self.say(first, Proof(claim.number, ask.secret))
+            link.asks.clear()
+            for claim in link.claims:
+                for second in self.links:
+                    if second.opener:
+                        secret = self.world.secrets.randbytes(32)
+                        self.say(
+                            second, Verify(7, claim.from_domain, claim.to_domain, claim.token, secret, 0)
+                        )
+                self.say(link, ClaimResult(claim.number, 0, 1, None, tuple(self.nonces[-2:])))
+            if link.opener and not link.said:
+                self._claim_own(link)
+        for link, request in self.requests:
+            if link in self.links:
+                self.say(link, response_to(request, SUCCESS))
+        self.requests.clear()
+
+    def _claim_own(self, link: LiarsLink) -> None:
+        token = self.world.secrets.randbytes(40)
+        for domain, places in self.world.addresses.items():
+            if link.end.remote in places:
+                link.said.append(Claim(1, self.domain, domain, token))
+                self.say(link, link.said[-1])
+                return
+
+    def _any(self, things: list[T]) -> T:
+        return self.world.chance.choice(things)
+
+    def _domain(self) -> bytes:
+        return self._any([*self.world.addresses, b"nobody.example"])
+
+    def _number(self) -> int:
+        return self.world.chance.randint(1, 4)
+
+    def _claim(self, link: LiarsLink) -> Control:
+        claim = Claim(self._number(), self._domain(), self._domain(), self._any(self.tokens))
+        link.said.append(claim)
+        return claim
+
+    def _proof(self, _link: LiarsLink) -> Control:
+        return Proof(self._number(), self._any(self.answers))
+
+    def _verify(self, link: LiarsLink) -> Control:
+        claims = [claim for one in self.links for claim in one.claims]
+        if claims and self.world.chance.random() < 0.7:
+            claim = self._any(claims)
+            secret = self._any(self.answers)
+            pair = [claim.from_domain, claim.to_domain]
+            if self.world.chance.random() < 0.5:
+                pair[self.world.chance.randint(0, 1)] = self._domain()
+            return Verify(self._number(), pair[0], pair[1], claim.token, secret, 0)
+        del link
+        return Verify(
+            self._number(), self._domain(), self._domain(), self._any(self.tokens), bytes(32),
+            self.world.chance.randint(0, 2),
+        )  # fmt: skip
+
+    def _asked(self, link: LiarsLink) -> Control | None:
+        number = self._any(link.asks).number if link.asks else self.world.chance.randint(1, 20)
+        reason = self._any([Reason.NONE, Reason.NOT_MINE, Reason.BAD_TOKEN])
+        return VerifyResult(number, reason.code, self._any([*self.nonces, None]))
+
+    def _result(self, _link: LiarsLink) -> Control:
+        reason = self._any([Reason.NONE, Reason.NONE, Reason.DIALBACK_REFUSED])
+        nonces = tuple(self.world.chance.sample(self.nonces, min(len(self.nonces), 2)))
+        return ClaimResult(self._number(), reason.code, self.world.chance.randint(0, 15), None, nonces)
+
+    def _proved(self, _link: LiarsLink) -> Control:
+        return Proved(self._domain(), self._domain())
+
+    def _withdraw(self, _link: LiarsLink) -> Control:
+        return Withdraw(self._domain())
+
+    def _other(self, _link: LiarsLink) -> Control:
+        number = self.world.chance.randint(0, 5)
+        return self._any([
+            Close(Reason.IDLE.code, 1000), Redirect("192.0.2.1:6481", (self._domain(),)), Ack(number),
+            Credit(number, number * 500),
+        ])  # fmt: skip
+
+    def _request(self, _link: LiarsLink) -> Record:
+        return self._routed(self._domain(), self._domain())
+
+    def _routed(self, to_domain: bytes, from_domain: bytes) -> Record:
+        chance = self.world.chance
+        flags, fields = FLAG_RESPONSE_WANTED, tuple[Field, ...]()
+        if chance.random() < 0.3:
+            flags |= FLAG_RETRY
+            fields = (Field(FieldType.EPOCH | CRITICAL_BIT, self._any(self.epochs)),)
+        ident = self.requests[-1][1].message_id if self.requests and chance.random() < 0.5 else None
+        return Record(
+            0x0100, flags, chance.choice([0, 1, 110, 255]), chance.getrandbits(8),
+            ident or chance.getrandbits(8).to_bytes(16, "big"),
+            Envelope(b"bob", to_domain, b"alice", from_domain), fields,
+            b"From: <im:alice@" + from_domain + b">\r\nTo: <im:bob@" + to_domain + b">\r\n\r\nlies",
+        )  # fmt: skip
+
+    def _response(self, _link: LiarsLink) -> Record | None:
+        if not self.requests:
+            return None
+        request = self._any(self.requests)[1]
+        outcome = self._any([SUCCESS, failure(Reason.BUSY, retry_after_s=7), indeterminant(Reason.LINK_LOST)])
+        answer = response_to(request, outcome)
+        if self.world.chance.random() < 0.3:
+            tag = request.route_tag + self.world.chance.choice([-1 << 16, 1 << 16, 1])
+            answer = Record(
+                0x0100 | RESPONSE_BIT, 0, 110, tag % (1 << 64), answer.message_id, answer.envelope,
+                answer.fields, answer.body,
+            )  # fmt: skip
+        return answer
+
+    def _garbage(self, _link: LiarsLink) -> bytes:
+        return self.world.secrets.randbytes(self.world.chance.randint(1, 80))

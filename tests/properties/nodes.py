@@ -1,0 +1,290 @@
+"""An honest router process of a simulated world: every part that decides is the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+
+from imxrouter.link.duplicates import DuplicateMemory
+from imxrouter.link.ledger import IN_PORT, OUT_PORT, SIZE, Ledger
+from imxrouter.link.machine import LinkSettings
+from imxrouter.model.domain import Domain
+from imxrouter.model.operations import Message
+from imxrouter.model.outcome import Outcome
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.destinations import BackOff, DestinationTable
+from imxrouter.routing.dialling import Permit
+from imxrouter.routing.limits import SenderRates
+from imxrouter.switch import slots
+from imxrouter.switch.ports import Port, Route
+from imxrouter.switch.switch import Switch
+from imxrouter.transport.bus import MemoryExchange
+from imxrouter.transport.dialback import Claimer
+from imxrouter.transport.dialing import DialFailed, Dialled
+from imxrouter.transport.federation import Federation
+from imxrouter.transport.gateway_port import GatewayPort
+from imxrouter.transport.handover import Handover
+from imxrouter.transport.hub import Hub, Identity
+from imxrouter.transport.keyring import KeyRing
+from imxrouter.transport.session import LinkSession
+from imxrouter.transport.settings import HubSettings
+from imxrouter.transport.verifier import Verdict, Verifier
+from tests.properties.net import Endpoint
+
+if TYPE_CHECKING:
+    from tests.properties.world import World
+
+#: Small limits and short times, so that a short script reaches all of them.
+SETTINGS = HubSettings(
+    link=LinkSettings(ping_s=3, dead_s=8, hello_timeout_s=4, idle_s=25, close_deadline_s=3),
+    verify_idle_s=6,
+    answer_timeout_s=12,
+    max_record_bytes=2048,
+    credit_requests=6,
+    credit_bytes=4096,
+    output_high_bytes=3000,
+    unread_bytes=9000,
+    claims_per_link=16,
+    claims_before_proof=6,
+    proof_timeout_s=20,
+    proof_max_age_s=60,
+    links_per_peer=2,
+    hold_s=5,
+    hold_count=8,
+    hold_bytes=8192,
+    hold_total_bytes=12_000,
+    duplicate_window_s=30,
+)
+BACKOFF = BackOff(first_s=0.5, cap_s=3.0)
+
+
+class Trusting:
+    """A verifier's rules that let everything be tried, and count what is given back."""
+
+    def __init__(self) -> None:
+        self.running: set[tuple[int, Domain]] = set()
+
+    def may_claim(self, session: LinkSession, from_domain: Domain, to_domain: Domain) -> Verdict:
+        """Let it."""
+        del to_domain
+        assert (session.number, from_domain) not in self.running, "a permit was not given back"
+        self.running.add((session.number, from_domain))
+        return Verdict(Reason.NONE, 0, 1)
+
+    def permit(self, session: LinkSession, from_domain: Domain) -> Permit | None:
+        """None is needed."""
+        assert (session.number, from_domain) in self.running, "a verification goes on without its permit"
+        return None
+
+    def not_mine(self, session: LinkSession, from_domain: Domain) -> None:
+        """The next host may be dialled."""
+        assert (session.number, from_domain) in self.running, "a verification goes on without its permit"
+
+    def may_prove(self, session: LinkSession, from_domain: Domain) -> Verdict:
+        """Let it."""
+        del session, from_domain
+        return Verdict(Reason.NONE)
+
+    def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> None:
+        """Given back."""
+        del reason
+        self.running.discard((session.number, from_domain))
+
+    def dropped(self, session: LinkSession, from_domain: Domain) -> None:
+        """Nothing is counted."""
+
+    def closed(self, session: LinkSession) -> None:
+        """Nothing is counted."""
+
+    def terms(self, from_domain: bytes) -> tuple[float, float]:
+        """Everybody may send."""
+        del from_domain
+        return 0.0, 10.0
+
+
+class SimulatedDialer:
+    """Opens links as `app.targets` does: what is open first, then the domain's addresses by chance."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def dial(
+        self,
+        domain: Domain,
+        make: Callable[[], LinkSession],
+        *,
+        reuse: Callable[[Endpoint], LinkSession | None],
+        skip: AbstractSet[Endpoint] = frozenset(),
+        permit: Permit | None = None,
+    ) -> Deferred[Dialled]:
+        """As `Dialer.dial`."""
+        del permit
+        return Deferred.fromCoroutine(self._dial(domain, make, reuse, skip))
+
+    async def _dial(
+        self,
+        domain: Domain,
+        make: Callable[[], LinkSession],
+        reuse: Callable[[Endpoint], LinkSession | None],
+        skip: AbstractSet[Endpoint],
+    ) -> Dialled:
+        world = self._process.world
+        known = world.addresses.get(domain.wire)
+        if not known:
+            raise DialFailed(Reason.NO_IMX_RECORD, "nothing is published")
+        wanted = [one for one in known if one not in skip]
+        if not wanted:
+            raise DialFailed(Reason.CONNECTION_REFUSED, "every address was tried", exhausted=True)
+        for endpoint in wanted:
+            session = reuse(endpoint)
+            if session is not None:
+                return Dialled(session, endpoint, reused=True)
+        world.chance.shuffle(wanted)
+        for endpoint in wanted:
+            end = await world.net.connect(self._process, endpoint)
+            if end is not None:
+                session = make()
+                end.protocol = session
+                session.makeConnection(end)  # type: ignore[no-untyped-call]
+                return Dialled(session, endpoint, reused=False)
+        raise DialFailed(Reason.CONNECTION_REFUSED, "")
+
+
+@dataclass
+class Pending:
+    """A message that the gateway has been given and has not answered."""
+
+    message: Message
+    answer: Callable[[Outcome], None]
+
+
+class Recorder:
+    """The gateway of a process: tells the world what is delivered and answers when the script says so."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self.pending: list[Pending] = []
+
+    def deliver(self, operation: Message, answer: Callable[[Outcome], None]) -> None:
+        """Take a message."""
+        self._process.world.delivered(self._process, operation)
+        self.pending.append(Pending(operation, answer))
+
+    def domains(self) -> frozenset[Domain]:
+        """Ours."""
+        return frozenset({Domain(self._process.domain.decode())})
+
+
+@dataclass
+class Process:
+    """One life of one router process.
+
+    Attributes:
+        world: where it lives.
+        domain: what it serves.
+        endpoint: where it is reached.
+        number: its number on its host.
+        bus: joins the processes of its host.
+    """
+
+    world: World
+    domain: bytes
+    endpoint: Endpoint
+    number: int
+    exchange: MemoryExchange
+    alive: bool = True
+    lives: int = field(default=0)
+
+    def __post_init__(self) -> None:
+        world = self.world
+        self.ip = self.endpoint[0]
+        self.switch = Switch(
+            Ledger(self.number, world.secrets.getrandbits(64)),
+            DuplicateMemory(world.secrets.randbytes(8), SETTINGS.duplicate_window_s, 300),
+            SenderRates(0.0, 10.0),
+            slots.new_counters(),
+        )
+        identity = Identity(sha256(self.domain).digest()[:8], self.number, world.secrets.randbytes(16))
+        self.hub = Hub(world.clock.seconds, self.switch, SETTINGS, identity, world.secrets.randbytes)
+        dialer = SimulatedDialer(self)
+        self.bus = self.exchange.join(self.number)
+        self.trust = Trusting()
+        keys = KeyRing([b"secret of " + self.domain])
+        self.claimer = Claimer(
+            self.hub, keys, self.bus, lambda: 1e9 + world.clock.seconds(), self.trust.terms
+        )
+        self.verifier = Verifier(self.hub, dialer, self.trust)
+        destinations = DestinationTable(world.chance.random, BACKOFF)
+        self.federation = Federation(self.hub, dialer, self.claimer, destinations)
+        self.verifier.on_proved = self.federation.peer_proved
+        self.handover = Handover(self.hub, self.bus, self.claimer)
+        self.hub.events += [self.claimer, self.verifier, self.federation]
+        self.gateway = GatewayPort(self.hub)
+        self.recorder = Recorder(self)
+        self.gateway.connect(self.recorder)
+        self.gateway.bind(self.domain, 0.0, 10.0)
+        self.switch.routes[self.domain] = Route([self.gateway.port], 1, 1500)
+
+    def accept(self) -> LinkSession:
+        """Somebody connects."""
+        return self.hub.accept()
+
+    def kill(self) -> None:
+        """End without a word."""
+        self.alive = False
+        self.recorder.pending.clear()
+        self.world.net.kill(self)
+        self.bus.close()
+
+    # -- what must hold ----------------------------------------------------------------------------------
+
+    def faults(self) -> list[str]:
+        """Rule 2, and figures that must equal the ledger's."""
+        switch = self.switch
+        found = list(switch.conservation())
+        sent: dict[int, list[int]] = {}
+        read: dict[int, list[int]] = {}
+        towards: dict[tuple[int, bytes], int] = {}
+        for entry in switch.ledger.entries.values():
+            sent.setdefault(entry[OUT_PORT], []).append(entry[SIZE])
+            read.setdefault(entry[IN_PORT], []).append(entry[SIZE])
+            towards[entry[IN_PORT], entry[5]] = towards.get((entry[IN_PORT], entry[5]), 0) + 1
+        for port in switch.ports.values():
+            found += self._port_faults(port, sent.get(port.number, []), read.get(port.number, []))
+            shares = {domain: n for (number, domain), n in towards.items() if number == port.number}
+            if shares != port.destinations:
+                found.append(f"port {port.number}: destinations {port.destinations}, ledger {shares}")
+        for by_source in switch.ways.values():
+            for ports in by_source.values():
+                found += [
+                    f"a way over port {one.number}, gone" for one in ports if one.number not in switch.ports
+                ]
+        return found
+
+    @staticmethod
+    def _port_faults(port: Port, sent: list[int], read: list[int]) -> list[str]:
+        figures = (port.sent, port.sent_bytes, port.in_flight, port.in_bytes)
+        ledger = (len(sent), sum(sent), len(read), sum(read))
+        if figures != ledger:
+            return [f"port {port.number}: sent, bytes, in flight, bytes {figures}; ledger {ledger}"]
+        return []
+
+    def leftovers(self) -> list[str]:
+        """What is still kept although nothing is under way and every window has passed."""
+        figures = {
+            "ledger": len(self.switch.ledger.entries),
+            "joined": len(self.switch._joined),
+            "memory": len(self.switch.memory.seen),
+            "dirty": len(self.switch.dirty),
+            "held": self.federation.held[0] + self.federation.held[1],
+            "pursuits": len(self.federation._pursuits),
+            "verifications": len(self.verifier._by_claim) + len(self.verifier._asked),
+            "permits": len(self.trust.running),
+            "waiting": len(self.gateway._waiting),
+        }
+        return [f"{word}: {count}" for word, count in figures.items() if count]
