@@ -75,7 +75,7 @@ from imxrouter.transport.keyring import KeyRing
 from imxrouter.transport.listener import listen as listen_links
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.transport.verifier import Verifier
 
 
@@ -378,7 +378,10 @@ class Router(Service):
         self.hub.closing = True
         closing = [maybeDeferred(port.stopListening) for port in self._link_ports]
         for session in list(self.hub.sessions.values()):
-            session.close(Reason.SHUTTING_DOWN, retry_after_s=1)
+            if session.purpose is Purpose.VERIFY:  # carries nothing that a deadline could save
+                session.end(Reason.SHUTTING_DOWN)
+            else:
+                session.close(Reason.SHUTTING_DOWN, retry_after_s=1)
         done = self._drained(self.hub.now() + self.config.links.close_deadline_s)
         done.addCallback(lambda _: self._close_rest(closing))
         return done
