@@ -166,6 +166,12 @@ class ClaimsMade:
             self._by_number.pop(claim.number, None)
         return gone
 
+    def forget_towards(self, to_domain: bytes) -> None:
+        """The peer serves the domain no longer: what we claimed towards it is void."""
+        for claim in [claim for pair, claim in self._by_pair.items() if pair[1] == to_domain]:
+            self._by_pair.pop((claim.from_domain, claim.to_domain), None)
+            self._by_number.pop(claim.number, None)
+
     def expire(self, now: float) -> list[MadeClaim]:
         """Refuse what passed its deadline; returns those claims."""
         late = [

@@ -13,6 +13,8 @@ import msgspec
 from twisted.logger import Logger
 
 from imxrouter.link.claims import ClaimState, MadeClaim, Release
+from imxrouter.link.ledger import TO_DOMAIN
+from imxrouter.link.machine import Side
 from imxrouter.link.token import TokenFacts, TokenRefused, mint_token, open_token
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
 from imxrouter.routing.interfaces import Bus
@@ -105,19 +107,24 @@ class Claimer:
         )  # fmt: skip
         token = mint_token(self._keys.signing(from_domain), from_domain, to_domain, facts)
         made = session.made.ask(from_domain, to_domain, token, self._hub.now())
-        session.send(Claim(made.number, from_domain, to_domain, token))
         self.on_step("claim sent", session, from_domain, to_domain, "")
+        session.send(Claim(made.number, from_domain, to_domain, token))
         return made
 
     def withdraw(self, domain: bytes) -> None:
-        """A domain is served here no longer: its claims end on every link, the links stay."""
+        """A domain is served here no longer: it ends on every link where it was in use, the links stay.
+
+        Also on links that the peer opened, or it would go on sending there what is for the domain.
+        """
+        used = self._hub.switch.drop_ways_of(domain)
         for session in list(self._hub.sessions.values()):
-            gone = session.made.withdraw(domain)
-            if not gone:
-                continue
-            session.send(Withdraw(domain))
-            for made in gone:
-                self._hub.switch.drop_way(made.to_domain, domain, session.port)
+            made = session.made.withdraw(domain)
+            for source, proof in list(session.port.sources.items()):
+                allowed = proof[1]
+                if allowed is not None and domain in allowed:
+                    session.port.sources[source] = (proof[0], allowed - {domain}, *proof[2:])
+            if made or session.number in used:
+                session.send(Withdraw(domain))
 
     # -- answering a verification ------------------------------------------------------------------------
 
@@ -168,8 +175,8 @@ class Claimer:
             return decided
         if second:
             first.made.remember_nonce(decided.number, nonce, second)
-        first.send(Proof(decided.number, decided.answer))
         self.on_step("answer released", first, verify.from_domain, verify.to_domain, "")
+        first.send(Proof(decided.number, decided.answer))
         return Reason.NONE
 
     def _answer(
@@ -267,9 +274,23 @@ class Claimer:
             self._peer_withdrew(session, record.from_domain)
 
     def _peer_withdrew(self, session: LinkSession, domain: bytes) -> None:
-        """The verifier dropped its proof of a domain of ours: it is claimed again when it is needed."""
+        """Of a domain of ours: it is claimed again when needed. Of a domain of theirs: DNS is asked anew."""
         for made in session.made.withdraw(domain):
             self._hub.switch.drop_way(made.to_domain, domain, session.port)
+        if session.side is Side.OPENER and domain not in self._hub.switch.routes:
+            self._peer_left(session, domain)
+
+    def _peer_left(self, session: LinkSession, domain: bytes) -> None:
+        """The router we reached for a domain serves it no longer."""
+        session.reached.discard(domain)
+        session.made.forget_towards(domain)
+        port, switch = session.port, self._hub.switch
+        port.sources.pop(domain, None)
+        for ours in list(switch.ways.get(domain, ())):
+            switch.drop_way(domain, ours, port)
+        waiting = (switch.ledger.entries[tag][TO_DOMAIN] for tag in switch.ledger.sent_to(port.number))
+        if domain not in waiting:  # requests in flight are answered (specification section 6.5)
+            port.speaks.discard(domain)
 
     def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
         """Nothing to do: the switch uses the link no more."""

@@ -211,8 +211,8 @@ class Verifier:
         self._next += 1
         self._asked[number] = verification
         claim, view = verification.claim, verification.first.received.view
-        second.send(Verify(number, claim.from_domain, claim.to_domain, claim.token, claim.secret, int(view)))
         self.on_step("verification asked", second, claim.from_domain, claim.to_domain, "")
+        second.send(Verify(number, claim.from_domain, claim.to_domain, claim.token, claim.secret, int(view)))
 
     def _pending(self, verification: _Verification) -> bool:
         first = verification.first
@@ -270,10 +270,10 @@ class Verifier:
         port.sources[claim.from_domain] = (verification.level, None, until, interval_s, burst_s)
         port.speaks.add(claim.from_domain)
         port.max_record = settings.max_record_bytes
+        self.on_step("domain proved", first, claim.from_domain, claim.to_domain, "")
         first.send(ClaimResult(claim.number, 0, verification.level, None, verification.nonces))
         if first.is_open:
             self._hub.switch.add_way(claim.from_domain, claim.to_domain, port)
-        self.on_step("domain proved", first, claim.from_domain, claim.to_domain, "")
         self.on_proved(first, claim.from_domain, claim.to_domain)
 
     def _fail(self, verification: _Verification, reason: Reason, note: str) -> None:
@@ -351,9 +351,7 @@ class Verifier:
                 self._trust.done(session, verification.domain, Reason.LINK_LOST)
             elif verification.second == session.number and not verification.nonces:
                 verification.second = 0
-                if (
-                    verification.reused is not None
-                ):  # it was old and ended under us: the host itself was not tried
+                if verification.reused is not None:  # it was old and ended: the host itself was not tried
                     verification.tried.discard(verification.reused)
                     verification.reused = None
                 if verification.targets < MAX_TARGETS:

@@ -1,0 +1,320 @@
+"""Whole routers steered by the real `imxctl` over their administration sockets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from twisted.internet.defer import Deferred
+
+from imxrouter.cli.exits import Exit
+from imxrouter.cli.main import imxctl
+from imxrouter.lab.zones import ZoneBook
+from imxrouter.model.address import Address
+from imxrouter.model.outcome import SUCCESS
+from imxrouter.model.vocabulary import Reason
+from imxrouter.wire.control import Close
+from tests.doubles.router_rig import Lab, RouterRig
+
+
+def ctl(rig: RouterRig, *words: str) -> Result:
+    """Run `imxctl` against a router."""
+    return CliRunner().invoke(imxctl, ["--socket", rig.router.config.admin_socket, *words])
+
+
+def ctl_json(rig: RouterRig, *words: str) -> Any:
+    """Run `imxctl --json` against a router; it must succeed."""
+    result = ctl(rig, "--json", *words)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output)
+
+
+def proofs(rig: RouterRig) -> set[tuple[int, str]]:
+    """(link, domain) of what strangers have proved at a router."""
+    return {
+        (link["link"], claim["theirs"])
+        for link in ctl_json(rig, "links")
+        for claim in link["claims"]
+        if claim["direction"] == "received"
+    }
+
+
+def claims(rig: RouterRig) -> set[tuple[str, str]]:
+    """(our domain, state) of the claims that a router makes."""
+    return {
+        (claim["ours"], claim["state"])
+        for link in ctl_json(rig, "links")
+        for claim in link["claims"]
+        if claim["direction"] == "made"
+    }
+
+
+# -- messages --------------------------------------------------------------------------------------------
+
+
+def test_send_says_who_has_it(lab: Lab) -> None:
+    """Success names the recipient's domain, at home as well as elsewhere."""
+    a, b = lab.router("a.example"), lab.router("b.example")
+    there = ctl(a, "send", "alice@a.example", "bob@b.example", "hello")
+    assert there.exit_code == Exit.OK
+    assert there.output.startswith("delivered to b.example in ")
+    assert ctl(a, "send", "alice@a.example", "bob@a.example", "x").output.startswith(
+        "delivered to a.example "
+    )
+    view = ctl_json(a, "send", "alice@a.example", "bob@b.example", "again")
+    assert (view["status"], view["decided_by"], view["decided_role"], view["retry"]) == (
+        "success", "b.example", "service", "",
+    )  # fmt: skip
+    assert b.inbox("bob@b.example") == [("alice@a.example", "hello"), ("alice@a.example", "again")]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["send", "alice@a.example", "bob@nowhere.example", "x"], Exit.FAILED,
+         "no-such-domain at stage dns, decided by nowhere.example (peer); trying again will not help"),
+        (["send", "alice@a.example", "nobody@a.example", "x"], Exit.FAILED, "at stage service"),
+        (["send", "mallory@a.example", "bob@a.example", "x"], Exit.FAILED, "not a user"),
+        (["send", "alice@", "bob@a.example", "x"], Exit.USAGE, "write local@domain"),
+        (["send", "alice@a.example"], Exit.USAGE, ""),
+        (["watch", "nobody@a.example"], Exit.NOT_FOUND, "nobody@a.example"),
+        (["trace", "00" * 16], Exit.NOT_FOUND, "no step of that message"),
+        (["trace", "not hexadecimal"], Exit.USAGE, "hexadecimal"),
+        (["domains", "suspend", "nowhere.example"], Exit.NOT_FOUND, "not served here"),
+        (["domains", "add", "a.example", "--service", "home"], Exit.FAILED, "a.example"),
+        (["domains", "add", "c.example", "--service", "office"], Exit.USAGE, "one of: home"),
+        (["dns", "lookup", "nowhere.example"], Exit.FAILED, "no-such-domain at stage dns"),
+        (["dns", "lookup", "..example"], Exit.USAGE, "domain"),
+    ],
+)  # fmt: skip
+def test_exit_codes_tell_what_went_wrong(lab: Lab, words: list[str], code: Exit, says: str) -> None:
+    """Each with a sentence that names the thing."""
+    result = ctl(lab.router("a.example"), *words)
+    assert result.exit_code == code, result.output
+    assert says in result.output
+
+
+def test_no_router_has_a_code_of_its_own(lab: Lab) -> None:
+    """A script can tell a dead router from a refusal."""
+    a = lab.router("a.example")
+    a.stop()
+    assert ctl(a, "status").exit_code == Exit.UNREACHABLE
+
+
+def test_watch_shows_messages_as_they_come(lab: Lab) -> None:
+    """From another process, which leaves after as many as it was told."""
+    a, b = lab.router("a.example"), lab.router("b.example")
+    program = [sys.executable, "-m", "imxrouter.cli.main", "--socket", b.router.config.admin_socket]
+    watching = subprocess.Popen(
+        [*program, "watch", "bob@b.example", "--count", "2"], stdout=subprocess.PIPE, text=True
+    )
+    user = Address.parse("bob@b.example")
+
+    def is_watched() -> bool:
+        service = b.router.embedded_for(user)
+        return service is not None and any(box.watchers for box in service._boxes.values())
+
+    lab.wait_until(is_watched, "the watcher")
+    for text in ("one", "two \x1b[31m"):
+        assert a.send("alice@a.example", "bob@b.example", text).outcome().ok
+    shown, _ = watching.communicate(timeout=30)
+    assert watching.returncode == Exit.OK
+    first, second = shown.splitlines()
+    assert first.endswith(" alice@a.example: one")
+    assert "\x1b" not in second
+    lab.wait_until(lambda: not is_watched(), "the watcher's end")
+
+
+# -- what there is ---------------------------------------------------------------------------------------
+
+
+def test_status_links_and_peers_tell_of_the_same_traffic(lab: Lab) -> None:
+    """Counters add up; both ends of a link show the claim; the peer is up, with its target."""
+    a, b = lab.router("a.example"), lab.router("b.example")
+    ctl(a, "send", "alice@a.example", "bob@b.example", "hello")
+    ctl(a, "send", "alice@a.example", "bob@nowhere.example", "hello")
+    status = ctl_json(a, "status")
+    assert (status["ready"], status["in_flight"], status["held"]) == (True, 0, 0)
+    counters = status["counters"]
+    assert counters["accepted"] == counters["delivered"] + counters["failed"] == 2
+    assert status["listening"] == [f"{a.ip}:{a.endpoint[1]}"]
+    assert claims(a) == {("a.example", "proved")}
+    assert {domain for _, domain in proofs(b)} == {"a.example"}
+    peers = {row["domain"]: row for row in ctl_json(a, "peers")}
+    assert peers["b.example"]["state"] == "up"
+    assert peers["b.example"]["targets"] == [f"{b.ip}:{b.endpoint[1]}"]
+    assert peers["nowhere.example"]["last_error"].startswith("dns: no-such-domain")
+    assert "in flight" in ctl(a, "status").output
+    assert "b.example" in ctl(a, "links", "--claims").output
+
+
+def test_records_can_be_published_and_found(lab: Lab) -> None:
+    """What `dns records` prints is a zone that leads back to this very router, in each of the three forms."""
+    a, b = lab.router("a.example"), lab.router("b.example")
+    view = ctl_json(a, "dns", "records", "a.example")
+    assert [len(view[form]) for form in ("imx", "svcb", "srv")] == [1, 1, 3]
+    book = ZoneBook()
+    book.load(ctl(a, "dns", "records", "a.example").output, "a.example")
+    host = f"router.a.example. 60 IN A {a.ip}\n"
+    for form, lines in (
+        ("imx", f"a.example. 60 IN IMX {view['imx'][0]}\n"),
+        ("svcb", "\n".join(view["svcb"]) + "\n"),
+        ("srv", "\n".join(view["srv"]) + "\n"),
+    ):
+        lab.zones.load(lines + host, "a.example")
+        found = ctl_json(b, "dns", "lookup", "a.example")
+        assert (found["form"], found["result"]) == (form, "found")
+        (target,) = found["targets"]
+        assert (target["host"].rstrip("."), target["port"], target["addresses"]) == (
+            "router.a.example", a.endpoint[1], [a.ip],
+        )  # fmt: skip
+
+
+def test_a_trace_tells_the_steps_of_a_held_message(lab: Lab) -> None:
+    """Held, looked up, connected, claimed, proved, sent."""
+    a = lab.router("a.example", settings={"log.trace_entries": 1000})
+    lab.router("b.example")
+    ident = ctl_json(a, "send", "alice@a.example", "bob@b.example", "secret words")["id"]
+    trace = ctl_json(a, "trace", ident)
+    events = [step["event"] for step in trace["steps"]]
+    order = ["held", "look-up", "connection", "claim", "answer released", "proved", "sent"]
+    assert [event for event in dict.fromkeys(events) if event in order] == order
+    assert "secret" not in json.dumps(trace)
+    assert "alice" not in json.dumps(trace)
+    assert "proved" in ctl(a, "trace", ident).output
+
+
+# -- served domains --------------------------------------------------------------------------------------
+
+
+def test_a_domain_is_served_as_soon_as_it_is_added(lab: Lab) -> None:
+    """No restart: it sends, receives, and proves itself on the link that is there."""
+    a, b = lab.router("a.example"), lab.router("b.example")
+    assert ctl(a, "send", "alice@a.example", "bob@b.example", "before").exit_code == Exit.OK
+    lab.publish("c.example", a.endpoint)
+    refused = ctl(b, "send", "bob@b.example", "alice@c.example", "too early")
+    assert "relay-denied" in refused.output
+    added = ctl(
+        a, "domains", "add", "c.example", "--service", "home", "--tenant", "sea", "--alias", "d.example"
+    )
+    assert added.output.startswith("c.example: added")
+    rows = {row["name"]: row for row in ctl_json(a, "domains")}
+    assert (rows["c.example"]["tenant"], rows["c.example"]["aliases"], rows["c.example"]["up"]) == (
+        "sea", ["d.example"], True,
+    )  # fmt: skip
+    assert ctl(a, "send", "alice@c.example", "bob@b.example", "from c").exit_code == Exit.OK
+    assert ctl(b, "send", "bob@b.example", "alice@c.example", "to c").exit_code == Exit.OK
+    assert a.inbox("alice@d.example") == [("bob@b.example", "to c")]
+    assert len({link for link, _ in proofs(b)}) == 1
+
+
+@pytest.mark.parametrize("word", ["suspend", "remove"])
+def test_a_domain_that_goes_ends_its_claims_and_nothing_else(lab: Lab, word: str) -> None:
+    """Its proofs are gone on both sides; the shared link, and what others proved there, stay as they are."""
+    a, b = lab.router("red.example", "blue.example"), lab.router("b.example")
+    for user in ("alice@red.example", "alice@blue.example"):
+        assert ctl(a, "send", user, "bob@b.example", "hello").exit_code == Exit.OK
+    before = proofs(b)
+    assert {domain for _, domain in before} == {"red.example", "blue.example"}
+    links = [row["link"] for row in ctl_json(a, "links")]
+    dials = a.router.metrics.registry.get_sample_value("imxrouter_dials_total", {"result": "connected"})
+
+    assert ctl(a, "domains", word, "blue.example").exit_code == Exit.OK
+    gone = {pair for pair in before if pair[1] == "blue.example"}
+    lab.wait_until(lambda: not speaks(b, b"blue.example"), "the withdrawal")
+    assert proofs(b) == before - gone
+    assert claims(a) == {("red.example", "proved")}
+    assert [row["link"] for row in ctl_json(a, "links")] == links
+
+    assert ctl(a, "send", "alice@red.example", "bob@b.example", "still here").exit_code == Exit.OK
+    assert ctl(b, "send", "bob@b.example", "alice@red.example", "so am I").exit_code == Exit.OK
+    there = ctl(b, "send", "bob@b.example", "alice@blue.example", "anybody?")
+    assert there.exit_code == Exit.FAILED
+    here = ctl(a, "send", "alice@blue.example", "bob@b.example", "hello?")
+    assert here.exit_code == Exit.FAILED
+    after = a.router.metrics.registry.get_sample_value("imxrouter_dials_total", {"result": "connected"})
+    assert after == dials
+
+
+def speaks(rig: RouterRig, domain: bytes) -> bool:
+    """Whether a router takes or sends anything of the domain over any link; in the reactor's thread."""
+    return domain in rig.router.switch.ways or any(
+        domain in one.port.sources or domain in one.port.speaks or domain in one.reached
+        for one in rig.router.hub.sessions.values()
+    )
+
+
+def test_a_suspended_domain_comes_back(lab: Lab) -> None:
+    """Refused by name while it is suspended; one claim later everything passes again."""
+    a, b = lab.router("red.example", "blue.example"), lab.router("b.example")
+    ctl(a, "send", "alice@blue.example", "bob@b.example", "hello")
+    assert "active" in ctl(a, "domains", "suspend", "blue.example").output
+    refused = ctl_json_of_failure(b, "send", "bob@b.example", "alice@blue.example", "x")
+    assert refused["reason"] == "service-down"  # all that is disclosed of it
+    assert "suspended" in ctl(a, "domains").output
+    assert ctl(a, "domains", "resume", "blue.example").exit_code == Exit.OK
+    assert ctl(a, "send", "alice@blue.example", "bob@b.example", "back").exit_code == Exit.OK
+    assert ctl(b, "send", "bob@b.example", "alice@blue.example", "welcome").exit_code == Exit.OK
+
+
+def ctl_json_of_failure(rig: RouterRig, *words: str) -> Any:
+    """Run `imxctl --json`; it must fail with 1."""
+    result = ctl(rig, "--json", *words)
+    assert result.exit_code == Exit.FAILED, result.output
+    return json.loads(result.output)
+
+
+# -- the end ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_in_flight_finishes_before_the_router_stops(lab: Lab) -> None:
+    """As on SIGTERM: links are closed in order, and the late answer still reaches its sender."""
+    a, m = lab.router("a.example", settings={"links.close_deadline_s": 10.0}), lab.organisation("m.example")
+    link = m.proved_link(a)
+    sent = a.send("alice@a.example", "somebody@m.example", "take your time")
+    request = link.request()
+
+    stopping: list[Deferred[Any]] = []
+    done: list[object] = []
+
+    def stop() -> None:
+        stopping.append(a.router.stopService())
+        stopping[0].addBoth(done.append)
+
+    a.call(stop)
+    a._running = False
+    assert link.expect(Close).reason == Reason.SHUTTING_DOWN.code
+    assert a.call(a.router.ready)[0] is False
+    assert not done
+    assert sent.outcomes == []
+    link.answer(request, SUCCESS)
+    assert sent.outcome().ok
+    assert not done  # the peer may still have something on its way
+    link.send(Close(0, 0))
+    lab.wait_until(lambda: bool(done), "the router's stop")
+    assert not Path(a.router.config.admin_socket).exists()
+
+
+def test_the_router_does_not_wait_for_ever(lab: Lab) -> None:
+    """After the close deadline it stops; what is without an answer then is `indeterminant`."""
+    a, m = lab.router("a.example", settings={"links.close_deadline_s": 0.3}), lab.organisation("m.example")
+    link = m.proved_link(a)
+    sent = a.send("alice@a.example", "somebody@m.example", "nobody will answer")
+    link.request()
+    a.stop()
+    assert sent.outcome().status.name.lower() == "indeterminant"
+
+
+def test_a_proof_is_not_narrowed_by_a_claim_of_ours(lab: Lab) -> None:
+    """What a peer proved by its own claim holds for every domain here, whatever we claim towards it later."""
+    a, b = lab.router("red.example", "blue.example"), lab.router("b.example")
+    assert b.send("bob@b.example", "alice@red.example", "first").outcome().ok
+    assert a.send("alice@blue.example", "bob@b.example", "another domain claims").outcome().ok
+    for _ in range(4):  # over whichever of the links takes its turn
+        assert b.send("bob@b.example", "alice@red.example", "again").outcome().ok
+        assert b.send("bob@b.example", "alice@blue.example", "and there").outcome().ok
