@@ -143,6 +143,7 @@ class Router(Service):
             counters,
             checks,
         )
+        self.switch.max_hops = config.links.max_hops
         secrets, server = dialback_secrets(config)
         identity = Identity(server, config.process, os.urandom(16))
         self.hub = Hub(time.monotonic, self.switch, hub_settings(config), identity, os.urandom)

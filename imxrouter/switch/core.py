@@ -29,7 +29,7 @@ from imxrouter.link.ledger import (
 )
 from imxrouter.model.address import BadAddress, address_key
 from imxrouter.model.domain import BadDomain, Domain
-from imxrouter.model.operations import Kind
+from imxrouter.model.operations import MAX_HOPS, Kind
 from imxrouter.model.outcome import Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason, Status
 from imxrouter.switch import slots
@@ -89,6 +89,8 @@ class SwitchCore:
         self.rates = rates
         self.counters = counters
         self.checks = checks
+        #: hops left of what comes in are cut down to this (CPIM-3)
+        self.max_hops = MAX_HOPS
         self.ports: dict[int, Port] = {}
         #: domains served here
         self.routes = RouteTable(self._forget_targets)
@@ -412,7 +414,7 @@ class SwitchCore:
 
     def _takes(self, port: Port, size: int) -> bool:
         """Whether one more request may go over a link now."""
-        if not port.usable or port.shedding:
+        if not port.usable or port.shedding or size > port.largest:
             return False
         within = port.sent < port.credit_requests and port.sent_bytes + size <= port.credit_bytes
         return within or not self.checks.credit

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Final
 
-from imxrouter.wire.layout import LENGTH_BYTES, MAX_RECORD_BEFORE_PROOF
+from imxrouter.wire.layout import DEFAULT_MAX_RECORD, LENGTH_BYTES, MAX_RECORD_BEFORE_PROOF
 
 #: strength (bits, `routing.policy`), destinations it holds for (None: any served here), end (monotonic s),
 #: GCRA interval and burst (s)
@@ -16,6 +16,10 @@ Proof = tuple[int, frozenset[bytes] | None, float, float, float]
 FOREVER: Final = float("inf")
 #: Answers a link may leave unacknowledged before its new requests are answered `busy`.
 MAX_UNACKNOWLEDGED: Final = 65_536
+
+
+#: What a retry adds to a record: its epoch field (specification section 8.2).
+RETRY_BYTES: Final = 12
 
 
 class Role(IntEnum):
@@ -37,13 +41,14 @@ class Port:
         out: chunks to be written; taken by the transport after each read.
         shedding: what goes to this link is answered `busy` (its receiver does not read).
         usable: new requests may be sent over it.
+        largest: the largest request the other side takes, a retry's epoch included.
     """
 
     __slots__ = (
         "acked", "acknowledges", "closed", "credit_bytes", "credit_requests",
         "destinations", "dirty", "epoch",
-        "granted_bytes", "granted_requests", "in_bytes", "in_flight", "max_record", "need", "number",
-        "on_control", "out", "responses_read", "role", "sent", "sent_bytes", "shedding", "sources", "speaks",
+        "granted_bytes", "granted_requests", "in_bytes", "in_flight", "largest", "max_record", "need",
+        "number",        "on_control", "out", "responses_read", "role", "sent", "sent_bytes", "shedding", "sources", "speaks",
         "tail", "unacked", "usable",
     )  # fmt: skip
 
@@ -54,6 +59,7 @@ class Port:
         self.max_record = MAX_RECORD_BEFORE_PROOF
         self.sources: dict[bytes, Proof] = {}
         self.speaks: set[bytes] = set()
+        self.largest = DEFAULT_MAX_RECORD - RETRY_BYTES
         self.tail = bytearray()
         self.need = LENGTH_BYTES
         self.out: list[bytes | bytearray] = []

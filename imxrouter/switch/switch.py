@@ -8,7 +8,7 @@ a call per record costs more than most of the checks (docs/decisions/0002-hot-pa
 from __future__ import annotations
 
 from imxrouter.link.ledger import Entry, process_of
-from imxrouter.model.operations import MAX_HOPS, Kind
+from imxrouter.model.operations import Kind
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.core import SwitchCore
@@ -112,11 +112,11 @@ class Switch(SwitchCore):
         check_duplicates, check_names = checks.duplicates, checks.addresses
         sources, destinations, limit, end = port.sources, port.destinations, port.max_record, len(data)
         is_service, is_uplink = port.role is Role.SERVICE, port.role is Role.UPLINK
-        turn, number = self._turn, port.number
+        turn, number, max_hops = self._turn, port.number, self.max_hops
         granted, granted_bytes = port.granted_requests, port.granted_bytes
         in_flight, in_bytes = port.in_flight, port.in_bytes
         out: Port | None = None
-        room = room_bytes = out_count = out_size = records_in = messages = 0
+        room = room_bytes = largest = out_count = out_size = records_in = messages = 0
         run_port: Port | None = None
         run_start = run_end = at
         try:
@@ -193,8 +193,8 @@ class Switch(SwitchCore):
                 if not hops and checks.hops:
                     self.refuse(port, data[start:stop], Reason.TOO_MANY_HOPS)
                     continue
-                if hops > MAX_HOPS:
-                    hops = MAX_HOPS
+                if hops > max_hops:
+                    hops = max_hops
                 if ext and not are_harmless(data, from_end, body_at):
                     judged = self._judge_fields(data[start:stop])
                     if judged is not None:
@@ -246,18 +246,17 @@ class Switch(SwitchCore):
                             out.sent += out_count
                             out.sent_bytes += out_size
                         out, out_count, out_size = chosen, 0, 0
-                        room, room_bytes = self._room(out)
-                    if room <= 0 or room_bytes < size:
+                        room, room_bytes, largest = self._room(out)
+                    if room <= 0 or room_bytes < size or size > largest:
                         if out is not None:
                             out.sent += out_count
                             out.sent_bytes += out_size
                         out, out_count, out_size = self.way(to_domain, from_domain, size), 0, 0
                         if out is None:
-                            self.refuse(
-                                port, data[start:stop], Reason.BUSY, 1, "the destination does not read"
-                            )
+                            reason = self._no_way(ways, size)
+                            self.refuse(port, data[start:stop], reason, 1, "no link takes it")
                             continue
-                        room, room_bytes = self._room(out)
+                        room, room_bytes, largest = self._room(out)
                     out_number = out.number
                 elif route is not None:
                     self.refuse(port, data[start:stop], Reason.SERVICE_DOWN, 30)
@@ -421,13 +420,18 @@ class Switch(SwitchCore):
             self.answer_indeterminant(port, data, Reason.EPOCH_UNKNOWN)
         return stripped
 
-    def _room(self, out: Port) -> tuple[int, int]:
-        """Requests and bytes that may still go over a link before its answers come."""
+    def _room(self, out: Port) -> tuple[int, int, int]:
+        """Requests and bytes that may still go over a link before answers come, and its largest record."""
         if out.shedding or not out.usable:
-            return 0, 0
+            return 0, 0, 0
         if not self.checks.credit:
-            return 1 << 60, 1 << 60
-        return out.credit_requests - out.sent, out.credit_bytes - out.sent_bytes
+            return 1 << 60, 1 << 60, out.largest
+        return out.credit_requests - out.sent, out.credit_bytes - out.sent_bytes, out.largest
+
+    @staticmethod
+    def _no_way(ways: list[Port], size: int) -> Reason:
+        """Why no link of these takes a request: none would ever, or none does now."""
+        return Reason.TOO_LARGE if all(size > way.largest for way in ways) else Reason.BUSY
 
     def _refuse_by_route(self, port: Port, data: bytes, route: Route, rtype: int) -> None:
         """Suspended, a type that the domain does not take, or too large; in that order."""

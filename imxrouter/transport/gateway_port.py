@@ -39,7 +39,7 @@ class GatewayPort:
         self._waiting: dict[int, Callable[[Outcome], None]] = {}
         self._next_tag = 1
         self.port = Port(hub.next_port_number(), Role.SERVICE, lambda _data: None)
-        self.port.max_record = HIGHEST_MAX_RECORD
+        self.port.max_record = self.port.largest = HIGHEST_MAX_RECORD
         settings = hub.settings
         self.port.granted_requests = self.port.credit_requests = settings.credit_requests * 4
         self.port.granted_bytes = self.port.credit_bytes = settings.credit_bytes * 4

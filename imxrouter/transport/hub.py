@@ -15,12 +15,13 @@ from twisted.logger import Logger
 from imxrouter.link.machine import Draining, LinkMachine, Side
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
-from imxrouter.switch.ports import Port
+from imxrouter.switch.ports import RETRY_BYTES, Port
 from imxrouter.switch.switch import Switch
 from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.transport.settings import HubSettings
 from imxrouter.wire.control import Ack, Control, Credit, Hello
 from imxrouter.wire.errors import WireError
+from imxrouter.wire.layout import HIGHEST_MAX_RECORD, MAX_RECORD_BEFORE_PROOF
 from imxrouter.wire.registry import PROTOCOL_VERSION, Capability
 
 #: DUPLICATE_WINDOW of a hello that does not say it (specification section 5.1).
@@ -182,6 +183,8 @@ class Hub:
         """Both hellos are there."""
         port = session.port
         port.credit_requests, port.credit_bytes = peer.credit_requests, peer.credit_bytes
+        peer_takes = min(max(peer.max_record, MAX_RECORD_BEFORE_PROOF), HIGHEST_MAX_RECORD)
+        port.largest = peer_takes - RETRY_BYTES
         # a retry of ours may come until the request's deadline; a memory that ends before covers nothing
         window_ms = WINDOW_MS if peer.duplicate_window_ms is None else peer.duplicate_window_ms
         covers = window_ms > self.settings.answer_timeout_s * 1000

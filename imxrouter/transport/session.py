@@ -140,7 +140,7 @@ class LinkSession(Protocol):
             return
         self.bytes_out += len(data)
         if not self._unwritten and self._direct:
-            with contextlib.suppress(OSError):  # would block, or broken: the transport's write finds out which
+            with contextlib.suppress(OSError):  # would block, or broken: the transport's write sees which
                 data = data[self.transport.socket.send(data) :]
             if not data:
                 return

@@ -26,11 +26,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from imxrouter.switch.checks import Checks
-from tests.bench.links import login, prove
+from tests.bench.links import BenchLink, login, prove
 from tests.bench.tools import Load, NoTool, build_load, haproxy, joined, plain_forwarder, run_load
 
 DOMAINS = 1_000
 PEER = "peer.bench.example"
+_WIDTHS = (12, 9, 10, 9, 9, 7, 8)
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -109,7 +110,10 @@ class Bench:
             'trust.default_policy = "dialback"', 'dial.allow_networks = ["127.0.0.0/8"]',
             "links.credit_requests = 16384", "links.credit_bytes = 67108864",
             "links.output_high_bytes = 33554432", "links.unread_answer_bytes = 67108864",
-            "caps.verify_per_target_per_minute = 100000", "limits.sender_rate_per_s = 100000", "limits.sender_burst = 100000", "log.trace_entries = 0",
+            "caps.verify_per_target_per_minute = 100000", "caps.unauthenticated_per_address = 10000",
+            "caps.unauthenticated_total = 100000", "caps.in_per_peer = 1000", "log.trace_entries = 0",
+            "limits.sender_rate_per_s = 100000", "limits.sender_burst = 100000",
+            "limits.senders_per_domain = 1000000",
             'log.level = "warn"', 'log.format = "text"', 'dns.nameservers = ["127.0.0.1:9"]',
             f'[[peer]]\ndomain = "{PEER}"\naddresses = ["127.0.0.1:{peer_port}"]',
             f'[[service]]\nname = "load"\nkind = "imx"\nkey = "{public}"',
@@ -132,9 +136,7 @@ class Bench:
         def on_event(_event: str) -> None:
             marks.append((time.monotonic(), cpu_s(pid)))
 
-        result = run_load(
-            self.program, load, senders, responders, self.from_file, self.to_file, on_event
-        )
+        result = run_load(self.program, load, senders, responders, self.from_file, self.to_file, on_event)
         pairs = max(1, result["pairs"])
         used = marks[1][1] - marks[0][1]
         bad = {word: count for word, count in result["outcomes"].items() if word != "success" and count}
@@ -149,9 +151,7 @@ class Bench:
         """The router under one load."""
         with self.router(without) as (child, endpoint, listening):
             responders = [login(endpoint, self.key)]
-            senders = [
-                prove(endpoint, listening, PEER, self.domains[0]) for _ in range(LOADS[label][0])
-            ]
+            senders = [prove(endpoint, listening, PEER, self.domains[0]) for _ in range(LOADS[label][0])]
             name = f"router without {without}" if without else "router, all checks"
             return self.measure(name, label, child.pid, senders, responders)
 
@@ -174,17 +174,23 @@ class Bench:
             figures["100,000 domains, MB"] = (rss_kib(child.pid) - base) * 1024 / 1e6
             figures["bytes a domain"] = (rss_kib(child.pid) - base) * 1024 / len(many)
         with self.router() as (child, endpoint, listening):
-            login(endpoint, self.key)
+            service = login(endpoint, self.key)
+            peer = prove(endpoint, listening, PEER, self.domains[0])
             before = rss_kib(child.pid)
-            links = [prove(endpoint, listening, PEER, self.domains[0]) for _ in range(8)]
-            strangers = []
-            for number in range(900):
-                strangers.append(
-                    socket.create_connection(endpoint, 5, (f"127.0.{1 + number // 200}.{1 + number % 200}", 0))
-                )
-            time.sleep(1)
-            figures["bytes an idle link"] = (rss_kib(child.pid) - before) * 1024 / (len(links) + len(strangers))
+            idle = [BenchLink.open(endpoint, f"127.0.{1 + n // 200}.{1 + n % 200}") for n in range(900)]
+            figures["bytes an idle link"] = (rss_kib(child.pid) - before) * 1024 / len(idle)
+            for link in idle:
+                link.socket.close()
+            few, many_senders = 1_000, 100_000
+            self._send(peer, service, few)
+            before = rss_kib(child.pid)
+            self._send(peer, service, many_senders)
+            figures["bytes a sender"] = (rss_kib(child.pid) - before) * 1024 / (many_senders - few)
         return figures
+
+    def _send(self, peer: socket.socket, service: socket.socket, addresses: int) -> None:
+        load = Load(window=500, seconds=1.5, warmup=0.0, addresses=addresses)
+        run_load(self.program, load, [peer], [service], self.from_file, self.to_file)
 
 
 def _free_port() -> int:
@@ -207,13 +213,15 @@ def show(figures: list[Figures]) -> None:
         rows = [one for one in figures if one.load == label]
         plain = next((one.us_per_pair for one in rows if one.name == "Twisted forwarder"), 0.0)
         print(f"\n{label}")
-        print(f"  {'':28}{'us CPU/pair':>12}{'x plain':>9}{'pairs/s':>10}{'p50 us':>9}{'p99 us':>9}{'core':>7}")
+        words = ("us CPU/pair", "x plain", "pairs/s", "p50 us", "p99 us", "core", "gen us")
+        print(" " * 30 + "".join(f"{word:>{width}}" for word, width in zip(words, _WIDTHS, strict=True)))
         for one in rows:
-            ratio = f"{one.us_per_pair / plain:8.2f}" if plain else "       -"
+            ratio = f"{one.us_per_pair / plain:9.2f}" if plain else f"{'-':>9}"
+            bad = one.other["not_success"]
             print(
-                f"  {one.name:28}{one.us_per_pair:12.2f} {ratio}{one.pairs_per_s:10.0f}{one.p50_us:9.0f}"
-                f"{one.p99_us:9.0f}{one.other['core']:7.2f}"
-                + (f"  not success: {one.other['not_success']} {one.other['reasons']}" if one.other["not_success"] else "")
+                f"  {one.name:28}{one.us_per_pair:12.2f}{ratio}{one.pairs_per_s:10.0f}{one.p50_us:9.0f}"
+                f"{one.p99_us:9.0f}{one.other['core']:7.2f}{one.other['generator_us']:8.2f}"
+                + (f"  not success: {bad} {one.other['reasons']}" if bad else "")
             )
 
 
@@ -242,7 +250,9 @@ def main() -> int:
         for words, value in memory.items():
             print(f"{words:28}{value:12.1f}")
     if options.json:
-        options.json.write_text(json.dumps({"runs": [vars(one) for one in figures], "memory": memory}, indent=1))
+        options.json.write_text(
+            json.dumps({"runs": [vars(one) for one in figures], "memory": memory}, indent=1)
+        )
     return 0
 
 

@@ -25,7 +25,7 @@ class Rates:
     wait_s: dict[bytes, float] = field(default_factory=dict)
     arrivals: dict[bytes, float] = field(default_factory=dict)
 
-    def admit(self, key: bytes, domain: bytes, now: float, interval_s: float, burst_s: float) -> float:
+    def admit(self, key: bytes, _domain: bytes, now: float, interval_s: float, burst_s: float) -> float:
         """Count every sender as new."""
         if key in self.wait_s:
             return self.wait_s[key]
