@@ -29,6 +29,10 @@ from imxrouter.wire.control import Control, Hello
 
 #: Targets tried for one destination before it has failed.
 MAX_TARGETS = 8
+#: Ends of a link that say nothing about why it could not be used.
+_IN_ORDER = frozenset({Reason.NONE, Reason.IDLE, Reason.REDIRECTED})
+#: After one more link for a busy peer came to nothing, the next is tried so much later.
+MORE_LINKS_EVERY_S = 30.0
 
 
 @dataclass(slots=True)
@@ -40,6 +44,7 @@ class Pursuit:
     held: dict[bytes, HoldQueue[int]] = field(default_factory=dict)
     dialling: bool = False
     session: int = 0
+    reused: bool = False
     tried: set[Endpoint] = field(default_factory=set)
     last: Reason = Reason.CONNECT_TIMEOUT
 
@@ -199,7 +204,7 @@ class Federation:
         pursuit.dialling = False
         pursuit.tried.add(dialled.endpoint)
         session = dialled.session
-        pursuit.session = session.number
+        pursuit.session, pursuit.reused = session.number, dialled.reused
         session.reached.add(pursuit.domain.wire)
         if session.port.closed:
             self._next_target(pursuit, session.drop_reason, session.drop_note)
@@ -279,10 +284,10 @@ class Federation:
             destination = self.destinations.open(Domain(claim.to_domain.decode()), self._hub.now())
             if destination is not None:
                 destination.up(self._hub.now())
-            if pursuit is not None:
+            if pursuit is not None and session.is_open:
                 pursuit.tried.clear()
                 self._release(pursuit, claim.from_domain)
-        elif pursuit is not None and not session.port.closed:
+        elif pursuit is not None and pursuit.session == session.number:
             for tag in self._take(pursuit, claim.from_domain):
                 self._give_up(tag, claim.reason, 5)
             self._forget_if_empty(pursuit)
@@ -322,17 +327,27 @@ class Federation:
         """Nothing here; redirects are `redirecting.py`."""
 
     def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
-        """Nothing: work moves when it comes, because the switch has no way over the link any more."""
+        """The link takes nothing new: what waits for it goes on elsewhere, now."""
+        del by_peer
+        self._leave(session, reason, "closed in order")
 
     def lost(self, session: LinkSession) -> None:
-        """A link went away before it was of use: the next target."""
+        """A link went away: what waits for it goes on elsewhere."""
         for domain in session.reached if session.purpose is Purpose.DATA else ():
-            pursuit = self._pursuits.get(domain)
             self._rest(domain)
-            if pursuit is not None and pursuit.session == session.number and pursuit.budget.count:
-                pursuit.session = 0
-                if not pursuit.dialling:
-                    self._next_target(pursuit, session.drop_reason, session.drop_note)
+        self._leave(session, session.drop_reason, session.drop_note)
+
+    def _leave(self, session: LinkSession, reason: Reason, note: str) -> None:
+        """Go to the next target, or to the same one again where the link was an old one that ended."""
+        for domain in tuple(session.reached) if session.purpose is Purpose.DATA else ():
+            pursuit = self._pursuits.get(domain)
+            if pursuit is None or pursuit.session != session.number:
+                continue
+            pursuit.session = 0
+            if pursuit.reused:
+                pursuit.tried.discard(session.remote)
+            if pursuit.budget.count and not pursuit.dialling:
+                self._next_target(pursuit, Reason.SHUTTING_DOWN if reason in _IN_ORDER else reason, note)
 
     def _rest(self, raw: bytes) -> None:
         """A link to the domain went; where it was the last one, the domain is idle."""
