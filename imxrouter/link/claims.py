@@ -234,6 +234,11 @@ class ClaimsReceived:
         """The claim under verification with that number."""
         return self._pending.get(number)
 
+    @property
+    def waiting(self) -> int:
+        """Claims under verification."""
+        return len(self._pending)
+
     def answer(self, number: int, answer: bytes) -> ReceivedClaim | None:
         """Judge what returned on this link; a wrong or unasked answer is counted and changes nothing."""
         claim = self._pending.get(number)

@@ -89,7 +89,7 @@ class Services:
         except InvalidSignature:
             self._refuse(session, "wrong signature")
             return
-        if session.service or session.port.sources:
+        if session.service or session.port.sources or session.received.waiting:
             self._refuse(session, "the link has another role already")
             return
         session.service = known.name

@@ -74,10 +74,15 @@ class RawPeer:
         self._pings = 0
 
     @classmethod
-    def connect(cls, to: Endpoint, at: str = "") -> RawPeer:
-        """Connect from a chosen address; no hello is said yet."""
-        sock = socket.create_connection(to, timeout=PATIENCE_S, source_address=(at, 0) if at else None)
+    def connect(cls, to: Endpoint, at: str = "", receive_buffer: int = 0) -> RawPeer:
+        """Connect from a chosen address, perhaps with a small receive buffer; no hello is said yet."""
+        sock = socket.socket()
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind((at, 0))
+        sock.settimeout(PATIENCE_S)
+        sock.connect(to)
         return cls(sock, Side.OPENER)
 
     @property
