@@ -45,11 +45,10 @@ class Port:
     """
 
     __slots__ = (
-        "acked", "acknowledges", "closed", "credit_bytes", "credit_requests",
-        "destinations", "dirty", "epoch",
+        "acked", "acknowledges", "closed", "credit_bytes", "credit_requests", "destinations", "dirty", "epoch",
         "granted_bytes", "granted_requests", "in_bytes", "in_flight", "largest", "max_record", "need",
-        "number",        "on_control", "out", "responses_read", "role", "sent", "sent_bytes", "shedding", "sources", "speaks",
-        "tail", "unacked", "usable",
+        "number", "on_control", "out", "responses_read", "role", "sent", "sent_bytes", "shedding", "sources",
+        "speaks", "tail", "unacked", "usable",
     )  # fmt: skip
 
     def __init__(self, number: int, role: Role, on_control: Callable[[bytes], None]) -> None:

@@ -1,7 +1,6 @@
 """The hot path: rule 1, limits, answers, duplicates, loops, credit, framing."""
 
 import contextlib
-
 from typing import Any
 
 import pytest
@@ -469,7 +468,7 @@ steps = st.lists(
 def test_over_any_history_rule_1_and_conservation_hold(  # noqa: C901 - one step of a history each branch
     history: list[tuple[Any, ...]],
 ) -> None:
-    """Rules 1 and 2: nothing passes that rule 1 forbids, and every request has one outcome or is in flight."""
+    """Rules 1 and 2: nothing passes that rule 1 forbids; each request has one outcome or is in flight."""
     rig = Rig()
     other = rig.port(9, Role.SERVICE)
     rig.serve(b"other.example", other)
