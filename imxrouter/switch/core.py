@@ -317,7 +317,7 @@ class SwitchCore:
         for number, in_tag in waiting:
             port = self.ports.get(number)
             single = port is not None and joined is None
-            port = port or self._another_port_of(entry[FROM_DOMAIN])
+            port = port or self._another_port_of(entry[FROM_DOMAIN], entry[TO_DOMAIN])
             if port is None:
                 continue
             self._answer(port, _with_tag(response, in_tag), entry[KEY] if single else b"")
@@ -341,15 +341,15 @@ class SwitchCore:
         else:
             in_port.destinations.pop(entry[TO_DOMAIN], None)
 
-    def _another_port_of(self, domain: bytes) -> Port | None:
-        """A link over which that domain may get an answer whose own link is gone (IMX-21)."""
+    def _another_port_of(self, domain: bytes, answering: bytes) -> Port | None:
+        """A link over which that domain may get an answer whose own link is gone (IMX-21).
+
+        Towards a peer only one on which we speak for the domain that answers: elsewhere it would be dropped.
+        """
         route = self.routes.get(domain)
         if route is not None:
             return route.ports[0] if route.ports else None
-        for port in self.ports.values():
-            if port.role is Role.PEER and port.usable and domain in port.speaks:
-                return port
-        return None
+        return next((port for port in self.ways.get(domain, {}).get(answering, ()) if port.usable), None)
 
     def settle_response(self, port: Port, data: bytes, tag: int, entry: Entry, now: float) -> None:
         """A response that is not the plain success: judge what it says before it goes back.

@@ -461,7 +461,7 @@ class Switch(SwitchCore):
 
         Also when it is acknowledged there, for the retry may be under way on a third link.
         """
-        other = self._another_port_of(entry[6])
+        other = self._another_port_of(entry[6], entry[5])
         if other is not None:
             self._answer(other, response[:8] + entry[1].to_bytes(8, "big") + response[16:], b"")
         self.memory.keep_for_window(entry[3], now)

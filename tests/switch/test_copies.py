@@ -24,6 +24,7 @@ def second_link(rig: Rig, number: int = 7) -> Port:
     """One more link of the peer."""
     port = rig.port(number, Role.PEER)
     rig.prove(port, PEER)
+    rig.switch.add_way(PEER, HERE, port)
     return port
 
 

@@ -378,10 +378,13 @@ def test_an_answer_whose_asker_is_gone_takes_another_link_or_waits_for_the_retry
     one, two = rig.out(rig.service)
     rig.switch.remove_port(rig.peer, rig.now)
     rig.answer(rig.service, one)
-    again = rig.port(11, Role.PEER)
-    rig.prove(again, PEER)
+    for_others, again = rig.port(10, Role.PEER), rig.port(11, Role.PEER)
+    for link, ours in ((for_others, FAR), (again, HERE)):
+        rig.prove(link, PEER)
+        rig.switch.add_way(PEER, ours, link)
     rig.answer(rig.service, two)
     assert [record.route_tag for record in rig.out(again)] == [2]
+    assert rig.out(for_others) == []  # where we do not speak for HERE, the asker would drop it
     rig.feed(again, message(1, flags=0x80 | FLAG_RETRY, fields=(Field(0x8001, EPOCH),), route_tag=21))
     assert [record.route_tag for record in rig.out(again)] == [21]
     assert rig.out(rig.service) == []
