@@ -197,8 +197,16 @@ class SwitchCore:
             record.type, record.hops_left, 0.0, 0, b"", 0,
         )  # fmt: skip
 
-    def _source_refusal(self, port: Port, from_domain: bytes, to_domain: bytes, now: float) -> Reason:
-        """Which word rule 1 has for a source that may not come over this link."""
+    def _source_refusal(
+        self, port: Port, data: bytes, from_domain: bytes, to_domain: bytes, now: float
+    ) -> Reason:
+        """Which word rule 1 has for a source that may not come over this link.
+
+        A message of ours that our own routers hand round meets its own source here: that is a loop. Strangers
+        are not told what is in flight.
+        """
+        if port.role is not Role.PEER and self.checks.loop and self._comes_back(port, data):
+            return Reason.LOOP
         proof = port.sources.get(from_domain)
         if proof is not None and proof[2] >= now:
             route = self.routes.get(to_domain)
@@ -212,6 +220,13 @@ class SwitchCore:
         if port.role is not Role.SERVICE and from_domain in self.routes:
             return Reason.SERVED_HERE
         return Reason.NOT_PROVED
+
+    def _comes_back(self, port: Port, data: bytes) -> bool:
+        """Whether the request is in flight, with more hops left (specification section 8.3)."""
+        seen = self._entry_of(port, decode_record(data), data)
+        known = self.memory.seen.get(seen[KEY], (0, b""))[1]
+        first = self.ledger.entries.get(known) if isinstance(known, int) else None
+        return first is not None and seen[HOPS] < first[HOPS]
 
     def _judge_fields(self, data: bytes) -> Reason | None:
         """A critical field that is not known is refused by name; raises `WireError` on a broken one."""

@@ -116,7 +116,7 @@ class Switch(SwitchCore):
         granted, granted_bytes = port.granted_requests, port.granted_bytes
         in_flight, in_bytes = port.in_flight, port.in_bytes
         out: Port | None = None
-        room = room_bytes = largest = out_count = out_size = records_in = messages = 0
+        room = room_bytes = largest = out_count = out_size = records_in = messages = forwarded = 0
         run_port: Port | None = None
         run_start = run_end = at
         try:
@@ -187,7 +187,7 @@ class Switch(SwitchCore):
                         )
                     )
                 ):
-                    reason = self._source_refusal(port, from_domain, to_domain, now)
+                    reason = self._source_refusal(port, data[start:stop], from_domain, to_domain, now)
                     self.refuse(port, data[start:stop], reason)
                     continue
                 if not hops and checks.hops:
@@ -245,12 +245,14 @@ class Switch(SwitchCore):
                         if out is not None:
                             out.sent += out_count
                             out.sent_bytes += out_size
+                            forwarded += out_count
                         out, out_count, out_size = chosen, 0, 0
                         room, room_bytes, largest = self._room(out)
                     if room <= 0 or room_bytes < size or size > largest:
                         if out is not None:
                             out.sent += out_count
                             out.sent_bytes += out_size
+                            forwarded += out_count
                         out, out_count, out_size = self.way(to_domain, from_domain, size), 0, 0
                         if out is None:
                             reason = self._no_way(ways, size)
@@ -304,9 +306,11 @@ class Switch(SwitchCore):
             if out is not None:
                 out.sent += out_count
                 out.sent_bytes += out_size
+                forwarded += out_count
             if run_port is not None:
                 self.put(run_port, view[run_start:run_end])
             counters[slots.RECORDS_IN] += records_in
+            counters[slots.RECORDS_OUT] += forwarded
             counters[_MESSAGES_ACCEPTED] += messages
         return at
 

@@ -1,0 +1,1 @@
+"""Routers configured in a circle (CPIM-3)."""
