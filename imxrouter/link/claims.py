@@ -166,6 +166,18 @@ class ClaimsMade:
             self._by_number.pop(claim.number, None)
         return gone
 
+    def lapse(self, from_domain: bytes) -> list[MadeClaim]:
+        """The verifier holds a proof no longer: forget the domain's proved claims; returns all its claims.
+
+        One that is pending was made after the proof that ended, and has a result of its own.
+        """
+        known = [claim for pair, claim in self._by_pair.items() if pair[0] == from_domain]
+        for claim in known:
+            if claim.state is ClaimState.PROVED:
+                self._by_pair.pop((claim.from_domain, claim.to_domain), None)
+                self._by_number.pop(claim.number, None)
+        return known
+
     def forget_towards(self, to_domain: bytes) -> None:
         """The peer serves the domain no longer: what we claimed towards it is void."""
         for claim in [claim for pair, claim in self._by_pair.items() if pair[1] == to_domain]:

@@ -165,8 +165,8 @@ class Claimer:
     def release(self, facts: TokenFacts, verify: Verify, nonce: bytes, second: int) -> Reason:
         """Let the answer go on the first connection, if the claim is pending there; say what was decided."""
         first = self._hub.sessions.get(facts.link)
-        if first is None or not first.is_open:
-            return Reason.BAD_TOKEN
+        if first is None:  # the token is good, the connection is gone: nobody tried to deceive
+            return Reason.LINK_LOST
         decided = first.made.release(
             facts, verify.from_domain, verify.to_domain, verify.token, verify.secret, verify.first_view,
             self._hub.now(),
@@ -275,7 +275,7 @@ class Claimer:
 
     def _peer_withdrew(self, session: LinkSession, domain: bytes) -> None:
         """Of a domain of ours: it is claimed again when needed. Of a domain of theirs: DNS is asked anew."""
-        for made in session.made.withdraw(domain):
+        for made in session.made.lapse(domain):
             self._hub.switch.drop_way(made.to_domain, domain, session.port)
         if session.side is Side.OPENER and domain not in self._hub.switch.routes:
             self._peer_left(session, domain)

@@ -14,7 +14,7 @@ from typing import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from imxrouter.link.claims import ClaimState, ReceivedClaim
+from imxrouter.link.claims import NONCE_GRACE_S, ClaimState, ReceivedClaim
 from imxrouter.link.machine import LinkState
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
@@ -80,6 +80,11 @@ class _Verification:
     level: int = 0
     answered_at: float | None = None
     targets: int = 0
+    last: Reason = Reason.NOT_MINE
+    asked: bool = False
+    #: a connection ended with our question: the answer may have been released for it
+    doubtful: bool = False
+    fails_at: float | None = None
 
 
 class Verifier:
@@ -192,15 +197,17 @@ class Verifier:
         verification.second = second.number
         verification.reused = dialled.endpoint if dialled.reused else None
         second.reached.add(verification.claim.from_domain)
-        if second.is_open:
+        if second.port.closed:
+            self._second_gone(verification)
+        elif second.is_open:
             self._ask(second, verification)
 
     def _not_dialled(self, failure: Failure, verification: _Verification) -> None:
         failed = failure.value
         if not isinstance(failed, DialFailed):
             failure.raiseException()
-        reason = Reason.NOT_MINE if failed.exhausted and verification.targets > 1 else failed.reason
-        self._fail(verification, reason, failed.note)
+        none_left = failed.exhausted and verification.targets > 1
+        self._fail(verification, verification.last if none_left else failed.reason, failed.note)
 
     def _broken(self, failure: Failure, verification: _Verification) -> None:
         self.log.failure("verification of {domain}", failure, domain=verification.domain.name)
@@ -210,6 +217,7 @@ class Verifier:
         number = self._next
         self._next += 1
         self._asked[number] = verification
+        verification.asked = True
         claim, view = verification.claim, verification.first.received.view
         self.on_step("verification asked", second, claim.from_domain, claim.to_domain, "")
         second.send(Verify(number, claim.from_domain, claim.to_domain, claim.token, claim.secret, int(view)))
@@ -234,10 +242,13 @@ class Verifier:
                 self._prove(verification)
         elif reason is Reason.NOT_MINE and verification.targets < MAX_TARGETS:
             self._trust.not_mine(verification.first, verification.domain)
+            verification.last = Reason.NOT_MINE
             self._dial(verification)
+        elif reason is Reason.BAD_TOKEN and verification.doubtful:
+            verification.fails_at = self._hub.now() + NONCE_GRACE_S
         else:
-            definite = Reason.NOT_MINE if reason is Reason.NOT_MINE else Reason.DIALBACK_REFUSED
-            self._fail(verification, definite, reason.word)
+            kept = reason in (Reason.NOT_MINE, Reason.LINK_LOST)
+            self._fail(verification, reason if kept else Reason.DIALBACK_REFUSED, reason.word)
 
     def proof(self, first: LinkSession, proof: Proof) -> None:
         """The answer returned on the first connection; a wrong one is counted and changes nothing."""
@@ -249,7 +260,7 @@ class Verifier:
         if verification is None:
             return
         verification.answered_at = self._hub.now()
-        if verification.nonces:
+        if verification.nonces or verification.fails_at is not None:
             self._prove(verification)
 
     def _prove(self, verification: _Verification) -> None:
@@ -299,14 +310,28 @@ class Verifier:
 
     def drop_proof(self, session: LinkSession, domain: bytes, reason: Reason) -> None:
         """A proof ends (age, policy, idleness): at once, and the peer is told."""
+        if self._forget(session, domain):
+            session.send(Withdraw(domain, reason.code))
+
+    def _withdrawn(self, session: LinkSession, domain: bytes) -> None:
+        """The claimer ends what holds of a domain, and what it claimed of it; there is no answer."""
+        for verification in list(self._by_claim.values()):
+            if verification.first is session and verification.claim.from_domain == domain:
+                self._close(verification)
+                session.received.refuse(verification.claim.number)
+                self._trust.done(session, verification.domain, Reason.LINK_LOST)
+        self._forget(session, domain)
+
+    def _forget(self, session: LinkSession, domain: bytes) -> bool:
+        """End a proof; False where there is none."""
         if session.port.sources.pop(domain, None) is None:
-            return
+            return False
         session.port.speaks.discard(domain)
         session.received.forget(domain)
         for ours in list(self._hub.switch.ways.get(domain, ())):
             self._hub.switch.drop_way(domain, ours, session.port)
         self._trust.dropped(session, Domain(domain.decode()))
-        session.send(Withdraw(domain, reason.code))
+        return True
 
     def recheck(self, allowed: Callable[[LinkSession, bytes, int], bool]) -> int:
         """Drop every proof that a changed policy no longer allows; returns how many."""
@@ -338,7 +363,7 @@ class Verifier:
         elif isinstance(record, VerifyResult):
             self.verify_result(session, record)
         elif isinstance(record, Withdraw) and session.purpose is Purpose.ACCEPTED:
-            self.drop_proof(session, record.from_domain, Reason.NONE)
+            self._withdrawn(session, record.from_domain)
 
     def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
         """Nothing to do."""
@@ -350,21 +375,31 @@ class Verifier:
                 self._close(verification)
                 self._trust.done(session, verification.domain, Reason.LINK_LOST)
             elif verification.second == session.number and not verification.nonces:
-                verification.second = 0
-                if verification.reused is not None:  # it was old and ended: the host itself was not tried
-                    verification.tried.discard(verification.reused)
-                    verification.reused = None
-                if verification.targets < MAX_TARGETS:
-                    self._dial(verification)
-                else:
-                    self._fail(verification, Reason.LINK_LOST, "second connection")
+                self._second_gone(verification)
         self._trust.closed(session)
+
+    def _second_gone(self, verification: _Verification) -> None:
+        """The second connection ended without a result: the next target, unless the answer is here."""
+        verification.second = 0
+        verification.last = Reason.LINK_LOST
+        verification.doubtful = verification.doubtful or verification.asked
+        if verification.reused is not None:  # it was old and ended: the host itself was not tried
+            verification.tried.discard(verification.reused)
+            verification.reused = None
+        if verification.claim.state is ClaimState.RELEASED:
+            self._prove(verification)
+        elif verification.fails_at is None and verification.targets < MAX_TARGETS:
+            self._dial(verification)
+        elif verification.fails_at is None:
+            self._fail(verification, Reason.LINK_LOST, "second connection")
 
     def tick(self, now: float) -> None:
         """Deadlines, answers whose nonce never came, proofs past their age."""
         for verification in list(self._by_claim.values()):
-            if verification.answered_at is not None and now - verification.answered_at >= 2.0:
+            if verification.answered_at is not None and now - verification.answered_at >= NONCE_GRACE_S:
                 self._prove(verification)
+            elif verification.fails_at is not None and now >= verification.fails_at:
+                self._fail(verification, Reason.DIALBACK_REFUSED, Reason.BAD_TOKEN.word)
             elif now >= verification.claim.deadline:
                 self._fail(verification, Reason.DIALBACK_TIMEOUT, "deadline")
         for session in list(self._hub.sessions.values()):
