@@ -45,8 +45,8 @@ class Port:
     """
 
     __slots__ = (
-        "acked", "acknowledges", "closed", "credit_bytes", "credit_requests", "destinations", "dirty", "epoch",
-        "granted_bytes", "granted_requests", "in_bytes", "in_flight", "largest", "max_record", "need",
+        "acked", "acknowledges", "closed", "credit_bytes", "credit_requests", "destinations", "dirty",
+        "epoch", "granted_bytes", "granted_requests", "in_bytes", "in_flight", "largest", "max_record", "need",
         "number", "on_control", "out", "responses_read", "role", "sent", "sent_bytes", "shedding", "sources",
         "speaks", "tail", "unacked", "usable",
     )  # fmt: skip

@@ -174,23 +174,23 @@ class Bench:
             figures["100,000 domains, MB"] = (rss_kib(child.pid) - base) * 1024 / 1e6
             figures["bytes a domain"] = (rss_kib(child.pid) - base) * 1024 / len(many)
         with self.router() as (child, endpoint, listening):
-            service = login(endpoint, self.key)
-            peer = prove(endpoint, listening, PEER, self.domains[0])
             before = rss_kib(child.pid)
             idle = [BenchLink.open(endpoint, f"127.0.{1 + n // 200}.{1 + n % 200}") for n in range(900)]
             figures["bytes an idle link"] = (rss_kib(child.pid) - before) * 1024 / len(idle)
             for link in idle:
                 link.socket.close()
             few, many_senders = 1_000, 100_000
-            self._send(peer, service, few)
+            self._send(endpoint, listening, few)
             before = rss_kib(child.pid)
-            self._send(peer, service, many_senders)
+            self._send(endpoint, listening, many_senders)
             figures["bytes a sender"] = (rss_kib(child.pid) - before) * 1024 / (many_senders - few)
         return figures
 
-    def _send(self, peer: socket.socket, service: socket.socket, addresses: int) -> None:
+    def _send(self, endpoint: tuple[str, int], listening: socket.socket, addresses: int) -> None:
+        """Let that many users send; on links of its own, for a run counts its acknowledgements from zero."""
         load = Load(window=500, seconds=1.5, warmup=0.0, addresses=addresses)
-        run_load(self.program, load, [peer], [service], self.from_file, self.to_file)
+        with login(endpoint, self.key) as service, prove(endpoint, listening, PEER, self.domains[0]) as peer:
+            run_load(self.program, load, [peer], [service], self.from_file, self.to_file)
 
 
 def _free_port() -> int:
