@@ -38,6 +38,7 @@ def hub_settings(config: Config) -> HubSettings:
         proof_max_age_s=trust.proof_max_age_s,
         proof_idle_s=trust.proof_idle_s,
         token_ttl_s=int(config.dialback.token_ttl_s),
+        clock_skew_s=config.dialback.clock_skew_s,
         links_per_peer=dial.links_per_peer,
         verify_links=dial.verify_links,
         hold_s=dial.hold_s,
@@ -59,7 +60,14 @@ def connect_limits(dial: Dial, dns: Dns) -> ConnectLimits:
 def discovery_limits(dns: Dns) -> tuple[CacheLimits, FindLimits]:
     """Bounds of look-ups."""
     return (
-        CacheLimits(entries=dns.cache_entries, negative_entries=max(dns.cache_entries // 2, 16)),
+        CacheLimits(
+            entries=dns.cache_entries,
+            negative_entries=max(dns.cache_entries // 2, 16),
+            min_ttl_s=dns.ttl_floor_s,
+            max_ttl_s=dns.ttl_cap_s,
+            max_negative_ttl_s=dns.negative_ttl_s,
+            failure_ttl_s=dns.failure_ttl_s,
+        ),
         FindLimits(question_s=dns.query_timeout_s * 2, search_s=dns.lookup_timeout_s),
     )
 

@@ -43,7 +43,15 @@ class Config(Section, frozen=True):
         int,
         key("Number of this process among those that share keys and port; differs on each.", ge=0, le=65535),
     ] = 0
-    workers: Annotated[int, key("Processes to run on the same port.", unit="processes", ge=1, le=64)] = 1
+    workers: Annotated[
+        int,
+        key(
+            "Processes that share the port; each is started by itself, with a `--process` of its own.",
+            unit="processes",
+            ge=1,
+            le=64,
+        ),
+    ] = 1
     state_dir: Annotated[str, key("Directory for what must outlive a restart.", path=True)] = (
         "/var/lib/imxrouter"
     )

@@ -98,13 +98,13 @@ class Dns(Section, frozen=True):
     ] = ()
     ttl_floor_s: Annotated[
         float, key("An answer is kept at least this long, whatever its TTL.", unit="s", ge=0, le=3600)
-    ] = 5.0
+    ] = 10.0
     ttl_cap_s: Annotated[
         float, key("An answer is kept at most this long, whatever its TTL.", unit="s", ge=1, le=604800)
     ] = 3600.0
     negative_ttl_s: Annotated[
         float, key("How long NXDOMAIN and NODATA are kept at most.", unit="s", ge=0, le=86400)
-    ] = 60.0
+    ] = 300.0
     failure_ttl_s: Annotated[
         float, key("How long a failure or time-out of a resolver is remembered.", unit="s", ge=0, le=3600)
     ] = 5.0

@@ -93,9 +93,6 @@ class PinnedPeer(Section, frozen=True):
         PolicyName | None,
         key(f"What a proof must be; without it [trust] decides. {_POLICY_TEXT}.", example="dialback"),
     ] = None
-    max_message_bytes: Annotated[
-        int, key("Largest body taken from it; 0: as in [limits].", unit="bytes", ge=0, le=1024 * 1024)
-    ] = 0
     sender_rate_per_s: Annotated[
         float,
         key(

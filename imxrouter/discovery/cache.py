@@ -52,11 +52,26 @@ class CacheLimits:
         negative_entries: clean noes and failures.
         entries_per_zone: of either, for the names of one parent zone. A domain takes up to 4 entries and
             two for each router, so a hoster's zone has room for some hundred domains.
+        min_ttl_s: no answer is kept shorter.
+        max_ttl_s: no answer is kept longer.
+        max_negative_ttl_s: a clean no is kept at most so long.
+        failure_ttl_s: for how long a failure is remembered, and not asked again.
     """
 
     entries: int = 20_000
     negative_entries: int = 10_000
     entries_per_zone: int = 1_000
+    min_ttl_s: float = MIN_TTL_S
+    max_ttl_s: float = MAX_TTL_S
+    max_negative_ttl_s: float = MAX_NEGATIVE_TTL_S
+    failure_ttl_s: float = FAILURE_TTL_S
+
+    def keep_s(self, answer: Answer) -> float:
+        """Return for how long an answer is kept."""
+        if answer.is_failure:
+            return self.failure_ttl_s
+        cap = self.max_ttl_s if answer.status is Status.RECORDS else self.max_negative_ttl_s
+        return min(max(answer.ttl_s, self.min_ttl_s), cap)
 
 
 @dataclass(slots=True)
@@ -85,7 +100,7 @@ class AnswerCache:
     """
 
     def __init__(self, clock: Clock, limits: CacheLimits | None = None) -> None:
-        limits = limits or CacheLimits()
+        self._limits = limits = limits or CacheLimits()
         self._clock = clock
         self._records = _Table(limits.entries, limits.entries_per_zone)
         self._noes = _Table(limits.negative_entries, limits.entries_per_zone)
@@ -105,7 +120,7 @@ class AnswerCache:
     def put(self, name: str, rdtype: int, answer: Answer) -> None:
         """Keep an answer. A failure never displaces records, which stay to be served stale."""
         now = self._clock()
-        entry = _Entry(answer, now + keep_s(answer))
+        entry = _Entry(answer, now + self._limits.keep_s(answer))
         if answer.status is Status.RECORDS:
             self._noes.drop((name, rdtype))
             self._records.put((name, rdtype), entry, now)
@@ -122,7 +137,7 @@ class AnswerCache:
         entry = self._records.get((name, rdtype))
         if entry is None or entry.expires_at + STALE_S <= self._clock():
             return None
-        return replace(entry.answer, ttl_s=float(FAILURE_TTL_S), note="stale")
+        return replace(entry.answer, ttl_s=float(self._limits.failure_ttl_s), note="stale")
 
     def forget(self, name: str, rdtype: int) -> None:
         """Drop what is known of a question."""
@@ -133,14 +148,6 @@ class AnswerCache:
         """Drop everything."""
         self._records.clear()
         self._noes.clear()
-
-
-def keep_s(answer: Answer) -> float:
-    """Return for how long an answer is kept."""
-    if answer.is_failure:
-        return FAILURE_TTL_S
-    cap = MAX_TTL_S if answer.status is Status.RECORDS else MAX_NEGATIVE_TTL_S
-    return min(max(answer.ttl_s, MIN_TTL_S), cap)
 
 
 class _Table:

@@ -58,7 +58,13 @@ class Release:
 class ClaimsMade:
     """The claimer's side of one link: what we claimed there, and when an answer may be released."""
 
-    def __init__(self, view: ConnectionView = ConnectionView.CLEAR, exporter: bytes = b"") -> None:
+    def __init__(
+        self,
+        view: ConnectionView = ConnectionView.CLEAR,
+        exporter: bytes = b"",
+        deadline_s: float = CLAIM_DEADLINE_S,
+    ) -> None:
+        self._deadline_s = deadline_s
         self.view = view
         self.exporter = exporter
         self._by_number: dict[int, MadeClaim] = {}
@@ -74,7 +80,7 @@ class ClaimsMade:
         old = self._by_pair.get((from_domain, to_domain))
         if old is not None:
             self._by_number.pop(old.number, None)
-        made = MadeClaim(self._next, from_domain, to_domain, token, now + CLAIM_DEADLINE_S)
+        made = MadeClaim(self._next, from_domain, to_domain, token, now + self._deadline_s)
         self._next += 1
         self._by_number[made.number] = made
         self._by_pair[(from_domain, to_domain)] = made
@@ -216,8 +222,9 @@ class ClaimsReceived:
 
     def __init__(
         self, view: ConnectionView = ConnectionView.CLEAR, exporter: bytes = b"", *, limit: int = 4096,
-        before_proof: int = CLAIMS_BEFORE_PROOF,
+        before_proof: int = CLAIMS_BEFORE_PROOF, deadline_s: float = CLAIM_DEADLINE_S,
     ) -> None:  # fmt: skip
+        self._deadline_s = deadline_s
         self.view = view
         self.exporter = exporter
         self._limit = limit
@@ -238,7 +245,7 @@ class ClaimsReceived:
             return Reason.TOO_MANY_CLAIMS
         if number in self._pending or any(c.from_domain == from_domain for c in self._pending.values()):
             return Reason.TOO_MANY_CLAIMS
-        claim = ReceivedClaim(number, from_domain, to_domain, token, secret, now + CLAIM_DEADLINE_S)
+        claim = ReceivedClaim(number, from_domain, to_domain, token, secret, now + self._deadline_s)
         self._pending[number] = claim
         return claim
 

@@ -135,7 +135,10 @@ class Claimer:
             if verify.from_domain not in self._hub.switch.routes:
                 raise TokenRefused(Reason.NOT_MINE, "the domain is not served here")
             keys = self._keys.known(verify.from_domain)
-            facts = open_token(keys, verify.from_domain, verify.to_domain, verify.token, self._wall())
+            facts = open_token(
+                keys, verify.from_domain, verify.to_domain, verify.token, self._wall(),
+                self._hub.settings.clock_skew_s,
+            )  # fmt: skip
             if facts.server != self._hub.identity.server:
                 raise TokenRefused(Reason.NOT_MINE, "the claim was made by another host")
         except TokenRefused as refused:

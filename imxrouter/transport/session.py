@@ -68,9 +68,11 @@ class LinkSession(Protocol):
         self.remote: tuple[str, int] = ("", 0)
         self.reached: set[bytes] = set()
         self.asked_by = b""
-        self.made = ClaimsMade()
+        self.made = ClaimsMade(deadline_s=hub.settings.claim_deadline_s)
         self.received = ClaimsReceived(
-            limit=hub.settings.claims_per_link, before_proof=hub.settings.claims_before_proof
+            limit=hub.settings.claims_per_link,
+            before_proof=hub.settings.claims_before_proof,
+            deadline_s=hub.settings.claim_deadline_s,
         )
         self.challenge = hub.random_bytes(32) if self.side is Side.ACCEPTOR else None
         self.machine = hub.new_machine(self.side, self.challenge)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from imxrouter.link.claims import CLAIM_DEADLINE_S
 from imxrouter.link.machine import LinkSettings
+from imxrouter.link.token import CLOCK_SKEW_S
 from imxrouter.wire.layout import DEFAULT_MAX_RECORD
 
 
@@ -20,6 +22,7 @@ class HubSettings:
         unread_bytes: above this it is closed.
         proof_max_age_s: a proof ends after so long and is renewed before.
         claim_deadline_s: a claim not settled by then has failed.
+        clock_skew_s: by so much the clocks of a domain's hosts may differ.
         clear_login: key login without TLS is taken (laboratories only).
     """
 
@@ -34,11 +37,12 @@ class HubSettings:
     unread_bytes: int = 4 << 20
     claims_per_link: int = 4096
     claims_before_proof: int = 16
-    claim_deadline_s: float = 30.0
+    claim_deadline_s: float = CLAIM_DEADLINE_S
     proof_timeout_s: float = 60.0
     proof_max_age_s: float = 86_400.0
     proof_idle_s: float = 3_600.0
     token_ttl_s: int = 60
+    clock_skew_s: float = CLOCK_SKEW_S
     links_per_peer: int = 4
     verify_links: int = 64
     hold_s: float = 15.0

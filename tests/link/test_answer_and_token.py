@@ -121,3 +121,13 @@ def test_a_login_is_signed_as_the_specification_says(case: dict[str, str]) -> No
     assert case["text"] == (b"imx-login" + b"".join(parts)).hex()
     public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(case["public_key"]))
     public.verify(bytes.fromhex(case["signature"]), bytes.fromhex(case["text"]))
+
+
+def test_clocks_may_differ_by_as_much_as_configured() -> None:
+    """A token is taken until its end and the skew, and not a second longer."""
+    token = mint_token(KEY, A, B, FACTS)
+    keys = {key_id(KEY): KEY}
+    assert open_token(keys, A, B, token, FACTS.expires_at + 5, skew_s=5) == FACTS
+    with pytest.raises(TokenRefused) as caught:
+        open_token(keys, A, B, token, FACTS.expires_at + 6, skew_s=5)
+    assert caught.value.reason.word == "bad-token"
