@@ -22,6 +22,7 @@ from imxrouter.admin.server import make_site as admin_site
 from imxrouter.app.console import Console
 from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.app.keys import dialback_secrets, service_keys, uplink_key
+from imxrouter.app.lookups import CountedFinder
 from imxrouter.app.provisioning import Provisioner, served_domain
 from imxrouter.app.settings import (
     cap_settings,
@@ -38,7 +39,7 @@ from imxrouter.config.schema import Config
 from imxrouter.config.served import ServedDomain as DomainEntry
 from imxrouter.discovery.adapter import NameServerAsker
 from imxrouter.discovery.cache import AnswerCache
-from imxrouter.discovery.finder import Ask, Finder
+from imxrouter.discovery.finder import Ask
 from imxrouter.discovery.guard import DialGuard
 from imxrouter.gateways.embedded.directory import Directory
 from imxrouter.gateways.embedded.service import EmbeddedService
@@ -162,9 +163,10 @@ class Router(Service):
             )
             ask = asker.ask
         cache_limits, find_limits = discovery_limits(config.dns)
-        self.finder = Finder(
-            self._reactor, ask, random.SystemRandom(), AnswerCache(time.monotonic, cache_limits), find_limits
-        )
+        self.finder = CountedFinder(
+            self.metrics, self._reactor, ask, random.SystemRandom(),
+            AnswerCache(time.monotonic, cache_limits), find_limits,
+        )  # fmt: skip
 
     def _make_trust(self) -> None:
         config = self.config

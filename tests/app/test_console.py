@@ -153,6 +153,19 @@ def test_status_links_and_peers_tell_of_the_same_traffic(lab: Lab) -> None:
     assert "b.example" in ctl(a, "links", "--claims").output
 
 
+def test_look_ups_are_counted_by_their_result(lab: Lab) -> None:
+    """Found in DNS, known from the cache, or the reason why not."""
+    a, _ = lab.router("a.example"), lab.router("b.example")
+    for domain in ("b.example", "nowhere.example"):
+        ctl(a, "send", "alice@a.example", f"bob@{domain}", "hello")
+    ctl(a, "dns", "lookup", "b.example")
+    found = [
+        a.router.metrics.registry.get_sample_value("imxrouter_dns_lookups_total", {"result": word})
+        for word in ("found", "no-such-domain", "cached")
+    ]
+    assert found == [2, 1, 0]
+
+
 def test_records_can_be_published_and_found(lab: Lab) -> None:
     """What `dns records` prints is a zone that leads back to this very router, in each of the three forms."""
     a, b = lab.router("a.example"), lab.router("b.example")
