@@ -72,6 +72,7 @@ from imxrouter.transport.federation import Federation
 from imxrouter.transport.gateway_port import GatewayPort
 from imxrouter.transport.handover import Handover
 from imxrouter.transport.hub import Hub, Identity
+from imxrouter.transport.idle_proofs import IdleProofs
 from imxrouter.transport.keyring import KeyRing
 from imxrouter.transport.listener import listen as listen_links
 from imxrouter.transport.redirecting import Redirector
@@ -217,7 +218,9 @@ class Router(Service):
         self.handover = Handover(self.hub, self.bus, self.claimer)
         self.steps = Steps(self.hub, self.trace, shown=config.lab)
         self.steps.listen(self.dialer, self.claimer, self.verifier, self.federation)
+        self.idle_proofs = IdleProofs(self.hub, self.verifier.drop_proof)
         self.hub.events += [self.steps, self.claimer, self.verifier, self.federation, self.redirector]
+        self.hub.events.append(self.idle_proofs)
 
     def _make_services(self) -> None:
         config = self.config

@@ -38,6 +38,7 @@ class Port:
         role: peer, service or uplink.
         sources: source domains this link may bring, with what was proved of each.
         speaks: domains whose answers this link may bring.
+        used: domains that a request came from, or an answer, since whoever empties the set looked.
         out: chunks to be written; taken by the transport after each read.
         shedding: what goes to this link is answered `busy` (its receiver does not read).
         usable: new requests may be sent over it.
@@ -46,9 +47,9 @@ class Port:
 
     __slots__ = (
         "acked", "acknowledges", "closed", "credit_bytes", "credit_requests", "destinations", "dirty",
-        "epoch", "granted_bytes", "granted_requests", "in_bytes", "in_flight", "largest", "max_record", "need",
-        "number", "on_control", "out", "responses_read", "role", "sent", "sent_bytes", "shedding", "sources",
-        "speaks", "tail", "unacked", "usable",
+        "epoch", "granted_bytes", "granted_requests", "in_bytes", "in_flight", "largest", "max_record",
+        "need", "number", "on_control", "out", "responses_read", "role", "sent", "sent_bytes", "shedding",
+        "sources", "speaks", "tail", "unacked", "usable", "used",
     )  # fmt: skip
 
     def __init__(self, number: int, role: Role, on_control: Callable[[bytes], None]) -> None:
@@ -58,6 +59,7 @@ class Port:
         self.max_record = MAX_RECORD_BEFORE_PROOF
         self.sources: dict[bytes, Proof] = {}
         self.speaks: set[bytes] = set()
+        self.used: set[bytes] = set()
         self.largest = DEFAULT_MAX_RECORD - RETRY_BYTES
         self.tail = bytearray()
         self.need = LENGTH_BYTES

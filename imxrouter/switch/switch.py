@@ -113,7 +113,7 @@ class Switch(SwitchCore):
         sources, destinations, limit, end = port.sources, port.destinations, port.max_record, len(data)
         is_service, is_uplink = port.role is Role.SERVICE, port.role is Role.UPLINK
         turn, number, max_hops = self._turn, port.number, self.max_hops
-        granted, granted_bytes = port.granted_requests, port.granted_bytes
+        granted, granted_bytes, used = port.granted_requests, port.granted_bytes, port.used
         in_flight, in_bytes = port.in_flight, port.in_bytes
         out: Port | None = None
         room = room_bytes = largest = out_count = out_size = records_in = messages = forwarded = 0
@@ -277,6 +277,7 @@ class Switch(SwitchCore):
                 )  # fmt: skip
                 if check_duplicates:
                     memory[ident] = (digest, new_tag)
+                used.add(from_domain)
                 in_flight += 1
                 in_bytes += size
                 destinations[to_domain] = share + 1
@@ -319,7 +320,7 @@ class Switch(SwitchCore):
         unpack, patch = HEADER.unpack_from, FLAGS_HOPS_TAG.pack_into
         entries, ports, memory, counters = self.ledger.entries, self.ports, self.memory.seen, self.counters
         check_link, check_duplicates = self.checks.answer_link, self.checks.duplicates
-        joined, limit, end, speaks = self._joined, port.max_record, len(data), port.speaks
+        joined, limit, end, speaks, used = self._joined, port.max_record, len(data), port.speaks, port.used
         number, on_delivered = port.number, self.on_delivered
         in_port = out_port = run_port = None
         in_number = out_number = -1
@@ -361,6 +362,7 @@ class Switch(SwitchCore):
                 ):
                     counters[slots.STRAY_RESPONSES] += 1
                     continue
+                used.add(to_domain)
                 if ext or data[body_at] or tag in joined:
                     if run_port is not None:
                         self.put(run_port, view[run_start:run_end])

@@ -20,7 +20,7 @@ from tests.doubles.router_rig import Lab, RawOrganisation, RouterRig
 
 
 def _any_pair(
-    _keys: object, _from_domain: bytes, _to_domain: bytes, token: bytes, _wall_s: float
+    _keys: object, _from_domain: bytes, _to_domain: bytes, token: bytes, *_times: float
 ) -> TokenFacts:
     """`open_token` that believes what stands in the token, whatever pair it is presented for."""
     return TokenFacts(*tokens._FACTS.unpack(token[: tokens._FACTS.size])[1:])

@@ -187,6 +187,7 @@ def timers() -> str:
         ("token_ttl", f"{token.TOKEN_TTL_S} s", "6.1", "life of a token"),
         ("clock_skew", f"{token.CLOCK_SKEW_S} s", "6.1", "between hosts of one domain"),
         ("proof_max_age", f"{trust.proof_max_age_s:g} s", "6", "then a proof is renewed"),
+        ("proof_idle", f"{trust.proof_idle_s:g} s", "6.5", "rest after which a verifier ends a proof"),
         ("remembered level", f"{trust.remember_days:g} days", "11.14", "the strongest seen of a domain"),
         ("answer_timeout", f"{links.answer_timeout_s:g} s", "7.4", "from request to response"),
         ("hold", f"{dial.hold_s:g} s", "7.5", "a request waits so long for its destination to be dialled"),
