@@ -43,8 +43,7 @@ def test_answer_diverted(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatc
     """
     if not guarded:
 
-        def anybody(core: SwitchCore, domain: bytes) -> Port | None:
-            del domain
+        def anybody(core: SwitchCore, *_domains: bytes) -> Port | None:
             return next((port for port in core.ports.values() if port.role is Role.PEER), None)
 
         monkeypatch.setattr(SwitchCore, "_another_port_of", anybody)
