@@ -6,6 +6,7 @@ down again, also what a run that was killed has left behind.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -13,19 +14,25 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, TypeVar
 
 import pytest
+
+T = TypeVar("T")
 
 #: Daemons live in sbin, which is not on everybody's PATH.
 SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 #: Where `ip netns exec` finds the files that it puts over those of /etc.
 NETNS_ETC: Final = Path("/etc/netns")
+
+#: From linux/sched.h.
+_CLONE_NEWNET: Final = 0x40000000
 
 #: A name of ours: the process that made it stands in it.
 _OURS: Final = re.compile(r"imx(\d+)-[a-z0-9]+")
@@ -130,6 +137,11 @@ class Place:
         """Run a command in here to its end and return what it printed."""
         return run(*self.command(*command)).stdout
 
+    def inside(self, make: Callable[[], T]) -> T:
+        """Call something in a thread that is in here; a socket that it makes stays in here."""
+        with ThreadPoolExecutor(1, initializer=_enter, initargs=(self.namespace,)) as thread:
+            return thread.submit(make).result()
+
     def black_hole(self, network: str, *match: str) -> None:
         """Drop what comes from a network: nobody is told, as where a route or a firewall is broken."""
         self._cut(["INPUT", "-s", network, *match, "-j", "DROP"])
@@ -153,6 +165,13 @@ class Place:
         for tool, *rule in self.cuts:
             self.run(program(tool), "-w", "-D", *rule)
         self.cuts.clear()
+
+
+def _enter(namespace: str) -> None:
+    """Move the calling thread into a network namespace (setns(2); Python has it since 3.12)."""
+    with Path("/run/netns", namespace).open() as handle:
+        if ctypes.CDLL(None, use_errno=True).setns(handle.fileno(), _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"setns {namespace}")
 
 
 class Network:
