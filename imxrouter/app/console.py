@@ -25,7 +25,7 @@ from imxrouter.admin.views import (
     TraceView,
 )
 from imxrouter.app.linkview import link_view
-from imxrouter.app.provisioning import served_domain
+from imxrouter.app.provisioning import domain_entry, served_domain
 from imxrouter.config.load import parse_domain
 from imxrouter.config.problems import ConfigError
 from imxrouter.discovery.errors import DiscoveryFailed
@@ -136,7 +136,7 @@ class Console:
 
     def domain_change(self, name: str, changes: Mapping[str, Any]) -> DiffView:
         """Change keys of a served domain."""
-        current = self._router.entry_of(self._served(name).name.name)
+        current = domain_entry(self._served(name))
         return self._apply("changed", self._router.domains.change, self._record({**current, **changes}))
 
     def domain_remove(self, name: str) -> DiffView:
@@ -159,7 +159,6 @@ class Console:
         if parsed.service not in self._router.service_names:
             known = ", ".join(sorted(self._router.service_names))
             raise AdminError("bad-request", f"no service {parsed.service!r}", "service", f"one of: {known}")
-        self._router.remember_entry(parsed)
         return served_domain(parsed)
 
     def _apply(

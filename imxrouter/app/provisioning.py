@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from twisted.logger import Logger
 
 from imxrouter.config.sections import Limits
+from imxrouter.config.served import TYPE_NAMES
 from imxrouter.config.served import ServedDomain as DomainEntry
 from imxrouter.model.domain import Domain
 from imxrouter.routing.domains import CaseProfile, DomainDiff, DomainState, ServedDomain, ServedDomains
 from imxrouter.routing.limits import Rate
 from imxrouter.routing.policy import Policy
-from imxrouter.switch.ports import Route
+from imxrouter.switch.ports import Port, Route
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.gateway_port import GatewayPort
 from imxrouter.transport.hub import Hub
@@ -37,6 +39,23 @@ def served_domain(entry: DomainEntry) -> ServedDomain:
         case_profile=CaseProfile(entry.case_profile),
         state=DomainState(entry.state),
     )
+
+
+def domain_entry(record: ServedDomain) -> dict[str, Any]:
+    """The [[domain]] table that gives this record, as plain values."""
+    return {
+        "name": record.name.name,
+        "service": record.service,
+        "aliases": [alias.name for alias in record.aliases],
+        "tenant": record.tenant,
+        **({"policy": record.policy} if record.policy else {}),
+        "max_message_bytes": record.max_message_bytes,
+        "sender_rate_per_s": record.sender_rate_per_s,
+        "sender_burst": record.sender_burst,
+        "types": [*TYPE_NAMES, *(f"0x{number:04x}" for number in sorted(record.types))],
+        "case_profile": record.case_profile.value,
+        "state": record.state.value,
+    }
 
 
 class Provisioner:
@@ -69,6 +88,8 @@ class Provisioner:
         #: told the domains of an embedded service after each change
         self.on_embedded: Callable[[str], None] = lambda _service: None
         self._by_service: dict[str, dict[bytes, None]] = {}
+        self._ports: dict[str, list[Port]] = {}
+        self._terms: dict[tuple[float, int], tuple[float, float]] = {}
         domains.listen(self._changed)
 
     def with_services(self, services: Services) -> None:
@@ -84,8 +105,12 @@ class Provisioner:
         record = self._domains.get(Domain(domain.decode("ascii")))
         per_s = record.sender_rate_per_s if record is not None else 0.0
         burst = record.sender_burst if record is not None else 0
-        rate = Rate.of(per_s or self._limits.sender_rate_per_s, burst or self._limits.sender_burst)
-        return rate.interval_s, rate.burst_s
+        wanted = (per_s or self._limits.sender_rate_per_s, burst or self._limits.sender_burst)
+        known = self._terms.get(wanted)
+        if known is None:
+            rate = Rate.of(*wanted)
+            known = self._terms[wanted] = (rate.interval_s, rate.burst_s)
+        return known
 
     def _changed(self, diff: DomainDiff) -> None:
         touched: set[str] = set()
@@ -119,17 +144,25 @@ class Provisioner:
         for name in record.names:
             raw = name.wire
             route = self._hub.switch.routes.get(raw)
+            ports = [] if record.suspended else self._ports_of(record.service)
             if route is None:
-                route = self._hub.switch.routes[raw] = Route([], level, size, record.types)
+                route = self._hub.switch.routes[raw] = Route(ports, level, size, record.types)
             route.level, route.max_bytes, route.types = level, size, record.types
-            route.suspended = record.suspended
+            route.ports, route.suspended = ports, record.suspended
             if record.suspended:
                 self._claimer.withdraw(raw)
                 continue
             bound[raw] = None
             if gateway is not None:
                 gateway.bind(raw, *self.terms(raw))
-                route.ports[:] = [gateway.port]
+
+    def _ports_of(self, service: str) -> list[Port]:
+        """The links of a service that are up: one list for all its domains, however many they are."""
+        ports = self._ports.get(service)
+        if ports is None:
+            gateway = self._gateways.get(service)
+            ports = self._ports[service] = [gateway.port] if gateway is not None else []
+        return ports
 
     def _unbind(self, record: ServedDomain) -> None:
         bound = self._by_service.get(record.service, {})
@@ -140,7 +173,7 @@ class Provisioner:
                 gateway.unbind(name.wire)
             route = self._hub.switch.routes.get(name.wire)
             if route is not None:
-                route.ports.clear()
+                route.ports = []
 
     def _remove(self, names: Iterable[Domain]) -> None:
         """No longer served: no route, and its claims end on every link without closing a shared one."""

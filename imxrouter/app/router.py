@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
@@ -23,6 +24,7 @@ from imxrouter.app.console import Console
 from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.app.keys import dialback_secrets, service_keys, uplink_key
 from imxrouter.app.lookups import CountedFinder
+from imxrouter.app.notify import tell_supervisor
 from imxrouter.app.provisioning import Provisioner, served_domain
 from imxrouter.app.settings import (
     cap_settings,
@@ -36,7 +38,6 @@ from imxrouter.app.steps import Steps
 from imxrouter.app.targets import TargetDialer
 from imxrouter.config.net import HostPort
 from imxrouter.config.schema import Config
-from imxrouter.config.served import ServedDomain as DomainEntry
 from imxrouter.discovery.adapter import NameServerAsker
 from imxrouter.discovery.cache import AnswerCache
 from imxrouter.discovery.finder import Ask
@@ -117,7 +118,6 @@ class Router(Service):
         self._reactor = reactor
         self._ports: list[IListeningPort] = []
         self._link_ports: list[IListeningPort] = []
-        self._entries: dict[str, DomainEntry] = {entry.name: entry for entry in config.domains}
         self.service_names = frozenset(service.name for service in config.services)
         self.pinned = {peer.domain: tuple(peer.endpoints) for peer in config.peers if peer.addresses}
         self.mask = AddressMask(Privacy(config.log.addresses), os.urandom(32))
@@ -245,6 +245,7 @@ class Router(Service):
         self.provisioner.on_embedded = self._embedded_changed
         self.hub.events.append(self.services)
         self.domains.replace_all(served_domain(entry) for entry in config.domains)
+        self.config = structs.replace(config, domains=())  # 100,000 of them are 30 MB; `domains` has them now
         self._uplinks = [self._make_uplink(uplink) for uplink in config.uplinks]
         self.hub.events += self._uplinks
 
@@ -339,15 +340,6 @@ class Router(Service):
             return
         gateway.submit(message, self.steps.sending(message, answer) if self.config.lab else answer)
 
-    def entry_of(self, name: str) -> dict[str, Any]:
-        """The [[domain]] table of a served domain, as plain values."""
-        entry = self._entries[name]
-        return {key: value for key in entry.__struct_fields__ if (value := getattr(entry, key)) is not None}
-
-    def remember_entry(self, entry: DomainEntry) -> None:
-        """Keep the table a domain was made from, so that single keys of it can be changed later."""
-        self._entries[entry.name] = entry
-
     # -- life --------------------------------------------------------------------------------------------
 
     def startService(self) -> None:
@@ -376,11 +368,14 @@ class Router(Service):
         self._tick_meter.start()
         for uplink in self._uplinks:
             uplink.start()
-        self.log.info("{name} listens on {places}", name=config.name, places=", ".join(self.listening()))
+        places = ", ".join(self.listening())
+        self.log.info("{name} listens on {places}", name=config.name, places=places)
+        tell_supervisor(f"READY=1\nSTATUS=listens on {places}, serves {len(self.domains)} domain(s)")
 
     def stopService(self) -> Deferred[Any]:
         """Close every link in order, then the sockets; no longer than the close deadline."""
         super().stopService()  # type: ignore[no-untyped-call]
+        tell_supervisor("STOPPING=1")
         self.hub.closing = True
         closing = [maybeDeferred(port.stopListening) for port in self._link_ports]
         for session in list(self.hub.sessions.values()):

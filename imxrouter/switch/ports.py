@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final
 
 from imxrouter.wire.layout import DEFAULT_MAX_RECORD, LENGTH_BYTES, MAX_RECORD_BEFORE_PROOF
@@ -28,6 +29,12 @@ class Role(IntEnum):
     PEER = 0
     SERVICE = 1
     UPLINK = 2
+
+
+@lru_cache(maxsize=1024)
+def bound_proof(interval_s: float, burst_s: float) -> Proof:
+    """What stands for a domain that is bound to a link of ours; one value for all with the same rate."""
+    return (0, None, FOREVER, interval_s, burst_s)
 
 
 class Port:

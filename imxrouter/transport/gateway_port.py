@@ -14,7 +14,7 @@ from imxrouter.model.operations import Message
 from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.interfaces import Gateway
-from imxrouter.switch.ports import FOREVER, Port, Role
+from imxrouter.switch.ports import Port, Role, bound_proof
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.translate import TranslationError, message_to_record, record_to_message
 from imxrouter.wire.framing import RecordSplitter
@@ -36,10 +36,11 @@ class GatewayPort:
         self._hub = hub
         self._gateway: Gateway | None = None
         self._splitter = RecordSplitter(HIGHEST_MAX_RECORD + 4096)
-        self._waiting: dict[int, Callable[[Outcome], None]] = {}
+        self._waiting: dict[int, tuple[bytes, Callable[[Outcome], None]]] = {}
         self._next_tag = 1
         self.port = Port(hub.next_port_number(), Role.SERVICE, lambda _data: None)
         self.port.max_record = self.port.largest = HIGHEST_MAX_RECORD
+        self.port.acknowledges = True  # the hub does, for what it has handed over cannot be lost
         settings = hub.settings
         self.port.granted_requests = self.port.credit_requests = settings.credit_requests * 4
         self.port.granted_bytes = self.port.credit_bytes = settings.credit_bytes * 4
@@ -51,7 +52,7 @@ class GatewayPort:
 
     def bind(self, domain: bytes, interval_s: float, burst_s: float) -> None:
         """The gateway may send as this domain and answers for it."""
-        self.port.sources[domain] = (0, None, FOREVER, interval_s, burst_s)
+        self.port.sources[domain] = bound_proof(interval_s, burst_s)
         self.port.speaks.add(domain)
 
     def unbind(self, domain: bytes) -> None:
@@ -80,7 +81,7 @@ class GatewayPort:
         if len(data) > self.port.max_record:
             answer(failure(Reason.TOO_LARGE))
             return
-        self._waiting[tag] = answer
+        self._waiting[tag] = (record.message_id, answer)
         self._hub.inject(self.port, data)
 
     # -- from the switch ---------------------------------------------------------------------------------
@@ -90,8 +91,9 @@ class GatewayPort:
         for raw in self._splitter.feed(data):
             record = decode_record(raw)
             if record.is_response:
-                answer = self._waiting.pop(record.route_tag, None)
-                if answer is not None:
+                ident, answer = self._waiting.get(record.route_tag, (b"", None))
+                if answer is not None and ident == record.message_id:
+                    del self._waiting[record.route_tag]
                     answer(decode_outcome(record))
             else:
                 self._deliver(record)

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from imxrouter.link.machine import Side
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
-from imxrouter.switch.ports import FOREVER, Role
+from imxrouter.switch.ports import FOREVER, Role, bound_proof
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.wire.control import Control, Hello, Login, LoginResult
@@ -116,7 +116,7 @@ class Services:
                 del port.sources[gone]
                 port.speaks.discard(gone)
             for domain in domains:
-                port.sources[domain] = (0, None, FOREVER, *self._terms(domain))
+                port.sources[domain] = bound_proof(*self._terms(domain))
                 port.speaks.add(domain)
                 route = self._hub.switch.routes.get(domain)
                 if route is not None and port not in route.ports and port.usable:
