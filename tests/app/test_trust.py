@@ -1,0 +1,80 @@
+"""What the operator's words about trust do, between whole routers."""
+
+from __future__ import annotations
+
+import json
+
+from imxrouter.model.vocabulary import Reason
+from tests.doubles.router_rig import Lab, free_port, fresh_address
+
+STRICT = {"trust.default_policy": "dialback+certificate"}
+
+
+def takes(domain: str, policy: str = "dialback") -> str:
+    """The table that takes a domain at a policy."""
+    return f'[[trust.peer]]\ndomain = "{domain}"\npolicy = "{policy}"\n'
+
+
+def test_by_default_nothing_passes_in_clear(lab: Lab) -> None:
+    """The default policy asks for a certificate: the sender is told, and nobody is dialled."""
+    a, b = lab.router("a.example", settings=STRICT), lab.router("b.example")
+    outcome = a.send("alice@a.example", "bob@b.example").outcome()
+    assert outcome.reason is Reason.WEAKER_THAN_POLICY
+    assert a.sessions() == b.sessions() == []
+
+
+def test_both_sides_must_take_each_other(lab: Lab) -> None:
+    """One side's leave is not the other's: the peer that asks for more refuses the claim."""
+    a = lab.router("a.example", settings=STRICT, tables=takes("b.example"))
+    b = lab.router("b.example", settings=STRICT)
+    outcome = a.send("alice@a.example", "bob@b.example").outcome()
+    assert outcome.reason is Reason.WEAKER_THAN_POLICY
+    assert b.proved("a.example") == 0
+
+
+def test_a_domain_that_is_taken_by_name_passes_and_no_other(lab: Lab) -> None:
+    """As in the guide: one table on each side; a wildcard of a zone does not reach the zone itself."""
+    a = lab.router("a.example", settings=STRICT, tables=takes("b.example") + takes("*.zone.example"))
+    b = lab.router("b.example", settings=STRICT, tables=takes("a.example"))
+    lab.router("in.zone.example")
+    lab.router("zone.example")
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    assert b.send("bob@b.example", "alice@a.example").outcome().ok
+    assert a.send("alice@a.example", "bob@in.zone.example").outcome().ok
+    assert a.send("alice@a.example", "bob@zone.example").outcome().reason is Reason.WEAKER_THAN_POLICY
+
+
+def test_a_domain_may_ask_its_peers_for_more_than_the_router_does(lab: Lab) -> None:
+    """Its own `policy` refuses what was proved at less; its neighbour on the same link is not concerned."""
+    more = '[[domain]]\nname = "strict.example"\nservice = "home"\npolicy = "dialback+tls"\n'
+    a, b = lab.router("a.example", tables=more), lab.router("b.example")
+    lab.publish("strict.example", a.endpoint)
+    assert b.send("bob@b.example", "alice@a.example").outcome().ok
+    refused = b.send("bob@b.example", "alice@strict.example").outcome()
+    assert refused.reason is Reason.WEAKER_THAN_POLICY
+
+
+def test_a_pinned_peer_is_reached_and_verified_where_it_is_configured(lab: Lab) -> None:
+    """DNS is not asked for it, in neither direction; a lie there changes nothing."""
+    place = (fresh_address(), 0)
+    endpoint = (place[0], free_port(place[0]))
+    pin = f'[[peer]]\ndomain = "b.example"\naddresses = {json.dumps([f"{endpoint[0]}:{endpoint[1]}"])}\n'
+    a = lab.router("a.example", settings=STRICT, tables=pin + 'policy = "dialback"\n')
+    b = lab.router("b.example", endpoint=endpoint, publish=False)
+    liar = lab.organisation("b.example")
+    lab.zones.asked.clear()
+    assert b.send("bob@b.example", "alice@a.example").outcome().ok
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    assert not [question for question in lab.zones.asked if "b.example" in question]
+    assert liar.listener.take_waiting() == []
+
+
+def test_a_pinned_peer_has_limits_of_its_own(lab: Lab) -> None:
+    """Its senders' rate is what its entry says; everybody else's is the router's."""
+    pin = '[[peer]]\ndomain = "b.example"\nsender_rate_per_s = 0.01\nsender_burst = 1\n'
+    a, b, c = lab.router("a.example", tables=pin), lab.router("b.example"), lab.router("c.example")
+    assert b.send("bob@b.example", "alice@a.example").outcome().ok
+    assert b.send("bob@b.example", "alice@a.example").outcome().reason is Reason.RATE_LIMITED
+    for _ in range(2):
+        assert c.send("bob@c.example", "alice@a.example").outcome().ok
+    assert a.inbox("alice@a.example")
