@@ -19,6 +19,7 @@ help:  ## show this list
 venv: $(STAMP)  ## make .venv with the package, its test tools and its linters
 
 $(STAMP): setup.cfg pyproject.toml ops/ci/make-venv.sh
+	@echo "making $(VENV) with everything that is needed; once, half a minute with a warm package cache"
 	@PYTHON="$(PYTHON)" ops/ci/make-venv.sh "$(VENV)"
 	@touch $@
 
