@@ -15,6 +15,7 @@ import dns.message
 import dns.name
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 
 from imxrouter.discovery.adapter import BadNameServer, NameServerAsker, parse_server
 from imxrouter.discovery.answers import TYPE_A, TYPE_IMX, TYPE_SRV, TYPE_SVCB, Answer, Status
@@ -229,10 +230,14 @@ def test_cancelling_ends_the_question(reactor_thread: ReactorThread, lab: LabDns
         reactor_thread.reactor.callLater(0.05, asking.cancel)
         return asking
 
-    before = len(reactor_thread.call(reactor_thread.reactor.getDelayedCalls))
+    def timers() -> Deferred[int]:  # once what is done in the reactor's next turns is done
+        reactor = reactor_thread.reactor
+        return deferLater(reactor, 0.05, lambda: len(reactor.getDelayedCalls()))
+
+    before = reactor_thread.call(timers)
     with pytest.raises(CancelledError):
         reactor_thread.call(ask_and_cancel)
-    assert len(reactor_thread.call(reactor_thread.reactor.getDelayedCalls)) <= before
+    assert reactor_thread.call(timers) <= before
     assert lab.book.asked == ["a.example IMX"]
 
 
