@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -11,7 +12,14 @@ from imxrouter.config.sections import Limits
 from imxrouter.config.served import TYPE_NAMES
 from imxrouter.config.served import ServedDomain as DomainEntry
 from imxrouter.model.domain import Domain
-from imxrouter.routing.domains import CaseProfile, DomainDiff, DomainState, ServedDomain, ServedDomains
+from imxrouter.routing.domains import (
+    NO_TYPES,
+    CaseProfile,
+    DomainDiff,
+    DomainState,
+    ServedDomain,
+    ServedDomains,
+)
 from imxrouter.routing.limits import Rate
 from imxrouter.routing.policy import Policy
 from imxrouter.switch.ports import Port, Route
@@ -28,14 +36,14 @@ def served_domain(entry: DomainEntry) -> ServedDomain:
     """The record of a [[domain]] table."""
     return ServedDomain(
         name=Domain(entry.name),
-        service=entry.service,
+        service=sys.intern(entry.service),
         aliases=tuple(Domain(alias) for alias in entry.aliases),
-        tenant=entry.tenant,
+        tenant=sys.intern(entry.tenant),
         policy=entry.policy,
         max_message_bytes=entry.max_message_bytes,
         sender_rate_per_s=entry.sender_rate_per_s,
         sender_burst=entry.sender_burst,
-        types=entry.type_numbers,
+        types=entry.type_numbers or NO_TYPES,
         case_profile=CaseProfile(entry.case_profile),
         state=DomainState(entry.state),
     )
@@ -87,7 +95,6 @@ class Provisioner:
         self._services: Services | None = None
         #: told the domains of an embedded service after each change
         self.on_embedded: Callable[[str], None] = lambda _service: None
-        self._by_service: dict[str, dict[bytes, None]] = {}
         self._ports: dict[str, list[Port]] = {}
         self._terms: dict[tuple[float, int], tuple[float, float]] = {}
         domains.listen(self._changed)
@@ -97,8 +104,9 @@ class Provisioner:
         self._services = services
 
     def domains_of(self, service: str) -> list[bytes]:
-        """Names and aliases of the service's active domains."""
-        return list(self._by_service.get(service, ()))
+        """Names and aliases of the service's active domains: those that share its list of links."""
+        ports = self._ports_of(service)
+        return [raw for raw, route in self._hub.switch.routes.items() if route.ports is ports]
 
     def terms(self, domain: bytes) -> tuple[float, float]:
         """GCRA interval and burst, seconds, of the domain's senders."""
@@ -140,7 +148,6 @@ class Provisioner:
         level = Policy(record.policy).level if record.policy else 0
         size = (record.max_message_bytes or self._limits.max_message_bytes) + RECORD_OVERHEAD_BYTES
         gateway = self._gateways.get(record.service)
-        bound = self._by_service.setdefault(record.service, {})
         for name in record.names:
             raw = name.wire
             route = self._hub.switch.routes.get(raw)
@@ -152,7 +159,6 @@ class Provisioner:
             if record.suspended:
                 self._claimer.withdraw(raw)
                 continue
-            bound[raw] = None
             if gateway is not None:
                 gateway.bind(raw, *self.terms(raw))
 
@@ -165,10 +171,8 @@ class Provisioner:
         return ports
 
     def _unbind(self, record: ServedDomain) -> None:
-        bound = self._by_service.get(record.service, {})
         gateway = self._gateways.get(record.service)
         for name in record.names:
-            bound.pop(name.wire, None)
             if gateway is not None:
                 gateway.unbind(name.wire)
             route = self._hub.switch.routes.get(name.wire)

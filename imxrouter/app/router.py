@@ -25,6 +25,7 @@ from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.app.keys import dialback_secrets, service_keys, uplink_key
 from imxrouter.app.lookups import CountedFinder
 from imxrouter.app.notify import tell_supervisor
+from imxrouter.app.memory import settle_memory
 from imxrouter.app.provisioning import Provisioner, served_domain
 from imxrouter.app.settings import (
     cap_settings,
@@ -366,6 +367,7 @@ class Router(Service):
             self._ports.append(self._reactor.listenTCP(endpoint.port, site, interface=endpoint.host))
         self._tick.start(1.0 if config.links.ping_s >= 2 else 0.2, now=False)
         self._tick_meter.start()
+        self._reactor.callLater(0, settle_memory)
         for uplink in self._uplinks:
             uplink.start()
         places = ", ".join(self.listening())

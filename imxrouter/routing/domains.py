@@ -154,6 +154,9 @@ class DomainDiff:
 _MOST_SHARED: Final = 10_000
 
 Shared = TypeVar("Shared", bound=Hashable)
+#: Fields whose equal values are one object for all domains.
+_SHARED: Final = ("service", "tenant", "protocols", "types", "certificate")
+
 Listener = Callable[[DomainDiff], None]
 
 
@@ -253,14 +256,9 @@ class ServedDomains:
                 raise DomainClash(name, record.name, record.name)
 
     def _enter(self, record: ServedDomain) -> ServedDomain:
-        kept = replace(
-            record,
-            service=self._share(record.service),
-            tenant=self._share(record.tenant),
-            protocols=self._share(record.protocols),
-            types=self._share(record.types),
-            certificate=self._share(record.certificate),
-        )
+        shared = {name: self._share(getattr(record, name)) for name in _SHARED}
+        fresh = any(getattr(record, name) is not value for name, value in shared.items())
+        kept = replace(record, **shared) if fresh else record
         self._records[kept.name.name] = kept
         for alias in kept.aliases:
             self._aliases[alias.name] = kept
