@@ -24,8 +24,8 @@ from imxrouter.app.console import Console
 from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.app.keys import dialback_secrets, service_keys, uplink_key
 from imxrouter.app.lookups import CountedFinder
-from imxrouter.app.notify import tell_supervisor
 from imxrouter.app.memory import settle_memory
+from imxrouter.app.notify import tell_supervisor
 from imxrouter.app.provisioning import Provisioner, served_domain
 from imxrouter.app.settings import (
     cap_settings,
