@@ -6,6 +6,7 @@ msgspec stops at the first error and knows no suggestions; an operator wants all
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import PurePath
 from typing import Any, Literal, get_args, get_origin
 
@@ -50,6 +51,12 @@ def literal_words(kind: Any) -> tuple[str, ...]:
     return next((words for arg in get_args(kind) if (words := literal_words(arg))), ())
 
 
+@cache
+def _infos(schema: Any) -> dict[str, FieldInfo]:
+    """The keys of a table. Asked for each of its occurrences, and msgspec evaluates every annotation anew."""
+    return {info.encode_name: info for info in fields(schema)}
+
+
 class Walk:
     """One file's walk. Collects problems; `tidy` returns data fit for `msgspec.convert`.
 
@@ -70,7 +77,7 @@ class Walk:
 
     def tidy(self, schema: type[Section], data: Mapping[str, Any], path: str = "") -> dict[str, Any]:
         """Check one table and what is inside; return it with its paths resolved."""
-        infos = {info.encode_name: info for info in fields(schema)}
+        infos = _infos(schema)
         out: dict[str, Any] = {}
         for name, value in data.items():
             here = f"{path}.{name}" if path else name

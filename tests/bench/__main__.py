@@ -169,8 +169,10 @@ class Bench:
         figures: dict[str, float] = {}
         many = [f"d{number}.many.bench.example" for number in range(100_000)]
         with self.router(domains=many[:1]) as (child, _, _):
+            time.sleep(2)  # what start-up left is given back in the first turn of the loop
             base = rss_kib(child.pid)
         with self.router(domains=many) as (child, _, _):
+            time.sleep(2)
             figures["100,000 domains, MB"] = (rss_kib(child.pid) - base) * 1024 / 1e6
             figures["bytes a domain"] = (rss_kib(child.pid) - base) * 1024 / len(many)
         with self.router() as (child, endpoint, listening):
@@ -199,7 +201,7 @@ def _free_port() -> int:
 
 
 def _wait_for(port: int, child: subprocess.Popen[bytes]) -> None:
-    end_s = time.monotonic() + 60
+    end_s = time.monotonic() + 180
     while time.monotonic() < end_s and child.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
