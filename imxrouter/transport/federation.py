@@ -31,7 +31,7 @@ from imxrouter.wire.control import Control, Hello
 MAX_TARGETS = 8
 #: Ends of a link that say nothing about why it could not be used.
 _IN_ORDER = frozenset({Reason.NONE, Reason.IDLE, Reason.REDIRECTED})
-#: After one more link for a busy peer came to nothing, the next is tried so much later.
+#: One more link to a busy peer is opened at most this often; the peer may have a cap, and says so by closing.
 MORE_LINKS_EVERY_S = 30.0
 
 
@@ -68,6 +68,9 @@ class Federation:
         self.destinations = destinations
         self._pursuits: dict[bytes, Pursuit] = {}
         self._budget = HoldBudget(hub.settings.hold_total_bytes)
+        #: numbers of links opened for a busy peer that are not open yet
+        self._more: set[int] = set()
+        self._more_after: dict[bytes, float] = {}
         self.on_step: Callable[[str, bytes, str], None] = lambda *_: None
         #: told (entry, link) of a request that is held (link 0), or leaves over a link after it was held
         self.on_waiting: Callable[[Entry, int], None] = lambda *_: None
@@ -177,13 +180,13 @@ class Federation:
                 return session
         return None
 
-    def _dial(self, pursuit: Pursuit, *, fresh: bool = False) -> None:
+    def _dial(self, pursuit: Pursuit) -> None:
         pursuit.dialling = True
         self.on_step("dialling", pursuit.domain.wire, "")
         dialled = self._dialer.dial(
             pursuit.domain,
             lambda: LinkSession(self._hub, Purpose.DATA),
-            reuse=(lambda _endpoint: None) if fresh else self._reusable,
+            reuse=self._reusable,
             skip=frozenset(pursuit.tried),
         )
         dialled.addCallbacks(self._dialled, self._not_dialled, (pursuit,), {}, (pursuit,))
@@ -318,6 +321,7 @@ class Federation:
         """A link of ours is open: claim for everything that waits for its domains."""
         del peer
         if session.purpose is Purpose.DATA:
+            self._claim_more(session)
             for domain in session.reached:
                 pursuit = self._pursuits.get(domain)
                 if pursuit is not None:
@@ -333,6 +337,7 @@ class Federation:
 
     def lost(self, session: LinkSession) -> None:
         """A link went away: what waits for it goes on elsewhere."""
+        self._more.discard(session.number)
         for domain in session.reached if session.purpose is Purpose.DATA else ():
             self._rest(domain)
         self._leave(session, session.drop_reason, session.drop_note)
@@ -373,14 +378,44 @@ class Federation:
 
     def _add_links(self, now: float) -> None:
         """More links are opened by load, never by user, and few (IMX-14)."""
-        del now
-        loaded: dict[bytes, int] = {}
+        links: dict[bytes, int] = {}
+        idle: set[bytes] = set()
         for session in self._hub.sessions.values():
-            if session.purpose is Purpose.DATA and session.is_open:
-                busy = session.port.sent * 2 > session.port.credit_requests
+            if session.purpose is Purpose.DATA and session.machine.state is not LinkState.DRAINING:
+                is_busy = session.port.sent * 2 > session.port.credit_requests
                 for domain in session.reached:
-                    loaded[domain] = loaded.get(domain, 0) + (1 if busy else -1000)
-        for domain, links in loaded.items():
-            if 0 < links < self._hub.settings.links_per_peer and domain not in self._pursuits:
-                pursuit = self._pursuits[domain] = self._new_pursuit(Domain(domain.decode()))
-                self._dial(pursuit, fresh=True)
+                    links[domain] = links.get(domain, 0) + 1
+                    if not is_busy:
+                        idle.add(domain)
+        self._more_after = {domain: at for domain, at in self._more_after.items() if at > now}
+        for domain, count in links.items():
+            if domain not in idle and count < self._hub.settings.links_per_peer:
+                self._open_more(domain, now)
+
+    def _open_more(self, domain: bytes, now: float) -> None:
+        """Open one more link; where that fails nothing changes, for there are others."""
+        if domain in self._pursuits or domain in self._more_after:
+            return
+        self._more_after[domain] = now + MORE_LINKS_EVERY_S
+        dialled = self._dialer.dial(
+            Domain(domain.decode("ascii")),
+            lambda: LinkSession(self._hub, Purpose.DATA),
+            reuse=lambda _endpoint: None,
+        )
+        dialled.addCallbacks(self._more_dialled, lambda problem: problem.trap(DialFailed), (domain,))
+        dialled.addErrback(lambda problem: self.log.failure("one more link", problem))
+
+    def _more_dialled(self, dialled: Dialled, domain: bytes) -> None:
+        session = dialled.session
+        session.reached.add(domain)
+        self._more.add(session.number)
+        if session.is_open:
+            self._claim_more(session)
+
+    def _claim_more(self, session: LinkSession) -> None:
+        """Claim on one more link what the others carry."""
+        if session.number in self._more:
+            self._more.discard(session.number)
+            for domain in session.reached:
+                for ours in list(self._hub.switch.ways.get(domain, ())):
+                    self._claimer.claim(session, ours, domain)

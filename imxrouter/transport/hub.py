@@ -178,6 +178,7 @@ class Hub:
         if session.port.responses_read + session.port.in_flight != before:
             machine.busy(now)
         self.flush()
+        session.settle()
 
     def opened(self, session: LinkSession, peer: Hello) -> None:
         """Both hellos are there."""
@@ -211,6 +212,10 @@ class Hub:
         self.switch.stop_using(session.port)
         for one in self.events:
             one.draining(session, effect.reason, effect.by_peer)
+
+    def leave(self, session: LinkSession) -> None:
+        """The link is as good as gone: nothing new goes over it."""
+        self.switch.stop_using(session.port)
 
     def ending(self, session: LinkSession) -> None:
         """The link ends on our word; its port is forgotten now, not when the kernel has said goodbye."""
@@ -269,12 +274,18 @@ class Hub:
             return
         sink = self._sinks.get(port.number)
         if sink is not None:
-            sink.take(b"".join(chunks))
+            answered = port.acked + len(port.unacked)
+            try:
+                sink.take(b"".join(chunks))
+            except Exception:  # noqa: BLE001 - one gateway's bug must not keep the others from being written to
+                self.log.failure("gateway of port {link}", link=port.number)
+            self.switch.acknowledge(port, answered)
 
     def tick(self) -> None:
         """Once a second: timers of links, late requests, the duplicate window."""
         now = self.now()
         self.switch.sweep(now, self.settings.answer_timeout_s)
+        self.flush()
         for session in list(self.sessions.values()):
             ack = session.acknowledge(force=True)
             if ack:

@@ -190,6 +190,7 @@ class LinkSession(Protocol):
         self.drop_reason, self.drop_note = drop.reason, drop.note
         self.port.closed = True
         self.port.usable = False
+        self._write_rest()
         if not self._gone:
             self.transport.unregisterProducer()
             self.transport.loseConnection()
@@ -203,16 +204,23 @@ class LinkSession(Protocol):
     def end(self, reason: Reason, note: str = "", *, retry_after_s: int | None = None) -> None:
         """End at once, with a record that says why."""
         if self.machine.state is not LinkState.CLOSED:
+            self._write_rest()
             self.perform(self.machine.refuse(reason, retry_after_s=retry_after_s, text=note))
 
     def abort(self, reason: Reason, note: str) -> None:
         """End without waiting for what is unwritten."""
         self.drop_reason, self.drop_note = reason, note
         self.port.closed = True
-        self.port.usable = False
+        self._hub.leave(self)
         self.machine.lost()
         if not self._gone:
             self.transport.abortConnection()
+
+    def _write_rest(self) -> None:
+        """What the switch has put out already: answers of requests that came before the end."""
+        chunks, self.port.out = self.port.out, []
+        if chunks:
+            self.write(b"".join(chunks))
 
     def settle(self) -> None:
         """While draining: end once nothing is in flight."""

@@ -187,13 +187,45 @@ class Liar:
                 self.say(link, response_to(request, SUCCESS))
         self.requests.clear()
 
+    def impersonate(self) -> None:
+        """Present what an honest router claims towards us to somebody else, as if we were that router."""
+        for link in self.links:
+            for claim in link.claims[-2:]:
+                for other in self.links:
+                    domain = self._domain_at(other)
+                    if other.opener and domain is not None and domain != claim.from_domain:
+                        stolen = Claim(self._number(), claim.from_domain, domain, claim.token)
+                        other.said.append(stolen)
+                        self.say(other, stolen)
+
+    def replay(self) -> None:
+        """Say every answer and nonce we know wherever one may be waited for."""
+        for link in self.links:
+            for claim in link.said[-3:]:
+                for answer in self.answers[-3:]:
+                    self.say(link, Proof(claim.number, answer))
+            for claim in link.claims[-2:]:
+                self.say(link, ClaimResult(claim.number, 0, 15, None, tuple(self.nonces[-6:])))
+            for ask in link.asks:
+                self.say(link, VerifyResult(ask.number, 0, self.nonces[-1]))
+
+    def pretend(self) -> None:
+        """Write in others' names, and to others' domains; say that others took us."""
+        for link in self.links:
+            self.say(link, Proved(self._domain(), self._domain()))
+            self.say(link, self._routed(self._domain(), self._any([*self.world.addresses])))
+            self.say(link, self._routed(self._domain_at(link) or self._domain(), self.domain))
+
+    def _domain_at(self, link: LiarsLink) -> bytes | None:
+        """Whose router is at the other end of a link that we opened."""
+        places = self.world.addresses.items()
+        return next((domain for domain, where in places if link.end.remote in where), None)
+
     def _claim_own(self, link: LiarsLink) -> None:
-        token = self.world.secrets.randbytes(40)
-        for domain, places in self.world.addresses.items():
-            if link.end.remote in places:
-                link.said.append(Claim(1, self.domain, domain, token))
-                self.say(link, link.said[-1])
-                return
+        domain = self._domain_at(link)
+        if domain is not None:
+            link.said.append(Claim(1, self.domain, domain, self.world.secrets.randbytes(40)))
+            self.say(link, link.said[-1])
 
     def _any(self, things: list[T]) -> T:
         return self.world.chance.choice(things)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,7 @@ SETTINGS = HubSettings(
     claims_per_link=16,
     claims_before_proof=6,
     proof_timeout_s=20,
+    claim_deadline_s=9,
     proof_max_age_s=60,
     links_per_peer=2,
     hold_s=5,
@@ -60,6 +61,11 @@ SETTINGS = HubSettings(
     hold_total_bytes=12_000,
     duplicate_window_s=30,
 )
+#: The same with room for everything that a script can send at once.
+ROOMY = replace(
+    SETTINGS, credit_requests=1000, credit_bytes=1 << 20, hold_count=1000, hold_bytes=1 << 20,
+    hold_total_bytes=1 << 22, output_high_bytes=1 << 20, unread_bytes=1 << 22,
+)  # fmt: skip
 BACKOFF = BackOff(first_s=0.5, cap_s=3.0)
 
 
@@ -68,6 +74,7 @@ class Trusting:
 
     def __init__(self) -> None:
         self.running: set[tuple[int, Domain]] = set()
+        self.ended: list[Reason] = []
 
     def may_claim(self, session: LinkSession, from_domain: Domain, to_domain: Domain) -> Verdict:
         """Let it."""
@@ -92,7 +99,7 @@ class Trusting:
 
     def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> None:
         """Given back."""
-        del reason
+        self.ended.append(reason)
         self.running.discard((session.number, from_domain))
 
     def dropped(self, session: LinkSession, from_domain: Domain) -> None:
@@ -205,12 +212,12 @@ class Process:
         self.ip = self.endpoint[0]
         self.switch = Switch(
             Ledger(self.number, world.secrets.getrandbits(64)),
-            DuplicateMemory(world.secrets.randbytes(8), SETTINGS.duplicate_window_s, 300),
+            DuplicateMemory(world.secrets.randbytes(8), world.settings.duplicate_window_s, 300),
             SenderRates(0.0, 10.0),
             slots.new_counters(),
         )
         identity = Identity(sha256(self.domain).digest()[:8], self.number, world.secrets.randbytes(16))
-        self.hub = Hub(world.clock.seconds, self.switch, SETTINGS, identity, world.secrets.randbytes)
+        self.hub = Hub(world.clock.seconds, self.switch, world.settings, identity, world.secrets.randbytes)
         dialer = SimulatedDialer(self)
         self.bus = self.exchange.join(self.number)
         self.trust = Trusting()
