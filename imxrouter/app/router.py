@@ -22,6 +22,7 @@ from imxrouter.admin.server import listen as listen_admin
 from imxrouter.admin.server import make_site as admin_site
 from imxrouter.app.console import Console
 from imxrouter.app.gatekeeper import Gatekeeper
+from imxrouter.app.housekeeping import Housekeeping
 from imxrouter.app.keys import dialback_secrets, service_keys, uplink_key
 from imxrouter.app.lookups import CountedFinder
 from imxrouter.app.memory import settle_memory
@@ -130,7 +131,8 @@ class Router(Service):
         self._make_links()
         self._make_services()
         self._observe()
-        self._tick = LoopingCall(self.hub.tick)
+        self._housekeeping = Housekeeping(self.rates, self.federation.destinations, self.gatekeeper.dialling)
+        self._tick = LoopingCall(self._on_tick)
         self._tick.clock = reactor
         self._tick_meter = TickMeter(self.metrics, reactor)
 
@@ -388,6 +390,14 @@ class Router(Service):
         done = self._drained(self.hub.now() + self.config.links.close_deadline_s)
         done.addCallback(lambda _: self._close_rest(closing))
         return done
+
+    def _on_tick(self) -> None:
+        """A failure is logged and the next tick comes: without timers nothing would ever be answered late."""
+        try:
+            self.hub.tick()
+            self._housekeeping.tick(self.hub.now())
+        except Exception:  # noqa: BLE001 - see above
+            self.log.failure("tick")
 
     def _drained(self, until: float) -> Deferred[Any]:
         if not self.hub.sessions or self.hub.now() >= until:

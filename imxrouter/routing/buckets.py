@@ -23,7 +23,7 @@ class Buckets:
         arrival = self._arrivals.get(key)
         if arrival is not None:
             return gcra_wait(arrival, now, self.rate.burst_s)
-        if len(self._arrivals) >= self._limit and not self._sweep(now):
+        if len(self._arrivals) >= self._limit and not self.sweep(now):
             return self.rate.interval_s
         return 0.0
 
@@ -31,8 +31,11 @@ class Buckets:
         """Count one."""
         self._arrivals[key] = gcra_next(self._arrivals.get(key, now), now, self.rate.interval_s)
 
-    def _sweep(self, now: float) -> bool:
-        """Forget what is full again; at most once in an interval, for it looks at every key."""
+    def sweep(self, now: float) -> bool:
+        """Forget what is full again, and tell whether there was any.
+
+        At most once in an interval, for it looks at every key.
+        """
         if now < self._next_sweep:
             return False
         self._next_sweep = now + max(self.rate.interval_s, 1.0)

@@ -167,6 +167,8 @@ class DestinationTable:
         self._limit = limit
         self._keep_s = keep_s
         self._entries: dict[str, Destination] = {}
+        self._to_sweep: list[str] = []
+        self._full_until = float("-inf")
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -181,7 +183,7 @@ class DestinationTable:
     def open(self, domain: Domain, now: float) -> Destination | None:
         """The entry, made where needed; None where the table is full, and the sender is told `busy`."""
         entry = self._entries.get(domain.name)
-        if entry is None and (len(self._entries) < self._limit or self.sweep(now)):
+        if entry is None and self._room(now):
             entry = self._entries[domain.name] = Destination(domain, self._backoff, self._chance, now)
         return entry
 
@@ -198,14 +200,34 @@ class DestinationTable:
         del self._entries[domain.name]
         return True
 
-    def sweep(self, now: float) -> int:
-        """Drop what nobody used for `keep_s`; returns how many."""
-        gone = [name for name, entry in self._entries.items() if self._is_stale(entry, now)]
+    def sweep(self, now: float, most: int | None = None) -> int:
+        """Drop what nobody used for `keep_s`; returns how many.
+
+        Args:
+            now: monotonic seconds.
+            most: entries looked at; the next call goes on. None: all.
+        """
+        if most is None or not self._to_sweep:
+            self._to_sweep = list(self._entries)
+        at = len(self._to_sweep) - (len(self._to_sweep) if most is None else most)
+        looked_at, self._to_sweep = self._to_sweep[max(at, 0) :], self._to_sweep[: max(at, 0)]
+        gone = [name for name in looked_at if self._is_stale(self._entries.get(name), now)]
         for name in gone:
             del self._entries[name]
         return len(gone)
 
-    def _is_stale(self, entry: Destination, now: float) -> bool:
+    def _room(self, now: float) -> bool:
+        """Whether one more fits; a full table is searched once a second at most, for that looks at all."""
+        if len(self._entries) < self._limit:
+            return True
+        if now < self._full_until:
+            return False
+        self._full_until = now + 1.0
+        return bool(self.sweep(now))
+
+    def _is_stale(self, entry: Destination | None, now: float) -> bool:
+        if entry is None:
+            return False
         if entry.state is DestinationState.IDLE:
             return now - entry.since >= self._keep_s
         return entry.state is DestinationState.FAILING and now - entry.next_try >= self._keep_s

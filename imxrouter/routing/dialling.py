@@ -17,6 +17,8 @@ Nothing here touches the destinations of our own traffic.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -106,6 +108,11 @@ class DialLimits:
         self._connect_failed: ShareTable[Reason] = ShareTable(size, share)
         self._refused: ShareTable[Reason] = ShareTable(size, share)
         self._proved: ShareTable[bool] = ShareTable(size, share, sweep_every_s=_MINUTE)
+        self._sweeps: deque[Callable[[float], object]] = deque([
+            self._dns_failed.sweep, self._connect_failed.sweep, self._refused.sweep, self._proved.sweep,
+            self._hosts.sweep, self._prefixes.sweep, self._zones.sweep, self._targets.sweep,
+            self._target_prefixes.sweep,
+        ])  # fmt: skip
 
     # -- a claim ---------------------------------------------------------------------------------------
 
@@ -209,6 +216,11 @@ class DialLimits:
         """The domain was proved: from now on it is known."""
         self._proved.put(domain.name, True, zone_of(domain.name), now + self._settings.proved_ttl_s, now)
 
+    def sweep(self, now: float) -> None:
+        """Forget what is past its time, in one of the memories; the next call takes the next one."""
+        self._sweeps[0](now)
+        self._sweeps.rotate(-1)
+
     @property
     def running(self) -> int:
         """Verifications that run now."""
@@ -240,6 +252,10 @@ class _Shared:
     def take(self, key: bytes, prefix: bytes, now: float) -> None:
         self._parts.take(_joined(key, prefix), now)
         self._all.take(key, now)
+
+    def sweep(self, now: float) -> None:
+        self._parts.sweep(now)
+        self._all.sweep(now)
 
 
 def _per_minute(number: float) -> Buckets:

@@ -141,12 +141,12 @@ class SenderRates:
         """
         if not self._to_sweep:
             self._to_sweep = list(self.arrivals)
+            for key in [key for key, arrival in self._exception_arrivals.items() if arrival <= now]:
+                del self._exception_arrivals[key]
         looked_at, self._to_sweep = self._to_sweep[-most:], self._to_sweep[:-most]
         gone = [key for key in looked_at if self.arrivals.get(key, now + 1) <= now]
         for key in gone:
             self._forget(key)
-        for key in [key for key, arrival in self._exception_arrivals.items() if arrival <= now]:
-            del self._exception_arrivals[key]
         return len(gone)
 
     def senders_of(self, domain: bytes) -> int:

@@ -338,9 +338,9 @@ class Federation:
     def lost(self, session: LinkSession) -> None:
         """A link went away: what waits for it goes on elsewhere."""
         self._more.discard(session.number)
+        self._leave(session, session.drop_reason, session.drop_note)
         for domain in session.reached if session.purpose is Purpose.DATA else ():
             self._rest(domain)
-        self._leave(session, session.drop_reason, session.drop_note)
 
     def _leave(self, session: LinkSession, reason: Reason, note: str) -> None:
         """Go to the next target, or to the same one again where the link was an old one that ended."""
@@ -355,10 +355,12 @@ class Federation:
                 self._next_target(pursuit, Reason.SHUTTING_DOWN if reason in _IN_ORDER else reason, note)
 
     def _rest(self, raw: bytes) -> None:
-        """A link to the domain went; where it was the last one, the domain is idle."""
+        """A link to the domain went; where it was the last one and nothing waits, the domain is idle."""
         domain = Domain(raw.decode("ascii"))
-        destination = self.destinations.find(domain)
-        if destination is None or destination.state is not DestinationState.UP:
+        destination, pursuit = self.destinations.find(domain), self._pursuits.get(raw)
+        if destination is None or destination.state is DestinationState.FAILING:
+            return
+        if pursuit is not None and (pursuit.dialling or pursuit.budget.count):
             return
         if raw not in self._hub.switch.ways and self._session_for(raw) is None:
             destination.idle(self._hub.now())

@@ -287,15 +287,24 @@ class Hub:
         self.switch.sweep(now, self.settings.answer_timeout_s)
         self.flush()
         for session in list(self.sessions.values()):
-            ack = session.acknowledge(force=True)
-            if ack:
-                session.write(ack)
-            session.perform(session.machine.tick(now))
-            session.settle()
-            self._close_idle(session, now)
+            try:
+                self._tick_link(session, now)
+            except Exception:  # noqa: BLE001 - one link's failure must not stop the timers of the others
+                self.log.failure("timers of link {link}", link=session.number)
         for one in self.events:
-            one.tick(now)
+            try:
+                one.tick(now)
+            except Exception:  # noqa: BLE001 - as above
+                self.log.failure("timers of {part}", part=type(one).__name__)
         self.flush()
+
+    def _tick_link(self, session: LinkSession, now: float) -> None:
+        ack = session.acknowledge(force=True)
+        if ack:
+            session.write(ack)
+        session.perform(session.machine.tick(now))
+        session.settle()
+        self._close_idle(session, now)
 
     def _close_idle(self, session: LinkSession, now: float) -> None:
         settings = self.settings

@@ -250,3 +250,14 @@ def test_a_gateway_that_fails_keeps_nobody_else_waiting() -> None:
     good_second(made)
     assert two.deliveries == 1
     assert a.switch.conservation() == []
+
+
+def test_a_part_whose_timers_fail_stops_no_others() -> None:
+    """It is logged; every other link and part has its tick."""
+    made, a, _ = world()
+    waiting = ask(made)
+    a.claimer.tick = None  # type: ignore[assignment]
+    a.federation.destinations.find = None  # type: ignore[assignment]
+    for _ in range(14):
+        made.tick()
+    assert waiting.outcomes
