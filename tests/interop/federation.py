@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,7 +85,7 @@ class Federation:
         def count() -> int:
             return sum(router.seen().count(text) for router in self.of(org))
 
-        wait_until(count, f"{text!r} at {org.address}", 5)
+        wait_until(count, f"{text!r} at {org.address}", 10)
         assert count() == 1
 
     def stop(self) -> None:
@@ -128,7 +129,7 @@ def federation(where: Path) -> Iterator[Federation]:
         servers = [server for org in ORGANISATIONS for server in _start_dns(lab, org, undo)]
         for place in lab.places.values():
             for org in ORGANISATIONS:
-                wait_until(lambda at=place, of=org: _resolves(at, of), f"{org.domain} is found")  # type: ignore[misc]
+                wait_until(partial(_resolves, place, org), f"{org.domain} is found")
         for server in servers:
             assert server.running, server.log.read_text(errors="replace")
         yield lab
