@@ -131,5 +131,5 @@ service = "home"
 def test_the_sample_zone_is_what_we_print() -> None:
     """Its last part is what `imxctl dns records` gives for two routers."""
     zone = (ROOT / "ops/zones/a.example.zone").read_text()
-    targets = (Target("im1.a.example", 6481), Target("im2.a.example", 6481))
+    targets = (Target("im1.a.example", 6490), Target("im2.a.example", 6490))
     assert zone.endswith(zone_text(Domain("a.example"), targets))

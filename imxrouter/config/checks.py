@@ -88,7 +88,7 @@ def _endpoints(config: Config) -> Iterator[tuple[str, str, str]]:
     for path, texts in lists:
         for text in texts:
             if why := _try(parse_endpoint, text):
-                yield path, why, "write ADDRESS:PORT, like 192.0.2.1:6481 or [2001:db8::1]:6481"
+                yield path, why, "write ADDRESS:PORT, like 192.0.2.1:6490 or [2001:db8::1]:6490"
     for network in config.dial.allow_networks:
         try:
             ipaddress.ip_network(network)

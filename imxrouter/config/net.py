@@ -28,7 +28,7 @@ class HostPort(NamedTuple):
 
 
 def parse_endpoint(text: str) -> HostPort:
-    """Read `192.0.2.1:6481` or `[2001:db8::1]:6481`.
+    """Read `192.0.2.1:6490` or `[2001:db8::1]:6490`.
 
     Raises:
         BadEndpoint: no port, a port out of range, or a host that is no IP address.

@@ -24,7 +24,7 @@ class ServiceListen(Section, frozen=True):
 
     addresses: Annotated[
         tuple[str, ...],
-        key("Where service links are taken; empty: on the same port as peers.", example=["127.0.0.1:6482"]),
+        key("Where service links are taken; empty: on the same port as peers.", example=["127.0.0.1:6491"]),
     ] = ()
 
     @property
@@ -37,15 +37,15 @@ class Listen(Section, frozen=True):
     """Where links of other routers are taken."""
 
     addresses: Annotated[tuple[str, ...], key("IP addresses and ports to listen on.")] = (
-        "0.0.0.0:6481",
-        "[::]:6481",
+        "0.0.0.0:6490",
+        "[::]:6490",
     )
     publish: Annotated[
         tuple[str, ...],
         key(
             "HOST:PORT of every host of these domains as others reach them, for `imxctl dns records`; empty: "
             "this router's name and its first port.",
-            example=["im1.a.example:6481", "im2.a.example:6481"],
+            example=["im1.a.example:6490", "im2.a.example:6490"],
         ),
     ] = ()
     reuse_port: Annotated[

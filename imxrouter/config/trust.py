@@ -88,7 +88,7 @@ class PinnedPeer(Section, frozen=True):
     """A domain whose addresses and policy are configured here; its DNS is not asked."""
 
     domain: Annotated[str, key("The domain.", min_length=1, example="partner.example")]
-    addresses: Annotated[tuple[str, ...], key("Where its routers listen.", example=["192.0.2.1:6481"])] = ()
+    addresses: Annotated[tuple[str, ...], key("Where its routers listen.", example=["192.0.2.1:6490"])] = ()
     policy: Annotated[
         PolicyName | None,
         key(f"What a proof must be; without it [trust] decides. {_POLICY_TEXT}.", example="dialback"),
@@ -120,7 +120,7 @@ class Uplink(Section, frozen=True):
     """Our own aggregator: takes what our services send elsewhere, brings what comes from elsewhere."""
 
     name: Annotated[str, key("Its name in logs and tables.", min_length=1, example="hub")]
-    address: Annotated[str, key("Where it listens.", example="192.0.2.10:6481")]
+    address: Annotated[str, key("Where it listens.", example="192.0.2.10:6490")]
     key_file: Annotated[
         str,
         key(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 #: The standard port of links; that of metrics in our configuration; and one that everybody may open for DNS.
-LINK_PORT: Final = 6481
+LINK_PORT: Final = 6490
 METRICS_PORT: Final = 9464
 DNS_PORT: Final = 5353
 

@@ -28,7 +28,7 @@ class CannotListen(RouterError):
     """A configured address cannot be listened on.
 
     Attributes:
-        address: `192.0.2.1:6481` or `[2001:db8::1]:6481`.
+        address: `192.0.2.1:6490` or `[2001:db8::1]:6490`.
     """
 
     def __init__(self, address: str, error: OSError) -> None:

@@ -130,7 +130,7 @@ def test_the_quickstart_needs_nothing_and_keeps_nothing(capsys: pytest.CaptureFi
     folder = Path(router.config.run_dir)
     assert folder.is_dir()
     assert router.config.lab
-    assert [str(place) for place in router.config.listen.endpoints] == ["127.0.0.1:6481"]
+    assert [str(place) for place in router.config.listen.endpoints] == ["127.0.0.1:6490"]
     assert f"imxctl --socket {folder}/admin.sock send alice@home.example" in capsys.readouterr().err
     for call, arguments, keywords in reactor.triggers["after"]["shutdown"]:
         call(*arguments, **keywords)

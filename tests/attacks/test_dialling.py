@@ -114,8 +114,8 @@ def test_private_and_low_ports(lab: Lab) -> None:
     """Where no test can listen, the word of the refusal is looked at."""
     b, m = lab.router("b.example"), lab.organisation("m.example")
     link = m.connect(b)
-    places = [("10.0.0.1", 6481), ("192.168.1.1", 6481), ("169.254.1.1", 6481), ("224.0.0.1", 6481),
-              ("fe80::1", 6481), ("fc00::1", 6481), ("64:ff9b::a00:1", 6481), (b.ip, 25)]  # fmt: skip
+    places = [("10.0.0.1", 6490), ("192.168.1.1", 6490), ("169.254.1.1", 6490), ("224.0.0.1", 6490),
+              ("fe80::1", 6490), ("fc00::1", 6490), ("64:ff9b::a00:1", 6490), (b.ip, 25)]  # fmt: skip
     for number, place in enumerate(places, 1):
         lab.publish(f"p{number}.example", place)
         link.send(Claim(number, f"p{number}.example".encode(), b"b.example", SOME_TOKEN))

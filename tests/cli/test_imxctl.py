@@ -71,11 +71,11 @@ def test_json_is_the_answer(shell: Shell, words: list[str], answer: object) -> N
     ("words", "shown"),
     [
         (["status"], ["router.a.example (gateway", "running, ready", "1h 2m", "3 accepted"]),
-        (["links"], ["192.0.2.1:6481", "router.b.example", "b.example", "3000/2900", "1m 1s"]),
+        (["links"], ["192.0.2.1:6490", "router.b.example", "b.example", "3000/2900", "1m 1s"]),
         (["links", "--claims"], ["a.example", "proved", "dialback"]),
         (["peers"], ["backing-off", "connect-timeout", "in 12.0s"]),
         (["domains"], ["a.example", "active", "home"]),
-        (["dns", "lookup", "b.example"], ["_imx.b.example SVCB", "imx.b.example:6481", "ver=1"]),
+        (["dns", "lookup", "b.example"], ["_imx.b.example SVCB", "imx.b.example:6490", "ver=1"]),
         (["send", "a@a.example", "b@b.example", "hi"], ["delivered to b.example in 4.0 ms"]),
         (["trace", "00" * 16], ["accepted", "source=*@a.example"]),
     ],

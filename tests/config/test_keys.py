@@ -49,7 +49,7 @@ def test_bad_key_files_are_refused(text: str) -> None:
 
 def test_endpoints() -> None:
     """IPv4 bare, IPv6 in brackets; names are not taken."""
-    assert parse_endpoint("192.0.2.1:6481") == HostPort("192.0.2.1", 6481)
+    assert parse_endpoint("192.0.2.1:6490") == HostPort("192.0.2.1", 6490)
     assert str(parse_endpoint("[2001:DB8::1]:1")) == "[2001:db8::1]:1"
     for text in ("192.0.2.1", "::1:5", "host.example:5", "192.0.2.1:65536", "192.0.2.1:-1", ":5", "[::1]:"):
         with pytest.raises(BadEndpoint):

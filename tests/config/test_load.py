@@ -45,7 +45,7 @@ def test_minimal_file_gives_defaults() -> None:
     config = good().config
     assert config.role == "gateway"
     assert config.domains[0].name == "a.example"
-    assert config.listen.endpoints == (HostPort("0.0.0.0", 6481), HostPort("::", 6481))
+    assert config.listen.endpoints == (HostPort("0.0.0.0", 6490), HostPort("::", 6490))
     assert config.metrics.endpoint == HostPort("127.0.0.1", 9464)
     assert config.links.dead_s == 30.0
     assert config.admin_socket == "/run/imxrouter/admin.sock"
@@ -132,7 +132,7 @@ def test_policy_rules_prefer_the_nearest() -> None:
     config = good(
         '[[trust.peer]]\ndomain = "*.Example"\npolicy = "dialback"\n'
         '[[trust.peer]]\ndomain = "*.b.example"\npolicy = "dialback+tls"\n'
-        '[[peer]]\ndomain = "x.b.example"\naddresses = ["192.0.2.1:6481"]\npolicy = "certificate"\n'
+        '[[peer]]\ndomain = "x.b.example"\naddresses = ["192.0.2.1:6490"]\npolicy = "certificate"\n'
     ).config
     rules = config.policy_rules
     found = [

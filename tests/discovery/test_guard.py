@@ -31,7 +31,7 @@ REFUSED = {
 @pytest.mark.parametrize(("address", "rule"), REFUSED.items())
 def test_addresses_that_are_not_dialled(address: str, rule: str) -> None:
     """Each is refused by its rule."""
-    refusal = DialGuard().check(address, 6481)
+    refusal = DialGuard().check(address, 6490)
     assert refusal is not None
     assert (refusal.rule, refusal.reason) == (rule, Reason.ADDRESS_REFUSED)
 
@@ -41,7 +41,7 @@ def test_addresses_that_are_not_dialled(address: str, rule: str) -> None:
 )
 def test_public_addresses_are_dialled(address: str) -> None:
     """What the Internet routes passes."""
-    assert DialGuard().check(address, 6481) is None
+    assert DialGuard().check(address, 6490) is None
 
 
 def test_low_ports_need_leave() -> None:
@@ -57,16 +57,16 @@ def test_low_ports_need_leave() -> None:
 def test_allowed_networks() -> None:
     """A laboratory may dial its own loopback; the same in disguise stays refused."""
     guard = DialGuard(allow=["127.0.0.0/8"])
-    assert guard.check("127.0.0.2", 6481) is None
-    assert guard.check("::ffff:127.0.0.2", 6481) is not None
-    assert guard.check("10.0.0.1", 6481) is not None
+    assert guard.check("127.0.0.2", 6490) is None
+    assert guard.check("::ffff:127.0.0.2", 6490) is not None
+    assert guard.check("10.0.0.1", 6490) is not None
 
 
 def test_allowed_nat64_is_judged_by_what_it_embeds() -> None:
     """An IPv6-only host may allow NAT64 without opening its provider's inner networks."""
     guard = DialGuard(allow=["64:ff9b::/96"])
-    assert guard.check("64:ff9b::808:808", 6481) is None
-    refusal = guard.check("64:ff9b::a00:1", 6481)
+    assert guard.check("64:ff9b::808:808", 6490) is None
+    refusal = guard.check("64:ff9b::a00:1", 6490)
     assert refusal is not None
     assert refusal.rule == "nat64-private"
 
@@ -74,14 +74,14 @@ def test_allowed_nat64_is_judged_by_what_it_embeds() -> None:
 def test_own_listeners_are_never_dialled() -> None:
     """Not even where their network is allowed; another port of the same address is another matter."""
     guard = DialGuard(
-        allow=["127.0.0.0/8"], own=[("127.0.0.1", 6481), ("0.0.0.0", 7000)], own_addresses=["8.8.8.8"]
+        allow=["127.0.0.0/8"], own=[("127.0.0.1", 6490), ("0.0.0.0", 7000)], own_addresses=["8.8.8.8"]
     )
-    for address, port in [("127.0.0.1", 6481), ("8.8.8.8", 7000), ("2002:808:808::1", 7000)]:
+    for address, port in [("127.0.0.1", 6490), ("8.8.8.8", 7000), ("2002:808:808::1", 7000)]:
         refusal = guard.check(address, port)
         assert refusal is not None
         assert refusal.rule == "own-listener"
-    assert guard.check("127.0.0.1", 6482) is None
-    assert guard.check("8.8.8.8", 6481) is None
+    assert guard.check("127.0.0.1", 6491) is None
+    assert guard.check("8.8.8.8", 6490) is None
 
 
 @given(st.ip_addresses(v=4, network="10.0.0.0/8") | st.ip_addresses(v=4, network="127.0.0.0/8"))
@@ -97,7 +97,7 @@ def test_no_disguise_opens_a_refused_ipv4_address(inner: object) -> None:
         f"2001:0:{high:x}:{low:x}::",
         f"2001:0:808:808:0:0:{high ^ 0xFFFF:x}:{low ^ 0xFFFF:x}",
     ):
-        assert DialGuard().check(form, 6481) is not None
+        assert DialGuard().check(form, 6490) is not None
 
 
 @given(st.text(max_size=60), st.integers(-5, 70000))

@@ -24,11 +24,11 @@ from imxrouter.admin.views import (
 STATUS: StatusView = {
     "name": "router.a.example", "role": "gateway", "version": "1", "process": 0, "state": "running",
     "ready": True,
-    "why": "", "uptime_s": 3725.0, "listening": ["127.0.0.1:6481"], "domains": 1, "links": 1, "in_flight": 0,
+    "why": "", "uptime_s": 3725.0, "listening": ["127.0.0.1:6490"], "domains": 1, "links": 1, "in_flight": 0,
     "held": 0, "counters": {"accepted": 3},
 }  # fmt: skip
 LINK: LinkView = {
-    "link": 7, "role": "peer", "state": "open", "opened_by": "us", "address": "192.0.2.1:6481",
+    "link": 7, "role": "peer", "state": "open", "opened_by": "us", "address": "192.0.2.1:6490",
     "name": "router.b.example", "domains": ["b.example"],
     "claims": [{"theirs": "b.example", "ours": "a.example", "direction": "in", "state": "proved",
                 "level": "dialback", "reason": ""}],
@@ -37,7 +37,7 @@ LINK: LinkView = {
 }  # fmt: skip
 PEER: PeerView = {
     "domain": "b.example", "state": "backing-off", "source": "dns", "policy": "dialback",
-    "targets": ["192.0.2.1:6481"], "links": 0, "held": 1, "last_error": "connect-timeout", "next_try_s": 12.0,
+    "targets": ["192.0.2.1:6490"], "links": 0, "held": 1, "last_error": "connect-timeout", "next_try_s": 12.0,
 }  # fmt: skip
 DOMAIN: DomainView = {
     "name": "a.example", "state": "active", "service": "home", "tenant": "", "aliases": [],
@@ -45,7 +45,7 @@ DOMAIN: DomainView = {
 }  # fmt: skip
 LOOKUP: LookupView = {
     "domain": "b.example", "form": "svcb", "result": "found", "stage": "dns", "reason": "", "ttl_s": 60.0,
-    "aliases": [], "targets": [{"host": "imx.b.example", "port": 6481, "priority": 1,
+    "aliases": [], "targets": [{"host": "imx.b.example", "port": 6490, "priority": 1,
                                 "addresses": ["192.0.2.1"], "parameters": {"ver": "1"}}],
     "steps": ["b.example TYPE65400: NODATA", "_imx.b.example SVCB: 1 record"],
 }  # fmt: skip

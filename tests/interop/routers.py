@@ -29,7 +29,7 @@ from tests.interop.nameservers import Server
 from tests.interop.netlab import Place, Program
 
 #: Where routers listen.
-PORT: Final = 6481
+PORT: Final = 6490
 BIN: Final = Path(sys.executable).parent
 #: Between two messages by which is seen whether a user is watched; well below any sender's rate.
 _PROBE_S: Final = 0.2

@@ -177,13 +177,13 @@ def test_a_dns_failure_is_remembered_for_the_domain() -> None:
 def test_a_failed_connection_is_remembered_for_address_and_port() -> None:
     """It costs no attempt; the claim's other targets are tried."""
     limits = DialLimits()
-    limits.failed_connect(VICTIM_IP, 6481, 0, Reason.CONNECTION_REFUSED)
+    limits.failed_connect(VICTIM_IP, 6490, 0, Reason.CONNECTION_REFUSED)
     permit = admitted(limits, "192.0.2.1", HONEST)
-    refused = limits.admit_target(permit, VICTIM_IP, 1, port=6481)
+    refused = limits.admit_target(permit, VICTIM_IP, 1, port=6490)
     assert refused is not None
     assert refused.reason is Reason.CONNECTION_REFUSED
     assert limits.admit_target(permit, VICTIM_IP, 1, port=443) is None
-    assert limits.admit_target(permit, HONEST_IP, 1, port=6481) is None
+    assert limits.admit_target(permit, HONEST_IP, 1, port=6490) is None
 
 
 def test_a_refused_token_silences_only_the_network_it_came_from() -> None:

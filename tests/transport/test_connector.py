@@ -21,8 +21,8 @@ from imxrouter.transport.connector import ConnectFailed, Connector, DialTerms
 from tests.doubles.openings import NO_ROUTE, REFUSED, FinderDouble, OpenerDouble
 
 DOMAIN = Domain("b.example")
-ONE = Target("one.b.example", 6481)
-TWO = Target("two.b.example", 6482)
+ONE = Target("one.b.example", 6490)
+TWO = Target("two.b.example", 6491)
 V4, OTHER_V4, THIRD_V4 = "8.8.8.1", "8.8.8.2", "8.8.8.3"
 V6 = "2600::1"
 TWO_HOSTS = {ONE.host: [V4], TWO.host: [OTHER_V4]}
@@ -87,11 +87,11 @@ class TestRace:
         rig.clock.advance(0.2)
         assert (rig.result.ip, rig.result.port, rig.result.target, rig.result.reused) == (
             V6,
-            6481,
+            6490,
             ONE,
             False,
         )
-        assert rig.opener.log == [f"0 open {V6} 6481"]
+        assert rig.opener.log == [f"0 open {V6} 6490"]
         assert rig.opener.sockets[0].protocol is cast("Any", rig.made[0]) is rig.result.protocol
         assert rig.at_rest()
 
@@ -100,7 +100,7 @@ class TestRace:
         rig = Rig({V6: None, V4: 0.05})
         rig.connect()
         rig.clock.pump([0.249, 0.001, 0.05])
-        assert rig.opener.log == [f"0 open {V6} 6481", f"250 open {V4} 6481", f"300 cancel {V6} 6481"]
+        assert rig.opener.log == [f"0 open {V6} 6490", f"250 open {V4} 6490", f"300 cancel {V6} 6490"]
         assert rig.result.ip == V4
         assert len(rig.made) == 1
         assert rig.at_rest()
@@ -110,7 +110,7 @@ class TestRace:
         rig = Rig({V6: NO_ROUTE, V4: REFUSED, OTHER_V4: 0.0})
         rig.connect()
         rig.clock.advance(0)
-        assert rig.opener.log == [f"0 open {V6} 6481", f"0 open {V4} 6481", f"0 open {OTHER_V4} 6481"]
+        assert rig.opener.log == [f"0 open {V6} 6490", f"0 open {V4} 6490", f"0 open {OTHER_V4} 6490"]
         assert rig.result.ip == OTHER_V4
         assert rig.at_rest()
 
@@ -128,7 +128,7 @@ class TestRace:
         rig = Rig({V4: None})
         rig.connect()
         rig.clock.pump([4.9, 0.1])
-        assert rig.opener.log[-1] == f"5000 cancel {V4} 6481"
+        assert rig.opener.log[-1] == f"5000 cancel {V4} 6490"
         assert [(one.ip, one.reason, one.seconds) for one in rig.failure.attempts] == [
             (V4, Reason.CONNECT_TIMEOUT, 5.0)
         ]
@@ -141,7 +141,7 @@ class TestRace:
         rig.clock.advance(0.3)
         rig.running.cancel()
         assert isinstance(rig.result.value, CancelledError)
-        assert sorted(rig.opener.log[-2:]) == [f"300 cancel {V6} 6481", f"300 cancel {V4} 6481"]
+        assert sorted(rig.opener.log[-2:]) == [f"300 cancel {V6} 6490", f"300 cancel {V4} 6490"]
         assert rig.at_rest()
 
 
@@ -153,7 +153,7 @@ class TestTargets:
         rig = Rig({V4: REFUSED, OTHER_V4: 0.1}, ONE, TWO, hosts=TWO_HOSTS)
         rig.connect()
         rig.clock.advance(0.1)
-        assert (rig.result.target, rig.result.ip, rig.result.port) == (TWO, OTHER_V4, 6482)
+        assert (rig.result.target, rig.result.ip, rig.result.port) == (TWO, OTHER_V4, 6491)
         assert rig.finder.asked == ["b.example im", ONE.host, TWO.host]
 
     def test_the_most_telling_failure_is_reported(self) -> None:
@@ -168,7 +168,7 @@ class TestTargets:
             (TWO.host, Reason.CONNECTION_REFUSED),
         ]
         assert rig.failure.domain == DOMAIN
-        assert f"{OTHER_V4} port 6482" in rig.failure.note
+        assert f"{OTHER_V4} port 6491" in rig.failure.note
 
     def test_at_most_eight_targets_are_tried(self) -> None:
         """Whatever the finder gives."""
@@ -198,11 +198,11 @@ class TestTargets:
     def test_skipped_endpoints_are_not_dialled(self) -> None:
         """The caller has tried them; when none is left it is told so."""
         rig = Rig({V4: 0.0, OTHER_V4: 0.0}, ONE, TWO, hosts=TWO_HOSTS)
-        rig.connect(DialTerms(skip={(V4, 6481)}))
+        rig.connect(DialTerms(skip={(V4, 6490)}))
         rig.clock.advance(0)
         assert rig.result.target is TWO
         rig.results.clear()
-        rig.connect(DialTerms(skip={(V4, 6481), (OTHER_V4, 6482)}))
+        rig.connect(DialTerms(skip={(V4, 6490), (OTHER_V4, 6491)}))
         assert rig.failure.exhausted
         assert rig.failure.attempts == ()
 
@@ -210,7 +210,7 @@ class TestTargets:
         """By address and port, never by name; nothing is dialled."""
         rig = Rig({V4: 0.0})
         link = object()
-        rig.connect(DialTerms(reuse=lambda endpoint: link if endpoint == (V4, 6481) else None))
+        rig.connect(DialTerms(reuse=lambda endpoint: link if endpoint == (V4, 6490) else None))
         assert (rig.result.protocol, rig.result.reused) == (link, True)
         assert (rig.opener.log, rig.made) == ([], [])
 
@@ -269,7 +269,7 @@ class TestGuard:
         rig = Rig({ip: 0.0, V4: 0.0})
         rig.connect()
         rig.clock.advance(0)
-        assert rig.opener.log == [f"0 open {V4} 6481"]
+        assert rig.opener.log == [f"0 open {V4} 6490"]
         assert rig.result.ip == V4
 
     def test_only_refused_addresses_are_a_refusal(self) -> None:
@@ -289,7 +289,7 @@ class TestGuard:
     def test_the_address_connected_to_is_judged(self) -> None:
         """Whatever lies between may have led elsewhere."""
         rig = Rig({V4: 0.0})
-        rig.opener.lands_at = ("127.0.0.1", 6481)
+        rig.opener.lands_at = ("127.0.0.1", 6490)
         rig.connect()
         rig.clock.advance(0)
         assert rig.failure.reason is Reason.ADDRESS_REFUSED
@@ -314,7 +314,7 @@ class TestPins:
         first: set[str] = set()
         for seed in range(40):
             rig = Rig({V4: 0.0, OTHER_V4: 0.0})
-            pins = ((V4, 6481), (OTHER_V4, 6481))
+            pins = ((V4, 6490), (OTHER_V4, 6490))
             connector = Connector(rig.clock, rig.finder, rig.guard, rig.opener, Random(seed))
             connector.connect(DOMAIN, lambda: cast("IProtocol", Protocol()), DialTerms(pins=pins))
             first.add(rig.opener.log[0])
@@ -372,7 +372,7 @@ class TestStrangersWord:
         )
         rig.clock.advance(0)
         assert asked == [V6, V4, OTHER_V4]
-        assert told == [(V4, 6481, Reason.CONNECTION_REFUSED)]
+        assert told == [(V4, 6490, Reason.CONNECTION_REFUSED)]
         assert rig.result.ip == OTHER_V4
 
     def test_a_guarded_address_is_not_even_asked_for(self) -> None:
@@ -402,10 +402,10 @@ def test_each_step_is_told() -> None:
     rig.clock.advance(0.1)
     assert rig.steps == [
         (Stage.DNS, "looking up the routers of b.example"),
-        (Stage.DNS, "found by IMX: one.b.example:6481"),
+        (Stage.DNS, "found by IMX: one.b.example:6490"),
         (Stage.DNS, f"one.b.example has {V6}, {V4}"),
-        (Stage.CONNECT, f"connecting to {V6} port 6481"),
-        (Stage.CONNECT, f"one.b.example ({V6}) port 6481: connection-refused"),
-        (Stage.CONNECT, f"connecting to {V4} port 6481"),
-        (Stage.CONNECT, f"connected to {V4} port 6481"),
+        (Stage.CONNECT, f"connecting to {V6} port 6490"),
+        (Stage.CONNECT, f"one.b.example ({V6}) port 6490: connection-refused"),
+        (Stage.CONNECT, f"connecting to {V4} port 6490"),
+        (Stage.CONNECT, f"connected to {V4} port 6490"),
     ]

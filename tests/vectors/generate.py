@@ -106,7 +106,7 @@ CONTROLS: dict[str, Control] = {
     "close: idle": CLOSE,
     "close: over cap, with advice": Close(Reason.OVER_CAP.code, 0, 30, None, "too many links of b.example"),
     "close: unknown critical record": Close(Reason.UNKNOWN_CRITICAL.code, 0, None, 0x00F0, None),
-    "redirect": Redirect("imx2.b.example:6481", (B,), Reason.SHUTTING_DOWN.code, 10_000),
+    "redirect": Redirect("imx2.b.example:6490", (B,), Reason.SHUTTING_DOWN.code, 10_000),
     "credit": Credit(256, 1 << 20),
     "claim": CLAIM,
     "proof in clear": PROOF,
