@@ -278,8 +278,11 @@ class Claimer:
 
     def _peer_withdrew(self, session: LinkSession, domain: bytes) -> None:
         """Of a domain of ours: it is claimed again when needed. Of a domain of theirs: DNS is asked anew."""
-        for made in session.made.lapse(domain):
-            self._hub.switch.drop_way(made.to_domain, domain, session.port)
+        session.made.lapse(domain)
+        for remote in list(
+            self._hub.switch.ways
+        ):  # also where the peer opened the link and nothing was claimed
+            self._hub.switch.drop_way(remote, domain, session.port)
         if session.side is Side.OPENER and domain not in self._hub.switch.routes:
             self._peer_left(session, domain)
 

@@ -271,7 +271,8 @@ class Federation:
     def _claim_all(self, pursuit: Pursuit, session: LinkSession) -> None:
         for from_domain in list(pursuit.held):
             known = session.made.of_pair(from_domain, pursuit.domain.wire)
-            if known is not None and known.state is ClaimState.PROVED:
+            ways = self._hub.switch.ways.get(pursuit.domain.wire, {}).get(from_domain, ())
+            if known is not None and known.state is ClaimState.PROVED and session.port in ways:
                 self._release(pursuit, from_domain)
             elif known is not None and known.state is ClaimState.REFUSED and known.retry_at > self._hub.now():
                 wait = max(1, round(known.retry_at - self._hub.now()))
