@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tests.properties.world import World
 
 T = TypeVar("T")
+Move = Callable[["LiarsLink"], Control | Record | bytes | None]
 
 
 class LiarsLink:
@@ -111,11 +112,19 @@ class Liar:
         self.nonces = [bytes(16)]
         self.epochs = [bytes(8)]
         self.requests: list[tuple[LiarsLink, Record]] = []
-        self._moves: list[Callable[[LiarsLink], Control | Record | bytes | None]] = [
-            self._claim, self._claim, self._proof, self._proof, self._verify, self._verify, self._asked,
-            self._result, self._result, self._proved, self._proved, self._withdraw, self._other,
-            self._request, self._request, self._request, self._response, self._response, self._garbage,
-        ]  # fmt: skip
+        anywhere: list[Move] = [self._withdraw, self._request, self._request, self._response, self._response]
+        #: what the opener of a link may say, what its acceptor may, and what nobody may
+        self._opener = [
+            self._claim,
+            self._claim,
+            self._proof,
+            self._proof,
+            self._verify,
+            self._verify,
+            *anywhere,
+        ]
+        self._acceptor = [self._asked, self._result, self._result, self._proved, self._proved, *anywhere]
+        self._nobody: list[Move] = [self._other, self._garbage]
 
     def accept(self) -> LiarsLink:
         """Somebody connects to us."""
@@ -158,7 +167,10 @@ class Liar:
         """Say anything on any link."""
         if self.links:
             link = self._any(self.links)
-            what = self._any(self._moves)(link)
+            moves = self._opener if link.opener else self._acceptor
+            if self.world.chance.random() < 0.06:  # it ends the link, mostly
+                moves = self._any([self._opener, self._acceptor, self._nobody])
+            what = self._any(moves)(link)
             if what is not None:
                 self.say(link, what)
 
@@ -212,9 +224,11 @@ class Liar:
     def pretend(self) -> None:
         """Write in others' names, and to others' domains; say that others took us."""
         for link in self.links:
-            self.say(link, Proved(self._domain(), self._domain()))
+            if not link.opener:
+                self.say(link, Proved(self._domain(), self._domain()))
             self.say(link, self._routed(self._domain(), self._any([*self.world.addresses])))
             self.say(link, self._routed(self._domain_at(link) or self._domain(), self.domain))
+            self.say(link, self._routed(self._domain(), self.domain))
 
     def _domain_at(self, link: LiarsLink) -> bytes | None:
         """Whose router is at the other end of a link that we opened."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 
 from imxrouter.link.duplicates import DuplicateMemory
-from imxrouter.link.ledger import IN_PORT, OUT_PORT, SIZE, Ledger
+from imxrouter.link.ledger import FROM_DOMAIN, IN_PORT, OUT_PORT, SIZE, TO_DOMAIN, Entry, Ledger
 from imxrouter.link.machine import LinkSettings
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import Message
@@ -254,6 +254,7 @@ class Process:
         """Rule 2, and figures that must equal the ledger's."""
         switch = self.switch
         found = list(switch.conservation())
+        found += [fault for entry in switch.ledger.entries.values() if (fault := self._rule_1(entry))]
         sent: dict[int, list[int]] = {}
         read: dict[int, list[int]] = {}
         towards: dict[tuple[int, bytes], int] = {}
@@ -272,6 +273,14 @@ class Process:
                     f"a way over port {one.number}, gone" for one in ports if one.number not in switch.ports
                 ]
         return found
+
+    def _rule_1(self, entry: Entry) -> str:
+        """What is wrong with a request that was accepted; empty where nothing is."""
+        port = self.switch.ports.get(entry[IN_PORT])
+        ours, theirs = entry[TO_DOMAIN] == self.domain, entry[FROM_DOMAIN] != self.domain
+        if port is self.gateway.port or port is None:
+            return ""
+        return "" if ours and theirs else f"taken from {entry[FROM_DOMAIN]!r} to {entry[TO_DOMAIN]!r}"
 
     @staticmethod
     def _port_faults(port: Port, sent: list[int], read: list[int]) -> list[str]:

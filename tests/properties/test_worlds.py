@@ -23,7 +23,7 @@ SHAPES = {
 }
 EVENTS = [
     *["submit"] * 4, *["pump"] * 5, *["flow"] * 3, *["tick"] * 3, *["answer"] * 3, *["cut"] * 2,
-    "freeze", "thaw", "restart", "close", "drop_proof", "withdraw", "repeat",
+    "freeze", "give_up", *["overtake"] * 2, "thaw", "restart", "close", "drop_proof", "withdraw", "repeat",
 ]  # fmt: skip
 LIES = [*["connect"] * 2, *["play"] * 3, *["lie"] * 6]
 ORDERLY = [*["submit"] * 2, *["second"] * 2, *["pump"] * 2, "close_used", "flow"]

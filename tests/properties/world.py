@@ -9,6 +9,7 @@ from random import Random
 from twisted.internet.task import Clock
 
 from imxrouter.formats.mime import TEXT_PLAIN
+from imxrouter.link.machine import Drop
 from imxrouter.model.address import Address
 from imxrouter.model.operations import Message
 from imxrouter.model.outcome import SUCCESS, Outcome, failure
@@ -189,6 +190,23 @@ class World:
         """What was late arrives from now on."""
         for connection in self.net.connections:
             connection.frozen = False
+
+    def do_give_up(self) -> None:
+        """A router hears nothing on a link and ends it; what it wrote there still is on its way, and late."""
+        sessions = [one for process in self.living for one in process.hub.sessions.values()]
+        late = [one for one in sessions if one.port.sent and one.transport.queue]
+        if sessions:
+            session = self.chance.choice(late or sessions)
+            session.transport.connection.frozen = True
+            session.machine.lost()
+            session.perform([Drop(Reason.KEEPALIVE_TIMEOUT)])
+
+    def do_overtake(self) -> None:
+        """As `give_up`, and what is sent again elsewhere is long settled when the first try arrives."""
+        self.do_give_up()
+        self.do_second()
+        self.flow()
+        self.do_thaw()
 
     def do_restart(self) -> None:
         """A process is killed, and another one takes its place."""
