@@ -47,9 +47,9 @@ interop: $(STAMP)  ## tests against real peers from Debian packages (installs th
 bench: $(STAMP)  ## measure the router and print the table
 	$(BIN)/python -m tests.bench
 
-soak: $(STAMP)  ## the long forms: fuzzing, chaos, load
+soak: $(STAMP)  ## the long forms: fuzzing, chaos, simulated worlds; prints figures
 	$(BIN)/python -m pip install --quiet -e '.[fuzz]'
-	$(PYTEST) tests -m soak $(PYTEST_ARGS)
+	$(PYTEST) -s tests -m soak $(PYTEST_ARGS)
 
 clean:  ## remove everything that was made here
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Real router processes under load, and everything that can go wrong between them."""
