@@ -17,6 +17,8 @@ from imxrouter.model.vocabulary import Reason
 
 #: Claims a link may carry before one of them is proved (architecture 5.3).
 CLAIMS_BEFORE_PROOF: Final = 16
+#: Claims of ours that may be pending on a link at a time, once the peer has taken one.
+CLAIMS_PENDING: Final = 1024
 #: A claim that is not settled by then has failed; longer than look-up, dial and hello together.
 CLAIM_DEADLINE_S: Final = 30.0
 #: After a right answer the verifier waits this long for the nonce from the second connection.
@@ -70,6 +72,10 @@ class ClaimsMade:
         self._by_number: dict[int, MadeClaim] = {}
         self._by_pair: dict[tuple[bytes, bytes], MadeClaim] = {}
         self._next = 1
+        self._pending: set[int] = set()
+        self._waiting: dict[tuple[bytes, bytes], None] = {}
+        #: claims asked since the link began, until the peer takes one
+        self._asked_before: int | None = 0
 
     def next_number(self) -> int:
         """The number the next claim gets."""
@@ -79,12 +85,40 @@ class ClaimsMade:
         """Enter a claim that is being sent; replaces an older one of the same pair."""
         old = self._by_pair.get((from_domain, to_domain))
         if old is not None:
-            self._by_number.pop(old.number, None)
+            self._drop(old)
+        if self._asked_before is not None:
+            self._asked_before += 1
+        self._pending.add(self._next)
         made = MadeClaim(self._next, from_domain, to_domain, token, now + self._deadline_s)
         self._next += 1
         self._by_number[made.number] = made
         self._by_pair[(from_domain, to_domain)] = made
         return made
+
+    def has_room(self, before_proof: int = CLAIMS_BEFORE_PROOF, limit: int = CLAIMS_PENDING) -> bool:
+        """Whether the peer can be expected to take one more claim (specification section 6.1)."""
+        if self._asked_before is not None:
+            return self._asked_before < before_proof
+        return len(self._pending) < limit
+
+    def wait(self, from_domain: bytes, to_domain: bytes) -> None:
+        """Remember a pair to be claimed when there is room."""
+        self._waiting[from_domain, to_domain] = None
+
+    def next_waiting(self) -> tuple[bytes, bytes] | None:
+        """The pair that has waited longest, where there is room for it."""
+        if not self._waiting or not self.has_room():
+            return None
+        pair = next(iter(self._waiting))
+        del self._waiting[pair]
+        return pair
+
+    def give_up_waiting(self) -> list[MadeClaim]:
+        """Refuse what waits, where nothing is pending any more that could make room for it."""
+        if self._pending or self.has_room():
+            return []
+        waiting, self._waiting = self._waiting, {}
+        return [MadeClaim(0, *pair, b"", 0.0, ClaimState.REFUSED, Reason.TOO_MANY_CLAIMS) for pair in waiting]
 
     def of_pair(self, from_domain: bytes, to_domain: bytes) -> MadeClaim | None:
         """The newest claim of the pair."""
@@ -124,6 +158,7 @@ class ClaimsMade:
             return Reason.BAD_TOKEN
         if seen_by_verifier != self.view:
             claim.state, claim.reason = ClaimState.REFUSED, Reason.TLS_VIEW_MISMATCH
+            self._pending.discard(claim.number)
             return Reason.TLS_VIEW_MISMATCH
         claim.state = ClaimState.RELEASED
         return Release(
@@ -152,6 +187,9 @@ class ClaimsMade:
             return None  # success without our having answered: nothing was proved
         claim.state = ClaimState.PROVED if reason is Reason.NONE else ClaimState.REFUSED
         claim.reason = reason
+        self._pending.discard(number)
+        if reason is Reason.NONE:
+            self._asked_before = None
         proved_links = [claim.nonces[nonce] for nonce in nonces if nonce in claim.nonces]
         claim.nonces.clear()
         return claim, proved_links if reason is Reason.NONE else []
@@ -168,8 +206,9 @@ class ClaimsMade:
         """Forget every claim of a domain; returns them."""
         gone = [claim for pair, claim in self._by_pair.items() if pair[0] == from_domain]
         for claim in gone:
-            self._by_pair.pop((claim.from_domain, claim.to_domain), None)
-            self._by_number.pop(claim.number, None)
+            self._drop(claim)
+        for pair in [pair for pair in self._waiting if pair[0] == from_domain]:
+            del self._waiting[pair]
         return gone
 
     def lapse(self, from_domain: bytes) -> list[MadeClaim]:
@@ -180,15 +219,20 @@ class ClaimsMade:
         known = [claim for pair, claim in self._by_pair.items() if pair[0] == from_domain]
         for claim in known:
             if claim.state is ClaimState.PROVED:
-                self._by_pair.pop((claim.from_domain, claim.to_domain), None)
-                self._by_number.pop(claim.number, None)
+                self._drop(claim)
         return known
 
     def forget_towards(self, to_domain: bytes) -> None:
         """The peer serves the domain no longer: what we claimed towards it is void."""
         for claim in [claim for pair, claim in self._by_pair.items() if pair[1] == to_domain]:
-            self._by_pair.pop((claim.from_domain, claim.to_domain), None)
-            self._by_number.pop(claim.number, None)
+            self._drop(claim)
+        for pair in [pair for pair in self._waiting if pair[1] == to_domain]:
+            del self._waiting[pair]
+
+    def _drop(self, claim: MadeClaim) -> None:
+        self._by_pair.pop((claim.from_domain, claim.to_domain), None)
+        self._by_number.pop(claim.number, None)
+        self._pending.discard(claim.number)
 
     def expire(self, now: float) -> list[MadeClaim]:
         """Refuse what passed its deadline; returns those claims."""
@@ -199,6 +243,7 @@ class ClaimsMade:
         ]
         for claim in late:
             claim.state, claim.reason = ClaimState.REFUSED, Reason.DIALBACK_TIMEOUT
+            self._pending.discard(claim.number)
         return late
 
 
@@ -230,6 +275,7 @@ class ClaimsReceived:
         self._limit = limit
         self._before_proof = before_proof
         self._pending: dict[int, ReceivedClaim] = {}
+        self._pending_domains: set[bytes] = set()
         #: claims since the link began or last proved a domain
         self._seen = 0
         self._proved: set[bytes] = set()
@@ -243,10 +289,11 @@ class ClaimsReceived:
         self._seen += 1
         if len(self._pending) + len(self._proved) >= limit or (not self._proved and self._seen > limit):
             return Reason.TOO_MANY_CLAIMS
-        if number in self._pending or any(c.from_domain == from_domain for c in self._pending.values()):
+        if number in self._pending or from_domain in self._pending_domains:
             return Reason.TOO_MANY_CLAIMS
         claim = ReceivedClaim(number, from_domain, to_domain, token, secret, now + self._deadline_s)
         self._pending[number] = claim
+        self._pending_domains.add(from_domain)
         return claim
 
     def pending(self, number: int) -> ReceivedClaim | None:
@@ -280,6 +327,7 @@ class ClaimsReceived:
         if claim is None or claim.state is not ClaimState.RELEASED:
             return None
         del self._pending[number]
+        self._pending_domains.discard(claim.from_domain)
         claim.state = ClaimState.PROVED
         self._proved.add(claim.from_domain)
         self._seen = 0
@@ -289,6 +337,7 @@ class ClaimsReceived:
         """Close a claim as refused."""
         claim = self._pending.pop(number, None)
         if claim is not None:
+            self._pending_domains.discard(claim.from_domain)
             claim.state = ClaimState.REFUSED
         return claim
 

@@ -181,6 +181,7 @@ class SwitchCore:
         base = kind * slots.KIND_STRIDE
         self.counters[base + slots.ACCEPTED] += 1
         self.counters[base + slots.REFUSED] += 1
+        port.refused += not port.sources
         self.counters[slots.REASON_SLOT[reason]] += 1
         outcome = failure(reason, retry_after_s=-int(-retry_after_s // 1), note=note)
         if self.on_settled is not None:

@@ -45,6 +45,7 @@ class Port:
         role: peer, service or uplink.
         sources: source domains this link may bring, with what was proved of each.
         speaks: domains whose answers this link may bring.
+        refused: requests and claims refused while nothing was proved.
         used: domains that a request came from, or an answer, since whoever empties the set looked.
         out: chunks to be written; taken by the transport after each read.
         shedding: what goes to this link is answered `busy` (its receiver does not read).
@@ -55,8 +56,8 @@ class Port:
     __slots__ = (
         "acked", "acknowledges", "closed", "credit_bytes", "credit_requests", "destinations", "dirty",
         "epoch", "granted_bytes", "granted_requests", "in_bytes", "in_flight", "largest", "max_record",
-        "need", "number", "on_control", "out", "responses_read", "role", "sent", "sent_bytes", "shedding",
-        "sources", "speaks", "tail", "unacked", "usable", "used",
+        "need", "number", "on_control", "out", "refused", "responses_read", "role", "sent", "sent_bytes",
+        "shedding", "sources", "speaks", "tail", "unacked", "usable", "used",
     )  # fmt: skip
 
     def __init__(self, number: int, role: Role, on_control: Callable[[bytes], None]) -> None:
@@ -87,6 +88,7 @@ class Port:
         self.epoch: bytes | None = None
         self.acknowledges = False
         self.responses_read = 0
+        self.refused = 0
         self.acked = 0
         self.unacked: deque[bytes] = deque()
 

@@ -107,6 +107,8 @@ class Switch(SwitchCore):
         unpack, patch = HEADER.unpack_from, FLAGS_HOPS_TAG.pack_into
         entries, next_tag, memory = self.ledger.entries, self.ledger.next_tag, self.memory.seen
         memory_limit, names, targets = self.memory.limit, self._names, self._targets
+        crowded = self.memory.is_crowded()
+        unacked_limit = min(MAX_UNACKNOWLEDGED, self.memory.share) if crowded else MAX_UNACKNOWLEDGED
         arrivals, counters, checks = self.rates.arrivals, self.counters, self.checks
         check_source, check_rate, check_credit = checks.source, checks.rate, checks.credit
         check_duplicates, check_names = checks.duplicates, checks.addresses
@@ -207,7 +209,11 @@ class Switch(SwitchCore):
                     if ident in memory:
                         self.duplicate(port, data[start:stop], ident, digest, hops, tag)
                         continue
-                    if len(memory) >= memory_limit or len(port.unacked) >= MAX_UNACKNOWLEDGED:
+                    if (
+                        len(memory) >= memory_limit
+                        or len(port.unacked) >= unacked_limit
+                        or (crowded and self.memory.kept_of(from_domain) >= self.memory.share)
+                    ):
                         self.refuse(port, data[start:stop], Reason.BUSY, 5, "duplicate memory")
                         continue
                     if flags & FLAG_RETRY:

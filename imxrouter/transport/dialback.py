@@ -95,11 +95,17 @@ class Claimer:
 
     # -- claiming ----------------------------------------------------------------------------------------
 
-    def claim(self, session: LinkSession, from_domain: bytes, to_domain: bytes) -> MadeClaim:
-        """Ask the peer to verify that we speak for a domain; a pending claim of the pair is kept."""
+    def claim(self, session: LinkSession, from_domain: bytes, to_domain: bytes) -> None:
+        """Ask the peer to verify that we speak for a domain; a pending claim of the pair is kept.
+
+        Where more are pending already than the peer would take, it waits for one of them to be settled.
+        """
         pending = session.made.of_pair(from_domain, to_domain)
         if pending is not None and pending.state in (ClaimState.ASKED, ClaimState.RELEASED):
-            return pending
+            return
+        if not session.made.has_room():
+            session.made.wait(from_domain, to_domain)
+            return
         identity = self._hub.identity
         facts = TokenFacts(
             identity.server, identity.process, session.number, session.made.next_number(),
@@ -109,7 +115,15 @@ class Claimer:
         made = session.made.ask(from_domain, to_domain, token, self._hub.now())
         self.on_step("claim sent", session, from_domain, to_domain, "")
         session.send(Claim(made.number, from_domain, to_domain, token))
-        return made
+
+    def _claim_waiting(self, session: LinkSession) -> None:
+        """A claim was settled: there may be room for the next ones."""
+        while session.is_open and (pair := session.made.next_waiting()) is not None:
+            if pair[0] in self._hub.switch.routes:
+                self.claim(session, *pair)
+        for made in session.made.give_up_waiting():
+            made.retry_at = self._hub.now() + 5
+            self.on_settled(session, made)
 
     def withdraw(self, domain: bytes) -> None:
         """A domain is served here no longer: it ends on every link where it was in use, the links stay.
@@ -211,6 +225,7 @@ class Claimer:
         word = "proved" if claim.state is ClaimState.PROVED else reason.word
         self.on_step("claim settled", session, claim.from_domain, claim.to_domain, word)
         self.on_settled(session, claim)
+        self._claim_waiting(session)
 
     def _use(self, session: LinkSession, claim: MadeClaim) -> None:
         """We opened this link to `to_domain`: send for `from_domain`, accept what comes back to it."""
@@ -278,11 +293,10 @@ class Claimer:
 
     def _peer_withdrew(self, session: LinkSession, domain: bytes) -> None:
         """Of a domain of ours: it is claimed again when needed. Of a domain of theirs: DNS is asked anew."""
+        switch, port = self._hub.switch, session.port
         session.made.lapse(domain)
-        for remote in list(
-            self._hub.switch.ways
-        ):  # also where the peer opened the link and nothing was claimed
-            self._hub.switch.drop_way(remote, domain, session.port)
+        for remote in [one for one, ours in switch.ways.items() if port in ours.get(domain, ())]:
+            switch.drop_way(remote, domain, port)  # also where PROVED opened the way, without a claim of ours
         if session.side is Side.OPENER and domain not in self._hub.switch.routes:
             self._peer_left(session, domain)
 
@@ -315,6 +329,7 @@ class Claimer:
                 self.on_settled(session, made)
             if session.is_open:
                 self._renew(session, now)
+                self._claim_waiting(session)
 
     def _renew(self, session: LinkSession, now: float) -> None:
         age = self._hub.settings.proof_max_age_s * RENEW_AFTER

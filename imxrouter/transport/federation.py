@@ -34,6 +34,9 @@ _IN_ORDER = frozenset({Reason.NONE, Reason.IDLE, Reason.REDIRECTED})
 #: One more link to a busy peer is opened at most this often; the peer may have a cap, and says so by closing.
 MORE_LINKS_EVERY_S = 30.0
 
+#: A claim refused for one of these is made again when the peer said, as long as something waits for it.
+ASK_AGAIN = frozenset({Reason.DIAL_LIMIT, Reason.TOO_MANY_CLAIMS})
+
 
 @dataclass(slots=True)
 class Pursuit:
@@ -275,6 +278,8 @@ class Federation:
             if known is not None and known.state is ClaimState.PROVED and session.port in ways:
                 self._release(pursuit, from_domain)
             elif known is not None and known.state is ClaimState.REFUSED and known.retry_at > self._hub.now():
+                if known.reason in ASK_AGAIN:
+                    continue
                 wait = max(1, round(known.retry_at - self._hub.now()))
                 for tag in self._take(pursuit, from_domain):
                     self._give_up(tag, known.reason, wait)
@@ -291,7 +296,7 @@ class Federation:
             if pursuit is not None and session.is_open:
                 pursuit.tried.clear()
                 self._release(pursuit, claim.from_domain)
-        elif pursuit is not None and pursuit.session == session.number:
+        elif pursuit is not None and pursuit.session == session.number and claim.reason not in ASK_AGAIN:
             for tag in self._take(pursuit, claim.from_domain):
                 self._give_up(tag, claim.reason, 5)
             self._forget_if_empty(pursuit)
@@ -370,14 +375,24 @@ class Federation:
         """What has waited too long is answered; a busy peer gets another link."""
         for pursuit in list(self._pursuits.values()):
             for from_domain, waiting in list(pursuit.held.items()):
-                session = self._hub.sessions.get(pursuit.session)
-                late = Reason.DIALBACK_TIMEOUT if session is not None and session.is_open else pursuit.last
+                late = self._why_late(pursuit, from_domain)
                 for tag in waiting.expire(now):
                     self._give_up(tag, late, 5)
                 if not waiting:
                     pursuit.held.pop(from_domain, None)
+            session = self._hub.sessions.get(pursuit.session)
+            if session is not None and session.is_open:
+                self._claim_all(pursuit, session)
             self._forget_if_empty(pursuit)
         self._add_links(now)
+
+    def _why_late(self, pursuit: Pursuit, from_domain: bytes) -> Reason:
+        session = self._hub.sessions.get(pursuit.session)
+        if session is None or not session.is_open:
+            return pursuit.last
+        claim = session.made.of_pair(from_domain, pursuit.domain.wire)
+        refused = claim is not None and claim.state is ClaimState.REFUSED
+        return claim.reason if claim is not None and refused else Reason.DIALBACK_TIMEOUT
 
     def _add_links(self, now: float) -> None:
         """More links are opened by load, never by user, and few (IMX-14)."""

@@ -28,6 +28,10 @@ from imxrouter.wire.registry import PROTOCOL_VERSION, Capability
 WINDOW_MS = 60_000
 
 
+#: A stranger who goes on after so many refused requests and claims is cut off: each costs us more than him.
+REFUSED_BEFORE_PROOF = 256
+
+
 class LinkEvents(Protocol):
     """Who is told of what happens on links."""
 
@@ -177,6 +181,8 @@ class Hub:
             session.end(Reason.PROTOCOL_ERROR, str(error))
         if session.port.responses_read + session.port.in_flight != before:
             machine.busy(now)
+        if session.port.refused > REFUSED_BEFORE_PROOF and not session.port.sources:
+            session.end(Reason.NOT_PROVED, "too much without a proof")
         self.flush()
         session.settle()
 

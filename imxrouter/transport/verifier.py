@@ -27,6 +27,8 @@ from imxrouter.wire.control import Claim, ClaimResult, Control, Hello, Proof, Ve
 
 #: Targets asked for one claim at most (architecture 5.3).
 MAX_TARGETS = 8
+#: Refused claims of a link that are logged before a domain is proved on it, so that no stranger fills logs.
+LOGGED_REFUSALS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +156,13 @@ class Verifier:
         return None
 
     def _refuse(self, first: LinkSession, number: int, reason: Reason, retry_after_s: int = 0) -> None:
-        self.log.info(
-            "claim {number} on link {link} from {address} refused: {reason}", number=number,
-            link=first.number,
-            address=first.remote[0], reason=reason.word, stage=reason.stage.value,
-        )  # fmt: skip
+        first.port.refused += not first.port.sources
+        if first.port.refused <= LOGGED_REFUSALS:
+            self.log.info(
+                "claim {number} on link {link} from {address} refused: {reason}", number=number,
+                link=first.number,
+                address=first.remote[0], reason=reason.word, stage=reason.stage.value,
+            )  # fmt: skip
         self._hub.count(reason)
         first.send(ClaimResult(number, reason.code, None, retry_after_s or None))
 

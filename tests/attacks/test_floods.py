@@ -8,12 +8,13 @@ import pytest
 from imxrouter.link.machine import LinkMachine
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import ports
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport import hub
+from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.wire.control import Claim, ClaimResult, Hello
 from imxrouter.wire.record import encode_record
 from tests.attacks.seams import guarded
-from tests.doubles.raw_peer import SOME_TOKEN, RawPeer, text_message
-from tests.doubles.router_rig import Lab, RouterRig, fresh_address
+from tests.doubles.raw_peer import SOME_TOKEN, Item, RawPeer, text_message
+from tests.doubles.router_rig import Lab, RouterRig
 
 
 def _session(b: RouterRig) -> LinkSession:
@@ -79,6 +80,28 @@ def test_claims_before_a_proof(lab: Lab, guarded: bool, monkeypatch: pytest.Monk
 
 
 @guarded
+@pytest.mark.parametrize("what", ["requests", "claims"])
+def test_refused_again_and_again(lab: Lab, what: str, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory goes on, whatever he is told. Check: after 256 refusals without a proof the link ends."""
+    if not guarded:
+        monkeypatch.setattr(hub, "REFUSED_BEFORE_PROOF", 1_000_000)
+    b = lab.router("b.example")
+    link = lab.organisation("m.example").connect(b)
+    claims = [Claim(number, b"m.example", b"elsewhere.example", SOME_TOKEN) for number in range(400)]
+    messages = [text_message("a@a.example", "bob@b.example", "x", number) for number in range(400)]
+    items: list[Item] = list(claims if what == "claims" else messages)
+    for at in range(0, 400, 10):
+        with suppress(OSError):
+            link.send(*items[at : at + 10])
+        if not guarded or at < 250:
+            assert len(link.drain()) == 10
+    if guarded:
+        closed = link.until_closed()
+        assert closed is not None
+        assert closed.reason == Reason.NOT_PROVED.code
+
+
+@guarded
 def test_a_hello_byte_by_byte(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mallory says hello so slowly that it never ends. Check: a hello has a time limit, however much came."""
     if not guarded:
@@ -113,9 +136,11 @@ def test_answers_that_nobody_reads(lab: Lab, guarded: bool, monkeypatch: pytest.
     b = lab.router("b.example", settings=settings)
     if not guarded:
         monkeypatch.setattr(LinkSession, "abort", lambda *_: None)
-    link = RawPeer.connect(b.endpoint, fresh_address(), receive_buffer=4096)
+    m = lab.organisation("m.example")
+    link = RawPeer.connect(b.endpoint, m.ip, receive_buffer=4096)
     link.hello()
-    session = _session(b)
+    assert m.prove(link, "b.example").reason == 0
+    (session,) = (one for one in b.sessions() if one.purpose is Purpose.ACCEPTED)
     for number in count(1):
         block = b"".join(
             encode_record(text_message("mallory@m.example", "bob@b.example", "x", number * 1000 + at))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from imxrouter.app.gatekeeper import Gatekeeper
+from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
 from imxrouter.routing import dialling
@@ -21,7 +22,7 @@ from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.transport.verifier import Verdict
 from imxrouter.wire.control import Claim, ClaimResult, Verify, VerifyResult
 from tests.attacks.seams import guarded
-from tests.doubles.raw_peer import SOME_TOKEN
+from tests.doubles.raw_peer import SOME_TOKEN, Endpoint, text_message
 from tests.doubles.router_rig import Lab, RawOrganisation, RouterRig, free_port
 
 
@@ -32,12 +33,17 @@ def _claim(m: RawOrganisation, b: RouterRig, domain: str) -> Reason:
     return REASON_BY_CODE[link.find(ClaimResult).reason]
 
 
+def _alice(lab: Lab, domain: str = "a.example", endpoint: Endpoint | None = None) -> RouterRig:
+    """Alice's router. It asks again where it is told to, but gives up after a second."""
+    return lab.router(domain, endpoint=endpoint, settings={"dial.hold_s": 1.0})
+
+
 def _alice_is_heard(a: RouterRig, b: RouterRig, guarded: bool, domain: str = "a.example") -> None:
     """Alice's router proves itself and her message arrives; without the rule it does not."""
-    before = len(b.inbox("bob@b.example"))
+    before = b.inbox("bob@b.example").count((f"alice@{domain}", "still here"))
     outcome = a.send(f"alice@{domain}", "bob@b.example", "still here").outcome()
     assert outcome.ok == guarded, outcome
-    assert len(b.inbox("bob@b.example")) == before + guarded
+    assert b.inbox("bob@b.example").count((f"alice@{domain}", "still here")) == before + guarded
 
 
 def _end_verifying_links(b: RouterRig) -> None:
@@ -60,7 +66,7 @@ def test_refused_tokens(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch
             limits.failed_dns(domain, 60.0, Reason.DIALBACK_REFUSED, now)
 
         monkeypatch.setattr(DialLimits, "refused_token", for_the_domain)
-    a, b, m = lab.router("a.example"), lab.router("b.example"), lab.organisation("m.example")
+    a, b, m = _alice(lab), lab.router("b.example"), lab.organisation("m.example")
     assert _claim(m, b, "a.example") is Reason.NOT_MINE
     assert {_claim(m, b, "a.example") for _ in range(10)} == {Reason.DIALBACK_REFUSED}  # not asked again
     _alice_is_heard(a, b, guarded)
@@ -74,7 +80,7 @@ def test_failed_connections(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyP
     """
     if not guarded:
         monkeypatch.setattr(dialling, "_endpoint", lambda ip, _port: address_keys(ip).host)
-    a, b, m = lab.router("a.example"), lab.router("b.example"), lab.organisation("m.example")
+    a, b, m = _alice(lab), lab.router("b.example"), lab.organisation("m.example")
     lab.publish("m.example", (a.ip, free_port(a.ip)))
     assert _claim(m, b, "m.example") is Reason.CONNECTION_REFUSED
     _alice_is_heard(a, b, guarded)
@@ -98,10 +104,10 @@ def test_own_traffic(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -
             destination.next_try += 60.0
 
         monkeypatch.setattr(Gatekeeper, "done", told)
-    a = lab.router("a.example")
+    a = _alice(lab)
     a.stop()
     assert _claim(m, b, "a.example") is Reason.CONNECTION_REFUSED
-    again = lab.router("a.example", endpoint=a.endpoint)
+    again = _alice(lab, endpoint=a.endpoint)
     assert b.send("bob@b.example", "alice@a.example").outcome().ok == guarded
     assert len(again.inbox("alice@a.example")) == guarded
 
@@ -119,7 +125,7 @@ def test_limit_of_a_source(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(DialLimits, "admit", as_one)
     settings = {"caps.verify_per_source_per_minute": 16.0}
     a, b, m = (
-        lab.router("a.example"),
+        _alice(lab),
         lab.router("b.example", settings=settings),
         lab.organisation("m.example"),
     )
@@ -137,7 +143,7 @@ def test_limit_of_a_target(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPa
     if not guarded:
         monkeypatch.setattr(dialling, "_target_kind", lambda *_: b"o")
     settings = {"caps.verify_per_target_per_minute": 16.0}
-    a, b = lab.router("a.example"), lab.router("b.example", settings=settings)
+    a, b = _alice(lab), lab.router("b.example", settings=settings)
     reasons = []
     for number in range(8):
         m = lab.organisation(f"m{number}.example")
@@ -165,7 +171,7 @@ def test_cap_of_a_peer(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch)
 
         monkeypatch.setattr(Gatekeeper, "may_claim", counted)
     b = lab.router("b.example", settings={"caps.in_per_peer": 2})
-    a, m = lab.router("a.example"), lab.organisation("m.example")
+    a, m = _alice(lab), lab.organisation("m.example")
     for _ in range(3):
         assert _claim(m, b, "a.example") is not Reason.NONE
     _alice_is_heard(a, b, guarded)
@@ -178,7 +184,7 @@ def test_connections_of_strangers(lab: Lab, guarded: bool, monkeypatch: pytest.M
         opened = ConnectionCaps.opened
         monkeypatch.setattr(ConnectionCaps, "opened", lambda caps, link, _ip: opened(caps, link, "127.0.0.1"))
     b = lab.router("b.example", settings={"caps.unauthenticated_per_address": 4})
-    a, m = lab.router("a.example"), lab.organisation("m.example")
+    a, m = _alice(lab), lab.organisation("m.example")
     for _ in range(4):
         m.connect(b)
     closed = m.connect(b, hello=False).until_closed()
@@ -200,7 +206,7 @@ def test_total_of_verifications(lab: Lab, guarded: bool, monkeypatch: pytest.Mon
             FairTotal, "take", lambda one, _group, now, known: take(one, b"", now, known=known)
         )
     b = lab.router("b.example", settings={"caps.verify_per_s": 1.0})
-    a, m = lab.router("a.example"), lab.organisation("m.example")
+    a, m = _alice(lab), lab.organisation("m.example")
     reasons = [_claim(m, b, f"d{number}.example") for number in range(8)]
     assert set(reasons) == {Reason.NO_SUCH_DOMAIN, Reason.DIAL_LIMIT}
     _alice_is_heard(a, b, guarded)
@@ -216,12 +222,29 @@ def test_limit_of_a_zone(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(DialLimits, "proved", lambda *_: None)
     domain = "alice.hoster.example"
     b = lab.router("b.example", settings={"caps.verify_per_zone_per_minute": 16.0})
-    a = lab.router(domain)
+    a = _alice(lab, domain)
     _alice_is_heard(a, b, True, domain)
     a.stop()
     reasons = [_claim(lab.organisation(f"m{n}.example"), b, f"n{n}.hoster.example") for n in range(6)]
     assert set(reasons) == {Reason.NO_SUCH_DOMAIN, Reason.DIAL_LIMIT}
-    _alice_is_heard(lab.router(domain, endpoint=a.endpoint), b, guarded, domain)
+    _alice_is_heard(_alice(lab, domain, endpoint=a.endpoint), b, guarded, domain)
+
+
+@guarded
+def test_memory_of_duplicates(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory, proved for a domain of his own, acknowledges nothing, so that all his ids are remembered.
+
+    Check: in a memory that is half full nobody holds more than a share.
+    """
+    if not guarded:
+        monkeypatch.setattr(DuplicateMemory, "is_crowded", lambda _: False)
+    b, m = lab.router("b.example", settings={"links.duplicate_entries": 160}), lab.organisation("m.example")
+    link, reasons = m.proved_link(b), []
+    for number in range(200):
+        link.send(text_message(f"m{number % 20}@m.example", "bob@b.example", "x", number))
+        reasons.append(link.outcome().reason)
+    assert reasons.count(Reason.BUSY) == (120 if guarded else 40)
+    _alice_is_heard(_alice(lab), b, guarded)
 
 
 @guarded
@@ -243,7 +266,7 @@ def test_links_that_only_verify(lab: Lab, guarded: bool, monkeypatch: pytest.Mon
         else:
             reasons.append(REASON_BY_CODE[link.expect(ClaimResult).reason])
     assert set(reasons) == {Reason.DIAL_LIMIT}
-    _alice_is_heard(lab.router("a.example"), b, guarded)
+    _alice_is_heard(_alice(lab), b, guarded)
 
 
 def test_a_link_that_rests_gives_way(lab: Lab) -> None:

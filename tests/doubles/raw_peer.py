@@ -180,18 +180,20 @@ class RawPeer:
         return decode_outcome(item)
 
     def drain(self) -> list[Item]:
-        """Everything that came until the other side had read all we sent: a ping, and its pong.
+        """Everything that came until the other side had answered all we sent: two pings, and their pongs.
 
-        Where the connection ends instead, everything that came until then.
+        Two, because what a read brings is answered with routed records at its end only. Where the connection
+        ends instead, everything that came until then.
         """
-        self._pings += 1
-        nonce = b"drained?" + self._pings.to_bytes(8, "big")
-        with suppress(OSError):  # it may have ended; what came before is still to be read
-            self.send(Ping(nonce))
-        until = monotonic() + PATIENCE_S
-        while not any(isinstance(item, Pong) and item.nonce == nonce for item in self.log):
-            if not self._read(until):
-                break
+        for _ in range(2):
+            self._pings += 1
+            nonce = b"drained?" + self._pings.to_bytes(8, "big")
+            with suppress(OSError):  # it may have ended; what came before is still to be read
+                self.send(Ping(nonce))
+            until = monotonic() + PATIENCE_S
+            while not any(isinstance(item, Pong) and item.nonce == nonce for item in self.log):
+                if self._ended or not self._read(until):
+                    break
         items = list(self._waiting)
         self._waiting.clear()
         return items

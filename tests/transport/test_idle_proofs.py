@@ -10,6 +10,7 @@ IDLE_S = 3600.0
 
 def _later(b: RouterRig, seconds: float) -> None:
     """Look as if so much time had passed."""
+    b.router.idle_proofs._next_look = float("-inf")
     b.call(lambda: b.router.idle_proofs.tick(b.router.hub.now() + seconds))
 
 
