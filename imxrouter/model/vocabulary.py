@@ -324,7 +324,7 @@ class Reason(Enum):
         70,
         "address-refused",
         Stage.CONNECT,
-        Retry.NEVER,
+        Retry.LATER,
         "unreachable",
         "the target's address or port is one this router does not dial",
     )
@@ -376,13 +376,13 @@ class Reason(Enum):
         "the other side does not speak IMX as specified",
     )
     VERSION_MISMATCH = ReasonInfo(
-        81, "version-mismatch", Stage.PEER, Retry.NEVER, "protocol-error", "no common protocol version"
+        81, "version-mismatch", Stage.PEER, Retry.LATER, "protocol-error", "no common protocol version"
     )
     HELLO_TIMEOUT = ReasonInfo(
         82, "hello-timeout", Stage.PEER, Retry.LATER, "protocol-error", "no hello within the time limit"
     )
     KEEPALIVE_TIMEOUT = ReasonInfo(
-        83, "keepalive-timeout", Stage.PEER, Retry.LATER, "link-lost", "the link was silent for too long"
+        83, "keepalive-timeout", Stage.PEER, Retry.NEVER, "link-lost", "the link was silent for too long"
     )
     IDLE = ReasonInfo(84, "idle", Stage.PEER, Retry.LATER, "none", "closed for lack of traffic")
     UNREAD_ANSWERS = ReasonInfo(
@@ -428,7 +428,7 @@ class Reason(Enum):
         93,
         "bad-token",
         Stage.DIALBACK,
-        Retry.NEVER,
+        Retry.LATER,
         "dialback-refused",
         "the token is malformed, expired, used or names another pair",
     )
@@ -436,7 +436,7 @@ class Reason(Enum):
         94,
         "tls-view-mismatch",
         Stage.DIALBACK,
-        Retry.NEVER,
+        Retry.LATER,
         "dialback-refused",
         "one side sees the first connection as TLS and the other does not: something stands between",
     )

@@ -34,6 +34,13 @@ def test_what_is_told_is_a_registered_word_and_told_as_itself(reason: Reason) ->
     assert reason.remedy
 
 
+@pytest.mark.parametrize("reason", Reason, ids=lambda reason: str(reason.word))
+def test_what_is_told_advises_what_is_logged(reason: Reason) -> None:
+    """Whoever reads the answer and whoever reads the log is told alike whether to try again."""
+    told = REASON_BY_WORD[reason.disclosed]
+    assert told is Reason.NONE or told.retry is reason.retry
+
+
 @pytest.mark.parametrize(
     "reason", [Reason.UNKNOWN_USER, Reason.BLOCKED, Reason.CONSENT_NEEDED, Reason.PEER_FAILED]
 )
