@@ -30,16 +30,23 @@ class RecordSplitter:
 
         Raises:
             RecordTooLarge: a header announces more than the limit.
-            WireError: a header announces less than a header.
+            WireError: a header announces less than a header. Records that precede the broken one are
+                returned first; the call after that raises, and each one from then on.
         """
         self._have += data
         if len(self._have) < self._need:
             return []
         block = bytes(self._have)
-        records, at, end = [], 0, len(block)
+        records: list[bytes] = []
+        at, end = 0, len(block)
         self._need = LENGTH_BYTES
         while end - at >= LENGTH_BYTES:
-            size = judge_length(block, at, self.limit_bytes)
+            try:
+                size = judge_length(block, at, self.limit_bytes)
+            except WireError:
+                if not records:
+                    raise
+                break
             if end - at < size:
                 self._need = size
                 break

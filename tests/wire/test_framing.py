@@ -65,6 +65,16 @@ def test_the_limit_can_be_raised_between_two_reads() -> None:
     assert splitter.feed(big) == [big]
 
 
+@pytest.mark.parametrize("broken", [b"\xff\xff\xff\xff", b"\x00\x00\x00\x01"])
+def test_records_before_a_broken_one_are_not_lost(broken: bytes) -> None:
+    """They are given, and the error follows, again and again."""
+    good, splitter = encode_record(Record(1)), RecordSplitter()
+    assert splitter.feed(good + good + broken) == [good, good]
+    for more in (b"", b"more", good):
+        with pytest.raises(WireError):
+            splitter.feed(more)
+
+
 class Copies:
     """Counts the bytes that the splitter copies; time on a shared machine proves nothing."""
 
