@@ -31,22 +31,22 @@ from imxrouter.model.address import BadAddress, address_key
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.operations import MAX_HOPS, Kind
 from imxrouter.model.outcome import Outcome, failure, indeterminant
-from imxrouter.model.vocabulary import REASON_BY_CODE, Reason, Status
+from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
-from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role, Route, RouteTable
+from imxrouter.switch.ports import Port, Role, Route, RouteTable
+from imxrouter.switch.rewrite import as_retry, judged_response, with_tag
+from imxrouter.switch.ways import Ways
 from imxrouter.wire.errors import UnknownCritical, WireError
-from imxrouter.wire.fields import Field, check_critical
+from imxrouter.wire.fields import check_critical
 from imxrouter.wire.layout import FLAG_RETRY, FLAGS_HOPS_TAG, FLAGS_OFFSET
 from imxrouter.wire.record import (
     Record,
-    decode_outcome,
     decode_record,
-    encode_outcome,
     encode_record,
     response_to,
 )
-from imxrouter.wire.registry import CRITICAL_BIT, KIND_OF_TYPE, ROUTED_FIELDS, FieldType
+from imxrouter.wire.registry import KIND_OF_TYPE, ROUTED_FIELDS
 
 #: Addresses remembered as checked, in each of two generations; a cache, so losing an entry costs time only.
 NAMES_PER_GENERATION: Final = 131_072
@@ -94,8 +94,7 @@ class SwitchCore:
         self.ports: dict[int, Port] = {}
         #: domains served here
         self.routes = RouteTable(self._forget_targets)
-        #: remote domain -> source domain of ours -> links over which it may be sent
-        self.ways: dict[bytes, dict[bytes, list[Port]]] = {}
+        self.ways = Ways()
         #: links to our aggregator, which takes what our services send elsewhere
         self.uplinks: list[Port] = []
         self.dirty: list[Port] = []
@@ -254,7 +253,7 @@ class SwitchCore:
             return
         self.counters[kind * slots.KIND_STRIDE + slots.DUPLICATE] += 1
         if isinstance(known, bytes):
-            self._answer(port, _with_tag(known, tag), key)
+            self._answer(port, with_tag(known, tag), key)
         elif entry is not None:
             joined = self._joined.setdefault(known, [])
             if len(joined) < MAX_JOINED:
@@ -265,22 +264,6 @@ class SwitchCore:
     def doubt(self, tag: int) -> None:
         """The request came as a retry: its first try may still come, so its answer is kept for the window."""
         self._joined.setdefault(tag, [])
-
-    def without_epoch(self, data: bytes) -> bytes | None:
-        """A retry as the request it was first, if it names our memory; None where it names another.
-
-        Specification section 8.2: our memory covers the epoch, so a key it does not hold was never seen.
-        """
-        record = decode_record(data)
-        if record.value(FieldType.EPOCH) != self.memory.epoch:
-            return None
-        fields = tuple(field for field in record.fields if field.number != FieldType.EPOCH)
-        return encode_record(
-            Record(
-                record.type, record.flags & ~FLAG_RETRY, record.hops_left, record.route_tag,
-                record.message_id, record.envelope, fields, record.body,
-            )
-        )  # fmt: skip
 
     def answer_indeterminant(self, port: Port, data: bytes, reason: Reason) -> None:
         """Answer a request with `indeterminant`, nothing passed on."""
@@ -336,7 +319,7 @@ class SwitchCore:
             port = port or self._another_port_of(entry[FROM_DOMAIN], entry[TO_DOMAIN])
             if port is None:
                 continue
-            self._answer(port, _with_tag(response, in_tag), entry[KEY] if single else b"")
+            self._answer(port, with_tag(response, in_tag), entry[KEY] if single else b"")
             kept = kept or (single and port.acknowledges)
         if not kept:
             self.memory.keep_for_window(entry[KEY], now)
@@ -368,30 +351,12 @@ class SwitchCore:
         return next((port for port in self.ways.get(domain, {}).get(answering, ()) if port.usable), None)
 
     def settle_response(self, port: Port, data: bytes, tag: int, entry: Entry, now: float) -> None:
-        """A response that is not the plain success: judge what it says before it goes back.
-
-        A hop named by the peer is kept only if it may speak for itself on that link; otherwise the domain
-        asked is named (architecture section 2). A reason that is not registered becomes `peer-failed`.
-        """
-        record = decode_record(data)
-        outcome = decode_outcome(record)
-        code = int.from_bytes(record.body[2:4], "big")
-        reason = REASON_BY_CODE.get(code, Reason.PEER_FAILED)
-        named = outcome.decided_by.encode("ascii", "replace")
-        trusted = port.role is not Role.PEER or named in port.speaks
-        by = outcome.decided_by if named and trusted else entry[TO_DOMAIN].decode("ascii")
-        role = outcome.decided_role if named and trusted else "peer" if port.role is Role.PEER else "service"
-        judged = Outcome(outcome.status, reason, by, role, outcome.retry_after_s)
-        fields, body = encode_outcome(judged.disclosed())
-        kept = tuple(f for f in record.fields if f.number != FieldType.DECIDED_BY)
-        rewritten = Record(
-            record.type, record.flags & ~FLAG_RETRY, record.hops_left, 0, record.message_id, record.envelope,
-            fields + kept, body + record.body[len(body) :],
-        )  # fmt: skip
-        if outcome.status is not Status.SUCCESS:
-            self.counters[slots.REASON_SLOT[reason]] += 1
+        """A response that is not the plain success: judge what it says before it goes back."""
+        judged, response = judged_response(port, data, entry)
+        if judged.status is not Status.SUCCESS:
+            self.counters[slots.REASON_SLOT[judged.reason]] += 1
         del self.ledger.entries[tag]
-        self._settle(tag, entry, judged, encode_record(rewritten), now)
+        self._settle(tag, entry, judged, response, now)
 
     # -- sending what waited ---------------------------------------------------------------------------
 
@@ -464,60 +429,15 @@ class SwitchCore:
                     route.ports.remove(port)
         if port in self.uplinks:
             self.uplinks.remove(port)
-        self._drop_ways(port)
-
-    def add_way(self, to_domain: bytes, from_domain: bytes, port: Port) -> None:
-        """The link may carry requests from a domain of ours to a remote one."""
-        ports = self.ways.setdefault(to_domain, {}).setdefault(from_domain, [])
-        if port not in ports:
-            ports.append(port)
-
-    def drop_way(self, to_domain: bytes, from_domain: bytes, port: Port) -> None:
-        """The link carries that pair no longer."""
-        by_source = self.ways.get(to_domain, {})
-        ports = by_source.get(from_domain, [])
-        if port not in ports:
-            return
-        ports.remove(port)
-        if not ports:
-            del by_source[from_domain]
-        if not by_source:
-            del self.ways[to_domain]
-
-    def drop_ways_of(self, from_domain: bytes) -> set[int]:
-        """A domain of ours goes: no link carries it to anybody; returns the numbers of those that did."""
-        used: set[int] = set()
-        for remote, by_source in list(self.ways.items()):
-            used.update(port.number for port in by_source.pop(from_domain, ()))
-            if not by_source:
-                del self.ways[remote]
-        return used
-
-    def _drop_ways(self, port: Port) -> None:
-        for remote, by_source in list(self.ways.items()):
-            for source in list(by_source):
-                if port in by_source[source]:
-                    by_source[source].remove(port)
-                if not by_source[source]:
-                    del by_source[source]
-            if not by_source:
-                del self.ways[remote]
+        self.ways.end_all(port)
 
     def _lost(self, tag: int, port: Port, now: float) -> None:
         entry = self.ledger.entries[tag]
         if port.epoch is None or entry[TRIES] >= MAX_RETRIES:
             self.complete(tag, indeterminant(Reason.LINK_LOST, role="peer"), now)
             return
-        record = decode_record(entry[RECORD])
-        kept = (field for field in record.fields if field.number != FieldType.EPOCH)
-        epoch = Field(FieldType.EPOCH | CRITICAL_BIT, port.epoch)
         try:
-            again = encode_record(
-                Record(
-                    record.type, record.flags | FLAG_RETRY, record.hops_left, record.route_tag,
-                    record.message_id, record.envelope, (*kept, epoch), record.body,
-                )
-            )  # fmt: skip
+            again = as_retry(entry[RECORD], port.epoch)
         except WireError:  # no room for one more field: it cannot be sent again
             self.complete(tag, indeterminant(Reason.LINK_LOST, role="peer"), now)
             return
@@ -570,10 +490,6 @@ class SwitchCore:
                 )
         return problems
 
-    def answers_full(self, port: Port) -> bool:
-        """Whether the peer has left too many answers unacknowledged."""
-        return len(port.unacked) >= MAX_UNACKNOWLEDGED
-
 
 _RESULT_OF_STATUS: Final = {
     Status.SUCCESS: slots.DELIVERED,
@@ -588,8 +504,3 @@ def _key_of(raw: bytes) -> bytes | None:
         return address_key(raw) if not raw.startswith(b"@") else b"@" + Domain.from_wire(raw[1:]).wire
     except (BadAddress, BadDomain):
         return None
-
-
-def _with_tag(response: bytes, tag: int) -> bytes:
-    """The same response with another route tag."""
-    return response[:8] + tag.to_bytes(8, "big") + response[16:]

@@ -13,6 +13,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.core import SwitchCore
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role, Route
+from imxrouter.switch.rewrite import as_first, with_tag
 from imxrouter.wire.control import ACK_BYTES, ACK_START
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.fields import are_harmless
@@ -427,7 +428,7 @@ class Switch(SwitchCore):
 
     def _first_of_retry(self, port: Port, data: bytes) -> bytes | None:
         """A retry whose first try never came here: what to send on, or None where nobody can know that."""
-        stripped = self.without_epoch(data)
+        stripped = as_first(data, self.memory.epoch)
         if stripped is None:
             self.answer_indeterminant(port, data, Reason.EPOCH_UNKNOWN)
         return stripped
@@ -475,5 +476,5 @@ class Switch(SwitchCore):
         """
         other = self._another_port_of(entry[6], entry[5])
         if other is not None:
-            self._answer(other, response[:8] + entry[1].to_bytes(8, "big") + response[16:], b"")
+            self._answer(other, with_tag(response, entry[1]), b"")
         self.memory.keep_for_window(entry[3], now)

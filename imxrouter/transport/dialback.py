@@ -130,7 +130,7 @@ class Claimer:
 
         Also on links that the peer opened, or it would go on sending there what is for the domain.
         """
-        used = self._hub.switch.drop_ways_of(domain)
+        used = self._hub.switch.ways.end_source(domain)
         for session in list(self._hub.sessions.values()):
             made = session.made.withdraw(domain)
             for source, proof in list(session.port.sources.items()):
@@ -221,7 +221,7 @@ class Claimer:
                 self._use_second(self._hub.sessions.get(number), claim)
         else:
             claim.retry_at = self._hub.now() + (result.retry_after_s or 5)
-            self._hub.switch.drop_way(claim.to_domain, claim.from_domain, session.port)
+            self._hub.switch.ways.end(claim.to_domain, claim.from_domain, session.port)
         word = "proved" if claim.state is ClaimState.PROVED else reason.word
         self.on_step("claim settled", session, claim.from_domain, claim.to_domain, word)
         self.on_settled(session, claim)
@@ -236,7 +236,7 @@ class Claimer:
         port.speaks.add(claim.to_domain)
         self._accept(session, claim.to_domain, claim.from_domain)
         if session.is_open:
-            self._hub.switch.add_way(claim.to_domain, claim.from_domain, port)
+            self._hub.switch.ways.open(claim.to_domain, claim.from_domain, port)
 
     def _accept(self, session: LinkSession, source: bytes, to_domain: bytes) -> None:
         known = session.port.sources.get(source)
@@ -259,7 +259,7 @@ class Claimer:
         second.port.max_record = self._hub.settings.max_record_bytes
         second.port.speaks.add(claim.to_domain)
         self._accept(second, claim.to_domain, claim.from_domain)
-        self._hub.switch.add_way(claim.to_domain, claim.from_domain, second.port)
+        self._hub.switch.ways.open(claim.to_domain, claim.from_domain, second.port)
         second.send(Proved(claim.to_domain, claim.from_domain))
 
     def proved_on_second(self, session: LinkSession, record: Proved) -> None:
@@ -273,7 +273,7 @@ class Claimer:
         session.port.speaks.add(record.to_domain)
         self._accept(session, record.to_domain, record.from_domain)
         if session.is_open:
-            self._hub.switch.add_way(record.to_domain, record.from_domain, session.port)
+            self._hub.switch.ways.open(record.to_domain, record.from_domain, session.port)
 
     # -- events ------------------------------------------------------------------------------------------
 
@@ -293,10 +293,8 @@ class Claimer:
 
     def _peer_withdrew(self, session: LinkSession, domain: bytes) -> None:
         """Of a domain of ours: it is claimed again when needed. Of a domain of theirs: DNS is asked anew."""
-        switch, port = self._hub.switch, session.port
         session.made.lapse(domain)
-        for remote in [one for one, ours in switch.ways.items() if port in ours.get(domain, ())]:
-            switch.drop_way(remote, domain, port)  # also where PROVED opened the way, without a claim of ours
+        self._hub.switch.ways.end_from(domain, session.port)  # also what PROVED opened, without our claim
         if session.side is Side.OPENER and domain not in self._hub.switch.routes:
             self._peer_left(session, domain)
 
@@ -306,8 +304,7 @@ class Claimer:
         session.made.forget_towards(domain)
         port, switch = session.port, self._hub.switch
         port.sources.pop(domain, None)
-        for ours in list(switch.ways.get(domain, ())):
-            switch.drop_way(domain, ours, port)
+        switch.ways.end_to(domain, port)
         waiting = (switch.ledger.entries[tag][TO_DOMAIN] for tag in switch.ledger.sent_to(port.number))
         if domain not in waiting:  # requests in flight are answered (specification section 6.5)
             port.speaks.discard(domain)

@@ -75,8 +75,7 @@ class Redirector:
         fresh.reached.add(domain.wire)
         self.log.info("{domain} moved to {address}", domain=domain.name, address=fresh.remote[0])
         old.reached.discard(domain.wire)
-        for ours in list(self._hub.switch.ways.get(domain.wire, ())):
-            self._hub.switch.drop_way(domain.wire, ours, old.port)
+        self._hub.switch.ways.end_to(domain.wire, old.port)
         if not old.reached:
             old.close(Reason.REDIRECTED)
 

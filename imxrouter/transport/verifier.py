@@ -288,7 +288,7 @@ class Verifier:
         self.on_step("domain proved", first, claim.from_domain, claim.to_domain, "")
         first.send(ClaimResult(claim.number, 0, verification.level, None, verification.nonces))
         if first.is_open:
-            self._hub.switch.add_way(claim.from_domain, claim.to_domain, port)
+            self._hub.switch.ways.open(claim.from_domain, claim.to_domain, port)
         self.on_proved(first, claim.from_domain, claim.to_domain)
 
     def _fail(self, verification: _Verification, reason: Reason, note: str) -> None:
@@ -332,8 +332,7 @@ class Verifier:
             return False
         session.port.speaks.discard(domain)
         session.received.forget(domain)
-        for ours in list(self._hub.switch.ways.get(domain, ())):
-            self._hub.switch.drop_way(domain, ours, session.port)
+        self._hub.switch.ways.end_to(domain, session.port)
         self._trust.dropped(session, Domain(domain.decode()))
         return True
 

@@ -24,7 +24,7 @@ def second_link(rig: Rig, number: int = 7) -> Port:
     """One more link of the peer."""
     port = rig.port(number, Role.PEER)
     rig.prove(port, PEER)
-    rig.switch.add_way(PEER, HERE, port)
+    rig.switch.ways.open(PEER, HERE, port)
     return port
 
 
@@ -32,7 +32,7 @@ def outgoing(rig: Rig) -> tuple[Port, Record]:
     """A request of ours that went to FAR over a link, with one more link there."""
     far = rig.port(8, Role.PEER)
     rig.prove(far, FAR)
-    rig.switch.add_way(FAR, HERE, far)
+    rig.switch.ways.open(FAR, HERE, far)
     rig.feed(rig.service, message(1, envelope=Envelope(BOB, FAR, ALICE, HERE)))
     (passed,) = rig.out(far)
     return far, passed

@@ -171,7 +171,7 @@ def test_a_hop_named_by_a_peer_is_kept_only_if_it_is_its_own() -> None:
     rig = Rig()
     far = rig.port(6, Role.PEER)
     rig.prove(far, FAR, only=frozenset({HERE}))
-    rig.switch.add_way(FAR, HERE, far)
+    rig.switch.ways.open(FAR, HERE, far)
     rig.feed(rig.service, message(envelope=Envelope(BOB, FAR, ALICE, HERE)))
     (passed,) = rig.out(far)
     rig.answer(far, passed, failure(Reason.BUSY, by="innocent.example", role="peer", retry_after_s=3))
@@ -242,7 +242,7 @@ def test_a_lost_link_makes_one_retry_then_indeterminant() -> None:
     rig = Rig()
     far = rig.port(6, Role.PEER)
     rig.prove(far, FAR)
-    rig.switch.add_way(FAR, HERE, far)
+    rig.switch.ways.open(FAR, HERE, far)
     rig.feed(rig.service, message(envelope=Envelope(BOB, FAR, ALICE, HERE)))
     (first,) = rig.out(far)
     rig.switch.remove_port(far, rig.now)
@@ -381,7 +381,7 @@ def test_an_answer_whose_asker_is_gone_takes_another_link_or_waits_for_the_retry
     for_others, again = rig.port(10, Role.PEER), rig.port(11, Role.PEER)
     for link, ours in ((for_others, FAR), (again, HERE)):
         rig.prove(link, PEER)
-        rig.switch.add_way(PEER, ours, link)
+        rig.switch.ways.open(PEER, ours, link)
     rig.answer(rig.service, two)
     assert [record.route_tag for record in rig.out(again)] == [2]
     assert rig.out(for_others) == []  # where we do not speak for HERE, the asker would drop it
@@ -477,7 +477,7 @@ def test_over_any_history_rule_1_and_conservation_hold(  # noqa: C901 - one step
     rig.serve(b"other.example", other)
     far = rig.port(6, Role.PEER)
     rig.prove(far, FAR, only=frozenset({HERE}))
-    rig.switch.add_way(FAR, HERE, far)
+    rig.switch.ways.open(FAR, HERE, far)
     ports = [rig.peer, rig.service, far, other]
     waiting: list[tuple[object, Record]] = []
     answers: dict[tuple[int, int], int] = {}

@@ -1,0 +1,80 @@
+"""A record as it goes on: with another tag, as a retry, or with what a peer may not say taken out. Pure."""
+
+from __future__ import annotations
+
+from imxrouter.link.ledger import TO_DOMAIN, Entry
+from imxrouter.model.outcome import Outcome
+from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
+from imxrouter.switch.ports import Port, Role
+from imxrouter.wire.fields import Field
+from imxrouter.wire.layout import FLAG_RETRY
+from imxrouter.wire.record import Record, decode_outcome, decode_record, encode_outcome, encode_record
+from imxrouter.wire.registry import CRITICAL_BIT, FieldType
+
+
+def with_tag(response: bytes, tag: int) -> bytes:
+    """The same record with another route tag."""
+    return response[:8] + tag.to_bytes(8, "big") + response[16:]
+
+
+def as_retry(data: bytes, epoch: bytes) -> bytes:
+    """A request as it is sent again, naming the memory it was first sent to (specification section 8.2).
+
+    Raises:
+        WireError: it has no room for one more field.
+    """
+    record = decode_record(data)
+    kept = (field for field in record.fields if field.number != FieldType.EPOCH)
+    named = Field(FieldType.EPOCH | CRITICAL_BIT, epoch)
+    return encode_record(
+        Record(
+            record.type, record.flags | FLAG_RETRY, record.hops_left, record.route_tag,
+            record.message_id, record.envelope, (*kept, named), record.body,
+        )
+    )  # fmt: skip
+
+
+def as_first(data: bytes, epoch: bytes) -> bytes | None:
+    """A retry as the request it was first, if it names that memory; None where it names another.
+
+    Specification section 8.2: our memory covers the epoch, so a key it does not hold was never seen.
+
+    Raises:
+        WireError: it is no record.
+    """
+    record = decode_record(data)
+    if record.value(FieldType.EPOCH) != epoch:
+        return None
+    fields = tuple(field for field in record.fields if field.number != FieldType.EPOCH)
+    return encode_record(
+        Record(
+            record.type, record.flags & ~FLAG_RETRY, record.hops_left, record.route_tag,
+            record.message_id, record.envelope, fields, record.body,
+        )
+    )  # fmt: skip
+
+
+def judged_response(port: Port, data: bytes, entry: Entry) -> tuple[Outcome, bytes]:
+    """What a response says that may go back, and the response that says it.
+
+    A hop named by the peer is kept only if it may speak for itself on that link; otherwise the domain asked
+    is named (architecture section 2). A reason that is not registered becomes `peer-failed`.
+
+    Raises:
+        WireError: it is no response.
+    """
+    record = decode_record(data)
+    outcome = decode_outcome(record)
+    reason = REASON_BY_CODE.get(int.from_bytes(record.body[2:4], "big"), Reason.PEER_FAILED)
+    named = outcome.decided_by.encode("ascii", "replace")
+    trusted = port.role is not Role.PEER or named in port.speaks
+    by = outcome.decided_by if named and trusted else entry[TO_DOMAIN].decode("ascii")
+    role = outcome.decided_role if named and trusted else "peer" if port.role is Role.PEER else "service"
+    judged = Outcome(outcome.status, reason, by, role, outcome.retry_after_s)
+    fields, body = encode_outcome(judged.disclosed())
+    kept = tuple(field for field in record.fields if field.number != FieldType.DECIDED_BY)
+    rewritten = Record(
+        record.type, record.flags & ~FLAG_RETRY, record.hops_left, 0, record.message_id, record.envelope,
+        fields + kept, body + record.body[len(body) :],
+    )  # fmt: skip
+    return judged, encode_record(rewritten)
