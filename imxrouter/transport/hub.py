@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from imxrouter.link.machine import Draining, LinkMachine, Side
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
-from imxrouter.switch.ports import RETRY_BYTES, Port
+from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, RETRY_BYTES, Port
 from imxrouter.switch.switch import Switch
 from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.transport.settings import HubSettings
@@ -30,6 +30,8 @@ WINDOW_MS = 60_000
 
 #: A stranger who goes on after so many refused requests and claims is cut off: each costs us more than him.
 REFUSED_BEFORE_PROOF = 256
+#: Answers, those of refused requests too, that a link may leave unacknowledged; then it is ended (8.1).
+UNACKNOWLEDGED_AT_MOST = 2 * MAX_UNACKNOWLEDGED
 
 
 class LinkEvents(Protocol):
@@ -183,6 +185,8 @@ class Hub:
             machine.busy(now)
         if session.port.refused > REFUSED_BEFORE_PROOF and not session.port.sources:
             session.end(Reason.NOT_PROVED, "too much without a proof")
+        if len(session.port.unacked) > UNACKNOWLEDGED_AT_MOST:
+            session.end(Reason.UNREAD_ANSWERS, "answers are not acknowledged")
         self.flush()
         session.settle()
 

@@ -12,6 +12,7 @@ from imxrouter.transport import hub
 from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.wire.control import Claim, ClaimResult, Hello
 from imxrouter.wire.record import encode_record
+from imxrouter.wire.registry import Capability
 from tests.attacks.seams import guarded
 from tests.doubles.raw_peer import SOME_TOKEN, Item, RawPeer, text_message
 from tests.doubles.router_rig import Lab, RouterRig
@@ -155,3 +156,26 @@ def test_answers_that_nobody_reads(lab: Lab, guarded: bool, monkeypatch: pytest.
     assert session.port.closed == guarded
     assert (session._unwritten <= 2 * limit) == guarded
     link.close()
+
+
+@guarded
+def test_answers_that_nobody_acknowledges(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory has thousands of requests refused and acknowledges nothing. Check: what is kept has a bound."""
+    monkeypatch.setattr(hub, "UNACKNOWLEDGED_AT_MOST", 500 if guarded else 1 << 30)
+    b = lab.router("b.example")
+    m = lab.organisation("m.example")
+    link = m.connect(b, hello=False)
+    link.hello(capabilities=(Capability.ACKNOWLEDGE,))
+    assert m.prove(link, "b.example").reason == 0
+    (session,) = (one for one in b.sessions() if one.purpose is Purpose.ACCEPTED)
+    for at in range(0, 1000, 100):
+        with suppress(OSError):
+            link.send(*(text_message("x@other.example", "bob@b.example", "x", at + n) for n in range(100)))
+        link.drain()
+    assert session.port.closed == guarded
+    if guarded:
+        closed = link.until_closed()
+        assert closed is not None
+        assert closed.reason == Reason.UNREAD_ANSWERS.code
+    else:
+        assert len(session.port.unacked) >= 1000
