@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
-from msgspec import structs
 from twisted.application.service import IService, MultiService
 from twisted.logger import ILogObserver
 from twisted.python.usage import Options as UsageOptions
@@ -16,6 +15,7 @@ from twisted.python.usage import UsageError
 
 from imxrouter.app.quickstart import quickstart_config
 from imxrouter.app.router import Router
+from imxrouter.app.workers import Workers, as_process, end_with_standard_input
 from imxrouter.config.load import load
 from imxrouter.config.problems import ConfigError
 from imxrouter.config.sections import Log
@@ -51,10 +51,14 @@ class Options(UsageOptions):
     longdesc = "A border router for instant messages and presence. See docs/operators/configure.md."
     optParameters: ClassVar[list[list[Any]]] = [
         ["config", "c", None, "Configuration file (TOML)."],
-        ["process", "p", None, "Number of this process; overrides `process` of the file.", int],
-    ]
+        [
+            "process", "p", None,
+            "Run only this process of those that share the file; it starts no workers.", int,
+        ],
+    ]  # fmt: skip
     optFlags: ClassVar[list[list[Any]]] = [
-        ["lab", None, "Run the quickstart: one router on loopback with two users, nothing kept."]
+        ["lab", None, "Run the quickstart: one router on loopback with two users, nothing kept."],
+        ["follow", None, "End when standard input ends; given to workers, so that none outlives its leader."],
     ]
 
     def postOptions(self) -> None:
@@ -83,7 +87,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             for warning in loaded.warnings:
                 sys.stderr.write(f"warning: {warning}\n")
         if options["process"] is not None:
-            config = structs.replace(config, process=options["process"])
+            config = as_process(config, options["process"])
         router = Router(config, reactor)
     except ConfigError as error:
         raise CannotStartError(str(error)) from None
@@ -91,6 +95,10 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         raise CannotStartError(f"cannot start: {error}") from None
     service = _Logged(observer_for(config.log, router.mask))
     router.setServiceParent(service)  # type: ignore[no-untyped-call]
+    if options["follow"]:
+        reactor.callWhenRunning(end_with_standard_input, reactor)
+    if config.workers > 1 and options["process"] is None:
+        Workers(config, Path(options["config"]).absolute(), reactor).setServiceParent(service)  # type: ignore[no-untyped-call]
     return service
 
 

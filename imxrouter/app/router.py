@@ -154,7 +154,8 @@ class Router(Service):
         self.hub = Hub(time.monotonic, self.switch, hub_settings(config), identity, os.urandom)
         self._keyring = KeyRing(secrets)
         self.bus: BusEnd
-        if config.workers > 1 or config.listen.reuse_port:
+        self._shares_port = config.workers > 1 or config.listen.reuse_port
+        if self._shares_port:
             self.bus = UnixBus(self._reactor, config.process, Path(config.run_dir))
         else:
             self.bus = MemoryExchange(self._reactor).join(config.process)
@@ -355,13 +356,14 @@ class Router(Service):
             self.bus.start()
         factory = _LinkFactory(self.hub)
         self._link_ports = listen_links(
-            self._reactor, config.listen.endpoints, factory, reuse_port=config.listen.reuse_port,
+            self._reactor, config.listen.endpoints, factory, reuse_port=self._shares_port,
             backlog=config.listen.backlog,
         )  # fmt: skip
         if config.listen.service.addresses:
             self._link_ports += listen_links(
-                self._reactor, config.listen.service.endpoints, factory, backlog=config.listen.backlog
-            )
+                self._reactor, config.listen.service.endpoints, factory, reuse_port=self._shares_port,
+                backlog=config.listen.backlog,
+            )  # fmt: skip
         self._ports.append(listen_admin(self._reactor, Path(config.admin_socket), admin_site(Console(self))))
         endpoint = config.metrics.endpoint
         if endpoint is not None:

@@ -289,8 +289,6 @@ def _other_warnings(config: Config) -> Iterator[tuple[str, str, str]]:
     for n, service in enumerate(config.services):
         if service.name not in used:
             yield f"service[{n}]", f"no domain uses {service.name!r}", "name it in a [[domain]], or remove it"
-    if config.workers > 1 and not config.listen.reuse_port:
-        yield "listen.reuse_port", "several workers need it", "write reuse_port = true"
     if config.log.addresses == "full":
         yield (
             "log.addresses",

@@ -46,7 +46,7 @@ class Config(Section, frozen=True):
     workers: Annotated[
         int,
         key(
-            "Processes that share the port; each is started by itself, with a `--process` of its own.",
+            "Processes that share the port, this one included; it starts the others, one core each.",
             unit="processes",
             ge=1,
             le=64,

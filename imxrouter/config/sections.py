@@ -49,7 +49,11 @@ class Listen(Section, frozen=True):
         ),
     ] = ()
     reuse_port: Annotated[
-        bool, key("Set SO_REUSEPORT, so that several processes share the port. Needed with workers above 1.")
+        bool,
+        key(
+            "Set SO_REUSEPORT, so that processes with files of their own share the port; `workers` does so "
+            "by itself."
+        ),
     ] = False
     backlog: Annotated[
         int,

@@ -54,8 +54,8 @@ class DialSettings:
         per_zone_minute: verifications for domains of one zone.
         per_s: verifications in all.
         reserved_part: part of `per_s` kept for domains proved before.
-        running: verifications at one time; one source prefix gets a quarter. Each asks two questions of DNS at a
-            time at most, so that half of what the finder may ask is left for what we send.
+        running: verifications at one time; one source prefix gets a quarter. Each asks two questions of DNS
+            at a time at most, so that half of what the finder may ask is left for what we send.
         dns_ttl_cap_s: the longest a DNS failure is remembered, whatever the zone says.
         connect_ttl_s: how long a failed connection is remembered.
         refused_ttl_s: how long a refused token is remembered.
