@@ -35,13 +35,11 @@ class BackOff:
         first_s: after the first; doubles with each one.
         cap_s: the longest wait.
         jitter: part of each wait that is random, so that routers do not return together.
-        probe_every_s: a call from the peer allows one try within this time, whatever the wait.
     """
 
     first_s: float = 1.0
     cap_s: float = 300.0
     jitter: float = 0.5
-    probe_every_s: float = 10.0
 
     def wait_s(self, failures: int, chance: float) -> float:
         """The wait after so many failures in a row; `chance` is in [0, 1)."""
@@ -64,7 +62,6 @@ class Destination:
     __slots__ = (
         "_backoff",
         "_chance",
-        "_probed_at",
         "domain",
         "failures",
         "last_error",
@@ -82,7 +79,6 @@ class Destination:
         self.next_try = now
         self._backoff = backoff
         self._chance = chance
-        self._probed_at = float("-inf")
 
     def may_try(self, now: float) -> bool:
         """Whether a look-up and dial may begin: nothing runs, nothing is up, and the wait is over."""
@@ -122,18 +118,18 @@ class Destination:
         self.next_try = now + self._backoff.wait_s(self.failures, self._chance())
         return self.next_try
 
-    def peer_called(self, now: float) -> bool:
-        """The peer connected to us: it is probably back.
+    def peer_proved(self, now: float) -> bool:
+        """The peer called and proved itself; for that it was dialled, which is the one try ahead of time.
+
+        How often strangers can have it dialled is limited where claims are verified (`routing.dialling`).
 
         Returns:
-            Whether to try now, ahead of time. Only while failing, and once in `probe_every_s`, for anybody
-            can call and claim to be the domain.
+            Whether it was failing until now.
         """
-        if self.state is not DestinationState.FAILING or now >= self.next_try:
+        if self.state is not DestinationState.FAILING:
             return False
-        if now - self._probed_at < self._backoff.probe_every_s:
-            return False
-        self._probed_at = now
+        self._enter(DestinationState.IDLE, now)
+        self.failures = 0
         self.next_try = now
         return True
 
@@ -187,10 +183,10 @@ class DestinationTable:
             entry = self._entries[domain.name] = Destination(domain, self._backoff, self._chance, now)
         return entry
 
-    def peer_called(self, domain: Domain, now: float) -> bool:
-        """As `Destination.peer_called`; never makes an entry, for a stranger may be calling."""
+    def peer_proved(self, domain: Domain, now: float) -> bool:
+        """As `Destination.peer_proved`; never makes an entry, for we may have nothing to say to the peer."""
         entry = self._entries.get(domain.name)
-        return entry is not None and entry.peer_called(now)
+        return entry is not None and entry.peer_proved(now)
 
     def forget(self, domain: Domain) -> bool:
         """An operator clears the back-off; tells whether there was an entry that could go."""

@@ -9,8 +9,8 @@ import pytest
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.transport import federation
-from imxrouter.wire.control import Hello
-from tests.doubles.raw_peer import PATIENCE_S, RawPeer
+from imxrouter.wire.control import Claim, ClaimResult, Hello
+from tests.doubles.raw_peer import PATIENCE_S, SOME_TOKEN, RawPeer
 from tests.doubles.router_rig import Lab, RouterRig, login_key, service_table
 
 
@@ -106,3 +106,22 @@ def test_one_of_many_customers_comes_and_goes_without_touching_the_others(lab: L
         assert a.send(f"bob@{name}", "bob@b.example").outcome().ok
     assert [one.number for one in a.sessions()] == links
     assert b.send("bob@b.example", f"alice@{names[0]}").outcome().reason is Reason.RELAY_DENIED
+
+
+def test_a_peer_that_calls_is_not_waited_for(lab: Lab) -> None:
+    """Back-off ends when the peer proves itself, for all our domains, and not by what it merely says."""
+    settings = {"dial.backoff_first_s": 300.0, "dial.backoff_cap_s": 600.0}
+    a = lab.router("red.a.example", "blue.a.example", settings=settings)
+    b = lab.router("b.example", publish=False)
+    lab.publish("b.example", ("127.0.0.1", 1))
+    refused = a.send("alice@red.a.example", "bob@b.example").outcome()
+    assert (refused.reason, refused.retry_after_s > 100) == (Reason.UNREACHABLE, True)
+    lab.publish("b.example", b.endpoint)
+    a.forget_dns()
+    liar = lab.organisation("m.example").connect(a)
+    liar.send(Claim(1, b"b.example", b"red.a.example", SOME_TOKEN))
+    assert liar.find(ClaimResult).reason != 0
+    again = a.send("alice@blue.a.example", "bob@b.example").outcome()
+    assert (again.ok, again.retry_after_s > 100) == (False, True)
+    assert b.send("bob@b.example", "alice@red.a.example").outcome().ok
+    assert a.send("alice@blue.a.example", "bob@b.example").outcome().ok

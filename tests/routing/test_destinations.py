@@ -57,20 +57,19 @@ def test_states_follow_the_connector() -> None:
     assert entry.may_try(5)
 
 
-def test_a_call_from_the_peer_allows_one_try_in_a_while() -> None:
-    """And none where nothing failed."""
+def test_a_peer_that_proved_itself_is_not_waited_for() -> None:
+    """It was dialled for that; nothing is made of one we never wrote to, and a failure counts from one again."""
     table = DestinationTable(lambda: 0.0)
-    assert not table.peer_called(D, 0)
+    assert not table.peer_proved(D, 0)
     entry = opened(table)
-    assert not table.peer_called(D, 0)
+    assert not table.peer_proved(D, 0)
     for _ in range(10):
         entry.failed(Reason.CONNECTION_REFUSED, 0)
-    assert table.peer_called(D, 1)
-    assert entry.may_try(1)
+    assert not entry.may_try(1)
+    assert table.peer_proved(D, 1)
+    assert (entry.state, entry.since, entry.may_try(1)) == (DestinationState.IDLE, 1, True)
     entry.failed(Reason.CONNECTION_REFUSED, 2)
-    assert not table.peer_called(D, 3)
-    assert not entry.may_try(3)
-    assert table.peer_called(D, 11)
+    assert entry.retry_after_s(2) == 1
     assert len(table) == 1
 
 
