@@ -58,7 +58,7 @@ def test_states_follow_the_connector() -> None:
 
 
 def test_a_peer_that_proved_itself_is_not_waited_for() -> None:
-    """It was dialled for that; nothing is made of one we never wrote to, and a failure counts from one again."""
+    """It was dialled for that. Nothing is made of one we never wrote to, and a failure counts from one again."""
     table = DestinationTable(lambda: 0.0)
     assert not table.peer_proved(D, 0)
     entry = opened(table)
