@@ -13,9 +13,14 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from imxrouter.admin.client import AdminClient
+from imxrouter.admin.errors import AdminUnreachable
 
-#: Unanswered requests on one link: what a killed process can leave in doubt.
+#: Unanswered requests on one link: what a cut can leave in doubt in each direction.
 CREDIT = 64
+#: Silence after which a router takes a link for dead; stalls last longer.
+DEAD_S = 1.2
+#: A request without an answer for so long is in doubt. One byte a second keeps a link alive, not a request.
+ANSWER_TIMEOUT_S = 2.0
 
 
 def free_port() -> int:
@@ -27,28 +32,33 @@ def free_port() -> int:
 class RouterProcess:
     """One process of a router.
 
+    Args:
+        folder: of the scene; processes of one domain share its run and state directories, as on one host.
+        domain: served here.
+        peer: the other organisation's domain.
+        peer_port: where it is reached.
+        key: login key of the domain's services.
+        process: number of this process.
+        port: where it listens; 0: a free one.
+
     Attributes:
-        port: where it listens.
+        mutant: a check taken away (`mutants.py`); empty: none.
         peak_kib: the most memory any of its lives took.
+        ended: figures of lives that were killed, of the moment before.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        domain: str,
-        peer: str,
-        peer_port: int,
-        key: Ed25519PrivateKey,
-        process: int = 0,
+        self, folder: Path, domain: str, peer: str, peer_port: int, key: Ed25519PrivateKey, process: int = 0,
         port: int = 0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.port = port or free_port()
         self.process = process
+        self.mutant = ""
         self.peak_kib = 0
+        self.ended: list[dict[str, int]] = []
         self._child: subprocess.Popen[bytes] | None = None
         run = folder / domain
         run.mkdir(exist_ok=True)
-        self._run = run
         self._log = run / f"log-{process}"
         self._config = run / f"router-{process}.toml"
         self._admin = run / f"admin-{process}.sock"
@@ -59,7 +69,7 @@ name = "router{process}.{domain}"
 role = "aggregator"
 lab = true
 process = {process}
-state_dir = "{run}/state-{process}"
+state_dir = "{run}/state"
 run_dir = "{run}"
 listen.addresses = ["127.0.0.1:{self.port}"]
 listen.reuse_port = true
@@ -69,11 +79,11 @@ trust.default_policy = "dialback"
 dial.allow_networks = ["127.0.0.0/8"]
 dial.backoff_first_s = 0.1
 dial.backoff_cap_s = 0.5
-dial.hold_s = 3.0
+dial.hold_s = 1.5
 dns.nameservers = ["127.0.0.1:9"]
-links.ping_s = 0.5
-links.dead_s = 2.0
-links.answer_timeout_s = 5.0
+links.ping_s = 0.35
+links.dead_s = {DEAD_S}
+links.answer_timeout_s = {ANSWER_TIMEOUT_S}
 links.duplicate_window_s = 20.0
 links.credit_requests = {CREDIT}
 links.output_high_bytes = 65536
@@ -100,25 +110,36 @@ service = "load"
         )
 
     def start(self) -> None:
-        """Start it and wait until it listens."""
+        """Start it; it does not listen yet."""
         self._admin.unlink(missing_ok=True)
+        program = (
+            [sys.executable, "-m", "tests.chaos.mutants", self.mutant]
+            if self.mutant
+            else [str(Path(sys.executable).parent / "twistd")]
+        )
         with self._log.open("ab") as log:
             self._child = subprocess.Popen(
-                [str(Path(sys.executable).parent / "twistd"), "-n", "--pidfile=", "imxrouter", "--config",
-                 str(self._config)],
+                [*program, "-n", "--pidfile=", "imxrouter", "--config", str(self._config)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=Path(__file__).parents[2],
             )  # fmt: skip
+
+    def wait(self) -> None:
+        """Wait until it is up: its administration answers, which starts after its links."""
+        assert self._child is not None
         until = time.monotonic() + 20
         while time.monotonic() < until and self._child.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            with contextlib.suppress(AdminUnreachable):
+                self.figures()
                 return
             time.sleep(0.05)
         raise AssertionError(f"does not listen: {self._log.read_text()[-2000:]}")
 
     def kill(self) -> None:
-        """End it with SIGKILL."""
+        """End it with SIGKILL; its figures and memory of this moment are kept."""
         self.note_memory()
         if self._child is not None:
+            with contextlib.suppress(AdminUnreachable):
+                self.ended.append(self.figures())
             self._child.send_signal(signal.SIGKILL)
             self._child.wait()
             self._child = None
