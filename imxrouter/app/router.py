@@ -27,6 +27,7 @@ from imxrouter.app.keys import dialback_secrets, service_keys, uplink_key
 from imxrouter.app.lookups import CountedFinder
 from imxrouter.app.memory import settle_memory
 from imxrouter.app.notify import tell_supervisor
+from imxrouter.app.opening import CannotOpen, opening
 from imxrouter.app.provisioning import Provisioner, served_domain
 from imxrouter.app.settings import (
     cap_settings,
@@ -56,7 +57,7 @@ from imxrouter.routing.caps import ConnectionCaps
 from imxrouter.routing.destinations import BackOff, DestinationTable
 from imxrouter.routing.dialling import DialLimits
 from imxrouter.routing.domains import ServedDomains
-from imxrouter.routing.interfaces import Gateway
+from imxrouter.routing.interfaces import Answer, Gateway, Submit
 from imxrouter.routing.limits import Rate
 from imxrouter.routing.policy import RememberedStrength
 from imxrouter.switch import slots
@@ -235,10 +236,10 @@ class Router(Service):
             if service.kind == "embedded":
                 port = GatewayPort(self.hub)
                 self.embedded[service.name] = EmbeddedService(
-                    Directory(service.users), port.submit, lambda: os.urandom(MESSAGE_ID_BYTES)
+                    Directory(service.users), self._traced(port), lambda: os.urandom(MESSAGE_ID_BYTES)
                 )
                 served: Gateway = self.embedded[service.name]
-                port.connect(self.steps.watched(served) if config.lab else served)
+                port.connect(self.steps.watched(served))
                 gateways[service.name] = port
         self.gateways = gateways
         self.provisioner = Provisioner(self.domains, self.hub, config.limits, gateways, self.claimer)
@@ -252,6 +253,15 @@ class Router(Service):
         self.config = structs.replace(config, domains=())  # 100,000 of them are 30 MB; `domains` has them now
         self._uplinks = [self._make_uplink(uplink) for uplink in config.uplinks]
         self.hub.events += self._uplinks
+
+    def _traced(self, port: GatewayPort) -> Submit:
+        """What sends through a gateway's port, and tells the message's steps."""
+
+        def submit(operation: Message, answer: Answer) -> None:
+            port.submit(operation, self.steps.sending(operation, answer))
+            self.steps.submitted(operation)
+
+        return submit
 
     def _make_uplink(self, uplink: Any) -> UplinkDialer:
         def open_link(session: LinkSession) -> Deferred[object]:
@@ -342,33 +352,25 @@ class Router(Service):
         if gateway is None:
             answer(failure(Reason.NOT_PROVED))
             return
-        gateway.submit(message, self.steps.sending(message, answer) if self.config.lab else answer)
+        self._traced(gateway)(message, answer)
 
     # -- life --------------------------------------------------------------------------------------------
 
     def startService(self) -> None:
-        """Open the sockets: bus, links, admin, metrics; then ready."""
+        """Open the sockets: bus, links, metrics, admin; then ready.
+
+        Raises:
+            CannotOpen: a directory or socket cannot be used; none is left open.
+        """
         super().startService()  # type: ignore[no-untyped-call]
         config = self.config
-        for folder in (config.run_dir, config.state_dir):
-            Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-        if isinstance(self.bus, UnixBus):
-            self.bus.start()
-        factory = _LinkFactory(self.hub)
-        self._link_ports = listen_links(
-            self._reactor, config.listen.endpoints, factory, reuse_port=self._shares_port,
-            backlog=config.listen.backlog,
-        )  # fmt: skip
-        if config.listen.service.addresses:
-            self._link_ports += listen_links(
-                self._reactor, config.listen.service.endpoints, factory, reuse_port=self._shares_port,
-                backlog=config.listen.backlog,
-            )  # fmt: skip
-        self._ports.append(listen_admin(self._reactor, Path(config.admin_socket), admin_site(Console(self))))
-        endpoint = config.metrics.endpoint
-        if endpoint is not None:
-            site = metrics_site(self.metrics, self.ready)
-            self._ports.append(self._reactor.listenTCP(endpoint.port, site, interface=endpoint.host))
+        try:
+            self._open()
+        except CannotOpen:
+            for port in (*self._link_ports, *self._ports):
+                port.stopListening()
+            self.bus.close()
+            raise
         self._tick.start(1.0 if config.links.ping_s >= 2 else 0.2, now=False)
         self._tick_meter.start()
         self._reactor.callLater(0, settle_memory)
@@ -377,6 +379,34 @@ class Router(Service):
         places = ", ".join(self.listening())
         self.log.info("{name} listens on {places}", name=config.name, places=places)
         tell_supervisor(f"READY=1\nSTATUS=listens on {places}, serves {len(self.domains)} domain(s)")
+
+    def _open(self) -> None:
+        config = self.config
+        for key, folder in (("run_dir", config.run_dir), ("state_dir", config.state_dir)):
+            with opening(key):
+                Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        if isinstance(self.bus, UnixBus):
+            with opening("process"):
+                self.bus.start()
+        factory = _LinkFactory(self.hub)
+        listen = config.listen
+        for key, endpoints in (
+            ("listen.addresses", listen.endpoints),
+            ("listen.service.addresses", listen.service.endpoints),
+        ):
+            with opening(key):
+                self._link_ports += listen_links(
+                    self._reactor, endpoints, factory, reuse_port=self._shares_port, backlog=listen.backlog
+                )
+        endpoint = config.metrics.endpoint
+        if endpoint is not None:
+            site = metrics_site(self.metrics, self.ready)
+            with opening("metrics.listen"):
+                self._ports.append(self._reactor.listenTCP(endpoint.port, site, interface=endpoint.host))
+        with opening("admin.socket"):
+            self._ports.append(
+                listen_admin(self._reactor, Path(config.admin_socket), admin_site(Console(self)))
+            )
 
     def stopService(self) -> Deferred[Any]:
         """Close every link in order, then the sockets; no longer than the close deadline."""

@@ -14,7 +14,7 @@ from itertools import islice
 from twisted.logger import Logger, LogLevel
 
 from imxrouter.app.targets import TargetDialer
-from imxrouter.link.ledger import FROM_DOMAIN, KEY, TO_DOMAIN, Entry
+from imxrouter.link.ledger import FROM_DOMAIN, KEY, OUT_PORT, TO_DOMAIN, Entry
 from imxrouter.link.machine import Side
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import Message
@@ -80,6 +80,8 @@ class Steps:
         self._trace = trace
         self._level = LogLevel.info if shown else LogLevel.debug
         self._federation: Federation | None = None
+        #: id of the message that was last told to leave over a link, so that it is told once
+        self._last_sent = b""
 
     def listen(
         self, dialer: TargetDialer, claimer: Claimer, verifier: Verifier, federation: Federation
@@ -130,6 +132,7 @@ class Steps:
             else f"{source} to {destination} waits for a link that may carry it"
         )
         ident = entry[KEY][:16]
+        self._last_sent = ident if link else self._last_sent
         fields = {"link": link} if link else {}
         self._tell(step, text, id=ident.hex(), **fields)
         self._trace.add(ident, step.value, source=source, domain=destination, **fields)
@@ -202,6 +205,14 @@ class Steps:
             answer(outcome)
 
         return answered
+
+    def submitted(self, message: Message) -> None:
+        """The switch has taken it: tell of the link, where it left at once over one that was there."""
+        switch, ident = self._hub.switch, message.message_id
+        known = switch.memory.seen.get(ident + message.destination.wire + message.source.wire, (0, b""))[1]
+        entry = switch.ledger.entries.get(known) if isinstance(known, int) else None
+        if entry is not None and entry[OUT_PORT] in self._hub.sessions and ident != self._last_sent:
+            self._waiting(entry, entry[OUT_PORT])
 
     def watched(self, gateway: Gateway) -> Gateway:
         """Return a gateway that tells of each delivery to that gateway."""

@@ -202,6 +202,28 @@ def test_a_trace_tells_the_steps_of_a_held_message(lab: Lab) -> None:
     assert "proved" in ctl(a, "trace", ident).output
 
 
+def events(rig: RouterRig, ident: str) -> list[str]:
+    """The events of a message's trace, oldest first."""
+    return [step["event"] for step in ctl_json(rig, "trace", ident)["steps"]]
+
+
+def test_a_delivered_message_of_an_embedded_user_is_traced(lab: Lab) -> None:
+    """At home, over a link that is there, and at the other end; in a laboratory or not."""
+    kept = {"log.trace_entries": 1000}
+    a, b = lab.router("a.example", settings=kept), lab.router("b.example", settings=kept)
+    home = ctl_json(a, "send", "alice@a.example", "bob@a.example", "hello")["id"]
+    assert events(a, home) == ["accepted", "delivery", "answer"]
+    first = ctl_json(a, "send", "alice@a.example", "bob@b.example", "secret words")["id"]
+    assert events(a, first).count("sent") == 1
+    again = ctl_json(a, "send", "alice@a.example", "bob@b.example", "secret words")["id"]
+    assert events(a, again) == ["accepted", "sent", "answer"]
+    assert events(b, again) == ["delivery"]
+    for rig in (a, b):
+        shown = json.dumps(ctl_json(rig, "trace", again))
+        assert "secret" not in shown
+        assert "alice" not in shown
+
+
 # -- served domains --------------------------------------------------------------------------------------
 
 

@@ -50,6 +50,7 @@ def test_message_crosses_and_every_step_is_shown() -> None:
     # The reply needs nothing but the link that is proved.
     assert STEP.findall(second) == [
         ("aggregator", "accepted"),
+        ("aggregator", "sent"),
         ("gateway", "delivery"),
         ("aggregator", "answer"),
     ]
