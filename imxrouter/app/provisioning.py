@@ -154,6 +154,8 @@ class Provisioner:
             ports = [] if record.suspended else self._ports_of(record.service)
             if route is None:
                 route = self._hub.switch.routes[raw] = Route(ports, level, size, record.types)
+            if level != route.level:  # what was opened at another level is judged anew
+                self._hub.switch.ways.end_source(raw)
             route.level, route.max_bytes, route.types = level, size, record.types
             route.ports, route.suspended = ports, record.suspended
             if record.suspended:

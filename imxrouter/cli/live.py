@@ -115,12 +115,19 @@ def send(shared: Context, source: str, destination: str, text: str) -> None:
         click.echo(f"delivered to {output.clean(by)} in {view['seconds'] * 1000:.1f} ms (id {view['id']})")
     else:
         again = _advice(view)
-        by = f"decided by {view['decided_by'] or 'this router'} ({view['decided_role']})"
+        by = f"decided by {_hop(view)}"
         output.problem(
             f"{view['status']}: {view['reason']} at stage {view['stage']}, {by}{again}", view["note"]
         )
     if view["status"] != "success":
         raise click.exceptions.Exit(Exit.FAILED)
+
+
+def _hop(view: OutcomeView) -> str:
+    """Who decided, in words."""
+    role = view["decided_role"]
+    nobody = {"router": "this router", "uplink": "our uplink"}.get(role, role)
+    return f"{view['decided_by']} ({role})" if view["decided_by"] else nobody
 
 
 def _advice(view: OutcomeView) -> str:

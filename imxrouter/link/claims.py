@@ -47,6 +47,8 @@ class MadeClaim:
     reason: Reason = Reason.NONE
     nonces: dict[bytes, int] = field(default_factory=dict)
     retry_at: float = 0.0
+    #: the result is the peer's word; otherwise we gave up by ourselves
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,7 @@ class ClaimsMade:
         if reason is Reason.NONE and claim.state is not ClaimState.RELEASED:
             return None  # success without our having answered: nothing was proved
         claim.state = ClaimState.PROVED if reason is Reason.NONE else ClaimState.REFUSED
-        claim.reason = reason
+        claim.reason, claim.told = reason, True
         self._pending.discard(number)
         if reason is Reason.NONE:
             self._asked_before = None

@@ -162,6 +162,8 @@ class LinkMachine:
         self.version = 0
         self.close_sent: Close | None = None
         self.close_received: Close | None = None
+        #: the other side closed first
+        self.peer_closed = False
         self._hello = hello
         self._settings = settings
         self._random_bytes = random_bytes
@@ -248,6 +250,7 @@ class LinkMachine:
 
     def _on_close(self, close: Close, now: float) -> list[Effect]:
         self.close_received = close
+        self.peer_closed = self.state is not LinkState.DRAINING
         if self.state is LinkState.AWAIT_HELLO:
             self.state = LinkState.CLOSED
             return [Drop(_reason(close.reason), close.text or "")]

@@ -118,6 +118,10 @@ class Destination:
         self.next_try = now + self._backoff.wait_s(self.failures, self._chance())
         return self.next_try
 
+    def refused(self, reason: Reason, now: float, note: str = "") -> None:
+        """It is reached, but did not take what one of our domains claimed: kept to be read, no back-off."""
+        self.last_error = LastError(reason, now, note)
+
     def peer_proved(self, now: float) -> bool:
         """The peer called and proved itself; for that it was dialled, which is the one try ahead of time.
 

@@ -54,6 +54,8 @@ NAMES_PER_GENERATION: Final = 131_072
 MAX_JOINED: Final = 8
 #: How often a request is sent again after its link was lost (BEY-3: once).
 MAX_RETRIES: Final = 1
+#: Seconds after which it may be worth asking a suspended domain again.
+SUSPENDED_S: Final = 60
 
 
 class Rates(Protocol):
@@ -217,8 +219,11 @@ class SwitchCore:
                 if route is not None and route.level & ~proof[0]
                 else Reason.NOT_PROVED
             )
-        if port.role is not Role.SERVICE and from_domain in self.routes:
+        ours = self.routes.get(from_domain)
+        if ours is not None and port.role is not Role.SERVICE:
             return Reason.SERVED_HERE
+        if ours is not None and ours.suspended:
+            return Reason.SUSPENDED
         return Reason.NOT_PROVED
 
     def _comes_back(self, port: Port, data: bytes) -> bool:
@@ -287,11 +292,8 @@ class SwitchCore:
         request = decode_record(entry[RECORD])
         if entry[TRIES]:
             request = replace(request, flags=request.flags & ~FLAG_RETRY)
-        if not outcome.decided_by:
-            outcome = Outcome(
-                outcome.status, outcome.reason, entry[TO_DOMAIN].decode("ascii"), outcome.decided_role,
-                outcome.retry_after_s, outcome.note,
-            )  # fmt: skip
+        if outcome.decided_role == "peer" and not outcome.decided_by:
+            outcome = replace(outcome, decided_by=entry[TO_DOMAIN].decode("ascii"))
         self.counters[slots.REASON_SLOT[outcome.reason]] += 1
         response = encode_record(response_to(request, outcome.disclosed()))
         self._settle(tag, entry, outcome, response, now)
@@ -382,6 +384,16 @@ class SwitchCore:
         port.sent += 1
         port.sent_bytes += entry[SIZE]
 
+    def level_is_enough(self, from_domain: bytes, level: int) -> bool:
+        """Whether links of that level may carry what a domain of ours sends: its own policy says (rule 4)."""
+        route = self.routes.get(from_domain)
+        return route is None or not route.level & ~level
+
+    def open_way(self, to_domain: bytes, from_domain: bytes, port: Port, level: int) -> None:
+        """A link, proved at that level, may carry what a domain of ours sends, if its policy is content."""
+        if self.level_is_enough(from_domain, level):
+            self.ways.open(to_domain, from_domain, port)
+
     def way(self, to_domain: bytes, from_domain: bytes, size: int = 0) -> Port | None:
         """A link to a remote domain (or, for one served here, to its service) that takes that many bytes."""
         route = self.routes.get(to_domain)
@@ -467,7 +479,7 @@ class SwitchCore:
             if entry[OUT_PORT] or entry[TRIES]:
                 self.complete(tag, indeterminant(Reason.ANSWER_TIMEOUT, role="peer"), now)
             else:
-                self.complete(tag, failure(Reason.CONNECT_TIMEOUT, role="peer"), now)
+                self.complete(tag, failure(Reason.CONNECT_TIMEOUT), now)
         self.memory.expire(now)
 
     def in_flight_by_kind(self) -> list[int]:

@@ -11,7 +11,7 @@ from imxrouter.link.ledger import Entry, process_of
 from imxrouter.model.operations import Kind
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
-from imxrouter.switch.core import SwitchCore
+from imxrouter.switch.core import SUSPENDED_S, SwitchCore
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role, Route
 from imxrouter.switch.rewrite import as_first, with_tag
 from imxrouter.wire.control import ACK_BYTES, ACK_START
@@ -191,7 +191,7 @@ class Switch(SwitchCore):
                     )
                 ):
                     reason = self._source_refusal(port, data[start:stop], from_domain, to_domain, now)
-                    self.refuse(port, data[start:stop], reason)
+                    self.refuse(port, data[start:stop], reason, SUSPENDED_S)
                     continue
                 if not hops and checks.hops:
                     self.refuse(port, data[start:stop], Reason.TOO_MANY_HOPS)
@@ -449,7 +449,7 @@ class Switch(SwitchCore):
     def _refuse_by_route(self, port: Port, data: bytes, route: Route, rtype: int) -> None:
         """Suspended, a type that the domain does not take, or too large; in that order."""
         if route.suspended:
-            self.refuse(port, data, Reason.SUSPENDED, 60)
+            self.refuse(port, data, Reason.SUSPENDED, SUSPENDED_S)
         elif rtype != _MESSAGE and rtype not in route.types:
             self.refuse(port, data, Reason.TYPE_NOT_ENABLED)
         else:

@@ -18,6 +18,7 @@ from imxrouter.link.machine import Side
 from imxrouter.link.token import TokenFacts, TokenRefused, mint_token, open_token
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
 from imxrouter.routing.interfaces import Bus
+from imxrouter.routing.policy import Level
 from imxrouter.switch.ports import FOREVER
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.session import LinkSession, Purpose
@@ -92,6 +93,11 @@ class Claimer:
         self._terms = proof_terms
         self.on_settled: Callable[[LinkSession, MadeClaim], None] = lambda *_: None
         self.on_step: Callable[[str, LinkSession, bytes, bytes, str], None] = lambda *_: None
+
+    @property
+    def best_level(self) -> int:
+        """The highest level that a link of ours can have: dial-back, in clear."""
+        return Level.DIALBACK
 
     # -- claiming ----------------------------------------------------------------------------------------
 
@@ -236,7 +242,7 @@ class Claimer:
         port.speaks.add(claim.to_domain)
         self._accept(session, claim.to_domain, claim.from_domain)
         if session.is_open:
-            self._hub.switch.ways.open(claim.to_domain, claim.from_domain, port)
+            self._hub.switch.open_way(claim.to_domain, claim.from_domain, port, self.level_of(session))
 
     def _accept(self, session: LinkSession, source: bytes, to_domain: bytes) -> None:
         known = session.port.sources.get(source)
@@ -250,7 +256,7 @@ class Claimer:
     def level_of(self, session: LinkSession) -> int:
         """The level at which this link proves a domain we reached by our own DNS: dial-back in clear."""
         del session
-        return 1
+        return self.best_level
 
     def _use_second(self, second: LinkSession | None, claim: MadeClaim) -> None:
         """The nonce came back: whoever opened the second connection is the verifier."""
@@ -259,7 +265,7 @@ class Claimer:
         second.port.max_record = self._hub.settings.max_record_bytes
         second.port.speaks.add(claim.to_domain)
         self._accept(second, claim.to_domain, claim.from_domain)
-        self._hub.switch.ways.open(claim.to_domain, claim.from_domain, second.port)
+        self._hub.switch.open_way(claim.to_domain, claim.from_domain, second.port, self.level_of(second))
         second.send(Proved(claim.to_domain, claim.from_domain))
 
     def proved_on_second(self, session: LinkSession, record: Proved) -> None:
@@ -273,7 +279,9 @@ class Claimer:
         session.port.speaks.add(record.to_domain)
         self._accept(session, record.to_domain, record.from_domain)
         if session.is_open:
-            self._hub.switch.ways.open(record.to_domain, record.from_domain, session.port)
+            self._hub.switch.open_way(
+                record.to_domain, record.from_domain, session.port, self.level_of(session)
+            )
 
     # -- events ------------------------------------------------------------------------------------------
 

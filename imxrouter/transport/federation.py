@@ -8,7 +8,6 @@ which it failed. Verification of strangers never touches the destinations of thi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -24,6 +23,7 @@ from imxrouter.routing.hold import HoldBudget, HoldLimits, HoldQueue
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
 from imxrouter.transport.hub import Hub
+from imxrouter.transport.pursuit import Cause, Pursuit
 from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.wire.control import Control, Hello
 
@@ -36,20 +36,6 @@ MORE_LINKS_EVERY_S = 30.0
 
 #: A claim refused for one of these is made again when the peer said, as long as something waits for it.
 ASK_AGAIN = frozenset({Reason.DIAL_LIMIT, Reason.TOO_MANY_CLAIMS})
-
-
-@dataclass(slots=True)
-class Pursuit:
-    """What waits for one remote domain, and how far we are in reaching it."""
-
-    domain: Domain
-    budget: HoldBudget
-    held: dict[bytes, HoldQueue[int]] = field(default_factory=dict)
-    dialling: bool = False
-    session: int = 0
-    reused: bool = False
-    tried: set[Endpoint] = field(default_factory=set)
-    last: Reason = Reason.CONNECT_TIMEOUT
 
 
 class Federation:
@@ -111,14 +97,17 @@ class Federation:
             if port is not None and self._hub.switch.forward(tag, port):
                 continue
             if to_domain in self._hub.switch.routes:
-                self._give_up(tag, Reason.SERVICE_DOWN, 30)
+                self._give_up(tag, Cause(Reason.SERVICE_DOWN), 30)
+                continue
+            if not self._hub.switch.level_is_enough(from_domain, self._claimer.best_level):
+                self._give_up(tag, Cause(Reason.WEAKER_THAN_POLICY, "policy of the sender's domain"))
                 continue
             refused = self._offer(tag, to_domain, from_domain, entry[SIZE])
             if refused is None:
                 touched[to_domain] = None
                 self.on_waiting(entry, 0)
             else:
-                self._give_up(tag, refused, 5)
+                self._give_up(tag, Cause(refused), 5)
         for to_domain in touched:
             self._pursue(to_domain)
 
@@ -140,11 +129,6 @@ class Federation:
         settings = self._hub.settings
         return Pursuit(domain, HoldBudget(settings.hold_bytes, settings.hold_count, self._budget))
 
-    @staticmethod
-    def _take(pursuit: Pursuit, from_domain: bytes) -> list[int]:
-        queue = pursuit.held.pop(from_domain, None)
-        return queue.drain() if queue is not None else []
-
     def _forget_if_empty(self, pursuit: Pursuit) -> None:
         if not pursuit.budget.count and not pursuit.dialling:
             self._pursuits.pop(pursuit.domain.wire, None)
@@ -164,10 +148,11 @@ class Federation:
         now = self._hub.now()
         destination = self.destinations.open(pursuit.domain, now)
         if destination is None:
-            self._fail(pursuit, Reason.BUSY, 5)
+            self._fail(pursuit, Cause(Reason.BUSY, "too many domains are being reached"), 5)
         elif destination.state is DestinationState.FAILING and not destination.may_try(now):
             last = destination.last_error
-            self._fail(pursuit, last.reason if last else Reason.BACKING_OFF, destination.retry_after_s(now))
+            cause = Cause(last.reason, last.note) if last else Cause(Reason.BACKING_OFF)
+            self._fail(pursuit, cause, destination.retry_after_s(now))
         else:
             destination.connecting(now)
             self._dial(pursuit)
@@ -213,7 +198,7 @@ class Federation:
         pursuit.session, pursuit.reused = session.number, dialled.reused
         session.reached.add(pursuit.domain.wire)
         if session.port.closed:
-            self._next_target(pursuit, session.drop_reason, session.drop_note)
+            self._next_target(pursuit, Cause.of_link(session))
         elif session.is_open:
             self._claim_all(pursuit, session)
 
@@ -222,22 +207,23 @@ class Federation:
         failed = problem.value
         if not isinstance(failed, DialFailed):
             problem.raiseException()
-        reason = pursuit.last if failed.exhausted and pursuit.tried else failed.reason
-        self._failed(pursuit, reason, failed.note)
+        exhausted = failed.exhausted and pursuit.tried
+        self._failed(pursuit, pursuit.last if exhausted else Cause(failed.reason, failed.note))
 
     def _broken(self, problem: Failure, pursuit: Pursuit) -> None:
         pursuit.dialling = False
         self.log.failure("dialling {domain}", problem, domain=pursuit.domain.name)
-        self._failed(pursuit, Reason.UNREACHABLE, "internal failure")
+        self._failed(pursuit, Cause(Reason.UNREACHABLE, "internal failure"))
 
-    def _next_target(self, pursuit: Pursuit, reason: Reason, note: str) -> None:
-        pursuit.last = reason
+    def _next_target(self, pursuit: Pursuit, cause: Cause) -> None:
+        pursuit.last = cause
         if len(pursuit.tried) < MAX_TARGETS:
             self._dial(pursuit)
         else:
-            self._failed(pursuit, reason, note)
+            self._failed(pursuit, cause)
 
-    def _failed(self, pursuit: Pursuit, reason: Reason, note: str) -> None:
+    def _failed(self, pursuit: Pursuit, cause: Cause) -> None:
+        reason, note = cause.reason, cause.note
         now = self._hub.now()
         destination = self.destinations.open(pursuit.domain, now)
         retry_after_s = 5
@@ -250,15 +236,16 @@ class Federation:
             stage=reason.stage.value, note=note,
         )  # fmt: skip
         self.on_step("failed", pursuit.domain.wire, f"{reason.stage.value}: {reason.word} {note}")
-        self._fail(pursuit, reason, retry_after_s)
+        self._fail(pursuit, cause, retry_after_s)
 
-    def _fail(self, pursuit: Pursuit, reason: Reason, retry_after_s: int) -> None:
+    def _fail(self, pursuit: Pursuit, cause: Cause, retry_after_s: int) -> None:
         for from_domain in list(pursuit.held):
-            for tag in self._take(pursuit, from_domain):
-                self._give_up(tag, reason, retry_after_s)
+            for tag in pursuit.take(from_domain):
+                self._give_up(tag, cause, retry_after_s)
         self._forget_if_empty(pursuit)
 
-    def _give_up(self, tag: int, reason: Reason, retry_after_s: int = 0) -> None:
+    def _give_up(self, tag: int, cause: Cause, retry_after_s: int = 0) -> None:
+        """Answer what waited. A hop is named as it was: the peer where it said so, else this router."""
         entry = self._hub.switch.ledger.entries.get(tag)
         if entry is None:
             return
@@ -266,7 +253,8 @@ class Federation:
         if entry[TRIES]:
             outcome = indeterminant(Reason.LINK_LOST, role="peer")
         else:
-            outcome = failure(reason, role="peer", retry_after_s=retry_after_s)
+            role = "peer" if cause.by_peer else "router"
+            outcome = failure(cause.reason, role=role, retry_after_s=retry_after_s, note=cause.note)
         self._hub.switch.complete(tag, outcome, self._hub.now())
 
     # -- claims ------------------------------------------------------------------------------------------
@@ -281,35 +269,46 @@ class Federation:
                 if known.reason in ASK_AGAIN:
                     continue
                 wait = max(1, round(known.retry_at - self._hub.now()))
-                for tag in self._take(pursuit, from_domain):
-                    self._give_up(tag, known.reason, wait)
-            else:
+                for tag in pursuit.take(from_domain):
+                    self._give_up(tag, Cause.of_claim(known), wait)
+            elif self._hub.switch.level_is_enough(from_domain, self._claimer.level_of(session)):
                 self._claimer.claim(session, from_domain, pursuit.domain.wire)
+            else:
+                for tag in pursuit.take(from_domain):
+                    self._give_up(tag, Cause(Reason.WEAKER_THAN_POLICY, "policy of the sender's domain"))
         self._forget_if_empty(pursuit)
 
     def _claim_settled(self, session: LinkSession, claim: MadeClaim) -> None:
         pursuit = self._pursuits.get(claim.to_domain)
         if claim.state is ClaimState.PROVED:
-            destination = self.destinations.open(Domain(claim.to_domain.decode()), self._hub.now())
-            if destination is not None:
-                destination.up(self._hub.now())
+            self._up(claim.to_domain)
             if pursuit is not None and session.is_open:
                 pursuit.tried.clear()
                 self._release(pursuit, claim.from_domain)
-        elif pursuit is not None and pursuit.session == session.number and claim.reason not in ASK_AGAIN:
-            for tag in self._take(pursuit, claim.from_domain):
-                self._give_up(tag, claim.reason, 5)
+            return
+        destination = self.destinations.find(Domain(claim.to_domain.decode("ascii")))
+        if destination is not None:
+            cause = Cause.of_claim(claim)
+            destination.refused(cause.reason, self._hub.now(), cause.note)
+        if pursuit is not None and pursuit.session == session.number and claim.reason not in ASK_AGAIN:
+            for tag in pursuit.take(claim.from_domain):
+                self._give_up(tag, Cause.of_claim(claim), 5)
             self._forget_if_empty(pursuit)
+
+    def _up(self, domain: bytes) -> None:
+        destination = self.destinations.open(Domain(domain.decode("ascii")), self._hub.now())
+        if destination is not None:
+            destination.up(self._hub.now())
 
     def _release(self, pursuit: Pursuit, from_domain: bytes) -> None:
         """A way is there: what waited goes out in its order."""
-        tags = self._take(pursuit, from_domain)
+        tags = pursuit.take(from_domain)
         self._forget_if_empty(pursuit)
         for tag in tags:
             port = self._hub.switch.way(pursuit.domain.wire, from_domain)
             entry = self._hub.switch.ledger.entries.get(tag)
             if port is None or not self._hub.switch.forward(tag, port):
-                self._give_up(tag, Reason.BUSY, 1)
+                self._give_up(tag, Cause(Reason.BUSY, "no link takes it"), 1)
             elif entry is not None:
                 self.on_waiting(entry, port.number)
 
@@ -330,6 +329,7 @@ class Federation:
         if session.purpose is Purpose.DATA:
             self._claim_more(session)
             for domain in session.reached:
+                self._up(domain)
                 pursuit = self._pursuits.get(domain)
                 if pursuit is not None:
                     self._claim_all(pursuit, session)
@@ -339,17 +339,16 @@ class Federation:
 
     def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
         """The link takes nothing new: what waits for it goes on elsewhere, now."""
-        del by_peer
-        self._leave(session, reason, "closed in order")
+        self._leave(session, Cause(reason, "closed in order", by_peer))
 
     def lost(self, session: LinkSession) -> None:
         """A link went away: what waits for it goes on elsewhere."""
         self._more.discard(session.number)
-        self._leave(session, session.drop_reason, session.drop_note)
+        self._leave(session, Cause.of_link(session))
         for domain in session.reached if session.purpose is Purpose.DATA else ():
             self._rest(domain)
 
-    def _leave(self, session: LinkSession, reason: Reason, note: str) -> None:
+    def _leave(self, session: LinkSession, cause: Cause) -> None:
         """Go to the next target, or to the same one again where the link was an old one that ended."""
         for domain in tuple(session.reached) if session.purpose is Purpose.DATA else ():
             pursuit = self._pursuits.get(domain)
@@ -359,7 +358,8 @@ class Federation:
             if pursuit.reused:
                 pursuit.tried.discard(session.remote)
             if pursuit.budget.count and not pursuit.dialling:
-                self._next_target(pursuit, Reason.SHUTTING_DOWN if reason in _IN_ORDER else reason, note)
+                orderly = Cause(Reason.SHUTTING_DOWN, cause.note, cause.by_peer)
+                self._next_target(pursuit, orderly if cause.reason in _IN_ORDER else cause)
 
     def _rest(self, raw: bytes) -> None:
         """A link to the domain went; where it was the last one and nothing waits, the domain is idle."""
@@ -387,13 +387,14 @@ class Federation:
             self._forget_if_empty(pursuit)
         self._add_links(now)
 
-    def _why_late(self, pursuit: Pursuit, from_domain: bytes) -> Reason:
+    def _why_late(self, pursuit: Pursuit, from_domain: bytes) -> Cause:
         session = self._hub.sessions.get(pursuit.session)
         if session is None or not session.is_open:
             return pursuit.last
         claim = session.made.of_pair(from_domain, pursuit.domain.wire)
-        refused = claim is not None and claim.state is ClaimState.REFUSED
-        return claim.reason if claim is not None and refused else Reason.DIALBACK_TIMEOUT
+        if claim is not None and claim.state is ClaimState.REFUSED:
+            return Cause.of_claim(claim)
+        return Cause(Reason.DIALBACK_TIMEOUT)
 
     def _add_links(self, now: float) -> None:
         """More links are opened by load, never by user, and few (IMX-14)."""

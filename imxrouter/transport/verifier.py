@@ -288,7 +288,7 @@ class Verifier:
         self.on_step("domain proved", first, claim.from_domain, claim.to_domain, "")
         first.send(ClaimResult(claim.number, 0, verification.level, None, verification.nonces))
         if first.is_open:
-            self._hub.switch.ways.open(claim.from_domain, claim.to_domain, port)
+            self._hub.switch.open_way(claim.from_domain, claim.to_domain, port, verification.level)
         self.on_proved(first, claim.from_domain, claim.to_domain)
 
     def _fail(self, verification: _Verification, reason: Reason, note: str) -> None:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import pytest
+
+from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.destinations import DestinationState
+from imxrouter.switch import slots
 from tests.doubles.router_rig import Lab, free_port, fresh_address
 
 STRICT = {"trust.default_policy": "dialback+certificate"}
@@ -54,6 +60,68 @@ def test_a_domain_may_ask_its_peers_for_more_than_the_router_does(lab: Lab) -> N
     assert refused.reason is Reason.WEAKER_THAN_POLICY
 
 
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_domain_may_send_at_no_less_than_it_asks_for(lab: Lab, warm: bool) -> None:
+    """Nothing of it leaves in clear, nor over a link that its neighbour uses; our router says so itself."""
+    more = '[[domain]]\nname = "strict.example"\nservice = "home"\npolicy = "dialback+tls"\n'
+    a, b = lab.router("a.example", tables=more), lab.router("b.example")
+    lab.publish("strict.example", a.endpoint)
+    if warm:
+        assert a.send("alice@a.example", "bob@b.example").outcome().ok
+        assert b.send("bob@b.example", "alice@a.example").outcome().ok
+    before = b.counter(slots.RECORDS_IN)
+    refused = a.send("alice@strict.example", "bob@b.example").outcome()
+    assert (refused.reason, refused.decided_role, refused.decided_by) == (
+        Reason.WEAKER_THAN_POLICY,
+        "router",
+        "",
+    )
+    assert b.counter(slots.RECORDS_IN) == before
+    assert b.proved("strict.example") == 0
+    if not warm:
+        assert lab.zones.asked == []
+
+
+def test_a_policy_that_is_raised_ends_what_was_opened(lab: Lab) -> None:
+    """From then on nothing of the domain leaves at less; when it is lowered, messages pass again."""
+    a, _ = lab.router("a.example"), lab.router("b.example")
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    for policy, reason in (("dialback+tls", Reason.WEAKER_THAN_POLICY), ("dialback", Reason.NONE)):
+
+        def change(policy: str = policy) -> None:
+            known = a.router.domains.get(Domain("a.example"))
+            assert known is not None
+            a.router.domains.change(replace(known, policy=policy))
+
+        a.call(change)
+        assert a.send("alice@a.example", "bob@b.example").outcome().reason is reason
+
+
+def test_who_decided_is_who_decided(lab: Lab) -> None:
+    """Our own policy, our resolver, our guard: this router. What the peer said: the peer."""
+    a = lab.router("a.example", settings=STRICT, tables=takes("b.example") + takes("dark.example"))
+    lab.router("b.example", settings=STRICT)
+    ours = a.send("alice@a.example", "bob@other.example").outcome()
+    theirs = a.send("alice@a.example", "bob@b.example").outcome()
+    assert ours.reason is theirs.reason is Reason.WEAKER_THAN_POLICY
+    assert (ours.decided_role, ours.decided_by) == ("router", "")
+    assert (theirs.decided_role, theirs.decided_by) == ("peer", "b.example")
+    unknown = a.send("alice@a.example", "bob@dark.example").outcome()
+    assert (unknown.reason.stage.value, unknown.decided_role, unknown.decided_by) == ("dns", "router", "")
+
+
+def test_users_of_a_suspended_domain_are_told_so(lab: Lab) -> None:
+    """Not that it is not proved; and that it may help to try later."""
+    a, _ = lab.router("a.example"), lab.router("b.example")
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    a.call(lambda: a.router.domains.suspend(Domain("a.example")))
+    refused = a.send("alice@a.example", "bob@b.example").outcome()
+    told = {Reason.SUSPENDED, Reason.SERVICE_DOWN}  # the second is what of the first is disclosed
+    assert refused.reason in told
+    assert refused.retry_after_s == 60
+    assert (a.refusals(Reason.SUSPENDED), a.refusals(Reason.NOT_PROVED)) == (1, 0)
+
+
 def test_a_pinned_peer_is_reached_and_verified_where_it_is_configured(lab: Lab) -> None:
     """DNS is not asked for it, in neither direction; a lie there changes nothing."""
     place = (fresh_address(), 0)
@@ -79,3 +147,17 @@ def test_a_pinned_peer_has_limits_of_its_own(lab: Lab) -> None:
     for _ in range(2):
         assert c.send("bob@c.example", "alice@a.example").outcome().ok
     assert a.inbox("alice@a.example")
+
+
+def test_a_peer_that_refuses_a_claim_is_reached_all_the_same(lab: Lab) -> None:
+    """Its state says so, its last error is what it said, and nothing waits for a next try."""
+    a = lab.router("a.example", settings=STRICT, tables=takes("b.example"))
+    lab.router("b.example", settings=STRICT)
+    assert not a.send("alice@a.example", "bob@b.example").outcome().ok
+    known = a.router.federation.destinations.find(Domain("b.example"))
+    assert known is not None
+    assert known.last_error is not None
+    assert (known.state, known.last_error.reason) == (DestinationState.UP, Reason.WEAKER_THAN_POLICY)
+    assert known.last_error.note == "claim of a.example"
+    a.call(lambda: [one.close(Reason.IDLE) for one in a.router.hub.sessions.values()])
+    lab.wait_until(lambda: known.state is DestinationState.IDLE, "rest")

@@ -1,0 +1,68 @@
+"""What waits for one remote domain, how far we are in reaching it, and why it was not reached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from imxrouter.link.claims import MadeClaim
+from imxrouter.model.domain import Domain
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.hold import HoldBudget, HoldQueue
+from imxrouter.transport.dialing import Endpoint
+from imxrouter.transport.session import LinkSession
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why something that waited was given up.
+
+    Attributes:
+        reason: of the registry.
+        note: for operators.
+        by_peer: the peer said so; otherwise we decided, by what we saw.
+    """
+
+    reason: Reason
+    note: str = ""
+    by_peer: bool = False
+
+    @classmethod
+    def of_link(cls, session: LinkSession) -> Cause:
+        """Why a link ended."""
+        return cls(session.drop_reason, session.drop_note, session.machine.peer_closed)
+
+    @classmethod
+    def of_claim(cls, claim: MadeClaim) -> Cause:
+        """Why a claim of ours failed."""
+        return cls(claim.reason, f"claim of {claim.from_domain.decode()}", claim.told)
+
+
+NOT_IN_TIME: Final = Cause(Reason.CONNECT_TIMEOUT)
+
+
+@dataclass(slots=True)
+class Pursuit:
+    """What waits for one remote domain, and how far we are in reaching it.
+
+    Attributes:
+        held: by source domain of ours.
+        session: number of the link that is being opened or claimed on; 0: none.
+        reused: that link was there before.
+        tried: targets that failed since the last success.
+        last: why the last of them did.
+    """
+
+    domain: Domain
+    budget: HoldBudget
+    held: dict[bytes, HoldQueue[int]] = field(default_factory=dict)
+    dialling: bool = False
+    session: int = 0
+    reused: bool = False
+    tried: set[Endpoint] = field(default_factory=set)
+    last: Cause = NOT_IN_TIME
+
+    def take(self, from_domain: bytes) -> list[int]:
+        """Tags of what waited of one domain of ours, in order; they wait no longer."""
+        queue = self.held.pop(from_domain, None)
+        return queue.drain() if queue is not None else []
