@@ -5,6 +5,7 @@ Lines of JSON come in and go out: `{"do": "start", ...}`, `cut`, `away`, `hush`,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -79,7 +80,8 @@ class Load:
         self._child.wait()
         for stream in (self._child.stdin, self._child.stdout):
             if stream is not None:
-                stream.close()
+                with contextlib.suppress(OSError):  # what was not written has nobody to read it
+                    stream.close()
 
 
 class _Worker:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from twisted.scripts.twistd import run
 
@@ -71,11 +71,11 @@ def _given_up() -> None:
     """A request whose link was lost is answered `failure` when nobody can be reached."""
     original = Federation._give_up
 
-    def give_up(self: Federation, tag: int, reason: Reason, retry_after_s: int = 0) -> None:
+    def give_up(self: Federation, tag: int, *rest: Any, **named: Any) -> None:
         entries = self._hub.switch.ledger.entries
         if tag in entries:
             entries[tag] = moved(entries[tag], entries[tag][OUT_PORT], tries=0)
-        original(self, tag, reason, retry_after_s)
+        original(self, tag, *rest, **named)
 
     Federation._give_up = give_up  # type: ignore[method-assign]
 

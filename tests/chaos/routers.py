@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import socket
 import subprocess
@@ -137,9 +138,13 @@ service = "load"
     def kill(self) -> None:
         """End it with SIGKILL; its figures and memory of this moment are kept."""
         self.note_memory()
+        with contextlib.suppress(AdminUnreachable):
+            self.ended.append(self.figures())
+        self.end()
+
+    def end(self) -> None:
+        """End it with SIGKILL."""
         if self._child is not None:
-            with contextlib.suppress(AdminUnreachable):
-                self.ended.append(self.figures())
             self._child.send_signal(signal.SIGKILL)
             self._child.wait()
             self._child = None
@@ -152,6 +157,14 @@ service = "load"
             for line in Path(f"/proc/{self._child.pid}/status").read_text().splitlines():
                 if line.startswith("VmHWM"):
                     self.peak_kib = max(self.peak_kib, int(line.split()[1]))
+
+    def tracebacks(self) -> list[str]:
+        """What it logged with a traceback."""
+        name = f"{self._log.parent.name}, process {self.process}"
+        lines = self._log.read_text().splitlines()
+        return [
+            f"{name}: {json.loads(line)['text'][-300:]}" for line in lines if '"level":"critical"' in line
+        ]
 
     def figures(self) -> dict[str, int]:
         """Its counters of messages, and what is in flight."""

@@ -179,14 +179,15 @@ class Scene:
         peak = max(one.peak_kib for one in self.routers.values())
         report = self._load.report()
         self.network.close()
-        return Verdict(report, self.network.witness, self.events, lives, peak)
+        tracebacks = [line for one in self.routers.values() for line in one.tracebacks()]
+        return Verdict(report, self.network.witness, self.events, lives, peak, tracebacks)
 
     def close(self) -> None:
         """End everything that was started here."""
+        for router in self.routers.values():
+            router.end()
         if self.load is not None:
             self.load.close()
-        for router in self.routers.values():
-            router.kill()
         self.network.close()
 
 

@@ -39,6 +39,7 @@ class Verdict:
         events: what happened, in order.
         lives: process -> counters of each of its lives, of the end or of the moment before it was killed.
         peak_kib: the most memory a router process took.
+        tracebacks: what router processes logged with one.
     """
 
     report: Report
@@ -46,6 +47,7 @@ class Verdict:
     events: list[Event]
     lives: dict[str, list[dict[str, int]]]
     peak_kib: int
+    tracebacks: list[str]
 
     def faults(self) -> list[str]:
         """Everything that must not be; empty where all is well."""
@@ -63,6 +65,7 @@ class Verdict:
             found.append(f"{report.unasked} deliveries of messages nobody sent")
         if self.peak_kib >= MEMORY_BOUND_KIB:
             found.append(f"{self.peak_kib} KiB of memory; the bound is {MEMORY_BOUND_KIB}")
+        found += self.tracebacks[:5]
         return found + self._unexplained() + self._unconserved()
 
     # -- what is in doubt --------------------------------------------------------------------------------
