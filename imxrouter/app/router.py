@@ -21,6 +21,7 @@ import imxrouter
 from imxrouter.admin.server import listen as listen_admin
 from imxrouter.admin.server import make_site as admin_site
 from imxrouter.app.console import Console
+from imxrouter.app.full_outcomes import FullOutcomes
 from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.app.housekeeping import Housekeeping
 from imxrouter.app.keys import dialback_secrets, service_keys, uplink_key
@@ -230,6 +231,7 @@ class Router(Service):
     def _make_services(self) -> None:
         config = self.config
         self.domains = ServedDomains()
+        self._full_outcomes = FullOutcomes()
         self.embedded: dict[str, EmbeddedService] = {}
         gateways: dict[str, GatewayPort] = {}
         for service in config.services:
@@ -300,10 +302,11 @@ class Router(Service):
     def _settled(self, entry: Entry, outcome: Outcome) -> None:
         """A request that did not simply succeed: traced and logged with the words of the registry."""
         reason = outcome.reason
+        self._full_outcomes.settled(entry, outcome)
         self.trace.add(
             entry[KEY][:16], "settled", source=entry[FROM_DOMAIN].decode(), domain=entry[TO_DOMAIN].decode(),
             status=outcome.status.name.lower(), stage=reason.stage.value, reason=reason.word,
-            decided_by=outcome.decided_by,
+            decided_by=outcome.decided_by, note=outcome.note,
         )  # fmt: skip
         self.log.info(
             "request {id} from {source} to {domain}: {status} {reason}", id=entry[KEY][:16].hex(),
@@ -352,7 +355,7 @@ class Router(Service):
         if gateway is None:
             answer(failure(Reason.NOT_PROVED))
             return
-        self._traced(gateway)(message, answer)
+        self._traced(gateway)(message, self._full_outcomes.of(message, answer))
 
     # -- life --------------------------------------------------------------------------------------------
 

@@ -26,8 +26,8 @@ from imxrouter.telemetry.privacy import AddressMask
 
 #: The fields beside time, level, namespace and text; all that may be written.
 FIELDS: Final = (
-    "step", "link", "role", "peer", "domains", "domain", "kind", "id", "stage", "reason", "result", "process",
-    "attempt", "seconds", "count", "bytes",
+    "step", "link", "role", "peer", "domains", "domain", "kind", "id", "stage", "reason", "note", "result",
+    "process", "attempt", "seconds", "count", "bytes",
 )  # fmt: skip
 
 #: Longest text of one field, in characters; a hostile value must not fill the disk.
@@ -39,7 +39,7 @@ Event = Mapping[str, Any]
 def render(event: Event, mask: AddressMask) -> dict[str, Any]:
     """Turn an event into what a line says, in the order it is written.
 
-    Keys: `time` (RFC 3339, UTC), `level`, `namespace`, `text`, then those of `FIELDS` that are there, then
+    Keys: `time` (RFC 3339, UTC), `level`, `namespace`, `text`, those of `FIELDS` that say something, then
     `failure` with type, text and the innermost lines of the traceback.
     """
     shown = {
@@ -53,7 +53,7 @@ def render(event: Event, mask: AddressMask) -> dict[str, Any]:
         "namespace": event.get("log_namespace", ""),
         "text": mask.text(formatEvent(shown))[:_MAX_FIELD_CHARS],
     }
-    line.update({name: _plain(event[name], mask) for name in FIELDS if name in event})
+    line.update({name: _plain(event[name], mask) for name in FIELDS if event.get(name, "") != ""})
     failure = event.get("log_failure")
     if isinstance(failure, Failure):
         line["failure"] = _failure(failure, mask)

@@ -16,7 +16,7 @@ from imxrouter.telemetry.privacy import AddressMask
 #: What an entry may say beside its event; anything else is dropped.
 TRACE_FIELDS: Final = frozenset({
     "kind", "source", "destination", "link", "role", "peer", "domain", "status", "stage", "reason", "hops",
-    "decided_by", "attempt", "bytes", "process", "text",
+    "decided_by", "attempt", "bytes", "process", "text", "note",
 })  # fmt: skip
 
 #: Longest value kept, in characters.
@@ -63,7 +63,8 @@ class TraceRing:
         """Note a step; the oldest goes when the ring is full. Fields outside `TRACE_FIELDS` are dropped."""
         now_s = self._now_s()
         self._forget(now_s)
-        kept = tuple((name, self._value(value)) for name, value in fields.items() if name in TRACE_FIELDS)
+        said = ((name, value) for name, value in fields.items() if name in TRACE_FIELDS and value != "")
+        kept = tuple((name, self._value(value)) for name, value in said)
         self._entries.append(TraceEntry(now_s, message_id, event[:_MAX_VALUE_CHARS], kept))
 
     def find(self, message_id: bytes) -> list[TraceEntry]:

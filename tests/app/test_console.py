@@ -130,6 +130,39 @@ def test_watch_shows_messages_as_they_come(lab: Lab) -> None:
     lab.wait_until(lambda: not is_watched(), "the watcher's end")
 
 
+def test_the_operator_is_told_in_full_and_a_user_is_not(lab: Lab) -> None:
+    """The reason that its remedy needs, with a detail; a service's user gets the disclosed form."""
+    strict = {"dial.allow_networks": ["127.0.0.0/8"], "log.trace_entries": 100}
+    a, b = lab.router("a.example", settings=strict), lab.router("b.example")
+    lab.publish("inside.example", ("10.0.0.1", 6490))
+    lab.publish("closed.example", ("127.0.0.9", 1026))
+    inside = ctl_json_of_failure(a, "send", "alice@a.example", "bob@inside.example", "x")
+    assert (inside["reason"], inside["stage"], inside["retry"]) == ("address-refused", "connect", "later")
+    assert "10.0.0.1" in inside["note"]
+    assert inside["note"] in ctl(a, "send", "alice@a.example", "bob@inside.example", "x").output
+    traced = [step["fields"] for step in ctl_json(a, "trace", inside["id"])["steps"]]
+    assert [fields["note"] for fields in traced if "note" in fields] == [inside["note"]]
+    closed = ctl_json_of_failure(a, "send", "alice@a.example", "bob@closed.example", "x")
+    assert closed["reason"] == "connection-refused"
+    nobody = ctl_json_of_failure(a, "send", "alice@a.example", "nobody@a.example", "x")
+    assert (nobody["reason"], nobody["decided_role"]) == ("unknown-user", "service")
+    there = ctl_json_of_failure(a, "send", "alice@a.example", "nobody@b.example", "x")
+    assert there["reason"] == "not-delivered"
+    assert b.inbox("bob@b.example") == []
+    for domain, told in (("inside", Reason.UNREACHABLE), ("closed", Reason.UNREACHABLE)):
+        assert a.send("alice@a.example", f"bob@{domain}.example").outcome().reason is told
+    assert a.send("alice@a.example", "nobody@a.example").outcome().reason is Reason.NOT_DELIVERED
+
+
+def test_a_claim_that_is_not_ours_is_named_as_that(lab: Lab) -> None:
+    """Our own records lead to a host that knows nothing of the claim: `not-mine`, as the guide has it."""
+    a, _ = lab.router("a.example", publish=False), lab.router("b.example")
+    other = lab.router("other.example")
+    lab.publish("a.example", other.endpoint)
+    refused = ctl_json_of_failure(a, "send", "alice@a.example", "bob@b.example", "x")
+    assert (refused["reason"], refused["stage"]) == ("not-mine", "dialback")
+
+
 # -- what there is ---------------------------------------------------------------------------------------
 
 
@@ -290,7 +323,7 @@ def test_a_suspended_domain_comes_back(lab: Lab) -> None:
     ctl(a, "send", "alice@blue.example", "bob@b.example", "hello")
     assert "active" in ctl(a, "domains", "suspend", "blue.example").output
     refused = ctl_json_of_failure(b, "send", "bob@b.example", "alice@blue.example", "x")
-    assert refused["reason"] == "service-down"  # all that is disclosed of it
+    assert refused["reason"] == "suspended"  # so the claim was refused; users are told service-down
     assert "suspended" in ctl(a, "domains").output
     assert ctl(a, "domains", "resume", "blue.example").exit_code == Exit.OK
     assert ctl(a, "send", "alice@blue.example", "bob@b.example", "back").exit_code == Exit.OK

@@ -46,6 +46,12 @@ def test_line_is_json_with_fields_in_order() -> None:
     assert "secret" not in line
 
 
+def test_a_note_is_written_where_there_is_one() -> None:
+    """The detail that an operator needs; an empty field is no field."""
+    assert render(event(reason="busy", note="no link takes it"), DOMAIN)["note"] == "no link takes it"
+    assert "note" not in render(event(reason="busy", note=""), DOMAIN)
+
+
 @pytest.mark.parametrize("mask", [DOMAIN, HASHED])
 def test_local_parts_are_hidden_everywhere(mask: AddressMask) -> None:
     """In fields, in formatted values, in texts that hold an address, in failures."""

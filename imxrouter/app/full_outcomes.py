@@ -1,0 +1,34 @@
+"""The full outcomes of what an operator sends: the answer of a request holds the disclosed form only."""
+
+from __future__ import annotations
+
+from imxrouter.link.ledger import KEY, Entry
+from imxrouter.model.operations import Message
+from imxrouter.model.outcome import Outcome
+from imxrouter.routing.interfaces import Answer
+
+
+class FullOutcomes:
+    """Listens to the switch for messages of an operator's own."""
+
+    def __init__(self) -> None:
+        self._awaited: dict[bytes, Outcome | None] = {}
+
+    def of(self, message: Message, answer: Answer) -> Answer:
+        """Return what takes the answer of a message, and calls `answer` with the full outcome.
+
+        Send the message then; its id must be new.
+        """
+        key = message.message_id + message.destination.wire + message.source.wire
+        self._awaited[key] = None
+
+        def answered(disclosed: Outcome) -> None:
+            full = self._awaited.pop(key, None)
+            answer(disclosed if full is None else full)
+
+        return answered
+
+    def settled(self, entry: Entry, outcome: Outcome) -> None:
+        """A request did not simply succeed, and its answer has not been sent yet."""
+        if entry[KEY] in self._awaited:
+            self._awaited[entry[KEY]] = outcome
