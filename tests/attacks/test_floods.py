@@ -94,8 +94,9 @@ def test_refused_again_and_again(lab: Lab, what: str, guarded: bool, monkeypatch
     for at in range(0, 400, 10):
         with suppress(OSError):
             link.send(*items[at : at + 10])
-        if not guarded or at < 250:
-            assert len(link.drain()) == 10
+        if guarded and at == 250:
+            break  # what is sent into a link that has ended may cost the word that says why
+        assert len(link.drain()) == 10
     if guarded:
         closed = link.until_closed()
         assert closed is not None
