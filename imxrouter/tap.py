@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from twisted.application.service import IService, MultiService
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, Logger
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+from imxrouter.app.hangup import Hangup
 from imxrouter.app.quickstart import quickstart_config
 from imxrouter.app.router import Router
 from imxrouter.app.workers import Workers, as_process, end_with_standard_input
@@ -41,7 +42,7 @@ class CannotStartError(UsageError, SystemExit):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.code = text
+        self.code: str | int = text
 
 
 class Options(UsageOptions):
@@ -71,7 +72,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """Build the router.
 
     Raises:
-        CannotStartError: the configuration is not valid; every problem is listed with what to do.
+        CannotStartError: the configuration cannot be used; every problem is listed with what to do.
     """
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - installed by twistd only now
@@ -93,7 +94,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         raise CannotStartError(str(error)) from None
     except RouterError as error:
         raise CannotStartError(f"cannot start: {error}") from None
-    service = _Logged(observer_for(config.log, router.mask))
+    hangup = Hangup(reactor, follows=options["follow"])
+    service = _Logged(observer_for(config.log, router.mask), hangup)
     router.setServiceParent(service)  # type: ignore[no-untyped-call]
     if options["follow"]:
         reactor.callWhenRunning(end_with_standard_input, reactor)
@@ -105,9 +107,27 @@ def makeService(options: Options, reactor: Any = None) -> IService:
 class _Logged(MultiService):
     """Gives twistd our log observer in place of its own, at the moment it takes the service."""
 
-    def __init__(self, observer: ILogObserver) -> None:
+    log = Logger()
+
+    def __init__(self, observer: ILogObserver, hangup: Hangup) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._observer = observer
+        self._hangup = hangup
+
+    def startService(self) -> None:
+        """Start what is inside.
+
+        Raises:
+            CannotStartError: a part of it cannot; said in the log, which twistd sends standard error to.
+        """
+        self._hangup.start()
+        try:
+            super().startService()  # type: ignore[no-untyped-call]
+        except RouterError as error:
+            self.log.critical("cannot start: {why}", why=str(error))
+            stopped = CannotStartError(f"cannot start: {error}")
+            stopped.code = 1
+            raise stopped from None
 
     def setServiceParent(self, parent: Any) -> None:  # noqa: N802 - Twisted's name
         """Called with the application before twistd starts to log."""

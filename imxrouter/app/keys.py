@@ -28,7 +28,7 @@ def dialback_secrets(config: Config) -> tuple[list[bytes], bytes]:
 
     Raises:
         StateUnusable: the state directory cannot be used.
-        BadKey: a configured key is none.
+        BadKey: a configured key is none, or its file cannot be read.
     """
     state = Path(config.state_dir)
     if config.dialback.key_file:
@@ -73,5 +73,9 @@ def service_keys(services: Iterable[Service]) -> list[ServiceKey]:
 
 
 def uplink_key(path: str) -> Ed25519PrivateKey:
-    """Our login key towards an uplink."""
+    """Our login key towards an uplink.
+
+    Raises:
+        BadKey: the file cannot be read, or holds no key.
+    """
     return Ed25519PrivateKey.from_private_bytes(read_ed25519(Path(path)))

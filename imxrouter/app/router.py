@@ -40,7 +40,7 @@ from imxrouter.app.settings import (
 )
 from imxrouter.app.steps import Steps
 from imxrouter.app.targets import TargetDialer
-from imxrouter.config.net import HostPort
+from imxrouter.config.net import HostPort, parse_published
 from imxrouter.config.schema import Config
 from imxrouter.discovery.adapter import NameServerAsker
 from imxrouter.discovery.cache import AnswerCache
@@ -335,8 +335,7 @@ class Router(Service):
     def published(self) -> list[tuple[str, int]]:
         """Host and port of every host of these domains, as others reach them."""
         if self.config.listen.publish:
-            pairs = (text.rpartition(":") for text in self.config.listen.publish)
-            return [(host.strip("[]"), int(port)) for host, _, port in pairs]
+            return [parse_published(text) for text in self.config.listen.publish]
         port = (
             _address(self._link_ports[0]).port if self._link_ports else self.config.listen.endpoints[0].port
         )
@@ -349,7 +348,7 @@ class Router(Service):
         return service if service is not None and service.knows(user) else None
 
     def submit(self, message: Message, answer: Callable[[Outcome], None]) -> None:
-        """Send a message as a user of an embedded service."""
+        """Send as a user of an embedded service for an operator: `answer` gets the full outcome."""
         record = self.domains.get(message.source.domain)
         gateway = self.gateways.get(record.service) if record is not None else None
         if gateway is None:
@@ -365,15 +364,15 @@ class Router(Service):
         Raises:
             CannotOpen: a directory or socket cannot be used; none is left open.
         """
-        super().startService()  # type: ignore[no-untyped-call]
         config = self.config
         try:
             self._open()
         except CannotOpen:
             for port in (*self._link_ports, *self._ports):
-                port.stopListening()
+                maybeDeferred(port.stopListening)
             self.bus.close()
             raise
+        super().startService()  # type: ignore[no-untyped-call]
         self._tick.start(1.0 if config.links.ping_s >= 2 else 0.2, now=False)
         self._tick_meter.start()
         self._reactor.callLater(0, settle_memory)
@@ -389,7 +388,7 @@ class Router(Service):
             with opening(key):
                 Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         if isinstance(self.bus, UnixBus):
-            with opening("process"):
+            with opening("run_dir"):
                 self.bus.start()
         factory = _LinkFactory(self.hub)
         listen = config.listen
@@ -415,6 +414,10 @@ class Router(Service):
         """Close every link in order, then the sockets; no longer than the close deadline."""
         super().stopService()  # type: ignore[no-untyped-call]
         tell_supervisor("STOPPING=1")
+        self.log.info(
+            "{name} goes out of service: {count} links to close, {requests} requests in flight",
+            name=self.config.name, count=len(self.hub.sessions), requests=len(self.switch.ledger.entries),
+        )  # fmt: skip
         self.hub.closing = True
         closing = [maybeDeferred(port.stopListening) for port in self._link_ports]
         for session in list(self.hub.sessions.values()):
@@ -448,4 +451,5 @@ class Router(Service):
         self._tick_meter.stop()
         self.bus.close()
         closing += [maybeDeferred(port.stopListening) for port in self._ports]
+        self.log.info("{name} has stopped", name=self.config.name)
         return DeferredList(closing, consumeErrors=True)

@@ -20,6 +20,7 @@ from twisted.internet.protocol import ProcessProtocol, Protocol
 from twisted.internet.stdio import StandardIO
 from twisted.logger import Logger
 
+from imxrouter.config.checks import MAX_PROCESS
 from imxrouter.config.net import HostPort
 from imxrouter.config.schema import Config
 from imxrouter.model.errors import RouterError
@@ -35,6 +36,10 @@ GRACE_S: Final = 5.0
 _TWISTD: Final = "from twisted.scripts.twistd import run; run()"
 
 
+class NoSuchProcess(RouterError):
+    """No process can have this number."""
+
+
 class NoSuchPort(RouterError):
     """The metrics port that a process would take does not exist."""
 
@@ -48,8 +53,11 @@ def as_process(config: Config, number: int) -> Config:
             their number in the name.
 
     Raises:
+        NoSuchProcess: the number is not 0 to 65535.
         NoSuchPort: the metrics port would be above 65535.
     """
+    if not 0 <= number <= MAX_PROCESS:
+        raise NoSuchProcess(f"process {number} is not 0 to {MAX_PROCESS}")
     after = number - config.process
     if not after:
         return config

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from imxrouter.config.keys import BadKey, parse_ed25519, parse_keys
-from imxrouter.config.net import parse_endpoint
+from imxrouter.config.net import parse_endpoint, parse_name, parse_published
 from imxrouter.config.problems import Problem
 from imxrouter.config.schema import Config, policy_for
 from imxrouter.config.served import TYPE_NAMES, ServedDomain
@@ -22,6 +22,12 @@ Found = tuple[str, str, str, str]
 
 #: A served domain with the file and path where it stands.
 Placed = tuple[str, str, ServedDomain]
+
+#: Numbers of processes are two bytes on the wire (specification section 6.1).
+MAX_PROCESS = 65535
+MAX_PORT = 65535
+#: sun_path of sockaddr_un(7) has 108 bytes, one of them the final zero.
+MAX_SOCKET_BYTES = 107
 
 #: Above this many domains a gateway is most likely meant to be an aggregator.
 _ROLE_HINT = 'write role = "aggregator", or keep one [[service]]'
@@ -38,6 +44,7 @@ def problems(config: Config, file: str, placed: Iterable[Placed]) -> list[Proble
     here = chain(
         _names(config),
         _endpoints(config),
+        _processes(config),
         _orders(config),
         _keys(config),
         _services(config),
@@ -65,7 +72,7 @@ def _try(parse: Callable[[str], object], text: str) -> str:
 
 
 def _names(config: Config) -> Iterator[tuple[str, str, str]]:
-    if why := _try(Domain.parse, config.name):
+    if why := _try(parse_name, config.name):
         yield "name", why, "write a host name, like router.a.example"
     for n, peer in enumerate(config.trust.peers):
         if why := _try(Domain.parse, peer.domain.removeprefix("*.")):
@@ -89,11 +96,32 @@ def _endpoints(config: Config) -> Iterator[tuple[str, str, str]]:
         for text in texts:
             if why := _try(parse_endpoint, text):
                 yield path, why, "write ADDRESS:PORT, like 192.0.2.1:6490 or [2001:db8::1]:6490"
+    for text in config.listen.publish:
+        if why := _try(parse_published, text):
+            yield "listen.publish", why, "write HOST:PORT, like im1.a.example:6490"
     for network in config.dial.allow_networks:
         try:
             ipaddress.ip_network(network)
         except ValueError as error:
             yield "dial.allow_networks", str(error), "write a network, like 10.0.0.0/8"
+
+
+def _processes(config: Config) -> Iterator[tuple[str, str, str]]:
+    more = config.workers - 1
+    if config.process + more > MAX_PROCESS:
+        yield "process", f"the last of {config.workers} would be above {MAX_PROCESS}", "choose a lower one"
+    if not _try(parse_endpoint, config.metrics.listen) and config.metrics.endpoint is not None:
+        port = config.metrics.endpoint.port
+        if port and port + more > MAX_PORT:
+            yield "metrics.listen", f"worker {more} would take port {port + more}", "choose a lower port"
+    path = config.admin_socket
+    spare = len(f"-{config.process + more}") if more else 0
+    if len(path.encode()) + spare > MAX_SOCKET_BYTES:
+        yield (
+            "admin.socket" if config.admin.socket else "run_dir",
+            f"{path} is longer than the {MAX_SOCKET_BYTES} bytes that a unix socket's path may have",
+            "choose a shorter path",
+        )
 
 
 def _orders(config: Config) -> Iterator[tuple[str, str, str]]:
@@ -204,7 +232,7 @@ def _domains(config: Config, placed: Iterable[Placed]) -> Iterator[Found]:
                 advice(entry.service, services) if services else "add a [[service]]",
             )
         for key, name in [("name", entry.name), *(("aliases", alias) for alias in entry.aliases)]:
-            if why := _try(Domain.parse, name):
+            if why := _try(parse_name, name):
                 yield file, f"{path}.{key}", why, "write a domain"
             elif name in first:
                 yield (
@@ -289,6 +317,9 @@ def _other_warnings(config: Config) -> Iterator[tuple[str, str, str]]:
     for n, service in enumerate(config.services):
         if service.name not in used:
             yield f"service[{n}]", f"no domain uses {service.name!r}", "name it in a [[domain]], or remove it"
+    yield from _unserved_users(config)
+    if not config.lab:
+        yield from _login_warnings(config)
     if config.log.addresses == "full":
         yield (
             "log.addresses",
@@ -297,3 +328,26 @@ def _other_warnings(config: Config) -> Iterator[tuple[str, str, str]]:
         )
     if config.lab:
         yield "lab", "laboratory mode is on", "turn it off on a host that others can reach"
+
+
+def _unserved_users(config: Config) -> Iterator[tuple[str, str, str]]:
+    for n, service in enumerate(config.services):
+        served = {
+            name for one in config.domains if one.service == service.name for name in (one.name, *one.aliases)
+        }
+        full = {user: Address.parse(user).domain.name for user in service.users if "@" in user}
+        for user, domain in full.items():
+            if domain not in served:
+                do = f"add a [[domain]] {domain} with service = {service.name!r}, or remove the user"
+                yield f"service[{n}].users", f"nobody can write to {user}: {domain} is not served by it", do
+
+
+def _login_warnings(config: Config) -> Iterator[tuple[str, str, str]]:
+    """A key login is taken in clear by laboratories only (specification section 6.6)."""
+    what = "needs TLS for its login, which this version does not have yet"
+    for n, service in enumerate(config.services):
+        if service.kind == "imx":
+            yield f"service[{n}]", f"{service.name!r} {what}: it cannot log in", 'use kind = "embedded"'
+    for n, uplink in enumerate(config.uplinks):
+        do = "remove it, or wait for the version with TLS"
+        yield f"uplink[{n}]", f"{uplink.name!r} {what}: it will refuse us", do

@@ -8,9 +8,10 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from imxrouter.model.errors import RouterError
 
@@ -19,6 +20,8 @@ ED25519_BYTES = 32
 
 #: The dial-back token asks for 128 bits or more; 16 bytes is the floor, 32 is what we generate.
 MIN_SECRET_BYTES = 16
+
+Key = TypeVar("Key")
 
 _KEY_ID = re.compile(r"[a-z0-9]{1,8}\Z")
 
@@ -105,17 +108,26 @@ def read_key_file(path: Path) -> tuple[DialbackKey, ...]:
     """Read a dial-back key file.
 
     Raises:
-        BadKey: as `parse_key_file`.
-        OSError: the file cannot be read.
+        BadKey: as `parse_key_file`, or the file cannot be read; names the file.
     """
-    return parse_key_file(path.read_text("utf-8"))
+    return _read(path, parse_key_file)
 
 
 def read_ed25519(path: Path) -> bytes:
     """Read a file that holds one Ed25519 key (hex or base64): the 32 bytes of a seed or public key.
 
     Raises:
-        BadKey: as `parse_ed25519`.
-        OSError: the file cannot be read.
+        BadKey: as `parse_ed25519`, or the file cannot be read; names the file.
     """
-    return parse_ed25519(path.read_text("utf-8"))
+    return _read(path, parse_ed25519)
+
+
+def _read(path: Path, parse: Callable[[str], Key]) -> Key:
+    try:
+        return parse(path.read_text("utf-8"))
+    except OSError as error:
+        raise BadKey(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadKey(f"{path} is not UTF-8") from None
+    except BadKey as error:
+        raise BadKey(f"{path}: {error}") from None

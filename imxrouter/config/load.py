@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 from imxrouter.config import checks
+from imxrouter.config.keys import BadKey, read_ed25519, read_key_file
+from imxrouter.config.net import parse_name
 from imxrouter.config.problems import ConfigError, Problem
 from imxrouter.config.schema import Config
 from imxrouter.config.served import DomainFile, ServedDomain
@@ -47,13 +49,16 @@ class Loaded:
 
 
 def load(path: Path | str) -> Loaded:
-    """Read the main file and those of its `domains_dir`, and check them.
+    """Read the main file and those of its `domains_dir`, and check them and the key files they name.
 
     Raises:
         ConfigError: a file cannot be read, is no TOML, or says something wrong; holds all problems.
     """
     main = read(Path(path))
-    return parse(main, [read(more) for more in _domain_files(main)])
+    loaded = parse(main, [read(more) for more in _domain_files(main)])
+    if found := list(_key_files(loaded.config, main.file)):
+        raise ConfigError(found)
+    return loaded
 
 
 def read(path: Path) -> Document:
@@ -108,6 +113,21 @@ def parse(main: Document, more: Sequence[Document] = ()) -> Loaded:
     )
 
 
+def _key_files(config: Config, file: str) -> Iterator[Problem]:
+    """What is wrong with the files that hold keys."""
+    if config.dialback.key_file:
+        try:
+            read_key_file(Path(config.dialback.key_file))
+        except BadKey as error:
+            yield Problem(file, "dialback.key_file", str(error), "each line is ID HEX (openssl rand -hex 32)")
+    for n, uplink in enumerate(config.uplinks):
+        try:
+            read_ed25519(Path(uplink.key_file))
+        except BadKey as error:
+            do = "it holds our Ed25519 private key, in hex or base64"
+            yield Problem(file, f"uplink[{n}].key_file", str(error), do)
+
+
 def parse_domain(data: dict[str, Any], file: str = "request") -> ServedDomain:
     """Check one served domain that comes from elsewhere, such as the administration API.
 
@@ -121,7 +141,7 @@ def parse_domain(data: dict[str, Any], file: str = "request") -> ServedDomain:
     entry = msgspec.convert(_wire_names({"domain": [tidy]})["domain"][0], ServedDomain)
     try:
         for name in (entry.name, *entry.aliases):
-            Domain.parse(name)
+            parse_name(name)
     except BadDomain as error:
         raise ConfigError([Problem(file, "name", str(error), "write a domain")]) from None
     return entry

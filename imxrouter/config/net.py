@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import NamedTuple
 
+from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.errors import RouterError
 
 
@@ -44,3 +45,33 @@ def parse_endpoint(text: str) -> HostPort:
     if address.version == 6 and bare is host:
         raise BadEndpoint(f"an IPv6 address stands in brackets: [{host}]:{port}")
     return HostPort(str(address), int(port))
+
+
+def parse_published(text: str) -> tuple[str, int]:
+    """Read `im1.a.example:6490`, a host as DNS records name it.
+
+    Returns:
+        The host name in wire form, and the port.
+
+    Raises:
+        BadEndpoint: no port, a port out of range, or a host that is no name.
+    """
+    host, colon, port = text.strip().rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) <= 65535:
+        raise BadEndpoint(f"{text!r} does not end in a port (1 to 65535)")
+    try:
+        return parse_name(host).name, int(port)
+    except BadDomain as error:
+        raise BadEndpoint(str(error)) from None
+
+
+def parse_name(text: str) -> Domain:
+    """Read a domain that DNS can have: an address is none, though it is made of letters, digits and dots.
+
+    Raises:
+        BadDomain: it is no domain, or an IP address.
+    """
+    domain = Domain.parse(text)
+    if domain.name.rpartition(".")[2].isdigit():  # RFC 3696 section 2: no top-level domain is a number
+        raise BadDomain(f"{text!r} is an address; a name is needed")
+    return domain

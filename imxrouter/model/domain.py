@@ -85,7 +85,7 @@ class Domain:
 
 @lru_cache(maxsize=4096)
 def _normalise(text: str) -> str:
-    trimmed = text.strip().rstrip(".")
+    trimmed = text.strip().removesuffix(".")
     if not trimmed:
         raise BadDomain("a domain name is missing")
     if len(trimmed) > 4 * MAX_DOMAIN_BYTES:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from imxrouter.config import ConfigError, Loaded, Problem, load
 from imxrouter.config.load import Document, parse, parse_domain
-from imxrouter.config.net import HostPort
+from imxrouter.config.net import HostPort, parse_published
 from imxrouter.config.reference import toml_value
 from imxrouter.config.schema import policy_for
 
@@ -97,11 +97,85 @@ def test_wrong_word_is_suggested() -> None:
         ('[[limits.exceptions]]\nsender = "a@b@c"\nrate_per_s = 1\n', "limits.exceptions[0].sender"),
         ('[[trust.peer]]\ndomain = "*.-x"\npolicy = "dialback"\n', "trust.peer[0].domain"),
         ('service = 3\n[log]\nlevel = "info"\n', ""),
+        ('[listen]\npublish = ["im1.a.example"]\n', "listen.publish"),
+        ('[listen]\npublish = ["foo:bar"]\n', "listen.publish"),
+        ('[listen]\npublish = ["im1.a.example:0"]\n', "listen.publish"),
+        ('[listen]\npublish = ["192.0.2.1:6490"]\n', "listen.publish"),
+        ('[listen]\npublish = ["[2001:db8::1]:6490"]\n', "listen.publish"),
+        ('[[domain]]\nname = "1.2.3.4"\nservice = "home"\n', "domain[1].name"),
+        ('[[domain]]\nname = "b.example.."\nservice = "home"\n', "domain[1].name"),
+        (f'[admin]\nsocket = "/{"x" * 107}"\n', "admin.socket"),
     ],
 )
 def test_contradictions_are_refused(more: str, path: str) -> None:
     """Each contradiction is named at the key that has to change."""
     assert path in bad(more)
+
+
+@pytest.mark.parametrize(
+    ("head", "path"),
+    [
+        ('name = "192.0.2.1"\n', "name"),
+        ("process = 65535\nworkers = 2\n", "process"),
+        ('workers = 2\nmetrics.listen = "127.0.0.1:65535"\n', "metrics.listen"),
+        (f'run_dir = "/{"x" * 95}"\nworkers = 2\n', "run_dir"),
+    ],
+)
+def test_what_no_host_can_have_is_refused(head: str, path: str) -> None:
+    """An address as a name, numbers and ports above 65535, a socket's path that is too long."""
+    rest = MINIMAL.replace('name = "router.a.example"\n', "") if "name" in head else MINIMAL
+    with pytest.raises(ConfigError) as caught:
+        parse(Document("/etc/imx/r.toml", head + rest))
+    assert [problem.path for problem in caught.value.problems] == [path]
+
+
+def test_published_hosts_are_names_with_ports() -> None:
+    """In wire form they are what records say."""
+    listen = good('[listen]\npublish = ["IM1.a.example:6490", "bücher.example:7000"]\n').config.listen
+    assert [parse_published(text) for text in listen.publish] == [
+        ("im1.a.example", 6490), ("xn--bcher-kva.example", 7000),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [None, b"\xff", b"k1 zz", b""])
+def test_key_files_are_read_too(tmp_path: Path, content: bytes | None) -> None:
+    """Missing, not UTF-8, no key: each file is named with its key."""
+    main = tmp_path / "r.toml"
+    uplink = '[[uplink]]\nname = "hub"\naddress = "192.0.2.1:1"\nkey_file = "up.key"\n'
+    main.write_text('dialback.key_file = "db.keys"\n' + MINIMAL + uplink)
+    if content is not None:
+        (tmp_path / "db.keys").write_bytes(content)
+        (tmp_path / "up.key").write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load(main)
+    found = {problem.path: problem.what for problem in caught.value.problems}
+    assert set(found) == {"dialback.key_file", "uplink[0].key_file"}
+    assert str(tmp_path / "db.keys") in found["dialback.key_file"]
+    assert str(tmp_path / "up.key") in found["uplink[0].key_file"]
+
+
+IMX = f'[[service]]\nname = "two"\nkind = "imx"\nkey = "{PUBLIC}"\n'
+UPLINK = '[[uplink]]\nname = "hub"\naddress = "192.0.2.1:1"\nkey_file = "/etc/imx/up.key"\n'
+
+
+def test_logins_that_cannot_be_made_are_warnings() -> None:
+    """A key login needs TLS outside laboratories."""
+    used = IMX + '[[domain]]\nname = "b.example"\nservice = "two"\n' + UPLINK
+    head = 'role = "aggregator"\ntrust.default_policy = "dialback"\n'
+    found = {one.path: one.what for one in good(used, head).warnings}
+    assert set(found) == {"service[1]", "uplink[0]"}
+    assert all("needs TLS" in what for what in found.values())
+    assert [one.path for one in good(used, head + "lab = true\n").warnings] == ["lab"]
+
+
+def test_users_of_domains_that_are_not_served_are_warnings() -> None:
+    """A full address whose domain is another service's, or nobody's; aliases count."""
+    text = MINIMAL.replace('"alice"', '"alice", "bob@a.example", "carol@www.a.example", "dave@c.example"')
+    text = "trust.default_policy = 'dialback'\n" + text + 'aliases = ["www.a.example"]\n'
+    (warning,) = parse(Document("r.toml", text)).warnings
+    assert (warning.path, warning.what) == (
+        "service[0].users", "nobody can write to dave@c.example: c.example is not served by it",
+    )  # fmt: skip
 
 
 def test_gateway_has_one_service() -> None:
