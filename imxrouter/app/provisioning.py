@@ -22,14 +22,11 @@ from imxrouter.routing.domains import (
 )
 from imxrouter.routing.limits import Rate
 from imxrouter.routing.policy import Policy
-from imxrouter.switch.ports import Port, Route
+from imxrouter.switch.ports import Port, Route, SendTerms
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.gateway_port import GatewayPort
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.services import Services
-
-#: What a record may have around its body: header, two longest addresses, and as many bytes of fields.
-RECORD_OVERHEAD_BYTES = 40 + 2 * (255 + 1 + 253) + 4096
 
 
 def served_domain(entry: DomainEntry) -> ServedDomain:
@@ -96,7 +93,7 @@ class Provisioner:
         #: told the domains of an embedded service after each change
         self.on_embedded: Callable[[str], None] = lambda _service: None
         self._ports: dict[str, list[Port]] = {}
-        self._terms: dict[tuple[float, int], tuple[float, float]] = {}
+        self._terms: dict[tuple[float, int, int], SendTerms] = {}
         domains.listen(self._changed)
 
     def with_services(self, services: Services) -> None:
@@ -108,16 +105,20 @@ class Provisioner:
         ports = self._ports_of(service)
         return [raw for raw, route in self._hub.switch.routes.items() if route.ports is ports]
 
-    def terms(self, domain: bytes) -> tuple[float, float]:
-        """GCRA interval and burst, seconds, of the domain's senders."""
+    def terms(self, domain: bytes) -> SendTerms:
+        """GCRA interval and burst, seconds, of the domain's senders, and their largest body, bytes."""
         record = self._domains.get(Domain(domain.decode("ascii")))
         per_s = record.sender_rate_per_s if record is not None else 0.0
         burst = record.sender_burst if record is not None else 0
-        wanted = (per_s or self._limits.sender_rate_per_s, burst or self._limits.sender_burst)
+        size = record.max_message_bytes if record is not None else 0
+        wanted = (
+            per_s or self._limits.sender_rate_per_s, burst or self._limits.sender_burst,
+            size or self._limits.max_message_bytes,
+        )  # fmt: skip
         known = self._terms.get(wanted)
         if known is None:
-            rate = Rate.of(*wanted)
-            known = self._terms[wanted] = (rate.interval_s, rate.burst_s)
+            rate = Rate.of(*wanted[:2])
+            known = self._terms[wanted] = (rate.interval_s, rate.burst_s, wanted[2])
         return known
 
     def _changed(self, diff: DomainDiff) -> None:
@@ -146,7 +147,7 @@ class Provisioner:
 
     def _enter(self, record: ServedDomain) -> None:
         level = Policy(record.policy).level if record.policy else 0
-        size = (record.max_message_bytes or self._limits.max_message_bytes) + RECORD_OVERHEAD_BYTES
+        size = record.max_message_bytes or self._limits.max_message_bytes
         gateway = self._gateways.get(record.service)
         for name in record.names:
             raw = name.wire

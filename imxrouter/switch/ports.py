@@ -11,8 +11,10 @@ from typing import Final
 from imxrouter.wire.layout import DEFAULT_MAX_RECORD, LENGTH_BYTES, MAX_RECORD_BEFORE_PROOF
 
 #: strength (bits, `routing.policy`), destinations it holds for (None: any served here), end (monotonic s),
-#: GCRA interval and burst (s)
-Proof = tuple[int, frozenset[bytes] | None, float, float, float]
+#: GCRA interval and burst (s), the largest body it may send (bytes)
+Proof = tuple[int, frozenset[bytes] | None, float, float, float, float]
+#: GCRA interval and burst (s), and the largest body (bytes), of what a domain served here sends.
+SendTerms = tuple[float, float, float]
 
 FOREVER: Final = float("inf")
 #: Answers a link may leave unacknowledged before its new requests are answered `busy`.
@@ -32,9 +34,9 @@ class Role(IntEnum):
 
 
 @lru_cache(maxsize=1024)
-def bound_proof(interval_s: float, burst_s: float) -> Proof:
-    """What stands for a domain that is bound to a link of ours; one value for all with the same rate."""
-    return (0, None, FOREVER, interval_s, burst_s)
+def bound_proof(interval_s: float, burst_s: float, largest: float = FOREVER) -> Proof:
+    """What stands for a domain that is bound to a link of ours; one value for all with the same limits."""
+    return (0, None, FOREVER, interval_s, burst_s, largest)
 
 
 class Port:
@@ -99,7 +101,7 @@ class Route:
     Attributes:
         ports: links of the service behind it that are up.
         level: strength (bits) a source domain needs towards it.
-        max_bytes: largest record towards it.
+        max_bytes: largest body towards it.
         types: routed types it takes besides MESSAGE.
         suspended: everything to it is refused for now.
     """

@@ -112,7 +112,7 @@ class Switch(SwitchCore):
         unacked_limit = min(MAX_UNACKNOWLEDGED, self.memory.share) if crowded else MAX_UNACKNOWLEDGED
         arrivals, counters, checks = self.rates.arrivals, self.counters, self.checks
         check_source, check_rate, check_credit = checks.source, checks.rate, checks.credit
-        check_duplicates, check_names = checks.duplicates, checks.addresses
+        check_duplicates, check_names, check_size = checks.duplicates, checks.addresses, checks.size
         sources, destinations, limit, end = port.sources, port.destinations, port.max_record, len(data)
         is_service, is_uplink = port.role is Role.SERVICE, port.role is Role.UPLINK
         turn, number, max_hops = self._turn, port.number, self.max_hops
@@ -173,7 +173,7 @@ class Switch(SwitchCore):
                 elif (
                     route.suspended
                     or (rtype != _MESSAGE and rtype not in route.types)
-                    or (size > route.max_bytes and checks.size)
+                    or (check_size and stop - body_at > route.max_bytes)
                 ):
                     self._refuse_by_route(port, data[start:stop], route, rtype)
                     continue
@@ -192,6 +192,9 @@ class Switch(SwitchCore):
                 ):
                     reason = self._source_refusal(port, data[start:stop], from_domain, to_domain, now)
                     self.refuse(port, data[start:stop], reason, SUSPENDED_S)
+                    continue
+                if check_size and proof is not None and stop - body_at > proof[5]:
+                    self.refuse(port, data[start:stop], Reason.TOO_LARGE)
                     continue
                 if not hops and checks.hops:
                     self.refuse(port, data[start:stop], Reason.TOO_MANY_HOPS)

@@ -251,7 +251,7 @@ class Claimer:
         allowed = frozenset({to_domain}) | (known[1] or frozenset() if known is not None else frozenset())
         interval_s, burst_s = self._terms(source)
         level = self.level_of(session)
-        session.port.sources[source] = (level, allowed, FOREVER, interval_s, burst_s)
+        session.port.sources[source] = (level, allowed, FOREVER, interval_s, burst_s, FOREVER)
 
     def level_of(self, session: LinkSession) -> int:
         """The level at which this link proves a domain we reached by our own DNS: dial-back in clear."""

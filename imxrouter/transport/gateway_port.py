@@ -14,7 +14,7 @@ from imxrouter.model.operations import Message
 from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.interfaces import Gateway
-from imxrouter.switch.ports import Port, Role, bound_proof
+from imxrouter.switch.ports import FOREVER, Port, Role, bound_proof
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.translate import TranslationError, message_to_record, record_to_message
 from imxrouter.wire.framing import RecordSplitter
@@ -50,9 +50,9 @@ class GatewayPort:
         """Set the gateway; before, its domains are answered as down."""
         self._gateway = gateway
 
-    def bind(self, domain: bytes, interval_s: float, burst_s: float) -> None:
-        """The gateway may send as this domain and answers for it."""
-        self.port.sources[domain] = bound_proof(interval_s, burst_s)
+    def bind(self, domain: bytes, interval_s: float, burst_s: float, largest: float = FOREVER) -> None:
+        """The gateway may send as this domain, within its limits, and answers for it."""
+        self.port.sources[domain] = bound_proof(interval_s, burst_s, largest)
         self.port.speaks.add(domain)
 
     def unbind(self, domain: bytes) -> None:

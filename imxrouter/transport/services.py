@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from imxrouter.link.machine import Side
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
-from imxrouter.switch.ports import FOREVER, Role, bound_proof
+from imxrouter.switch.ports import FOREVER, Role, SendTerms, bound_proof
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.wire.control import Control, Hello, Login, LoginResult
@@ -61,7 +61,7 @@ class Services:
     Args:
         hub: links of this process.
         domains_of: names of the active domains of a service, now.
-        terms: GCRA interval and burst, seconds, of a served domain's senders.
+        terms: limits of what a served domain sends.
     """
 
     log = Logger()
@@ -71,7 +71,7 @@ class Services:
         hub: Hub,
         keys: list[ServiceKey],
         domains_of: Callable[[str], list[bytes]],
-        terms: Callable[[bytes], tuple[float, float]],
+        terms: Callable[[bytes], SendTerms],
     ) -> None:
         self._hub = hub
         self._keys = {key_id(one.public): one for one in keys}
@@ -206,7 +206,7 @@ class UplinkDialer:
         port = session.port
         port.role = Role.UPLINK
         port.max_record = self._hub.settings.max_record_bytes
-        port.sources[b"*"] = (0xFF, None, FOREVER, *self._terms)
+        port.sources[b"*"] = (0xFF, None, FOREVER, *self._terms, FOREVER)
         if port not in self._hub.switch.uplinks:
             self._hub.switch.uplinks.append(port)
 

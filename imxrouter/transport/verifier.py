@@ -19,7 +19,7 @@ from imxrouter.link.machine import LinkState
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
 from imxrouter.routing.dialling import Permit
-from imxrouter.switch.ports import Role
+from imxrouter.switch.ports import FOREVER, Role
 from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.session import LinkSession, Purpose
@@ -282,7 +282,7 @@ class Verifier:
         settings, port = self._hub.settings, first.port
         interval_s, burst_s = self._trust.terms(claim.from_domain)
         until = self._hub.now() + settings.proof_max_age_s
-        port.sources[claim.from_domain] = (verification.level, None, until, interval_s, burst_s)
+        port.sources[claim.from_domain] = (verification.level, None, until, interval_s, burst_s, FOREVER)
         port.speaks.add(claim.from_domain)
         port.max_record = settings.max_record_bytes
         self.on_step("domain proved", first, claim.from_domain, claim.to_domain, "")

@@ -39,7 +39,7 @@ class World:
         other = rig.port(3, Role.PEER)
         rig.prove(other, OTHER)
         uplink = rig.port(4, Role.UPLINK)
-        uplink.sources[b"*"] = (0xFF, None, FOREVER, 0.001, 10.0)
+        uplink.sources[b"*"] = (0xFF, None, FOREVER, 0.001, 10.0, FOREVER)
         self.ports: list[Port] = [rig.peer, rig.service, other, uplink]
         self.kinds: list[Hashable] = []
         self.sent: set[tuple[int, int]] = set()

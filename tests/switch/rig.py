@@ -59,7 +59,7 @@ class Rig:
         self, port: Port, domain: bytes, strength: int = DIALBACK, only: frozenset[bytes] | None = None
     ) -> None:
         """A domain is proved on a link."""
-        port.sources[domain] = (strength, only, FOREVER, 0.001, 10.0)
+        port.sources[domain] = (strength, only, FOREVER, 0.001, 10.0, FOREVER)
         port.speaks.add(domain)
 
     def serve(self, domain: bytes, *ports: Port, level: int = DIALBACK) -> Route:
@@ -67,7 +67,7 @@ class Rig:
         route = Route(list(ports), level, 5000)
         self.switch.routes[domain] = route
         for port in ports:
-            port.sources[domain] = (0, None, FOREVER, 0.001, 10.0)
+            port.sources[domain] = (0, None, FOREVER, 0.001, 10.0, FOREVER)
             port.speaks.add(domain)
         return route
 

@@ -11,7 +11,7 @@ from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.switch import slots
 from imxrouter.switch.checks import Checks
-from imxrouter.switch.ports import Role
+from imxrouter.switch.ports import FOREVER, Role, bound_proof
 from imxrouter.wire.errors import RecordTooLarge, WireError
 from imxrouter.wire.fields import Field
 from imxrouter.wire.layout import FLAG_RETRY
@@ -95,7 +95,7 @@ def test_an_uplink_brings_any_source_but_ours() -> None:
     """Rule 1, uplink."""
     rig = Rig()
     uplink = rig.port(5, Role.UPLINK)
-    uplink.sources[b"*"] = (0xFF, None, float("inf"), 0.001, 10.0)
+    uplink.sources[b"*"] = (0xFF, None, FOREVER, 0.001, 10.0, FOREVER)
     rig.feed(uplink, message(envelope=Envelope(BOB, HERE, ALICE, b"any.example")))
     assert len(rig.out(rig.service)) == 1
     rig.feed(uplink, message(2, envelope=Envelope(BOB, HERE, ALICE, HERE)))
@@ -107,7 +107,7 @@ def test_an_uplink_brings_any_source_but_ours() -> None:
 def test_a_proof_has_an_end_a_direction_and_a_strength() -> None:
     """Rule 3: expired, for another destination, or weaker than the destination asks."""
     rig = Rig()
-    rig.peer.sources[PEER] = (1, None, rig.now - 1, 1.0, 10.0)
+    rig.peer.sources[PEER] = (1, None, rig.now - 1, 1.0, 10.0, FOREVER)
     rig.feed(rig.peer, message(1))
     assert rig.outcome(rig.peer).reason is Reason.NOT_PROVED
     rig.prove(rig.peer, PEER, only=frozenset({b"other.example"}))
@@ -277,7 +277,7 @@ def test_a_loop_is_refused_at_once(checks: Checks) -> None:
     """The same id in flight with fewer hops left from another role (CPIM-3)."""
     rig = Rig(checks)
     uplink = rig.port(5, Role.UPLINK)
-    uplink.sources[b"*"] = (0xFF, None, float("inf"), 0.001, 10.0)
+    uplink.sources[b"*"] = (0xFF, None, FOREVER, 0.001, 10.0, FOREVER)
     rig.feed(rig.peer, message())
     (passed,) = rig.out(rig.service)
     rig.feed(uplink, message(hops_left=passed.hops_left - 1, route_tag=4))
@@ -536,6 +536,27 @@ def test_over_any_history_rule_1_and_conservation_hold(  # noqa: C901 - one step
     assert all(count == 1 for count in answers.values())
     lost = {port.number for port in ports if port.closed}
     assert {place for place in asked if place[0] not in lost} <= set(answers)
+
+
+@pytest.mark.parametrize(("size", "passes"), [(100, True), (101, False)])
+@pytest.mark.parametrize("outward", [False, True])
+def test_the_largest_body_is_exact_both_ways(size: int, passes: bool, outward: bool) -> None:
+    """What a domain served here is sent, and what it sends; addresses and fields do not count."""
+    rig = Rig()
+    port, back = (rig.service, rig.peer) if outward else (rig.peer, rig.service)
+    if outward:
+        rig.switch.ways.open(PEER, HERE, rig.peer)
+        rig.service.sources[HERE] = bound_proof(0.001, 10.0, 100)
+        envelope = Envelope(BOB, PEER, ALICE, HERE)
+    else:
+        rig.switch.routes[HERE].max_bytes = 100
+        envelope = Envelope(BOB, HERE, ALICE, PEER)
+    rig.feed(port, message(1, envelope=envelope, body=bytes(size), fields=(Field(0x0FFE, bytes(300)),)))
+    if passes:
+        assert len(rig.out(back)) == 1
+    else:
+        assert rig.outcome(port).reason is Reason.TOO_LARGE
+        assert rig.out(back) == []
 
 
 def test_nothing_larger_than_the_peer_takes_is_sent() -> None:

@@ -1,0 +1,26 @@
+"""What a domain's own limits do, between whole routers."""
+
+from __future__ import annotations
+
+import pytest
+
+from imxrouter.model.vocabulary import Reason
+from tests.doubles.router_rig import Lab
+
+SMALL = '[[domain]]\nname = "small.example"\nservice = "home"\nmax_message_bytes = 100\n'
+
+
+@pytest.mark.parametrize(("size", "passes"), [(100, True), (101, False)])
+def test_the_largest_body_is_what_the_file_says(lab: Lab, size: int, passes: bool) -> None:
+    """For what the domain is sent, and for what its users send outside; its neighbour's are not concerned."""
+    a, b = lab.router("a.example", tables=SMALL), lab.router("b.example")
+    lab.publish("small.example", a.endpoint)
+    text = "x" * size
+    for rig, source, destination in (
+        (b, "bob@b.example", "alice@small.example"), (a, "alice@small.example", "bob@b.example"),
+    ):  # fmt: skip
+        reason = rig.send(source, destination, text).outcome().reason
+        assert reason is (Reason.NONE if passes else Reason.TOO_LARGE)
+    assert a.send("alice@a.example", "bob@b.example", text).outcome().ok
+    assert len(b.inbox("bob@b.example")) == (2 if passes else 1)
+    assert a.refusals(Reason.TOO_LARGE) == (0 if passes else 2)
