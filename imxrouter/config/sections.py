@@ -374,7 +374,9 @@ class Limits(Section, frozen=True):
             le=100_000_000,
         ),
     ] = 10000
-    max_message_bytes: Annotated[int, key("Largest body of a message.", unit="bytes", ge=1, le=MIB)] = 16384
+    max_message_bytes: Annotated[
+        int, key("Largest body of a message, its MIME headers included.", unit="bytes", ge=1, le=MIB)
+    ] = 16384
     exceptions: Annotated[tuple[SenderException, ...], key("Senders with a rate of their own.")] = ()
 
 

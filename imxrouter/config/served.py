@@ -60,7 +60,7 @@ class ServedDomain(Section, frozen=True):
         Literal["active", "suspended"], key("`suspended`: nothing passes, and its claims end.")
     ] = "active"
     max_message_bytes: Annotated[
-        int, key("Largest body; 0: as in [limits].", unit="bytes", ge=0, le=1024 * 1024)
+        int, key("Largest body, sent or received; 0: as in [limits].", unit="bytes", ge=0, le=1024 * 1024)
     ] = 0
     sender_rate_per_s: Annotated[
         float,

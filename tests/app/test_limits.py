@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from imxrouter.formats.mime import TEXT_PLAIN, build_body
+from imxrouter.model.address import Address
+from imxrouter.model.operations import Message
 from imxrouter.model.vocabulary import Reason
 from tests.doubles.router_rig import Lab
 
-SMALL = '[[domain]]\nname = "small.example"\nservice = "home"\nmax_message_bytes = 100\n'
+_SENT = Message(
+    Address.parse("bob@b.example"), Address.parse("alice@small.example"), bytes(16), TEXT_PLAIN, b"x" * 100
+)
+SMALL = (
+    f'[[domain]]\nname = "small.example"\nservice = "home"\nmax_message_bytes = {len(build_body(_SENT))}\n'
+)
 
 
 @pytest.mark.parametrize(("size", "passes"), [(100, True), (101, False)])
