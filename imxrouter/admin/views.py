@@ -117,9 +117,10 @@ class LookupView(TypedDict):
 
 
 class RecordsView(TypedDict):
-    """`imxctl dns records`: what to publish."""
+    """`imxctl dns records`: what to publish; `served` tells whether the domain is served here."""
 
     domain: str
+    served: bool
     zone: str
     imx: list[str]
     svcb: list[str]

@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, gatherResults
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.views import (
@@ -21,16 +20,13 @@ from imxrouter.admin.views import (
     PeerView,
     RecordsView,
     StatusView,
-    TargetView,
     TraceView,
 )
+from imxrouter.app.dnsview import look_up, records_view
 from imxrouter.app.linkview import link_view
 from imxrouter.app.provisioning import domain_entry, served_domain
 from imxrouter.config.load import parse_domain
 from imxrouter.config.problems import ConfigError
-from imxrouter.discovery.errors import DiscoveryFailed
-from imxrouter.discovery.finder import Found
-from imxrouter.discovery.records import Target, imx_record, zone_text
 from imxrouter.model.address import Address, BadAddress
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.operations import Kind, Message
@@ -175,41 +171,12 @@ class Console:
 
     def dns_lookup(self, domain: str) -> Deferred[LookupView]:
         """Look a domain up as for a message to it, past the cache."""
-        wanted = _domain(domain)
-        found = self._router.finder.find(wanted, fresh=True)
-        return found.addCallbacks(self._lookup, _lookup_failed, errbackArgs=(wanted,))
-
-    def _lookup(self, found: Found) -> Deferred[LookupView]:
-        def with_addresses(lists: list[list[str]]) -> LookupView:
-            targets = [_target_view(t, a) for t, a in zip(found.targets, lists, strict=True)]
-            aliases = [step.name for step in found.asked[1:] if step.type == found.asked[0].type]
-            return LookupView(
-                domain=found.domain.name, form=found.form.value, result="found", stage="", reason="",
-                ttl_s=found.ttl_s, aliases=[] if len(found.asked) == 1 else aliases, targets=targets,
-                steps=[f"{step.question}: {step.answer}" for step in found.asked],
-            )  # fmt: skip
-
-        def none(_: Failure) -> list[str]:
-            return []
-
-        finder = self._router.finder
-        return gatherResults([finder.addresses(t.host).addErrback(none) for t in found.targets]).addCallback(
-            with_addresses
-        )
+        return look_up(self._router.finder, _domain(domain))
 
     def dns_records(self, domain: str) -> RecordsView:
         """Say what to publish for a domain, in all three forms."""
-        wanted = _domain(domain)
-        targets = tuple(Target(host, port) for host, port in self._router.published())
-        zone = zone_text(wanted, targets)
-        lines = [line for line in zone.splitlines() if line and not line.startswith(";")]
-        return RecordsView(
-            domain=wanted.name,
-            zone=zone,
-            imx=[imx_record(target).to_text() for target in targets],
-            svcb=[line for line in lines if " SVCB " in line],
-            srv=[line for line in lines if " SRV " in line],
-        )
+        wanted, router = _domain(domain), self._router
+        return records_view(wanted, router.published(), served=wanted in router.domains)
 
     # -- messages ----------------------------------------------------------------------------------------
 
@@ -291,24 +258,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Domain):
         return value.name
     return getattr(value, "value", value)
-
-
-def _target_view(target: Target, addresses: list[str]) -> TargetView:
-    parameters = {"tls": target.tls or "", "auth": ",".join(sorted(target.auth or ()))}
-    return TargetView(
-        host=target.host, port=target.port, priority=target.priority, addresses=addresses,
-        parameters={key: value for key, value in parameters.items() if value},
-    )  # fmt: skip
-
-
-def _lookup_failed(failure: Failure, domain: Domain) -> LookupView:
-    error = failure.value
-    if not isinstance(error, DiscoveryFailed):
-        failure.raiseException()
-    return LookupView(
-        domain=domain.name, form="", result="failed", stage=error.reason.stage.value,
-        reason=error.reason.word, ttl_s=None, aliases=[], targets=[], steps=[str(error)],
-    )  # fmt: skip
 
 
 def _outcome_view(message: Message, outcome: Outcome, seconds: float) -> OutcomeView:

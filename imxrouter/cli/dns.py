@@ -53,3 +53,5 @@ def records(shared: Context, domain: str) -> None:
         output.as_json(view)
     else:
         click.echo(view["zone"], nl=not view["zone"].endswith("\n"))
+        if not view["served"]:
+            click.echo(f"note: {output.clean(view['domain'])} is not served here", err=True)

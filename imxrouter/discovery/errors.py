@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imxrouter.discovery.answers import Step
 from imxrouter.model.errors import RouterError
 from imxrouter.model.vocabulary import Reason
 
@@ -18,9 +19,12 @@ class DiscoveryFailed(RouterError):
         domain: the domain or host that was looked for.
         step: the question that decided, as `NAME TYPE`; empty when none did.
         note: an operator's detail.
+        asked: every question of a domain's search and its answer, as far as it came.
     """
 
-    def __init__(self, reason: Reason, domain: str, step: str = "", note: str = "") -> None:
+    def __init__(
+        self, reason: Reason, domain: str, step: str = "", note: str = "", asked: tuple[Step, ...] = ()
+    ) -> None:
         at = f" at {step}" if step else ""
         tail = f": {note}" if note else ""
         super().__init__(f"{domain}: {reason.word}{at}{tail}")
@@ -28,3 +32,4 @@ class DiscoveryFailed(RouterError):
         self.domain = domain
         self.step = step
         self.note = note
+        self.asked = asked

@@ -108,7 +108,8 @@ class Finder:
         Returns:
             fires with `Found`, fails with `DiscoveryFailed`.
         """
-        return self._within(domain.name, Deferred.fromCoroutine(self._find(domain, purpose, fresh)))
+        plan = Plan(domain, purpose)
+        return self._within(domain.name, Deferred.fromCoroutine(self._find(plan, fresh)), plan)
 
     def addresses(self, host: str, fresh: bool = False) -> Deferred[list[str]]:
         """Find the addresses of a host, in the order in which they race (RFC 8305), IPv6 first.
@@ -124,20 +125,20 @@ class Finder:
             pass
         return self._within(host, Deferred.fromCoroutine(self._addresses(host.rstrip(".").lower(), fresh)))
 
-    async def _find(self, domain: Domain, purpose: Purpose, fresh: bool) -> Found:
-        plan = Plan(domain, purpose)
+    async def _find(self, plan: Plan, fresh: bool) -> Found:
+        name = plan.domain.name
         while (question := plan.question) is not None:
-            answer, source = await self._answer(question.name, question.rdtype, fresh, domain.name)
+            answer, source = await self._answer(question.name, question.rdtype, fresh, name)
             plan.feed(answer, source)
             if self._trace is not None:
-                self._trace(domain.name, plan.steps[-1])
+                self._trace(name, plan.steps[-1])
         return self._found(plan, plan.verdict)
 
     def _found(self, plan: Plan, verdict: Verdict | None) -> Found:
         if verdict is None or verdict.form is None:
             reason = verdict.reason if verdict else Reason.DNS_FAILURE
             step, note = (verdict.step, verdict.note) if verdict else ("", "")
-            raise DiscoveryFailed(reason, plan.domain.name, step, note)
+            raise DiscoveryFailed(reason, plan.domain.name, step, note, tuple(plan.steps))
         targets = trial_order(verdict.targets, verdict.form, self._chance)
         return Found(plan.domain, verdict.form, targets, verdict.ttl_s, tuple(plan.steps), verdict.secure)
 
@@ -187,7 +188,7 @@ class Finder:
         running.start(lambda: self._ask(name, rdtype), ended)
         return running
 
-    def _within(self, what: str, search: Deferred[Any]) -> Deferred[Any]:
+    def _within(self, what: str, search: Deferred[Any], plan: Plan | None = None) -> Deferred[Any]:
         """Limit a whole search; the questions under way go on for whoever comes next."""
         limit_s = self._limits.search_s
         late = False
@@ -203,7 +204,9 @@ class Finder:
             if timer.active():
                 timer.cancel()
             if late and isinstance(result, Failure) and isinstance(result.value, CancelledError):
-                raise DiscoveryFailed(Reason.DNS_TIMEOUT, what, note=f"no result within {limit_s:g} s")
+                asked = tuple(plan.steps) if plan is not None else ()
+                note = f"no result within {limit_s:g} s"
+                raise DiscoveryFailed(Reason.DNS_TIMEOUT, what, note=note, asked=asked)
             return result
 
         return search.addBoth(ended)

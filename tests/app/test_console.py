@@ -208,7 +208,7 @@ def test_records_can_be_published_and_found(lab: Lab) -> None:
     book.load(ctl(a, "dns", "records", "a.example").output, "a.example")
     host = f"router.a.example. 60 IN A {a.ip}\n"
     for form, lines in (
-        ("imx", f"a.example. 60 IN IMX {view['imx'][0]}\n"),
+        ("imx", "\n".join(view["imx"]) + "\n"),
         ("svcb", "\n".join(view["svcb"]) + "\n"),
         ("srv", "\n".join(view["srv"]) + "\n"),
     ):
@@ -228,6 +228,46 @@ def test_a_trace_tells_the_steps_of_a_held_message(lab: Lab) -> None:
     ident = ctl_json(a, "send", "alice@a.example", "bob@b.example", "secret words")["id"]
     trace = ctl_json(a, "trace", ident)
     events = [step["event"] for step in trace["steps"]]
+def test_a_look_up_shows_each_question_also_where_nothing_is_found(lab: Lab) -> None:
+    """In the order of the specification, and what was answered to each."""
+    a = lab.router("a.example")
+    lab.zones.load("empty.example. 60 IN TXT x\n", "empty.example")
+    for domain, reason in (("empty.example", "no-imx-record"), ("nowhere.example", "no-such-domain")):
+        view = ctl_json_of_failure(a, "dns", "lookup", domain)
+        assert (view["result"], view["stage"], view["reason"]) == ("failed", "dns", reason)
+        shown = ctl(a, "dns", "lookup", domain).output
+        assert all(step in shown for step in view["steps"])
+    steps = ctl_json_of_failure(a, "dns", "lookup", "empty.example")["steps"]
+    asked = [step.partition(":")[0] for step in steps]
+    assert asked[:3] == ["empty.example IMX", "_imx.empty.example SVCB", "_im._imx.empty.example SRV"]
+
+
+def test_a_domain_whose_targets_have_no_address_is_no_success(lab: Lab) -> None:
+    """A message would end with the same reason; one target with an address is enough."""
+    a = lab.router("a.example")
+    lab.zones.load("lost.example. 60 IN IMX 1 im.lost.example. port=6490\n", "lost.example")
+    view = ctl_json_of_failure(a, "dns", "lookup", "lost.example")
+    assert (view["result"], view["reason"], view["form"]) == ("failed", "no-address", "imx")
+    assert [target["host"].rstrip(".") for target in view["targets"]] == ["im.lost.example"]
+    assert any("im.lost.example" in step and "no-address" in step for step in view["steps"])
+    sent = ctl_json_of_failure(a, "send", "alice@a.example", "bob@lost.example", "x")
+    assert sent["reason"] == view["reason"]
+    lab.zones.load(
+        "lost.example. 60 IN IMX 1 im.lost.example. port=6490\n"
+        "lost.example. 60 IN IMX 2 in.lost.example. port=6490\nin.lost.example. 60 IN A 127.0.0.9\n",
+        "lost.example",
+    )
+    assert ctl_json(a, "dns", "lookup", "lost.example")["result"] == "found"
+
+
+def test_records_for_a_domain_of_somebody_else_come_with_a_note(lab: Lab) -> None:
+    """They are right for a domain that is added later; a misspelt name is noticed."""
+    a = lab.router("a.example")
+    assert "not served here" in ctl(a, "dns", "records", "b.example").output
+    assert "not served here" not in ctl(a, "dns", "records", "a.example").output
+    assert (ctl_json(a, "dns", "records", "a.example")["imx"][0]).startswith("a.example. 3600 IN TYPE65400 ")
+
+
     order = ["held", "look-up", "connection", "claim", "answer released", "proved", "sent"]
     assert [event for event in dict.fromkeys(events) if event in order] == order
     assert "secret" not in json.dumps(trace)

@@ -95,7 +95,10 @@ class PortDouble:
 
     def dns_records(self, domain: str) -> RecordsView:
         """Answer with one line."""
-        return {"domain": domain, "zone": ZONE, "imx": [ZONE.strip()], "svcb": [], "srv": []}
+        served = domain == "a.example"
+        return RecordsView(
+            domain=domain, served=served, zone=ZONE, imx=[ZONE.strip()], svcb=[], srv=[]
+        )  # fmt: skip
 
     def send(self, source: str, destination: str, text: str) -> Deferred[OutcomeView]:
         """Refuse carol, break for mallory, else answer `outcome`."""
