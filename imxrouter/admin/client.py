@@ -116,12 +116,17 @@ class AdminClient:
         return cast("TraceView", self._ask("GET", "trace", message_id))
 
     def watch(self, user: str) -> Iterator[MessageView]:
-        """Give each message to a user as it comes; ends when the router does."""
+        """Give each message to a user as it comes.
+
+        Raises:
+            AdminUnreachable: also when the router ends the watch, as it does when it stops.
+        """
         with _Exchange(self._path, None) as exchange:
             answer = exchange.ask("GET", _path("watch", user), None)
             while line := answer.readline():
                 if line.strip():
                     yield cast("MessageView", json.loads(line))
+        raise AdminUnreachable(f"the router at {self._path} ended the watch", "watch again once it is back")
 
     def _ask(self, method: str, *parts: str, body: Mapping[str, Any] | None = None) -> Any:
         with _Exchange(self._path, self._timeout_s) as exchange:

@@ -61,6 +61,8 @@ def find(method: str, path: str) -> tuple[str, list[str]]:
     for pattern, allowed in methods.items():
         variable = _match(pattern.split("/"), parts[2:])
         if variable is not None and method in allowed:
+            if "" in variable:
+                raise AdminError("bad-request", "a name is missing", pattern.removesuffix("/*"))
             return pattern, variable
         if variable is not None:
             do = "use " + " or ".join(sorted(allowed))
@@ -90,7 +92,7 @@ def _match(pattern: list[str], parts: list[str]) -> list[str] | None:
         return None
     variable = []
     for want, have in zip(pattern, parts, strict=True):
-        if want == "*" and have:
+        if want == "*":
             variable.append(unquote(have))
         elif want != have:
             return None

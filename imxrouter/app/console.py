@@ -26,6 +26,7 @@ from imxrouter.app.dnsview import look_up, records_view
 from imxrouter.app.linkview import link_view
 from imxrouter.app.provisioning import domain_entry, served_domain
 from imxrouter.config.load import parse_domain
+from imxrouter.config.net import parse_name
 from imxrouter.config.problems import ConfigError
 from imxrouter.model.address import Address, BadAddress
 from imxrouter.model.domain import BadDomain, Domain
@@ -234,7 +235,7 @@ class Console:
 
 def _domain(text: str) -> Domain:
     try:
-        return Domain.parse(text)
+        return parse_name(text)
     except BadDomain as error:
         raise AdminError("bad-request", str(error), "domain", "write a domain name") from None
 

@@ -21,7 +21,7 @@ def hub_settings(config: Config) -> HubSettings:
     """Limits and times of links."""
     links, dial, caps, trust = config.links, config.dial, config.caps, config.trust
     return HubSettings(
-        software=f"imxrouter {imxrouter.__version__}",
+        software=f"{config.name} (imxrouter {imxrouter.__version__})",
         link=LinkSettings(
             links.ping_s, links.dead_s, dial.hello_timeout_s, links.idle_s, links.close_deadline_s
         ),

@@ -22,7 +22,7 @@ MEANING: dict[Exit, str] = {
     Exit.FAILED: "the operation failed or was refused; the answer says by whom, at which stage and why",
     Exit.USAGE: "the command line is wrong",
     Exit.CONFIG: "the configuration is not valid",
-    Exit.UNREACHABLE: "no router answers at the socket",
+    Exit.UNREACHABLE: "no router answers at the socket, or it has left",
     Exit.NOT_FOUND: "no such domain, user or message",
     Exit.INTERRUPTED: "interrupted from the keyboard",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 
@@ -10,7 +11,7 @@ import click
 from imxrouter import __version__
 from imxrouter.cli import configs, decode, dns, domains, live
 from imxrouter.cli.exits import Exit
-from imxrouter.cli.options import SOCKET_VARIABLE, json_option, socket_option
+from imxrouter.cli.options import SOCKET_VARIABLE, Context, json_option, socket_option, tell
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,7 +35,7 @@ def main() -> None:
     try:
         code = imxctl.main(standalone_mode=False, prog_name="imxctl")
     except click.ClickException as error:
-        error.show()
+        _tell(error)
         code = Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
         code = Exit.INTERRUPTED
@@ -42,6 +43,19 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = Exit.OK
     sys.exit(code if isinstance(code, int) else Exit.OK)
+
+
+def _tell(error: click.ClickException) -> None:
+    """As `options.tell`; the words decide, for an error may come before `--json` is read."""
+    words = list(itertools.takewhile(lambda word: word != "--", sys.argv[1:]))
+    if "--json" not in words:
+        error.show()
+        return
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    do = f"see {context.command_path if context is not None else 'imxctl'} --help"
+    what = error.format_message()
+    bare = what.startswith("Usage:")  # without a command, the message is the whole help
+    tell(Context(json=True), "a command is missing" if bare else what, "", do)
 
 
 if __name__ == "__main__":

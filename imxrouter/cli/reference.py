@@ -38,9 +38,9 @@ _JSON_HEAD = """\
 ## JSON
 
 With `--json` an answer is one JSON value on standard output (`watch` and `decode`: one on each line); an
-error is `{"error": {"what": ..., "where": ..., "do": ...}}`. The keys are stable. Times ending in `_s`
-are seconds, `at` is seconds since 1970. `config check` answers `{"valid", "problems", "warnings"}`, each
-problem with `file`, `path`, `what` and `do`.
+error, of the command line too, is `{"error": {"what": ..., "where": ..., "do": ...}}`. The keys are stable.
+Times ending in `_s` are seconds, `at` is seconds since 1970. `config check` answers
+`{"valid", "problems", "warnings"}`, each problem with `file`, `path`, `what` and `do`.
 """
 
 

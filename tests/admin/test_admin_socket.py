@@ -109,7 +109,7 @@ def test_inner_errors_are_not_disclosed(rig: AdminRig) -> None:
         ("GET /v1/nothing", b"", 404),
         ("GET /", b"", 404),
         ("POST /v1/status", b"", 400),
-        ("GET /v1/trace/", b"", 404),
+        ("GET /v1/trace/", b"", 400),
         ("POST /v1/messages", b"{", 400),
         ("POST /v1/messages", b"[]", 400),
         ("POST /v1/messages", b'{"from": 3}', 400),

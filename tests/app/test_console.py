@@ -90,6 +90,12 @@ def test_send_says_who_has_it(lab: Lab) -> None:
         (["domains", "add", "c.example", "--service", "office"], Exit.USAGE, "one of: home"),
         (["dns", "lookup", "nowhere.example"], Exit.FAILED, "no-such-domain at stage dns"),
         (["dns", "lookup", "..example"], Exit.USAGE, "domain"),
+        (["dns", "lookup", ""], Exit.USAGE, "a name is missing"),
+        (["dns", "lookup", "1.2.3.4"], Exit.USAGE, "is an address"),
+        (["dns", "records", "bad.."], Exit.USAGE, "letter-digit-hyphen"),
+        (["watch", ""], Exit.USAGE, "a name is missing"),
+        (["domains", "add", "1.2.3.4", "--service", "home"], Exit.USAGE, "is an address"),
+        (["domains", "remove", ""], Exit.USAGE, "a name is missing"),
     ],
 )  # fmt: skip
 def test_exit_codes_tell_what_went_wrong(lab: Lab, words: list[str], code: Exit, says: str) -> None:
@@ -178,6 +184,7 @@ def test_status_links_and_peers_tell_of_the_same_traffic(lab: Lab) -> None:
     assert status["listening"] == [f"{a.ip}:{a.endpoint[1]}"]
     assert claims(a) == {("a.example", "proved")}
     assert {domain for _, domain in proofs(b)} == {"a.example"}
+    assert {row["name"].split()[0] for row in ctl_json(a, "links")} == {b.router.config.name}
     peers = {row["domain"]: row for row in ctl_json(a, "peers")}
     assert peers["b.example"]["state"] == "up"
     assert peers["b.example"]["targets"] == [f"{b.ip}:{b.endpoint[1]}"]
@@ -221,13 +228,6 @@ def test_records_can_be_published_and_found(lab: Lab) -> None:
         )  # fmt: skip
 
 
-def test_a_trace_tells_the_steps_of_a_held_message(lab: Lab) -> None:
-    """Held, looked up, connected, claimed, proved, sent."""
-    a = lab.router("a.example", settings={"log.trace_entries": 1000})
-    lab.router("b.example")
-    ident = ctl_json(a, "send", "alice@a.example", "bob@b.example", "secret words")["id"]
-    trace = ctl_json(a, "trace", ident)
-    events = [step["event"] for step in trace["steps"]]
 def test_a_look_up_shows_each_question_also_where_nothing_is_found(lab: Lab) -> None:
     """In the order of the specification, and what was answered to each."""
     a = lab.router("a.example")
@@ -268,6 +268,13 @@ def test_records_for_a_domain_of_somebody_else_come_with_a_note(lab: Lab) -> Non
     assert (ctl_json(a, "dns", "records", "a.example")["imx"][0]).startswith("a.example. 3600 IN TYPE65400 ")
 
 
+def test_a_trace_tells_the_steps_of_a_held_message(lab: Lab) -> None:
+    """Held, looked up, connected, claimed, proved, sent."""
+    a = lab.router("a.example", settings={"log.trace_entries": 1000})
+    lab.router("b.example")
+    ident = ctl_json(a, "send", "alice@a.example", "bob@b.example", "secret words")["id"]
+    trace = ctl_json(a, "trace", ident)
+    events = [step["event"] for step in trace["steps"]]
     order = ["held", "look-up", "connection", "claim", "answer released", "proved", "sent"]
     assert [event for event in dict.fromkeys(events) if event in order] == order
     assert "secret" not in json.dumps(trace)

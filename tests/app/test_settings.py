@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imxrouter import __version__
 from imxrouter.app.settings import discovery_limits, hub_settings
 from imxrouter.config.load import Document, parse
 from imxrouter.config.schema import Config
@@ -25,6 +26,11 @@ def test_defaults_are_those_of_the_specifications() -> None:
     hub = hub_settings(config())
     for name in ("claim_deadline_s", "clock_skew_s", "token_ttl_s", "hold_s", "proof_max_age_s", "link"):
         assert getattr(hub, name) == getattr(HubSettings(), name), name
+
+
+def test_hello_tells_the_routers_name_and_software() -> None:
+    """For people on the other side, who see it in `imxctl links`."""
+    assert hub_settings(config()).software == f"im.a.example (imxrouter {__version__})"
 
 
 def test_answers_are_kept_as_long_as_configured() -> None:

@@ -21,6 +21,7 @@ from twisted.internet.testing import MemoryReactorClock
 
 from imxrouter.admin.client import AdminClient, AdminUnreachable
 from imxrouter.app.hangup import Hangup
+from imxrouter.cli.exits import Exit
 from tests.doubles.router_rig import free_port
 
 FILE = """
@@ -40,6 +41,8 @@ users = ["alice"]
 name = "a.example"
 service = "home"
 """
+
+BUFFERED_BY_LINE = {**os.environ, "PYTHONUNBUFFERED": "1"}
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -190,6 +193,29 @@ def test_a_closing_terminal_stops_it_in_order(tmp_path: Path, start: Start) -> N
     assert "SIGHUP: the terminal is gone" in text
     assert "im.a.example has stopped" in text
     assert not (tmp_path / "admin.sock").exists()
+
+
+@pytest.mark.parametrize("count", [[], ["--count", "5"]])
+def test_a_watch_tells_that_the_router_is_gone(tmp_path: Path, start: Start, count: list[str]) -> None:
+    """With the code for that, also where it waits for more messages: no script may take it for success."""
+    run = start()
+    path = str(tmp_path / "admin.sock")
+    program = [sys.executable, "-m", "imxrouter.cli.main", "--socket", path]
+    with (tmp_path / "shown").open("wb") as shown:
+        words = [*program, "watch", "alice@a.example", *count]
+        watching = subprocess.Popen(words, stdout=shown, stderr=subprocess.PIPE, env=BUFFERED_BY_LINE)
+    console = AdminClient(path, timeout_s=10)
+
+    def seen() -> int:
+        time.sleep(0.3)  # within the sender's rate
+        console.send("alice@a.example", "alice@a.example", "hi")
+        return (tmp_path / "shown").stat().st_size
+
+    eventually(seen, lambda: "nothing is seen")
+    run.terminate()
+    _, error = watching.communicate(timeout=60)
+    assert watching.returncode == Exit.UNREACHABLE
+    assert b"ended the watch" in error
 
 
 def test_nohup_is_obeyed() -> None:

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from imxrouter.cli import output
 from imxrouter.cli.exits import Exit
-from imxrouter.cli.main import imxctl
+from imxrouter.cli.main import imxctl, main
 from imxrouter.cli.reference import main as reference
 from tests.doubles.admin_port import DOMAIN, LINK, LOOKUP, OUTCOME, PEER, STATUS, ZONE
 from tests.doubles.admin_rig import AdminRig
@@ -210,6 +210,41 @@ def test_the_program_exits_with_its_code(tmp_path: Path) -> None:
     assert subprocess.run([*words, "status"], capture_output=True, check=False).returncode == Exit.UNREACHABLE
     assert subprocess.run([*words, "--bad"], capture_output=True, check=False).returncode == Exit.USAGE
     assert subprocess.run([*words, "--version"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "do"),
+    [
+        (["status", "--bad", "--json"], "No such option", "see imxctl status --help"),
+        (["--json", "send", "a@a.example"], "Missing argument", "see imxctl send --help"),
+        (["--json", "nonsense"], "No such command", "see imxctl --help"),
+        (["watch", "a@a.example", "--count", "0", "--json"], "x>=1", "see imxctl watch --help"),
+        (["dns", "--json"], "No such option", "see imxctl dns --help"),
+    ],
+)
+def test_wrong_command_lines_are_json_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], what: str, do: str
+) -> None:
+    """On standard output, like every error with --json; the code stays 2."""
+    monkeypatch.setattr(sys, "argv", ["imxctl", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == Exit.USAGE
+    shown = capsys.readouterr()
+    error = json.loads(shown.out)["error"]
+    assert what in error["what"]
+    assert (error["where"], error["do"], shown.err) == ("", do, "")
+
+
+def test_a_text_is_no_option(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What stands after `--` is not looked at."""
+    monkeypatch.setattr(sys, "argv", ["imxctl", "send", "a@a.example", "--", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == Exit.USAGE
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "Missing argument" in shown.err
 
 
 def test_the_page_is_current() -> None:

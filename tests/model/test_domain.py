@@ -20,8 +20,9 @@ GOOD = {
     "localhost": "localhost",
 }
 BAD = [
-    "", ".", "a..example", "-a.example", "a-.example", "a_b.example", "a b.example", "a@b.example",
-    "a" * 64 + ".example", ".".join(["a" * 60] * 5), "x" * 5000, "xn--zzzzzzz999.example", "\u200d.example",
+    "", ".", "a..example", "a.example..", "-a.example", "a-.example", "a_b.example", "a b.example",
+    "a@b.example", "a" * 64 + ".example", ".".join(["a" * 60] * 5), "x" * 5000,
+    "xn--zzzzzzz999.example", "\u200d.example",
 ]  # fmt: skip
 
 
