@@ -1,11 +1,14 @@
 """A peer that lies: with a domain and an address of its own, it says on its links whatever it has learnt.
 
-It knows the tokens, secrets, nonces, answers, epochs and route tags that honest routers sent it, can play by
-the rules where that helps it, and otherwise says any record at any time.
+It knows the tokens, secrets, nonces, answers, epochs and route tags that honest routers sent it, and of what
+they said to each other the tokens and every request. It can play by the rules where that helps it, and
+otherwise says any record at any time. DNS leads to its address also for a domain that an honest router
+serves.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,12 +28,12 @@ from imxrouter.wire.control import (
     Verify,
     VerifyResult,
     Withdraw,
-    decode_control,
 )
 from imxrouter.wire.fields import Field
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED, FLAG_RETRY, RESPONSE_BIT
 from imxrouter.wire.record import Envelope, Record, encode_record, response_to
 from imxrouter.wire.registry import CRITICAL_BIT, Capability, FieldType
+from tests.properties.judge import LIARS_DOMAIN, LIARS_DOMAINS
 from tests.properties.net import End, Endpoint
 from tests.properties.truth import Ear
 
@@ -42,13 +45,21 @@ Move = Callable[["LiarsLink"], Control | Record | bytes | None]
 
 
 class LiarsLink:
-    """The liar's protocol on one connection: it only listens and remembers."""
+    """The liar's protocol on one connection: it only listens and remembers.
+
+    Attributes:
+        claims: what the other side claimed here.
+        asks: verifications that came here and have no result.
+        last_ask: number of the last one.
+        said: what the liar claimed here.
+    """
 
     def __init__(self, liar: Liar, *, opener: bool) -> None:
         self.opener = opener
         self.end: End
         self.claims: list[Claim] = []
         self.asks: list[Verify] = []
+        self.last_ask = 0
         self.said: list[Claim] = []
         self._liar = liar
         self._ear = Ear()
@@ -62,11 +73,10 @@ class LiarsLink:
 
     def dataReceived(self, data: bytes) -> None:
         """Remember everything of use."""
-        for record in self._ear.feed(data):
+        for record, control in self._ear.feed(data):
             if record.is_routed:
                 self._liar.routed(self, record)
                 continue
-            control = decode_control(record)
             self._liar.heard.append((self, control))
             if isinstance(control, Hello) and not self.opener:
                 self._liar.say(self, self._liar.hello())
@@ -77,6 +87,7 @@ class LiarsLink:
                 self._liar.tokens.append(control.token)
             elif isinstance(control, Verify):
                 self.asks.append(control)
+                self.last_ask = control.number
                 self._liar.tokens.append(control.token)
                 self._liar.answers.append(control.secret)
             elif isinstance(control, Proof):
@@ -96,13 +107,12 @@ class Liar:
 
     Args:
         world: where it lives.
-        domain: its own domain, which it may prove.
-        endpoint: the address of that domain.
+        endpoint: where DNS says that its domains are.
     """
 
-    def __init__(self, world: World, domain: bytes, endpoint: Endpoint) -> None:
+    def __init__(self, world: World, endpoint: Endpoint) -> None:
         self.world = world
-        self.domain = domain
+        self.domain = LIARS_DOMAIN
         self.ip = endpoint[0]
         self.alive = True
         self.links: list[LiarsLink] = []
@@ -112,6 +122,13 @@ class Liar:
         self.nonces = [bytes(16)]
         self.epochs = [bytes(8)]
         self.requests: list[tuple[LiarsLink, Record]] = []
+        #: what honest routers said to each other
+        self.stolen: deque[Claim] = deque(maxlen=8)
+        self.overheard: deque[Record] = deque(maxlen=8)
+        self.plans: list[Callable[[], None]] = [
+            self.impersonate, self.replay, self.misdirect, self.pretend, self.steal, self.meddle,
+            self.answer_for_others, self.crowd, self.sign_off,
+        ]  # fmt: skip
         anywhere: list[Move] = [self._withdraw, self._request, self._request, self._response, self._response]
         #: what the opener of a link may say, what its acceptor may, and what nobody may
         self._opener = [
@@ -145,8 +162,15 @@ class Liar:
     def routed(self, link: LiarsLink, record: Record) -> None:
         """A routed record came: only what was meant for our domain may come here."""
         if not record.is_response:
-            self.world.reached_liar(record)
+            self.world.judge.reached_liar(record)
             self.requests.append((link, record))
+
+    def overhear(self, record: Record, control: Control | None) -> None:
+        """An honest router said something, to whomever."""
+        if isinstance(control, Claim):
+            self.stolen.append(control)
+        elif record.is_routed and not record.is_response:
+            self.overheard.append(record)
 
     # -- moves -------------------------------------------------------------------------------------------
 
@@ -192,7 +216,7 @@ class Liar:
                             second, Verify(7, claim.from_domain, claim.to_domain, claim.token, secret, 0)
                         )
                 self.say(link, ClaimResult(claim.number, 0, 1, None, tuple(self.nonces[-2:])))
-            if link.opener and not link.said:
+            if link.opener and len(link.said) < len(LIARS_DOMAINS):
                 self._claim_own(link)
         for link, request in self.requests:
             if link in self.links:
@@ -221,6 +245,18 @@ class Liar:
             for ask in link.asks:
                 self.say(link, VerifyResult(ask.number, 0, self.nonces[-1]))
 
+    def misdirect(self) -> None:
+        """Answer a verification of a claim of ours on every link but the one that carries the claim."""
+        for link in self.links:
+            for ask in link.asks:
+                self.say(link, VerifyResult(ask.number, 0, self.world.secrets.randbytes(16)))
+                right = [one for one in self.links if any(claim.token == ask.token for claim in one.said)]
+                for number in {claim.number for one in right for claim in one.said}:
+                    for other in self.links:
+                        if other.opener and other not in right:
+                            self.say(other, Proof(number, ask.secret))
+            link.asks.clear()
+
     def pretend(self) -> None:
         """Write in others' names, and to others' domains; say that others took us."""
         for link in self.links:
@@ -229,6 +265,47 @@ class Liar:
             self.say(link, self._routed(self._domain(), self._any([*self.world.addresses])))
             self.say(link, self._routed(self._domain_at(link) or self._domain(), self.domain))
             self.say(link, self._routed(self._domain(), self.domain))
+            self.say(link, self._routed(self._any([*self.world.addresses]), self.domain))
+
+    def steal(self) -> None:
+        """Present a token that somebody said to somebody to its maker, to be taken for whom it was meant."""
+        for link in self.links:
+            for claim in self.stolen:
+                if link.opener and self._domain_at(link) == claim.from_domain:
+                    secret = self._any(self.answers)
+                    pair = claim.from_domain, claim.to_domain
+                    self.say(link, Verify(self._number(), *pair, claim.token, secret, 0))
+
+    def meddle(self) -> None:
+        """Say the result of a verification that somebody else was asked for; numbers can be guessed."""
+        for link in self.links:
+            for number in range(link.last_ask + 1, link.last_ask + 4):
+                if not link.opener:
+                    reason = self._any([Reason.NONE, Reason.BAD_TOKEN, Reason.NOT_MINE])
+                    self.say(link, VerifyResult(number, reason.code, self._any(self.nonces)))
+
+    def answer_for_others(self) -> None:
+        """Answer requests that others were sent."""
+        outcome = self._any([SUCCESS, failure(Reason.BUSY, retry_after_s=7)])
+        for link in self.links:
+            for request in self.overheard:
+                self.say(link, response_to(request, outcome))
+
+    def crowd(self) -> None:
+        """Send more than anybody granted, in our own name."""
+        for link in self.links:
+            domain = self._domain_at(link)
+            if domain is not None:
+                for _ in range(20):
+                    self.say(link, self._routed(domain, self.domain))
+
+    def sign_off(self) -> None:
+        """Send requests and something that ends the link, all at once."""
+        links = [link for link in self.links if link.opener]
+        if links:
+            link = self._any(links)
+            requests = [encode_record(self._request(link)) for _ in range(3)]
+            self.say(link, b"".join(requests) + bytes([0xFF]) * 8)
 
     def _domain_at(self, link: LiarsLink) -> bytes | None:
         """Whose router is at the other end of a link that we opened."""
@@ -238,7 +315,8 @@ class Liar:
     def _claim_own(self, link: LiarsLink) -> None:
         domain = self._domain_at(link)
         if domain is not None:
-            link.said.append(Claim(1, self.domain, domain, self.world.secrets.randbytes(40)))
+            own = self.domain if not link.said else self._any(sorted(LIARS_DOMAINS))
+            link.said.append(Claim(self._number(), own, domain, self.world.secrets.randbytes(40)))
             self.say(link, link.said[-1])
 
     def _any(self, things: list[T]) -> T:
@@ -314,9 +392,10 @@ class Liar:
         )  # fmt: skip
 
     def _response(self, _link: LiarsLink) -> Record | None:
-        if not self.requests:
+        known = [*(record for _, record in self.requests), *self.overheard]
+        if not known:
             return None
-        request = self._any(self.requests)[1]
+        request = self._any(known)
         outcome = self._any([SUCCESS, failure(Reason.BUSY, retry_after_s=7), indeterminant(Reason.LINK_LOST)])
         answer = response_to(request, outcome)
         if self.world.chance.random() < 0.3:

@@ -61,8 +61,11 @@ class End:
         self.ended = False
         #: this side reads and writes no more
         self.closed = False
+        #: what arrives here is being read now
+        self.reading = False
         self.said: Callable[[bytes], None] = lambda _data: None
         self.heard: Callable[[bytes], None] = lambda _data: None
+        self.closing: Callable[[], None] = lambda: None
         self._producer: Any = None
         self._streaming = False
         self._paused = False
@@ -108,6 +111,7 @@ class End:
     def loseConnection(self) -> None:
         """Close after what is written; reads no more."""
         if not self.closed:
+            self.closing()
             self.closed = True
             self.ended = True
             self.net.clock.callLater(0, self._lost, _why(ConnectionDone))
@@ -143,7 +147,9 @@ class End:
                 self.queue.appendleft(rest)
             if not self.other.closed:
                 self.other.heard(chunk)
+                self.other.reading = True
                 self.other.protocol.dataReceived(chunk)
+                self.other.reading = False
             if self._paused:
                 self._drained()
         elif self.ended and not self.other.closed:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 
 from imxrouter.link.duplicates import DuplicateMemory
-from imxrouter.link.ledger import FROM_DOMAIN, IN_PORT, OUT_PORT, SIZE, TO_DOMAIN, Entry, Ledger
-from imxrouter.link.machine import LinkSettings
+from imxrouter.link.ledger import FROM_DOMAIN, IN_PORT, IN_TAG, KEY, OUT_PORT, SIZE, TO_DOMAIN, Entry, Ledger
+from imxrouter.link.machine import LinkSettings, LinkState
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import Message
 from imxrouter.model.outcome import Outcome
@@ -34,7 +35,7 @@ from imxrouter.transport.keyring import KeyRing
 from imxrouter.transport.session import LinkSession
 from imxrouter.transport.settings import HubSettings
 from imxrouter.transport.verifier import Verdict, Verifier
-from tests.properties.net import Endpoint
+from tests.properties.net import End, Endpoint
 
 if TYPE_CHECKING:
     from tests.properties.world import World
@@ -61,12 +62,23 @@ SETTINGS = HubSettings(
     hold_total_bytes=12_000,
     duplicate_window_s=30,
 )
-#: The same with room for everything that a script can send at once.
+#: The same with room for everything that a script can send at once; links take long to close, and nothing
+#: may wait as long as that.
 ROOMY = replace(
-    SETTINGS, credit_requests=1000, credit_bytes=1 << 20, hold_count=1000, hold_bytes=1 << 20,
-    hold_total_bytes=1 << 22, output_high_bytes=1 << 20, unread_bytes=1 << 22,
-)  # fmt: skip
+    SETTINGS,
+    link=replace(SETTINGS.link, close_deadline_s=12),
+    hold_s=7,
+    answer_timeout_s=20,
+    credit_requests=1000,
+    credit_bytes=1 << 20,
+    hold_count=1000,
+    hold_bytes=1 << 20,
+    hold_total_bytes=1 << 22,
+    output_high_bytes=1 << 20,
+    unread_bytes=1 << 22,
+)
 BACKOFF = BackOff(first_s=0.5, cap_s=3.0)
+_ID_BYTES = 16
 
 
 class Trusting:
@@ -141,6 +153,8 @@ class SimulatedDialer:
         skip: AbstractSet[Endpoint],
     ) -> Dialled:
         world = self._process.world
+        if domain.wire in self._process.domains:
+            world.judge.broken.append(f"{domain} is served here and was dialled")
         known = world.addresses.get(domain.wire)
         if not known:
             raise DialFailed(Reason.NO_IMX_RECORD, "nothing is published")
@@ -168,6 +182,7 @@ class Pending:
 
     message: Message
     answer: Callable[[Outcome], None]
+    since: float
 
 
 class Recorder:
@@ -179,12 +194,12 @@ class Recorder:
 
     def deliver(self, operation: Message, answer: Callable[[Outcome], None]) -> None:
         """Take a message."""
-        self._process.world.delivered(self._process, operation)
-        self.pending.append(Pending(operation, answer))
+        self._process.world.judge.delivered(self._process, operation)
+        self.pending.append(Pending(operation, answer, self._process.world.clock.seconds()))
 
     def domains(self) -> frozenset[Domain]:
         """Ours."""
-        return frozenset({Domain(self._process.domain.decode())})
+        return frozenset(Domain(domain.decode()) for domain in self._process.domains)
 
 
 @dataclass
@@ -193,22 +208,24 @@ class Process:
 
     Attributes:
         world: where it lives.
-        domain: what it serves.
+        domains: what it serves.
         endpoint: where it is reached.
         number: its number on its host.
         bus: joins the processes of its host.
     """
 
     world: World
-    domain: bytes
+    domains: tuple[bytes, ...]
     endpoint: Endpoint
     number: int
     exchange: MemoryExchange
     alive: bool = True
-    lives: int = field(default=0)
+    #: links that drain: seconds since when, and how often they were seen with nothing left to wait for
+    draining: dict[int, tuple[float, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         world = self.world
+        self.domain = self.domains[0]
         self.ip = self.endpoint[0]
         self.switch = Switch(
             Ledger(self.number, world.secrets.getrandbits(64)),
@@ -234,8 +251,9 @@ class Process:
         self.gateway = GatewayPort(self.hub)
         self.recorder = Recorder(self)
         self.gateway.connect(self.recorder)
-        self.gateway.bind(self.domain, 0.0, 10.0)
-        self.switch.routes[self.domain] = Route([self.gateway.port], 1, 1500)
+        for domain in self.domains:
+            self.gateway.bind(domain, 0.0, 10.0)
+            self.switch.routes[domain] = Route([self.gateway.port], 1, 1500)
 
     def accept(self) -> LinkSession:
         """Somebody connects."""
@@ -251,7 +269,7 @@ class Process:
     # -- what must hold ----------------------------------------------------------------------------------
 
     def faults(self) -> list[str]:
-        """Rule 2, and figures that must equal the ledger's."""
+        """Rules 1, 2 and 5, and figures that must equal the ledger's."""
         switch = self.switch
         found = list(switch.conservation())
         found += [fault for entry in switch.ledger.entries.values() if (fault := self._rule_1(entry))]
@@ -267,6 +285,7 @@ class Process:
             shares = {domain: n for (number, domain), n in towards.items() if number == port.number}
             if shares != port.destinations:
                 found.append(f"port {port.number}: destinations {port.destinations}, ledger {shares}")
+        found += self._unanswered()
         for by_source in switch.ways.values():
             for ports in by_source.values():
                 found += [
@@ -277,7 +296,7 @@ class Process:
     def _rule_1(self, entry: Entry) -> str:
         """What is wrong with a request that was accepted; empty where nothing is."""
         port = self.switch.ports.get(entry[IN_PORT])
-        ours, theirs = entry[TO_DOMAIN] == self.domain, entry[FROM_DOMAIN] != self.domain
+        ours, theirs = entry[TO_DOMAIN] in self.domains, entry[FROM_DOMAIN] not in self.domains
         if port is self.gateway.port or port is None:
             return ""
         return "" if ours and theirs else f"taken from {entry[FROM_DOMAIN]!r} to {entry[TO_DOMAIN]!r}"
@@ -288,7 +307,49 @@ class Process:
         ledger = (len(sent), sum(sent), len(read), sum(read))
         if figures != ledger:
             return [f"port {port.number}: sent, bytes, in flight, bytes {figures}; ledger {ledger}"]
+        if port.in_flight > port.granted_requests or port.in_bytes > port.granted_bytes:
+            return [f"port {port.number}: in flight, bytes {figures[2:]} are more than was granted"]
         return []
+
+    def _in_flight(self, port: int) -> Counter[tuple[int, bytes]]:
+        """Route tags and ids of requests that came over a link and have no answer."""
+        entries = self.switch.ledger.entries
+        waiting = [(tag, entry[IN_PORT], entry[IN_TAG]) for tag, entry in entries.items()]
+        for tag, joined in self.switch._joined.items():
+            waiting += [(tag, number, in_tag) for number, in_tag in joined]
+        return Counter((theirs, entries[tag][KEY][:_ID_BYTES]) for tag, by, theirs in waiting if by == port)
+
+    def _unanswered(self) -> Iterable[str]:
+        """Each request that was read on a link is answered there or in flight, whoever sent it."""
+        truth = self.world.truth[id(self)]
+        for session in self.hub.sessions.values():
+            asked, flying = truth.said[session.transport].asked, self._in_flight(session.number)
+            if not session.port.closed and asked != flying:
+                yield f"link {session.number}: {asked} unanswered, {flying} in flight"
+
+    def link_ends(self, end: End) -> None:
+        """We end a link: what was read there and is not in flight has its answer."""
+        said = self.world.truth[id(self)].said[end]
+        if end.reading and (said.is_mixed or not said.is_broken):
+            return  # what followed the record that ended it was not read
+        lost = said.asked - self._in_flight(end.protocol.number)
+        if lost:
+            self.world.judge.broken.append(f"{self.domain!r} ended a link with {lost} unanswered")
+
+    def overdue(self) -> list[str]:
+        """Links that drain for longer than they may; to be asked once after each second."""
+        now, found = self.world.clock.seconds(), []
+        before, self.draining = self.draining, {}
+        for session in self.hub.sessions.values():
+            machine, port = session.machine, session.port
+            if machine.state is not LinkState.DRAINING:
+                continue
+            since, rests = before.get(session.number, (now, 0))
+            rests = rests + 1 if machine.close_received and not port.in_flight + port.sent else 0
+            self.draining[session.number] = since, rests
+            if now - since > self.world.settings.link.close_deadline_s + 1 or rests > 2:
+                found.append(f"link {session.number} drains for {now - since:g} s, {rests} with nothing left")
+        return found
 
     def leftovers(self) -> list[str]:
         """What is still kept although nothing is under way and every window has passed."""

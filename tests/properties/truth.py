@@ -6,9 +6,23 @@ and says which domains that process may hold proved on which connection (specifi
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-from imxrouter.wire.control import Claim, ClaimResult, Proof, Proved, Verify, VerifyResult, decode_control
+from imxrouter.model.vocabulary import Reason
+from imxrouter.wire.control import (
+    Claim,
+    ClaimResult,
+    Control,
+    Proof,
+    Proved,
+    Verify,
+    VerifyResult,
+    Withdraw,
+    decode_control,
+)
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.framing import RecordSplitter
 from imxrouter.wire.layout import HIGHEST_MAX_RECORD
@@ -16,6 +30,9 @@ from imxrouter.wire.record import Record, decode_record
 from tests.properties.net import End, Endpoint
 
 Pair = tuple[bytes, bytes]
+
+#: Refusals that only the claimed domain's own routers can cause.
+_BY_THE_CLAIMER = frozenset({Reason.DIALBACK_REFUSED.code, Reason.NOT_MINE.code})
 
 
 @dataclass
@@ -25,7 +42,9 @@ class Said:
     Attributes:
         opener: whether that end opened the connection.
         dialled: the address it dialled; openers only.
-        routed_heard: routed records that reached it.
+        asked: requests heard and not answered there, by route tag and message id.
+        is_broken: what came last is no record; all requests of that chunk stand before it.
+        is_mixed: the chunk heard last has requests behind records of the link's own, which may end it.
     """
 
     opener: bool
@@ -38,26 +57,50 @@ class Said:
     asks_heard: dict[int, Pair] = field(default_factory=dict)
     nonces_said: dict[bytes, Pair] = field(default_factory=dict)
     proved_heard: set[Pair] = field(default_factory=set)
-    #: VERIFYs said here: (claiming domain, verifying domain, token, secret)
-    asks_said: set[tuple[bytes, bytes, bytes, bytes]] = field(default_factory=set)
+    #: VERIFYs said here by number: (claiming domain, verifying domain, token, secret)
+    asks_said: dict[int, tuple[bytes, bytes, bytes, bytes]] = field(default_factory=dict)
+    verdicts_heard: list[VerifyResult] = field(default_factory=list)
+    asked: Counter[tuple[int, bytes]] = field(default_factory=Counter)
+    is_broken: bool = False
+    is_mixed: bool = False
+
+
+@lru_cache(maxsize=4096)
+def _read(raw: bytes) -> tuple[Record, Control | None]:
+    """A record as it is and, one of the link's own that can be read, decoded; each is met twice."""
+    record = decode_record(raw)
+    try:
+        return record, None if record.is_routed else decode_control(record)
+    except WireError:
+        return record, None
 
 
 class Ear:
-    """Cuts one direction into records."""
+    """Cuts one direction into records.
+
+    Attributes:
+        is_broken: something came that is no record; nothing after it is heard.
+    """
 
     def __init__(self) -> None:
         self._splitter = RecordSplitter(HIGHEST_MAX_RECORD)
-        self._broken = False
+        self.is_broken = False
 
-    def feed(self, data: bytes) -> list[Record]:
-        """Whole records; none after the first byte that is no record."""
-        if self._broken:
-            return []
-        try:
-            return [decode_record(one) for one in self._splitter.feed(data)]
-        except WireError:
-            self._broken = True
-            return []
+    def feed(self, data: bytes) -> list[tuple[Record, Control | None]]:
+        """Whole records up to the first byte that is no record."""
+        records: list[tuple[Record, Control | None]] = []
+        while not self.is_broken:
+            try:
+                raw = self._splitter.feed(data)
+                for one in raw:
+                    records.append(_read(one))  # noqa: PERF401 - those before a bad one count
+            except WireError:
+                self.is_broken = True
+                break
+            if not raw:
+                break
+            data = b""  # what is left is no whole record, or the splitter raises now
+        return records
 
 
 class Truth:
@@ -65,11 +108,22 @@ class Truth:
 
     Args:
         addresses: where each domain really is, by the simulated DNS.
+        told: called with each record that the process says, as it is and decoded.
+        answered: called with each response that reaches it, before it is read.
     """
 
-    def __init__(self, addresses: dict[bytes, list[Endpoint]]) -> None:
+    def __init__(
+        self,
+        addresses: dict[bytes, list[Endpoint]],
+        told: Callable[[Record, Control | None], None],
+        answered: Callable[[End, Record], None],
+    ) -> None:
         self._addresses = addresses
+        self._told = told
+        self._answered = answered
         self.said: dict[End, Said] = {}
+        #: what the process should not have said
+        self.faults: list[str] = []
 
     def watch(self, end: End, *, opener: bool) -> None:
         """Listen at an honest end from its first byte."""
@@ -77,35 +131,76 @@ class Truth:
         out, into = Ear(), Ear()
 
         def on_said(data: bytes) -> None:
-            for record in out.feed(data):
-                self._said(said, record)
+            for record, control in out.feed(data):
+                if control is not None:
+                    self._said(said, control)
+                elif record.is_response:
+                    self._response_said(said, record)
+                self._told(record, control)
 
         def on_heard(data: bytes) -> None:
-            for record in into.feed(data):
-                self._heard(said, record)
+            controls = withdrawn = 0
+            said.is_mixed = False
+            for record, control in into.feed(data):
+                if not record.is_routed:
+                    controls += 1
+                    self._heard(said, control)
+                    withdrawn += isinstance(control, Withdraw)
+                elif record.is_response:
+                    if not withdrawn:  # whether an answer may come here is asked before the chunk is read
+                        self._answered(end, record)
+                else:
+                    said.is_mixed = said.is_mixed or controls > 0
+                    said.asked[record.route_tag, record.message_id] += 1
+            said.is_broken = into.is_broken
 
         end.said, end.heard = on_said, on_heard
 
     @staticmethod
-    def _said(said: Said, record: Record) -> None:
-        control = None if record.is_routed else decode_control(record)
+    def _response_said(said: Said, record: Record) -> None:
+        key = record.route_tag, record.message_id
+        said.asked[key] -= 1
+        if said.asked[key] <= 0:  # below: the answer to a request whose own link is gone
+            del said.asked[key]
+
+    def _said(self, said: Said, control: Control) -> None:
         if isinstance(control, Claim):
             said.claims_said[control.number] = (control.from_domain, control.to_domain)
         elif isinstance(control, Proof):
+            if control.number in said.proofs_said:
+                self.faults.append(f"the answer of claim {control.number} was released twice")
             said.proofs_said.add(control.number)
         elif isinstance(control, Verify):
-            said.asks_said.add((control.from_domain, control.to_domain, control.token, control.secret))
+            ask = (control.from_domain, control.to_domain, control.token, control.secret)
+            said.asks_said[control.number] = ask
+            if not self.is_at(control.from_domain, said):
+                self.faults.append(f"{control.from_domain!r} was verified elsewhere, at {said.dialled}")
         elif isinstance(control, VerifyResult) and control.nonce is not None and not control.reason:
             said.nonces_said[control.nonce] = said.asks_heard[control.number]
+        elif isinstance(control, ClaimResult):
+            self._result_said(said, control)
+
+    def _result_said(self, said: Said, result: ClaimResult) -> None:
+        """What we say of a claim is what its own domain's router said, where it was asked."""
+        verdicts = list(self._verdicts(said, result.number))
+        if not result.reason:
+            true = {one.nonce for one in verdicts if not one.reason}
+            if not true.issuperset(result.nonces):
+                self.faults.append(f"a nonce was returned that no router asked gave: claim {result.number}")
+        elif result.reason in _BY_THE_CLAIMER and not any(one.reason for one in verdicts):
+            self.faults.append(f"claim {result.number} was refused, and no router asked refused it")
+
+    def _verdicts(self, said: Said, number: int) -> Iterator[VerifyResult]:
+        """What was heard of a claim on the very links that were asked about it."""
+        claims = {claim[1:] for claim in said.claims_heard if claim[0] == number}
+        for other in self.said.values():
+            for verdict in other.verdicts_heard:
+                ask = other.asks_said.get(verdict.number)
+                if ask is not None and ask[:3] in claims:
+                    yield verdict
 
     @staticmethod
-    def _heard(said: Said, record: Record) -> None:
-        if record.is_routed:
-            return
-        try:
-            control = decode_control(record)
-        except WireError:
-            return
+    def _heard(said: Said, control: Control | None) -> None:
         if isinstance(control, Claim):
             said.claims_heard.add((control.number, control.from_domain, control.to_domain, control.token))
         elif isinstance(control, Proof):
@@ -114,6 +209,8 @@ class Truth:
             said.results_heard.append((control.number, control.nonces))
         elif isinstance(control, Verify):
             said.asks_heard[control.number] = (control.from_domain, control.to_domain)
+        elif isinstance(control, VerifyResult):
+            said.verdicts_heard.append(control)
         elif isinstance(control, Proved):
             said.proved_heard.add((control.from_domain, control.to_domain))
 
@@ -144,7 +241,7 @@ class Truth:
             for other in self.said.values():
                 if not self.is_at(domain, other):
                     continue
-                for ask in other.asks_said:
+                for ask in other.asks_said.values():
                     if ask[:3] == (claiming, verifying, token) and (number, ask[3]) in here.proofs_heard:
                         return True
         return False
