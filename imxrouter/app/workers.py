@@ -78,7 +78,12 @@ def as_process(config: Config, number: int) -> Config:
 
 def end_with_standard_input(reactor: Any) -> None:
     """Stop when whoever started us is gone: then our standard input ends, however it went."""
-    StandardIO(_Leash(reactor.stop), reactor=reactor)  # type: ignore[no-untyped-call]
+
+    def gone() -> None:
+        if reactor.running:  # not where we were told to stop, and close everything ourselves
+            reactor.stop()
+
+    StandardIO(_Leash(gone), reactor=reactor)  # type: ignore[no-untyped-call]
 
 
 class _Leash(Protocol):

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,18 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from imxrouter.admin.client import AdminClient, AdminUnreachable
 from imxrouter.switch.checks import Checks
-from tests.bench.links import BenchLink, login, prove
+from tests.bench.links import login, prove
+from tests.bench.scale import WATCHED_S, idle_links, joined_to_each, keep_alive
 from tests.bench.tools import Load, NoTool, build_load, haproxy, joined, plain_forwarder, run_load
 
 DOMAINS = 1_000
 PEER = "peer.bench.example"
+_VERIFY_CAPS = (
+    "target_per_minute", "target_prefix_per_minute", "source_per_minute", "source_prefix_per_minute",
+    "zone_per_minute", "s",
+)  # fmt: skip
 _WIDTHS = (12, 9, 10, 9, 9, 7, 8)
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -89,16 +95,33 @@ class Bench:
     ) -> Iterator[tuple[subprocess.Popen[bytes], tuple[str, int], socket.socket]]:
         """A router process; gives it, its port, and the listener its dial-back will find."""
         listening = socket.create_server(("127.0.0.1", 0))
-        own = _free_port()
-        config = self._config(own, listening.getsockname()[1], domains or self.domains)
+        config = self._config(0, listening.getsockname()[1], domains or self.domains)
         command = [sys.executable, "-m", "tests.bench.router_process", str(config)]
         with subprocess.Popen([*command, without] if without else command, stdin=subprocess.DEVNULL) as child:
             try:
-                _wait_for(own, child)
-                yield child, ("127.0.0.1", own), listening
+                yield child, _listening_at(config.parent / "admin.sock", child), listening
             finally:
                 child.send_signal(signal.SIGKILL)
                 listening.close()
+
+    @contextlib.contextmanager
+    def routers(self, processes: int) -> Iterator[tuple[list[int], tuple[str, int], socket.socket]]:
+        """A router with several processes on one port; gives their process ids."""
+        with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as kept:
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            kept.bind(("127.0.0.1", 0))  # nobody else gets the port meanwhile; it does not listen
+            config = self._config(kept.getsockname()[1], listening.getsockname()[1], self.domains)
+            config.write_text(f"workers = {processes}\n" + config.read_text())
+            twistd = Path(sys.executable).with_name("twistd")
+            command = [str(twistd), "-n", "--pidfile=", "imxrouter", "--config", str(config)]
+            with subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=config.parent) as child:
+                try:
+                    sockets = ["admin.sock", *(f"admin-{n}.sock" for n in range(1, processes))]
+                    places = {_listening_at(config.parent / name, child) for name in sockets}
+                    workers = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+                    yield [child.pid, *map(int, workers)], places.pop(), listening
+                finally:
+                    child.terminate()
 
     def _config(self, port: int, peer_port: int, domains: list[str]) -> Path:
         public = self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
@@ -110,8 +133,9 @@ class Bench:
             'trust.default_policy = "dialback"', 'dial.allow_networks = ["127.0.0.0/8"]',
             "links.credit_requests = 16384", "links.credit_bytes = 67108864",
             "links.output_high_bytes = 33554432", "links.unread_answer_bytes = 67108864",
-            "caps.verify_per_target_per_minute = 100000", "caps.unauthenticated_per_address = 10000",
-            "caps.unauthenticated_total = 100000", "caps.in_per_peer = 1000", "log.trace_entries = 0",
+            *(f"caps.verify_per_{one} = 1000000" for one in _VERIFY_CAPS),
+            "caps.unauthenticated_per_address = 10000",
+            "caps.unauthenticated_total = 100000", "caps.in_per_peer = 10000", "log.trace_entries = 0",
             "limits.sender_rate_per_s = 100000", "limits.sender_burst = 100000",
             "limits.senders_per_domain = 1000000",
             'log.level = "warn"', 'log.format = "text"', 'dns.nameservers = ["127.0.0.1:9"]',
@@ -126,15 +150,20 @@ class Bench:
         return config
 
     def measure(
-        self, name: str, label: str, pid: int, senders: list[socket.socket], responders: list[socket.socket]
+        self,
+        name: str,
+        label: str,
+        pids: Sequence[int],
+        senders: list[socket.socket],
+        responders: list[socket.socket],
     ) -> Figures:
-        """Run one load over open links and read the process's CPU time around the measured part."""
+        """Run one load over open links and read the processes' CPU time around the measured part."""
         load = LOADS[label][1]
         load = Load(load.window, load.rate, self.seconds, load.warmup, load.addresses, load.body)
         marks: list[tuple[float, float]] = []
 
         def on_event(_event: str) -> None:
-            marks.append((time.monotonic(), cpu_s(pid)))
+            marks.append((time.monotonic(), sum(map(cpu_s, pids))))
 
         result = run_load(self.program, load, senders, responders, self.from_file, self.to_file, on_event)
         pairs = max(1, result["pairs"])
@@ -153,7 +182,15 @@ class Bench:
             responders = [login(endpoint, self.key)]
             senders = [prove(endpoint, listening, PEER, self.domains[0]) for _ in range(LOADS[label][0])]
             name = f"router without {without}" if without else "router, all checks"
-            return self.measure(name, label, child.pid, senders, responders)
+            return self.measure(name, label, [child.pid], senders, responders)
+
+    def processes_run(self, processes: int) -> Figures:
+        """Saturation of several processes on one port; CPU times are the sum of theirs."""
+        with self.routers(processes) as (pids, endpoint, listening):
+            senders, responders = joined_to_each(
+                endpoint, listening, self.key, (PEER, self.domains[0]), processes
+            )
+            return self.measure(f"router, {processes} processes", "saturation", pids, senders, responders)
 
     def forwarder_run(self, label: str, name: str) -> Figures:
         """The same bytes through something that only forwards."""
@@ -162,10 +199,10 @@ class Bench:
             started = plain_forwarder(port) if name == "Twisted forwarder" else haproxy(port, self.folder)
             with started as (own, pid):
                 senders, responders = joined(own, accepting, LOADS[label][0])
-                return self.measure(name, label, pid, senders, responders)
+                return self.measure(name, label, [pid], senders, responders)
 
     def memory(self) -> dict[str, float]:
-        """Bytes a served domain, an idle proved link and a sender take."""
+        """What a served domain, an idle proved link and a sender take."""
         figures: dict[str, float] = {}
         many = [f"d{number}.many.bench.example" for number in range(100_000)]
         with self.router(domains=many[:1]) as (child, _, _):
@@ -177,10 +214,16 @@ class Bench:
             figures["bytes a domain"] = (rss_kib(child.pid) - base) * 1024 / len(many)
         with self.router() as (child, endpoint, listening):
             before = rss_kib(child.pid)
-            idle = [BenchLink.open(endpoint, f"127.0.{1 + n // 200}.{1 + n % 200}") for n in range(900)]
-            figures["bytes an idle link"] = (rss_kib(child.pid) - before) * 1024 / len(idle)
-            for link in idle:
+            links = list(idle_links(endpoint, listening, (PEER, self.domains[0])))
+            figures["10,000 idle links, MB"] = (rss_kib(child.pid) - before) * 1024 / 1e6
+            figures["bytes an idle link"] = (rss_kib(child.pid) - before) * 1024 / len(links)
+            used = cpu_s(child.pid)
+            pings = keep_alive(links, WATCHED_S)
+            figures["their keep-alive, % of a core"] = 100 * (cpu_s(child.pid) - used) / WATCHED_S
+            figures["pings a second"] = pings / WATCHED_S
+            for link in links:
                 link.socket.close()
+        with self.router() as (child, endpoint, listening):
             few, many_senders = 1_000, 100_000
             self._send(endpoint, listening, few)
             before = rss_kib(child.pid)
@@ -195,16 +238,13 @@ class Bench:
             run_load(self.program, load, [peer], [service], self.from_file, self.to_file)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
-def _wait_for(port: int, child: subprocess.Popen[bytes]) -> None:
+def _listening_at(admin: Path, child: subprocess.Popen[bytes]) -> tuple[str, int]:
+    """Where a router listens, once it does; it is asked over its administration socket."""
     end_s = time.monotonic() + 180
     while time.monotonic() < end_s and child.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
+        with contextlib.suppress(OSError, AdminUnreachable):
+            host, _, port = AdminClient(str(admin), timeout_s=10).status()["listening"][0].rpartition(":")
+            return host, int(port)
         time.sleep(0.05)
     raise NoTool("the router does not listen")
 
@@ -246,11 +286,12 @@ def main() -> int:
                 except NoTool as error:
                     print(f"{name}: {error}", file=sys.stderr)
         if not options.quick:
+            figures.append(bench.processes_run(2))
             figures += [bench.router_run("saturation", check.name) for check in fields(Checks)]
         show(figures)
         memory = {} if options.quick else bench.memory()
         for words, value in memory.items():
-            print(f"{words:28}{value:12.1f}")
+            print(f"{words:30}{value:12.1f}")
     if options.json:
         options.json.write_text(
             json.dumps({"runs": [vars(one) for one in figures], "memory": memory}, indent=1)

@@ -82,12 +82,17 @@ def _hello(challenge: bytes | None = None) -> Hello:
 def login(endpoint: tuple[str, int], key: Ed25519PrivateKey) -> socket.socket:
     """A service link: logged in, nothing read beyond."""
     link = BenchLink.open(endpoint)
+    login_on(link, key)
+    return link.socket
+
+
+def login_on(link: BenchLink, key: Ed25519PrivateKey) -> None:
+    """Log in on an open link."""
     assert link.peer.challenge is not None
     link.send(sign_login(key, link.peer.challenge))
     result = link.expect(LoginResult)
     if result.reason:
         raise ConnectionError(f"login refused with reason {result.reason}")
-    return link.socket
 
 
 def prove(
@@ -95,6 +100,12 @@ def prove(
 ) -> socket.socket:
     """A peer link on which a domain is proved by dial-back to our own listener."""
     first = BenchLink.open(endpoint)
+    prove_on(first, listening, from_domain, to_domain)
+    return first.socket
+
+
+def prove_on(first: BenchLink, listening: socket.socket, from_domain: str, to_domain: str) -> None:
+    """Prove a domain on an open link by dial-back to our own listener."""
     token = os.urandom(32)
     first.send(Claim(1, from_domain.encode(), to_domain.encode(), token))
     listening.settimeout(TIMEOUT_S)
@@ -111,4 +122,3 @@ def prove(
     if result.reason or nonce not in result.nonces:
         raise ConnectionError(f"claim refused with reason {result.reason}")
     second.socket.close()
-    return first.socket
