@@ -18,6 +18,7 @@ from imxrouter.admin.views import (
     LookupView,
     MessageView,
     OutcomeView,
+    PeerChange,
     PeerView,
     RecordsView,
     StatusView,
@@ -35,13 +36,14 @@ __all__ = [
     "LinkView",
     "MessageView",
     "OutcomeView",
+    "PeerChange",
     "PeerView",
 ]
 
 #: The shapes of all answers, outer ones first; for the reference page.
 VIEWS: tuple[type, ...] = (
-    StatusView, LinkView, ClaimView, PeerView, DomainView, DomainDiff, OutcomeView, MessageView, LookupView,
-    TargetView, RecordsView, TraceView, TraceStep,
+    StatusView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff, OutcomeView, MessageView,
+    LookupView, TargetView, RecordsView, TraceView, TraceStep,
 )  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).
@@ -81,6 +83,14 @@ class AdminClient:
     def peers(self) -> list[PeerView]:
         """List the remote domains."""
         return cast("list[PeerView]", self._ask("GET", "peers"))
+
+    def peer_retry(self, name: str) -> PeerChange:
+        """Clear the back-off of a remote domain."""
+        return cast("PeerChange", self._ask("POST", "peers", name, "retry"))
+
+    def peer_forget(self, name: str) -> PeerChange:
+        """Forget the strongest level seen of a remote domain."""
+        return cast("PeerChange", self._ask("POST", "peers", name, "forget"))
 
     def domains(self) -> list[DomainView]:
         """List the domains served."""

@@ -17,6 +17,7 @@ from imxrouter.admin.views import (
     LookupView,
     MessageView,
     OutcomeView,
+    PeerChange,
     PeerView,
     RecordsView,
     StatusView,
@@ -38,6 +39,12 @@ class AdminPort(Protocol):
 
     def peers(self) -> list[PeerView] | Deferred[list[PeerView]]:
         """List the remote domains that are known."""
+
+    def peer_retry(self, name: str) -> PeerChange | Deferred[PeerChange]:
+        """Clear what keeps a remote domain from being tried now, and ask DNS for it anew."""
+
+    def peer_forget(self, name: str) -> PeerChange | Deferred[PeerChange]:
+        """Forget the strongest level that a remote domain was seen at."""
 
     def domains(self) -> list[DomainView] | Deferred[list[DomainView]]:
         """List the domains served here."""

@@ -26,6 +26,8 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("GET", "status"): lambda port, _parts, _body: port.status(),
     ("GET", "links"): lambda port, _parts, _body: port.links(),
     ("GET", "peers"): lambda port, _parts, _body: port.peers(),
+    ("POST", "peers/*/retry"): lambda port, parts, _body: port.peer_retry(parts[0]),
+    ("POST", "peers/*/forget"): lambda port, parts, _body: port.peer_forget(parts[0]),
     ("GET", "domains"): lambda port, _parts, _body: port.domains(),
     ("POST", "domains"): lambda port, _parts, body: port.domain_add(body),
     ("PATCH", "domains/*"): lambda port, parts, body: port.domain_change(parts[0], body),
@@ -62,7 +64,7 @@ def find(method: str, path: str) -> tuple[str, list[str]]:
         variable = _match(pattern.split("/"), parts[2:])
         if variable is not None and method in allowed:
             if "" in variable:
-                raise AdminError("bad-request", "a name is missing", pattern.removesuffix("/*"))
+                raise AdminError("bad-request", "a name is missing", pattern.partition("/*")[0])
             return pattern, variable
         if variable is not None:
             do = "use " + " or ".join(sorted(allowed))

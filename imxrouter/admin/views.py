@@ -71,6 +71,16 @@ class PeerView(TypedDict):
     next_try_s: float | None
 
 
+class PeerChange(TypedDict):
+    """`imxctl peers retry` and `forget`: what was cleared of a remote domain; nothing where it was not there.
+
+    Of `retry`: `back-off`, `refused claims`; of `forget`: the level that was remembered.
+    """
+
+    domain: str
+    cleared: list[str]
+
+
 class DomainView(TypedDict):
     """`imxctl domains`: a domain served here."""
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.views import (
@@ -17,6 +17,7 @@ from imxrouter.admin.views import (
     LookupView,
     MessageView,
     OutcomeView,
+    PeerChange,
     PeerView,
     RecordsView,
     StatusView,
@@ -34,6 +35,7 @@ from imxrouter.model.operations import Kind, Message
 from imxrouter.model.outcome import Outcome
 from imxrouter.routing.destinations import Destination
 from imxrouter.routing.domains import DomainClash, DomainDiff, NotServed, ServedDomain
+from imxrouter.routing.policy import BOUND, Policy
 from imxrouter.switch import slots
 
 if TYPE_CHECKING:
@@ -108,6 +110,42 @@ class Console:
             else "",
             next_try_s=round(max(0.0, entry.next_try - now), 1) if entry is not None and waiting else None,
         )
+
+    def peer_retry(self, name: str) -> Deferred[PeerChange]:
+        """Clear what keeps a remote domain from being tried now, and ask DNS for it anew."""
+        router, domain = self._router, _domain(name)
+        now = router.hub.now()
+        entry = router.federation.destinations.find(domain)
+        claims = [
+            claim for session in router.hub.sessions.values() for claim in session.made.claims()
+            if claim.to_domain == domain.wire
+        ]  # fmt: skip
+        if entry is None and not claims:
+            raise AdminError("not-found", f"nothing was sent to {domain} lately", "peer", "see imxctl peers")
+        cleared = []
+        if entry is not None and entry.retry_after_s(now) and router.federation.destinations.forget(domain):
+            cleared.append("back-off")
+        refused = [claim for claim in claims if claim.retry_at > now]
+        for claim in refused:
+            claim.retry_at = now
+        if refused:
+            cleared.append("refused claims")
+        router.log.info("{domain} is to be tried again: {what}", domain=domain.name, what=", ".join(cleared))
+        view = PeerChange(domain=domain.name, cleared=cleared)
+        if domain.name in router.pinned:
+            return succeed(view)
+        return look_up(router.finder, domain).addCallback(lambda _: view)
+
+    def peer_forget(self, name: str) -> PeerChange:
+        """Forget the strongest level that a remote domain was seen at."""
+        router, domain = self._router, _domain(name)
+        remembered = router.gatekeeper.remembered
+        strength = remembered.seen(domain, router.hub.now())
+        if not remembered.forget(domain) or not strength:
+            raise AdminError("not-found", f"nothing is remembered of {domain}", "peer", "see imxctl peers")
+        words = [policy.value for policy in Policy if policy.level == strength & ~BOUND]
+        router.log.info("the level of {domain} is forgotten: {what}", domain=domain.name, what=words[0])
+        return PeerChange(domain=domain.name, cleared=words)
 
     # -- served domains ----------------------------------------------------------------------------------
 

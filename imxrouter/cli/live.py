@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from imxrouter.admin.client import LinkView, MessageView, OutcomeView, PeerView
+from imxrouter.admin.client import LinkView, MessageView, OutcomeView, PeerChange, PeerView
 from imxrouter.cli import output
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.options import Context, live
@@ -80,10 +80,18 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @live
 def peers(shared: Context) -> None:
-    """List remote domains and how each is reached."""
+    """List remote domains and how each is reached, or clear what is known of one.
+
+    What `retry` and `forget` clear is that of one process; with several, ask each.
+    """
+    if click.get_current_context().invoked_subcommand is None:
+        _peers(shared)
+
+
+def _peers(shared: Context) -> None:
     rows = shared.client.peers()
     if shared.json:
         output.as_json(rows)
@@ -98,6 +106,30 @@ def peers(shared: Context) -> None:
 
 def _next_try(row: PeerView) -> str:
     return f"in {output.duration(row['next_try_s'])}" if row["next_try_s"] is not None else ""
+
+
+@peers.command()
+@click.argument("name", metavar="PEER")
+@live
+def retry(shared: Context, name: str) -> None:
+    """Let the next message be tried at once: end the waits after failures, and ask DNS anew."""
+    _cleared(shared, shared.client.peer_retry(name), "nothing was waited for")
+
+
+@peers.command()
+@click.argument("name", metavar="PEER")
+@live
+def forget(shared: Context, name: str) -> None:
+    """Forget the strongest level that a domain was seen at, so that its policy alone decides again."""
+    _cleared(shared, shared.client.peer_forget(name), "nothing was remembered")
+
+
+def _cleared(shared: Context, view: PeerChange, nothing: str) -> None:
+    if shared.json:
+        output.as_json(view)
+    else:
+        what = f"cleared: {', '.join(view['cleared'])}" if view["cleared"] else nothing
+        click.echo(output.clean(f"{view['domain']}: {what}"))
 
 
 @click.command()

@@ -16,8 +16,10 @@ from imxrouter.cli.exits import Exit
 from imxrouter.cli.main import imxctl
 from imxrouter.lab.zones import ZoneBook
 from imxrouter.model.address import Address
+from imxrouter.model.domain import Domain
 from imxrouter.model.outcome import SUCCESS
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.policy import Level
 from imxrouter.wire.control import Close
 from tests.doubles.router_rig import Lab, RouterRig
 
@@ -93,6 +95,9 @@ def test_send_says_who_has_it(lab: Lab) -> None:
         (["dns", "lookup", ""], Exit.USAGE, "a name is missing"),
         (["dns", "lookup", "1.2.3.4"], Exit.USAGE, "is an address"),
         (["dns", "records", "bad.."], Exit.USAGE, "letter-digit-hyphen"),
+        (["peers", "retry", "nowhere.example"], Exit.NOT_FOUND, "nothing was sent to nowhere.example"),
+        (["peers", "forget", "nowhere.example"], Exit.NOT_FOUND, "nothing is remembered"),
+        (["peers", "retry", "..example"], Exit.USAGE, "domain"),
         (["watch", ""], Exit.USAGE, "a name is missing"),
         (["domains", "add", "1.2.3.4", "--service", "home"], Exit.USAGE, "is an address"),
         (["domains", "remove", ""], Exit.USAGE, "a name is missing"),
@@ -191,6 +196,65 @@ def test_status_links_and_peers_tell_of_the_same_traffic(lab: Lab) -> None:
     assert peers["nowhere.example"]["last_error"].startswith("dns: no-such-domain")
     assert "in flight" in ctl(a, "status").output
     assert "b.example" in ctl(a, "links", "--claims").output
+
+
+def test_retry_ends_the_wait_after_a_failure(lab: Lab) -> None:
+    """Once it was put right, the next message goes; the answer that DNS gave before is not kept either."""
+    a = lab.router("a.example", settings={"dial.backoff_first_s": 200.0, "dial.backoff_cap_s": 200.0})
+    send = ("send", "alice@a.example", "bob@b.example", "hello")
+    assert "no-such-domain" in ctl(a, *send).output
+    lab.router("b.example")
+    assert "no-such-domain" in ctl(a, *send).output
+    assert ctl_json(a, "peers", "retry", "b.example") == {"domain": "b.example", "cleared": ["back-off"]}
+    assert ctl(a, *send).exit_code == Exit.OK
+    assert ctl(a, "peers", "retry", "b.example").output == "b.example: nothing was waited for\n"
+
+
+def test_forget_lets_the_policy_decide_again(lab: Lab) -> None:
+    """A domain that was seen at more than it can prove now is refused until the memory is cleared."""
+    a, b = lab.router("a.example"), lab.router("b.example")
+    strong = Level.DIALBACK_TLS
+    b.call(lambda: b.router.gatekeeper.remembered.note(Domain("a.example"), strong, b.router.hub.now()))
+    send = ("send", "alice@a.example", "bob@b.example", "hello")
+    assert "weaker-than-remembered" in ctl(a, *send).output
+    assert ctl(b, "peers", "forget", "a.example").output == "a.example: cleared: dialback+tls\n"
+    assert ctl_json(a, "peers", "retry", "b.example")["cleared"] == ["refused claims"]
+    assert ctl(a, *send).exit_code == Exit.OK
+    assert ctl_json(b, "peers", "forget", "a.example")["cleared"] == ["dialback"]
+    assert ctl(b, "peers", "forget", "a.example").exit_code == Exit.NOT_FOUND
+
+
+def pairs(rig: RouterRig, *directions: str) -> set[tuple[str, ...]]:
+    """What `links --claims` says of claims of these directions, without the number of the link."""
+    names = ("theirs", "ours", "direction", "state", "level", "reason")
+    return {
+        tuple(claim[name] for name in names)
+        for link in ctl_json(rig, "links")
+        for claim in link["claims"]
+        if claim["direction"] in directions
+    }
+
+
+def test_claims_name_both_domains_and_the_level_on_both_sides(lab: Lab) -> None:
+    """In the words of policies; no reason where there is none."""
+    a, b = lab.router("red.example", "blue.example"), lab.router("b.example")
+    for user in ("alice@red.example", "alice@blue.example"):
+        ctl(a, "send", user, "bob@b.example", "hello")
+    ours = ("red.example", "blue.example")
+    assert pairs(a, "made") == {("b.example", one, "made", "proved", "dialback", "") for one in ours}
+    assert pairs(b, "received") == {(one, "b.example", "received", "proved", "dialback", "") for one in ours}
+    over = {("b.example", one, "verifier", "proved", "dialback", "") for one in ours}
+    assert pairs(a, "verifier") == over
+    assert pairs(b, "verifier") == {(one, "b.example", "verifier", *rest) for _, one, _, *rest in over}
+
+
+def test_a_refused_claim_says_why(lab: Lab) -> None:
+    """On the side that made it; the other one keeps nothing of it."""
+    a, b = lab.router("a.example", publish=False), lab.router("b.example")
+    lab.publish("a.example", lab.router("other.example").endpoint)
+    ctl(a, "send", "alice@a.example", "bob@b.example", "hello")
+    assert pairs(a, "made") == {("b.example", "a.example", "made", "refused", "", "not-mine")}
+    assert pairs(b, "received") == set()
 
 
 def test_look_ups_are_counted_by_their_result(lab: Lab) -> None:

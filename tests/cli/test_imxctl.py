@@ -122,6 +122,18 @@ def test_every_failure_comes_with_advice(shell: Shell, changes: dict[str, Any], 
     assert shell("send", "a@a.example", "b@b.example", "hi").output.splitlines()[0].endswith(advice)
 
 
+def test_what_is_known_of_a_peer_is_cleared(shell: Shell) -> None:
+    """Said in words, and in JSON; what was not there is no error where it was only a wait."""
+    assert shell("peers", "retry", "b.example").output == "b.example: cleared: back-off\n"
+    assert shell("peers", "retry", "d.example").output == "d.example: nothing was waited for\n"
+    assert shell.json("peers", "forget", "b.example") == {"domain": "b.example", "cleared": ["dialback"]}
+    assert shell("peers", "forget", "c.example").exit_code == Exit.NOT_FOUND
+    assert shell.port.calls == [
+        ("peer_retry", "b.example"), ("peer_retry", "d.example"), ("peer_forget", "b.example"),
+        ("peer_forget", "c.example"),
+    ]  # fmt: skip
+
+
 def test_domains_show_what_changed(shell: Shell) -> None:
     """Each change prints its diff and reaches the port."""
     added = shell("domains", "add", "c.example", "--service", "home", "--alias", "d.example")

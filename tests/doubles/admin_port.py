@@ -15,6 +15,7 @@ from imxrouter.admin.views import (
     LookupView,
     MessageView,
     OutcomeView,
+    PeerChange,
     PeerView,
     RecordsView,
     StatusView,
@@ -81,6 +82,18 @@ class PortDouble:
     def peers(self) -> list[PeerView]:
         """Answer at once."""
         return [PEER]
+
+    def peer_retry(self, name: str) -> Deferred[PeerChange]:
+        """Clear the back-off of b.example; nobody else waits."""
+        self.calls.append(("peer_retry", name))
+        return succeed({"domain": name, "cleared": ["back-off"] if name == "b.example" else []})
+
+    def peer_forget(self, name: str) -> PeerChange:
+        """Forget anybody but c.example."""
+        self.calls.append(("peer_forget", name))
+        if name == "c.example":
+            raise AdminError("not-found", f"nothing is remembered of {name}", "peer")
+        return {"domain": name, "cleared": ["dialback"]}
 
     def domains(self) -> list[DomainView]:
         """Answer at once."""
