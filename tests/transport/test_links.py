@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from imxrouter.link.machine import LinkState, Side
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.transport.session import LinkSession
 from imxrouter.wire.control import ClaimResult, Close, Control, VerifyResult, decode_control
 from imxrouter.wire.framing import RecordSplitter
 from imxrouter.wire.record import Envelope, Record, decode_outcome, decode_record, encode_record
+from tests.properties.judge import Broken
 from tests.properties.net import Connection, End
 from tests.properties.nodes import Process
 from tests.properties.world import Sent, World
@@ -247,7 +250,8 @@ def test_a_gateway_that_fails_keeps_nobody_else_waiting() -> None:
 
     a.gateway._splitter = None  # type: ignore[assignment]
     two = ask(made)
-    good_second(made)
+    with pytest.raises(Broken, match="an answer came and was not taken"):
+        good_second(made)  # the judge holds the failing gateway to its duty
     assert two.deliveries == 1
     assert a.switch.conservation() == []
 
