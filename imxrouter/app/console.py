@@ -78,8 +78,8 @@ class Console:
 
     def links(self) -> list[Any]:
         """List the links."""
-        now = self._router.hub.now()
-        return [link_view(session, now) for session in self._router.hub.sessions.values()]
+        now, ways = self._router.hub.now(), self._router.switch.ways
+        return [link_view(session, now, ways) for session in self._router.hub.sessions.values()]
 
     def peers(self) -> list[PeerView]:
         """List the remote domains that are known."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from imxrouter.admin.views import ClaimView, LinkView
+from imxrouter.link.claims import ClaimState
 from imxrouter.link.machine import Side
+from imxrouter.model.vocabulary import Reason
 from imxrouter.switch.ports import Role
+from imxrouter.switch.ways import Ways
 from imxrouter.transport.session import LinkSession
+from imxrouter.wire.describe import level_words
 
 
-def link_view(session: LinkSession, now: float) -> LinkView:
+def link_view(session: LinkSession, now: float, ways: Ways) -> LinkView:
     """The link's state, domains and claims."""
     port = session.port
     domains = sorted(raw.decode("ascii") for raw in port.speaks)
@@ -20,7 +24,7 @@ def link_view(session: LinkSession, now: float) -> LinkView:
         address=f"{session.remote[0]}:{session.remote[1]}",
         name=session.service or (session.machine.peer.software or "" if session.machine.peer else ""),
         domains=domains,
-        claims=[*_made(session), *_received(session)],
+        claims=[*_made(session), *_received(session, ways)],
         age_s=round(now - session.opened_at, 1),
         idle_s=round(session.machine.idle_for(now), 1),
         in_flight=port.in_flight + port.sent,
@@ -31,21 +35,35 @@ def link_view(session: LinkSession, now: float) -> LinkView:
 
 def _made(session: LinkSession) -> list[ClaimView]:
     return [
-        ClaimView(
-            theirs=claim.to_domain.decode("ascii"), ours=claim.from_domain.decode("ascii"), direction="made",
-            state=claim.state.value, level="", reason=claim.reason.word,
-        )
+        _claim("made", claim.to_domain, claim.from_domain, claim.state, claim.level, claim.reason)
         for claim in session.made.claims()
-    ]  # fmt: skip
+    ]
 
 
-def _received(session: LinkSession) -> list[ClaimView]:
-    if session.side is Side.OPENER or session.service:
+def _received(session: LinkSession, ways: Ways) -> list[ClaimView]:
+    """What the peer claims and is proved to be, and the pairs that were verified over this link."""
+    if session.port.role is not Role.PEER:
         return []
-    return [
-        ClaimView(
-            theirs=source.decode("ascii"), ours="", direction="received", state="proved",
-            level=str(proof[0]), reason="",
-        )
-        for source, proof in session.port.sources.items()
-    ]  # fmt: skip
+    carried = ways.of_port(session.port)
+    made = {(claim.to_domain, claim.from_domain) for claim in session.made.claims()}
+    views = [
+        _claim("received", claim.from_domain, claim.to_domain, claim.state, 0)
+        for claim in session.received.claims()
+    ]
+    for source, (level, allowed, *_) in sorted(session.port.sources.items()):
+        ours = {ours for theirs, ours in carried if theirs == source}
+        if allowed is None:
+            pairs, direction = [(source, one) for one in sorted(ours) or [b""]], "received"
+        else:
+            pairs, direction = [(source, one) for one in sorted(allowed)], "verifier"
+        views += [_claim(direction, *pair, ClaimState.PROVED, level) for pair in pairs if pair not in made]
+    return views
+
+
+def _claim(
+    direction: str, theirs: bytes, ours: bytes, state: ClaimState, level: int, reason: Reason = Reason.NONE
+) -> ClaimView:
+    return ClaimView(
+        theirs=theirs.decode("ascii"), ours=ours.decode("ascii"), direction=direction, state=state.value,
+        level=level_words(level) if level else "", reason="" if reason is Reason.NONE else reason.word,
+    )  # fmt: skip

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-import textwrap
 from collections.abc import Iterator
 
 import click
@@ -72,7 +71,7 @@ def _section(path: str, command: click.Command) -> str:
 
 
 def _view(view: type) -> str:
-    text = textwrap.dedent(view.__doc__ or "").strip()
+    text = inspect.cleandoc(view.__doc__ or "")
     rows = [f"| `{name}` | {_kind(kind)} |" for name, kind in view.__annotations__.items()]
     return f"### {view.__name__}\n\n{text}\n\n" + "\n".join(["| key | type |", "| --- | --- |", *rows]) + "\n"
 

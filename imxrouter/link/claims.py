@@ -49,6 +49,8 @@ class MadeClaim:
     retry_at: float = 0.0
     #: the result is the peer's word; otherwise we gave up by ourselves
     told: bool = False
+    #: what the peer says that it proved, as bits; 0 before
+    level: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +299,10 @@ class ClaimsReceived:
         self._pending[number] = claim
         self._pending_domains.add(from_domain)
         return claim
+
+    def claims(self) -> list[ReceivedClaim]:
+        """The claims under verification."""
+        return list(self._pending.values())
 
     def pending(self, number: int) -> ReceivedClaim | None:
         """The claim under verification with that number."""

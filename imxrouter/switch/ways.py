@@ -41,6 +41,10 @@ class Ways(dict[bytes, dict[bytes, list[Port]]]):
         if not by_source:
             del self[to_domain]
 
+    def of_port(self, port: Port) -> set[tuple[bytes, bytes]]:
+        """Remote domain and domain of ours of everything that the link carries."""
+        return set(self._of_port.get(port.number, ()))
+
     def end_to(self, to_domain: bytes, port: Port) -> None:
         """The link leads to that remote domain no longer."""
         for from_domain in list(self.get(to_domain, ())):

@@ -222,6 +222,7 @@ class Claimer:
             return
         claim, second_links = settled
         if claim.state is ClaimState.PROVED:
+            claim.level = result.level or 0
             self._use(session, claim)
             for number in second_links:
                 self._use_second(self._hub.sessions.get(number), claim)

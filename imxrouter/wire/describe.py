@@ -198,10 +198,14 @@ def _record_type(value: bytes) -> str:
 _LEVEL_BITS: Final = ((1, "dialback"), (2, "tls"), (4, "certificate"), (8, "bound"))
 
 
-def _level(value: bytes) -> str:
-    bits = _number(1)(value)
+def level_words(bits: int) -> str:
+    """A level in words, such as `dialback+tls`."""
     names = [name for bit, name in _LEVEL_BITS if bits & bit]
     return "+".join([*names, f"0x{bits & 0xF0:02x}"] if bits & 0xF0 else names) or "none"
+
+
+def _level(value: bytes) -> str:
+    return level_words(_number(1)(value))
 
 
 def _view(value: bytes) -> str:
