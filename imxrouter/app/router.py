@@ -82,7 +82,7 @@ from imxrouter.transport.keyring import KeyRing
 from imxrouter.transport.listener import listen as listen_links
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.transport.verifier import Verifier
 
 
@@ -91,11 +91,12 @@ class _LinkFactory(Factory):
 
     noisy = False
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, door: Door) -> None:
         self._hub = hub
+        self._door = door
 
     def buildProtocol(self, addr: Any) -> Any:  # noqa: ARG002 - Twisted's signature
-        return self._hub.accept()
+        return self._hub.accept(self._door)
 
 
 def _address(port: IListeningPort) -> Any:
@@ -390,11 +391,10 @@ class Router(Service):
         if isinstance(self.bus, UnixBus):
             with opening("run_dir"):
                 self.bus.start()
-        factory = _LinkFactory(self.hub)
         listen = config.listen
-        for key, endpoints in (
-            ("listen.addresses", listen.endpoints),
-            ("listen.service.addresses", listen.service.endpoints),
+        for key, endpoints, door in (
+            ("listen.addresses", listen.endpoints, Door.PEERS if listen.service.addresses else Door.ANY),
+            ("listen.service.addresses", listen.service.endpoints, Door.SERVICES),
         ):
             with opening(key):
                 self._link_ports += listen_links(

@@ -21,7 +21,7 @@ from imxrouter.routing.interfaces import Bus
 from imxrouter.routing.policy import Level
 from imxrouter.switch.ports import FOREVER
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.wire.control import (
     Claim,
     ClaimResult,
@@ -152,6 +152,8 @@ class Claimer:
         """A verification came on a link that somebody opened to us."""
         nonce = self._hub.random_bytes(16)
         try:
+            if second.door is Door.SERVICES:
+                raise TokenRefused(Reason.NOT_MINE, "this port is for logins of services")
             if verify.from_domain not in self._hub.switch.routes:
                 raise TokenRefused(Reason.NOT_MINE, "the domain is not served here")
             keys = self._keys.known(verify.from_domain)

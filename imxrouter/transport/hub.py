@@ -17,7 +17,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, RETRY_BYTES, Port
 from imxrouter.switch.switch import Switch
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.transport.settings import HubSettings
 from imxrouter.wire.control import Ack, Control, Credit, Hello
 from imxrouter.wire.errors import WireError
@@ -148,9 +148,9 @@ class Hub:
         )
         return LinkMachine(side, hello, link, self.now(), self.random_bytes)
 
-    def accept(self) -> LinkSession:
-        """The protocol of a connection that somebody opened to us."""
-        return LinkSession(self, Purpose.ACCEPTED)
+    def accept(self, door: Door = Door.ANY) -> LinkSession:
+        """The protocol of a connection that somebody opened to us, and what it may be for."""
+        return LinkSession(self, Purpose.ACCEPTED, door=door)
 
     # -- what sessions tell ------------------------------------------------------------------------------
 

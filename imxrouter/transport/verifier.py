@@ -22,7 +22,7 @@ from imxrouter.routing.dialling import Permit
 from imxrouter.switch.ports import FOREVER, Role
 from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.wire.control import Claim, ClaimResult, Control, Hello, Proof, Verify, VerifyResult, Withdraw
 
 #: Targets asked for one claim at most (architecture 5.3).
@@ -145,7 +145,7 @@ class Verifier:
         except BadDomain:
             return Reason.BAD_ADDRESS
         route = self._hub.switch.routes.get(claim.to_domain)
-        if route is None or first.port.role is not Role.PEER:
+        if route is None or first.port.role is not Role.PEER or first.door is Door.SERVICES:
             return Reason.RELAY_DENIED
         if route.suspended:
             return Reason.SUSPENDED
