@@ -398,8 +398,9 @@ class Router(Service):
         ):
             with opening(key):
                 self._link_ports += listen_links(
-                    self._reactor, endpoints, factory, reuse_port=self._shares_port, backlog=listen.backlog
-                )
+                    self._reactor, endpoints, _LinkFactory(self.hub, door), reuse_port=self._shares_port,
+                    backlog=listen.backlog,
+                )  # fmt: skip
         endpoint = config.metrics.endpoint
         if endpoint is not None:
             site = metrics_site(self.metrics, self.ready)
