@@ -86,10 +86,16 @@ class Report:
 
 
 class Book:
-    """Two bytes a message: how often it was delivered, and its outcome."""
+    """Two bytes a message: how often it was delivered, and its outcome.
+
+    Attributes:
+        report: filled by and by, whole after `close`.
+        doubled: numbers that a service was given twice so far.
+    """
 
     def __init__(self) -> None:
         self.report = Report()
+        self.doubled = 0
         self._delivered: dict[int, bytearray] = {}
         self._outcomes: dict[int, bytearray] = {}
         self._reasons: Counter[str] = Counter()
@@ -118,6 +124,7 @@ class Book:
             self.report.unasked += 1
             return
         row[place] = min(row[place] + 1, 255)
+        self.doubled += row[place] == 2
 
     def retried(self, where: str) -> None:
         """A service sends a message again."""

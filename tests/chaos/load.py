@@ -26,10 +26,11 @@ _REST_S = 0.004
 
 
 class Count(NamedTuple):
-    """Messages without an outcome now, and messages sent so far."""
+    """Messages without an outcome now; sent, and delivered twice, so far."""
 
     waiting: int
     sent: int
+    doubled: int = 0
 
 
 class Load:
@@ -123,7 +124,8 @@ class _Worker:
             for one in self._services:
                 one.sending = False
         elif word == "count":
-            return [sum(len(one.open) for one in self._services), self._book.report.sent]
+            waiting = sum(len(one.open) for one in self._services)
+            return [waiting, self._book.report.sent, self._book.doubled]
         elif word == "report":
             return self._book.close(sum(len(one.open) for one in self._services)).as_json()
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.chaos.load import Load
+from tests.chaos.load import Count, Load
 from tests.chaos.network import Door, Mode, Network
 from tests.chaos.routers import ANSWER_TIMEOUT_S, DEAD_S, RouterProcess, free_port
 from tests.chaos.service import Plan
@@ -25,7 +25,7 @@ PAUSE_S = 0.2
 #: Events in which nothing passes.
 SILENT = ("peer stops reading", "one byte a second")
 #: How long answers are lost: the window fills up in this time.
-_LOST_S = 0.2
+_LOST_S = 0.15
 
 
 class Scene:
@@ -50,7 +50,7 @@ class Scene:
             "b1": RouterProcess(folder, B, A, to_a[1].port, key, 1, ports["b1"]),
         }
         self.load: Load | None = None
-        self.events: list[Event] = []
+        self.events = [Event(time.monotonic(), "start", Count(0, 0))]
         try:
             for name, router in self.routers.items():
                 router.mutant = (mutants or {}).get(name, "")

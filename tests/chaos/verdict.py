@@ -18,6 +18,8 @@ from tests.chaos.witness import Cut, Witness
 MEMORY_BOUND_KIB = 128 * 1024
 #: A link may be lost to routers this long before the network sees its end: while nothing passes.
 _LONGEST_EVENT_S = 5.0
+#: A router may still send over a link that was cut, until it is told; machines under load take their time.
+_NOTICE_S = 0.5
 _ENDS = ("delivered", "refused", "failed", "indeterminant")
 
 
@@ -68,6 +70,14 @@ class Verdict:
         found += self.tracebacks[:5]
         return found + self._unexplained() + self._unconserved()
 
+    def doubled(self) -> dict[str, int]:
+        """Event -> messages delivered twice between it and the next one."""
+        ends = [*(event.before.doubled for event in self.events[1:]), len(self.report.doubled)]
+        counts: Counter[str] = Counter()
+        for event, end in zip(self.events, ends, strict=True):
+            counts[event.name] += end - event.before.doubled
+        return counts
+
     # -- what is in doubt --------------------------------------------------------------------------------
 
     def causes(self) -> tuple[dict[str, list[Doubt]], list[Doubt]]:
@@ -83,30 +93,29 @@ class Verdict:
         return by_cause, unexplained
 
     def _cause(self, doubt: Doubt) -> str | None:
-        """The last cut link that it was seen on; else its service's; else one that it may have gone to."""
+        """The last cut link that it was seen on; else its service's; else one that it may have been on."""
         known = possible = None
         cuts = self._cuts_by_time
-        for cut in cuts[bisect_left(cuts, doubt.sent, key=lambda one: one.at) :]:
+        for cut in cuts[bisect_left(cuts, doubt.sent - _NOTICE_S, key=lambda one: one.at) :]:
             if cut.at > doubt.ended + _LONGEST_EVENT_S:
                 break
             if doubt.ended >= cut.since:
                 possible = cut.cause
                 if doubt.number in cut.open:
                     known = cut.cause
-        if known is None:
-            known = self._lost_service(doubt)
-        return known or possible
+        own, other = self._lost_services(doubt)
+        return known or own or possible or other
 
-    def _lost_service(self, doubt: Doubt) -> str | None:
-        """What cut its own service off meanwhile; else another one, which may have been its recipient."""
+    def _lost_services(self, doubt: Doubt) -> tuple[str | None, str | None]:
+        """What cut its own service off meanwhile, and any service: it may have been its recipient."""
         losses = self.report.lost
         own = other = None
-        for lost in losses[bisect_left(losses, doubt.sent, key=lambda one: one.at) :]:
+        for lost in losses[bisect_left(losses, doubt.sent - _NOTICE_S, key=lambda one: one.at) :]:
             if lost.at > doubt.ended:
                 break
             other = self.cause_at(lost.at)
             own = other if lost.service == doubt.service else own
-        return own or other
+        return own, other
 
     @cached_property
     def _cuts_by_time(self) -> list[Cut]:
@@ -180,7 +189,9 @@ class Verdict:
         report, witness = self.report, self.witness
         by_cause, _ = self.causes()
         bounds, flying = self.bounds(), self.in_flight()
-        happened = Counter(event.name for event in self.events)
+        happened = Counter(
+            event.name for event in self.events if event.name != "start" or by_cause.get("start")
+        )
         arrived = sum(1 for one in report.doubts if one.delivered)
         found = [f"{report.sent} messages: {report.statuses}; reasons {report.reasons}"]
         found.append(
