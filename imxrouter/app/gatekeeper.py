@@ -9,7 +9,6 @@ from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.routing.caps import ConnectionCaps
 from imxrouter.routing.dialling import DialLimits, Permit
 from imxrouter.routing.policy import Decision, Offer, PolicyTable, RememberedStrength, Tls, decide
-from imxrouter.telemetry.metrics import Metrics
 from imxrouter.transport.session import LinkSession
 from imxrouter.transport.verifier import Verdict
 
@@ -26,7 +25,6 @@ class Gatekeeper:
         caps: connections that came in.
         dialling: work done at a stranger's word.
         terms: GCRA interval and burst, seconds, of a peer domain's senders.
-        metrics: counts claims by their result.
         now: monotonic seconds.
     """
 
@@ -37,7 +35,6 @@ class Gatekeeper:
         caps: ConnectionCaps,
         dialling: DialLimits,
         terms: Callable[[bytes], tuple[float, float]],
-        metrics: Metrics,
         now: Callable[[], float],
     ) -> None:
         self.policies = policies
@@ -45,7 +42,6 @@ class Gatekeeper:
         self.caps = caps
         self.dialling = dialling
         self._terms = terms
-        self._metrics = metrics
         self._now = now
         self._permits: dict[tuple[int, Domain], Permit] = {}
 
@@ -59,11 +55,9 @@ class Gatekeeper:
         del to_domain  # its own policy is the route's level, checked on every record
         decision = self.decide(from_domain)
         if not decision.accepted:
-            self._metrics.claims.inc(decision.reason.word)
             return Verdict(decision.reason)
         permit = self.dialling.admit(session.remote[0], from_domain, self._now(), link=session.number)
         if not isinstance(permit, Permit):
-            self._metrics.claims.inc(permit.reason.word)
             return Verdict(permit.reason, permit.retry_after_s)
         self._permits[session.number, from_domain] = permit
         return Verdict(Reason.NONE, 0, decision.strength)
@@ -101,7 +95,6 @@ class Gatekeeper:
             self.dialling.refused_token(session.remote[0], from_domain, now)
         elif reason.stage is Stage.DNS:
             self.dialling.failed_dns(from_domain, _DNS_FAILURE_S, reason, now)
-        self._metrics.claims.inc("proved" if reason is Reason.NONE else reason.word)
 
     def dropped(self, session: LinkSession, from_domain: Domain) -> None:
         """A proof ended while the link stays."""

@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,6 @@ class Router(Service):
             ConnectionCaps(cap_settings(config)),
             DialLimits(dial_settings(config.caps)),
             self._peer_terms,
-            self.metrics,
             time.monotonic,
         )
         self.hub.admit = self.gatekeeper.admit
@@ -220,6 +220,8 @@ class Router(Service):
         destinations = DestinationTable(random.SystemRandom().random, backoff)
         self.federation = Federation(self.hub, self.dialer, self.claimer, destinations)
         self.verifier.on_proved = self.federation.peer_proved
+        self.verifier.on_result = partial(self._claim_ended, "received")
+        self.claimer.on_result = partial(self._claim_ended, "made")
         self.dialer.room.busy = self.verifier.busy
         self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect)
         self.handover = Handover(self.hub, self.bus, self.claimer)
@@ -292,6 +294,9 @@ class Router(Service):
         watched = self.config.lab and self.config.log.trace_entries
         if watched and any(service.kind == "imx" for service in self.config.services):
             self.switch.on_delivered = self._delivered
+
+    def _claim_ended(self, direction: str, reason: Reason) -> None:
+        self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)
 
     def _links_by_state(self) -> dict[tuple[str, str], int]:
         figures: dict[tuple[str, str], int] = {}

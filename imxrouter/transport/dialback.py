@@ -92,6 +92,8 @@ class Claimer:
         self._wall = wall
         self._terms = proof_terms
         self.on_settled: Callable[[LinkSession, MadeClaim], None] = lambda *_: None
+        #: told why each claim ended, NONE where our domain was proved
+        self.on_result: Callable[[Reason], None] = lambda _reason: None
         self.on_step: Callable[[str, LinkSession, bytes, bytes, str], None] = lambda *_: None
 
     @property
@@ -233,6 +235,7 @@ class Claimer:
             self._hub.switch.ways.end(claim.to_domain, claim.from_domain, session.port)
         word = "proved" if claim.state is ClaimState.PROVED else reason.word
         self.on_step("claim settled", session, claim.from_domain, claim.to_domain, word)
+        self.on_result(claim.reason)
         self.on_settled(session, claim)
         self._claim_waiting(session)
 
@@ -327,6 +330,7 @@ class Claimer:
         """Claims that waited for a result on it are refused."""
         for made in session.made.expire(FOREVER):
             made.reason = session.drop_reason
+            self.on_result(Reason.LINK_LOST if made.reason is Reason.NONE else made.reason)
             self.on_settled(session, made)
 
     def tick(self, now: float) -> None:
@@ -334,6 +338,7 @@ class Claimer:
         for session in list(self._hub.sessions.values()):
             for made in session.made.expire(now):
                 self.on_step("claim settled", session, made.from_domain, made.to_domain, made.reason.word)
+                self.on_result(made.reason)
                 self.on_settled(session, made)
             if session.is_open:
                 self._renew(session, now)

@@ -279,7 +279,6 @@ class Hub:
             if ack:
                 chunks.append(ack)
             data = b"".join(chunks)
-            self.switch.counters[slots.BYTES_OUT] += len(data)
             session.write(data)
             return
         sink = self._sinks.get(port.number)

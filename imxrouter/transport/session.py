@@ -24,6 +24,7 @@ from imxrouter.link.machine import (
     Side,
 )
 from imxrouter.model.vocabulary import Reason
+from imxrouter.switch import slots
 from imxrouter.switch.ports import Port, Role
 from imxrouter.wire.control import Control, encode_ack
 from imxrouter.wire.layout import TLS_FIRST_BYTE
@@ -124,6 +125,7 @@ class LinkSession(Protocol):
                 self.end(Reason.TLS_FAILED, "a TLS ClientHello came, and this listener offers no TLS")
                 return
         self.bytes_in += len(data)
+        self._hub.switch.counters[slots.BYTES_IN] += len(data)
         self._hub.received(self, data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
@@ -156,6 +158,7 @@ class LinkSession(Protocol):
         if self._gone:
             return
         self.bytes_out += len(data)
+        self._hub.switch.counters[slots.BYTES_OUT] += len(data)
         if not self._unwritten and self._direct:
             with contextlib.suppress(OSError):  # would block, or broken: the transport's write sees which
                 data = data[self.transport.socket.send(data) :]

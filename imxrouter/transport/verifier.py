@@ -110,6 +110,8 @@ class Verifier:
         self._by_claim: dict[tuple[int, int], _Verification] = {}
         #: told (domain) when a peer domain is proved on a link of ours
         self.on_proved: Callable[[LinkSession, bytes, bytes], None] = lambda *_: None
+        #: told why each claim ended, NONE where the domain was proved
+        self.on_result: Callable[[Reason], None] = lambda _reason: None
         self.on_step: Callable[[str, LinkSession, bytes, bytes, str], None] = lambda *_: None
 
     # -- a claim comes -----------------------------------------------------------------------------------
@@ -155,7 +157,12 @@ class Verifier:
             return Reason.SHUTTING_DOWN
         return None
 
-    def _refuse(self, first: LinkSession, number: int, reason: Reason, retry_after_s: int = 0) -> None:
+    def _refuse(
+        self, first: LinkSession, number: int, reason: Reason, retry_after_s: int = 0,
+        cause: Reason | None = None,
+    ) -> None:  # fmt: skip
+        """Refuse a claim; `cause` is told to ourselves where the peer is told something else."""
+        self.on_result(cause or reason)
         first.port.refused += not first.port.sources
         if first.port.refused <= LOGGED_REFUSALS:
             self.log.info(
@@ -252,7 +259,8 @@ class Verifier:
             verification.fails_at = self._hub.now() + NONCE_GRACE_S
         else:
             kept = reason in (Reason.NOT_MINE, Reason.LINK_LOST)
-            self._fail(verification, reason if kept else Reason.DIALBACK_REFUSED, reason.word)
+            told = reason if kept else Reason.DIALBACK_REFUSED
+            self._fail(verification, told, reason.word, cause=reason)
 
     def proof(self, first: LinkSession, proof: Proof) -> None:
         """The answer returned on the first connection; a wrong one is counted and changes nothing."""
@@ -279,6 +287,7 @@ class Verifier:
         if first.received.prove(claim.number) is None:
             return
         self._trust.done(first, verification.domain, Reason.NONE)
+        self.on_result(Reason.NONE)
         settings, port = self._hub.settings, first.port
         interval_s, burst_s = self._trust.terms(claim.from_domain)
         until = self._hub.now() + settings.proof_max_age_s
@@ -291,7 +300,9 @@ class Verifier:
             self._hub.switch.open_way(claim.from_domain, claim.to_domain, port, verification.level)
         self.on_proved(first, claim.from_domain, claim.to_domain)
 
-    def _fail(self, verification: _Verification, reason: Reason, note: str) -> None:
+    def _fail(
+        self, verification: _Verification, reason: Reason, note: str, cause: Reason | None = None
+    ) -> None:
         if not self._pending(verification):
             return
         self._close(verification)
@@ -299,7 +310,7 @@ class Verifier:
         first.received.refuse(claim.number)
         self._trust.done(first, verification.domain, reason)
         self.on_step("claim refused", first, claim.from_domain, claim.to_domain, f"{reason.word} {note}")
-        self._refuse(first, claim.number, reason, 5)
+        self._refuse(first, claim.number, reason, 5, cause)
 
     def _close(self, verification: _Verification) -> None:
         self._by_claim.pop((verification.first.number, verification.claim.number), None)
@@ -324,6 +335,7 @@ class Verifier:
                 self._close(verification)
                 session.received.refuse(verification.claim.number)
                 self._trust.done(session, verification.domain, Reason.LINK_LOST)
+                self.on_result(Reason.LINK_LOST)
         self._forget(session, domain)
 
     def _forget(self, session: LinkSession, domain: bytes) -> bool:
@@ -377,6 +389,7 @@ class Verifier:
             if verification.first is session:
                 self._close(verification)
                 self._trust.done(session, verification.domain, Reason.LINK_LOST)
+                self.on_result(Reason.LINK_LOST)
             elif verification.second == session.number and not verification.nonces:
                 self._second_gone(verification)
         self._trust.closed(session)
@@ -402,7 +415,8 @@ class Verifier:
             if verification.answered_at is not None and now - verification.answered_at >= NONCE_GRACE_S:
                 self._prove(verification)
             elif verification.fails_at is not None and now >= verification.fails_at:
-                self._fail(verification, Reason.DIALBACK_REFUSED, Reason.BAD_TOKEN.word)
+                bad = Reason.BAD_TOKEN
+                self._fail(verification, Reason.DIALBACK_REFUSED, bad.word, cause=bad)
             elif now >= verification.claim.deadline:
                 self._fail(verification, Reason.DIALBACK_TIMEOUT, "deadline")
         for session in list(self._hub.sessions.values()):
