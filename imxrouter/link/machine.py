@@ -212,8 +212,10 @@ class LinkMachine:
         except WireError as error:
             return self._fail(Reason.PROTOCOL_ERROR, str(error))
         if control is None:
-            if record.flags & FLAG_CRITICAL or self.state is LinkState.AWAIT_HELLO:
+            if record.flags & FLAG_CRITICAL:
                 return self._fail(Reason.UNKNOWN_CRITICAL, f"record {type_name(record.type)}", record.type)
+            if self.state is LinkState.AWAIT_HELLO:
+                return self._fail(Reason.PROTOCOL_ERROR, f"{type_name(record.type)} before hello")
             return []
         states, sides = LEGAL[type(control)]
         if self.state not in states or self.side not in sides:

@@ -34,6 +34,9 @@ _IN_ORDER = frozenset({Reason.NONE, Reason.IDLE, Reason.REDIRECTED})
 #: One more link to a busy peer is opened at most this often; the peer may have a cap, and says so by closing.
 MORE_LINKS_EVERY_S = 30.0
 
+#: A retry goes over another open link after this: a process that dies takes all its links, not all at once.
+RETRY_REST_S = 0.1
+
 #: A claim refused for one of these is made again when the peer said, as long as something waits for it.
 ASK_AGAIN = frozenset({Reason.DIAL_LIMIT, Reason.TOO_MANY_CLAIMS})
 
@@ -60,6 +63,9 @@ class Federation:
         #: numbers of links opened for a busy peer that are not open yet
         self._more: set[int] = set()
         self._more_after: dict[bytes, float] = {}
+        #: tag -> since when a retry rests; and those that are to go now
+        self._resting: dict[int, float] = {}
+        self._rested: set[int] = set()
         self.on_step: Callable[[str, bytes, str], None] = lambda *_: None
         #: told (entry, link) of a request that is held (link 0), or leaves over a link after it was held
         self.on_waiting: Callable[[Entry, int], None] = lambda *_: None
@@ -94,6 +100,9 @@ class Federation:
                 continue
             to_domain, from_domain = entry[TO_DOMAIN], entry[FROM_DOMAIN]
             port = self._hub.switch.way(to_domain, from_domain)
+            if port is not None and entry[TRIES] and tag not in self._rested:
+                self._resting[tag] = self._hub.now()
+                continue
             if port is not None and self._hub.switch.forward(tag, port):
                 continue
             if to_domain in self._hub.switch.routes:
@@ -372,6 +381,15 @@ class Federation:
         if raw not in self._hub.switch.ways and self._session_for(raw) is None:
             destination.idle(self._hub.now())
 
+    def _send_retries(self, now: float) -> None:
+        """What was to be sent again has rested: a link that died with the first one is gone by now."""
+        self._rested = {tag for tag, since in self._resting.items() if now - since >= RETRY_REST_S}
+        for tag in self._rested:
+            del self._resting[tag]
+        if self._rested:
+            self.hold(list(self._rested))
+            self._rested = set()
+
     def tick(self, now: float) -> None:
         """What has waited too long is answered; a busy peer gets another link."""
         for pursuit in list(self._pursuits.values()):
@@ -385,6 +403,7 @@ class Federation:
             if session is not None and session.is_open:
                 self._claim_all(pursuit, session)
             self._forget_if_empty(pursuit)
+        self._send_retries(now)
         self._add_links(now)
 
     def _why_late(self, pursuit: Pursuit, from_domain: bytes) -> Cause:

@@ -265,3 +265,26 @@ def test_a_part_whose_timers_fail_stops_no_others() -> None:
     for _ in range(14):
         made.tick()
     assert waiting.outcomes
+
+
+def test_a_retry_does_not_go_down_with_the_second_link_of_a_dying_peer() -> None:
+    """All links of a process go, one a moment after the other: the one retry waits for that, and dials."""
+    made, _, _ = world()
+    one = ask(made)
+    good_second(made)
+    assert one.outcomes
+    old = [each for each in made.net.connections if not each.over]
+    assert len(old) == 2
+    two = ask(made)
+    chosen = [each for each in old if any(record.is_routed for end in each.ends for record in under_way(end))]
+    assert len(chosen) == 1
+    for each in (*chosen, *(other for other in old if other not in chosen)):
+        for end in each.ends:
+            end.truncate(0)
+        each.cut(made.chance)
+        arrive(*each.ends)
+    assert not two.outcomes
+    for _ in range(3):
+        good_second(made)
+    assert [outcome.status is Status.INDETERMINANT for outcome in two.outcomes] == [False]
+    assert two.deliveries == 1
