@@ -20,6 +20,8 @@ SETTLE_S = 14.0
 #: Messages without an outcome at each sending service. A router answers `busy` above half of its credit
 #: where all goes to one domain.
 WINDOW = 32
+#: A process starts in about one second, more under load; back-off here ends after half a second.
+RECOVERED_S = 10.0
 #: Between two events.
 PAUSE_S = 0.2
 #: Events in which nothing passes.
@@ -50,6 +52,8 @@ class Scene:
             "b1": RouterProcess(folder, B, A, to_a[1].port, key, 1, ports["b1"]),
         }
         self.load: Load | None = None
+        #: how long after the last event every message succeeded again; None: not within `RECOVERED_S`
+        self.recovered_s: float | None = None
         self.events = [Event(time.monotonic(), "start", Count(0, 0))]
         try:
             for name, router in self.routers.items():
@@ -160,6 +164,17 @@ class Scene:
 
     # -- the end -----------------------------------------------------------------------------------------
 
+    def recover(self) -> None:
+        """Go on until messages pass again and all succeed; say how long it took."""
+        began, before = time.monotonic(), self._load.count()
+        while time.monotonic() < began + RECOVERED_S:
+            time.sleep(0.25)
+            now = self._load.count()
+            if now.lost == before.lost and now.succeeded > before.succeeded:
+                self.recovered_s = time.monotonic() - began
+                return
+            before = now
+
     def settle(self) -> None:
         """No new message; everything has its outcome within every time-out."""
         self._load.hush()
@@ -180,7 +195,7 @@ class Scene:
         report = self._load.report()
         self.network.close()
         tracebacks = [line for one in self.routers.values() for line in one.tracebacks()]
-        return Verdict(report, self.network.witness, self.events, lives, peak, tracebacks)
+        return Verdict(report, self.network.witness, self.events, lives, peak, tracebacks, self.recovered_s)
 
     def close(self) -> None:
         """End everything that was started here."""
@@ -201,6 +216,7 @@ def play(
         for name in events:
             scene.happen(name)
             time.sleep(PAUSE_S)
+        scene.recover()
         scene.settle()
         return scene.verdict()
     finally:

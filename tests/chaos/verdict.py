@@ -42,6 +42,7 @@ class Verdict:
         lives: process -> counters of each of its lives, of the end or of the moment before it was killed.
         peak_kib: the most memory a router process took.
         tracebacks: what router processes logged with one.
+        recovered_s: how long after the last event every message succeeded again; None: they did not.
     """
 
     report: Report
@@ -50,6 +51,7 @@ class Verdict:
     lives: dict[str, list[dict[str, int]]]
     peak_kib: int
     tracebacks: list[str]
+    recovered_s: float | None
 
     def faults(self) -> list[str]:
         """Everything that must not be; empty where all is well."""
@@ -67,6 +69,8 @@ class Verdict:
             found.append(f"{report.unasked} deliveries of messages nobody sent")
         if self.peak_kib >= MEMORY_BOUND_KIB:
             found.append(f"{self.peak_kib} KiB of memory; the bound is {MEMORY_BOUND_KIB}")
+        if self.recovered_s is None:
+            found.append("messages still fail long after everything is right again")
         found += self.tracebacks[:5]
         return found + self._unexplained() + self._unconserved()
 
@@ -215,6 +219,8 @@ class Verdict:
             f"conservation over {lives} lives of routers: accepted {self.total('accepted')} = {ends} + "
             f"in flight when they ended {self.total('in_flight')}"
         )
+        if self.recovered_s is not None:
+            found.append(f"all messages succeeded again {self.recovered_s:.2f} s after the last event")
         found.append(f"peak memory of a router process {self.peak_kib} KiB of {MEMORY_BOUND_KIB}")
         return found
 
