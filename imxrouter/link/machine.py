@@ -175,11 +175,6 @@ class LinkMachine:
         self.round_trip_s: float | None = None
         self._ping_nonce = b""
 
-    @property
-    def close_reason(self) -> Reason | None:
-        """The reason of our own close record, once one went out."""
-        return None if self.close_sent is None else _reason(self.close_sent.reason)
-
     def start(self) -> list[Effect]:
         """The connection is up: the opener says hello, the acceptor waits for one."""
         self.state = LinkState.AWAIT_HELLO

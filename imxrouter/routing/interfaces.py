@@ -1,8 +1,8 @@
-"""What the router asks of a gateway, of a store and of a bus. Engines live in other rooms."""
+"""What the router asks of a gateway and of a bus. Engines live in other rooms."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 from imxrouter.model.domain import Domain
@@ -34,22 +34,6 @@ class Gateway(Protocol):
 
     def domains(self) -> frozenset[Domain]:
         """The domains it answers for at this moment."""
-
-
-class Store(Protocol):
-    """Named tables of small values that outlive a link, and with some engines a restart."""
-
-    def get(self, table: str, key: bytes) -> bytes | None:
-        """The value, or None where there is none or it has expired."""
-
-    def put(self, table: str, key: bytes, value: bytes, expires_at: float | None = None) -> None:
-        """Set a value; `expires_at` in seconds since 1970, None for ever."""
-
-    def remove(self, table: str, key: bytes) -> None:
-        """Forget a value; nothing happens where there is none."""
-
-    def items(self, table: str) -> Iterator[tuple[bytes, bytes]]:
-        """Every key and value that has not expired."""
 
 
 class Bus(Protocol):

@@ -348,18 +348,6 @@ class Verifier:
         self._trust.dropped(session, Domain(domain.decode()))
         return True
 
-    def recheck(self, allowed: Callable[[LinkSession, bytes, int], bool]) -> int:
-        """Drop every proof that a changed policy no longer allows; returns how many."""
-        dropped = 0
-        for session in list(self._hub.sessions.values()):
-            if session.purpose is not Purpose.ACCEPTED or session.service:
-                continue
-            for domain, proof in list(session.port.sources.items()):
-                if not allowed(session, domain, proof[0]):
-                    self.drop_proof(session, domain, Reason.WEAKER_THAN_POLICY)
-                    dropped += 1
-        return dropped
-
     # -- events ------------------------------------------------------------------------------------------
 
     def opened(self, session: LinkSession, peer: Hello) -> None:
