@@ -159,5 +159,10 @@ def test_a_peer_that_refuses_a_claim_is_reached_all_the_same(lab: Lab) -> None:
     assert known.last_error is not None
     assert (known.state, known.last_error.reason) == (DestinationState.UP, Reason.WEAKER_THAN_POLICY)
     assert known.last_error.note == "claim of a.example"
-    a.call(lambda: [one.close(Reason.IDLE) for one in a.router.hub.sessions.values()])
+
+    def close_all() -> None:
+        for one in list(a.router.hub.sessions.values()):
+            one.close(Reason.IDLE)
+
+    a.call(close_all)
     lab.wait_until(lambda: known.state is DestinationState.IDLE, "rest")

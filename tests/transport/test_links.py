@@ -10,10 +10,10 @@ from imxrouter.transport.session import LinkSession
 from imxrouter.wire.control import ClaimResult, Close, Control, VerifyResult, decode_control
 from imxrouter.wire.framing import RecordSplitter
 from imxrouter.wire.record import Envelope, Record, decode_outcome, decode_record, encode_record
-from tests.properties.judge import Broken
+from tests.properties.judge import Broken, Sent
 from tests.properties.net import Connection, End
 from tests.properties.nodes import Process
-from tests.properties.world import Sent, World
+from tests.properties.world import World
 
 A, B = b"a.example", b"b.example"
 
