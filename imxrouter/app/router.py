@@ -245,6 +245,7 @@ class Router(Service):
                 )
                 served: Gateway = self.embedded[service.name]
                 port.connect(self.steps.watched(served))
+                port.on_taken = self.steps.taken
                 gateways[service.name] = port
         self.gateways = gateways
         self.provisioner = Provisioner(self.domains, self.hub, config.limits, gateways, self.claimer)
@@ -264,7 +265,6 @@ class Router(Service):
 
         def submit(operation: Message, answer: Answer) -> None:
             port.submit(operation, self.steps.sending(operation, answer))
-            self.steps.submitted(operation)
 
         return submit
 

@@ -330,7 +330,8 @@ class Hub:
         """Count a refusal outside the hot path."""
         self.switch.counters[slots.REASON_SLOT[reason]] += 1
 
-    def inject(self, port: Port, data: bytes) -> None:
-        """Whole records from a gateway inside this process."""
+    def inject(self, port: Port, data: bytes, taken: Callable[[], None] = lambda: None) -> None:
+        """Whole records from a gateway inside this process; `taken` is called before anything is written."""
         self.switch.receive(port, data, self.now())
+        taken()
         self.flush()
