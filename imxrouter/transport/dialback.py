@@ -177,7 +177,7 @@ class Claimer:
         )  # fmt: skip
 
         def answered(reply: bytes | None) -> None:
-            code = Reason.NOT_MINE.code if reply is None else int.from_bytes(reply, "big")
+            code = Reason.LINK_LOST.code if reply is None else int.from_bytes(reply, "big")  # it is gone
             self._answer(second, verify, REASON_BY_CODE.get(code, Reason.DIALBACK_REFUSED), nonce)
 
         self._bus.ask(facts.process, "verify", msgspec.msgpack.encode(ask), answered, 5.0)

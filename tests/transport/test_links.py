@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from imxrouter.link.machine import LinkState, Side
@@ -288,3 +290,17 @@ def test_a_retry_does_not_go_down_with_the_second_link_of_a_dying_peer() -> None
         good_second(made)
     assert [outcome.status is Status.INDETERMINANT for outcome in two.outcomes] == [False]
     assert two.deliveries == 1
+
+
+def test_a_claim_of_a_process_that_is_gone_is_no_refused_one() -> None:
+    """Its token is ours and nobody else's: the peer remembers nothing against the domain."""
+    made, a, b = world()
+    a.hub.identity = replace(a.hub.identity, process=9)
+    ask(made)
+    arrive(*dial(made).ends)
+    a.hub.identity = replace(a.hub.identity, process=0)  # process 9, which made the claim, is gone
+    second = dial(made)
+    for _ in range(7):
+        arrive(*second.ends)
+        made.tick()
+    assert b.trust.ended == [Reason.LINK_LOST]
