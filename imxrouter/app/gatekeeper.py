@@ -9,7 +9,7 @@ from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.routing.caps import ConnectionCaps
 from imxrouter.routing.dialling import DialLimits, Permit
 from imxrouter.routing.policy import Decision, Offer, PolicyTable, RememberedStrength, Tls, decide
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.session import Door, LinkSession
 from imxrouter.transport.verifier import Verdict
 
 #: How long a failed look-up of a claimed domain is remembered where DNS gives no TTL.
@@ -23,6 +23,7 @@ class Gatekeeper:
         policies: what is asked of each peer domain.
         remembered: the strongest seen of each.
         caps: connections that came in.
+        service_caps: the same, at the listener of services: strangers elsewhere do not fill it.
         dialling: work done at a stranger's word.
         terms: GCRA interval and burst, seconds, of a peer domain's senders.
         now: monotonic seconds.
@@ -33,6 +34,7 @@ class Gatekeeper:
         policies: PolicyTable,
         remembered: RememberedStrength,
         caps: ConnectionCaps,
+        service_caps: ConnectionCaps,
         dialling: DialLimits,
         terms: Callable[[bytes], tuple[float, float]],
         now: Callable[[], float],
@@ -40,6 +42,7 @@ class Gatekeeper:
         self.policies = policies
         self.remembered = remembered
         self.caps = caps
+        self._service_caps = service_caps
         self.dialling = dialling
         self._terms = terms
         self._now = now
@@ -47,7 +50,8 @@ class Gatekeeper:
 
     def admit(self, session: LinkSession) -> tuple[Reason, int] | None:
         """A connection came in."""
-        refused = self.caps.opened(session.number, session.remote[0])
+        caps = self._service_caps if session.door is Door.SERVICES else self.caps
+        refused = caps.opened(session.number, session.remote[0])
         return None if refused is None else (refused.reason, refused.retry_after_s)
 
     def may_claim(self, session: LinkSession, from_domain: Domain, to_domain: Domain) -> Verdict:
@@ -105,5 +109,6 @@ class Gatekeeper:
         return self._terms(from_domain)
 
     def closed(self, session: LinkSession) -> None:
-        """The connection is gone."""
+        """The connection is gone, or a stranger's no more: a service logged in."""
         self.caps.closed(session.number)
+        self._service_caps.closed(session.number)

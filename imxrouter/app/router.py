@@ -183,6 +183,7 @@ class Router(Service):
             policy_table(config),
             RememberedStrength(age_s=config.trust.remember_days * 86_400.0),
             ConnectionCaps(cap_settings(config)),
+            ConnectionCaps(cap_settings(config)),
             DialLimits(dial_settings(config.caps)),
             self._peer_terms,
             time.monotonic,
@@ -252,6 +253,7 @@ class Router(Service):
         self.services = Services(
             self.hub, service_keys(config.services), self.provisioner.domains_of, self.provisioner.terms
         )
+        self.services.on_login = self.gatekeeper.closed
         self.provisioner.with_services(self.services)
         self.provisioner.on_embedded = self._embedded_changed
         self.hub.events.append(self.services)

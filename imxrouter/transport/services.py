@@ -77,6 +77,8 @@ class Services:
         self._keys = {key_id(one.public): one for one in keys}
         self._domains_of = domains_of
         self._terms = terms
+        #: told a link on which a service logged in: it is no stranger's any more
+        self.on_login: Callable[[LinkSession], None] = lambda _session: None
 
     def login(self, session: LinkSession, login: Login) -> None:
         """Judge a login; a wrong one ends the link."""
@@ -96,6 +98,7 @@ class Services:
         if session.service or session.port.sources or session.received.waiting:
             self._refuse(session, "the link has another role already")
             return
+        self.on_login(session)
         session.service = known.name
         session.port.role = Role.SERVICE
         session.port.max_record = self._hub.settings.max_record_bytes

@@ -124,6 +124,27 @@ def test_services_may_have_a_listener_of_their_own(lab: Lab) -> None:
     assert m.prove(first, "b.example").reason == 0
 
 
+def test_strangers_do_not_take_the_places_of_services(lab: Lab) -> None:
+    """Each listener counts its own; a service that logged in counts for neither."""
+    door = (ip := fresh_address(), free_port(ip))
+    settings = {
+        "lab": True, "listen.service.addresses": [f"{ip}:{door[1]}"], "caps.unauthenticated_total": 2,
+    }  # fmt: skip
+    b = lab.router("b.example", tables=service_table("shop", KEY, "shop.example"), settings=settings)
+    m = lab.organisation("m.example")
+    strangers = [m.connect(b) for _ in range(2)]
+    refused = m.connect(b, hello=False).until_closed()
+    assert refused is not None
+    assert refused.reason == Reason.OVER_CAP.code
+    shops = []
+    for _ in range(4):
+        shop = RawPeer.connect(door)
+        shop.hello()
+        assert shop.log_in(KEY) == 0
+        shops.append(shop)
+    assert len(b.sessions()) == len(strangers) + len(shops)
+
+
 def test_a_link_has_one_role(lab: Lab) -> None:
     """A login on a link that proved a domain, or where a claim is pending, is refused; so is a second one."""
     b, m = _router(lab), lab.organisation("m.example")
