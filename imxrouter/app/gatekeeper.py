@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
@@ -14,6 +15,8 @@ from imxrouter.transport.verifier import Verdict
 
 #: How long a failed look-up of a claimed domain is remembered where DNS gives no TTL.
 _DNS_FAILURE_S = 5.0
+#: When a claim may be made again of whose failure nothing is remembered for longer.
+_AGAIN_S = 5
 
 
 class Gatekeeper:
@@ -86,8 +89,8 @@ class Gatekeeper:
         refused = self.caps.proved(session.number, from_domain)
         return Verdict(Reason.NONE) if refused is None else Verdict(refused.reason, refused.retry_after_s)
 
-    def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> None:
-        """Give the permit back; remember what failed, where it belongs."""
+    def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> int:
+        """Give the permit back; remember what failed, where it belongs, and tell for how long."""
         permit = self._permits.pop((session.number, from_domain), None)
         if permit is not None:
             self.dialling.release(permit)
@@ -96,9 +99,12 @@ class Gatekeeper:
             self.dialling.proved(from_domain, now)
             self.remembered.note(from_domain, self.decide(from_domain).strength, now)
         elif reason in (Reason.DIALBACK_REFUSED, Reason.NOT_MINE):
-            self.dialling.refused_token(session.remote[0], from_domain, now)
+            return ceil(self.dialling.refused_token(session.remote[0], from_domain, now))
         elif reason.stage is Stage.DNS:
             self.dialling.failed_dns(from_domain, _DNS_FAILURE_S, reason, now)
+        elif reason.stage is Stage.CONNECT:
+            return ceil(self.dialling.connect_ttl_s)  # noted by address when it failed
+        return _AGAIN_S
 
     def dropped(self, session: LinkSession, from_domain: Domain) -> None:
         """A proof ended while the link stays."""

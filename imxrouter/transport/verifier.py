@@ -55,8 +55,12 @@ class Trust(Protocol):
     def may_prove(self, session: LinkSession, from_domain: Domain) -> Verdict:
         """Judge the cap on connections of the proved domain; reason NONE counts the connection."""
 
-    def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> None:
-        """The verification ended; gives the permit back and remembers failures where they belong."""
+    def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> int:
+        """The verification ended; gives the permit back and remembers failures where they belong.
+
+        Returns:
+            seconds for which the same claim would fail again, by what is remembered.
+        """
 
     def dropped(self, session: LinkSession, from_domain: Domain) -> None:
         """A proof ended; its connection counts no longer."""
@@ -308,9 +312,9 @@ class Verifier:
         self._close(verification)
         first, claim = verification.first, verification.claim
         first.received.refuse(claim.number)
-        self._trust.done(first, verification.domain, reason)
+        retry_after_s = self._trust.done(first, verification.domain, reason)
         self.on_step("claim refused", first, claim.from_domain, claim.to_domain, f"{reason.word} {note}")
-        self._refuse(first, claim.number, reason, 5, cause)
+        self._refuse(first, claim.number, reason, retry_after_s, cause)
 
     def _close(self, verification: _Verification) -> None:
         self._by_claim.pop((verification.first.number, verification.claim.number), None)
