@@ -111,7 +111,7 @@ class Claimer:
         pending = session.made.of_pair(from_domain, to_domain)
         if pending is not None and pending.state in (ClaimState.ASKED, ClaimState.RELEASED):
             return
-        if not session.made.has_room():
+        if not session.made.has_room_for(from_domain):
             session.made.wait(from_domain, to_domain)
             return
         identity = self._hub.identity

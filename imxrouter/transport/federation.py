@@ -323,11 +323,10 @@ class Federation:
 
     def peer_proved(self, session: LinkSession, peer: bytes, ours: bytes) -> None:
         """A peer proved itself: what waits for it may go over its link; a failing one is tried again."""
-        del session
         if self.destinations.peer_proved(Domain(peer.decode()), self._hub.now()):
             self.log.info("{domain} proved itself; its back-off ends", domain=peer.decode())
         pursuit = self._pursuits.get(peer)
-        if pursuit is not None and ours in pursuit.held:
+        if pursuit is not None and ours in pursuit.held and session.is_open:
             self._release(pursuit, ours)
 
     # -- events ------------------------------------------------------------------------------------------

@@ -251,6 +251,7 @@ class Verifier:
         del self._asked[result.number]
         reason = REASON_BY_CODE.get(result.reason, Reason.DIALBACK_REFUSED)
         if reason is Reason.NONE:
+            second.reached.add(verification.claim.from_domain)  # a WITHDRAW may have come before the answer
             if result.nonce is not None:
                 verification.nonces = (result.nonce,)
             if verification.claim.state is ClaimState.RELEASED:
