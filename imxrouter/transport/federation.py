@@ -240,6 +240,7 @@ class Federation:
             destination.failed(reason, now, note)
             retry_after_s = destination.retry_after_s(now)
         pursuit.tried.clear()
+        pursuit.again = False
         self.log.warn(
             "{domain} cannot be reached: {reason}", domain=pursuit.domain.name, reason=reason.word,
             stage=reason.stage.value, note=note,
@@ -293,6 +294,7 @@ class Federation:
             self._up(claim.to_domain)
             if pursuit is not None and session.is_open:
                 pursuit.tried.clear()
+                pursuit.again = False
                 self._release(pursuit, claim.from_domain)
             return
         destination = self.destinations.find(Domain(claim.to_domain.decode("ascii")))
@@ -347,7 +349,7 @@ class Federation:
 
     def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
         """The link takes nothing new: what waits for it goes on elsewhere, now."""
-        self._leave(session, Cause(reason, "closed in order", by_peer))
+        self._leave(session, Cause(reason, "closed in order", by_peer), innocent=not by_peer)
 
     def lost(self, session: LinkSession) -> None:
         """A link went away: what waits for it goes on elsewhere."""
@@ -356,14 +358,16 @@ class Federation:
         for domain in session.reached if session.purpose is Purpose.DATA else ():
             self._rest(domain)
 
-    def _leave(self, session: LinkSession, cause: Cause) -> None:
+    def _leave(self, session: LinkSession, cause: Cause, *, innocent: bool = False) -> None:
         """Go to the next target, or to the same one again where the link was an old one that ended."""
         for domain in tuple(session.reached) if session.purpose is Purpose.DATA else ():
             pursuit = self._pursuits.get(domain)
             if pursuit is None or pursuit.session != session.number:
                 continue
             pursuit.session = 0
-            if pursuit.reused:
+            innocent = innocent or cause.reason in _IN_ORDER
+            if pursuit.reused or (innocent and not pursuit.again):
+                pursuit.again = not pursuit.reused  # a target that did nothing wrong gets one more chance
                 pursuit.tried.discard(session.remote)
             if pursuit.budget.count and not pursuit.dialling:
                 orderly = Cause(Reason.SHUTTING_DOWN, cause.note, cause.by_peer)
