@@ -15,6 +15,7 @@ from typing import Final, NoReturn
 from xml.parsers import expat
 
 from imxrouter.model.errors import RouterError
+from imxrouter.model.uris import is_uri
 
 XML: Final = "http://www.w3.org/XML/1998/namespace"
 
@@ -23,6 +24,7 @@ _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _LATIN1: Final = frozenset({"iso-8859-1", "latin1", "latin-1"})
 _UNDEFINED_ENTITY: Final = expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY]
 _LANGUAGE: Final = f"{XML} lang"
+_WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:?\Z")
 _AFTER_NAME: Final = re.compile(r"[\s/>]")
 #: Not of XML 1.0 section 2.2, and halves of surrogate pairs.
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -208,8 +210,9 @@ class _Builder:
         return self.root
 
     def _declare(self, prefix: str | None, namespace: str | None) -> None:
-        # A blank would let one name pass for two; expat refuses it too since 2.4.5 (CVE-2022-25236).
-        if namespace and (" " in namespace or not namespace.isprintable()):
+        # Blanks and look-alikes would let one name pass for two (CVE-2022-25236), and libxml2, which many
+        # receivers use, gives up on a document with a name that is no URI. Plain words are harmless.
+        if namespace and not is_uri(namespace) and not _WORD.match(namespace):
             raise BadXml(XmlFault.NAMESPACES, f"namespace name {namespace!r:.60}")
         self._declared[prefix or ""] = namespace or ""
 

@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
+from imxrouter.model.uris import is_uri
 from imxrouter.model.vocabulary import Reason
 
 #: Tuples in one state. A person has a handful of devices; a service account with a hundred is generous.
@@ -33,14 +34,6 @@ ACTIVITIES: Final = frozenset(
 )  # fmt: skip
 
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*\Z")
-_PLAIN: Final = r"[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2}"
-#: RFC 3986 appendix A: scheme; authority and path, or a path alone; query; fragment.
-_URI: Final = re.compile(
-    r"[A-Za-z][A-Za-z0-9+.-]*:"
-    rf"(?://(?:(?:{_PLAIN}|:)*@)?(?:\[[0-9A-Fa-f:.]+\]|(?:{_PLAIN})*)(?::[0-9]{{0,5}})?(?:/(?:{_PLAIN}|[:@/])*)?"
-    rf"|(?!//)(?:{_PLAIN}|[:@/])+)"
-    rf"(?:\?(?:{_PLAIN}|[:@/?])*)?(?:#(?:{_PLAIN}|[:@/?])*)?\Z"
-)
 #: An XML name without colon, ASCII only: what xs:ID takes everywhere.
 _ID: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*\Z")
 _NOT_OF_ID: Final = re.compile(r"[^A-Za-z0-9._-]")
@@ -93,7 +86,7 @@ class Contact:
     priority: int | None = None
 
     def __post_init__(self) -> None:
-        if not _URI.match(self.uri):
+        if not is_uri(self.uri):
             raise BadPresence(f"contact {self.uri[:80]!r} is no absolute URI")
         if self.priority is not None and not 0 <= self.priority <= 1000:
             raise BadPresence(f"priority {self.priority} is not within 0 and 1000 thousandths")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -25,6 +26,8 @@ from imxrouter.model.presence import (
     PresenceTuple,
 )
 
+#: For slow strategies on machines with other work to do.
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SCHEMAS = Path(__file__).parents[1] / "data" / "schemas"
 FOREIGN = "urn:example:foreign"
 

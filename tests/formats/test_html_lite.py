@@ -28,6 +28,7 @@ from imxrouter.formats.html_lite import (
     sanitise,
     to_text,
 )
+from tests.formats.presence_strategies import CALM
 from tests.vectors.load import load
 
 ROOT = Path(__file__).parents[2]
@@ -157,7 +158,7 @@ DOCUMENTS = st.lists(PIECES, max_size=25).map("".join)
 
 
 @given(DOCUMENTS)
-@settings(max_examples=1500)
+@settings(CALM, max_examples=1500)
 def test_nothing_but_what_is_allowed_is_left(document: str) -> None:
     """Whatever stands in it; once is enough; a browser's parser sees no more than we do."""
     with contextlib.suppress(BadHtml):
@@ -170,7 +171,7 @@ def test_nothing_but_what_is_allowed_is_left(document: str) -> None:
 
 
 @given(DOCUMENTS)
-@settings(max_examples=300)
+@settings(CALM, max_examples=300)
 def test_text_of_any_document_has_no_markup_left(document: str) -> None:
     """It is bounded, has no control characters, and what looks like a tag in it was text or an address."""
     with contextlib.suppress(BadHtml):
@@ -180,7 +181,7 @@ def test_text_of_any_document_has_no_markup_left(document: str) -> None:
 
 
 @given(st.text(LETTERS | st.just("\n")))
-@settings(max_examples=300)
+@settings(CALM, max_examples=300)
 def test_a_text_comes_back(text: str) -> None:
     """Line by line, blank by blank; and by any other parser of HTML."""
     document = from_text(text)

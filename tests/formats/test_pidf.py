@@ -33,6 +33,7 @@ from imxrouter.model.presence import (
 from tests.formats.presence_strategies import (
     ADDRESSES,
     ALICE,
+    CALM,
     DOCUMENTS,
     assert_valid,
     presence,
@@ -95,7 +96,7 @@ def test_a_document_is_written_validly_and_loses_nothing(name: str) -> None:
 
 
 @given(states())
-@settings(max_examples=200)
+@settings(CALM, max_examples=200)
 def test_what_is_written_is_valid_and_reads_back(state: Presence) -> None:
     """Every part, foreign elements to the letter."""
     written = write_pidf(state)
@@ -104,7 +105,7 @@ def test_what_is_written_is_valid_and_reads_back(state: Presence) -> None:
 
 
 @given(states())
-@settings(max_examples=50)
+@settings(CALM, max_examples=50)
 def test_two_engines_see_the_same_text(state: Presence) -> None:
     """libxml2 finds the notes that we meant."""
     root = etree.fromstring(write_pidf(state))
@@ -170,6 +171,7 @@ def test_text_comes_back_as_it_was(text: str) -> None:
 
 
 @given(ADDRESSES)
+@settings(CALM)
 def test_an_entity_reads_back(address: Address) -> None:
     """Characters that mean something in an URI are escaped."""
     assert read_entity(entity(address)) == address

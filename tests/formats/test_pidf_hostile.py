@@ -18,7 +18,7 @@ from imxrouter.formats.pidf import (
     write_pidf,
 )
 from imxrouter.model.presence import MAX_TUPLES
-from tests.formats.presence_strategies import ALICE, REFUSED, assert_valid, presence
+from tests.formats.presence_strategies import ALICE, CALM, REFUSED, assert_valid, presence
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -56,6 +56,7 @@ def test_long_namespaces_do_not_multiply() -> None:
 
 
 @given(st.binary(max_size=200))
+@settings(CALM)
 def test_any_bytes_give_a_state_or_bad_pidf(raw: bytes) -> None:
     """No other exception, wherever the bytes stand."""
     for document in (raw, presence("") + raw, presence("<note>").replace(b"</presence>", raw)):
@@ -96,7 +97,7 @@ TREES = st.recursive(
 
 
 @given(st.lists(TREES, max_size=3).map("".join))
-@settings(max_examples=300)
+@settings(CALM, max_examples=300)
 def test_any_tree_gives_a_valid_document_or_bad_pidf(inside: str) -> None:
     """What is read from a stranger can be written for a watcher, and stays what it is."""
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -16,7 +16,7 @@ from imxrouter.formats.xmltree import (
     escape_text,
     parse,
 )
-from tests.formats.presence_strategies import XML_TEXT
+from tests.formats.presence_strategies import CALM, XML_TEXT
 
 
 def shape(element: Element) -> object:
@@ -70,6 +70,9 @@ def test_utf8_with_a_mark_and_declared_latin1() -> None:
         (b"<a b='1' b='2'/>", XmlFault.MALFORMED),
         (b"<!DOCTYPE a [<!ENTITY % x SYSTEM 'http://evil.example/'> %x;]><a/>", XmlFault.DOCUMENT_TYPE),
         (b"<a>&x;</a>", XmlFault.ENTITY),
+        (b"<a xmlns:b='urn:x>y'/>", XmlFault.NAMESPACES),
+        (b"<a xmlns='urn:\xc3\xa9'/>", XmlFault.NAMESPACES),
+        (b"<a xmlns='/x'/>", XmlFault.NAMESPACES),
         (b"<a/><!-- -->", XmlFault.COMMENT),
         (b"<a/><?x?>", XmlFault.INSTRUCTION),
     ],
@@ -77,6 +80,14 @@ def test_utf8_with_a_mark_and_declared_latin1() -> None:
 def test_refusals(raw: bytes, fault: XmlFault) -> None:
     """By name."""
     assert fault_of(raw) is fault
+
+
+@pytest.mark.parametrize("name", ["urn:x", "http://a.example/x#y", "DAV:", "jabber:client", "word"])
+def test_namespaces_of_the_world(name: str) -> None:
+    """URIs, and what libxml2 takes besides."""
+    raw = f"<a xmlns='{name}'/>".encode()
+    assert parse(raw).namespace == name
+    assert etree.fromstring(raw).tag == f"{{{name}}}a"
 
 
 def test_limits_are_exact() -> None:
@@ -129,7 +140,7 @@ def test_verbatim_is_the_element_and_nothing_else(inside: str) -> None:
         ("<p:b xmlns:p='urn:q'/>", "<p:b xmlns:p='urn:q'/>"),
         ("<p:b><b/></p:b>", '<p:b xmlns:p="urn:p" xmlns="urn:d"><b/></p:b>'),
         ("<p:b><b xmlns='x'><c/></b></p:b>", "<p:b xmlns:p=\"urn:p\"><b xmlns='x'><c/></b></p:b>"),
-        ("<p:b t='q:c'/>", '<p:b xmlns:p="urn:p" xmlns:q="urn:q&amp;&lt;&quot;" t=\'q:c\'/>'),
+        ("<p:b t='q:c'/>", '<p:b xmlns:p="urn:p" xmlns:q="urn:q&amp;r" t=\'q:c\'/>'),
         ("<p:b>xq:c</p:b>", '<p:b xmlns:p="urn:p">xq:c</p:b>'),
         ("<b\n a=''/>", "<b xmlns=\"urn:d\"\n a=''/>"),
         ("<p:b xml:lang='de'/>", "<p:b xmlns:p=\"urn:p\" xml:lang='de'/>"),
@@ -137,7 +148,7 @@ def test_verbatim_is_the_element_and_nothing_else(inside: str) -> None:
 )
 def test_verbatim_takes_what_it_needs_from_outside(inside: str, kept: str) -> None:
     """Declarations of its prefixes, of those in values, the default one; none that it has itself."""
-    outer = f"<a xmlns='urn:d' xmlns:p='urn:p' xmlns:q='urn:q&amp;&lt;&quot;' xmlns:r='urn:r'>{inside}</a>"
+    outer = f"<a xmlns='urn:d' xmlns:p='urn:p' xmlns:q='urn:q&amp;r' xmlns:r='urn:r'>{inside}</a>"
     (found,) = parse(outer.encode()).children
     assert found.verbatim() == kept
     alone = parse(kept.encode())
@@ -153,6 +164,7 @@ def test_verbatim_takes_the_language_along() -> None:
 
 
 @given(XML_TEXT, XML_TEXT)
+@settings(CALM)
 def test_escaping_and_reading_undo_each_other(text: str, value: str) -> None:
     """For us and for libxml2."""
     raw = f'<a k="{escape_attribute(value)}">{escape_text(text)}</a>'.encode()
@@ -162,6 +174,7 @@ def test_escaping_and_reading_undo_each_other(text: str, value: str) -> None:
 
 
 @given(st.binary(max_size=100))
+@settings(CALM)
 def test_any_bytes_give_a_tree_or_bad_xml(raw: bytes) -> None:
     """No other exception."""
     for document in (raw, b"<a " + raw + b"/>", b"<a>" + raw + b"</a>", b"<?xml " + raw + b"?><a/>"):
