@@ -88,6 +88,8 @@ class PidfFault(Enum):
 class BadPidf(RouterError):
     """The document is refused.
 
+    The words of the error quote the document, for tests and for its author; logs take the fault alone.
+
     Attributes:
         fault: a word of `XmlFault` or `PidfFault`.
     """
@@ -268,7 +270,7 @@ class _Reader:
                 self._keep(child, extensions)
         since, until = (element.attributes.get(name) for name in ("from", "until"))
         times = (None if since is None else _time(since), None if until is None else _time(until))
-        # COMPAT(Kamailio, 5.6): says that there is nothing to say by an empty element.
+        # COMPAT(Kamailio): says that there is nothing to say by an empty element.
         if not (names or other or notes or extensions):
             return ()
         return (Activities(tuple(names), tuple(other), tuple(notes), *times, tuple(extensions)),)
@@ -349,7 +351,7 @@ def _once(before: object, now: T, fault: PidfFault) -> T:
 
 
 def _id(element: Element, prefix: str, number: int) -> str:
-    # COMPAT(Asterisk, 20): the id is an extension's number, which is no xs:ID, or is not there.
+    # COMPAT(Asterisk): the id is an extension's number, which is no xs:ID, or is not there.
     return element_id(element.attributes.get("id") or str(number), prefix)
 
 

@@ -8,9 +8,10 @@ refused too: no peer has a use for them here, and what is kept verbatim stays fr
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import Final, NoReturn
 from xml.parsers import expat
 
@@ -24,6 +25,7 @@ _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _LATIN1: Final = frozenset({"iso-8859-1", "latin1", "latin-1"})
 _UNDEFINED_ENTITY: Final = expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY]
 _LANGUAGE: Final = f"{XML} lang"
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:?\Z")
 _AFTER_NAME: Final = re.compile(r"[\s/>]")
 #: Not of XML 1.0 section 2.2, and halves of surrogate pairs.
@@ -106,18 +108,14 @@ class Element:
         parts = name.split(" ")
         self.namespace = parts[0] if len(parts) > 1 else ""
         self.name = parts[1] if len(parts) > 1 else name
-        self.attributes: dict[str, str] = {}
-        for at in range(0, len(attributes), 2):
-            key = attributes[at]
-            self.attributes[key.rpartition(" ")[0] if " " in key else key] = attributes[at + 1]
+        self.attributes = _attributes(attributes) if attributes else _NOTHING
         self.children: list[Element] = []
         self.language = ""
         self.parts: list[str] = []
         self.prefixed = len(parts) > 2
         self.raw = raw
         self.start = self.end = start
-        self.outer: dict[str, str] = {}
-        self.own: dict[str, str] = {}
+        self.outer = self.own = _NOTHING
 
     @property
     def text(self) -> str:
@@ -167,6 +165,12 @@ class Element:
         return False
 
 
+def _attributes(flat: list[str]) -> dict[str, str]:
+    """From names and values in turn; a name is `local`, or `namespace local prefix`."""
+    names = (name.rpartition(" ")[0] if " " in name else name for name in flat[::2])
+    return dict(zip(names, flat[1::2], strict=True))
+
+
 def _uses(source: bytes, prefix: str) -> bool:
     """Whether the prefix stands before a colon, be it in a name or in a value that may hold a name."""
     wanted = prefix.encode() + b":"
@@ -181,7 +185,7 @@ class _Builder:
         self._raw = raw
         self._limits = limits
         self._open: list[Element] = []
-        self._scopes: list[dict[str, str]] = [{}]
+        self._scopes: list[Mapping[str, str]] = [_NOTHING]
         self._declared: dict[str, str] = {}
         self._elements = 0
         # UTF-8 whatever the document says: what it says was looked at before.
@@ -205,6 +209,9 @@ class _Builder:
         except expat.ExpatError as error:
             fault = XmlFault.ENTITY if error.code == _UNDEFINED_ENTITY else XmlFault.MALFORMED
             raise BadXml(fault, f"{expat.errors.messages[error.code]} at line {error.lineno}") from None
+        finally:
+            # The parser holds our methods: without this its memory would wait for the garbage collector.
+            del self._parser
         if self.root is None:
             raise BadXml(XmlFault.MALFORMED, "no element")
         return self.root
@@ -276,7 +283,7 @@ def parse(raw: bytes, limits: Limits = LIMITS) -> Element:
     if declared is not None:
         encoding = declared[1].decode("latin-1").strip().lower()
         if encoding in _LATIN1:
-            # COMPAT(FreeSWITCH, 1.10): says so of its documents.
+            # COMPAT(FreeSWITCH): says so of its documents.
             raw = raw.decode("latin-1").encode("utf-8")
         elif encoding not in _UTF8:
             raise BadXml(XmlFault.ENCODING, f"{encoding!r}; UTF-8 is taken")

@@ -292,7 +292,7 @@ def merge(presentity: Address, instances: Mapping[str, Presence], max_tuples: in
 
     Parts that mean the same and share an id are kept once. An id that instances use for different things is
     told apart by the names of the instances. The least preferred tuples above `max_tuples` are left out,
-    and persons likewise.
+    and persons likewise; notes and extensions add up, so the document may outgrow what a reader takes.
 
     Args:
         presentity: whose state it is; that of the instances is not looked at.

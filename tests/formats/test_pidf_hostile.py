@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
 
 import pytest
@@ -18,7 +19,7 @@ from imxrouter.formats.pidf import (
     write_pidf,
 )
 from imxrouter.model.presence import MAX_TUPLES
-from tests.formats.presence_strategies import ALICE, CALM, REFUSED, assert_valid, presence
+from tests.formats.presence_strategies import ALICE, CALM, DOCUMENTS, REFUSED, assert_valid, presence
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -132,3 +133,17 @@ def test_no_document_takes_long(inside: str) -> None:
     with contextlib.suppress(BadPidf):
         write_pidf(read_pidf(document))
     assert time.perf_counter() - begun < 1
+
+
+def test_nothing_waits_for_the_garbage_collector() -> None:
+    """A parser's memory is given back at once, whether its document was good or bad."""
+    documents = [one["xml"].encode() for one in (*DOCUMENTS.values(), *REFUSED.values())]
+    gc.collect()
+    gc.disable()
+    try:
+        for document in documents:
+            with contextlib.suppress(BadPidf):
+                read_pidf(document)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
