@@ -132,7 +132,7 @@ class Scene:
         self.network.hold(4 * _LOST_S)
         time.sleep(_LOST_S)
         for name in ("back", "sink0", "sink1") if away else ():
-            self._load.away(name, _LOST_S)
+            self._load.away(name, 2 * _LOST_S)  # longer than a retry rests
         self.network.cut_from_a()
         time.sleep(4 * _LOST_S)
         self.network.barred = set()
