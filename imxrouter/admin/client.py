@@ -116,9 +116,9 @@ class AdminClient:
         """Say what to publish."""
         return cast("RecordsView", self._ask("GET", "dns", "records", domain))
 
-    def send(self, source: str, destination: str, text: str) -> OutcomeView:
-        """Send a message and wait for its outcome."""
-        body = {"from": source, "to": destination, "text": text}
+    def send(self, source: str, destination: str, text: str, *, html: bool = False) -> OutcomeView:
+        """Send a message, plain text or text/html-lite, and wait for its outcome."""
+        body = {"from": source, "to": destination, "text": text, "html": html}
         return cast("OutcomeView", self._ask("POST", "messages", body=body))
 
     def trace(self, message_id: str) -> TraceView:

@@ -55,7 +55,9 @@ class AdminPort(Protocol):
     def dns_records(self, domain: str) -> RecordsView | Deferred[RecordsView]:
         """Say what to publish for a domain, in all three forms."""
 
-    def send(self, source: str, destination: str, text: str) -> OutcomeView | Deferred[OutcomeView]:
+    def send(
+        self, source: str, destination: str, text: str, *, html: bool = False
+    ) -> OutcomeView | Deferred[OutcomeView]:
         """Send a message as a user of an embedded service; answer when its outcome is known."""
 
     def watch(self, user: str, emit: Callable[[MessageView], None]) -> Stop:

@@ -35,7 +35,7 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("GET", "dns/lookup/*"): lambda port, parts, _body: port.dns_lookup(parts[0]),
     ("GET", "dns/records/*"): lambda port, parts, _body: port.dns_records(parts[0]),
     ("POST", "messages"): lambda port, _parts, body: port.send(
-        _text(body, "from"), _text(body, "to"), _text(body, "text")
+        _text(body, "from"), _text(body, "to"), _text(body, "text"), html=body.get("html") is True
     ),
     ("GET", "trace/*"): lambda port, parts, _body: port.trace(parts[0]),
 }

@@ -29,6 +29,8 @@ from imxrouter.app.provisioning import domain_entry, served_domain
 from imxrouter.config.load import parse_domain
 from imxrouter.config.net import parse_name
 from imxrouter.config.problems import ConfigError
+from imxrouter.formats.html_lite import BadHtml
+from imxrouter.gateways.embedded.texts import shown
 from imxrouter.model.address import Address, BadAddress
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.operations import Kind, Message
@@ -220,7 +222,7 @@ class Console:
 
     # -- messages ----------------------------------------------------------------------------------------
 
-    def send(self, source: str, destination: str, text: str) -> Deferred[OutcomeView]:
+    def send(self, source: str, destination: str, text: str, *, html: bool = False) -> Deferred[OutcomeView]:
         """Send a message as a user of an embedded service; answer when its outcome is known."""
         try:
             sender, recipient = Address.parse(source), Address.parse(destination)
@@ -240,7 +242,10 @@ class Console:
         def answer(outcome: Outcome) -> None:
             answered.callback(_outcome_view(message, outcome, time.monotonic() - started))
 
-        message = service.compose(sender, recipient, text)
+        try:
+            message = service.compose(sender, recipient, text, html=html)
+        except BadHtml as error:
+            raise AdminError("bad-request", str(error), "text", "write less") from None
         self._router.submit(message, answer)
         return answered
 
@@ -316,5 +321,5 @@ def _message_view(message: Message) -> MessageView:
     return MessageView(
         at=time.time(), id=message.message_id.hex(), source=str(message.source),
         destination=str(message.destination), content_type=message.content_type,
-        text=message.content.decode("utf-8", "replace"),
+        text=shown(message),
     )  # fmt: skip

@@ -136,10 +136,13 @@ def _cleared(shared: Context, view: PeerChange, nothing: str) -> None:
 @click.argument("source", metavar="FROM")
 @click.argument("destination", metavar="TO")
 @click.argument("text", metavar="TEXT")
+@click.option(
+    "--html", is_flag=True, help="TEXT is text/html-lite; what that type does not allow is taken out."
+)
 @live
-def send(shared: Context, source: str, destination: str, text: str) -> None:
+def send(shared: Context, source: str, destination: str, text: str, html: bool) -> None:
     """Send a message from a user of an embedded service, and wait for its outcome."""
-    view = shared.client.send(source, destination, text)
+    view = shared.client.send(source, destination, text, html=html)
     if shared.json:
         output.as_json(view)
     elif view["status"] == "success":

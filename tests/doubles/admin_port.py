@@ -113,9 +113,9 @@ class PortDouble:
             domain=domain, served=served, zone=ZONE, imx=[ZONE.strip()], svcb=[], srv=[]
         )  # fmt: skip
 
-    def send(self, source: str, destination: str, text: str) -> Deferred[OutcomeView]:
+    def send(self, source: str, destination: str, text: str, *, html: bool = False) -> Deferred[OutcomeView]:
         """Refuse carol, break for mallory, else answer `outcome`."""
-        self.calls.append(("send", source, destination, text))
+        self.calls.append(("send", source, destination, text, *(["html"] if html else ())))
         if source.startswith("carol"):
             return fail(AdminError("not-found", "no such user", "from", "add the user to its service"))
         if source.startswith("mallory"):

@@ -9,8 +9,8 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from imxrouter.formats.mime import TEXT_PLAIN
 from imxrouter.gateways.embedded.directory import Directory, UserKey
+from imxrouter.gateways.embedded.texts import written
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
@@ -139,9 +139,9 @@ class EmbeddedService:
 
     # -- sending ---------------------------------------------------------------------------------------
 
-    def compose(self, source: Address, destination: Address, text: str) -> Message:
-        """A text message with a new id, not sent yet."""
-        return Message(source, destination, self._new_id(), TEXT_PLAIN, text.encode("utf-8", "replace"))
+    def compose(self, source: Address, destination: Address, text: str, *, html: bool = False) -> Message:
+        """A message with a new id, not sent yet: plain text, or text/html-lite. Raises `BadHtml`."""
+        return Message(source, destination, self._new_id(), *written(text, html=html))
 
     def send(self, source: Address, destination: Address, text: str, answer: Answer) -> Message:
         """Send a text as one of its users; `answer` gets the one outcome. Raises `NotAUser`."""
