@@ -45,13 +45,12 @@ def make_store(config: Config, reactor: Any, *, shared: bool) -> SqliteStore:
 
 
 def closed_store(store: SqliteStore, reactor: Any) -> Deferred[None]:
-    """Write what waits and close; fires then, or after `CLOSE_S`, for no disk may keep a router from ending."""
+    """Write what waits and close; fires then, or after `CLOSE_S`: no disk keeps a router from ending."""
     closed: Deferred[None] = Deferred()
     store.close(lambda: closed.callback(None))
     closed.addTimeout(CLOSE_S, reactor)
-    return closed.addErrback(
-        lambda _: _note(f"{store.health().path}: the disk took too long to close it", True)
-    )
+    text = f"{store.health().path}: the disk took too long to close it"
+    return closed.addErrback(lambda _: _note(text, True))
 
 
 def _note(text: str, bad: bool) -> None:

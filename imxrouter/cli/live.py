@@ -100,7 +100,7 @@ def _some(names: list[str]) -> str:
 def peers(shared: Context) -> None:
     """List remote domains and how each is reached, or clear what is known of one.
 
-    What `retry` and `forget` clear is that of one process; with several, ask each.
+    What `retry` clears is that of one process; with several, ask each. `forget` reaches all of a host.
     """
     if click.get_current_context().invoked_subcommand is None:
         _peers(shared)

@@ -249,14 +249,13 @@ class SqliteStore:
 
     def _open(self) -> None:
         self._file.open()
-        self._is_open = True
         for text, bad in self._file.notes:
             self._note(text, bad)
         with self._changed:
             if self._file.fresh and len(self._tables):
                 self._waiting.add_all()
         self._take_over(self._file.load())
-        self._is_loaded = True
+        self._is_open = self._is_loaded = True
 
     def _follow(self) -> None:
         self._follow_at = time.monotonic() + FOLLOW_S
@@ -330,7 +329,7 @@ class SqliteStore:
         ]
 
     def _failed(self, failed: StoreFailed) -> None:
-        if failed.problem not in _PASSING:
+        if failed.problem not in _PASSING or not self._is_open:
             self._file.close()
             self._is_open = False
         self._retry_at = time.monotonic() + self._retry_s

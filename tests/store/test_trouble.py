@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from imxrouter.routing.interfaces import StoreProblem
+from imxrouter.store.errors import StoreFailed
+from imxrouter.store.file import Place, StateFile
 from imxrouter.store.waiting import WaitingChanges
 from tests.store.rigs import PATIENCE_S, SqliteRig
 
@@ -185,6 +187,30 @@ def test_a_directory_that_comes_later(tmp_path: Path) -> None:
     healed(rig)
     assert told == [(b"kept", b"v", None)]
     assert rig.rows() == {("t", b"kept"): b"v", ("t", b"both"): b"new"}
+    rig.close()
+
+
+def test_what_could_not_be_read_at_the_start_is_read_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the file could be opened already."""
+    rig = SqliteRig(tmp_path)
+    rig.store.put("t", b"kept", b"v")
+    rig.close()
+    faults = [StoreFailed(StoreProblem.LOCKED, "locked"), StoreFailed(StoreProblem.FULL, "full")]
+    load = StateFile.load
+
+    def failing(file: StateFile) -> dict[Place, tuple[bytes, float | None]]:
+        if faults:
+            raise faults.pop()
+        return load(file)
+
+    monkeypatch.setattr(StateFile, "load", failing)
+    rig.store = rig._open()
+    rig.store.put("t", b"new", b"v")
+    healed(rig)
+    assert rig.rows() == {("t", b"kept"): b"v", ("t", b"new"): b"v"}
+    assert {key for key, _, _ in rig.store.items("t")} == {b"kept", b"new"}
     rig.close()
 
 
