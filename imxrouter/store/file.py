@@ -20,6 +20,7 @@ from imxrouter.store.schema import APPLICATION_ID, UPGRADES, Upgrades
 Place = tuple[str, bytes]
 #: Value and time of expiry; None: removed.
 Change = tuple[bytes, float | None] | None
+Entries = dict[Place, tuple[bytes, float | None]]
 
 #: How long a write waits for that of another process; one writes for some milliseconds, rarely for a second.
 BUSY_S: Final = 5.0
@@ -204,7 +205,7 @@ class StateFile:
 
     # -- reading and writing -----------------------------------------------------------------------------
 
-    def load(self) -> dict[Place, tuple[bytes, float | None]]:
+    def load(self) -> Entries:
         """Everything that has not expired.
 
         Raises:
@@ -213,11 +214,38 @@ class StateFile:
         with self._problems():
             connection = self._open_connection()
             self._seen_change = self._newest(connection)
-            rows = connection.execute(
-                "SELECT name, key, value, expires_at FROM entry WHERE expires_at IS NULL OR expires_at > ?",
-                (self._now(),),
-            )
-            return {(name, key): (value, expires_at) for name, key, value, expires_at in rows}
+            return self._entries(connection)
+
+    def peek(self) -> Entries:
+        """Everything, where `open` failed: reading needs neither room nor leave to write.
+
+        What a killed process left in the write-ahead file is missing, where SQLite cannot read that either.
+
+        Raises:
+            StoreFailed: it cannot be read, or has another schema.
+        """
+        place = self.path.absolute().as_uri()
+        with self._problems():
+            try:
+                return self._peek(f"{place}?mode=ro")
+            except sqlite3.OperationalError:
+                return self._peek(f"{place}?mode=ro&immutable=1")
+
+    def _peek(self, place: str) -> Entries:
+        connection = sqlite3.connect(place, uri=True)
+        try:
+            if self._version(connection) != len(self._upgrades):
+                raise StoreFailed(StoreProblem.BROKEN, f"{self.path} has another schema")
+            return self._entries(connection)
+        finally:
+            connection.close()
+
+    def _entries(self, connection: sqlite3.Connection) -> Entries:
+        rows = connection.execute(
+            "SELECT name, key, value, expires_at FROM entry WHERE expires_at IS NULL OR expires_at > ?",
+            (self._now(),),
+        )
+        return {(name, key): (value, expires_at) for name, key, value, expires_at in rows}
 
     def write(self, batch: Mapping[Place, Change]) -> None:
         """Write all of it or nothing.

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from imxrouter.routing.interfaces import StoreChange, StoreHealth, StoreProblem
 from imxrouter.store.errors import StoreFailed, StoreRefused
-from imxrouter.store.file import Place, StateFile
+from imxrouter.store.file import Entries, Place, StateFile
 from imxrouter.store.memory import NEVER, Tables, check_sizes, expiry
 from imxrouter.store.waiting import WaitingChanges
 
@@ -32,6 +32,8 @@ PURGE_S: Final = 600.0
 #: A start waits no longer for the file; then it goes on with what comes later.
 OPENING_S: Final = 60.0
 
+#: With these the file may still be read.
+_READABLE: Final = (StoreProblem.FULL, StoreProblem.READ_ONLY, StoreProblem.BROKEN)
 #: After these the connection is good, and only the write is tried again.
 _PASSING: Final = (StoreProblem.FULL, StoreProblem.LOCKED)
 
@@ -248,7 +250,12 @@ class SqliteStore:
             self._works()
 
     def _open(self) -> None:
-        self._file.open()
+        try:
+            self._file.open()
+        except StoreFailed as failed:
+            if not self._is_loaded and failed.problem in _READABLE:
+                self._peek()
+            raise
         for text, bad in self._file.notes:
             self._note(text, bad)
         with self._changed:
@@ -256,6 +263,16 @@ class SqliteStore:
                 self._waiting.add_all()
         self._take_over(self._file.load())
         self._is_open = self._is_loaded = True
+
+    def _peek(self) -> None:
+        """What is known must not be forgotten because nothing can be written."""
+        try:
+            rows = self._file.peek()
+        except StoreFailed:
+            return
+        self._take_over(rows)
+        self._is_loaded = True
+        self._note(f"{self._file.path} cannot be written; its {len(rows)} entries were read", True)
 
     def _follow(self) -> None:
         self._follow_at = time.monotonic() + FOLLOW_S
@@ -266,7 +283,7 @@ class SqliteStore:
         for place, change in changes.items():
             self._take(place, change)
 
-    def _take_over(self, rows: dict[Place, tuple[bytes, float | None]]) -> None:
+    def _take_over(self, rows: Entries) -> None:
         """Make memory like the file, but for what waits to be written."""
         with self._changed:
             known = [(table, key) for table, keys in self._tables.tables.items() for key in keys]
@@ -314,11 +331,10 @@ class SqliteStore:
         except BaseException:
             with self._changed:
                 self._waiting.give_back(batch, everything)
-            raise
-        finally:
-            with self._changed:
                 self._writing = 0
+            raise
         with self._changed:
+            self._writing = 0
             self._last_write_at = self._now()
 
     def _snapshot(self) -> list[tuple[str, bytes, bytes, float | None]]:

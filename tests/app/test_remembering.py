@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
 import threading
 from typing import Any
 
@@ -16,11 +17,13 @@ from imxrouter.app.remembering import BACK_OFF, STRENGTH, Remembering
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.destinations import BackOff, DestinationState, DestinationTable
+from imxrouter.routing.interfaces import StoreProblem
 from imxrouter.routing.policy import Level, RememberedStrength
 from imxrouter.store.memory import MemoryStore
 from imxrouter.wire.control import Claim, ClaimResult
 from tests.doubles.raw_peer import PATIENCE_S, SOME_TOKEN
 from tests.doubles.router_rig import Lab, RouterRig, free_port, fresh_address
+from tests.store.rigs import filled
 
 B = Domain("b.example")
 DAY = 86400.0
@@ -304,6 +307,31 @@ def test_a_full_disk_lets_messages_pass(lab: Lab) -> None:
     page = a.router.metrics.exposition().decode()
     assert "\nimxrouter_store_works 0.0\n" in page
     assert '\nimxrouter_store_failures_total{problem="full"}' in page
+
+
+@pytest.mark.needs_root
+def test_a_start_on_a_full_disk(lab: Lab) -> None:
+    """With its keys there, the router starts, and messages pass; what it had is known, and the disk heals."""
+    state = lab.folder / "state-of-a"
+    state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(state)], check=True)
+    try:
+        first = lab.router("a.example", settings={**SLOW, "state_dir": str(state)})
+        lab.router("b.example")
+        first.call(lambda: first.router.gatekeeper.remembered.note(B, 1, first.router.hub.now()))
+        first.stop()
+        ballast = filled(state)
+        second = restarted(lab, first, str(state))
+        assert second.router.gatekeeper.remembered.seen(B, second.router.hub.now()) == 1
+        second.call(lambda: second.router.store.put("test", b"k", b"v" * 50_000))
+        health = second.router.store.health
+        lab.wait_until(lambda: health().problem is StoreProblem.FULL, "the full disk")
+        assert second.send("alice@a.example", "bob@b.example").outcome().ok
+        ballast.unlink()
+        lab.wait_until(lambda: health().problem is StoreProblem.NONE, "the end of it")
+        second.stop()
+    finally:
+        subprocess.run(["umount", "-l", str(state)], check=True)
 
 
 def test_a_lost_state_file_is_an_empty_one(lab: Lab) -> None:

@@ -42,6 +42,18 @@ def closed(store: SqliteStore) -> None:
     assert done.wait(PATIENCE_S)
 
 
+def filled(place: Path) -> Path:
+    """Take all room of a file system; the file that has it."""
+    ballast = place / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while file.write(b"x" * 4096):
+                pass
+        except OSError:
+            return ballast
+    raise AssertionError("it never was full")
+
+
 class SqliteRig:
     """A state file and the store on it.
 

@@ -259,6 +259,14 @@ def test_a_damaged_file_in_use_stays_where_it_is(tmp_path: Path) -> None:
 # -- several processes ---------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written or looked for by itself, so that it is known who comes first."""
+    monkeypatch.setattr("imxrouter.store.sqlite.INTERVAL_S", 3600)
+    monkeypatch.setattr("imxrouter.store.sqlite.FOLLOW_S", 3600)
+
+
+@pytest.mark.usefixtures("only_when_asked")
 def test_what_one_process_writes_the_others_take_over(tmp_path: Path) -> None:
     """Put, changed and removed; who watches is told, and nobody is told of what is its own."""
     one, two = SqliteRig(tmp_path, shared=True), SqliteRig(tmp_path, shared=True)
@@ -286,6 +294,7 @@ def test_what_one_process_writes_the_others_take_over(tmp_path: Path) -> None:
     two.close()
 
 
+@pytest.mark.usefixtures("only_when_asked")
 def test_the_last_writer_wins_everywhere(tmp_path: Path) -> None:
     """What waits here is newer than what another process wrote meanwhile."""
     one, two = SqliteRig(tmp_path, shared=True), SqliteRig(tmp_path, shared=True)
@@ -300,6 +309,7 @@ def test_the_last_writer_wins_everywhere(tmp_path: Path) -> None:
     two.close()
 
 
+@pytest.mark.usefixtures("only_when_asked")
 def test_who_missed_too_much_reads_all_again(tmp_path: Path) -> None:
     """The list of changes is bounded; nothing is lost by that, and it stays bounded."""
     one, two = SqliteRig(tmp_path), SqliteRig(tmp_path, shared=True)
