@@ -187,9 +187,6 @@ class StateFile:
         return backup
 
     def _move_aside(self, why: str) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._now()))
         aside = self.path.with_name(f"{self.path.name}.corrupt-{stamp}")
         number = 1
@@ -199,6 +196,9 @@ class StateFile:
         for end in ("", *_SIDE_FILES):
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{self.path}{end}").replace(f"{aside}{end}")
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()  # only now, for it would remove the write-ahead file
         self.notes.append(
             (f"{self.path} is damaged ({why}); it is now {aside}, and an empty one is made", True)
         )

@@ -242,6 +242,20 @@ def test_a_damaged_file_is_moved_aside_and_named(tmp_path: Path, damage: Callabl
     rig.close()
 
 
+def test_what_a_killed_process_left_goes_aside_with_the_damaged_file(tmp_path: Path) -> None:
+    """Its write-ahead file belongs to the old one, and would spoil the new one."""
+    path = tmp_path / "state.db"
+    path.write_bytes(b"no database " * 500)
+    (tmp_path / "state.db-wal").write_bytes(b"left over")
+    file = opened(path)
+    assert (tmp_path / "state.db.corrupt-20270115T080000Z-wal").read_bytes() == b"left over"
+    file.write({("t", b"k"): (b"v", None)})
+    file.close()
+    again = opened(path)
+    assert again.load() == {("t", b"k"): (b"v", None)}
+    again.close()
+
+
 def test_a_damaged_file_in_use_stays_where_it_is(tmp_path: Path) -> None:
     """The other process has it open; who comes later works without it, and says so."""
     rig = SqliteRig(tmp_path)
@@ -324,5 +338,20 @@ def test_who_missed_too_much_reads_all_again(tmp_path: Path) -> None:
     assert two.flush()
     assert sorted(two.store.items("t")) == sorted(one.store.items("t"))
     assert two.store.get("t", b"gone") is None
+    one.close()
+    two.close()
+
+
+def test_what_is_written_between_a_look_and_a_write_is_seen_later(tmp_path: Path) -> None:
+    """Each process's own writes do not hide those of others."""
+    one, two = opened(tmp_path / "state.db"), opened(tmp_path / "state.db")
+    assert one.changes() == {}
+    two.write({("t", b"theirs"): (b"v", None)})
+    one.write({("t", b"ours"): (b"v", None)})
+    seen = one.changes()
+    assert seen is not None
+    assert seen["t", b"theirs"] == (b"v", None)
+    assert one.changes() == {}
+    assert two.changes() == {("t", b"ours"): (b"v", None)}
     one.close()
     two.close()
