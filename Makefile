@@ -49,7 +49,7 @@ bench: $(STAMP)  ## measure the router and print the table
 
 soak: $(STAMP)  ## the long forms: fuzzing, chaos, simulated worlds; prints figures
 	$(BIN)/python -m pip install --quiet -e '.[fuzz]'
-	$(PYTEST) -s tests -m soak $(PYTEST_ARGS)
+	$(PYTEST) -s tests -m soak -o faulthandler_timeout=900 $(PYTEST_ARGS)
 
 clean:  ## remove everything that was made here
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -107,7 +107,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
 class _Logged(MultiService):
     """Gives twistd our log observer in place of its own, at the moment it takes the service."""
 
-    log = Logger()
+    log = Logger("imxrouter.tap")
 
     def __init__(self, observer: ILogObserver, hangup: Hangup) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -65,7 +65,7 @@ class AdminPort(Protocol):
         """Serve one more domain; keys as in [[domain]]."""
 
     def domain_change(self, name: str, changes: Mapping[str, Any]) -> DomainDiff | Deferred[DomainDiff]:
-        """Change keys of a served domain."""
+        """Change keys of a served domain; null takes one away."""
 
     def domain_remove(self, name: str) -> DomainDiff | Deferred[DomainDiff]:
         """Stop serving a domain."""

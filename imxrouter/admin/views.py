@@ -48,9 +48,9 @@ class StatusView(TypedDict):
 class ClaimView(TypedDict):
     """A claim on a link, or a verification of one over it.
 
-    `direction` is `made` (by us), `received` (by the peer), or `verifier` (one of the two verified over this link
-    what the other had claimed on another one; so both may use it, between these two domains). `level` is what
-    was proved, in the words of policies; empty before. `ours` is empty while nothing passes.
+    `direction` is `made` (by us), `received` (by the peer), or `verifier` (one of the two verified over this
+    link what the other had claimed on another one; so both may use it, between these two domains). `level` is
+    what was proved, in the words of policies; empty before. `ours` is empty while nothing passes.
     """
 
     theirs: str

@@ -172,9 +172,10 @@ class Console:
         return self._apply("added", self._router.domains.add, self._record(entry))
 
     def domain_change(self, name: str, changes: Mapping[str, Any]) -> DiffView:
-        """Change keys of a served domain."""
-        current = domain_entry(self._served(name))
-        return self._apply("changed", self._router.domains.change, self._record({**current, **changes}))
+        """Change keys of a served domain; null takes one away."""
+        changed = {**domain_entry(self._served(name)), **changes}
+        entry = {key: value for key, value in changed.items() if value is not None}
+        return self._apply("changed", self._router.domains.change, self._record(entry))
 
     def domain_remove(self, name: str) -> DiffView:
         """Stop serving a domain."""

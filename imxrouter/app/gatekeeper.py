@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.routing.caps import ConnectionCaps
 from imxrouter.routing.dialling import DialLimits, Permit
 from imxrouter.routing.policy import Decision, Offer, PolicyTable, RememberedStrength, Tls, decide
-from imxrouter.telemetry.metrics import Metrics
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.session import Door, LinkSession
 from imxrouter.transport.verifier import Verdict
 
 #: How long a failed look-up of a claimed domain is remembered where DNS gives no TTL.
 _DNS_FAILURE_S = 5.0
+#: When a claim may be made again of whose failure nothing is remembered for longer.
+_AGAIN_S = 5
 
 
 class Gatekeeper:
@@ -24,9 +26,9 @@ class Gatekeeper:
         policies: what is asked of each peer domain.
         remembered: the strongest seen of each.
         caps: connections that came in.
+        service_caps: the same, at the listener of services: strangers elsewhere do not fill it.
         dialling: work done at a stranger's word.
         terms: GCRA interval and burst, seconds, of a peer domain's senders.
-        metrics: counts claims by their result.
         now: monotonic seconds.
     """
 
@@ -35,23 +37,24 @@ class Gatekeeper:
         policies: PolicyTable,
         remembered: RememberedStrength,
         caps: ConnectionCaps,
+        service_caps: ConnectionCaps,
         dialling: DialLimits,
         terms: Callable[[bytes], tuple[float, float]],
-        metrics: Metrics,
         now: Callable[[], float],
     ) -> None:
         self.policies = policies
         self.remembered = remembered
         self.caps = caps
+        self._service_caps = service_caps
         self.dialling = dialling
         self._terms = terms
-        self._metrics = metrics
         self._now = now
         self._permits: dict[tuple[int, Domain], Permit] = {}
 
     def admit(self, session: LinkSession) -> tuple[Reason, int] | None:
         """A connection came in."""
-        refused = self.caps.opened(session.number, session.remote[0])
+        caps = self._service_caps if session.door is Door.SERVICES else self.caps
+        refused = caps.opened(session.number, session.remote[0])
         return None if refused is None else (refused.reason, refused.retry_after_s)
 
     def may_claim(self, session: LinkSession, from_domain: Domain, to_domain: Domain) -> Verdict:
@@ -59,11 +62,9 @@ class Gatekeeper:
         del to_domain  # its own policy is the route's level, checked on every record
         decision = self.decide(from_domain)
         if not decision.accepted:
-            self._metrics.claims.inc(decision.reason.word)
             return Verdict(decision.reason)
         permit = self.dialling.admit(session.remote[0], from_domain, self._now(), link=session.number)
         if not isinstance(permit, Permit):
-            self._metrics.claims.inc(permit.reason.word)
             return Verdict(permit.reason, permit.retry_after_s)
         self._permits[session.number, from_domain] = permit
         return Verdict(Reason.NONE, 0, decision.strength)
@@ -88,8 +89,8 @@ class Gatekeeper:
         refused = self.caps.proved(session.number, from_domain)
         return Verdict(Reason.NONE) if refused is None else Verdict(refused.reason, refused.retry_after_s)
 
-    def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> None:
-        """Give the permit back; remember what failed, where it belongs."""
+    def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> int:
+        """Give the permit back; remember what failed, where it belongs, and tell for how long."""
         permit = self._permits.pop((session.number, from_domain), None)
         if permit is not None:
             self.dialling.release(permit)
@@ -98,10 +99,12 @@ class Gatekeeper:
             self.dialling.proved(from_domain, now)
             self.remembered.note(from_domain, self.decide(from_domain).strength, now)
         elif reason in (Reason.DIALBACK_REFUSED, Reason.NOT_MINE):
-            self.dialling.refused_token(session.remote[0], from_domain, now)
+            return ceil(self.dialling.refused_token(session.remote[0], from_domain, now))
         elif reason.stage is Stage.DNS:
             self.dialling.failed_dns(from_domain, _DNS_FAILURE_S, reason, now)
-        self._metrics.claims.inc("proved" if reason is Reason.NONE else reason.word)
+        elif reason.stage is Stage.CONNECT:
+            return ceil(self.dialling.connect_ttl_s)  # noted by address when it failed
+        return _AGAIN_S
 
     def dropped(self, session: LinkSession, from_domain: Domain) -> None:
         """A proof ended while the link stays."""
@@ -112,5 +115,6 @@ class Gatekeeper:
         return self._terms(from_domain)
 
     def closed(self, session: LinkSession) -> None:
-        """The connection is gone."""
+        """The connection is gone, or a stranger's no more: a service logged in."""
         self.caps.closed(session.number)
+        self._service_caps.closed(session.number)

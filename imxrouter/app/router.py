@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ from imxrouter.transport.keyring import KeyRing
 from imxrouter.transport.listener import listen as listen_links
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.transport.verifier import Verifier
 
 
@@ -93,11 +94,12 @@ class _LinkFactory(Factory):
 
     noisy = False
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, door: Door) -> None:
         self._hub = hub
+        self._door = door
 
     def buildProtocol(self, addr: Any) -> Any:  # noqa: ARG002 - Twisted's signature
-        return self._hub.accept()
+        return self._hub.accept(self._door)
 
 
 def _address(port: IListeningPort) -> Any:
@@ -184,9 +186,9 @@ class Router(Service):
             policy_table(config),
             RememberedStrength(age_s=config.trust.remember_days * 86_400.0),
             ConnectionCaps(cap_settings(config)),
+            ConnectionCaps(cap_settings(config)),
             DialLimits(dial_settings(config.caps)),
             self._peer_terms,
-            self.metrics,
             time.monotonic,
         )
         self.hub.admit = self.gatekeeper.admit
@@ -222,6 +224,8 @@ class Router(Service):
         destinations = DestinationTable(random.SystemRandom().random, backoff)
         self.federation = Federation(self.hub, self.dialer, self.claimer, destinations)
         self.verifier.on_proved = self.federation.peer_proved
+        self.verifier.on_result = partial(self._claim_ended, "received")
+        self.claimer.on_result = partial(self._claim_ended, "made")
         self.dialer.room.busy = self.verifier.busy
         self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect)
         self.handover = Handover(self.hub, self.bus, self.claimer)
@@ -245,12 +249,14 @@ class Router(Service):
                 )
                 served: Gateway = self.embedded[service.name]
                 port.connect(self.steps.watched(served))
+                port.on_taken = self.steps.taken
                 gateways[service.name] = port
         self.gateways = gateways
         self.provisioner = Provisioner(self.domains, self.hub, config.limits, gateways, self.claimer)
         self.services = Services(
             self.hub, service_keys(config.services), self.provisioner.domains_of, self.provisioner.terms
         )
+        self.services.on_login = self.gatekeeper.closed
         self.provisioner.with_services(self.services)
         self.provisioner.on_embedded = self._embedded_changed
         self.hub.events.append(self.services)
@@ -270,7 +276,6 @@ class Router(Service):
 
         def submit(operation: Message, answer: Answer) -> None:
             port.submit(operation, self.steps.sending(operation, answer))
-            self.steps.submitted(operation)
 
         return submit
 
@@ -301,6 +306,9 @@ class Router(Service):
         watched = self.config.lab and self.config.log.trace_entries
         if watched and any(service.kind == "imx" for service in self.config.services):
             self.switch.on_delivered = self._delivered
+
+    def _claim_ended(self, direction: str, reason: Reason) -> None:
+        self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)
 
     def _links_by_state(self) -> dict[tuple[str, str], int]:
         figures: dict[tuple[str, str], int] = {}
@@ -404,16 +412,16 @@ class Router(Service):
         if isinstance(self.bus, UnixBus):
             with opening("run_dir"):
                 self.bus.start()
-        factory = _LinkFactory(self.hub)
         listen = config.listen
-        for key, endpoints in (
-            ("listen.addresses", listen.endpoints),
-            ("listen.service.addresses", listen.service.endpoints),
+        for key, endpoints, door in (
+            ("listen.addresses", listen.endpoints, Door.PEERS if listen.service.addresses else Door.ANY),
+            ("listen.service.addresses", listen.service.endpoints, Door.SERVICES),
         ):
             with opening(key):
                 self._link_ports += listen_links(
-                    self._reactor, endpoints, factory, reuse_port=self._shares_port, backlog=listen.backlog
-                )
+                    self._reactor, endpoints, _LinkFactory(self.hub, door), reuse_port=self._shares_port,
+                    backlog=listen.backlog,
+                )  # fmt: skip
         endpoint = config.metrics.endpoint
         if endpoint is not None:
             site = metrics_site(self.metrics, self.ready)

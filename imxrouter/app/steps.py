@@ -80,8 +80,6 @@ class Steps:
         self._trace = trace
         self._level = LogLevel.info if shown else LogLevel.debug
         self._federation: Federation | None = None
-        #: id of the message that was last told to leave over a link, so that it is told once
-        self._last_sent = b""
 
     def listen(
         self, dialer: TargetDialer, claimer: Claimer, verifier: Verifier, federation: Federation
@@ -132,7 +130,6 @@ class Steps:
             else f"{source} to {destination} waits for a link that may carry it"
         )
         ident = entry[KEY][:16]
-        self._last_sent = ident if link else self._last_sent
         fields = {"link": link} if link else {}
         self._tell(step, text, id=ident.hex(), **fields)
         self._trace.add(ident, step.value, source=source, domain=destination, **fields)
@@ -206,12 +203,13 @@ class Steps:
 
         return answered
 
-    def submitted(self, message: Message) -> None:
-        """The switch has taken it: tell of the link, where it left at once over one that was there."""
-        switch, ident = self._hub.switch, message.message_id
-        known = switch.memory.seen.get(ident + message.destination.wire + message.source.wire, (0, b""))[1]
+    def taken(self, message: Message) -> None:
+        """The switch has taken it: tell of the link, where it leaves at once over one that is there."""
+        switch = self._hub.switch
+        key = message.message_id + message.destination.wire + message.source.wire
+        known = switch.memory.seen.get(key, (0, b""))[1]
         entry = switch.ledger.entries.get(known) if isinstance(known, int) else None
-        if entry is not None and entry[OUT_PORT] in self._hub.sessions and ident != self._last_sent:
+        if entry is not None and entry[OUT_PORT] in self._hub.sessions:
             self._waiting(entry, entry[OUT_PORT])
 
     def watched(self, gateway: Gateway) -> Gateway:

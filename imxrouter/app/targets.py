@@ -19,6 +19,7 @@ from imxrouter.discovery.records import Target
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.routing.dialling import Permit
+from imxrouter.telemetry.catalogue import DIAL_RESULTS
 from imxrouter.telemetry.metrics import Metrics
 from imxrouter.transport.connector import Connected, ConnectFailed, Connector, DialTerms
 from imxrouter.transport.dialing import DialFailed, Dialled, Endpoint
@@ -132,7 +133,8 @@ class TargetDialer:
         error = problem.value
         if not isinstance(error, ConnectFailed):
             problem.raiseException()
-        self._metrics.dials.inc(error.reason.word)
+        if _was_dialled(error):
+            self._metrics.dials.inc(error.reason.word)
         raise DialFailed(error.reason, error.note, exhausted=error.exhausted)
 
     def _step(self, stage: Stage, text: str, fields: Mapping[str, object]) -> None:
@@ -168,6 +170,13 @@ class TargetDialer:
             socket.attach(session)
 
         return self._opener(*endpoint).addCallback(attach)
+
+
+def _was_dialled(error: ConnectFailed) -> bool:
+    """Whether any address was dialled, by the reason that came of it."""
+    if error.reason is Reason.CONNECT_TIMEOUT:
+        return True
+    return bool(error.attempts) and (error.reason.word,) in DIAL_RESULTS
 
 
 def _usable(target: Target) -> Reason | None:

@@ -65,6 +65,35 @@ def add(
 
 @domains.command()
 @click.argument("name", metavar="DOMAIN")
+@click.option("--service", help="The [[service]] that answers for it.")
+@click.option(
+    "--alias", "aliases", multiple=True, help="Another domain with the same users, in place of those it has; "
+    "may be repeated.",
+)  # fmt: skip
+@click.option("--no-aliases", is_flag=True, help="No other domain has the same users.")
+@click.option("--tenant", help="Whose it is.")
+@click.option("--policy", help="What peers must prove at least.")
+@click.option("--no-policy", is_flag=True, help="What [trust] says is enough.")
+@click.option("--max-message-bytes", type=click.IntRange(0), help="Largest body; 0: as in [limits].")
+@live
+def change(
+    shared: Context, name: str, aliases: tuple[str, ...], no_aliases: bool, no_policy: bool, **given: Any
+) -> None:
+    """Change what a domain has of its own; what is not named stays as it is."""
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    policy = given["policy"]
+    for key, value, nothing in (("aliases", list(aliases), no_aliases), ("policy", policy, no_policy)):
+        if value and nothing:
+            raise click.UsageError(f"{key} are given and taken away")
+        if value or nothing:
+            changes[key] = value
+    if not changes:
+        raise click.UsageError("say what to change")
+    _diff(shared, shared.client.domain_change(name, changes))
+
+
+@domains.command()
+@click.argument("name", metavar="DOMAIN")
 @live
 def suspend(shared: Context, name: str) -> None:
     """Let nothing pass for a domain, and end its claims; shared links stay open."""

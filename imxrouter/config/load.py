@@ -119,12 +119,13 @@ def _key_files(config: Config, file: str) -> Iterator[Problem]:
         try:
             read_key_file(Path(config.dialback.key_file))
         except BadKey as error:
-            yield Problem(file, "dialback.key_file", str(error), "each line is ID HEX (openssl rand -hex 32)")
+            do = "each line is ID HEX (openssl rand -hex 32); the router's user must be able to read it"
+            yield Problem(file, "dialback.key_file", str(error), do)
     for n, uplink in enumerate(config.uplinks):
         try:
             read_ed25519(Path(uplink.key_file))
         except BadKey as error:
-            do = "it holds our Ed25519 private key, in hex or base64"
+            do = "our Ed25519 private key, in hex or base64, that the router's user can read"
             yield Problem(file, f"uplink[{n}].key_file", str(error), do)
 
 

@@ -20,11 +20,14 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ServiceListen(Section, frozen=True):
-    """A separate listener for service links, so that a firewall can keep strangers away from it."""
+    """A separate listener for service links, so that a firewall can keep strangers away from it.
+
+    It takes logins of services only; those of `listen.addresses` then take none.
+    """
 
     addresses: Annotated[
         tuple[str, ...],
-        key("Where service links are taken; empty: on the same port as peers.", example=["127.0.0.1:6491"]),
+        key("Where services log in; empty: on the same ports as peers.", example=["127.0.0.1:6491"]),
     ] = ()
 
     @property

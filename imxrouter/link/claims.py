@@ -76,7 +76,8 @@ class ClaimsMade:
         self._by_number: dict[int, MadeClaim] = {}
         self._by_pair: dict[tuple[bytes, bytes], MadeClaim] = {}
         self._next = 1
-        self._pending: set[int] = set()
+        #: domain of ours -> number of the claim of it that is pending: a peer takes one at a time
+        self._pending: dict[bytes, int] = {}
         self._waiting: dict[tuple[bytes, bytes], None] = {}
         #: claims asked since the link began, until the peer takes one
         self._asked_before: int | None = 0
@@ -92,7 +93,7 @@ class ClaimsMade:
             self._drop(old)
         if self._asked_before is not None:
             self._asked_before += 1
-        self._pending.add(self._next)
+        self._pending[from_domain] = self._next
         made = MadeClaim(self._next, from_domain, to_domain, token, now + self._deadline_s)
         self._next += 1
         self._by_number[made.number] = made
@@ -100,7 +101,7 @@ class ClaimsMade:
         return made
 
     def has_room(self, before_proof: int = CLAIMS_BEFORE_PROOF, limit: int = CLAIMS_PENDING) -> bool:
-        """Whether the peer can be expected to take one more claim (specification section 6.1)."""
+        """Whether the peer can be expected to take one more domain's claim (specification section 6.1)."""
         if self._asked_before is not None:
             return self._asked_before < before_proof
         return len(self._pending) < limit
@@ -109,12 +110,17 @@ class ClaimsMade:
         """Remember a pair to be claimed when there is room."""
         self._waiting[from_domain, to_domain] = None
 
+    def has_room_for(self, from_domain: bytes) -> bool:
+        """The same of a domain of ours: no other claim of it is pending."""
+        return from_domain not in self._pending and self.has_room()
+
     def next_waiting(self) -> tuple[bytes, bytes] | None:
-        """The pair that has waited longest, where there is room for it."""
+        """The pair that has waited longest of those for which there is room."""
         if not self._waiting or not self.has_room():
             return None
-        pair = next(iter(self._waiting))
-        del self._waiting[pair]
+        pair = next((pair for pair in self._waiting if pair[0] not in self._pending), None)
+        if pair is not None:
+            del self._waiting[pair]
         return pair
 
     def give_up_waiting(self) -> list[MadeClaim]:
@@ -162,7 +168,7 @@ class ClaimsMade:
             return Reason.BAD_TOKEN
         if seen_by_verifier != self.view:
             claim.state, claim.reason = ClaimState.REFUSED, Reason.TLS_VIEW_MISMATCH
-            self._pending.discard(claim.number)
+            self._settled(claim)
             return Reason.TLS_VIEW_MISMATCH
         claim.state = ClaimState.RELEASED
         return Release(
@@ -191,7 +197,7 @@ class ClaimsMade:
             return None  # success without our having answered: nothing was proved
         claim.state = ClaimState.PROVED if reason is Reason.NONE else ClaimState.REFUSED
         claim.reason, claim.told = reason, True
-        self._pending.discard(number)
+        self._settled(claim)
         if reason is Reason.NONE:
             self._asked_before = None
         proved_links = [claim.nonces[nonce] for nonce in nonces if nonce in claim.nonces]
@@ -236,7 +242,11 @@ class ClaimsMade:
     def _drop(self, claim: MadeClaim) -> None:
         self._by_pair.pop((claim.from_domain, claim.to_domain), None)
         self._by_number.pop(claim.number, None)
-        self._pending.discard(claim.number)
+        self._settled(claim)
+
+    def _settled(self, claim: MadeClaim) -> None:
+        if self._pending.get(claim.from_domain) == claim.number:
+            del self._pending[claim.from_domain]
 
     def expire(self, now: float) -> list[MadeClaim]:
         """Refuse what passed its deadline; returns those claims."""
@@ -247,7 +257,7 @@ class ClaimsMade:
         ]
         for claim in late:
             claim.state, claim.reason = ClaimState.REFUSED, Reason.DIALBACK_TIMEOUT
-            self._pending.discard(claim.number)
+            self._settled(claim)
         return late
 
 

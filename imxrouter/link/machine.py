@@ -175,11 +175,6 @@ class LinkMachine:
         self.round_trip_s: float | None = None
         self._ping_nonce = b""
 
-    @property
-    def close_reason(self) -> Reason | None:
-        """The reason of our own close record, once one went out."""
-        return None if self.close_sent is None else _reason(self.close_sent.reason)
-
     def start(self) -> list[Effect]:
         """The connection is up: the opener says hello, the acceptor waits for one."""
         self.state = LinkState.AWAIT_HELLO
@@ -212,8 +207,10 @@ class LinkMachine:
         except WireError as error:
             return self._fail(Reason.PROTOCOL_ERROR, str(error))
         if control is None:
-            if record.flags & FLAG_CRITICAL or self.state is LinkState.AWAIT_HELLO:
+            if record.flags & FLAG_CRITICAL:
                 return self._fail(Reason.UNKNOWN_CRITICAL, f"record {type_name(record.type)}", record.type)
+            if self.state is LinkState.AWAIT_HELLO:
+                return self._fail(Reason.PROTOCOL_ERROR, f"{type_name(record.type)} before hello")
             return []
         states, sides = LEGAL[type(control)]
         if self.state not in states or self.side not in sides:

@@ -35,11 +35,6 @@ class Outcome:
         """Handed to the service that answers for the recipient."""
         return self.status is Status.SUCCESS
 
-    @property
-    def retry_can_help(self) -> bool:
-        """Whether the registry says that asking again can help."""
-        return self.reason.retry is Retry.LATER
-
     def disclosed(self) -> Outcome:
         """The form a sender outside is told: fewer words, rounded time, no note.
 

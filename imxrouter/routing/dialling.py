@@ -207,11 +207,17 @@ class DialLimits:
         until = now + self._settings.connect_ttl_s
         self._connect_failed.put(_endpoint(ip, port), reason, address_keys(ip).prefix, until, now)
 
-    def refused_token(self, source_ip: str, domain: Domain, now: float) -> None:
-        """The domain's own router refused a token that came from there."""
+    @property
+    def connect_ttl_s(self) -> float:
+        """Seconds for which a failed connection is remembered."""
+        return self._settings.connect_ttl_s
+
+    def refused_token(self, source_ip: str, domain: Domain, now: float) -> float:
+        """The domain's own router refused a token that came from there; returns how long that counts, s."""
         prefix = address_keys(source_ip).prefix
         until = now + self._settings.refused_ttl_s
         self._refused.put(prefix + domain.wire, Reason.DIALBACK_REFUSED, prefix, until, now)
+        return self._settings.refused_ttl_s
 
     def proved(self, domain: Domain, now: float) -> None:
         """The domain was proved: from now on it is known."""

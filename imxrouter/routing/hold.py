@@ -108,7 +108,3 @@ class HoldQueue(Generic[Item]):
             self._budget.give_back(size_bytes)
             gone.append(item)
         return gone
-
-    def next_expiry(self) -> float | None:
-        """When the oldest item goes; None where nothing waits."""
-        return self._items[0][2] if self._items else None

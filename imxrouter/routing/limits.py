@@ -149,10 +149,6 @@ class SenderRates:
             self._forget(key)
         return len(gone)
 
-    def senders_of(self, domain: bytes) -> int:
-        """How many senders of a domain are remembered."""
-        return self._counts.get(domain, 0)
-
     def _room(self, domain: bytes) -> bool:
         zone = zone_of(domain.decode("ascii", "replace"))
         return (

@@ -13,7 +13,7 @@ Levels are not all in one line: a certificate alone and dial-back over TLS are t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Final
@@ -76,16 +76,6 @@ _LEVEL_OF_POLICY: Final = {
 DEFAULT_POLICY: Final = Policy.DIALBACK_CERTIFICATE
 
 
-def strictest(policies: Iterable[Policy]) -> Policy:
-    """The weakest policy that is as strong as each of them; the default where there is none."""
-    needed, seen = 0, False
-    for policy in policies:
-        needed, seen = needed | policy.level, True
-    if not seen:
-        return DEFAULT_POLICY
-    return next(policy for policy, level in _LEVEL_OF_POLICY.items() if level == needed)
-
-
 @dataclass(frozen=True, slots=True)
 class Offer:
     """The facts of a connection and a domain.
@@ -136,7 +126,10 @@ def needed_strength(policy: Policy, remembered: int = 0) -> int:
 
 
 def tls_needed(policy: Policy, remembered: int = 0, *, published: bool | None = None) -> bool:
-    """Whether to insist on TLS when dialling. DNS can raise the answer to yes, never lower it to no."""
+    """Whether to insist on TLS when dialling; for links with TLS, which this version does not open.
+
+    DNS can raise the answer to yes, never lower it to no.
+    """
     return bool(needed_strength(policy, remembered) & _TLS) or published is True
 
 
@@ -274,7 +267,7 @@ class RememberedStrength:
         return known
 
     def items(self, now: float) -> list[tuple[Domain, int, float]]:
-        """Every domain with its strength and the time it is forgotten."""
+        """Every domain, its strength, the time it is forgotten; for a store that outlives a restart."""
         return [(Domain(str(name)), strength, at) for name, strength, at in self._table.items(now)]
 
     def restore(self, domain: Domain, strength: int, expires_at: float, now: float) -> None:

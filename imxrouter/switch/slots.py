@@ -12,7 +12,6 @@ class Slot(NamedTuple):
     """What one integer counts."""
 
     metric: str
-    help: str
     label_names: tuple[str, ...]
     label_values: tuple[str, ...]
     place: int
@@ -43,45 +42,27 @@ def new_counters() -> list[int]:
 
 
 def slot_table() -> list[Slot]:
-    """Every slot with its metric name, help and labels."""
+    """Every slot with its metric name and labels; what they mean is told in `telemetry.catalogue`."""
     table = [
-        Slot(
-            "imxrouter_requests_total", "Routed requests by kind and what became of them.",
-            ("kind", "result"), (kind, result), place * KIND_STRIDE + offset,
-        )
+        Slot("imxrouter_requests_total", ("kind", "result"), (kind, result), place * KIND_STRIDE + offset)
         for place, kind in enumerate(_KINDS)
         for offset, result in enumerate(RESULTS)
-    ]  # fmt: skip
-    table += [
-        Slot(
-            "imxrouter_records_total", "Routed records read or written.", ("direction",), ("in",), RECORDS_IN
-        ),
-        Slot(
-            "imxrouter_records_total",
-            "Routed records read or written.",
-            ("direction",),
-            ("out",),
-            RECORDS_OUT,
-        ),
-        Slot("imxrouter_bytes_total", "Bytes read or written on links.", ("direction",), ("in",), BYTES_IN),
-        Slot("imxrouter_bytes_total", "Bytes read or written on links.", ("direction",), ("out",), BYTES_OUT),
-        Slot(
-            "imxrouter_stray_responses_total",
-            "Responses nobody waits for from that link.",
-            (),
-            (),
-            STRAY_RESPONSES,
-        ),
-        Slot(
-            "imxrouter_foreign_responses_total", "Responses for another process.", (), (), FOREIGN_RESPONSES
-        ),
-        Slot("imxrouter_retries_total", "Requests sent again after their link was lost.", (), (), RETRIES),
     ]
     table += [
-        Slot(
-            "imxrouter_refusals_total", "Requests and links not served, by stage and reason.",
-            ("stage", "reason"), (reason.stage.value, reason.word), REASON_SLOT[reason],
+        Slot(f"imxrouter_{what}_total", ("direction",), (direction,), place)
+        for what, direction, place in (
+            ("records", "in", RECORDS_IN),
+            ("records", "out", RECORDS_OUT),
+            ("bytes", "in", BYTES_IN),
+            ("bytes", "out", BYTES_OUT),
         )
-        for reason in Reason
-    ]  # fmt: skip
-    return table
+    ]
+    table += [
+        Slot("imxrouter_stray_responses_total", (), (), STRAY_RESPONSES),
+        Slot("imxrouter_foreign_responses_total", (), (), FOREIGN_RESPONSES),
+        Slot("imxrouter_retries_total", (), (), RETRIES),
+    ]
+    return table + [
+        Slot("imxrouter_refusals_total", ("stage", "reason"), (reason.stage.value, reason.word), place)
+        for reason, place in REASON_SLOT.items()
+    ]

@@ -61,8 +61,6 @@ class Switch(SwitchCore):
         Raises:
             WireError: the bytes are no records; the link must end. What was complete before them is done.
         """
-        counters = self.counters
-        counters[slots.BYTES_IN] += len(data)
         if port.tail:
             port.tail += data
             if len(port.tail) < port.need:

@@ -40,8 +40,13 @@ REFUSALS = Family(
     ("stage", "reason"),
     "Requests refused or failed here, by stage and reason (see reasons.md).",
 )
-RECORDS = Family("imxrouter_records_total", "counter", ("direction",), "Records read and written.")
-BYTES = Family("imxrouter_bytes_total", "counter", ("direction",), "Bytes of records read and written.")
+RECORDS = Family(
+    "imxrouter_records_total",
+    "counter",
+    ("direction",),
+    "Routed records taken in and put out, those of embedded services too.",
+)
+BYTES = Family("imxrouter_bytes_total", "counter", ("direction",), "Bytes read and written on links.")
 STRAY = Family(
     "imxrouter_stray_responses_total",
     "counter",
@@ -57,14 +62,16 @@ LINKS = Family("imxrouter_links", "gauge", ("role", "state"), "Links by role and
 CLAIMS = Family(
     "imxrouter_claims_total",
     "counter",
-    ("result",),
-    "Claims that ended: `proved`, or the reason they were not.",
+    ("direction", "result"),
+    "Claims that ended, ours (`made`) and those of peers (`received`): `proved`, or why they were not; "
+    "`bad-token` where the claimed domain's own router did not know the token.",
 )
 DIALS = Family(
     "imxrouter_dials_total",
     "counter",
     ("result",),
-    "Connections that were tried: `connected`, or the reason of the failure.",
+    "Domains whose routers were dialled: `connected`, or what came of the attempts. Look-ups that failed and "
+    "what was refused before anything was dialled are not here.",
 )
 LOOKUPS = Family(
     "imxrouter_dns_lookups_total",
@@ -141,7 +148,14 @@ ALL: tuple[Family, ...] = (
     TICK_SEEN,
 )
 
-#: Closed sets of the `result` labels.
-CLAIM_RESULTS: tuple[str, ...] = ("proved", *REASON_WORDS[1:])
-DIAL_RESULTS: tuple[str, ...] = ("connected", *REASON_WORDS[1:])
-LOOKUP_RESULTS: tuple[str, ...] = ("found", "cached", *REASON_WORDS[1:])
+#: What each family says.
+HELP: dict[str, str] = {family.name: family.help for family in ALL}
+
+#: Closed sets of the labels, one tuple for each series.
+CLAIM_RESULTS: tuple[tuple[str, str], ...] = tuple(
+    (direction, word) for direction in ("made", "received") for word in ("proved", *REASON_WORDS[1:])
+)
+DIAL_RESULTS: tuple[tuple[str], ...] = (
+    ("connected",), ("connection-refused",), ("connect-timeout",), ("unreachable",),
+)  # fmt: skip
+LOOKUP_RESULTS: tuple[tuple[str], ...] = tuple((word,) for word in ("found", "cached", *REASON_WORDS[1:]))

@@ -46,14 +46,16 @@ class StoreFigures:
 
 
 class ClosedCounter:
-    """A counter with one label from a closed set, all of it present from the start."""
+    """A counter whose labels are of closed sets, all of them present from the start."""
 
-    def __init__(self, family: Family, values: Iterable[str], registry: CollectorRegistry) -> None:
+    def __init__(
+        self, family: Family, values: Iterable[tuple[str, ...]], registry: CollectorRegistry
+    ) -> None:
         counter = Counter(family.name, family.help, family.labels, registry=registry)
-        self._cells = {value: counter.labels(value) for value in values}
+        self._cells = {value: counter.labels(*value) for value in values}
         self._name = family.name
 
-    def inc(self, value: str, amount: int = 1) -> None:
+    def inc(self, *value: str) -> None:
         """Count.
 
         Raises:
@@ -62,7 +64,7 @@ class ClosedCounter:
         cell = self._cells.get(value)
         if cell is None:
             raise LocalMisuse(f"{self._name}: {value!r} is not in its closed set")
-        cell.inc(amount)
+        cell.inc()
 
 
 class Metrics:
@@ -70,8 +72,8 @@ class Metrics:
 
     Attributes:
         registry: what `/metrics` shows.
-        claims: claims that ended, by `proved` or a reason's word.
-        dials: connections tried, by `connected` or a reason's word.
+        claims: claims that ended, by direction (`made`, `received`), and by `proved` or a reason's word.
+        dials: connections tried, by `connected` or the word of what came of it.
         lookups: DNS look-ups, by `found`, `cached` or a reason's word.
         tick: histogram of the reactor's turns, in seconds.
         last_tick_s: Unix time when the reactor last came round; set by `tick.TickMeter`.
@@ -100,12 +102,12 @@ class Metrics:
         self.registry.register(_Gauges(self._gauges))
 
     def add_slots(
-        self, rows: Iterable[tuple[str, str, Sequence[str], Sequence[str], int]], counters: Sequence[int]
+        self, rows: Iterable[tuple[str, Sequence[str], Sequence[str], int]], counters: Sequence[int]
     ) -> None:
         """Show a list of integers; it is read at each scrape and never written.
 
         Args:
-            rows: `(metric_name, help, label_names, label_values, index)` for each slot.
+            rows: `(metric_name, label_names, label_values, index)` for each slot.
             counters: the list.
 
         Raises:

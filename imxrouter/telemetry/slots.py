@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from imxrouter.model.errors import LocalMisuse
+from imxrouter.telemetry.catalogue import HELP
 
 
 class SlotRow(NamedTuple):
@@ -19,14 +20,12 @@ class SlotRow(NamedTuple):
 
     Attributes:
         metric: full name of the family; one that ends in `_total` is a counter, any other a gauge.
-        help: one sentence; that of a family's first row is shown.
         label_names: names of the family's labels.
         label_values: their values for this slot.
         slot: its index in the list.
     """
 
     metric: str
-    help: str
     label_names: tuple[str, ...]
     label_values: tuple[str, ...]
     slot: int
@@ -39,10 +38,10 @@ class SlotTable:
         LocalMisuse: two rows say the same, or a family has two sets of labels.
     """
 
-    def __init__(self, rows: Iterable[tuple[str, str, Sequence[str], Sequence[str], int]]) -> None:
+    def __init__(self, rows: Iterable[tuple[str, Sequence[str], Sequence[str], int]]) -> None:
         self._families: dict[str, tuple[str, tuple[str, ...], list[tuple[tuple[str, ...], int]]]] = {}
-        for metric, text, names, values, index in rows:
-            _, known, cells = self._families.setdefault(metric, (text, tuple(names), []))
+        for metric, names, values, index in rows:
+            _, known, cells = self._families.setdefault(metric, (HELP.get(metric, ""), tuple(names), []))
             if known != tuple(names) or len(names) != len(values):
                 raise LocalMisuse(f"{metric}: labels {tuple(names)} do not fit {known} and {tuple(values)}")
             if any(tuple(values) == labels for labels, _ in cells):

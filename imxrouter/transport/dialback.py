@@ -21,7 +21,7 @@ from imxrouter.routing.interfaces import Bus
 from imxrouter.routing.policy import Level
 from imxrouter.switch.ports import FOREVER
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.wire.control import (
     Claim,
     ClaimResult,
@@ -92,6 +92,8 @@ class Claimer:
         self._wall = wall
         self._terms = proof_terms
         self.on_settled: Callable[[LinkSession, MadeClaim], None] = lambda *_: None
+        #: told why each claim ended, NONE where our domain was proved
+        self.on_result: Callable[[Reason], None] = lambda _reason: None
         self.on_step: Callable[[str, LinkSession, bytes, bytes, str], None] = lambda *_: None
 
     @property
@@ -109,7 +111,7 @@ class Claimer:
         pending = session.made.of_pair(from_domain, to_domain)
         if pending is not None and pending.state in (ClaimState.ASKED, ClaimState.RELEASED):
             return
-        if not session.made.has_room():
+        if not session.made.has_room_for(from_domain):
             session.made.wait(from_domain, to_domain)
             return
         identity = self._hub.identity
@@ -152,6 +154,8 @@ class Claimer:
         """A verification came on a link that somebody opened to us."""
         nonce = self._hub.random_bytes(16)
         try:
+            if second.door is Door.SERVICES:
+                raise TokenRefused(Reason.NOT_MINE, "this port is for logins of services")
             if verify.from_domain not in self._hub.switch.routes:
                 raise TokenRefused(Reason.NOT_MINE, "the domain is not served here")
             keys = self._keys.known(verify.from_domain)
@@ -173,7 +177,7 @@ class Claimer:
         )  # fmt: skip
 
         def answered(reply: bytes | None) -> None:
-            code = Reason.NOT_MINE.code if reply is None else int.from_bytes(reply, "big")
+            code = Reason.LINK_LOST.code if reply is None else int.from_bytes(reply, "big")  # it is gone
             self._answer(second, verify, REASON_BY_CODE.get(code, Reason.DIALBACK_REFUSED), nonce)
 
         self._bus.ask(facts.process, "verify", msgspec.msgpack.encode(ask), answered, 5.0)
@@ -231,6 +235,7 @@ class Claimer:
             self._hub.switch.ways.end(claim.to_domain, claim.from_domain, session.port)
         word = "proved" if claim.state is ClaimState.PROVED else reason.word
         self.on_step("claim settled", session, claim.from_domain, claim.to_domain, word)
+        self.on_result(claim.reason)
         self.on_settled(session, claim)
         self._claim_waiting(session)
 
@@ -325,6 +330,7 @@ class Claimer:
         """Claims that waited for a result on it are refused."""
         for made in session.made.expire(FOREVER):
             made.reason = session.drop_reason
+            self.on_result(Reason.LINK_LOST if made.reason is Reason.NONE else made.reason)
             self.on_settled(session, made)
 
     def tick(self, now: float) -> None:
@@ -332,6 +338,7 @@ class Claimer:
         for session in list(self._hub.sessions.values()):
             for made in session.made.expire(now):
                 self.on_step("claim settled", session, made.from_domain, made.to_domain, made.reason.word)
+                self.on_result(made.reason)
                 self.on_settled(session, made)
             if session.is_open:
                 self._renew(session, now)

@@ -34,6 +34,9 @@ _IN_ORDER = frozenset({Reason.NONE, Reason.IDLE, Reason.REDIRECTED})
 #: One more link to a busy peer is opened at most this often; the peer may have a cap, and says so by closing.
 MORE_LINKS_EVERY_S = 30.0
 
+#: A retry goes over another open link after this: a process that dies takes all its links, not all at once.
+RETRY_REST_S = 0.1
+
 #: A claim refused for one of these is made again when the peer said, as long as something waits for it.
 ASK_AGAIN = frozenset({Reason.DIAL_LIMIT, Reason.TOO_MANY_CLAIMS})
 
@@ -60,6 +63,9 @@ class Federation:
         #: numbers of links opened for a busy peer that are not open yet
         self._more: set[int] = set()
         self._more_after: dict[bytes, float] = {}
+        #: tag -> since when a retry rests; and those that are to go now
+        self._resting: dict[int, float] = {}
+        self._rested: set[int] = set()
         self.on_step: Callable[[str, bytes, str], None] = lambda *_: None
         #: told (entry, link) of a request that is held (link 0), or leaves over a link after it was held
         self.on_waiting: Callable[[Entry, int], None] = lambda *_: None
@@ -94,6 +100,9 @@ class Federation:
                 continue
             to_domain, from_domain = entry[TO_DOMAIN], entry[FROM_DOMAIN]
             port = self._hub.switch.way(to_domain, from_domain)
+            if port is not None and entry[TRIES] and tag not in self._rested:
+                self._resting[tag] = self._hub.now()
+                continue
             if port is not None and self._hub.switch.forward(tag, port):
                 continue
             if to_domain in self._hub.switch.routes:
@@ -231,6 +240,7 @@ class Federation:
             destination.failed(reason, now, note)
             retry_after_s = destination.retry_after_s(now)
         pursuit.tried.clear()
+        pursuit.again = False
         self.log.warn(
             "{domain} cannot be reached: {reason}", domain=pursuit.domain.name, reason=reason.word,
             stage=reason.stage.value, note=note,
@@ -284,6 +294,7 @@ class Federation:
             self._up(claim.to_domain)
             if pursuit is not None and session.is_open:
                 pursuit.tried.clear()
+                pursuit.again = False
                 self._release(pursuit, claim.from_domain)
             return
         destination = self.destinations.find(Domain(claim.to_domain.decode("ascii")))
@@ -314,11 +325,10 @@ class Federation:
 
     def peer_proved(self, session: LinkSession, peer: bytes, ours: bytes) -> None:
         """A peer proved itself: what waits for it may go over its link; a failing one is tried again."""
-        del session
         if self.destinations.peer_proved(Domain(peer.decode()), self._hub.now()):
             self.log.info("{domain} proved itself; its back-off ends", domain=peer.decode())
         pursuit = self._pursuits.get(peer)
-        if pursuit is not None and ours in pursuit.held:
+        if pursuit is not None and ours in pursuit.held and session.is_open:
             self._release(pursuit, ours)
 
     # -- events ------------------------------------------------------------------------------------------
@@ -339,7 +349,7 @@ class Federation:
 
     def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
         """The link takes nothing new: what waits for it goes on elsewhere, now."""
-        self._leave(session, Cause(reason, "closed in order", by_peer))
+        self._leave(session, Cause(reason, "closed in order", by_peer), innocent=not by_peer)
 
     def lost(self, session: LinkSession) -> None:
         """A link went away: what waits for it goes on elsewhere."""
@@ -348,14 +358,16 @@ class Federation:
         for domain in session.reached if session.purpose is Purpose.DATA else ():
             self._rest(domain)
 
-    def _leave(self, session: LinkSession, cause: Cause) -> None:
+    def _leave(self, session: LinkSession, cause: Cause, *, innocent: bool = False) -> None:
         """Go to the next target, or to the same one again where the link was an old one that ended."""
         for domain in tuple(session.reached) if session.purpose is Purpose.DATA else ():
             pursuit = self._pursuits.get(domain)
             if pursuit is None or pursuit.session != session.number:
                 continue
             pursuit.session = 0
-            if pursuit.reused:
+            innocent = innocent or cause.reason in _IN_ORDER
+            if pursuit.reused or (innocent and not pursuit.again):
+                pursuit.again = not pursuit.reused  # a target that did nothing wrong gets one more chance
                 pursuit.tried.discard(session.remote)
             if pursuit.budget.count and not pursuit.dialling:
                 orderly = Cause(Reason.SHUTTING_DOWN, cause.note, cause.by_peer)
@@ -372,6 +384,15 @@ class Federation:
         if raw not in self._hub.switch.ways and self._session_for(raw) is None:
             destination.idle(self._hub.now())
 
+    def _send_retries(self, now: float) -> None:
+        """What was to be sent again has rested: a link that died with the first one is gone by now."""
+        self._rested = {tag for tag, since in self._resting.items() if now - since >= RETRY_REST_S}
+        for tag in self._rested:
+            del self._resting[tag]
+        if self._rested:
+            self.hold(list(self._rested))
+            self._rested = set()
+
     def tick(self, now: float) -> None:
         """What has waited too long is answered; a busy peer gets another link."""
         for pursuit in list(self._pursuits.values()):
@@ -385,6 +406,7 @@ class Federation:
             if session is not None and session.is_open:
                 self._claim_all(pursuit, session)
             self._forget_if_empty(pursuit)
+        self._send_retries(now)
         self._add_links(now)
 
     def _why_late(self, pursuit: Pursuit, from_domain: bytes) -> Cause:

@@ -38,6 +38,8 @@ class GatewayPort:
         self._splitter = RecordSplitter(HIGHEST_MAX_RECORD + 4096)
         self._waiting: dict[int, tuple[bytes, Callable[[Outcome], None]]] = {}
         self._next_tag = 1
+        #: told of each message of the gateway once the switch has it, before it is written to a link
+        self.on_taken: Callable[[Message], None] = lambda _message: None
         self.port = Port(hub.next_port_number(), Role.SERVICE, lambda _data: None)
         self.port.max_record = self.port.largest = HIGHEST_MAX_RECORD
         self.port.acknowledges = True  # the hub does, for what it has handed over cannot be lost
@@ -82,7 +84,7 @@ class GatewayPort:
             answer(failure(Reason.TOO_LARGE))
             return
         self._waiting[tag] = (record.message_id, answer)
-        self._hub.inject(self.port, data)
+        self._hub.inject(self.port, data, lambda: self.on_taken(operation))
 
     # -- from the switch ---------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, RETRY_BYTES, Port
 from imxrouter.switch.switch import Switch
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.transport.settings import HubSettings
 from imxrouter.wire.control import Ack, Control, Credit, Hello
 from imxrouter.wire.errors import WireError
@@ -148,9 +148,9 @@ class Hub:
         )
         return LinkMachine(side, hello, link, self.now(), self.random_bytes)
 
-    def accept(self) -> LinkSession:
-        """The protocol of a connection that somebody opened to us."""
-        return LinkSession(self, Purpose.ACCEPTED)
+    def accept(self, door: Door = Door.ANY) -> LinkSession:
+        """The protocol of a connection that somebody opened to us, and what it may be for."""
+        return LinkSession(self, Purpose.ACCEPTED, door=door)
 
     # -- what sessions tell ------------------------------------------------------------------------------
 
@@ -279,7 +279,6 @@ class Hub:
             if ack:
                 chunks.append(ack)
             data = b"".join(chunks)
-            self.switch.counters[slots.BYTES_OUT] += len(data)
             session.write(data)
             return
         sink = self._sinks.get(port.number)
@@ -331,7 +330,8 @@ class Hub:
         """Count a refusal outside the hot path."""
         self.switch.counters[slots.REASON_SLOT[reason]] += 1
 
-    def inject(self, port: Port, data: bytes) -> None:
-        """Whole records from a gateway inside this process."""
+    def inject(self, port: Port, data: bytes, taken: Callable[[], None] = lambda: None) -> None:
+        """Whole records from a gateway inside this process; `taken` is called before anything is written."""
         self.switch.receive(port, data, self.now())
+        taken()
         self.flush()

@@ -51,6 +51,7 @@ class Pursuit:
         reused: that link was there before.
         tried: targets that failed since the last success.
         last: why the last of them did.
+        again: a new link was closed in order before it was of use, and its target is tried once more.
     """
 
     domain: Domain
@@ -61,6 +62,7 @@ class Pursuit:
     reused: bool = False
     tried: set[Endpoint] = field(default_factory=set)
     last: Cause = NOT_IN_TIME
+    again: bool = False
 
     def take(self, from_domain: bytes) -> list[int]:
         """Tags of what waited of one domain of ours, in order; they wait no longer."""

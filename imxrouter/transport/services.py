@@ -22,7 +22,7 @@ from imxrouter.link.machine import Side
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
 from imxrouter.switch.ports import FOREVER, Role, SendTerms, bound_proof
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.wire.control import Control, Hello, Login, LoginResult
 
 #: What stands for the exporter of the TLS session where there is none.
@@ -77,9 +77,15 @@ class Services:
         self._keys = {key_id(one.public): one for one in keys}
         self._domains_of = domains_of
         self._terms = terms
+        #: told a link on which a service logged in: it is no stranger's any more
+        self.on_login: Callable[[LinkSession], None] = lambda _session: None
 
     def login(self, session: LinkSession, login: Login) -> None:
         """Judge a login; a wrong one ends the link."""
+        if session.door is Door.PEERS:
+            why = "services log in at another port of this router"
+            self._refuse(session, why, told=why)
+            return
         known = self._keys.get(login.key_id)
         if not self._hub.settings.clear_login or known is None or session.challenge is None:
             self._refuse(session, "unknown key" if self._hub.settings.clear_login else "no TLS on this link")
@@ -92,6 +98,7 @@ class Services:
         if session.service or session.port.sources or session.received.waiting:
             self._refuse(session, "the link has another role already")
             return
+        self.on_login(session)
         session.service = known.name
         session.port.role = Role.SERVICE
         session.port.max_record = self._hub.settings.max_record_bytes
@@ -99,11 +106,11 @@ class Services:
         session.send(LoginResult(0))
         self.log.info("service {name} logged in on link {link}", name=known.name, link=session.number)
 
-    def _refuse(self, session: LinkSession, why: str) -> None:
+    def _refuse(self, session: LinkSession, why: str, told: str = "") -> None:
         self.log.warn("login on link {link} refused: {why}", link=session.number, why=why)
         self._hub.count(Reason.LOGIN_FAILED)
         session.send(LoginResult(Reason.LOGIN_FAILED.code))
-        session.end(Reason.LOGIN_FAILED)
+        session.end(Reason.LOGIN_FAILED, told)
 
     def rebind(self, name: str) -> None:
         """Bind the service's links to its domains of this moment; what it lost it loses at once."""

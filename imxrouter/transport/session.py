@@ -24,6 +24,7 @@ from imxrouter.link.machine import (
     Side,
 )
 from imxrouter.model.vocabulary import Reason
+from imxrouter.switch import slots
 from imxrouter.switch.ports import Port, Role
 from imxrouter.wire.control import Control, encode_ack
 from imxrouter.wire.layout import TLS_FIRST_BYTE
@@ -44,6 +45,16 @@ class Purpose(Enum):
     UPLINK = "uplink"
 
 
+class Door(Enum):
+    """What is taken on a link that somebody opened to us."""
+
+    ANY = "peers and logins of services"
+    #: where services have a listener of their own
+    PEERS = "peers"
+    #: that listener
+    SERVICES = "logins of services"
+
+
 @implementer(IPullProducer)
 class LinkSession(Protocol):
     """A link. Made by the hub for an accepted connection or by a connector for one of ours.
@@ -52,15 +63,19 @@ class LinkSession(Protocol):
         number: the port's number.
         remote: (address, port) actually connected.
         reached: domains whose own DNS (or pin) led to this address; openers only.
+        door: what is taken on it, where it was opened to us.
         redirected: opened at a peer's word; serves no verification and obeys no further redirect.
         asked_by: network (prefix) of the stranger whose claim made us open it; empty for our own traffic.
     """
 
     transport: Any  # a TCP connection; its interface has no producers
 
-    def __init__(self, hub: Hub, purpose: Purpose, *, redirected: bool = False) -> None:
+    def __init__(
+        self, hub: Hub, purpose: Purpose, *, redirected: bool = False, door: Door = Door.ANY
+    ) -> None:
         self._hub = hub
         self.purpose = purpose
+        self.door = door
         self.redirected = redirected
         self.side = Side.ACCEPTOR if purpose is Purpose.ACCEPTED else Side.OPENER
         self.number = hub.next_port_number()
@@ -74,7 +89,8 @@ class LinkSession(Protocol):
             before_proof=hub.settings.claims_before_proof,
             deadline_s=hub.settings.claim_deadline_s,
         )
-        self.challenge = hub.random_bytes(32) if self.side is Side.ACCEPTOR else None
+        takes_login = self.side is Side.ACCEPTOR and door is not Door.PEERS
+        self.challenge = hub.random_bytes(32) if takes_login else None
         self.machine = hub.new_machine(self.side, self.challenge)
         self.service = ""
         self.opened_at = hub.now()
@@ -109,6 +125,7 @@ class LinkSession(Protocol):
                 self.end(Reason.TLS_FAILED, "a TLS ClientHello came, and this listener offers no TLS")
                 return
         self.bytes_in += len(data)
+        self._hub.switch.counters[slots.BYTES_IN] += len(data)
         self._hub.received(self, data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
@@ -141,6 +158,7 @@ class LinkSession(Protocol):
         if self._gone:
             return
         self.bytes_out += len(data)
+        self._hub.switch.counters[slots.BYTES_OUT] += len(data)
         if not self._unwritten and self._direct:
             with contextlib.suppress(OSError):  # would block, or broken: the transport's write sees which
                 data = data[self.transport.socket.send(data) :]

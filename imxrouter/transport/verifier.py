@@ -22,7 +22,7 @@ from imxrouter.routing.dialling import Permit
 from imxrouter.switch.ports import FOREVER, Role
 from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.wire.control import Claim, ClaimResult, Control, Hello, Proof, Verify, VerifyResult, Withdraw
 
 #: Targets asked for one claim at most (architecture 5.3).
@@ -55,8 +55,12 @@ class Trust(Protocol):
     def may_prove(self, session: LinkSession, from_domain: Domain) -> Verdict:
         """Judge the cap on connections of the proved domain; reason NONE counts the connection."""
 
-    def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> None:
-        """The verification ended; gives the permit back and remembers failures where they belong."""
+    def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> int:
+        """The verification ended; gives the permit back and remembers failures where they belong.
+
+        Returns:
+            seconds for which the same claim would fail again, by what is remembered.
+        """
 
     def dropped(self, session: LinkSession, from_domain: Domain) -> None:
         """A proof ended; its connection counts no longer."""
@@ -110,6 +114,8 @@ class Verifier:
         self._by_claim: dict[tuple[int, int], _Verification] = {}
         #: told (domain) when a peer domain is proved on a link of ours
         self.on_proved: Callable[[LinkSession, bytes, bytes], None] = lambda *_: None
+        #: told why each claim ended, NONE where the domain was proved
+        self.on_result: Callable[[Reason], None] = lambda _reason: None
         self.on_step: Callable[[str, LinkSession, bytes, bytes, str], None] = lambda *_: None
 
     # -- a claim comes -----------------------------------------------------------------------------------
@@ -145,7 +151,7 @@ class Verifier:
         except BadDomain:
             return Reason.BAD_ADDRESS
         route = self._hub.switch.routes.get(claim.to_domain)
-        if route is None or first.port.role is not Role.PEER:
+        if route is None or first.port.role is not Role.PEER or first.door is Door.SERVICES:
             return Reason.RELAY_DENIED
         if route.suspended:
             return Reason.SUSPENDED
@@ -155,7 +161,12 @@ class Verifier:
             return Reason.SHUTTING_DOWN
         return None
 
-    def _refuse(self, first: LinkSession, number: int, reason: Reason, retry_after_s: int = 0) -> None:
+    def _refuse(
+        self, first: LinkSession, number: int, reason: Reason, retry_after_s: int = 0,
+        cause: Reason | None = None,
+    ) -> None:  # fmt: skip
+        """Refuse a claim; `cause` is told to ourselves where the peer is told something else."""
+        self.on_result(cause or reason)
         first.port.refused += not first.port.sources
         if first.port.refused <= LOGGED_REFUSALS:
             self.log.info(
@@ -240,6 +251,7 @@ class Verifier:
         del self._asked[result.number]
         reason = REASON_BY_CODE.get(result.reason, Reason.DIALBACK_REFUSED)
         if reason is Reason.NONE:
+            second.reached.add(verification.claim.from_domain)  # a WITHDRAW may have come before the answer
             if result.nonce is not None:
                 verification.nonces = (result.nonce,)
             if verification.claim.state is ClaimState.RELEASED:
@@ -252,7 +264,8 @@ class Verifier:
             verification.fails_at = self._hub.now() + NONCE_GRACE_S
         else:
             kept = reason in (Reason.NOT_MINE, Reason.LINK_LOST)
-            self._fail(verification, reason if kept else Reason.DIALBACK_REFUSED, reason.word)
+            told = reason if kept else Reason.DIALBACK_REFUSED
+            self._fail(verification, told, reason.word, cause=reason)
 
     def proof(self, first: LinkSession, proof: Proof) -> None:
         """The answer returned on the first connection; a wrong one is counted and changes nothing."""
@@ -279,6 +292,7 @@ class Verifier:
         if first.received.prove(claim.number) is None:
             return
         self._trust.done(first, verification.domain, Reason.NONE)
+        self.on_result(Reason.NONE)
         settings, port = self._hub.settings, first.port
         interval_s, burst_s = self._trust.terms(claim.from_domain)
         until = self._hub.now() + settings.proof_max_age_s
@@ -291,15 +305,17 @@ class Verifier:
             self._hub.switch.open_way(claim.from_domain, claim.to_domain, port, verification.level)
         self.on_proved(first, claim.from_domain, claim.to_domain)
 
-    def _fail(self, verification: _Verification, reason: Reason, note: str) -> None:
+    def _fail(
+        self, verification: _Verification, reason: Reason, note: str, cause: Reason | None = None
+    ) -> None:
         if not self._pending(verification):
             return
         self._close(verification)
         first, claim = verification.first, verification.claim
         first.received.refuse(claim.number)
-        self._trust.done(first, verification.domain, reason)
+        retry_after_s = self._trust.done(first, verification.domain, reason)
         self.on_step("claim refused", first, claim.from_domain, claim.to_domain, f"{reason.word} {note}")
-        self._refuse(first, claim.number, reason, 5)
+        self._refuse(first, claim.number, reason, retry_after_s, cause)
 
     def _close(self, verification: _Verification) -> None:
         self._by_claim.pop((verification.first.number, verification.claim.number), None)
@@ -324,6 +340,7 @@ class Verifier:
                 self._close(verification)
                 session.received.refuse(verification.claim.number)
                 self._trust.done(session, verification.domain, Reason.LINK_LOST)
+                self.on_result(Reason.LINK_LOST)
         self._forget(session, domain)
 
     def _forget(self, session: LinkSession, domain: bytes) -> bool:
@@ -335,18 +352,6 @@ class Verifier:
         self._hub.switch.ways.end_to(domain, session.port)
         self._trust.dropped(session, Domain(domain.decode()))
         return True
-
-    def recheck(self, allowed: Callable[[LinkSession, bytes, int], bool]) -> int:
-        """Drop every proof that a changed policy no longer allows; returns how many."""
-        dropped = 0
-        for session in list(self._hub.sessions.values()):
-            if session.purpose is not Purpose.ACCEPTED or session.service:
-                continue
-            for domain, proof in list(session.port.sources.items()):
-                if not allowed(session, domain, proof[0]):
-                    self.drop_proof(session, domain, Reason.WEAKER_THAN_POLICY)
-                    dropped += 1
-        return dropped
 
     # -- events ------------------------------------------------------------------------------------------
 
@@ -377,6 +382,7 @@ class Verifier:
             if verification.first is session:
                 self._close(verification)
                 self._trust.done(session, verification.domain, Reason.LINK_LOST)
+                self.on_result(Reason.LINK_LOST)
             elif verification.second == session.number and not verification.nonces:
                 self._second_gone(verification)
         self._trust.closed(session)
@@ -402,7 +408,8 @@ class Verifier:
             if verification.answered_at is not None and now - verification.answered_at >= NONCE_GRACE_S:
                 self._prove(verification)
             elif verification.fails_at is not None and now >= verification.fails_at:
-                self._fail(verification, Reason.DIALBACK_REFUSED, Reason.BAD_TOKEN.word)
+                bad = Reason.BAD_TOKEN
+                self._fail(verification, Reason.DIALBACK_REFUSED, bad.word, cause=bad)
             elif now >= verification.claim.deadline:
                 self._fail(verification, Reason.DIALBACK_TIMEOUT, "deadline")
         for session in list(self._hub.sessions.values()):

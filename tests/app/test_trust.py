@@ -10,7 +10,10 @@ import pytest
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.destinations import DestinationState
+from imxrouter.routing.dialling import DialSettings
 from imxrouter.switch import slots
+from imxrouter.wire.control import Claim, ClaimResult
+from tests.doubles.raw_peer import SOME_TOKEN
 from tests.doubles.router_rig import Lab, free_port, fresh_address
 
 STRICT = {"trust.default_policy": "dialback+certificate"}
@@ -159,5 +162,22 @@ def test_a_peer_that_refuses_a_claim_is_reached_all_the_same(lab: Lab) -> None:
     assert known.last_error is not None
     assert (known.state, known.last_error.reason) == (DestinationState.UP, Reason.WEAKER_THAN_POLICY)
     assert known.last_error.note == "claim of a.example"
-    a.call(lambda: [one.close(Reason.IDLE) for one in a.router.hub.sessions.values()])
+
+    def close_all() -> None:
+        for one in list(a.router.hub.sessions.values()):
+            one.close(Reason.IDLE)
+
+    a.call(close_all)
     lab.wait_until(lambda: known.state is DestinationState.IDLE, "rest")
+
+
+def test_a_refused_claim_is_told_when_it_would_be_judged_anew(lab: Lab) -> None:
+    """Not sooner: an honest router that obeys would be refused again by what is remembered."""
+    lab.router("a.example")
+    b = lab.router("b.example")
+    link = lab.organisation("m.example").connect(b)
+    link.send(Claim(1, b"a.example", b"b.example", SOME_TOKEN))
+    result = link.find(ClaimResult)
+    assert (result.reason, result.retry_after_s) == (Reason.NOT_MINE.code, DialSettings().refused_ttl_s)
+    link.send(Claim(2, b"nowhere.example", b"b.example", SOME_TOKEN))
+    assert link.find(ClaimResult).retry_after_s == 5

@@ -6,10 +6,10 @@ import pytest
 
 from imxrouter.model.vocabulary import Reason
 from imxrouter.transport.services import ServiceKey, key_id, login_text, sign_login
-from imxrouter.wire.control import Claim, Login, LoginResult
+from imxrouter.wire.control import Claim, ClaimResult, Login, LoginResult, Verify, VerifyResult
 from tests.attacks.seams import guarded
 from tests.doubles.raw_peer import SOME_TOKEN, RawPeer
-from tests.doubles.router_rig import Lab, RouterRig, login_key, service_table
+from tests.doubles.router_rig import Lab, RouterRig, free_port, fresh_address, login_key, service_table
 
 KEY, OTHER_KEY = login_key(1), login_key(2)
 
@@ -86,6 +86,63 @@ def test_unknown_key(lab: Lab) -> None:
     link = lab.organisation("m.example").connect(b)
     assert link.log_in(OTHER_KEY) == Reason.LOGIN_FAILED.code
     assert link.until_closed() is not None
+
+
+def test_services_may_have_a_listener_of_their_own(lab: Lab) -> None:
+    """There nothing but a login is taken; everywhere else none is, and none is offered."""
+    ip = fresh_address()
+    door = (ip, free_port(ip))
+    tables = service_table("shop", KEY, "shop.example")
+    settings = {"lab": True, "listen.service.addresses": [f"{ip}:{door[1]}"]}
+    b = lab.router("b.example", tables=tables, settings=settings)
+    m = lab.organisation("m.example")
+    public = m.connect(b)
+    assert public.theirs is not None
+    assert public.theirs.challenge is None
+    public.send(Login(key_id(KEY.public_key()), bytes(64)))
+    assert public.expect(LoginResult).reason == Reason.LOGIN_FAILED.code
+    closed = public.until_closed()
+    assert closed is not None
+    assert (closed.reason, closed.text) == (
+        Reason.LOGIN_FAILED.code, "services log in at another port of this router",
+    )  # fmt: skip
+
+    stranger = RawPeer.connect(door, m.ip)
+    stranger.hello()
+    stranger.send(Claim(1, b"m.example", b"b.example", SOME_TOKEN))
+    assert stranger.expect(ClaimResult).reason == Reason.RELAY_DENIED.code
+    stranger.send(Verify(7, b"b.example", b"m.example", SOME_TOKEN, bytes(32), 0))
+    assert stranger.expect(VerifyResult).reason == Reason.NOT_MINE.code
+    assert m.listener.take_waiting() == []
+    stranger.close()
+
+    shop = RawPeer.connect(door)
+    shop.hello()
+    assert shop.log_in(KEY) == 0
+    assert b"my card number" in _mail_of_the_shop(b, shop)
+    first = m.connect(b)
+    assert m.prove(first, "b.example").reason == 0
+
+
+def test_strangers_do_not_take_the_places_of_services(lab: Lab) -> None:
+    """Each listener counts its own; a service that logged in counts for neither."""
+    door = (ip := fresh_address(), free_port(ip))
+    settings = {
+        "lab": True, "listen.service.addresses": [f"{ip}:{door[1]}"], "caps.unauthenticated_total": 2,
+    }  # fmt: skip
+    b = lab.router("b.example", tables=service_table("shop", KEY, "shop.example"), settings=settings)
+    m = lab.organisation("m.example")
+    strangers = [m.connect(b) for _ in range(2)]
+    refused = m.connect(b, hello=False).until_closed()
+    assert refused is not None
+    assert refused.reason == Reason.OVER_CAP.code
+    shops = []
+    for _ in range(4):
+        shop = RawPeer.connect(door)
+        shop.hello()
+        assert shop.log_in(KEY) == 0
+        shops.append(shop)
+    assert len(b.sessions()) == len(strangers) + len(shops)
 
 
 def test_a_link_has_one_role(lab: Lab) -> None:

@@ -61,9 +61,10 @@ def test_refused_tokens(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch
     """
     if not guarded:
 
-        def for_the_domain(limits: DialLimits, source_ip: str, domain: Domain, now: float) -> None:
+        def for_the_domain(limits: DialLimits, source_ip: str, domain: Domain, now: float) -> float:
             del source_ip
             limits.failed_dns(domain, 60.0, Reason.DIALBACK_REFUSED, now)
+            return 60.0
 
         monkeypatch.setattr(DialLimits, "refused_token", for_the_domain)
     a, b, m = _alice(lab), lab.router("b.example"), lab.organisation("m.example")

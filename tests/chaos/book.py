@@ -86,10 +86,18 @@ class Report:
 
 
 class Book:
-    """Two bytes a message: how often it was delivered, and its outcome."""
+    """Two bytes a message: how often it was delivered, and its outcome.
+
+    Attributes:
+        report: filled by and by, whole after `close`.
+        doubled: numbers that a service was given twice so far.
+        succeeded: messages that ended in success so far.
+    """
 
     def __init__(self) -> None:
         self.report = Report()
+        self.doubled = 0
+        self.succeeded = 0
         self._delivered: dict[int, bytearray] = {}
         self._outcomes: dict[int, bytearray] = {}
         self._reasons: Counter[str] = Counter()
@@ -118,6 +126,7 @@ class Book:
             self.report.unasked += 1
             return
         row[place] = min(row[place] + 1, 255)
+        self.doubled += row[place] == 2
 
     def retried(self, where: str) -> None:
         """A service sends a message again."""
@@ -131,6 +140,7 @@ class Book:
         status = Status.INDETERMINANT if outcome is None else outcome.status
         word = "link lost here" if outcome is None else outcome.reason.word
         self._outcomes[span][place] = status + 1
+        self.succeeded += status is Status.SUCCESS
         self._reasons[word] += 1
         if retried:
             self._retry_answers["none" if outcome is None else status.name.lower()] += 1

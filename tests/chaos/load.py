@@ -26,10 +26,17 @@ _REST_S = 0.004
 
 
 class Count(NamedTuple):
-    """Messages without an outcome now, and messages sent so far."""
+    """Messages without an outcome now; sent, delivered twice, ended in success so far."""
 
     waiting: int
     sent: int
+    doubled: int = 0
+    succeeded: int = 0
+
+    @property
+    def lost(self) -> int:
+        """Messages that ended otherwise."""
+        return self.sent - self.waiting - self.succeeded
 
 
 class Load:
@@ -123,7 +130,8 @@ class _Worker:
             for one in self._services:
                 one.sending = False
         elif word == "count":
-            return [sum(len(one.open) for one in self._services), self._book.report.sent]
+            waiting = sum(len(one.open) for one in self._services)
+            return [waiting, self._book.report.sent, self._book.doubled, self._book.succeeded]
         elif word == "report":
             return self._book.close(sum(len(one.open) for one in self._services)).as_json()
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.chaos.load import Load
+from tests.chaos.load import Count, Load
 from tests.chaos.network import Door, Mode, Network
 from tests.chaos.routers import ANSWER_TIMEOUT_S, DEAD_S, RouterProcess, free_port
 from tests.chaos.service import Plan
@@ -20,12 +20,14 @@ SETTLE_S = 14.0
 #: Messages without an outcome at each sending service. A router answers `busy` above half of its credit
 #: where all goes to one domain.
 WINDOW = 32
+#: A process starts in about one second, more under load; back-off here ends after half a second.
+RECOVERED_S = 10.0
 #: Between two events.
 PAUSE_S = 0.2
 #: Events in which nothing passes.
 SILENT = ("peer stops reading", "one byte a second")
 #: How long answers are lost: the window fills up in this time.
-_LOST_S = 0.2
+_LOST_S = 0.15
 
 
 class Scene:
@@ -50,7 +52,9 @@ class Scene:
             "b1": RouterProcess(folder, B, A, to_a[1].port, key, 1, ports["b1"]),
         }
         self.load: Load | None = None
-        self.events: list[Event] = []
+        #: how long after the last event every message succeeded again; None: not within `RECOVERED_S`
+        self.recovered_s: float | None = None
+        self.events = [Event(time.monotonic(), "start", Count(0, 0))]
         try:
             for name, router in self.routers.items():
                 router.mutant = (mutants or {}).get(name, "")
@@ -128,7 +132,7 @@ class Scene:
         self.network.hold(4 * _LOST_S)
         time.sleep(_LOST_S)
         for name in ("back", "sink0", "sink1") if away else ():
-            self._load.away(name, _LOST_S)
+            self._load.away(name, 2 * _LOST_S)  # longer than a retry rests
         self.network.cut_from_a()
         time.sleep(4 * _LOST_S)
         self.network.barred = set()
@@ -160,6 +164,17 @@ class Scene:
 
     # -- the end -----------------------------------------------------------------------------------------
 
+    def recover(self) -> None:
+        """Go on until messages pass again and all succeed; say how long it took."""
+        began, before = time.monotonic(), self._load.count()
+        while time.monotonic() < began + RECOVERED_S:
+            time.sleep(0.25)
+            now = self._load.count()
+            if now.lost == before.lost and now.succeeded > before.succeeded:
+                self.recovered_s = time.monotonic() - began
+                return
+            before = now
+
     def settle(self) -> None:
         """No new message; everything has its outcome within every time-out."""
         self._load.hush()
@@ -180,7 +195,7 @@ class Scene:
         report = self._load.report()
         self.network.close()
         tracebacks = [line for one in self.routers.values() for line in one.tracebacks()]
-        return Verdict(report, self.network.witness, self.events, lives, peak, tracebacks)
+        return Verdict(report, self.network.witness, self.events, lives, peak, tracebacks, self.recovered_s)
 
     def close(self) -> None:
         """End everything that was started here."""
@@ -201,6 +216,7 @@ def play(
         for name in events:
             scene.happen(name)
             time.sleep(PAUSE_S)
+        scene.recover()
         scene.settle()
         return scene.verdict()
     finally:

@@ -36,7 +36,7 @@ def _verdict(book: Book, *, waiting: int = 0) -> Verdict:
     witness = Witness()
     witness.cut(Cut(6.0, 6.0, "reset", _ENDS, frozenset({4}), 1))
     events = [Event(5.5, "reset", Count(1, 4))]
-    return Verdict(book.close(waiting), witness, events, {"a": [dict(_LIFE)]}, 60_000, [])
+    return Verdict(book.close(waiting), witness, events, {"a": [dict(_LIFE)]}, 60_000, [], 0.5)
 
 
 def test_a_sound_run_has_no_fault_and_tells_what_is_in_doubt() -> None:
@@ -112,16 +112,18 @@ def test_the_credit_of_the_links_cut_bounds_the_doubt() -> None:
 
 
 def test_a_message_without_an_outcome_is_a_fault() -> None:
-    """And so are memory above the bound, tracebacks, and figures that do not add up."""
+    """And so are memory above the bound, no recovery, tracebacks, and figures that do not add up."""
     book = _book()
     book.sent(5)
     verdict = _verdict(book, waiting=1)
+    verdict.recovered_s = None
     verdict.tracebacks.append("a 0: Unhandled Error")
     verdict.peak_kib = MEMORY_BOUND_KIB
     verdict.lives["a"][0]["accepted"] += 1
     assert [fault.split(":")[0] for fault in verdict.faults()] == [
         "1 messages without an outcome",
         f"{MEMORY_BOUND_KIB} KiB of memory; the bound is {MEMORY_BOUND_KIB}",
+        "messages still fail long after everything is right again",
         "a 0",
         "figures of a, life 1, do not add up",
     ]

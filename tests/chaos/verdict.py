@@ -18,6 +18,8 @@ from tests.chaos.witness import Cut, Witness
 MEMORY_BOUND_KIB = 128 * 1024
 #: A link may be lost to routers this long before the network sees its end: while nothing passes.
 _LONGEST_EVENT_S = 5.0
+#: A router may still send over a link that was cut, until it is told; machines under load take their time.
+_NOTICE_S = 0.5
 _ENDS = ("delivered", "refused", "failed", "indeterminant")
 
 
@@ -40,6 +42,7 @@ class Verdict:
         lives: process -> counters of each of its lives, of the end or of the moment before it was killed.
         peak_kib: the most memory a router process took.
         tracebacks: what router processes logged with one.
+        recovered_s: how long after the last event every message succeeded again; None: they did not.
     """
 
     report: Report
@@ -48,6 +51,7 @@ class Verdict:
     lives: dict[str, list[dict[str, int]]]
     peak_kib: int
     tracebacks: list[str]
+    recovered_s: float | None
 
     def faults(self) -> list[str]:
         """Everything that must not be; empty where all is well."""
@@ -65,8 +69,18 @@ class Verdict:
             found.append(f"{report.unasked} deliveries of messages nobody sent")
         if self.peak_kib >= MEMORY_BOUND_KIB:
             found.append(f"{self.peak_kib} KiB of memory; the bound is {MEMORY_BOUND_KIB}")
+        if self.recovered_s is None:
+            found.append("messages still fail long after everything is right again")
         found += self.tracebacks[:5]
         return found + self._unexplained() + self._unconserved()
+
+    def doubled(self) -> dict[str, int]:
+        """Event -> messages delivered twice between it and the next one."""
+        ends = [*(event.before.doubled for event in self.events[1:]), len(self.report.doubled)]
+        counts: Counter[str] = Counter()
+        for event, end in zip(self.events, ends, strict=True):
+            counts[event.name] += end - event.before.doubled
+        return counts
 
     # -- what is in doubt --------------------------------------------------------------------------------
 
@@ -83,30 +97,29 @@ class Verdict:
         return by_cause, unexplained
 
     def _cause(self, doubt: Doubt) -> str | None:
-        """The last cut link that it was seen on; else its service's; else one that it may have gone to."""
+        """The last cut link that it was seen on; else its service's; else one that it may have been on."""
         known = possible = None
         cuts = self._cuts_by_time
-        for cut in cuts[bisect_left(cuts, doubt.sent, key=lambda one: one.at) :]:
+        for cut in cuts[bisect_left(cuts, doubt.sent - _NOTICE_S, key=lambda one: one.at) :]:
             if cut.at > doubt.ended + _LONGEST_EVENT_S:
                 break
             if doubt.ended >= cut.since:
                 possible = cut.cause
                 if doubt.number in cut.open:
                     known = cut.cause
-        if known is None:
-            known = self._lost_service(doubt)
-        return known or possible
+        own, other = self._lost_services(doubt)
+        return known or own or possible or other
 
-    def _lost_service(self, doubt: Doubt) -> str | None:
-        """What cut its own service off meanwhile; else another one, which may have been its recipient."""
+    def _lost_services(self, doubt: Doubt) -> tuple[str | None, str | None]:
+        """What cut its own service off meanwhile, and any service: it may have been its recipient."""
         losses = self.report.lost
         own = other = None
-        for lost in losses[bisect_left(losses, doubt.sent, key=lambda one: one.at) :]:
+        for lost in losses[bisect_left(losses, doubt.sent - _NOTICE_S, key=lambda one: one.at) :]:
             if lost.at > doubt.ended:
                 break
             other = self.cause_at(lost.at)
             own = other if lost.service == doubt.service else own
-        return own or other
+        return own, other
 
     @cached_property
     def _cuts_by_time(self) -> list[Cut]:
@@ -180,7 +193,9 @@ class Verdict:
         report, witness = self.report, self.witness
         by_cause, _ = self.causes()
         bounds, flying = self.bounds(), self.in_flight()
-        happened = Counter(event.name for event in self.events)
+        happened = Counter(
+            event.name for event in self.events if event.name != "start" or by_cause.get("start")
+        )
         arrived = sum(1 for one in report.doubts if one.delivered)
         found = [f"{report.sent} messages: {report.statuses}; reasons {report.reasons}"]
         found.append(
@@ -204,6 +219,8 @@ class Verdict:
             f"conservation over {lives} lives of routers: accepted {self.total('accepted')} = {ends} + "
             f"in flight when they ended {self.total('in_flight')}"
         )
+        if self.recovered_s is not None:
+            found.append(f"all messages succeeded again {self.recovered_s:.2f} s after the last event")
         found.append(f"peak memory of a router process {self.peak_kib} KiB of {MEMORY_BOUND_KIB}")
         return found
 

@@ -163,6 +163,32 @@ def test_domains_show_what_changed(shell: Shell) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "changes"),
+    [
+        (["--policy", "dialback", "--max-message-bytes", "100"],
+         {"policy": "dialback", "max_message_bytes": 100}),
+        (["--alias", "c.example", "--alias", "d.example"], {"aliases": ["c.example", "d.example"]}),
+        (["--no-aliases", "--no-policy"], {"aliases": [], "policy": None}),
+        (["--service", "office", "--tenant", ""], {"service": "office", "tenant": ""}),
+        (["--max-message-bytes", "0"], {"max_message_bytes": 0}),
+    ],
+)  # fmt: skip
+def test_domains_change_what_is_named(shell: Shell, words: list[str], changes: dict[str, Any]) -> None:
+    """Nothing else is sent; what the router answers is the diff."""
+    assert "a.example: changed" in shell("domains", "change", "a.example", *words).output
+    assert shell.port.calls == [("domain_change", "a.example", changes)]
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--alias", "c.example", "--no-aliases"], ["--policy", "dialback", "--no-policy"]]
+)
+def test_a_change_says_what_to_change(shell: Shell, words: list[str]) -> None:
+    """Nothing, or one thing and its opposite, is a wrong command line."""
+    assert shell("domains", "change", "a.example", *words).exit_code == Exit.USAGE
+    assert shell.port.calls == []
+
+
 def test_exit_codes(shell: Shell, tmp_path: Path) -> None:
     """Each kind of failure has its own."""
     assert shell("send", "carol@a.example", "b@b.example", "x").exit_code == Exit.NOT_FOUND

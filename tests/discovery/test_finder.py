@@ -175,6 +175,7 @@ def test_whole_search_has_a_limit() -> None:
     rig.clock.advance(2)
     error = rig.failure(search)
     assert (error.reason, error.note) == (Reason.DNS_TIMEOUT, "no result within 6 s")
+    assert [step.question for step in error.asked] == ["b.example IMX"]  # as far as it came
     rig.clock.advance(10)
     assert rig.clock.getDelayedCalls() == []
 

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import decoder, engine, link, switch
+from tests.fuzz import decoder, engine, html_lite, link, pidf, switch
 from tests.vectors.load import seeds
 
 TARGETS = {
     "decoder": (decoder.check, seeds()),
     "link": (link.check, link.stories()),
     "switch": (switch.check, switch.lives()),
+    "pidf": (pidf.check, pidf.seeds()),
+    "html_lite": (html_lite.check, html_lite.seeds()),
 }
 ROOT = Path(__file__).parents[2]
 SOAK_S = float(os.environ.get("IMXROUTER_SOAK_FUZZ_S", "300"))

@@ -67,8 +67,10 @@ def test_disclosing_is_idempotent_and_hides(outcome: Outcome) -> None:
 def test_outcomes_say_what_they_are() -> None:
     """Success, failure, nobody knows."""
     assert SUCCESS.ok
-    assert not SUCCESS.retry_can_help
-    assert failure(Reason.BUSY).retry_can_help
-    assert not failure(Reason.LOOP).retry_can_help
+    assert (
+        failure(Reason.BUSY, retry_after_s=3).ok,
+        failure(Reason.BUSY, retry_after_s=3).retry_after_s,
+    ) == (False, 3)
+    assert failure(Reason.LOOP, retry_after_s=3).retry_after_s == 0  # asking again never helps
     lost = indeterminant(Reason.LINK_LOST, by="b.example", role="peer")
     assert (lost.status, lost.ok) == (Status.INDETERMINANT, False)

@@ -35,7 +35,7 @@ class Mutation:
         world: the events in which it is noticed: "bad network", "liar" or "in order".
         shape: the organisations among which it is noticed.
         seen: how the property that notices it begins to say so; a regular expression.
-        worlds: so many are enough to notice it, several times over.
+        worlds: so many are enough to notice it, many times over; none is played after the one that does.
         quick: noticed soon enough for every run of the tests.
     """
 
@@ -43,7 +43,7 @@ class Mutation:
     world: str
     seen: str
     shape: str = "two"
-    worlds: int = 400
+    worlds: int = 4000
     quick: bool = False
 
 

@@ -109,10 +109,11 @@ class Trusting:
         del session, from_domain
         return Verdict(Reason.NONE)
 
-    def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> None:
+    def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> int:
         """Given back."""
         self.ended.append(reason)
         self.running.discard((session.number, from_domain))
+        return 5
 
     def dropped(self, session: LinkSession, from_domain: Domain) -> None:
         """Nothing is counted."""

@@ -23,9 +23,6 @@ SHAPES = {
     "two processes": {"a.example": 1, "b.example": 2},
     "more domains": {"a.example": 1, "b.example d.example": 1},
 }
-#: Where one organisation has several domains, a link may close while another claim still waits on it; what
-#: waits for that claim is told `busy` if no other host is left.
-IN_ORDER = ["two", "three", "two processes"]
 EVENTS = [
     *["submit"] * 4, *["pump"] * 5, *["flow"] * 3, *["tick"] * 3, *["answer"] * 3, *["cut"] * 2,
     "freeze", "give_up", *["overtake"] * 2, "thaw", "restart", "close", "drop_proof", "withdraw", "repeat",
@@ -101,7 +98,7 @@ def test_a_liar_among_them(shape: str, script: Script) -> None:
     run(shape, script, liar=True)
 
 
-@pytest.mark.parametrize("shape", IN_ORDER)
+@pytest.mark.parametrize("shape", SHAPES)
 @SHORT
 @given(script=scripts(ORDERLY, 80, 20))
 def test_links_that_close_in_order_cost_no_message(shape: str, script: Script) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.vocabulary import Reason
@@ -21,7 +19,6 @@ from imxrouter.routing.policy import (
     Tls,
     decide,
     needed_strength,
-    strictest,
     tls_needed,
 )
 
@@ -129,14 +126,6 @@ def test_dns_raises_and_never_lowers() -> None:
     assert not tls_needed(Policy.DIALBACK)
     for policy, seen, published in product(Policy, REMEMBERED, (None, False, True)):
         assert tls_needed(policy, seen, published=published) >= bool(needed_strength(policy, seen) & 2)
-
-
-@given(st.lists(st.sampled_from(Policy)))
-def test_the_strictest_is_as_strong_as_each(policies: list[Policy]) -> None:
-    """And the default without any."""
-    found = strictest(policies)
-    assert all(found.level.meets(policy.level) for policy in policies)
-    assert policies or found is Policy.DIALBACK_CERTIFICATE
 
 
 def test_the_nearest_rule_holds() -> None:

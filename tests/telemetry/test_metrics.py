@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from twisted.internet.task import Clock
 
@@ -13,9 +15,9 @@ from imxrouter.telemetry.slots import SlotTable
 from imxrouter.telemetry.tick import INTERVAL_S, TickMeter
 
 ROWS = [
-    ("imxrouter_records_total", "Records.", ("direction",), ("in",), 0),
-    ("imxrouter_records_total", "Records.", ("direction",), ("out",), 2),
-    ("imxrouter_open_doors", "A gauge.", ("kind",), ("message",), 1),
+    ("imxrouter_records_total", ("direction",), ("in",), 0),
+    ("imxrouter_records_total", ("direction",), ("out",), 2),
+    ("imxrouter_open_doors", ("kind",), ("message",), 1),
 ]
 
 
@@ -41,7 +43,7 @@ def test_slots_are_read_at_scrape() -> None:
 def test_counters_have_no_second_series() -> None:
     """The page has no `_created` series: the time of making of each counter."""
     metrics = Metrics("1", lambda: 0.0)
-    metrics.claims.inc("proved")
+    metrics.claims.inc("made", "proved")
     assert "_created" not in metrics.exposition().decode()
 
 
@@ -50,7 +52,7 @@ def test_contradicting_rows_are_our_bug() -> None:
     with pytest.raises(LocalMisuse):
         SlotTable([ROWS[0], ROWS[0]])
     with pytest.raises(LocalMisuse):
-        SlotTable([ROWS[0], ("imxrouter_records_total", "x", ("kind",), ("x",), 1)])
+        SlotTable([ROWS[0], ("imxrouter_records_total", ("kind",), ("x",), 1)])
     with pytest.raises(LocalMisuse):
         Metrics("1", lambda: 0.0).add_slots(ROWS, [0, 0])
     assert SlotTable(ROWS).size == 3
@@ -60,14 +62,15 @@ def test_contradicting_rows_are_our_bug() -> None:
 def test_closed_sets_hold() -> None:
     """A result outside the registry is refused; every member is there from the start."""
     metrics = Metrics("1", lambda: 0.0)
-    metrics.claims.inc("proved")
-    metrics.dials.inc("connect-timeout", 2)
+    metrics.claims.inc("received", "proved")
+    metrics.dials.inc("connect-timeout")
+    metrics.dials.inc("connect-timeout")
     metrics.lookups.inc("cached")
-    assert value(metrics, "imxrouter_claims_total", result="proved") == 1
+    assert value(metrics, "imxrouter_claims_total", direction="received", result="proved") == 1
     assert value(metrics, "imxrouter_dials_total", result="connect-timeout") == 2
-    assert value(metrics, "imxrouter_claims_total", result="bad-token") == 0
+    assert value(metrics, "imxrouter_claims_total", direction="made", result="bad-token") == 0
     with pytest.raises(LocalMisuse):
-        metrics.claims.inc("a.example")
+        metrics.claims.inc("made", "a.example")
 
 
 def test_gauges_ask_their_sources() -> None:
@@ -113,6 +116,14 @@ def test_the_hot_path_counts_what_the_catalogue_names() -> None:
     metrics = Metrics("1", lambda: 0.0)
     metrics.add_slots(rows, new_counters())
     assert value(metrics, "imxrouter_requests_total", kind="message", result="accepted") == 0
+
+
+def test_the_page_says_what_the_reference_says() -> None:
+    """One sentence for each family, in both places."""
+    metrics = Metrics("1", lambda: 0.0)
+    metrics.add_slots(slot_table(), new_counters())
+    shown = dict(re.findall(r"^# HELP (\S+) (.*)$", metrics.exposition().decode(), re.MULTILINE))
+    assert shown == {family.name: family.help for family in catalogue.ALL}
 
 
 def test_tick_notes_how_late_it_was() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from imxrouter.link.machine import LinkState, Side
@@ -10,10 +12,10 @@ from imxrouter.transport.session import LinkSession
 from imxrouter.wire.control import ClaimResult, Close, Control, VerifyResult, decode_control
 from imxrouter.wire.framing import RecordSplitter
 from imxrouter.wire.record import Envelope, Record, decode_outcome, decode_record, encode_record
-from tests.properties.judge import Broken
+from tests.properties.judge import Broken, Sent
 from tests.properties.net import Connection, End
 from tests.properties.nodes import Process
-from tests.properties.world import Sent, World
+from tests.properties.world import World
 
 A, B = b"a.example", b"b.example"
 
@@ -265,3 +267,40 @@ def test_a_part_whose_timers_fail_stops_no_others() -> None:
     for _ in range(14):
         made.tick()
     assert waiting.outcomes
+
+
+def test_a_retry_does_not_go_down_with_the_second_link_of_a_dying_peer() -> None:
+    """All links of a process go, one a moment after the other: the one retry waits for that, and dials."""
+    made, _, _ = world()
+    one = ask(made)
+    good_second(made)
+    assert one.outcomes
+    old = [each for each in made.net.connections if not each.over]
+    assert len(old) == 2
+    two = ask(made)
+    chosen = [each for each in old if any(record.is_routed for end in each.ends for record in under_way(end))]
+    assert len(chosen) == 1
+    for each in (*chosen, *(other for other in old if other not in chosen)):
+        for end in each.ends:
+            end.truncate(0)
+        each.cut(made.chance)
+        arrive(*each.ends)
+    assert not two.outcomes
+    for _ in range(3):
+        good_second(made)
+    assert [outcome.status is Status.INDETERMINANT for outcome in two.outcomes] == [False]
+    assert two.deliveries == 1
+
+
+def test_a_claim_of_a_process_that_is_gone_is_no_refused_one() -> None:
+    """Its token is ours and nobody else's: the peer remembers nothing against the domain."""
+    made, a, b = world()
+    a.hub.identity = replace(a.hub.identity, process=9)
+    ask(made)
+    arrive(*dial(made).ends)
+    a.hub.identity = replace(a.hub.identity, process=0)  # process 9, which made the claim, is gone
+    second = dial(made)
+    for _ in range(7):
+        arrive(*second.ends)
+        made.tick()
+    assert b.trust.ended == [Reason.LINK_LOST]

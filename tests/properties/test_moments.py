@@ -1,0 +1,74 @@
+"""Moments that simulated worlds have found: scripts that once went wrong, each made as short as it gets."""
+
+from __future__ import annotations
+
+from imxrouter.model.vocabulary import Reason
+from tests.properties.net import End
+from tests.properties.nodes import Process
+from tests.properties.test_worlds import SHAPES
+from tests.properties.world import World
+
+
+def _arrive(world: World, *ends: End) -> None:
+    """What was written at these ends arrives, one end after the other."""
+    for end in ends:
+        while end.can_deliver:
+            end.deliver(1 << 30)
+            world.clock.advance(0)
+
+
+def _calm(shape: str) -> tuple[World, Process, Process]:
+    world = World(SHAPES[shape], calm=True)
+    return world, world.processes[0], world.processes[1]
+
+
+def test_a_withdrawal_that_crosses_a_verification() -> None:
+    """On the second connection: afterwards both sides agree on what it carries."""
+    world, a, _ = _calm("two")
+    sent = [world.submit(a, b"b.example")]
+    world.do_second()
+    first, second = world.net.connections  # a opened the first and claimed; b opened the second and verified
+    a.claimer.withdraw(b"a.example")
+    sent.append(world.submit(a, b"b.example"))  # claimed anew on the first connection
+    _arrive(world, first.opener, second.acceptor, second.opener)  # b asks, then reads what a withdrew before
+    world.do_second()
+    sent += [world.submit(a, b"b.example") for _ in range(4)]
+    world.do_second()
+    world.heal()
+    assert [one.outcomes[0].reason.word for one in sent if one.decided is None] == []
+
+
+def test_what_waits_survives_a_proof_on_a_link_that_closes() -> None:
+    """It waits on, for a link is being dialled."""
+    world, a, b = _calm("two")
+    world.submit(b, b"a.example")  # b dials a and claims
+    world.net.complete(0)
+    for _ in range(9):
+        for end in world.net.deliverable():
+            end.deliver(1 << 30)
+            world.clock.advance(0)
+        if world.net.dialling:  # a is about to ask b
+            break
+    sent = world.submit(a, b"b.example")  # waits: a dials b
+    assert len(world.net.dialling) == 2
+    (link,) = a.hub.sessions.values()
+    link.close(Reason.SHUTTING_DOWN)
+    world.net.complete(0)  # the second connection; the dial for the message is still under way
+    first, second = world.net.connections
+    # b hears of the close only after it has released its answer
+    _arrive(world, second.opener, second.acceptor, second.opener, second.acceptor, first.opener)
+    assert sent.outcomes == []
+    world.heal()
+    assert sent.deliveries == 1
+
+
+def test_a_second_domain_of_a_peer_while_the_first_is_claimed() -> None:
+    """A message to the second waits no longer than one to the first."""
+    world, a, _ = _calm("more domains")
+    world.submit(a, b"b.example")
+    world.net.complete(0)
+    while not any(one.is_open for one in a.hub.sessions.values()):
+        _arrive(world, world.net.deliverable()[0])
+    other = world.submit(a, b"d.example")  # over the same link, where a's claim towards b is pending
+    world.do_second()
+    assert other.deliveries == 1
