@@ -22,6 +22,7 @@ from imxrouter.admin.views import (
     PeerView,
     RecordsView,
     StatusView,
+    StoreView,
     TargetView,
     TraceStep,
     TraceView,
@@ -38,12 +39,13 @@ __all__ = [
     "OutcomeView",
     "PeerChange",
     "PeerView",
+    "StoreView",
 ]
 
 #: The shapes of all answers, outer ones first; for the reference page.
 VIEWS: tuple[type, ...] = (
-    StatusView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff, OutcomeView, MessageView,
-    LookupView, TargetView, RecordsView, TraceView, TraceStep,
+    StatusView, StoreView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff, OutcomeView,
+    MessageView, LookupView, TargetView, RecordsView, TraceView, TraceStep,
 )  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).

@@ -9,6 +9,22 @@ from __future__ import annotations
 from typing import Any, NotRequired, TypedDict
 
 
+class StoreView(TypedDict):
+    """The state file. `problem` is `none`, `closed`, `full`, `read-only`, `corrupt`, `locked` or `broken`.
+
+    `waiting` counts changes that are not on disk yet, `refused` entries that were not taken since the start.
+    """
+
+    path: str
+    size_bytes: int
+    entries: int
+    waiting: int
+    last_write_at: float | None
+    problem: str
+    detail: str
+    refused: int
+
+
 class StatusView(TypedDict):
     """`imxctl status`: this process."""
 
@@ -26,6 +42,7 @@ class StatusView(TypedDict):
     in_flight: int
     held: int
     counters: dict[str, int]
+    store: StoreView
 
 
 class ClaimView(TypedDict):

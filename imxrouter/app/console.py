@@ -26,6 +26,7 @@ from imxrouter.admin.views import (
 from imxrouter.app.dnsview import look_up, records_view
 from imxrouter.app.linkview import link_view
 from imxrouter.app.provisioning import domain_entry, served_domain
+from imxrouter.app.storing import store_view
 from imxrouter.config.load import parse_domain
 from imxrouter.config.net import parse_name
 from imxrouter.config.problems import ConfigError
@@ -76,6 +77,7 @@ class Console:
             in_flight=len(router.hub.switch.ledger.entries),
             held=router.federation.held[0],
             counters={word: counters[messages + place] for place, word in enumerate(slots.RESULTS)},
+            store=store_view(router.store.health()),
         )
 
     def links(self) -> list[Any]:

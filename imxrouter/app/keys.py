@@ -43,16 +43,8 @@ def dialback_secrets(config: Config) -> tuple[list[bytes], bytes]:
 def _kept(path: Path, size: int) -> bytes:
     """The bytes of a file of ours, made at random where it is not there; whoever comes first wins."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = path.with_name(f"{path.name}.{os.getpid()}")
-        fresh.touch(mode=0o600)
-        fresh.write_text(os.urandom(size).hex() + "\n", encoding="ascii")
-        try:
-            os.link(fresh, path)
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
+        if not path.exists():  # where it is there, a full or read-only disk does no harm
+            _make(path, os.urandom(size))
         kept = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except (OSError, ValueError) as error:
         raise StateUnusable(f"{path}: {error}; make state_dir writable for this user") from None
@@ -61,6 +53,19 @@ def _kept(path: Path, size: int) -> bytes:
             f"{path} holds {len(kept)} bytes, {size} are needed; remove it to have it made anew"
         )
     return kept
+
+
+def _make(path: Path, secret: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    fresh.touch(mode=0o600)
+    try:
+        fresh.write_text(secret.hex() + "\n", encoding="ascii")
+        os.link(fresh, path)
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
 
 
 def service_keys(services: Iterable[Service]) -> list[ServiceKey]:

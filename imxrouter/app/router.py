@@ -31,6 +31,7 @@ from imxrouter.app.memory import settle_memory
 from imxrouter.app.notify import tell_supervisor
 from imxrouter.app.opening import CannotOpen, opening
 from imxrouter.app.provisioning import Provisioner, served_domain
+from imxrouter.app.remembering import Remembering
 from imxrouter.app.settings import (
     cap_settings,
     dial_settings,
@@ -40,6 +41,7 @@ from imxrouter.app.settings import (
     sender_rates,
 )
 from imxrouter.app.steps import Steps
+from imxrouter.app.storing import closed_store, make_store, store_figures
 from imxrouter.app.targets import TargetDialer
 from imxrouter.config.net import HostPort, parse_published
 from imxrouter.config.schema import Config
@@ -134,6 +136,7 @@ class Router(Service):
         self._make_trust()
         self._make_links()
         self._make_services()
+        self._make_store()
         self._observe()
         self._housekeeping = Housekeeping(self.rates, self.federation.destinations, self.gatekeeper.dialling)
         self._tick = LoopingCall(self._on_tick)
@@ -262,6 +265,12 @@ class Router(Service):
         self._uplinks = [self._make_uplink(uplink) for uplink in config.uplinks]
         self.hub.events += self._uplinks
 
+    def _make_store(self) -> None:
+        self.store = make_store(self.config, self._reactor, shared=self._shares_port)
+        self._remembering = Remembering(
+            self.store, self.federation.destinations, self.gatekeeper.remembered, time.monotonic, time.time
+        )
+
     def _traced(self, port: GatewayPort) -> Submit:
         """What sends through a gateway's port, and tells the message's steps."""
 
@@ -292,6 +301,7 @@ class Router(Service):
         )
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(self._links_by_state)
+        self.metrics.watch_store(lambda: store_figures(self.store.health()))
         self.switch.on_settled = self._settled
         watched = self.config.lab and self.config.log.trace_entries
         if watched and any(service.kind == "imx" for service in self.config.services):
@@ -379,6 +389,7 @@ class Router(Service):
             for port in (*self._link_ports, *self._ports):
                 maybeDeferred(port.stopListening)
             self.bus.close()
+            self.store.close(lambda: None)
             raise
         super().startService()  # type: ignore[no-untyped-call]
         self._tick.start(1.0 if config.links.ping_s >= 2 else 0.2, now=False)
@@ -395,6 +406,9 @@ class Router(Service):
         for key, folder in (("run_dir", config.run_dir), ("state_dir", config.state_dir)):
             with opening(key):
                 Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        with opening("state_dir"):
+            self.store.start()
+            self._remembering.begin()
         if isinstance(self.bus, UnixBus):
             with opening("run_dir"):
                 self.bus.start()
@@ -459,5 +473,6 @@ class Router(Service):
         self._tick_meter.stop()
         self.bus.close()
         closing += [maybeDeferred(port.stopListening) for port in self._ports]
+        closing.append(closed_store(self.store, self._reactor))
         self.log.info("{name} has stopped", name=self.config.name)
         return DeferredList(closing, consumeErrors=True)

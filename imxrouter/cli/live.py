@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from imxrouter.admin.client import LinkView, MessageView, OutcomeView, PeerChange, PeerView
+from imxrouter.admin.client import LinkView, MessageView, OutcomeView, PeerChange, PeerView, StoreView
 from imxrouter.cli import output
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.options import Context, live
@@ -34,7 +34,22 @@ def status(shared: Context) -> None:
             f"{view['in_flight']} in flight", f"{view['held']} held",
             *(f"{count} {name}" for name, count in view["counters"].items()),
         ]),
+        "state file": _store(view["store"]),
     })  # fmt: skip
+
+
+def _store(view: StoreView) -> str:
+    """One line; what is wrong comes first."""
+    parts = [f"{view['entries']} entries", f"{view['size_bytes']} bytes"]
+    if view["problem"] != "none":
+        parts.insert(0, f"not written ({view['problem']}): {view['detail']}")
+        parts.append(f"{view['waiting']} changes wait")
+    if view["last_write_at"] is not None:
+        at = datetime.fromtimestamp(view["last_write_at"], UTC)
+        parts.append(f"last written {at:%Y-%m-%d %H:%M:%S} UTC")
+    if view["refused"]:
+        parts.append(f"{view['refused']} refused")
+    return f"{view['path']}: {', '.join(parts)}"
 
 
 @click.command()
@@ -85,7 +100,7 @@ def _some(names: list[str]) -> str:
 def peers(shared: Context) -> None:
     """List remote domains and how each is reached, or clear what is known of one.
 
-    What `retry` and `forget` clear is that of one process; with several, ask each.
+    What `retry` clears is that of one process; with several, ask each. `forget` reaches all of a host.
     """
     if click.get_current_context().invoked_subcommand is None:
         _peers(shared)

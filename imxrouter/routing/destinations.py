@@ -62,6 +62,7 @@ class Destination:
     __slots__ = (
         "_backoff",
         "_chance",
+        "_told",
         "domain",
         "failures",
         "last_error",
@@ -70,7 +71,23 @@ class Destination:
         "state",
     )
 
-    def __init__(self, domain: Domain, backoff: BackOff, chance: Callable[[], float], now: float) -> None:
+    def __init__(
+        self,
+        domain: Domain,
+        backoff: BackOff,
+        chance: Callable[[], float],
+        now: float,
+        told: Callable[[Destination], None] = lambda _: None,
+    ) -> None:
+        """Make one that nothing is known of.
+
+        Args:
+            domain: its name.
+            backoff: how long to wait.
+            chance: gives a random number in [0, 1).
+            now: monotonic seconds.
+            told: called after each failure, and when failures are forgotten.
+        """
         self.domain = domain
         self.state = DestinationState.IDLE
         self.since = now
@@ -79,6 +96,7 @@ class Destination:
         self.next_try = now
         self._backoff = backoff
         self._chance = chance
+        self._told = told
 
     def may_try(self, now: float) -> bool:
         """Whether a look-up and dial may begin: nothing runs, nothing is up, and the wait is over."""
@@ -103,8 +121,7 @@ class Destination:
     def up(self, now: float) -> None:
         """A link carries our traffic: failures are forgotten, but the last error stays to be read."""
         self._enter(DestinationState.UP, now)
-        self.failures = 0
-        self.next_try = now
+        self._forget_failures(now)
 
     def idle(self, now: float) -> None:
         """The last link was closed in order."""
@@ -116,7 +133,15 @@ class Destination:
         self.failures += 1
         self.last_error = LastError(reason, now, note)
         self.next_try = now + self._backoff.wait_s(self.failures, self._chance())
+        self._told(self)
         return self.next_try
+
+    def restore(self, failures: int, next_try: float, last_error: LastError | None, now: float) -> None:
+        """Go on failing where a store says that it was; the wait is never longer than the longest."""
+        self._enter(DestinationState.FAILING, now)
+        self.failures = failures
+        self.last_error = last_error
+        self.next_try = min(next_try, now + self._backoff.cap_s)
 
     def refused(self, reason: Reason, now: float, note: str = "") -> None:
         """It is reached, but did not take what one of our domains claimed: kept to be read, no back-off."""
@@ -133,9 +158,13 @@ class Destination:
         if self.state is not DestinationState.FAILING:
             return False
         self._enter(DestinationState.IDLE, now)
-        self.failures = 0
-        self.next_try = now
+        self._forget_failures(now)
         return True
+
+    def _forget_failures(self, now: float) -> None:
+        had, self.failures, self.next_try = self.failures, 0, now
+        if had:
+            self._told(self)
 
     def _enter(self, state: DestinationState, now: float) -> None:
         if state is not self.state:
@@ -144,7 +173,13 @@ class Destination:
 
 
 class DestinationTable:
-    """Every remote domain our services write to, bounded."""
+    """Every remote domain our services write to, bounded.
+
+    Attributes:
+        keep_s: how long an entry that nobody uses is kept.
+        on_changed: told (domain, entry) after each failure, and when failures are forgotten; entry is None
+            where an operator cleared it.
+    """
 
     def __init__(
         self,
@@ -165,7 +200,8 @@ class DestinationTable:
         self._chance = chance
         self._backoff = backoff
         self._limit = limit
-        self._keep_s = keep_s
+        self.keep_s = keep_s
+        self.on_changed: Callable[[Domain, Destination | None], None] = lambda *_: None
         self._entries: dict[str, Destination] = {}
         self._to_sweep: list[str] = []
         self._full_until = float("-inf")
@@ -184,7 +220,9 @@ class DestinationTable:
         """The entry, made where needed; None where the table is full, and the sender is told `busy`."""
         entry = self._entries.get(domain.name)
         if entry is None and self._room(now):
-            entry = self._entries[domain.name] = Destination(domain, self._backoff, self._chance, now)
+            entry = self._entries[domain.name] = Destination(
+                domain, self._backoff, self._chance, now, self._told
+            )
         return entry
 
     def peer_proved(self, domain: Domain, now: float) -> bool:
@@ -198,6 +236,7 @@ class DestinationTable:
         if entry is None or entry.state not in (DestinationState.IDLE, DestinationState.FAILING):
             return False
         del self._entries[domain.name]
+        self.on_changed(domain, None)
         return True
 
     def sweep(self, now: float, most: int | None = None) -> int:
@@ -216,6 +255,9 @@ class DestinationTable:
             del self._entries[name]
         return len(gone)
 
+    def _told(self, entry: Destination) -> None:
+        self.on_changed(entry.domain, entry)
+
     def _room(self, now: float) -> bool:
         """Whether one more fits; a full table is searched once a second at most, for that looks at all."""
         if len(self._entries) < self._limit:
@@ -229,5 +271,5 @@ class DestinationTable:
         if entry is None:
             return False
         if entry.state is DestinationState.IDLE:
-            return now - entry.since >= self._keep_s
-        return entry.state is DestinationState.FAILING and now - entry.next_try >= self._keep_s
+            return now - entry.since >= self.keep_s
+        return entry.state is DestinationState.FAILING and now - entry.next_try >= self.keep_s

@@ -1,9 +1,11 @@
-"""What the router asks of a gateway and of a bus. Engines live in other rooms."""
+"""What the router asks of a gateway, of a store and of a bus. Engines live in other rooms."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Protocol
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import Message
@@ -34,6 +36,100 @@ class Gateway(Protocol):
 
     def domains(self) -> frozenset[Domain]:
         """The domains it answers for at this moment."""
+
+
+class StoreProblem(Enum):
+    """What keeps a store from writing; the words of status, metrics and log."""
+
+    NONE = "none"
+    #: not opened yet, or closed
+    CLOSED = "closed"
+    FULL = "full"
+    READ_ONLY = "read-only"
+    CORRUPT = "corrupt"
+    LOCKED = "locked"
+    #: any other failure of the disk or of the file
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHealth:
+    """How a store is.
+
+    Attributes:
+        path: of its file; empty where it has none.
+        size_bytes: of its file, as of the last write.
+        entries: kept in memory now.
+        waiting: changes that are not on disk yet.
+        last_write_at: seconds since 1970; None where nothing was written since the start.
+        problem: what keeps it from writing now.
+        detail: the same with more words, for operators.
+        failures: writes that failed since the start, by problem.
+        refused: durable entries that were refused, and others for which a table had no room.
+    """
+
+    path: str
+    size_bytes: int
+    entries: int
+    waiting: int
+    last_write_at: float | None
+    problem: StoreProblem
+    detail: str
+    failures: Mapping[StoreProblem, int]
+    refused: int
+
+
+#: Told of what another process changed: key, value (None: removed), and when it expires.
+StoreChange = Callable[[bytes, bytes | None, float | None], None]
+
+
+class Store(Protocol):
+    """Named tables of small values that outlive a link, and with some engines a restart.
+
+    All of it is in memory: nothing here waits for a disk. Engines write behind, within a second.
+    """
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """The value, or None where there is none or it has expired."""
+
+    def put(
+        self, table: str, key: bytes, value: bytes, expires_at: float | None = None, *, durable: bool = False
+    ) -> bool:
+        """Set a value; `expires_at` in seconds since 1970, None for ever.
+
+        Args:
+            table: its name, text of 1 to 64 characters.
+            key: at most `MAX_KEY_BYTES`.
+            value: at most `MAX_VALUE_BYTES`.
+            expires_at: where it has passed, the entry is forgotten at once.
+            durable: who asks would rather be refused than have it in memory only.
+
+        Returns:
+            False where nothing was changed: the table is full, or it is to be durable and cannot be written
+            now (`health().problem` says why).
+
+        Raises:
+            LocalMisuse: a name, key or value is too long.
+        """
+
+    def remove(self, table: str, key: bytes) -> None:
+        """Forget a value; nothing happens where there is none."""
+
+    def items(self, table: str) -> list[tuple[bytes, bytes, float | None]]:
+        """Every key, value and time of expiry that has not expired."""
+
+    def watch(self, table: str, changed: StoreChange) -> None:
+        """Be told of what other processes change in a table, within about a second."""
+
+    def health(self) -> StoreHealth:
+        """How it is now."""
+
+
+#: Two whole addresses (509 bytes each) and more fit into a key.
+MAX_KEY_BYTES: Final = 2048
+#: The largest record of the protocol.
+MAX_VALUE_BYTES: Final = 1024 * 1024
+MAX_TABLE_NAME: Final = 64
 
 
 class Bus(Protocol):

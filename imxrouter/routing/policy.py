@@ -13,7 +13,7 @@ Levels are not all in one line: a certificate alone and dial-back over TLS are t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Final
@@ -205,6 +205,9 @@ class PolicyTable:
 
 #: The least of what is remembered by default (architecture, rule 4).
 REMEMBER_S: Final = 30 * 86400.0
+#: What is seen again renews its time when this part of it has passed (an hour of thirty days), so that a
+#: store is not told at every proof.
+_RENEW_PART: Final = 1 / 720
 #: Part of the table that the domains of one zone may take together.
 _ZONE_PART: Final = 64
 
@@ -214,9 +217,14 @@ class RememberedStrength:
 
     Bounded, and a zone gets a 64th of it at most (16 at least), so that no stranger's inventions push out
     what is remembered of others. What does not fit is not remembered: `overflow` counts it.
+
+    Attributes:
+        on_changed: told (domain, strength, time it is forgotten) of what a store should keep; a strength of 0
+            where it was forgotten.
     """
 
     def __init__(self, limit: int = 100_000, age_s: float = REMEMBER_S) -> None:
+        self.on_changed: Callable[[Domain, int, float], None] = lambda *_: None
         self._age_s = age_s
         self._table: ShareTable[int] = ShareTable(limit, max(limit // _ZONE_PART, 16), sweep_every_s=60.0)
 
@@ -244,16 +252,25 @@ class RememberedStrength:
         before = self.seen(domain, now)
         if not strength or (before and before & ~strength and not strength & ~before):
             return True
-        return self._table.put(domain.name, before | strength, zone_of(domain.name), now + self._age_s, now)
+        strongest, until = before | strength, now + self._age_s
+        if strongest == before and until - self._table.expires_at(domain.name) < self._age_s * _RENEW_PART:
+            return True
+        if not self._table.put(domain.name, strongest, zone_of(domain.name), until, now):
+            return False
+        self.on_changed(domain, strongest, until)
+        return True
 
     def forget(self, domain: Domain) -> bool:
         """An operator clears the memory; tells whether there was one."""
-        return self._table.remove(domain.name)
+        known = self._table.remove(domain.name)
+        self.on_changed(domain, 0, 0.0)
+        return known
 
     def items(self, now: float) -> list[tuple[Domain, int, float]]:
         """Every domain, its strength, the time it is forgotten; for a store that outlives a restart."""
         return [(Domain(str(name)), strength, at) for name, strength, at in self._table.items(now)]
 
     def restore(self, domain: Domain, strength: int, expires_at: float, now: float) -> None:
-        """Enter what a store kept (`items`); there is none in this version."""
-        self._table.put(domain.name, strength, zone_of(domain.name), expires_at, now)
+        """Enter what a store kept; for no longer than what is seen today."""
+        until = min(expires_at, now + self._age_s)
+        self._table.put(domain.name, strength, zone_of(domain.name), until, now)

@@ -83,6 +83,31 @@ HELD = Family(
     "imxrouter_held_requests", "gauge", (), "Requests that wait for their destination to be dialled."
 )
 HELD_BYTES = Family("imxrouter_held_bytes", "gauge", (), "Bytes of requests that wait for their destination.")
+STORE_WORKS = Family(
+    "imxrouter_store_works", "gauge", (), "1 while the state file can be written, else 0 (see imxctl status)."
+)
+STORE_ENTRIES = Family("imxrouter_store_entries", "gauge", (), "Entries of the store.")
+STORE_BYTES = Family("imxrouter_store_bytes", "gauge", (), "Bytes of the state file after the last write.")
+STORE_WAITING = Family("imxrouter_store_waiting", "gauge", (), "Changes that are not in the state file yet.")
+STORE_WRITTEN = Family(
+    "imxrouter_store_last_write_timestamp_seconds",
+    "gauge",
+    (),
+    "Unix time of the last write to the state file; 0 before the first.",
+)
+STORE_REFUSED = Family(
+    "imxrouter_store_refused_total",
+    "counter",
+    (),
+    "Entries that were refused: the disk was not there for one that must last, or its table was full.",
+)
+STORE_FAILURES = Family(
+    "imxrouter_store_failures_total",
+    "counter",
+    ("problem",),
+    "Tries to open or write the state file that failed: `full`, `read-only`, `corrupt`, `locked`, `broken` "
+    "or `closed`.",
+)
 UPTIME = Family("imxrouter_uptime_seconds", "gauge", (), "Seconds since this process started.")
 BUILD = Family("imxrouter_build_info", "gauge", ("version", "python"), "Always 1; the labels say what runs.")
 TICK = Family(
@@ -110,6 +135,13 @@ ALL: tuple[Family, ...] = (
     LOOKUPS,
     HELD,
     HELD_BYTES,
+    STORE_WORKS,
+    STORE_ENTRIES,
+    STORE_BYTES,
+    STORE_WAITING,
+    STORE_WRITTEN,
+    STORE_REFUSED,
+    STORE_FAILURES,
     UPTIME,
     BUILD,
     TICK,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from prometheus_client import (
     CollectorRegistry,
@@ -12,7 +13,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from imxrouter.model.errors import LocalMisuse
@@ -29,6 +30,19 @@ _TICK_BUCKETS_S = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 #: (role, state) -> links.
 LinksByState = Mapping[tuple[str, str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFigures:
+    """What `/metrics` says of the store; `failures` by problem, each one present from the start."""
+
+    works: bool = False
+    entries: int = 0
+    size_bytes: int = 0
+    waiting: int = 0
+    last_write_at: float = 0.0
+    refused: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)
 
 
 class ClosedCounter:
@@ -84,6 +98,7 @@ class Metrics:
         self._links: Callable[[], LinksByState] = dict
         self._in_flight: Callable[[], Mapping[str, int]] = dict
         self._held: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self._store: Callable[[], StoreFigures] = StoreFigures
         self.registry.register(_Gauges(self._gauges))
 
     def add_slots(
@@ -113,6 +128,10 @@ class Metrics:
         """Ask this at each scrape for the requests on hold: (count, bytes)."""
         self._held = source
 
+    def watch_store(self, source: Callable[[], StoreFigures]) -> None:
+        """Ask this at each scrape how the store is."""
+        self._store = source
+
     @property
     def uptime_s(self) -> float:
         """Seconds since the object was made."""
@@ -130,6 +149,7 @@ class Metrics:
         )
         yield _gauge(catalogue.HELD, {(): held})
         yield _gauge(catalogue.HELD_BYTES, {(): held_bytes})
+        yield from _store_metrics(self._store())
         yield _gauge(catalogue.UPTIME, {(): self.uptime_s})
         yield _gauge(catalogue.TICK_SEEN, {(): self.last_tick_s})
         yield _gauge(catalogue.BUILD, {(self._version, platform.python_version()): 1})
@@ -142,6 +162,23 @@ class _Gauges(Collector):
     def collect(self) -> Iterator[Metric]:
         """Called by the registry for each scrape."""
         return self._source()
+
+
+def _store_metrics(store: StoreFigures) -> Iterator[Metric]:
+    yield _gauge(catalogue.STORE_WORKS, {(): float(store.works)})
+    yield _gauge(catalogue.STORE_ENTRIES, {(): store.entries})
+    yield _gauge(catalogue.STORE_BYTES, {(): store.size_bytes})
+    yield _gauge(catalogue.STORE_WAITING, {(): store.waiting})
+    yield _gauge(catalogue.STORE_WRITTEN, {(): store.last_write_at})
+    yield _counter(catalogue.STORE_REFUSED, {(): store.refused})
+    yield _counter(catalogue.STORE_FAILURES, {(word,): count for word, count in store.failures.items()})
+
+
+def _counter(family: Family, values: Mapping[tuple[str, ...], int]) -> Metric:
+    metric = CounterMetricFamily(family.name, family.help, labels=family.labels)
+    for labels, value in values.items():
+        metric.add_metric(labels, value)
+    return metric
 
 
 def _gauge(family: Family, values: Mapping[tuple[str, ...], float]) -> Metric:

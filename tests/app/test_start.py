@@ -8,6 +8,7 @@ import os
 import pty
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import termios
@@ -22,6 +23,7 @@ from twisted.internet.testing import MemoryReactorClock
 from imxrouter.admin.client import AdminClient, AdminUnreachable
 from imxrouter.app.hangup import Hangup
 from imxrouter.cli.exits import Exit
+from imxrouter.store.schema import APPLICATION_ID
 from tests.doubles.router_rig import free_port
 
 FILE = """
@@ -127,6 +129,18 @@ def test_a_key_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes 
     if content is not None:
         (tmp_path / "keys").write_bytes(content)
     assert f"dialback.key_file: {tmp_path}/keys" in refused(tmp_path, ['dialback.key_file = "keys"'])
+
+
+def test_a_newer_state_file_is_named(tmp_path: Path) -> None:
+    """It was written by a later version; nothing of it is touched."""
+    state = tmp_path / "state.db"
+    with contextlib.closing(sqlite3.connect(state)) as connection:
+        connection.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 99")
+    before = state.read_bytes()
+    said = refused(tmp_path, [f'state_dir = "{tmp_path}"'])
+    assert f"state_dir: {state} has schema 99, and this version of imxrouter knows" in said
+    assert "install the later version again" in said
+    assert state.read_bytes() == before
 
 
 # -- signals -------------------------------------------------------------------------------------------------

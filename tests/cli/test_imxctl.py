@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from imxrouter.admin.views import StoreView
 from imxrouter.cli import output
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.main import imxctl, main
@@ -71,6 +72,7 @@ def test_json_is_the_answer(shell: Shell, words: list[str], answer: object) -> N
     ("words", "shown"),
     [
         (["status"], ["router.a.example (gateway", "running, ready", "1h 2m", "3 accepted"]),
+        (["status"], ["state.db: 12 entries, 36864 bytes, last written 2027-01-15 08:00:00 UTC\n"]),
         (["links"], ["192.0.2.1:6490", "router.b.example", "b.example", "3000/2900", "1m 1s"]),
         (["links", "--claims"], ["a.example", "proved", "dialback"]),
         (["peers"], ["backing-off", "connect-timeout", "in 12.0s"]),
@@ -86,6 +88,17 @@ def test_people_get_tables(shell: Shell, words: list[str], shown: list[str]) -> 
     assert result.exit_code == 0
     for text in shown:
         assert text in result.output
+
+
+def test_a_state_file_that_cannot_be_written_is_told(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong comes first, then what waits and what was refused."""
+    store: StoreView = {
+        **STATUS["store"], "problem": "full", "detail": "no room", "waiting": 3, "last_write_at": None,
+        "refused": 2,
+    }  # fmt: skip
+    monkeypatch.setitem(STATUS, "store", store)
+    shown = "state.db: not written (full): no room, 12 entries, 36864 bytes, 3 changes wait, 2 refused\n"
+    assert shown in shell("status").output
 
 
 def test_records_are_a_zone_file(shell: Shell) -> None:

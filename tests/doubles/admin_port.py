@@ -27,6 +27,8 @@ STATUS: StatusView = {
     "ready": True,
     "why": "", "uptime_s": 3725.0, "listening": ["127.0.0.1:6490"], "domains": 1, "links": 1, "in_flight": 0,
     "held": 0, "counters": {"accepted": 3},
+    "store": {"path": "/var/lib/imxrouter/state.db", "size_bytes": 36864, "entries": 12, "waiting": 0,
+              "last_write_at": 1800000000.0, "problem": "none", "detail": "", "refused": 0},
 }  # fmt: skip
 LINK: LinkView = {
     "link": 7, "role": "peer", "state": "open", "opened_by": "us", "address": "192.0.2.1:6490",

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from imxrouter.model.errors import LocalMisuse
 from imxrouter.switch.slots import new_counters, slot_table
 from imxrouter.telemetry import catalogue
-from imxrouter.telemetry.metrics import Metrics
+from imxrouter.telemetry.metrics import Metrics, StoreFigures
 from imxrouter.telemetry.slots import SlotTable
 from imxrouter.telemetry.tick import INTERVAL_S, TickMeter
 
@@ -81,6 +81,7 @@ def test_gauges_ask_their_sources() -> None:
     metrics.watch_links(lambda: links)
     metrics.watch_held(lambda: (3, 400))
     metrics.watch_in_flight(lambda: {"message": 9})
+    metrics.watch_store(lambda: StoreFigures(True, 5, 4096, 1, 77.0, 2, {"full": 3}))
     clock.advance(5)
     links["peer", "open"] = 4
     assert value(metrics, "imxrouter_links", role="peer", state="open") == 4
@@ -88,6 +89,9 @@ def test_gauges_ask_their_sources() -> None:
     assert value(metrics, "imxrouter_held_requests") == 3
     assert value(metrics, "imxrouter_held_bytes") == 400
     assert value(metrics, "imxrouter_uptime_seconds") == 5
+    store = ("works", "entries", "bytes", "waiting", "last_write_timestamp_seconds", "refused_total")
+    assert [value(metrics, f"imxrouter_store_{name}") for name in store] == [1, 5, 4096, 1, 77, 2]
+    assert value(metrics, "imxrouter_store_failures_total", problem="full") == 3
 
 
 def test_two_objects_do_not_meet() -> None:

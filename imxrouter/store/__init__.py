@@ -1,0 +1,1 @@
+"""Engines of the store: memory, and SQLite behind memory."""
