@@ -79,3 +79,4 @@ def test_a_long_run_breaks_nothing(name: str) -> None:
         timeout=SOAK_S + 120,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
+    sys.stdout.write("".join(f"{name}: {line}\n" for line in done.stdout.splitlines()[-3:]))
