@@ -14,7 +14,6 @@ from imxrouter.config.served import TYPE_NAMES, ServedDomain
 from imxrouter.config.suggest import advice
 from imxrouter.config.trust import CLEAR_POLICIES
 from imxrouter.model.address import Address
-from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
 
 #: (file, path, what, what to do) of one finding.
@@ -75,7 +74,7 @@ def _names(config: Config) -> Iterator[tuple[str, str, str]]:
     if why := _try(parse_name, config.name):
         yield "name", why, "write a host name, like router.a.example"
     for n, peer in enumerate(config.trust.peers):
-        if why := _try(Domain.parse, peer.domain.removeprefix("*.")):
+        if why := _try(parse_name, peer.domain.removeprefix("*.")):
             yield f"trust.peer[{n}].domain", why, "write a domain, or *.zone"
     for n, entry in enumerate(config.limits.exceptions):
         if why := _try(Address.parse, entry.sender):
@@ -207,7 +206,7 @@ def _outside(config: Config) -> Iterator[tuple[str, str, str]]:
     seen: set[str] = set()
     for n, peer in enumerate(config.peers):
         path = f"peer[{n}].domain"
-        if why := _try(Domain.parse, peer.domain):
+        if why := _try(parse_name, peer.domain):
             yield path, why, "write a domain"
         elif peer.domain in seen:
             yield path, f"{peer.domain} is pinned twice", "keep one [[peer]] with all addresses"

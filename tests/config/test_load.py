@@ -101,6 +101,8 @@ def test_wrong_word_is_suggested() -> None:
         ('[listen]\npublish = ["foo:bar"]\n', "listen.publish"),
         ('[listen]\npublish = ["im1.a.example:0"]\n', "listen.publish"),
         ('[listen]\npublish = ["192.0.2.1:6490"]\n', "listen.publish"),
+        ('[[peer]]\ndomain = "192.0.2.1"\n', "peer[0].domain"),
+        ('[[trust.peer]]\ndomain = "192.0.2.1"\npolicy = "dialback"\n', "trust.peer[0].domain"),
         ('[listen]\npublish = ["[2001:db8::1]:6490"]\n', "listen.publish"),
         ('[[domain]]\nname = "1.2.3.4"\nservice = "home"\n', "domain[1].name"),
         ('[[domain]]\nname = "b.example.."\nservice = "home"\n', "domain[1].name"),
