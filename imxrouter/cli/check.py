@@ -128,8 +128,7 @@ def _show_stage(stage: StageView) -> None:
 
 def _line(item: EvidenceView) -> str:
     facts = item["facts"]
-    answer = facts.get("answer", "") if not item["reason"] or facts.get("answer") != "records" else ""
-    seen = ", ".join(facts.get("records", ())) or answer
+    seen = ", ".join(facts.get("records", ())) or facts.get("answer", "" if item["reason"] else "good")
     note = f"({item['note']})" if item["note"] else ""
     parts = [f"{item['what']}:", seen, item["reason"], note, _facts(facts)]
     return f"{_time(item['took_s'])}  {' '.join(part for part in parts if part)}"

@@ -209,8 +209,6 @@ class Checker:
         """Why a router would not dial, as the connector has it; None if it would."""
         if target.tls == "required":
             return Reason.WEAKER_THAN_POLICY, _TLS_ASKED
-        if _is_ip(target.host):  # a name is all that a record may hold (RFC 2782, 9460)
-            return Reason.ADDRESS_REFUSED, "the record names an address in place of a host"
         refused = self._guard.check(ip, target.port)
         return None if refused is None else (refused.reason, f"{refused.rule}: {_NOT_DIALLED}")
 
@@ -273,11 +271,3 @@ def _told(way: Evidence, greeted: Greeted) -> Evidence:
 
 def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

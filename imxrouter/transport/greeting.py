@@ -118,8 +118,7 @@ class Greeting(Protocol):
         """The connection is gone; without a hello or a reason before, that is the result."""
         if self._result is None:
             self._settle(Reason.LINK_LOST, "the other side ended the connection and said nothing of why")
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._stop_timer()
         if self._result is not None:  # as _settle has just seen to
             self.done.callback(self._result)
 
@@ -137,8 +136,9 @@ class Greeting(Protocol):
                 goodbye = self._machine.close(Reason.NONE, self._clock.seconds())
                 self.transport.write(b"".join(one.data for one in goodbye if isinstance(one, Send)))
                 self._settle(Reason.NONE, hello=effect.peer)
-            elif isinstance(effect, Drop):
-                self._settle(effect.reason, effect.note)
+            elif isinstance(effect, Drop):  # a CLOSE without blame before a hello is still no hello
+                blame = Reason.LINK_LOST if effect.reason is Reason.NONE else effect.reason
+                self._settle(blame, effect.note)
 
     def _settle(self, reason: Reason, note: str = "", hello: Hello | None = None) -> None:
         close = self._machine.close_received
@@ -147,10 +147,13 @@ class Greeting(Protocol):
         self._result = Greeted(
             reason, seconds, note, close is not None, retry_after_s, hello, self._first_bytes
         )
+        self._stop_timer()
+        self._timer = self._clock.callLater(_LINGER_S, self.transport.abortConnection)
+        self.transport.loseConnection()
+
+    def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-            self._timer = self._clock.callLater(_LINGER_S, self.transport.abortConnection)
-        self.transport.loseConnection()
 
 
 def _capability_name(number: int) -> str:

@@ -395,6 +395,7 @@ def test_people_read_the_stages_in_order(checks: Checks, listener: RawListener) 
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == STAGES
     assert f"b.example IMX: 1 im.b.example. port={port}" in out
     assert f"im.b.example {ip} port {port}: connection-refused" in out
+    assert "im.b.example AAAA: nodata" in out
     assert [line for line in lines if "not tried" in line and line.startswith("tls")]
     assert f"connection-refused at stage connect: im.b.example {ip} port {port}" in errors
     assert Reason.CONNECTION_REFUSED.remedy in errors
@@ -412,6 +413,7 @@ def test_what_a_peer_says_does_not_steer_the_terminal(checks: Checks, listener: 
     assert (code, errors) == (Exit.OK, "")
     assert "\x1b" not in out
     assert "\\x1b[2Jevil" in out
+    assert f"im.b.example {ip} port {port}: good\n" in out
     assert "capabilities=acknowledge,99" in out
     assert "idle_s=60.0" in out
     assert out.splitlines()[-1] == "b.example: good"
