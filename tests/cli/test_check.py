@@ -16,79 +16,18 @@ import dns.name
 import pytest
 
 from imxrouter.cli.exits import Exit
-from imxrouter.lab.dns import LabDns
-from imxrouter.lab.zones import ZoneBook
 from imxrouter.model.vocabulary import REASON_BY_WORD, Reason
 from imxrouter.wire.control import Close, Hello
 from imxrouter.wire.layout import LENGTH
 from imxrouter.wire.registry import PROTOCOL_VERSION, Capability
-from tests.doubles.raw_peer import PATIENCE_S, RawListener, RawPeer
+from tests.doubles.checks import STAGES, Checks, ended
+from tests.doubles.raw_peer import RawListener, RawPeer
 from tests.doubles.reactor_thread import ReactorThread
 from tests.doubles.router_rig import Lab, free_port, fresh_address
 
 ROOT = Path(__file__).parents[2]
-STAGES = ["dns", "connect", "tls", "identity", "peer", "dialback"]
 #: Long enough for a name server in this process, short enough for what must run out.
 SHORT = ("--timeout", "1")
-
-
-class Checks:
-    """Runs `imxctl check` against a name server of its own.
-
-    Attributes:
-        book: what the name server knows.
-    """
-
-    def __init__(self, thread: ReactorThread) -> None:
-        self.book = ZoneBook()
-        self._thread = thread
-        self._server = LabDns(thread.reactor, self.book)
-        self.place = f"127.0.0.1:{thread.call(self._server.start)}"
-
-    def zone(self, *lines: str, origin: str = "b.example") -> None:
-        """Load a zone, one record a line."""
-        self.book.load(f"$ORIGIN {origin}.\n$TTL 60\n" + "".join(f"{line}\n" for line in lines))
-
-    def start(self, *words: str, domain: str = "b.example") -> subprocess.Popen[str]:
-        """Start a check."""
-        command = [sys.executable, "-m", "imxrouter.cli.main", "check", domain]
-        return subprocess.Popen(
-            [*command, "--nameserver", self.place, *words], cwd=ROOT, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-
-    def text(self, *words: str) -> tuple[int, str, str]:
-        """Check; return exit code, output, errors."""
-        return _ended(self.start(*words))
-
-    def json(
-        self, *words: str, meanwhile: Callable[[], None] = lambda: None, domain: str = "b.example"
-    ) -> tuple[int, Any]:
-        """Check, do something while it runs; return exit code and answer."""
-        running = self.start("--json", *words, domain=domain)
-        try:
-            meanwhile()
-        except BaseException:
-            running.kill()
-            running.communicate()
-            raise
-        code, out, errors = _ended(running)
-        assert errors == ""
-        answer = json.loads(out)
-        assert [stage["stage"] for stage in answer["stages"]] == STAGES
-        return code, answer
-
-    def close(self) -> None:
-        """Stop the name server."""
-        self._thread.call(self._server.stop)
-
-
-def _ended(running: subprocess.Popen[str]) -> tuple[int, str, str]:
-    try:
-        out, errors = running.communicate(timeout=4 * PATIENCE_S)
-    finally:
-        running.kill()
-    return running.returncode, out, errors
 
 
 @pytest.fixture
@@ -409,7 +348,7 @@ def test_what_a_peer_says_does_not_steer_the_terminal(checks: Checks, listener: 
     peer = listener.accept()
     peer.expect(Hello)
     peer.send(Hello((PROTOCOL_VERSION,), (2, 99), software="\x1b[2Jevil", idle_ms=60_000))
-    code, out, errors = _ended(running)
+    code, out, errors = ended(running)
     assert (code, errors) == (Exit.OK, "")
     assert "\x1b" not in out
     assert "\\x1b[2Jevil" in out
@@ -426,7 +365,7 @@ def test_an_interrupted_check(checks: Checks, listener: RawListener) -> None:
     running = checks.start("--lab", "--json", "--timeout", "600")
     listener.accept().expect(Hello)
     running.send_signal(signal.SIGINT)
-    assert _ended(running) == (Exit.INTERRUPTED, "", "")
+    assert ended(running) == (Exit.INTERRUPTED, "", "")
 
 
 @pytest.mark.parametrize(
@@ -440,9 +379,9 @@ def test_an_interrupted_check(checks: Checks, listener: RawListener) -> None:
 def test_a_wrong_command_line(words: list[str], what: str) -> None:
     """The code for it, and what is wrong."""
     command = [sys.executable, "-m", "imxrouter.cli.main", "check", "--json", *words]
-    ended = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
-    assert ended.returncode == Exit.USAGE
-    assert what in json.loads(ended.stdout)["error"]["what"]
+    answer = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
+    assert answer.returncode == Exit.USAGE
+    assert what in json.loads(answer.stdout)["error"]["what"]
 
 
 def test_other_commands_start_without_twisted() -> None:

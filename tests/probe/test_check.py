@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from random import Random
 from typing import Any, cast
 
@@ -27,6 +28,7 @@ from tests.doubles.zones import FakeZones
 DOMAIN = Domain("b.example")
 LIMIT_S = 5.0
 V4, OTHER_V4, V6 = "8.8.8.1", "8.8.8.2", "2600::1"
+SLOW = Answer(Status.RECORDS, (ip_address(V6).packed,), "", 60.0)
 TLS_REQUIRED = imx_record(Target("im.b.example", tls="required")).to_text()
 
 
@@ -210,6 +212,27 @@ def test_one_family_that_dns_does_not_answer() -> None:
     assert report.first_failure is not None
     assert report.first_failure[1].what == "im.b.example AAAA"
     assert report.first_failure[1].reason is Reason.DNS_FAILURE
+
+
+def test_a_slow_family_is_waited_for() -> None:
+    """A router in a hurry goes on with the other one; a check wants to know of both."""
+    rig = Rig("@ IMX 1 im", f"im A {V4}")
+    rig.zones.hang("im.b.example", TYPE_AAAA)
+    rig.clock.callLater(3.0, lambda: rig.zones.waiting[0].callback(SLOW))
+    report = rig.report(after_s=3.0)
+    assert report.state is State.GOOD
+    assert rig.opened == [V6, V4]
+
+
+def test_the_question_that_decides_is_explained() -> None:
+    """One family that fails where the other leads on comes first, but the target without any is lost."""
+    rig = Rig("@ IMX 1 im", "@ IMX 2 to", f"im A {V4}")
+    rig.zones.fail("im.b.example", TYPE_AAAA)
+    rig.zones.fail("to.b.example", TYPE_A)
+    report = rig.report()
+    assert report.state is State.PARTLY
+    assert report.first_failure is not None
+    assert report.first_failure[1].what == "to.b.example A"
 
 
 def test_silence_of_dns_ends() -> None:
