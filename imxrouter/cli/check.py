@@ -87,7 +87,7 @@ def _run(shared: Context, domain: Domain, terms: Terms) -> CheckView:
         react(until_done)
     if problems:
         tell(shared, problems[0], "", "name one with --nameserver ADDRESS[:PORT]")
-        raise click.exceptions.Exit(Exit.USAGE)
+        raise click.exceptions.Exit(Exit.USAGE if terms.name_servers else Exit.FAILED)
     if interrupted or not views:
         raise click.exceptions.Exit(Exit.INTERRUPTED if interrupted else Exit.FAILED)
     return views[0]

@@ -111,11 +111,12 @@ def test_both_use_the_same_words(lab: Lab, name: str) -> None:
         listener.close()
     a = lab.router("a.example", settings={"dial.hello_timeout_s": 1.0})
     checks = Checks(lab.thread, book)
-    lab_only = () if name == "private address" else ("--lab",)
+    words = [] if case.reason is Reason.ADDRESS_REFUSED else ["--lab"]
+    words += ["--timeout", "1"] if case.reason in {Reason.DNS_TIMEOUT, Reason.HELLO_TIMEOUT} else []
     try:
         with _played(listener, case.script or (lambda _peer: None)):
             sent = _sent(a)
-            code, answer = checks.json(*lab_only, "--timeout", "1")
+            code, answer = checks.json(*words)
     finally:
         checks.close()
         listener.close()
