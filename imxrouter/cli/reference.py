@@ -15,6 +15,7 @@ from imxrouter.admin.client import VIEWS
 from imxrouter.cli.exits import MEANING
 from imxrouter.cli.main import imxctl
 from imxrouter.model.generated import write_or_check
+from imxrouter.probe.report import VIEWS as CHECK_VIEWS
 
 PAGE = "docs/reference/imxctl.md"
 
@@ -25,7 +26,7 @@ Made from `imxrouter/cli/` by `python -m imxrouter.cli.reference`; do not edit.
 
 Commands that ask a router do so over its administration socket: `--socket PATH`, else the
 environment variable `IMXROUTER_ADMIN`, else `/run/imxrouter/admin.sock`. `--json` and `--socket` may
-stand before or after the name of a command. `decode` and `config check` need no router.
+stand before or after the name of a command. `check`, `decode` and `config check` need no router.
 
 ## Exit codes
 
@@ -47,7 +48,7 @@ def page() -> str:
     """Return the whole page."""
     codes = "\n".join(f"| {code.value} | {text} |" for code, text in MEANING.items())
     commands = "\n".join(_section(path, command) for path, command in _commands(imxctl, "imxctl"))
-    shapes = "\n".join(_view(view) for view in VIEWS)
+    shapes = "\n".join(_view(view) for view in (*VIEWS, *CHECK_VIEWS))
     return f"{_HEAD}{codes}\n\n{commands}\n{_JSON_HEAD}\n{shapes}"
 
 

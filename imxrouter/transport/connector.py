@@ -430,10 +430,12 @@ class _Dial:
 
 
 def _most_telling(attempts: Sequence[Attempt]) -> Attempt:
-    def rank(attempt: Attempt) -> int:
-        return _TELLING.index(attempt.reason) if attempt.reason in _TELLING else len(_TELLING)
+    return min(attempts, key=lambda attempt: telling_rank(attempt.reason))
 
-    return min(attempts, key=rank)
+
+def telling_rank(reason: Reason) -> int:
+    """Return how much a failure says about what to mend among those of one search: the least says most."""
+    return _TELLING.index(reason) if reason in _TELLING else len(_TELLING)
 
 
 def _is_ip(host: str) -> bool:
