@@ -10,6 +10,8 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 # For example: make test PYTEST_ARGS="-k claims -x"
 PYTEST_ARGS ?=
+# Tests that start many processes of their own; with `make interop`, so that `make test` stays under three minutes.
+PROCESSES := tests/chaos tests/independent tests/store/test_killed.py tests/cli/test_check.py tests/app/test_check_agrees.py
 
 .PHONY: help venv run test lint format interop bench soak clean
 
@@ -27,7 +29,7 @@ run: $(STAMP)  ## start the laboratory: two organisations, a DNS server, first m
 	@$(BIN)/python -m imxrouter.lab $(if $(ONCE),--once)
 
 test: $(STAMP)  ## unit, property, attack and end-to-end tests
-	$(PYTEST) tests --ignore=tests/interop --ignore=tests/bench -m "not soak and not interop" $(PYTEST_ARGS)
+	$(PYTEST) tests --ignore=tests/interop --ignore=tests/bench $(PROCESSES:%=--ignore=%) -m "not soak and not interop" $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## style, types, layout, generated documents
 	$(BIN)/ruff check .
@@ -40,9 +42,9 @@ format: $(STAMP)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-interop: $(STAMP)  ## tests against real peers from Debian packages (installs them when root)
+interop: $(STAMP)  ## tests with many processes, and against peers from Debian packages (installs them when root)
 	ops/ci/install-peers.sh
-	$(PYTEST) tests/interop -m "not soak" $(PYTEST_ARGS)
+	$(PYTEST) $(PROCESSES) tests/interop -m "not soak" $(PYTEST_ARGS)
 
 bench: $(STAMP)  ## measure the router and print the table
 	$(BIN)/python -m tests.bench
