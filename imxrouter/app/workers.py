@@ -155,11 +155,6 @@ class _Worker(ProcessProtocol):
         self._wait_s = AGAIN_FIRST_S
         self._stopped: Deferred[None] | None = None
 
-    @property
-    def pid(self) -> int | None:
-        """Its process id while it runs."""
-        return self._process.pid if self._process is not None else None
-
     def start(self) -> None:
         """Start the process."""
         self._timer = None

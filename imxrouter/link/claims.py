@@ -100,11 +100,11 @@ class ClaimsMade:
         self._by_pair[(from_domain, to_domain)] = made
         return made
 
-    def has_room(self, before_proof: int = CLAIMS_BEFORE_PROOF, limit: int = CLAIMS_PENDING) -> bool:
+    def has_room(self) -> bool:
         """Whether the peer can be expected to take one more domain's claim (specification section 6.1)."""
         if self._asked_before is not None:
-            return self._asked_before < before_proof
-        return len(self._pending) < limit
+            return self._asked_before < CLAIMS_BEFORE_PROOF
+        return len(self._pending) < CLAIMS_PENDING
 
     def wait(self, from_domain: bytes, to_domain: bytes) -> None:
         """Remember a pair to be claimed when there is room."""
@@ -221,16 +221,14 @@ class ClaimsMade:
             del self._waiting[pair]
         return gone
 
-    def lapse(self, from_domain: bytes) -> list[MadeClaim]:
-        """The verifier holds a proof no longer: forget the domain's proved claims; returns all its claims.
+    def lapse(self, from_domain: bytes) -> None:
+        """The verifier holds a proof no longer: forget the domain's proved claims.
 
         One that is pending was made after the proof that ended, and has a result of its own.
         """
-        known = [claim for pair, claim in self._by_pair.items() if pair[0] == from_domain]
-        for claim in known:
+        for claim in [claim for pair, claim in self._by_pair.items() if pair[0] == from_domain]:
             if claim.state is ClaimState.PROVED:
                 self._drop(claim)
-        return known
 
     def forget_towards(self, to_domain: bytes) -> None:
         """The peer serves the domain no longer: what we claimed towards it is void."""

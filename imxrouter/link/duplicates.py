@@ -58,7 +58,7 @@ class DuplicateMemory:
     def keep_for_window(self, key: bytes, now: float) -> None:
         """Nobody will acknowledge this one: keep it for the window."""
         self._expiring.append((now + self.window_s, key))
-        owner = key[key.rfind(b"@") + 1 :]
+        owner = _owner(key)
         self._kept[owner] = self._kept.get(owner, 0) + 1
 
     def expire(self, now: float) -> int:
@@ -66,7 +66,7 @@ class DuplicateMemory:
         dropped = 0
         while self._expiring and self._expiring[0][0] <= now:
             key = self._expiring.popleft()[1]
-            owner = key[key.rfind(b"@") + 1 :]
+            owner = _owner(key)
             left = self._kept[owner] - 1
             if left:
                 self._kept[owner] = left
@@ -77,3 +77,8 @@ class DuplicateMemory:
                 dropped += 1
                 del self.seen[key]
         return dropped
+
+
+def _owner(key: bytes) -> bytes:
+    """The source domain, which ends a key."""
+    return key[key.rfind(b"@") + 1 :]

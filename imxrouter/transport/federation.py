@@ -23,7 +23,7 @@ from imxrouter.routing.hold import HoldBudget, HoldLimits, HoldQueue
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.pursuit import Cause, Pursuit
+from imxrouter.transport.pursuit import OWN_POLICY, Cause, Pursuit
 from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.wire.control import Control, Hello
 
@@ -63,9 +63,8 @@ class Federation:
         #: numbers of links opened for a busy peer that are not open yet
         self._more: set[int] = set()
         self._more_after: dict[bytes, float] = {}
-        #: tag -> since when a retry rests; and those that are to go now
+        #: tag -> since when a retry rests
         self._resting: dict[int, float] = {}
-        self._rested: set[int] = set()
         self.on_step: Callable[[str, bytes, str], None] = lambda *_: None
         #: told (entry, link) of a request that is held (link 0), or leaves over a link after it was held
         self.on_waiting: Callable[[Entry, int], None] = lambda *_: None
@@ -91,8 +90,13 @@ class Federation:
 
     # -- holding -----------------------------------------------------------------------------------------
 
-    def hold(self, tags: list[int]) -> None:
-        """Requests without a way: send them if there is one by now, else hold them and dial."""
+    def hold(self, tags: list[int], *, rested: bool = False) -> None:
+        """Requests without a way: send them if there is one by now, else hold them and dial.
+
+        Args:
+            tags: of the requests.
+            rested: they are retries that have rested; others rest first, where there is a way for them.
+        """
         touched: dict[bytes, None] = {}
         for tag in tags:
             entry = self._hub.switch.ledger.entries.get(tag)
@@ -100,7 +104,7 @@ class Federation:
                 continue
             to_domain, from_domain = entry[TO_DOMAIN], entry[FROM_DOMAIN]
             port = self._hub.switch.way(to_domain, from_domain)
-            if port is not None and entry[TRIES] and tag not in self._rested:
+            if port is not None and entry[TRIES] and not rested:
                 self._resting[tag] = self._hub.now()
                 continue
             if port is not None and self._hub.switch.forward(tag, port):
@@ -109,7 +113,7 @@ class Federation:
                 self._give_up(tag, Cause(Reason.SERVICE_DOWN), 30)
                 continue
             if not self._hub.switch.level_is_enough(from_domain, self._claimer.best_level):
-                self._give_up(tag, Cause(Reason.WEAKER_THAN_POLICY, "policy of the sender's domain"))
+                self._give_up(tag, OWN_POLICY)
                 continue
             refused = self._offer(tag, to_domain, from_domain, entry[SIZE])
             if refused is None:
@@ -250,9 +254,14 @@ class Federation:
 
     def _fail(self, pursuit: Pursuit, cause: Cause, retry_after_s: int) -> None:
         for from_domain in list(pursuit.held):
-            for tag in pursuit.take(from_domain):
-                self._give_up(tag, cause, retry_after_s)
+            self._give_up_all(pursuit, from_domain, cause, retry_after_s)
         self._forget_if_empty(pursuit)
+
+    def _give_up_all(
+        self, pursuit: Pursuit, from_domain: bytes, cause: Cause, retry_after_s: int = 0
+    ) -> None:
+        for tag in pursuit.take(from_domain):
+            self._give_up(tag, cause, retry_after_s)
 
     def _give_up(self, tag: int, cause: Cause, retry_after_s: int = 0) -> None:
         """Answer what waited. A hop is named as it was: the peer where it said so, else this router."""
@@ -279,13 +288,11 @@ class Federation:
                 if known.reason in ASK_AGAIN:
                     continue
                 wait = max(1, round(known.retry_at - self._hub.now()))
-                for tag in pursuit.take(from_domain):
-                    self._give_up(tag, Cause.of_claim(known), wait)
+                self._give_up_all(pursuit, from_domain, Cause.of_claim(known), wait)
             elif self._hub.switch.level_is_enough(from_domain, self._claimer.level_of(session)):
                 self._claimer.claim(session, from_domain, pursuit.domain.wire)
             else:
-                for tag in pursuit.take(from_domain):
-                    self._give_up(tag, Cause(Reason.WEAKER_THAN_POLICY, "policy of the sender's domain"))
+                self._give_up_all(pursuit, from_domain, OWN_POLICY)
         self._forget_if_empty(pursuit)
 
     def _claim_settled(self, session: LinkSession, claim: MadeClaim) -> None:
@@ -302,8 +309,7 @@ class Federation:
             cause = Cause.of_claim(claim)
             destination.refused(cause.reason, self._hub.now(), cause.note)
         if pursuit is not None and pursuit.session == session.number and claim.reason not in ASK_AGAIN:
-            for tag in pursuit.take(claim.from_domain):
-                self._give_up(tag, Cause.of_claim(claim), 5)
+            self._give_up_all(pursuit, claim.from_domain, Cause.of_claim(claim), 5)
             self._forget_if_empty(pursuit)
 
     def _up(self, domain: bytes) -> None:
@@ -386,12 +392,10 @@ class Federation:
 
     def _send_retries(self, now: float) -> None:
         """What was to be sent again has rested: a link that died with the first one is gone by now."""
-        self._rested = {tag for tag, since in self._resting.items() if now - since >= RETRY_REST_S}
-        for tag in self._rested:
+        rested = [tag for tag, since in self._resting.items() if now - since >= RETRY_REST_S]
+        for tag in rested:
             del self._resting[tag]
-        if self._rested:
-            self.hold(list(self._rested))
-            self._rested = set()
+        self.hold(rested, rested=True)
 
     def tick(self, now: float) -> None:
         """What has waited too long is answered; a busy peer gets another link."""

@@ -39,6 +39,8 @@ class Cause:
 
 
 NOT_IN_TIME: Final = Cause(Reason.CONNECT_TIMEOUT)
+#: The link would be weaker than what the sender's own domain asks for.
+OWN_POLICY: Final = Cause(Reason.WEAKER_THAN_POLICY, "policy of the sender's domain")
 
 
 @dataclass(slots=True)
