@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from imxrouter.admin.client import AdminClient, AdminUnreachable
 from imxrouter.app.workers import AGAIN_CAP_S, GRACE_S, STEADY_S, NoSuchPort, Workers, as_process
 from imxrouter.config.load import load
 from tests.doubles.router_rig import free_port
+from tests.doubles.twistd import start_router
 
 FILE = """
 name = "im.a.example"
@@ -204,12 +204,7 @@ def is_gone(pid: int) -> bool:
 def leader(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A router with two processes."""
     file = configured(tmp_path, free_port("127.0.0.1"))
-    twistd = Path(sys.executable).with_name("twistd")
-    command = [str(twistd), "-n", "--pidfile=", "imxrouter", "--config", str(file)]
-    with (
-        (tmp_path / "log").open("wb") as log,
-        subprocess.Popen(command, cwd=tmp_path, stderr=log, stdout=log) as run,
-    ):
+    with start_router(file, tmp_path / "log") as run:
         yield run
         run.kill()
 

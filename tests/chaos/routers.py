@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from imxrouter.admin.client import AdminClient
 from imxrouter.admin.errors import AdminUnreachable
+from tests.doubles.router_rig import free_port
+from tests.doubles.twistd import start_router
 
 #: Unanswered requests on one link: what a cut can leave in doubt in each direction.
 CREDIT = 64
@@ -22,12 +23,6 @@ CREDIT = 64
 DEAD_S = 1.2
 #: A request without an answer for so long is in doubt. One byte a second keeps a link alive, not a request.
 ANSWER_TIMEOUT_S = 2.0
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 class RouterProcess:
@@ -52,7 +47,7 @@ class RouterProcess:
         self, folder: Path, domain: str, peer: str, peer_port: int, key: Ed25519PrivateKey, process: int = 0,
         port: int = 0,
     ) -> None:  # fmt: skip
-        self.port = port or free_port()
+        self.port = port or free_port("127.0.0.1")
         self.process = process
         self.mutant = ""
         self.peak_kib = 0
@@ -113,16 +108,11 @@ service = "load"
     def start(self) -> None:
         """Start it; it does not listen yet."""
         self._admin.unlink(missing_ok=True)
-        program = (
-            [sys.executable, "-m", "tests.chaos.mutants", self.mutant]
-            if self.mutant
-            else [str(Path(sys.executable).parent / "twistd")]
-        )
-        with self._log.open("ab") as log:
-            self._child = subprocess.Popen(
-                [*program, "-n", "--pidfile=", "imxrouter", "--config", str(self._config)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=Path(__file__).parents[2],
-            )  # fmt: skip
+        if self.mutant:
+            program = [sys.executable, "-m", "tests.chaos.mutants", self.mutant]
+            self._child = start_router(self._config, self._log, program)
+        else:
+            self._child = start_router(self._config, self._log)
 
     def wait(self) -> None:
         """Wait until it is up: its administration answers, which starts after its links."""

@@ -10,9 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.chaos.load import Count, Load
 from tests.chaos.network import Door, Mode, Network
-from tests.chaos.routers import ANSWER_TIMEOUT_S, DEAD_S, RouterProcess, free_port
+from tests.chaos.routers import ANSWER_TIMEOUT_S, DEAD_S, RouterProcess
 from tests.chaos.service import Plan
 from tests.chaos.verdict import Event, Verdict
+from tests.doubles.router_rig import free_port
 
 A, B = "a.chaos.example", "b.chaos.example"
 #: Longer than hold and answer times of the routers together.
@@ -42,7 +43,7 @@ class Scene:
 
     def __init__(self, folder: Path, rate: float, back: float, mutants: dict[str, str] | None = None) -> None:
         key = Ed25519PrivateKey.generate()
-        ports = {name: free_port() for name in ("a", "b0", "b1")}
+        ports = {name: free_port("127.0.0.1") for name in ("a", "b0", "b1")}
         to_b = Door("a", {"b0": ports["b0"], "b1": ports["b1"]})
         to_a = [Door(name, {"a": ports["a"]}) for name in ("b0", "b1")]
         self.network = Network([to_b, *to_a])

@@ -72,7 +72,7 @@ def fresh_address() -> str:
 
 
 def free_port(ip: str) -> int:
-    """A port that was free a moment ago; the address is ours alone, so it stays free."""
+    """A port that was free a moment ago; it stays free where the address is ours alone."""
     with socket.socket() as sock:
         sock.bind((ip, 0))
         return int(sock.getsockname()[1])

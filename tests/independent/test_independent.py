@@ -6,9 +6,6 @@ import asyncio
 import contextlib
 import secrets
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from imxrouter.admin.client import AdminClient, AdminError, AdminUnreachable
+from tests.doubles.router_rig import free_port
+from tests.doubles.twistd import start_router
 from tests.independent import codec as c
 from tests.independent.link import CLOSED, DRAINING, Link, Values
 from tests.independent.router import FAILURE, INDETERMINANT, SUCCESS, Outcome, Router, message, message_body
@@ -37,7 +36,7 @@ class Theirs:
     """A router process of ours that serves b.example, and what its user bob saw."""
 
     def __init__(self, folder: Path) -> None:
-        self.port, self.peer_port = (free_port() for _ in range(2))
+        self.port, self.peer_port = (free_port("127.0.0.1") for _ in range(2))
         self.socket = folder / "admin.sock"
         self.admin = AdminClient(str(self.socket), timeout_s=PATIENCE_S)
         self.bob_saw: list[str] = []
@@ -80,12 +79,7 @@ service = "home"
     def start(self) -> None:
         """Start it, and watch bob's messages."""
         self.socket.unlink(missing_ok=True)
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [str(Path(sys.executable).parent / "twistd"), "-n", "--pidfile=", "imxrouter", "--config",
-                 str(self._config)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=Path(__file__).parents[2],
-            )  # fmt: skip
+        self.process = start_router(self._config, self._log)
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline and self.process.poll() is None:
             with contextlib.suppress(AdminUnreachable):
@@ -123,12 +117,6 @@ service = "home"
         """A message of bob's to alice."""
         outcome = await asyncio.to_thread(self.admin.send, BOB, ALICE, text)
         return ("success", "failure", "indeterminant").index(outcome["status"]), outcome["reason"]
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
