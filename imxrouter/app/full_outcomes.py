@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from imxrouter.link.ledger import KEY, Entry
-from imxrouter.model.operations import Message
+from imxrouter.model.operations import Operation
 from imxrouter.model.outcome import Outcome
 from imxrouter.routing.interfaces import Answer
 
@@ -14,7 +16,7 @@ class FullOutcomes:
     def __init__(self) -> None:
         self._awaited: dict[bytes, Outcome | None] = {}
 
-    def of(self, message: Message, answer: Answer) -> Answer:
+    def of(self, message: Operation, answer: Answer) -> Answer:
         """Return what takes the answer of a message, and calls `answer` with the full outcome.
 
         Send the message then; its id must be new.
@@ -24,7 +26,7 @@ class FullOutcomes:
 
         def answered(disclosed: Outcome) -> None:
             full = self._awaited.pop(key, None)
-            answer(disclosed if full is None else full)
+            answer(disclosed if full is None else replace(full, result=disclosed.result))
 
         return answered
 

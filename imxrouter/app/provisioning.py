@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from twisted.logger import Logger
 
 from imxrouter.config.sections import Limits
-from imxrouter.config.served import TYPE_NAMES
+from imxrouter.config.served import TYPE_NUMBERS
 from imxrouter.config.served import ServedDomain as DomainEntry
 from imxrouter.model.domain import Domain
 from imxrouter.routing.domains import (
-    NO_TYPES,
     CaseProfile,
     DomainDiff,
     DomainState,
@@ -28,6 +27,10 @@ from imxrouter.transport.gateway_port import GatewayPort
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.services import Services
 
+_NAME_OF_TYPE: Final = {number: name for name, number in TYPE_NUMBERS.items()}
+#: One set for all the domains that take the same types.
+_SAME_TYPES: Final[dict[frozenset[int], frozenset[int]]] = {}
+
 
 def served_domain(entry: DomainEntry) -> ServedDomain:
     """The record of a [[domain]] table."""
@@ -40,7 +43,7 @@ def served_domain(entry: DomainEntry) -> ServedDomain:
         max_message_bytes=entry.max_message_bytes,
         sender_rate_per_s=entry.sender_rate_per_s,
         sender_burst=entry.sender_burst,
-        types=entry.type_numbers or NO_TYPES,
+        types=_SAME_TYPES.setdefault(entry.type_numbers, entry.type_numbers),
         case_profile=CaseProfile(entry.case_profile),
         state=DomainState(entry.state),
     )
@@ -57,7 +60,7 @@ def domain_entry(record: ServedDomain) -> dict[str, Any]:
         "max_message_bytes": record.max_message_bytes,
         "sender_rate_per_s": record.sender_rate_per_s,
         "sender_burst": record.sender_burst,
-        "types": [*TYPE_NAMES, *(f"0x{number:04x}" for number in sorted(record.types))],
+        "types": [_NAME_OF_TYPE.get(number, f"0x{number:04x}") for number in sorted(record.types)],
         "case_profile": record.case_profile.value,
         "state": record.state.value,
     }

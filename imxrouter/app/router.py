@@ -54,7 +54,7 @@ from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.link.ledger import FROM_DOMAIN, KEY, TO_DOMAIN, Entry, Ledger
 from imxrouter.model.address import Address
-from imxrouter.model.operations import MESSAGE_ID_BYTES, Kind, Message
+from imxrouter.model.operations import MESSAGE_ID_BYTES, Kind, Operation
 from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import ConnectionCaps
@@ -274,7 +274,7 @@ class Router(Service):
     def _traced(self, port: GatewayPort) -> Submit:
         """What sends through a gateway's port, and tells the message's steps."""
 
-        def submit(operation: Message, answer: Answer) -> None:
+        def submit(operation: Operation, answer: Answer) -> None:
             port.submit(operation, self.steps.sending(operation, answer))
 
         return submit
@@ -365,7 +365,7 @@ class Router(Service):
         service = self.embedded.get(record.service) if record is not None else None
         return service if service is not None and service.knows(user) else None
 
-    def submit(self, message: Message, answer: Callable[[Outcome], None]) -> None:
+    def submit(self, message: Operation, answer: Callable[[Outcome], None]) -> None:
         """Send as a user of an embedded service for an operator: `answer` gets the full outcome."""
         record = self.domains.get(message.source.domain)
         gateway = self.gateways.get(record.service) if record is not None else None

@@ -17,7 +17,7 @@ from imxrouter.app.targets import TargetDialer
 from imxrouter.link.ledger import FROM_DOMAIN, KEY, OUT_PORT, TO_DOMAIN, Entry
 from imxrouter.link.machine import Side
 from imxrouter.model.domain import Domain
-from imxrouter.model.operations import Message
+from imxrouter.model.operations import KIND_OF, Message, Operation
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.routing.interfaces import Answer, Gateway
@@ -179,16 +179,16 @@ class Steps:
 
     # -- messages of embedded services -------------------------------------------------------------------
 
-    def sending(self, message: Message, answer: Answer) -> Answer:
+    def sending(self, operation: Operation, answer: Answer) -> Answer:
         """A user of an embedded service sends: returns the `answer` that tells of the outcome as well."""
-        ident, started_at = message.message_id, self._hub.now()
-        self._tell(
-            Step.ACCEPTED, f"{message.source} to {message.destination}, {len(message.content)} bytes",
-            id=ident.hex(),
-        )  # fmt: skip
+        ident, started_at = operation.message_id, self._hub.now()
+        size = len(operation.content) if isinstance(operation, Message) else 0
+        kind = KIND_OF[type(operation)].name.lower()
+        what = f"{size} bytes" if size else kind
+        self._tell(Step.ACCEPTED, f"{operation.source} to {operation.destination}, {what}", id=ident.hex())
         self._trace.add(
-            ident, Step.ACCEPTED.value, source=message.source, destination=message.destination,
-            bytes=len(message.content),
+            ident, Step.ACCEPTED.value, source=operation.source, destination=operation.destination,
+            kind=kind, bytes=size,
         )  # fmt: skip
 
         def answered(outcome: Outcome) -> None:
@@ -203,7 +203,7 @@ class Steps:
 
         return answered
 
-    def taken(self, message: Message) -> None:
+    def taken(self, message: Operation) -> None:
         """The switch has taken it: tell of the link, where it leaves at once over one that is there."""
         switch = self._hub.switch
         key = message.message_id + message.destination.wire + message.source.wire
@@ -216,7 +216,7 @@ class Steps:
         """Return a gateway that tells of each delivery to that gateway."""
         return _WatchedGateway(gateway, self._delivered)
 
-    def _delivered(self, message: Message, outcome: Outcome) -> None:
+    def _delivered(self, message: Operation, outcome: Outcome) -> None:
         said = "" if outcome.ok else f": {outcome.reason.word}"
         self._tell(Step.DELIVERY, f"to {message.destination}{said}", id=message.message_id.hex())
         self._trace.add(
@@ -231,11 +231,11 @@ class Steps:
 class _WatchedGateway:
     """Hands on, and tells of each delivery with its outcome."""
 
-    def __init__(self, inner: Gateway, told: Callable[[Message, Outcome], None]) -> None:
+    def __init__(self, inner: Gateway, told: Callable[[Operation, Outcome], None]) -> None:
         self._inner = inner
         self._told = told
 
-    def deliver(self, operation: Message, answer: Answer) -> None:
+    def deliver(self, operation: Operation, answer: Answer) -> None:
         def answered(outcome: Outcome) -> None:
             self._told(operation, outcome)
             answer(outcome)

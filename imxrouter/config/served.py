@@ -11,7 +11,8 @@ from imxrouter.config.sections import Section
 from imxrouter.config.trust import PolicyName
 
 #: Names of routed record types that can be enabled; others are written as numbers, `0x0180`.
-TYPE_NAMES: tuple[str, ...] = ("message", "subscribe", "notify", "attributes")
+TYPE_NUMBERS = {"message": 0x0100, "subscribe": 0x0101, "notify": 0x0102, "attributes": 0x0103}
+TYPE_NAMES: tuple[str, ...] = tuple(TYPE_NUMBERS)
 
 
 class Service(Section, frozen=True):
@@ -86,8 +87,9 @@ class ServedDomain(Section, frozen=True):
 
     @property
     def type_numbers(self) -> frozenset[int]:
-        """Types enabled by number (those outside `TYPE_NAMES`)."""
-        return frozenset(int(word, 16) for word in self.types if word.startswith("0x"))
+        """The types as numbers."""
+        named = TYPE_NUMBERS
+        return frozenset(named[word] if word in named else int(word, 16) for word in self.types)
 
 
 class DomainFile(Section, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from imxrouter.model.operations import AttributeValues, SubscribeResult
 from imxrouter.model.vocabulary import REASON_BY_WORD, Reason, Retry, Status
 
 #: Retry times told to senders are rounded up to this, so that a limit's state cannot be read off exactly.
@@ -21,6 +22,7 @@ class Outcome:
         decided_role: `router`, `service`, `peer` or `uplink`.
         retry_after_s: seconds until a retry may help; 0 where none is known; ignored where retry is never.
         note: an operator's detail (never disclosed, never holds bodies or secrets).
+        result: what a success brings beside itself: of a Subscribe, of an AttributeQuery.
     """
 
     status: Status
@@ -29,6 +31,7 @@ class Outcome:
     decided_role: str = "router"
     retry_after_s: int = 0
     note: str = ""
+    result: SubscribeResult | AttributeValues | None = None
 
     @property
     def ok(self) -> bool:

@@ -219,6 +219,14 @@ class Reason(Enum):
     RECIPIENT_LIMIT = ReasonInfo(
         35, "recipient-limit", Stage.LIMIT, Retry.LATER, "busy", "a limit of the recipient"
     )
+    SUPERSEDED = ReasonInfo(
+        36,
+        "superseded",
+        Stage.LIMIT,
+        Retry.NEVER,
+        "superseded",
+        "a newer notification of the same subscription took this one's place while it waited",
+    )
     # ways
     LOOP = ReasonInfo(
         40,
@@ -276,6 +284,14 @@ class Reason(Enum):
         Retry.NEVER,
         "not-delivered",
         "the peer answered with a reason that is not registered",
+    )
+    STATE_UNAVAILABLE = ReasonInfo(
+        49,
+        "state-unavailable",
+        Stage.SERVICE,
+        Retry.LATER,
+        "state-unavailable",
+        "the state file cannot be written, so no new subscription is taken: see state in imxctl status",
     )
     # discovery
     NO_SUCH_DOMAIN = ReasonInfo(
@@ -365,6 +381,14 @@ class Reason(Enum):
         Retry.LATER,
         "tls-failed",
         "the certificate is not valid for the domain",
+    )
+    OWN_NETWORK = ReasonInfo(
+        77,
+        "own-network",
+        Stage.CONNECT,
+        Retry.LATER,
+        "own-network",
+        "most peers were lost at once: look at this router's own network first",
     )
     # the link
     PROTOCOL_ERROR = ReasonInfo(

@@ -27,7 +27,8 @@ class DomainState(Enum):
 
 
 ONLY_IMX: Final = frozenset({Protocol.IMX})
-NO_TYPES: Final[frozenset[int]] = frozenset()
+#: What a domain takes unless it says otherwise: messages, subscriptions, notifications, attribute queries.
+ALL_TYPES: Final[frozenset[int]] = frozenset({0x0100, 0x0101, 0x0102, 0x0103})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class ServedDomain:
     max_message_bytes: int = 0
     sender_rate_per_s: float = 0.0
     sender_burst: int = 0
-    types: frozenset[int] = NO_TYPES
+    types: frozenset[int] = ALL_TYPES
     case_profile: CaseProfile = CaseProfile.INSENSITIVE
     state: DomainState = DomainState.ACTIVE
 

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Final, Protocol
 
 from imxrouter.model.domain import Domain
-from imxrouter.model.operations import Message
+from imxrouter.model.operations import Operation
 from imxrouter.model.outcome import Outcome
 
 #: Takes the one outcome of an operation. Called exactly once for each operation handed over.
@@ -24,14 +24,14 @@ BusListener = Callable[[str, bytes, Reply], None]
 class Submit(Protocol):
     """What the router hands to a gateway, so that it can send."""
 
-    def __call__(self, operation: Message, answer: Answer) -> None:
+    def __call__(self, operation: Operation, answer: Answer) -> None:
         """Route an operation of one of the gateway's domains; `answer` is called exactly once."""
 
 
 class Gateway(Protocol):
     """A service behind the router, in this process."""
 
-    def deliver(self, operation: Message, answer: Answer) -> None:
+    def deliver(self, operation: Operation, answer: Answer) -> None:
         """Take an operation addressed to one of its domains and call `answer` exactly once, now or later."""
 
     def domains(self) -> frozenset[Domain]:

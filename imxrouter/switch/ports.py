@@ -95,6 +95,10 @@ class Port:
         self.unacked: deque[bytes] = deque()
 
 
+#: Of a domain that takes messages only.
+MESSAGES: Final = frozenset({0x0100})
+
+
 class Route:
     """A domain served here, as the hot path needs it.
 
@@ -102,14 +106,14 @@ class Route:
         ports: links of the service behind it that are up.
         level: strength (bits) a source domain needs towards it.
         max_bytes: largest body towards it.
-        types: routed types it takes besides MESSAGE.
+        types: routed types it takes.
         suspended: everything to it is refused for now.
     """
 
     __slots__ = ("level", "max_bytes", "ports", "suspended", "types")
 
     def __init__(
-        self, ports: list[Port], level: int, max_bytes: int, types: frozenset[int] = frozenset()
+        self, ports: list[Port], level: int, max_bytes: int, types: frozenset[int] = MESSAGES
     ) -> None:
         self.ports = ports
         self.level = level

@@ -170,7 +170,7 @@ class Switch(SwitchCore):
                         continue
                 elif (
                     route.suspended
-                    or (rtype != _MESSAGE and rtype not in route.types)
+                    or rtype not in route.types
                     or (check_size and stop - body_at > route.max_bytes)
                 ):
                     self._refuse_by_route(port, data[start:stop], route, rtype)
@@ -451,7 +451,7 @@ class Switch(SwitchCore):
         """Suspended, a type that the domain does not take, or too large; in that order."""
         if route.suspended:
             self.refuse(port, data, Reason.SUSPENDED, SUSPENDED_S)
-        elif rtype != _MESSAGE and rtype not in route.types:
+        elif rtype not in route.types:
             self.refuse(port, data, Reason.TYPE_NOT_ENABLED)
         else:
             self.refuse(port, data, Reason.TOO_LARGE)

@@ -10,17 +10,22 @@ from collections.abc import Callable
 
 from twisted.logger import Logger
 
-from imxrouter.model.operations import Message
+from imxrouter.model.operations import Operation
 from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.interfaces import Gateway
 from imxrouter.switch.ports import FOREVER, Port, Role, bound_proof
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.translate import TranslationError, message_to_record, record_to_message
+from imxrouter.transport.operations import (
+    operation_to_record,
+    record_to_operation,
+    result_of,
+    with_result,
+)
+from imxrouter.transport.translate import TranslationError
 from imxrouter.wire.framing import RecordSplitter
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED, HIGHEST_MAX_RECORD
 from imxrouter.wire.record import Record, decode_outcome, decode_record, encode_record, response_to
-from imxrouter.wire.registry import RecordType
 
 
 class GatewayPort:
@@ -38,8 +43,8 @@ class GatewayPort:
         self._splitter = RecordSplitter(HIGHEST_MAX_RECORD + 4096)
         self._waiting: dict[int, tuple[bytes, Callable[[Outcome], None]]] = {}
         self._next_tag = 1
-        #: told of each message of the gateway once the switch has it, before it is written to a link
-        self.on_taken: Callable[[Message], None] = lambda _message: None
+        #: told of each operation of the gateway once the switch has it, before it is written to a link
+        self.on_taken: Callable[[Operation], None] = lambda _operation: None
         self.port = Port(hub.next_port_number(), Role.SERVICE, lambda _data: None)
         self.port.max_record = self.port.largest = HIGHEST_MAX_RECORD
         self.port.acknowledges = True  # the hub does, for what it has handed over cannot be lost
@@ -64,12 +69,12 @@ class GatewayPort:
 
     # -- from the gateway --------------------------------------------------------------------------------
 
-    def submit(self, operation: Message, answer: Callable[[Outcome], None]) -> None:
-        """Send a message of one of the gateway's users; `answer` is called exactly once."""
+    def submit(self, operation: Operation, answer: Callable[[Outcome], None]) -> None:
+        """Send an operation of one of the gateway's users; `answer` is called exactly once."""
         tag = self._next_tag
         self._next_tag += 1
         try:
-            record = message_to_record(operation)
+            record = operation_to_record(operation)
             data = encode_record(
                 Record(
                     record.type, record.flags | FLAG_RESPONSE_WANTED, record.hops_left, tag,
@@ -96,7 +101,7 @@ class GatewayPort:
                 ident, answer = self._waiting.get(record.route_tag, (b"", None))
                 if answer is not None and ident == record.message_id:
                     del self._waiting[record.route_tag]
-                    answer(decode_outcome(record))
+                    answer(result_of(record, decode_outcome(record)))
             else:
                 self._deliver(record)
 
@@ -109,22 +114,19 @@ class GatewayPort:
                 self.log.error("a gateway answered twice; the second answer is dropped")
                 return
             answered = True
-            self._hub.inject(self.port, encode_record(response_to(request, outcome)))
+            self._hub.inject(self.port, encode_record(with_result(response_to(request, outcome), outcome)))
 
         if self._gateway is None:
             answer(failure(Reason.SERVICE_DOWN, role="service", retry_after_s=5))
             return
-        if request.type != RecordType.MESSAGE:
-            answer(failure(Reason.TYPE_NOT_ENABLED, role="service"))
-            return
         try:
-            message = record_to_message(request)
+            operation = record_to_operation(request)
         except TranslationError as error:
             answer(failure(error.reason, role="service", note=str(error)))
             return
         try:
-            self._gateway.deliver(message, answer)
-        except Exception:  # noqa: BLE001 - a gateway's bug fails one message and is seen
+            self._gateway.deliver(operation, answer)
+        except Exception:  # noqa: BLE001 - a gateway's bug fails one operation and is seen
             self.log.failure("gateway failed")
             if not answered:
                 answer(failure(Reason.NOT_DELIVERED, role="service"))

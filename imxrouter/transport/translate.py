@@ -11,8 +11,9 @@ from imxrouter.formats.mime import BadBody, build_body, read_body
 from imxrouter.model.address import Address, AddressTooLong, BadAddress
 from imxrouter.model.domain import BadDomain
 from imxrouter.model.errors import RouterError
-from imxrouter.model.operations import MAX_HOPS, MAX_TRANS_ID_BYTES, MESSAGE_ID_BYTES, Message
+from imxrouter.model.operations import MAX_HOPS, MAX_TRANS_ID_BYTES, MESSAGE_ID_BYTES, Attribute, Message
 from imxrouter.model.vocabulary import Reason
+from imxrouter.wire.attributes import read_attribute, write_attribute
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.fields import Field, encode_fields
 from imxrouter.wire.record import Envelope, Record
@@ -56,6 +57,7 @@ def message_to_record(message: Message) -> Record:
         if number is None:
             raise TranslationError(Reason.BAD_RECORD, f"{name[:40]!r} is no message attribute")
         fields.append(Field(number, value))
+    fields += [Field(FieldType.ATTRIBUTE, write_attribute(one)) for one in message.user_attributes]
     if message.trans_id:
         fields.append(Field(FieldType.TRANS_ID, message.trans_id))
     try:
@@ -69,7 +71,7 @@ def message_to_record(message: Message) -> Record:
         RecordType.MESSAGE,
         hops_left=min(max(message.hops_left, 0), MAX_HOPS),
         message_id=message.message_id,
-        envelope=_envelope(message.source, message.destination),
+        envelope=envelope_of(message.source, message.destination),
         fields=tuple(fields),
         body=body,
     )
@@ -83,14 +85,7 @@ def record_to_message(record: Record) -> Message:
     """
     if record.type != RecordType.MESSAGE:
         raise TranslationError(Reason.TYPE_NOT_ENABLED, f"record type 0x{record.type:04x} is no message")
-    to_from = record.envelope
-    try:
-        source = Address.from_wire(to_from.from_local, to_from.from_domain)
-        destination = Address.from_wire(to_from.to_local, to_from.to_domain)
-    except AddressTooLong as error:
-        raise TranslationError(Reason.ADDRESS_TOO_LONG, str(error)) from None
-    except (BadAddress, BadDomain) as error:
-        raise TranslationError(Reason.BAD_ADDRESS, str(error)) from None
+    source, destination = addresses_of(record)
     try:
         body = read_body(record.body, source, destination)
     except BadBody as error:
@@ -105,12 +100,39 @@ def record_to_message(record: Record) -> Message:
             attributes.setdefault(name, item.value)
     return Message(
         source, destination, record.message_id, body.content_type, body.content, record.hops_left,
-        attributes, trans_id,
+        attributes, trans_id, attributes_of(record),
     )  # fmt: skip
 
 
-def _envelope(source: Address, destination: Address) -> Envelope:
+def envelope_of(source: Address, destination: Address) -> Envelope:
+    """From and To of a record."""
     return Envelope(
         destination.local.encode("utf-8"), destination.domain.wire,
         source.local.encode("utf-8"), source.domain.wire,
     )  # fmt: skip
+
+
+def addresses_of(record: Record) -> tuple[Address, Address]:
+    """Source and destination of a record. Raises `TranslationError`."""
+    to_from = record.envelope
+    try:
+        return (
+            Address.from_wire(to_from.from_local, to_from.from_domain),
+            Address.from_wire(to_from.to_local, to_from.to_domain),
+        )
+    except AddressTooLong as error:
+        raise TranslationError(Reason.ADDRESS_TOO_LONG, str(error)) from None
+    except (BadAddress, BadDomain) as error:
+        raise TranslationError(Reason.BAD_ADDRESS, str(error)) from None
+
+
+def attributes_of(record: Record) -> tuple[Attribute, ...]:
+    """The attributes that came along; one that is malformed is skipped, for nobody asked for it."""
+    found = []
+    for item in record.fields:
+        if item.number == FieldType.ATTRIBUTE:
+            try:
+                found.append(read_attribute(item.value))
+            except WireError:
+                continue
+    return tuple(found)

@@ -221,6 +221,22 @@ def _decided_by(value: bytes) -> str:
     return f"{_text(value[1:])} ({role})"
 
 
+def _state(value: bytes) -> str:
+    states = ("pending", "active", "terminated")
+    word = states[value[0]] if value[0] < len(states) else str(value[0])
+    return word if len(value) < 2 or not value[1] else f"{word} ({value[1]})"
+
+
+def _version(value: bytes) -> str:
+    if len(value) != 16:
+        raise ValueError(len(value))
+    return f"{int.from_bytes(value[:8], 'big')}.{int.from_bytes(value[8:], 'big')}"
+
+
+def _unknown(value: bytes) -> str:
+    return f"{_reason(value[:2])} at {_text(value[2:])}"
+
+
 _U8: Final = _number(1)
 _U16: Final = _number(2)
 _U32: Final = _number(4)
@@ -237,8 +253,10 @@ _READERS: Final[dict[int, Callable[[bytes], object]]] = {
     FieldType.CONTENT_TYPE: _text,
     FieldType.ATTRIBUTE: _length,
     FieldType.DURATION: _U32,
-    FieldType.SUBSCRIPTION_STATE: _U8,
-    FieldType.SEQUENCE: _U64,
+    FieldType.SUBSCRIPTION_STATE: _state,
+    FieldType.VERSION: _version,
+    FieldType.UNKNOWN: _unknown,
+    FieldType.ATTRIBUTE_NAME: _text,
     FieldType.VERSIONS: _numbers,
     FieldType.CAPABILITIES: _capabilities,
     FieldType.MAX_RECORD: _U32,

@@ -28,6 +28,7 @@ class RecordType(IntEnum):
     SUBSCRIBE = 0x0101
     NOTIFY = 0x0102
     ATTRIBUTES = 0x0103
+    ECHO = 0x0104
     PONG = 0x8002
     CLAIM_RESULT = 0x8010
     VERIFY_RESULT = 0x8012
@@ -36,6 +37,7 @@ class RecordType(IntEnum):
     SUBSCRIBE_RESPONSE = 0x8101
     NOTIFY_RESPONSE = 0x8102
     ATTRIBUTES_RESPONSE = 0x8103
+    ECHO_RESPONSE = 0x8104
 
 
 #: Counter slot of a routed type; every other routed type counts as OTHER.
@@ -66,10 +68,13 @@ class FieldType(IntEnum):
     ORIGINAL_FORM = 0x0017
     CONTENT_TYPE = 0x0018
     ATTRIBUTE = 0x0020
+    ATTRIBUTE_NAME = 0x0021
     SUBSCRIPTION_ID = 0x0030
     DURATION = 0x0031
     SUBSCRIPTION_STATE = 0x0032
-    SEQUENCE = 0x0033
+    VERSION = 0x0033
+    UNKNOWN = 0x0034
+    PRESENTITY = 0x0035
     # of the link's own records
     VERSIONS = 0x0100
     CAPABILITIES = 0x0101

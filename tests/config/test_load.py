@@ -263,7 +263,7 @@ def test_one_domain_can_be_checked_alone() -> None:
     """What the administration API sends passes the same schema."""
     entry = parse_domain({"name": "Bücher.example", "service": "home", "types": ["message", "0x0180"]})
     assert entry.name == "xn--bcher-kva.example"
-    assert entry.type_numbers == {0x0180}
+    assert entry.type_numbers == {0x0100, 0x0180}
     for wrong in ({"name": "b.example"}, {"name": "-", "service": "home"}, {"nam": "x", "service": "y"}):
         with pytest.raises(ConfigError):
             parse_domain(dict(wrong))

@@ -14,7 +14,7 @@ from imxrouter.gateways.embedded.texts import written
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
-from imxrouter.model.operations import Message
+from imxrouter.model.operations import Message, Operation
 from imxrouter.model.outcome import SUCCESS, failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.domains import ServedDomain
@@ -94,8 +94,11 @@ class EmbeddedService:
 
     # -- receiving -------------------------------------------------------------------------------------
 
-    def deliver(self, operation: Message, answer: Answer) -> None:
+    def deliver(self, operation: Operation, answer: Answer) -> None:
         """Keep a message and show it to who watches; `answer` is called before this returns."""
+        if not isinstance(operation, Message):
+            answer(failure(Reason.TYPE_NOT_ENABLED, role="service"))
+            return
         user = self.directory.find(operation.destination)
         if user is None:
             answer(failure(Reason.UNKNOWN_USER, by=operation.destination.domain.name, role="service"))
