@@ -81,6 +81,7 @@ from imxrouter.transport.gateway_port import GatewayPort
 from imxrouter.transport.handover import Handover
 from imxrouter.transport.hub import Hub, Identity
 from imxrouter.transport.idle_proofs import IdleProofs
+from imxrouter.transport.inside import InsidePort
 from imxrouter.transport.keyring import KeyRing
 from imxrouter.transport.listener import listen as listen_links
 from imxrouter.transport.redirecting import Redirector
@@ -159,6 +160,7 @@ class Router(Service):
         secrets, server = dialback_secrets(config)
         identity = Identity(server, config.process, os.urandom(16))
         self.hub = Hub(time.monotonic, self.switch, hub_settings(config), identity, os.urandom)
+        self.inside = InsidePort(self.hub)
         self._keyring = KeyRing(secrets)
         self.bus: BusEnd
         self._shares_port = config.workers > 1 or config.listen.reuse_port
