@@ -110,15 +110,16 @@ class Notifying:
             return Taken(None, Refusal(Reason.BLOCKED))
         if asked.duration_s == 0:
             return self._end_or_fetch(asked, found, decision, now)
+        granted = max(min(asked.duration_s, longest_s), 1)
+        state = SubscriptionState.ACTIVE if decision is Decision.ALLOW else SubscriptionState.PENDING
         if found is None:
             refusal = self._refusal(asked.watcher, asked.presentity)
             if refusal is not None:
                 return Taken(None, refusal)
             found = self._add(asked.watcher, asked.presentity, asked.subscription_id)
-        granted = max(min(asked.duration_s, longest_s), 1)
-        state = SubscriptionState.ACTIVE if decision is Decision.ALLOW else SubscriptionState.PENDING
-        if found.state is not state:
-            found.of.number = self.next_version().number
+            self._newer(found)
+        elif found.state is not state:
+            self._newer(found)
         found.state, found.why, found.end_at = state, EndReason.NONE, now + granted
         found.flags &= ~(Flag.FETCH | Flag.TO_TELL)
         self._heard_of(found, now)
@@ -142,12 +143,17 @@ class Notifying:
             if refusal is not None:
                 return Taken(None, refusal)
             found = self._add(asked.watcher, asked.presentity, asked.subscription_id)
+        self._newer(found)
         found.flags |= Flag.FETCH
         found.state, found.why = SubscriptionState.TERMINATED, EndReason.TIMEOUT
         found.end_at = now + self.settings.last_word_s
         self._heard_of(found, now)
         self._tell(found)
         return Taken(_ENDED, None, owed=True)
+
+    def _newer(self, one: Subscription) -> None:
+        """Its watcher may be shown something else than before: what he is told next is newer."""
+        one.of.number = self.next_version().number
 
     def _heard_of(self, one: Subscription, now: float) -> None:
         """Its watcher can be reached: nothing is put off any more but for the rate."""
@@ -199,7 +205,7 @@ class Notifying:
         for one in concerned:
             if one.state is state and not allowed:
                 continue
-            one.of.number = self.next_version().number
+            self._newer(one)
             self._tell(one, Flag.OWED if one.state is state else Flag.FORCED)
             if one.state is not state:
                 one.state = state
@@ -461,7 +467,7 @@ class Notifying:
     def _add(self, watcher: Address, presentity: Address, ident: bytes) -> Subscription:
         owner = self._presentities.get(presentity.key)
         if owner is None:
-            owner = self._presentities[presentity.key] = Presentity(presentity, self.next_version().number)
+            owner = self._presentities[presentity.key] = Presentity(presentity, self._number)
         one = Subscription(owner, watcher, ident)
         owner.subscriptions[one.key] = (*owner.subscriptions.get(one.key, ()), one)
         owner.count += 1
