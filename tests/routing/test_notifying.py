@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -36,9 +37,7 @@ def ask(duration_s: int = 1000, watcher: Address = ANN, ident: bytes = b"id") ->
     return Subscribe(watcher, BOB, b"m" * 16, ident, duration_s)
 
 
-def begin(
-    machine: Notifying, now: float = 0.0, decision: Decision = ALLOW, duration_s: int = 1000
-) -> Taken:
+def begin(machine: Notifying, now: float = 0.0, decision: Decision = ALLOW, duration_s: int = 1000) -> Taken:
     """Subscribe Ann to Bob."""
     return machine.subscribe(ask(duration_s), decision, now, 1800)
 
@@ -194,11 +193,8 @@ def test_failures_are_tried_again_with_growing_pauses_and_the_newest_state() -> 
     """2, 4, 8 ... seconds up to the cap; advice is kept; a renewal is told at once."""
     machine = begun()
     publish(machine)
-    sent = []
-    for now in range(10, 800):
-        if tell(machine, now, outcome=DOWN):
-            sent.append(now)
-    assert [later - sooner for sooner, later in zip(sent, sent[1:], strict=False)] == [
+    sent = [now for now in range(10, 800) if tell(machine, now, outcome=DOWN)]
+    assert [later - sooner for sooner, later in pairwise(sent)] == [
         2, 4, 8, 16, 32, 64, 128, 256,
     ]  # fmt: skip
     begin(machine, 801)
@@ -284,7 +280,8 @@ def test_rejection_is_told_and_ends_it(first: Decision) -> None:
     tell(machine, 0)
     assert machine.decide(ANN, BOB, REFUSE, 10) == 2
     ends = tell(machine, 10)
-    assert {(one.state, one.end_reason, one.full) for one in ends} == {(TERMINATED, EndReason.REJECTED, False)}
+    rejected = (TERMINATED, EndReason.REJECTED, False)
+    assert {(one.state, one.end_reason, one.full) for one in ends} == {rejected}
     assert [one.watcher.local for one in machine.watchers(BOB, 10)] == ["eve"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
+from itertools import count, pairwise
 from random import Random
 
 import pytest
@@ -64,9 +64,7 @@ def begun(watching: Watching, now: float = 0.0, duration_s: int = 1000) -> Subsc
 
 def told(asked: Subscribe, number: int, epoch: int = 1) -> Notify:
     """A notification with a state."""
-    return Notify(
-        BOB, ANN, b"m" * 16, asked.subscription_id, ACTIVE, Version(epoch, number), offline(BOB)
-    )
+    return Notify(BOB, ANN, b"m" * 16, asked.subscription_id, ACTIVE, Version(epoch, number), offline(BOB))
 
 
 def ended(asked: Subscribe, why: EndReason) -> Notify:
@@ -191,7 +189,7 @@ def test_tries_grow_apart_up_to_the_cap() -> None:
     watching = made(chance=0.0)
     watching.want(ANN, BOB, 1000)
     sent = moments(watching, 0, 2000)
-    assert [later - sooner for sooner, later in zip(sent, sent[1:], strict=False)] == [
+    assert [later - sooner for sooner, later in pairwise(sent)] == [
         5, 10, 20, 40, 80, 160, 300, 300, 300, 300, 300,
     ]  # fmt: skip
 
@@ -229,7 +227,7 @@ def test_a_renewal_that_fails_shows_unknown_at_the_end_and_not_before() -> None:
 
 
 def test_a_first_request_that_fails_shows_unknown_at_once_and_again_for_another_cause() -> None:
-    """Named: the other domain where it cannot be reached, the one that decided where it says so, else ours."""
+    """Named: the other domain where it cannot be reached, the one that decided if it says so, else ours."""
     watching = made(chance=0.0)
     watching.want(ANN, BOB, 1000)
     shown = []
@@ -239,8 +237,10 @@ def test_a_first_request_that_fails_shows_unknown_at_once_and_again_for_another_
     ]  # fmt: skip
     now = 0.0
     while outcomes:
-        for asked in watching.due(now).send:
-            shown.append([one.presence for one in watching.answered(asked, outcomes.pop(0), now).show])
+        shown += [
+            [one.presence for one in watching.answered(asked, outcomes.pop(0), now).show]
+            for asked in watching.due(now).send
+        ]
         now += 1
     assert shown == [
         [Unknown(BOB, Reason.UNREACHABLE, Domain("b.example"))],

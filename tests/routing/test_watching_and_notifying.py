@@ -29,8 +29,11 @@ USERS = [Address.parse(f"u{number}@b.example") for number in range(2)]
 PAIRS = [(watcher, user) for watcher in WATCHERS for user in USERS]
 Pair = tuple[Address, Address]
 QUICK = BackOff(first_s=2, cap_s=20, jitter=0.5)
-LIFE_S = 100
-#: Answers time out, back-offs end, and the longest-lived subscription is renewed, in less than this.
+#: Subscriptions that are renewed soon, so that what was lost for good heals.
+SHORT_S = 100
+#: Subscriptions that are never renewed: everything has to come right without.
+LONG_S = 1_000_000
+#: Answers time out, back-offs end, and the short subscriptions are renewed, in less than this.
 CALM_S = 320
 
 
@@ -61,7 +64,8 @@ class Answer:
 class World:
     """Two watchers, two presentities, and what is between them."""
 
-    def __init__(self) -> None:
+    def __init__(self, life_s: int) -> None:
+        self.life_s = life_s
         self.now = 0.0
         self.random = Random(7)
         self.numbers = count(1)
@@ -110,7 +114,7 @@ class World:
         """A watcher wants to know."""
         pair = PAIRS[which % 4]
         self.wanted.add(pair)
-        assert self.watching.want(*pair, LIFE_S) is None
+        assert self.watching.want(*pair, self.life_s) is None
 
     def unwant(self, which: int) -> None:
         """A watcher does not any more."""
@@ -183,7 +187,7 @@ class World:
     def taken(self, asked: Subscribe) -> Outcome:
         """What the presentities' side answers."""
         decision = self.decision[asked.watcher, asked.presentity]
-        taken = self.notifying.subscribe(asked, decision, self.now, 1800)
+        taken = self.notifying.subscribe(asked, decision, self.now, LONG_S)
         if taken.refusal is not None:
             return failure(taken.refusal.reason).disclosed()
         return replace(SUCCESS, result=taken.result)
@@ -224,9 +228,9 @@ ACTS: list[Callable[[World, int], None]] = [
 STEPS = st.lists(st.tuples(st.sampled_from(ACTS), st.integers(0, 119)), min_size=10, max_size=80)
 
 
-def lived(steps: list[tuple[Callable[[World, int], None], int]]) -> World:
+def lived(steps: list[tuple[Callable[[World, int], None], int]], life_s: int = SHORT_S) -> World:
     """A world after everybody wanted and everything happened."""
-    world = World()
+    world = World(life_s)
     for which in range(4):
         world.want(which)
     for act, which in steps:
@@ -257,6 +261,27 @@ def test_every_watcher_is_right_in_the_end_and_never_goes_back(
     world.calm()
     assert len(world.watching) == len(world.notifying) == 0
     assert not world.store
+
+
+@settings(max_examples=120, deadline=None)
+@given(STEPS)
+def test_no_renewal_is_needed_to_be_right(steps: list[tuple[Callable[[World, int], None], int]]) -> None:
+    """Where no memory is lost and nobody refused, each watcher is right without one."""
+    world = lived(
+        [
+            (act, which | 1 if act is World.restart_notifier else which % 8 if act is World.decide else which)
+            for act, which in steps
+        ],
+        LONG_S,
+    )
+    for which in range(4):
+        world.decide(which)  # allowed
+        world.want(which)
+    world.calm()
+    for watcher, user in PAIRS:
+        shown = world.shown[watcher, user]
+        assert shown is not None, "still unknown"
+        assert shown // 3 == world.state[user] // 3, "not the newest state"
 
 
 @settings(max_examples=40, deadline=None)
