@@ -12,6 +12,7 @@ from imxrouter.model.operations import Kind
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.core import SUSPENDED_S, SwitchCore
+from imxrouter.switch.flows import CAME, WENT
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role, Route
 from imxrouter.switch.presence import INSIDE_TYPES
 from imxrouter.switch.rewrite import as_first, with_tag
@@ -121,6 +122,7 @@ class Switch(SwitchCore):
         in_flight, in_bytes = port.in_flight, port.in_bytes
         out: Port | None = None
         room = room_bytes = largest = out_count = out_size = records_in = messages = forwarded = 0
+        flows, flow_at, flow, flow_from = self.tally.flows, WENT if is_service else CAME, b"", in_flight
         run_port: Port | None = None
         run_start = run_end = at
         try:
@@ -290,11 +292,16 @@ class Switch(SwitchCore):
                 new_tag = next_tag()
                 entries[new_tag] = (
                     number, tag, size, ident, digest, to_domain, from_domain, rtype, hops, now, out_number,
-                    stripped or data[start:stop], 0,
+                    stripped or data[start:stop], 0, now if out_number else 0.0,
                 )  # fmt: skip
                 if check_duplicates:
                     memory[ident] = (digest, new_tag)
-                used.add(from_domain)
+                peer = from_domain if not is_service else to_domain if route is None else b""
+                if peer != flow:
+                    if flow:
+                        flows.cell(flow)[flow_at] += in_flight - flow_from
+                    flow, flow_from = peer, in_flight
+                    used.add(from_domain)
                 in_flight += 1
                 in_bytes += size
                 destinations[to_domain] = share + 1
@@ -321,6 +328,8 @@ class Switch(SwitchCore):
                 run_port, run_start, run_end = out, start, stop
         finally:
             port.in_flight, port.in_bytes = in_flight, in_bytes
+            if flow:
+                flows.cell(flow)[flow_at] += in_flight - flow_from
             if out is not None:
                 out.sent += out_count
                 out.sent_bytes += out_size
@@ -338,7 +347,8 @@ class Switch(SwitchCore):
         entries, ports, memory, counters = self.ledger.entries, self.ports, self.memory.seen, self.counters
         check_link, check_duplicates = self.checks.answer_link, self.checks.duplicates
         joined, limit, end, speaks, used = self._joined, port.max_record, len(data), port.speaks, port.used
-        number, on_delivered = port.number, self.on_delivered
+        number, on_delivered, from_service = port.number, self.on_delivered, port.role is Role.SERVICE
+        peer, sent, plain, plain_from, tally = b"", 0.0, 0, 0, self.tally
         in_port = out_port = run_port = None
         in_number = out_number = -1
         records_in = messages = records_out = 0
@@ -368,7 +378,10 @@ class Switch(SwitchCore):
                 if entry is None:
                     self._unmatched(port, data[start:stop], tag)
                     continue
-                came_by, in_tag, own_size, ident, digest, to_domain, _, asked, _, _, went_by, _, tries = entry
+                (
+                    came_by, in_tag, own_size, ident, digest, to_domain, from_domain, asked, _, _, went_by, _,
+                    tries, written,
+                ) = entry  # fmt: skip
                 if (
                     rtype != asked | RESPONSE_BIT
                     or not (went_by or tries)
@@ -379,13 +392,20 @@ class Switch(SwitchCore):
                 ):
                     counters[slots.STRAY_RESPONSES] += 1
                     continue
-                used.add(to_domain)
                 if ext or data[body_at] or tag in joined:
                     if run_port is not None:
                         self.put(run_port, view[run_start:run_end])
                         run_port = None
+                    used.add(to_domain)
                     self._odd_response(port, data[start:stop], tag, entry, now)
                     continue
+                asker = from_domain if from_service else to_domain
+                if written != sent or asker != peer:
+                    if plain != plain_from:
+                        tally.delivered(peer, plain - plain_from, now - sent, came=from_service)
+                    sent, peer, plain_from = written, asker, plain
+                    used.add(to_domain)
+                plain += 1
                 del entries[tag]
                 if came_by != in_number:
                     in_port, in_number = ports.get(came_by), came_by
@@ -429,6 +449,8 @@ class Switch(SwitchCore):
         finally:
             if run_port is not None:
                 self.put(run_port, view[run_start:run_end])
+            if plain != plain_from:
+                tally.delivered(peer, plain - plain_from, now - sent, came=from_service)
             port.responses_read += records_in
             counters[slots.RECORDS_IN] += records_in
             counters[slots.RECORDS_OUT] += records_out

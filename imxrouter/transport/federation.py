@@ -110,7 +110,7 @@ class Federation:
             if port is not None and entry[TRIES] and not rested:
                 self._resting[tag] = self._hub.now()
                 continue
-            if port is not None and self._hub.switch.forward(tag, port):
+            if port is not None and self._hub.switch.forward(tag, port, self._hub.now()):
                 continue
             if to_domain in self._hub.switch.routes:
                 self._give_up(tag, Cause(Reason.SERVICE_DOWN), 30)
@@ -361,7 +361,7 @@ class Federation:
         for tag in tags:
             port = self._hub.switch.way(pursuit.domain.wire, from_domain)
             entry = self._hub.switch.ledger.entries.get(tag)
-            if port is None or not self._hub.switch.forward(tag, port):
+            if port is None or not self._hub.switch.forward(tag, port, self._hub.now()):
                 self._give_up(tag, Cause(Reason.BUSY, "no link takes it"), 1)
             elif entry is not None:
                 self.on_waiting(entry, port.number)
