@@ -368,7 +368,7 @@ class SwitchCore:
         judged, response = judged_response(port, data, entry)
         if judged.status is not Status.SUCCESS:
             self.tally.failed(entry, judged.reason)
-        self.tally.theirs(1, now - (entry[SENT] or entry[SINCE]))
+        self.tally.answered(entry, judged.status, now - entry[SENT])
         del self.ledger.entries[tag]
         self._settle(tag, entry, judged, response, now)
 

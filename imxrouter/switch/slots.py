@@ -37,11 +37,11 @@ REASON_BASE: Final = RECORDS_IN + 7
 REASON_SLOT: Final = {reason: REASON_BASE + place for place, reason in enumerate(Reason)}
 #: Upper ends of the buckets of delivery times: half a decade each, from a turn of work to the longest wait.
 DELIVERY_BOUNDS_S: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-#: A histogram's slots: one for each bound, one for what is above them all, and the sum in microseconds.
-DELIVERY_SUM_US: Final = len(DELIVERY_BOUNDS_S) + 1
+#: A histogram's slots: one for each bound, and one for what is above them all.
+DELIVERY_BUCKETS: Final = len(DELIVERY_BOUNDS_S) + 1
 OURS: Final = REASON_BASE + len(Reason) * (1 + len(_KINDS))
-THEIRS: Final = OURS + DELIVERY_SUM_US + 1
-SLOT_COUNT: Final = THEIRS + DELIVERY_SUM_US + 1
+THEIRS: Final = OURS + DELIVERY_BUCKETS
+SLOT_COUNT: Final = THEIRS + DELIVERY_BUCKETS
 
 
 def refusal_slot(reason: Reason, kind: Kind) -> int:
@@ -91,8 +91,3 @@ def slot_table() -> list[Slot]:
         for reason, place in REASON_SLOT.items()
         if reason is not Reason.NONE
     ]
-
-
-def delivery_table() -> list[tuple[str, int]]:
-    """The histograms of delivery times: the value of `part`, and the first slot."""
-    return [("ours", OURS), ("theirs", THEIRS)]

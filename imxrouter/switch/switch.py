@@ -12,7 +12,7 @@ from imxrouter.model.operations import Kind
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.core import SUSPENDED_S, SwitchCore
-from imxrouter.switch.flows import CAME, WENT
+from imxrouter.switch.flows import FLOWS_AT_MOST
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role, Route
 from imxrouter.switch.presence import INSIDE_TYPES
 from imxrouter.switch.rewrite import as_first, with_tag
@@ -122,7 +122,6 @@ class Switch(SwitchCore):
         in_flight, in_bytes = port.in_flight, port.in_bytes
         out: Port | None = None
         room = room_bytes = largest = out_count = out_size = records_in = messages = forwarded = 0
-        flows, flow_at, flow, flow_from = self.tally.flows, WENT if is_service else CAME, b"", in_flight
         run_port: Port | None = None
         run_start = run_end = at
         try:
@@ -296,12 +295,7 @@ class Switch(SwitchCore):
                 )  # fmt: skip
                 if check_duplicates:
                     memory[ident] = (digest, new_tag)
-                peer = from_domain if not is_service else to_domain if route is None else b""
-                if peer != flow:
-                    if flow:
-                        flows.cell(flow)[flow_at] += in_flight - flow_from
-                    flow, flow_from = peer, in_flight
-                    used.add(from_domain)
+                used.add(from_domain)
                 in_flight += 1
                 in_bytes += size
                 destinations[to_domain] = share + 1
@@ -328,8 +322,6 @@ class Switch(SwitchCore):
                 run_port, run_start, run_end = out, start, stop
         finally:
             port.in_flight, port.in_bytes = in_flight, in_bytes
-            if flow:
-                flows.cell(flow)[flow_at] += in_flight - flow_from
             if out is not None:
                 out.sent += out_count
                 out.sent_bytes += out_size
@@ -348,7 +340,11 @@ class Switch(SwitchCore):
         check_link, check_duplicates = self.checks.answer_link, self.checks.duplicates
         joined, limit, end, speaks, used = self._joined, port.max_record, len(data), port.speaks, port.used
         number, on_delivered, from_service = port.number, self.on_delivered, port.role is Role.SERVICE
-        peer, sent, plain, plain_from, tally = b"", 0.0, 0, 0, self.tally
+        sent, took, plain = 0.0, 0.0, 0
+        tally, flows = self.tally, self.tally.flows
+        delivered, took_s = flows.came if from_service else flows.went, flows.took_s
+        if len(delivered) > FLOWS_AT_MOST:
+            flows.on_full()
         in_port = out_port = run_port = None
         in_number = out_number = -1
         records_in = messages = records_out = 0
@@ -399,13 +395,17 @@ class Switch(SwitchCore):
                     used.add(to_domain)
                     self._odd_response(port, data[start:stop], tag, entry, now)
                     continue
-                asker = from_domain if from_service else to_domain
-                if written != sent or asker != peer:
-                    if plain != plain_from:
-                        tally.delivered(peer, plain - plain_from, now - sent, came=from_service)
-                    sent, peer, plain_from = written, asker, plain
-                    used.add(to_domain)
+                if written != sent:
+                    if plain:
+                        tally.theirs(plain, took)
+                    sent, took, plain = written, now - written, 0
                 plain += 1
+                if from_service:
+                    delivered[from_domain] = delivered.get(from_domain, 0) + 1
+                else:
+                    used.add(to_domain)
+                    delivered[to_domain] = delivered.get(to_domain, 0) + 1
+                    took_s[to_domain] = took_s.get(to_domain, 0.0) + took
                 del entries[tag]
                 if came_by != in_number:
                     in_port, in_number = ports.get(came_by), came_by
@@ -449,8 +449,8 @@ class Switch(SwitchCore):
         finally:
             if run_port is not None:
                 self.put(run_port, view[run_start:run_end])
-            if plain != plain_from:
-                tally.delivered(peer, plain - plain_from, now - sent, came=from_service)
+            if plain:
+                tally.theirs(plain, took)
             port.responses_read += records_in
             counters[slots.RECORDS_IN] += records_in
             counters[slots.RECORDS_OUT] += records_out

@@ -79,6 +79,12 @@ class Federation:
         """Requests that wait for a link now, and their bytes."""
         return self._budget.count, self._budget.used_bytes
 
+    def oldest_held_s(self, now: float) -> float:
+        """How long the request waits that has waited longest; 0 when none does."""
+        queues = (queue for pursuit in self._pursuits.values() for queue in pursuit.held.values())
+        since = (queue.oldest_since() for queue in queues)
+        return max((now - one for one in since if one is not None), default=0.0)
+
     def held_for(self, domain: Domain) -> int:
         """Requests that wait for one domain."""
         pursuit = self._pursuits.get(domain.wire)
