@@ -13,6 +13,7 @@ from imxrouter.telemetry.metrics import Metrics, Times
 from imxrouter.telemetry.peers import OTHER, PeerFigures, PeerTable
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
+from imxrouter.transport.session import Purpose
 
 
 class Figures:
@@ -67,7 +68,7 @@ class Figures:
         figures = {domain.decode("ascii"): 0 for domain in domains}
         figures[OTHER] = 0
         for session in self._hub.sessions.values():
-            if session.port.role is not Role.PEER:
+            if session.port.role is not Role.PEER or session.purpose is Purpose.VERIFY:
                 continue
             theirs = {*session.port.sources, *session.port.speaks, *session.reached}
             for domain in theirs & domains:

@@ -383,6 +383,7 @@ class SwitchCore:
             return False
         self.ledger.entries[tag] = moved(entry, port.number, sent=now)
         self.entrust(tag, port)
+        self.tally.apart += 1
         if not entry[TRIES]:
             self.tally.ours(1, now - entry[SINCE])
         return True

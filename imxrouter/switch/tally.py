@@ -1,4 +1,4 @@
-"""Counting what is not the common case, and the times of all; the loops of `switch.py` add the rest in runs."""
+"""Counting what is not the common case, and the times of all; the loops of `switch.py` count the rest."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Tally:
 
     Attributes:
         flows: what each remote domain sent and got since somebody looked.
+        apart: records put out whose time is not that of the read during which they were put out.
         ours_s: sum of the times of `ours`.
         theirs_s: sum of the times of `theirs`.
 
@@ -35,12 +36,13 @@ class Tally:
         ours: domains served here.
     """
 
-    __slots__ = ("_counters", "_ours", "flows", "ours_s", "theirs_s")
+    __slots__ = ("_counters", "_ours", "apart", "flows", "ours_s", "theirs_s")
 
     def __init__(self, counters: list[int], ours: Container[bytes]) -> None:
         self._counters = counters
         self._ours = ours
         self.flows = Flows(ours)
+        self.apart = 0
         self.ours_s = 0.0
         self.theirs_s = 0.0
 
@@ -77,6 +79,10 @@ class Tally:
         if status is Status.SUCCESS and entry[FROM_DOMAIN] in self._ours:
             took_s = self.flows.took_s
             took_s[entry[TO_DOMAIN]] = took_s.get(entry[TO_DOMAIN], 0.0) + seconds
+
+    def put_out(self) -> int:
+        """Records put out until now in the reads that brought them."""
+        return self._counters[slots.RECORDS_OUT] - self.apart
 
     def ours(self, count: int, seconds: float) -> None:
         """So many records were with us for so long, from the read that brought them to their write."""

@@ -1,4 +1,7 @@
-"""Every metric family: name, type, labels, and what it says. Labels come from closed sets, but for `peer`, which is bounded."""
+"""Every metric family: name, type, labels, and what it says. Labels come from closed sets.
+
+All but `peer`: domains, and no more of them than `peers.TOP` and the watch list.
+"""
 
 from __future__ import annotations
 

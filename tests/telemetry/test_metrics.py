@@ -95,7 +95,8 @@ def test_gauges_ask_their_sources() -> None:
     assert value(metrics, "imxrouter_held_oldest_seconds") == 1.5
     assert value(metrics, "imxrouter_in_flight_oldest_seconds") == 2.5
     buckets = [
-        value(metrics, "imxrouter_delivery_seconds_bucket", part="ours", le=end) for end in ("0.1", "1.0", "+Inf")
+        value(metrics, "imxrouter_delivery_seconds_bucket", part="ours", le=end)
+        for end in ("0.1", "1.0", "+Inf")
     ]
     assert buckets == [4, 6, 7]
     assert value(metrics, "imxrouter_delivery_seconds_sum", part="ours") == 8.5
@@ -140,9 +141,12 @@ def test_the_page_says_what_the_reference_says() -> None:
 
 #: What `promtool check metrics` calls bad, as far as a name or label can show it.
 FORBIDDEN_WORDS = frozenset(
-    "gauge counter histogram summary s ms us ns sec b kb mb gb tb pb m h d milliseconds microseconds minutes "
-    "hours days kilobytes megabytes bits percent celsius".split()
-)
+    {
+        "gauge", "counter", "histogram", "summary", "s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "tb",
+        "pb", "m", "h", "d", "milliseconds", "microseconds", "minutes", "hours", "days", "kilobytes",
+        "megabytes", "bits", "percent", "celsius",
+    }
+)  # fmt: skip
 RESERVED_ENDINGS = ("_count", "_sum", "_bucket", "_created", "_info")
 
 
@@ -183,7 +187,9 @@ def test_names_keep_the_rules_of_prometheus() -> None:
 def test_only_peer_families_hold_domains() -> None:
     """The label `peer` stands in the families of peers and nowhere else; no label is for a user."""
     with_peers = {family.name for family in catalogue.ALL if "peer" in family.labels}
-    assert with_peers == {family.name for family in catalogue.ALL if family.name.startswith("imxrouter_peer_")}
+    assert with_peers == {
+        family.name for family in catalogue.ALL if family.name.startswith("imxrouter_peer_")
+    }
     labels = {label for family in catalogue.ALL for label in family.labels}
     assert not labels & {"domain", "user", "address", "sender", "recipient", "source", "destination"}
 

@@ -94,7 +94,7 @@ def test_what_is_no_name_is_other() -> None:
 
 def test_sums_never_go_down_and_everything_stays_bounded() -> None:
     """A hundred thousand domains in changing order: every flow is in the sums once, and labels stay few."""
-    chance = random.Random(7)  # noqa: S311 - a repeatable choice
+    chance = random.Random(7)
     table = PeerTable([peer(1), peer(2)], top=10)
     expected, last_other = (0, 0, 0.0), 0
     for turn in range(400):
@@ -124,6 +124,6 @@ def test_many_names_at_once_leave_a_bounded_memory() -> None:
     for turn in range(5):
         flows = {peer(turn * 4000 + number): flow(1) for number in range(4000)}
         table.add({**flows, b"busy.example": flow(10)}, turn)
-        assert len(table._scores) <= 2000  # noqa: SLF001 - the bound is the promise
+        assert len(table._scores) <= 2000
     table.add({}, RANK_EVERY_S)
     assert "busy.example" in table.rows()
