@@ -82,7 +82,8 @@ class HoldQueue(Generic[Item]):
 
     def oldest_since(self) -> float | None:
         """When the item was offered that has waited longest; None when nothing waits."""
-        return self._items[0][2] - self._limits.age_s if self._items else None
+        first = next(iter(self._items.values()), None)
+        return first[1] - self._limits.age_s if first is not None else None
 
     def offer(self, item: Item, size_bytes: int, now: float) -> Reason | None:
         """Hold an item; HOLD_FULL where it does not fit, and the sender is answered at once."""
