@@ -126,9 +126,13 @@ def check_value(name: str, value: bytes) -> None:
 
 
 def is_good(attribute: Attribute) -> bool:
-    """Whether name and value are what the registry says; of a domain's own key the value is not judged."""
+    """Whether an attribute that came from elsewhere may be used: it has a name, and a value of that key's kind.
+
+    A global key that is not known here may be of a later registry; as of a domain's own, its value is not judged.
+    """
+    if not is_attribute_name(attribute.name):
+        return False
     try:
-        check_name(attribute.name)
         check_value(attribute.name, attribute.value)
     except BadAttribute:
         return False

@@ -85,4 +85,5 @@ def test_attributes_are_made_checked() -> None:
         text_attribute("nickname", "x", 60)
     assert is_good(Attribute("alias", b"Alice"))
     assert not is_good(Attribute("idle-timeout", b"soon"))
-    assert not is_good(Attribute("nickname", b"x"))
+    assert is_good(Attribute("nickname", b"x"))
+    assert not is_good(Attribute("Nickname", b"x"))

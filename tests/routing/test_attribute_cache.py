@@ -73,7 +73,7 @@ def test_that_there_is_none_is_believed_for_a_short_while() -> None:
 def test_what_was_not_asked_for_and_what_is_malformed_is_not_kept() -> None:
     """An owner cannot fill the cache with what nobody wants, nor with values that are none."""
     cache = AttributeCache()
-    told = [Attribute("idle-timeout", b"soon", 60), Attribute("software", b"x", 60), Attribute("nick", b"x", 60)]
+    told = [Attribute("idle-timeout", b"soon", 60), Attribute("software", b"x", 60), Attribute("a b", b"x", 60)]
     cache.keep(ALICE, B, ["idle-timeout"], told, 0.0)
     kept = cache.find(ALICE, B, "idle-timeout", 1.0)
     assert kept is not None
@@ -141,7 +141,7 @@ def test_a_full_table_keeps_what_it_has_and_takes_more_when_some_expired() -> No
 def test_what_comes_along_is_kept_for_its_recipient() -> None:
     """Unsolicited attributes say nothing of other names (IMX-25)."""
     cache = AttributeCache()
-    cache.unsolicited(ALICE, BOB, [Attribute("alias", b"Bob", 10), Attribute("nick", b"x", 10)], 0.0)
+    cache.unsolicited(ALICE, BOB, [Attribute("alias", b"Bob", 10), Attribute("a b", b"x", 10)], 0.0)
     cache.unsolicited(ALICE, BOB, [], 0.0)
     assert value(cache, ALICE, BOB, "alias", 1.0) == b"Bob"
     assert cache.find_all(ALICE, BOB, 1.0) is None
