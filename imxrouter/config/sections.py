@@ -389,6 +389,24 @@ class Limits(Section, frozen=True):
             le=86400,
         ),
     ] = 3600
+    subscriptions: Annotated[
+        int,
+        key(
+            "Subscriptions remembered in all; more are answered `busy`.",
+            unit="subscriptions",
+            ge=1,
+            le=10**7,
+        ),
+    ] = 200_000
+    subscriptions_per_domain: Annotated[
+        int,
+        key(
+            "Subscriptions remembered of the watchers, or to the users, of one domain.",
+            unit="subscriptions",
+            ge=1,
+            le=10**7,
+        ),
+    ] = 50_000
     exceptions: Annotated[tuple[SenderException, ...], key("Senders with a rate of their own.")] = ()
 
 
