@@ -126,10 +126,11 @@ class AttributeAsker:
             return outcome
         result = outcome.result
         if not isinstance(result, AttributeValues):
-            by = query.owner.domain.name
-            return failure(Reason.PEER_FAILED, by=by, role="peer", note="its answer holds no attribute values")
+            by, note = query.owner.domain.name, "its answer holds no attribute values"
+            return failure(Reason.PEER_FAILED, by=by, role="peer", note=note)
         wanted = frozenset(query.names)
-        good = {one.name: one for one in result.attributes if is_good(one) and (not wanted or one.name in wanted)}
+        told = (one for one in result.attributes if not wanted or one.name in wanted)
+        good = {one.name: one for one in told if is_good(one)}
         return replace(outcome, result=AttributeValues(tuple(good.values())))
 
 
@@ -139,7 +140,7 @@ def _answer(known: tuple[Attribute, ...]) -> Asked:
 
 
 def _merged(known: tuple[Attribute, ...], asked: Asked) -> Asked:
-    """The fresh values beside those from the cache; a failure stays one, for part of the answer is missing."""
+    """The fresh values beside those from the cache; a failure stays one, for part is missing."""
     if not known or not asked.outcome.ok:
         return asked
     both = AttributeValues((*known, *asked.attributes))

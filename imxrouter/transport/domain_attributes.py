@@ -1,4 +1,4 @@
-"""Attributes of the domains served here, answered by the router itself (specification section 7.8; IMX-20)."""
+"""Attributes of the domains served here, answered by the router itself (specification 7.8; IMX-20)."""
 
 from __future__ import annotations
 

@@ -172,6 +172,11 @@ def test_domains_show_what_changed(shell: Shell) -> None:
         (["--no-aliases", "--no-policy"], {"aliases": [], "policy": None}),
         (["--service", "office", "--tenant", ""], {"service": "office", "tenant": ""}),
         (["--max-message-bytes", "0"], {"max_message_bytes": 0}),
+        (["--subscription-lifetime", "600", "--abuse-contact", ""],
+         {"subscription_lifetime_s": 600, "abuse_contact": ""}),
+        (["--attribute", "hours=9-17", "--attribute", "motto=a=b", "--hide", "motto"],
+         {"attributes": {"hours": "9-17", "motto": "a=b"}, "hidden_attributes": ["motto"]}),
+        (["--content-type", "text/plain"], {"content_types": ["text/plain"]}),
     ],
 )  # fmt: skip
 def test_domains_change_what_is_named(shell: Shell, words: list[str], changes: dict[str, Any]) -> None:
