@@ -55,6 +55,7 @@ TOLD = {
     "max-message-size": "16384",
     "subscription-lifetime": "900",
 }
+NO_NAME, A_NAME = Field(FieldType.ATTRIBUTE_NAME, b"\xff"), Field(FieldType.ATTRIBUTE_NAME, b"x")
 
 
 def rich(lab: Lab, **options: Any) -> RouterRig:
@@ -272,8 +273,8 @@ def test_an_echo_is_limited_per_from_domain(lab: Lab) -> None:
         (ask("z.example", 1, to="x.example"), Reason.RELAY_DENIED),
         (replace(ask("z.example", 1), body=bytes(9000)), Reason.BAD_BODY),
         (replace(ask("z.example", 1), body=write_values([Attribute("software", b"me", 9)])), Reason.BAD_BODY),
-        (replace(ask("z.example", 1), fields=(Field(FieldType.ATTRIBUTE_NAME, b"\xff"),)), Reason.BAD_RECORD),
-        (replace(ask("z.example", 1), fields=(Field(FieldType.ATTRIBUTE_NAME, b"x"),) * 65), Reason.BAD_RECORD),
+        (replace(ask("z.example", 1), fields=(NO_NAME,)), Reason.BAD_RECORD),
+        (replace(ask("z.example", 1), fields=(A_NAME,) * 65), Reason.BAD_RECORD),
     ],
 )
 def test_what_a_router_does_not_answer_is_refused_by_name(lab: Lab, record: Record, reason: Reason) -> None:
@@ -292,7 +293,7 @@ def test_what_a_router_does_not_answer_is_refused_by_name(lab: Lab, record: Reco
 # -- a peer that answers -------------------------------------------------------------------------------------
 
 
-def asked_of(lab: Lab, a: RouterRig, z: RawOrganisation, *names: str) -> tuple[RawPeer, Record, list[Asked]]:
+def asked_of(a: RouterRig, z: RawOrganisation, *names: str) -> tuple[RawPeer, Record, list[Asked]]:
     """Have a.example ask z.example: the link, the request as it came, and what is told in the end."""
     answers: list[Asked] = []
     query = AttributeQuery(Address.parse("a.example"), Address.parse(z.domain), b"i" * 16, names)
@@ -318,7 +319,7 @@ def test_a_peers_hostile_answer_is_its_failure_or_left_out(
 ) -> None:
     """Nothing malformed, and nothing that was not asked for, is told or kept."""
     a, z = lab.router("a.example"), lab.organisation("z.example")
-    link, came, answers = asked_of(lab, a, z, "idle-timeout", "software")
+    link, came, answers = asked_of(a, z, "idle-timeout", "software")
     link.send(response_to(came, SUCCESS, values_there))
     lab.wait_until(lambda: bool(answers), "the answer")
     assert answers[0].outcome.reason is expected
@@ -330,7 +331,7 @@ def test_a_peers_hostile_answer_is_its_failure_or_left_out(
 def test_a_peers_refusal_is_told_and_not_kept(lab: Lab) -> None:
     """With its reason."""
     a, z = lab.router("a.example"), lab.organisation("z.example")
-    link, came, answers = asked_of(lab, a, z)
+    link, came, answers = asked_of(a, z)
     outcome: Outcome = failure(Reason.BUSY, retry_after_s=7)
     link.send(response_to(came, outcome))
     lab.wait_until(lambda: bool(answers), "the answer")

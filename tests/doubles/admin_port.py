@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -86,7 +87,7 @@ class PortDouble:
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.outcome: OutcomeView = {**OUTCOME}
-        self.told: AttributesView = {**TOLD}
+        self.told: AttributesView = deepcopy(TOLD)
         self.watchers: list[Callable[[MessageView], None]] = []
 
     def status(self) -> StatusView:
