@@ -261,7 +261,9 @@ class Router(Service):
         self.domains = ServedDomains()
         facts = router_facts(config, self.hub.settings)
         self.own = OwnDomains(self.inside, self.domains, facts, self.hub.now)
+        self.own.echo.on_result = self.metrics.echoes.inc
         self.attributes = AttributeAsker(AttributeCache(), self.submit, self.hub.now)
+        self.attributes.on_way = self.metrics.questions.inc
         self._full_outcomes = FullOutcomes()
         self.embedded: dict[str, EmbeddedService] = {}
         gateways: dict[str, GatewayPort] = {}

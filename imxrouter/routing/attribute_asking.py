@@ -54,9 +54,8 @@ class AttributeAsker:
         clock: monotonic seconds.
 
     Attributes:
-        asked: queries that were sent.
-        joined: questions that waited for the answer of an equal one.
-        from_cache: questions that needed no query.
+        cache: what is known.
+        on_way: told how each question was met: `cached`, `joined`, `asked` or `refused`.
     """
 
     def __init__(self, cache: AttributeCache, submit: Submit, clock: Callable[[], float]) -> None:
@@ -64,7 +63,7 @@ class AttributeAsker:
         self._submit = submit
         self._clock = clock
         self._under_way: dict[_Question, list[Told]] = {}
-        self.asked = self.joined = self.from_cache = 0
+        self.on_way: Callable[[str], None] = lambda _word: None
 
     def ask(self, query: AttributeQuery, told: Told, *, fresh: bool = False) -> None:
         """Ask; `told` is called exactly once, possibly before this returns.
@@ -77,7 +76,7 @@ class AttributeAsker:
         names = tuple(dict.fromkeys(query.names))
         known, missing = (None, names) if fresh else self._known(query, names)
         if known is not None and not missing:
-            self.from_cache += 1
+            self.on_way("cached")
             told(_answer(known))
             return
         self._send(replace(query, names=missing), lambda asked: told(_merged(known or (), asked)))
@@ -102,14 +101,15 @@ class AttributeAsker:
         question = (query.requester.key, query.owner.key, frozenset(query.names))
         waiting = self._under_way.get(question)
         if waiting is not None:
-            self.joined += 1
+            self.on_way("joined")
             waiting.append(told)
             return
         if len(self._under_way) >= MAX_UNDER_WAY:
+            self.on_way("refused")
             told(Asked(failure(Reason.BUSY, retry_after_s=BUSY_RETRY_S, note="too many attribute queries")))
             return
         self._under_way[question] = [told]
-        self.asked += 1
+        self.on_way("asked")
         self._submit(query, lambda outcome: self._answered(question, query, outcome))
 
     def _answered(self, question: _Question, query: AttributeQuery, outcome: Outcome) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from imxrouter.wire.fields import Field
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED, OUTCOME_BYTES
 from imxrouter.wire.record import Record, decode_outcome, response_to
 from imxrouter.wire.registry import FieldType, RecordType
-from tests.doubles.raw_peer import RawPeer
+from tests.doubles.raw_peer import RawPeer, text_message
 from tests.doubles.router_rig import Lab, RawOrganisation, RouterRig
 
 #: Tables of a domain with everything that it can tell.
@@ -112,6 +113,13 @@ def told(record: Record) -> dict[str, str]:
     return {one.name: one.value.decode() for one in result.attributes}
 
 
+def echoes(rig: RouterRig) -> dict[str, int]:
+    """The figures of a router's echoes that are not 0."""
+    text = rig.call(rig.router.metrics.exposition).decode()
+    found = re.findall(r'^imxrouter_echoes_total\{result="([a-z-]+)"\} (\d+)', text, re.MULTILINE)
+    return {word: int(count) for word, count in found if int(count)}
+
+
 # -- imxctl, router to router --------------------------------------------------------------------------------
 
 
@@ -160,8 +168,8 @@ def test_what_is_changed_while_the_router_runs_is_told(lab: Lab) -> None:
     assert (now["max-message-size"], now["subscription-lifetime"]) == ("1000", "600")
     assert now["b.example/hours"] == "0-24"
     assert "abuse-contact" not in now
-    for words in (["--abuse-contact", "abuse"], ["--attribute", "A=1"], ["--hide", "x"], ["--content-type", "t"]):
-        assert ctl(b, *change, *words).exit_code == Exit.USAGE
+    for wrong in (["--abuse-contact", "x"], ["--attribute", "A=1"], ["--hide", "x"], ["--content-type", "t"]):
+        assert ctl(b, *change, *wrong).exit_code == Exit.USAGE
 
 
 def test_a_domain_served_here_is_told_what_strangers_are_not(lab: Lab) -> None:
@@ -232,7 +240,20 @@ def test_a_proved_peer_gets_its_echo(lab: Lab) -> None:
     assert answer.type == RecordType.ECHO_RESPONSE
     assert decode_outcome(answer).ok
     assert answer.body[OUTCOME_BYTES:] == b"\x00\xff" * 512
-    assert b.call(lambda: b.router.own.echo.answered) == 1
+    assert echoes(b) == {"answered": 1}
+
+
+def test_a_body_of_the_published_size_passes(lab: Lab) -> None:
+    """Where records are smaller than the limit of bodies, the published size is that which fits."""
+    limits = {"links.max_record_bytes": 8192, "limits.max_message_bytes": 8000}
+    b, z = rich(lab, settings=limits), lab.organisation("z.example")
+    link = z.proved_link(b)
+    link.send(ask("z.example", 1, "max-message-size"))
+    size = int(told(response(link))["max-message-size"])
+    assert size == 6144
+    message = text_message("z" * 255 + "@z.example", "bob@b.example", "", 2)
+    link.send(replace(message, body=message.body + b"x" * (size - len(message.body))))
+    assert decode_outcome(response(link)).ok
 
 
 def test_an_echo_before_the_proof_is_refused(lab: Lab) -> None:
@@ -246,7 +267,7 @@ def test_an_echo_before_the_proof_is_refused(lab: Lab) -> None:
     proved = z.proved_link(b)
     proved.send(echo("y.example", 3), ask("y.example", 4))
     assert [proved.outcome().reason for _ in range(2)] == [Reason.NOT_PROVED] * 2
-    assert b.call(lambda: b.router.own.echo.answered) == 0
+    assert echoes(b) == {}
 
 
 def test_an_echo_is_limited_per_from_domain(lab: Lab) -> None:
@@ -260,6 +281,7 @@ def test_an_echo_is_limited_per_from_domain(lab: Lab) -> None:
     assert {one.reason for one in refused} == {Reason.RATE_LIMITED}
     assert all(one.retry_after_s == 5 for one in refused)  # told in steps of five seconds
     assert b.refusals(Reason.RATE_LIMITED) == len(refused)
+    assert echoes(b) == {"answered": 30 - len(refused), "rate-limited": len(refused)}
     link.send(ask("z.example", 99, "idle-timeout"))
     assert told(response(link)) == {"idle-timeout": "300"}
 
