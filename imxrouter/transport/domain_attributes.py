@@ -29,7 +29,8 @@ class DomainAttributes:
         try:
             outcome = self.answer(record_to_query(request))
         except TranslationError as error:
-            outcome = failure(error.reason, note=str(error))
+            here = request.envelope.to_domain.decode("ascii")
+            outcome = failure(error.reason, by=here, note=str(error))
         return with_result(response_to(request, outcome), outcome)
 
     def answer(self, query: AttributeQuery) -> Outcome:

@@ -48,13 +48,15 @@ class Echo:
 
     def _judge(self, request: Record) -> Outcome:
         envelope = request.envelope
+        here = envelope.to_domain.decode("ascii")
         if envelope.to_local:
-            return failure(Reason.BAD_ADDRESS, note="an echo is of a domain, not of a user")
+            return failure(Reason.BAD_ADDRESS, by=here, note="an echo is of a domain, not of a user")
         if len(request.body) > MAX_ECHO_BYTES:
-            return failure(Reason.TOO_LARGE, note=f"{len(request.body)} bytes; at most {MAX_ECHO_BYTES}")
+            note = f"{len(request.body)} bytes; at most {MAX_ECHO_BYTES}"
+            return failure(Reason.TOO_LARGE, by=here, note=note)
         now = self._clock()
         self._rates.sweep(now, _SWEPT)
         wait = self._rates.admit(b"@" + envelope.from_domain, envelope.from_domain, now)
         if wait:
-            return failure(Reason.RATE_LIMITED, retry_after_s=ceil(wait))
+            return failure(Reason.RATE_LIMITED, by=here, retry_after_s=ceil(wait))
         return SUCCESS
