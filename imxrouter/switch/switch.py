@@ -15,7 +15,7 @@ from imxrouter.switch.core import SUSPENDED_S, SwitchCore
 from imxrouter.switch.flows import FLOWS_AT_MOST
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role, Route
 from imxrouter.switch.presence import INSIDE_TYPES
-from imxrouter.switch.rewrite import as_first, with_tag
+from imxrouter.switch.rewrite import LONG_RESPONSE, as_first, with_tag
 from imxrouter.wire.control import ACK_BYTES, ACK_START
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.fields import are_harmless
@@ -339,8 +339,8 @@ class Switch(SwitchCore):
         entries, ports, memory, counters = self.ledger.entries, self.ports, self.memory.seen, self.counters
         check_link, check_duplicates = self.checks.answer_link, self.checks.duplicates
         joined, limit, end, speaks, used = self._joined, port.max_record, len(data), port.speaks, port.used
-        number, on_delivered, from_service = port.number, self.on_delivered, port.role is Role.SERVICE
-        sent, took, plain = 0.0, 0.0, 0
+        number, on_delivered, long = port.number, self.on_delivered, LONG_RESPONSE
+        sent, took, plain, from_service = 0.0, 0.0, 0, port.role is Role.SERVICE
         tally, flows = self.tally, self.tally.flows
         delivered, took_s = flows.came if from_service else flows.went, flows.took_s
         if len(delivered) > FLOWS_AT_MOST:
@@ -388,7 +388,7 @@ class Switch(SwitchCore):
                 ):
                     counters[slots.STRAY_RESPONSES] += 1
                     continue
-                if ext or data[body_at] or tag in joined:
+                if ext or data[body_at] or size > long or tag in joined:
                     if run_port is not None:
                         self.put(run_port, view[run_start:run_end])
                         run_port = None
