@@ -22,6 +22,7 @@ import imxrouter
 from imxrouter.admin.server import listen as listen_admin
 from imxrouter.admin.server import make_site as admin_site
 from imxrouter.app.console import Console
+from imxrouter.app.embedding import make_embedded
 from imxrouter.app.full_outcomes import FullOutcomes
 from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.app.housekeeping import Housekeeping
@@ -49,12 +50,11 @@ from imxrouter.discovery.adapter import NameServerAsker
 from imxrouter.discovery.cache import AnswerCache
 from imxrouter.discovery.finder import Ask
 from imxrouter.discovery.guard import DialGuard
-from imxrouter.gateways.embedded.directory import Directory
 from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.link.ledger import FROM_DOMAIN, KEY, TO_DOMAIN, Entry, Ledger
 from imxrouter.model.address import Address
-from imxrouter.model.operations import MESSAGE_ID_BYTES, Kind, Operation
+from imxrouter.model.operations import Kind, Operation
 from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import ConnectionCaps
@@ -244,8 +244,8 @@ class Router(Service):
         for service in config.services:
             if service.kind == "embedded":
                 port = GatewayPort(self.hub)
-                self.embedded[service.name] = EmbeddedService(
-                    Directory(service.users), self._traced(port), lambda: os.urandom(MESSAGE_ID_BYTES)
+                self.embedded[service.name] = make_embedded(
+                    service, self._traced(port), shared=self._shares_port
                 )
                 served: Gateway = self.embedded[service.name]
                 port.connect(self.steps.watched(served))
@@ -409,6 +409,8 @@ class Router(Service):
         with opening("state_dir"):
             self.store.start()
             self._remembering.begin()
+        for embedded in self.embedded.values():
+            embedded.begin(self.store)
         if isinstance(self.bus, UnixBus):
             with opening("run_dir"):
                 self.bus.start()
@@ -456,6 +458,8 @@ class Router(Service):
         try:
             self.hub.tick()
             self._housekeeping.tick(self.hub.now())
+            for embedded in self.embedded.values():
+                embedded.tick()
         except Exception:  # noqa: BLE001 - see above
             self.log.failure("tick")
 

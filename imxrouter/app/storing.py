@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from imxrouter.admin.views import StoreView
 from imxrouter.app.remembering import TABLE_ENTRIES
 from imxrouter.config.schema import Config
+from imxrouter.gateways.embedded import keeping
 from imxrouter.routing.interfaces import StoreHealth, StoreProblem
 from imxrouter.store.file import StateFile
 from imxrouter.store.sqlite import SqliteStore
@@ -39,7 +40,7 @@ def make_store(config: Config, reactor: Any, *, shared: bool) -> SqliteStore:
         reactor.callFromThread(what)
 
     file = StateFile(Path(config.state_dir) / STATE_FILE, time.time)
-    store = SqliteStore(file, time.time, hand_over, limits=TABLE_ENTRIES, shared=shared)
+    store = SqliteStore(file, time.time, hand_over, limits={**TABLE_ENTRIES, **keeping.TABLE_ENTRIES}, shared=shared)
     store.on_note = _note
     return store
 
