@@ -45,7 +45,10 @@ if TYPE_CHECKING:
     from imxrouter.app.router import Router
 
 #: Keys of a served domain that a request may give; those of [[domain]].
-_FIELDS = ("service", "tenant", "policy", "state", "aliases", "max_message_bytes")
+_FIELDS = (
+    "service", "tenant", "policy", "state", "aliases", "max_message_bytes", "subscription_lifetime_s",
+    "abuse_contact", "content_types", "attributes", "hidden_attributes",
+)  # fmt: skip
 
 
 class Console:

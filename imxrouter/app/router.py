@@ -43,6 +43,7 @@ from imxrouter.app.settings import (
 )
 from imxrouter.app.steps import Steps
 from imxrouter.app.storing import closed_store, make_store, store_figures
+from imxrouter.app.subscribed import BEGUN, KeptSubscriptions
 from imxrouter.app.targets import TargetDialer
 from imxrouter.config.net import HostPort, parse_published
 from imxrouter.config.schema import Config
@@ -64,6 +65,7 @@ from imxrouter.routing.domains import ServedDomains
 from imxrouter.routing.interfaces import Answer, Gateway, Submit
 from imxrouter.routing.limits import Rate
 from imxrouter.routing.policy import RememberedStrength
+from imxrouter.routing.subscriptions import SubscriptionLimits
 from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
 from imxrouter.switch.ports import Role
@@ -81,12 +83,15 @@ from imxrouter.transport.gateway_port import GatewayPort
 from imxrouter.transport.handover import Handover
 from imxrouter.transport.hub import Hub, Identity
 from imxrouter.transport.idle_proofs import IdleProofs
+from imxrouter.transport.inside import InsidePort
 from imxrouter.transport.keyring import KeyRing
 from imxrouter.transport.listener import listen as listen_links
+from imxrouter.transport.liveness import Liveness
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
 from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.transport.verifier import Verifier
+from imxrouter.transport.watchers import RouterWatchers
 
 
 class _LinkFactory(Factory):
@@ -138,7 +143,9 @@ class Router(Service):
         self._make_services()
         self._make_store()
         self._observe()
-        self._housekeeping = Housekeeping(self.rates, self.federation.destinations, self.gatekeeper.dialling)
+        self._housekeeping = Housekeeping(
+            self.rates, self.federation.destinations, self.gatekeeper.dialling, self.subscriptions
+        )
         self._tick = LoopingCall(self._on_tick)
         self._tick.clock = reactor
         self._tick_meter = TickMeter(self.metrics, reactor)
@@ -159,6 +166,11 @@ class Router(Service):
         secrets, server = dialback_secrets(config)
         identity = Identity(server, config.process, os.urandom(16))
         self.hub = Hub(time.monotonic, self.switch, hub_settings(config), identity, os.urandom)
+        self.inside = InsidePort(self.hub)
+        self.subscriptions = self.switch.presence.table
+        self.subscriptions.limits = SubscriptionLimits(
+            config.limits.subscriptions, config.limits.subscriptions_per_domain
+        )
         self._keyring = KeyRing(secrets)
         self.bus: BusEnd
         self._shares_port = config.workers > 1 or config.listen.reuse_port
@@ -233,7 +245,13 @@ class Router(Service):
         self.steps.listen(self.dialer, self.claimer, self.verifier, self.federation)
         self.idle_proofs = IdleProofs(self.hub, self.verifier.drop_proof)
         self.hub.events += [self.steps, self.claimer, self.verifier, self.federation, self.redirector]
-        self.hub.events.append(self.idle_proofs)
+        watchers = RouterWatchers(self.hub, self.inside, self.subscriptions)
+        self.liveness = Liveness(
+            self.hub, self.subscriptions, watchers, self.federation, random.SystemRandom().random
+        )
+        self.federation.on_unreachable = self.liveness.failed
+        self.federation.on_reached = self.liveness.reached
+        self.hub.events += [self.idle_proofs, self.liveness]
 
     def _make_services(self) -> None:
         config = self.config
@@ -270,6 +288,10 @@ class Router(Service):
         self._remembering = Remembering(
             self.store, self.federation.destinations, self.gatekeeper.remembered, time.monotonic, time.time
         )
+        self._kept_subscriptions = KeptSubscriptions(
+            self.subscriptions, self.store, self.bus, time.monotonic, time.time
+        )
+        self.handover.others[BEGUN] = self._kept_subscriptions.begun_elsewhere
 
     def _traced(self, port: GatewayPort) -> Submit:
         """What sends through a gateway's port, and tells the message's steps."""
@@ -394,6 +416,7 @@ class Router(Service):
         super().startService()  # type: ignore[no-untyped-call]
         self._tick.start(1.0 if config.links.ping_s >= 2 else 0.2, now=False)
         self._tick_meter.start()
+        self.liveness.begin(self.hub.now())
         self._reactor.callLater(0, settle_memory)
         for uplink in self._uplinks:
             uplink.start()
@@ -409,6 +432,7 @@ class Router(Service):
         with opening("state_dir"):
             self.store.start()
             self._remembering.begin()
+            self._kept_subscriptions.begin()
         for embedded in self.embedded.values():
             embedded.begin(self.store)
         if isinstance(self.bus, UnixBus):

@@ -38,6 +38,11 @@ class Outcome:
         """Handed to the service that answers for the recipient."""
         return self.status is Status.SUCCESS
 
+    @property
+    def in_doubt(self) -> bool:
+        """Nobody can know what became of it."""
+        return self.status is Status.INDETERMINANT
+
     def disclosed(self) -> Outcome:
         """The form a sender outside is told: fewer words, rounded time, no note.
 

@@ -23,6 +23,7 @@ class Checks:
         loop: a request that comes back from another role with fewer hops left.
         hops: hops left.
         answer_link: a response comes over a link that may answer for the domain asked.
+        subscribed: rule 1: a notification needs a live subscription.
         addresses: both addresses are valid and normalised for limits.
     """
 
@@ -35,6 +36,7 @@ class Checks:
     loop: bool = True
     hops: bool = True
     answer_link: bool = True
+    subscribed: bool = True
     addresses: bool = True
 
 

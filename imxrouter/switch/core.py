@@ -32,9 +32,11 @@ from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.operations import MAX_HOPS, Kind
 from imxrouter.model.outcome import Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import Reason, Status
+from imxrouter.routing.subscriptions import Subscriptions
 from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
 from imxrouter.switch.ports import Port, Role, Route, RouteTable
+from imxrouter.switch.presence import PresenceChecks
 from imxrouter.switch.rewrite import as_retry, judged_response, with_tag
 from imxrouter.switch.ways import Ways
 from imxrouter.wire.errors import UnknownCritical, WireError
@@ -46,7 +48,7 @@ from imxrouter.wire.record import (
     encode_record,
     response_to,
 )
-from imxrouter.wire.registry import KIND_OF_TYPE, ROUTED_FIELDS
+from imxrouter.wire.registry import KIND_OF_TYPE, ROUTED_FIELDS, RecordType
 
 #: Addresses remembered as checked, in each of two generations; a cache, so losing an entry costs time only.
 NAMES_PER_GENERATION: Final = 131_072
@@ -56,6 +58,7 @@ MAX_JOINED: Final = 8
 MAX_RETRIES: Final = 1
 #: Seconds after which it may be worth asking a suspended domain again.
 SUSPENDED_S: Final = 60
+_MESSAGE: Final = RecordType.MESSAGE.value
 
 
 class Rates(Protocol):
@@ -99,6 +102,9 @@ class SwitchCore:
         self.ways = Ways()
         #: links to our aggregator, which takes what our services send elsewhere
         self.uplinks: list[Port] = []
+        #: the router's own: what a domain served here is asked itself goes there
+        self.inside: list[Port] = []
+        self.presence = PresenceChecks(self._known_key, Subscriptions())
         self.dirty: list[Port] = []
         #: route tags of requests that wait for a link; taken by the transport
         self.held: list[int] = []
@@ -138,6 +144,11 @@ class SwitchCore:
         domain = raw.rpartition(b"@")[2]
         known = self._targets[raw] = (domain, self.routes.get(domain))
         return known
+
+    def _known_key(self, raw: bytes) -> bytes | None:
+        """The key of an address; looked up where it is known."""
+        known = self._names.get(raw) or self._check_sender(raw)
+        return known[0] if known is not None else None
 
     def _forget_targets(self) -> None:
         self._targets = {}
@@ -309,6 +320,8 @@ class SwitchCore:
         self.counters[base + _RESULT_OF_STATUS[outcome.status]] += 1
         if self.on_settled is not None:
             self.on_settled(entry, outcome)
+        if entry[TYPE] != _MESSAGE:
+            self.presence.settled(entry, outcome, response, now)
         self._release_credit(entry)
         joined = self._joined.pop(tag, None)
         waiting = [(entry[IN_PORT], entry[IN_TAG]), *(joined or ())]

@@ -13,6 +13,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.core import SUSPENDED_S, SwitchCore
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role, Route
+from imxrouter.switch.presence import INSIDE_TYPES
 from imxrouter.switch.rewrite import as_first, with_tag
 from imxrouter.wire.control import ACK_BYTES, ACK_START
 from imxrouter.wire.errors import WireError
@@ -35,6 +36,8 @@ from imxrouter.wire.registry import KIND_OF_TYPE, RecordType
 
 _KEEP_FLAGS = 0xFF & ~FLAG_RETRY
 _MESSAGE = RecordType.MESSAGE.value
+_NOTIFY = RecordType.NOTIFY.value
+_ECHO = RecordType.ECHO.value
 _MESSAGE_RESPONSE = RecordType.MESSAGE_RESPONSE.value
 _ID_OFFSET = 24
 _AT = 0x40
@@ -170,7 +173,7 @@ class Switch(SwitchCore):
                         continue
                 elif (
                     route.suspended
-                    or rtype not in route.types
+                    or (rtype not in route.types and rtype != _ECHO)
                     or (check_size and stop - body_at > route.max_bytes)
                 ):
                     self._refuse_by_route(port, data[start:stop], route, rtype)
@@ -222,8 +225,13 @@ class Switch(SwitchCore):
                         stripped = self._first_of_retry(port, data[start:stop])
                         if stripped is None:
                             continue
-                # -- limits --
-                if check_rate and proof is not None:
+                if rtype != _MESSAGE and port not in self.inside:
+                    refusal = self.presence.judge(data[start:stop], now, subscribed=checks.subscribed)
+                    if refusal is not None:
+                        self.refuse(port, data[start:stop], *refusal)
+                        continue
+                # -- limits; a notification has its own --
+                if check_rate and proof is not None and rtype != _NOTIFY:
                     arrival = arrivals.get(key)
                     if arrival is None or arrival - now > proof[4]:
                         wait = self.rates.admit(key, from_domain, now, proof[3], proof[4])
@@ -244,7 +252,7 @@ class Switch(SwitchCore):
                     continue
                 # -- the way --
                 if route is not None:
-                    ways = route.ports
+                    ways = self.inside if not to_l and rtype in INSIDE_TYPES else route.ports
                 else:
                     ways = self.uplinks or self.ways.get(to_domain, _NONE).get(from_domain, _NO_PORTS)
                 if ways:
@@ -278,6 +286,7 @@ class Switch(SwitchCore):
                     messages += 1
                 else:
                     counters[BASE_OF_TYPE.get(rtype, OTHER_BASE)] += 1
+                    self.presence.accepted(data[start:stop], now)
                 new_tag = next_tag()
                 entries[new_tag] = (
                     number, tag, size, ident, digest, to_domain, from_domain, rtype, hops, now, out_number,
@@ -389,6 +398,7 @@ class Switch(SwitchCore):
                     messages += 1
                 else:
                     counters[BASE_OF_TYPE.get(asked, OTHER_BASE) + slots.DELIVERED] += 1
+                    self.presence.delivered(entry)
                 if on_delivered is not None:
                     on_delivered(entry)
                 if check_duplicates:

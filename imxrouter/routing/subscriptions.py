@@ -1,0 +1,230 @@
+"""The subscriptions that passed this router, and may be notified (rule 1; specification sections 7.6, 7.7).
+
+A table of plain values: who watches whom under which id, and until when. Services and gateways have their own
+machines for what they hold; this table only decides what passes, and whom the router tells *unknown*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from imxrouter.model.operations import SubscriptionState
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.limits import gcra_next, gcra_wait
+
+#: Seconds after its end for which a subscription still takes what is late (specification section 7.6).
+LATE_S: Final = 32.0
+#: Notifications of one subscription: one in so many seconds on average, and how many seconds' worth at once.
+NOTIFY_INTERVAL_S: Final = 1.0
+NOTIFY_BURST_S: Final = 19.0
+
+
+class Subscription(NamedTuple):
+    """One entry.
+
+    Attributes:
+        end: monotonic seconds at which it ends; what is late has `LATE_S` more.
+        watcher: as spelled in the envelope.
+        presentity: the same.
+        ident: its id.
+        granted: somebody granted it; before it only waits for the answer.
+        mine: this process passed it on last, and looks after its watcher.
+    """
+
+    end: float
+    watcher: bytes
+    presentity: bytes
+    ident: bytes
+    granted: bool
+    mine: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionLimits:
+    """How many are remembered.
+
+    Attributes:
+        total: in all.
+        per_domain: of one watcher's or presentity's domain.
+    """
+
+    total: int = 200_000
+    per_domain: int = 50_000
+
+
+def subscription_key(watcher_key: bytes, presentity_key: bytes, ident: bytes) -> bytes:
+    """What names a subscription: both address keys, which hold no 0x00, and the id."""
+    return b"\0".join((watcher_key, presentity_key, ident))
+
+
+class Subscriptions:
+    """The table.
+
+    Args:
+        limits: how many.
+
+    Attributes:
+        may_keep: whether a new one can be written down now.
+        on_begun: told each entry that waits for its first answer.
+        on_changed: told (key, entry) of each that is granted or renewed, and (key, None) of each that ended.
+    """
+
+    def __init__(self, limits: SubscriptionLimits = SubscriptionLimits()) -> None:
+        self.limits = limits
+        self.may_keep: Callable[[], bool] = lambda: True
+        self.on_begun: Callable[[Subscription], None] = lambda _entry: None
+        self.on_changed: Callable[[bytes, Subscription | None], None] = lambda *_: None
+        self._entries: dict[bytes, Subscription] = {}
+        self._of_watcher: dict[bytes, dict[bytes, None]] = {}
+        self._of_presentity: dict[bytes, dict[bytes, None]] = {}
+        self._arrivals: dict[bytes, float] = {}
+        self._to_sweep: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    # -- what passes -------------------------------------------------------------------------------------
+
+    def judge_subscribe(
+        self, key: bytes, watcher_domain: bytes, presentity_domain: bytes, duration_s: int
+    ) -> Reason | None:
+        """Why a SUBSCRIBE may not pass; None where it may."""
+        if key in self._entries:
+            return None
+        if (
+            len(self._entries) >= self.limits.total
+            or len(self._of_watcher.get(watcher_domain, ())) >= self.limits.per_domain
+            or len(self._of_presentity.get(presentity_domain, ())) >= self.limits.per_domain
+        ):
+            return Reason.BUSY
+        return Reason.STATE_UNAVAILABLE if duration_s and not self.may_keep() else None
+
+    def judge_notify(self, key: bytes, now: float) -> tuple[Reason, float] | None:
+        """Why a NOTIFY may not pass, and for how many seconds; None where it may, and is counted."""
+        entry = self._entries.get(key)
+        if entry is None or now >= entry.end + LATE_S:
+            return Reason.NOT_SUBSCRIBED, 0.0
+        arrival = self._arrivals.get(key, now)
+        wait = gcra_wait(arrival, now, NOTIFY_BURST_S)
+        if wait:
+            return Reason.RATE_LIMITED, wait
+        self._arrivals[key] = gcra_next(arrival, now, NOTIFY_INTERVAL_S)
+        return None
+
+    def begin(self, key: bytes, watcher: bytes, presentity: bytes, ident: bytes, now: float) -> None:
+        """A SUBSCRIBE was accepted: notifications may come before its answer does."""
+        if key not in self._entries:
+            entry = Subscription(now, watcher, presentity, ident, False)
+            self._enter(key, entry)
+            self.on_begun(entry)
+
+    def settle(
+        self, key: bytes, state: SubscriptionState | None, granted_s: int, asked_s: int, now: float
+    ) -> None:
+        """The answer to a SUBSCRIBE.
+
+        Args:
+            key: of the subscription.
+            state: of a success; None where it failed, or said no state.
+            granted_s: what the answer grants.
+            asked_s: what was asked for; more is never granted.
+            now: monotonic seconds.
+        """
+        entry = self._entries.get(key)
+        if entry is None:
+            return
+        if state is None:
+            if not entry.granted:
+                self._remove(key)
+            return
+        if state is SubscriptionState.TERMINATED or not min(granted_s, asked_s):
+            self._entries[key] = entry._replace(end=min(entry.end, now), granted=False)
+            if entry.granted:
+                self.on_changed(key, None)
+            return
+        end = now + min(granted_s, asked_s)
+        if entry.granted and entry.mine and abs(end - entry.end) < 1.0:
+            return
+        entry = self._entries[key] = entry._replace(end=end, granted=True, mine=True)
+        self.on_changed(key, entry)
+
+    def ended(self, key: bytes) -> None:
+        """A notification told that it is terminated."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._remove(key)
+            if entry.granted:
+                self.on_changed(key, None)
+
+    def restore(self, key: bytes, entry: Subscription) -> None:
+        """One that a store or another process knows of; nobody is told."""
+        self._remove(key)
+        self._enter(key, entry)
+
+    def forget(self, key: bytes) -> None:
+        """One that another process knows to have ended; nobody is told."""
+        self._remove(key)
+
+    def sweep(self, now: float, most: int = 5_000) -> int:
+        """Forget what ended; looks at `most` entries, the next call goes on. Returns how many went."""
+        if not self._to_sweep:
+            self._to_sweep = list(self._entries)
+        looked_at, self._to_sweep = self._to_sweep[-most:], self._to_sweep[:-most]
+        gone = 0
+        for key in looked_at:
+            entry = self._entries.get(key)
+            if entry is not None and now >= entry.end + LATE_S:
+                self._remove(key)
+                gone += 1
+            elif self._arrivals.get(key, now + 1) <= now:
+                del self._arrivals[key]
+        return gone
+
+    # -- who watches whom --------------------------------------------------------------------------------
+
+    def find(self, key: bytes) -> Subscription | None:
+        """The entry."""
+        return self._entries.get(key)
+
+    def items(self) -> Iterator[tuple[bytes, Subscription]]:
+        """Every entry with its key."""
+        return iter(tuple(self._entries.items()))
+
+    def watching(self, presentity_domain: bytes, now: float) -> list[bytes]:
+        """Keys of the granted subscriptions to users of a domain that this process looks after."""
+        return self._live(self._of_presentity, presentity_domain, now)
+
+    def watched_by(self, watcher_domain: bytes, now: float) -> list[bytes]:
+        """Keys of the granted subscriptions of users of a domain that this process looks after."""
+        return self._live(self._of_watcher, watcher_domain, now)
+
+    def concerns(self, domain: bytes) -> bool:
+        """Whether users of a domain watch, or are watched."""
+        return domain in self._of_presentity or domain in self._of_watcher
+
+    def presentity_domains(self) -> list[bytes]:
+        """Domains whose users are watched."""
+        return list(self._of_presentity)
+
+    def _live(self, index: dict[bytes, dict[bytes, None]], domain: bytes, now: float) -> list[bytes]:
+        found = ((key, self._entries[key]) for key in index.get(domain, ()))
+        return [key for key, entry in found if entry.granted and entry.mine and entry.end > now]
+
+    def _enter(self, key: bytes, entry: Subscription) -> None:
+        self._entries[key] = entry
+        self._of_watcher.setdefault(entry.watcher.rpartition(b"@")[2], {})[key] = None
+        self._of_presentity.setdefault(entry.presentity.rpartition(b"@")[2], {})[key] = None
+
+    def _remove(self, key: bytes) -> None:
+        entry = self._entries.pop(key, None)
+        self._arrivals.pop(key, None)
+        if entry is None:
+            return
+        for index, address in ((self._of_watcher, entry.watcher), (self._of_presentity, entry.presentity)):
+            domain = address.rpartition(b"@")[2]
+            keys = index[domain]
+            del keys[key]
+            if not keys:
+                del index[domain]

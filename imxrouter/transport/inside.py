@@ -1,0 +1,120 @@
+"""The router's own port in the switch: what it answers for the domains served here, and what it says itself.
+
+Requests to a domain itself of the types in `switch.presence.INSIDE_TYPES` come here. What the router sends,
+it sends as a domain served here (queries, echoes, *unknown*) or, to subscribe again, as the watcher of a
+subscription that passed here; nothing from outside reaches this path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+from imxrouter.model.outcome import failure
+from imxrouter.model.vocabulary import Reason
+from imxrouter.switch.ports import FOREVER, Port, Proof, Role, bound_proof
+from imxrouter.transport.hub import Hub
+from imxrouter.wire.framing import RecordSplitter
+from imxrouter.wire.layout import FLAG_RESPONSE_WANTED, HIGHEST_MAX_RECORD
+from imxrouter.wire.record import Record, decode_record, encode_record, response_to
+
+#: Gives the response to a request; called exactly once for each.
+Respond = Callable[[Record], None]
+#: Takes a request of one type.
+Handler = Callable[[Record, Respond], None]
+
+
+class _AnySource(dict[bytes, Proof]):
+    """Every domain may be the source of what the router itself sends."""
+
+    _proof = bound_proof(0.0, FOREVER)
+
+    def get(self, _domain: object, _default: object = None) -> Proof:
+        return self._proof
+
+
+class _AnyAnswer(set[bytes]):
+    """The router answers for each domain served here."""
+
+    def __contains__(self, _domain: object) -> bool:
+        return True
+
+
+class InsidePort:
+    """Joins the router itself to the switch.
+
+    Args:
+        hub: the centre of the process.
+    """
+
+    log = Logger()
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._splitter = RecordSplitter(HIGHEST_MAX_RECORD + 4096)
+        self._waiting: dict[int, tuple[bytes, Respond]] = {}
+        self._next_tag = 1
+        #: record type -> who answers it
+        self.handlers: dict[int, Handler] = {}
+        self.port = Port(hub.next_port_number(), Role.SERVICE, lambda _data: None)
+        self.port.sources, self.port.speaks = _AnySource(), _AnyAnswer()
+        self.port.max_record = self.port.largest = HIGHEST_MAX_RECORD
+        self.port.acknowledges = True
+        settings = hub.settings
+        self.port.granted_requests = self.port.credit_requests = settings.credit_requests * 4
+        self.port.granted_bytes = self.port.credit_bytes = settings.credit_bytes * 4
+        hub.attach(self)
+        hub.switch.inside.append(self.port)
+
+    @property
+    def room(self) -> int:
+        """Requests that may be sent before answers come."""
+        return self.port.granted_requests - self.port.in_flight
+
+    def submit(self, request: Record, respond: Respond) -> None:
+        """Send a request; `respond` gets its response, exactly once, maybe before this returns."""
+        tag = self._next_tag
+        self._next_tag += 1
+        data = encode_record(
+            Record(
+                request.type, request.flags | FLAG_RESPONSE_WANTED, request.hops_left, tag,
+                request.message_id, request.envelope, request.fields, request.body,
+            )
+        )  # fmt: skip
+        self._waiting[tag] = (request.message_id, respond)
+        self._hub.inject(self.port, data)
+
+    def take(self, data: bytes) -> None:
+        """Whole records for the router: requests to its domains, answers to what it sent."""
+        for raw in self._splitter.feed(data):
+            record = decode_record(raw)
+            if record.is_response:
+                ident, respond = self._waiting.get(record.route_tag, (b"", None))
+                if respond is not None and ident == record.message_id:
+                    del self._waiting[record.route_tag]
+                    respond(record)
+            else:
+                self._handle(record)
+
+    def _handle(self, request: Record) -> None:
+        answered = False
+
+        def respond(response: Record) -> None:
+            nonlocal answered
+            if answered:
+                self.log.error("the router answered its own request twice; the second answer is dropped")
+                return
+            answered = True
+            self._hub.inject(self.port, encode_record(response))
+
+        handler = self.handlers.get(request.type)
+        if handler is None:
+            respond(response_to(request, failure(Reason.TYPE_NOT_ENABLED)))
+            return
+        try:
+            handler(request, respond)
+        except Exception:  # noqa: BLE001 - a handler's bug fails one request and is seen
+            self.log.failure("the router failed to answer type 0x{kind:04x}", kind=request.type)
+            if not answered:
+                respond(response_to(request, failure(Reason.NOT_DELIVERED)))

@@ -1,0 +1,248 @@
+"""A notification passes with a live subscription only (rule 1; specification sections 7.6 to 7.9)."""
+
+from dataclasses import replace
+
+import pytest
+
+from imxrouter.model.operations import SubscriptionState
+from imxrouter.model.outcome import SUCCESS, Outcome, failure, indeterminant
+from imxrouter.model.vocabulary import Reason, Status
+from imxrouter.routing.subscriptions import LATE_S, SubscriptionLimits
+from imxrouter.switch.checks import ALL_CHECKS, Checks
+from imxrouter.switch.ports import Role
+from imxrouter.wire.fields import Field
+from imxrouter.wire.record import Envelope, Record, encode_record, response_to
+from imxrouter.wire.registry import FieldType, RecordType
+from tests.switch.rig import ALICE, BOB, HERE, PEER, Rig
+
+ID = b"sub-1"
+TYPES = frozenset({0x100, 0x101, 0x102, 0x103})
+ACTIVE, TERMINATED = bytes([SubscriptionState.ACTIVE, 0]), bytes([SubscriptionState.TERMINATED, 3])
+
+
+class Presence(Rig):
+    """bob@here.example watches alice@peer.example; the peer has a link."""
+
+    def __init__(self, checks: Checks = ALL_CHECKS) -> None:
+        super().__init__(checks)
+        self.switch.routes[HERE].types = TYPES
+        self.switch.ways.open(PEER, HERE, self.peer)
+        self._number = 0
+
+    def request(self, kind: RecordType, envelope: Envelope, *fields: Field, body: bytes = b"") -> Record:
+        """One request with a new id."""
+        self._number += 1
+        return Record(
+            kind, 0x80, 110, self._number, self._number.to_bytes(16, "big"), envelope, fields, body
+        )
+
+    def subscribe(self, duration: int = 60, ident: bytes = ID) -> Record:
+        """Bob asks for alice's presence."""
+        return self.request(
+            RecordType.SUBSCRIBE, Envelope(ALICE, PEER, BOB, HERE), Field(FieldType.SUBSCRIPTION_ID, ident),
+            Field(FieldType.DURATION, duration.to_bytes(4, "big")),
+        )  # fmt: skip
+
+    def notify(self, state: bytes = ACTIVE, *more: Field, local: bytes = ALICE, ident: bytes = ID) -> Record:
+        """Alice's side tells bob."""
+        return self.request(
+            RecordType.NOTIFY, Envelope(BOB, HERE, local, PEER), Field(FieldType.SUBSCRIPTION_ID, ident),
+            Field(FieldType.SUBSCRIPTION_STATE, state), *more,
+        )  # fmt: skip
+
+    def ask(self, duration: int = 60, ident: bytes = ID) -> Record:
+        """Send a SUBSCRIBE; returns what the peer got."""
+        self.feed(self.service, self.subscribe(duration, ident))
+        (sent,) = self.out(self.peer)
+        return sent
+
+    def grant(self, sent: Record, state: bytes = ACTIVE, seconds: int = 60) -> None:
+        """The peer says yes."""
+        duration = Field(FieldType.DURATION, seconds.to_bytes(4, "big"))
+        said = (Field(FieldType.SUBSCRIPTION_STATE, state), duration)
+        response = response_to(sent, SUCCESS)
+        self.feed(self.peer, replace(response, fields=(*response.fields, *said)))
+        self.out(self.service)
+
+    def told(self, notification: Record | None = None) -> Outcome:
+        """What the peer is answered to a notification that it sends."""
+        self.feed(self.peer, notification or self.notify())
+        for record in self.out(self.service):
+            self.answer(self.service, record)
+        return self.outcome(self.peer)
+
+
+@pytest.fixture
+def rig() -> Presence:
+    """With every check."""
+    return Presence()
+
+
+def test_nobody_tells_who_was_not_asked(rig: Presence) -> None:
+    """False presence and spam by notification."""
+    assert rig.told().reason is Reason.NOT_SUBSCRIBED
+    without = Presence(replace(ALL_CHECKS, subscribed=False))
+    assert without.told().ok, "the check is what stops it"
+
+
+def test_a_notification_may_be_faster_than_the_answer(rig: Presence) -> None:
+    """It comes over another link, or process."""
+    sent = rig.ask()
+    assert rig.told().ok
+    rig.grant(sent)
+    assert rig.told().ok
+
+
+@pytest.mark.parametrize("change", [{"local": b"mallory"}, {"ident": b"sub-2"}])
+def test_one_subscription_is_not_another(rig: Presence, change: dict[str, bytes]) -> None:
+    """Watcher, presentity and id must be those."""
+    rig.grant(rig.ask())
+    assert rig.told(rig.notify(**change)).reason is Reason.NOT_SUBSCRIBED  # type: ignore[arg-type]
+
+
+def test_it_ends_with_its_time(rig: Presence) -> None:
+    """And not before what is late is there."""
+    rig.grant(rig.ask(60), seconds=60)
+    rig.now += 60 + LATE_S - 1
+    assert rig.told().ok
+    rig.now += 1
+    assert rig.told().reason is Reason.NOT_SUBSCRIBED
+    rig.switch.presence.table.sweep(rig.now)
+    assert len(rig.switch.presence.table) == 0
+
+
+def test_more_than_asked_is_not_granted(rig: Presence) -> None:
+    """A peer cannot keep a subscription alive that nobody wants."""
+    rig.grant(rig.ask(10), seconds=1_000_000)
+    rig.now += 10 + LATE_S
+    assert rig.told().reason is Reason.NOT_SUBSCRIBED
+
+
+def test_a_renewal_goes_on(rig: Presence) -> None:
+    """Duration counts from the renewal; a failed one leaves the time that was granted."""
+    rig.grant(rig.ask(60))
+    rig.now += 50
+    rig.grant(rig.ask(60))
+    rig.now += 55
+    sent = rig.ask(60)
+    rig.answer(rig.peer, sent, failure(Reason.BUSY))
+    assert rig.told().ok
+
+
+@pytest.mark.parametrize("outcome", [failure(Reason.NOT_DELIVERED), failure(Reason.CONSENT_NEEDED)])
+def test_a_refused_one_is_forgotten(rig: Presence, outcome: Outcome) -> None:
+    """Nothing of it stays."""
+    rig.answer(rig.peer, rig.ask(), outcome)
+    rig.out(rig.service)
+    assert rig.told().reason is Reason.NOT_SUBSCRIBED
+
+
+def test_one_in_doubt_may_be_there(rig: Presence) -> None:
+    """The other side may have granted it, so what it tells is taken while an answer could come."""
+    rig.answer(rig.peer, rig.ask(), indeterminant(Reason.ANSWER_TIMEOUT))
+    rig.out(rig.service)
+    assert rig.told().ok
+    rig.now += LATE_S
+    assert rig.told().reason is Reason.NOT_SUBSCRIBED
+
+
+def test_a_fetch_takes_one_answer(rig: Presence) -> None:
+    """Duration 0 without a subscription: its notification says that it is over."""
+    rig.grant(rig.ask(0), TERMINATED, 0)
+    assert rig.told(rig.notify(TERMINATED)).ok
+    assert rig.told(rig.notify(TERMINATED)).reason is Reason.NOT_SUBSCRIBED
+
+
+def test_the_last_word_ends_it(rig: Presence) -> None:
+    """Terminated, and taken: the next one is refused; terminated and not taken may be said again."""
+    rig.grant(rig.ask())
+    rig.feed(rig.peer, rig.notify(TERMINATED))
+    (record,) = rig.out(rig.service)
+    rig.answer(rig.service, record, failure(Reason.BUSY, retry_after_s=5))
+    rig.out(rig.peer)
+    assert rig.told(rig.notify(TERMINATED)).ok
+    assert rig.told().reason is Reason.NOT_SUBSCRIBED
+
+
+def test_notifications_have_a_rate_of_their_own(rig: Presence) -> None:
+    """Twenty at once, then one a second; a message of the same sender is not concerned."""
+    rig.grant(rig.ask())
+    assert all(rig.told().ok for _ in range(20))
+    refused = rig.told()
+    assert refused.reason is Reason.RATE_LIMITED
+    assert refused.retry_after_s
+    rig.now += 1
+    assert rig.told().ok
+
+
+def _unknown(rig: Presence, presentity: bytes, *, local: bytes = b"", body: bytes = b"") -> Record:
+    word = Reason.SERVICE_DOWN.code.to_bytes(2, "big") + PEER
+    fields = (Field(FieldType.UNKNOWN | 0x8000, word), Field(FieldType.PRESENTITY | 0x8000, presentity))
+    return replace(rig.notify(ACTIVE, *fields, local=local), body=body)
+
+
+def test_unknown_is_the_routers_word(rig: Presence) -> None:
+    """Of a user of its own domain, without a body, and never in the user's name."""
+    rig.grant(rig.ask())
+    assert rig.told(_unknown(rig, ALICE + b"@" + PEER)).ok
+    assert rig.told(_unknown(rig, b"other@" + PEER)).reason is Reason.NOT_SUBSCRIBED
+    assert rig.told(_unknown(rig, ALICE + b"@other.example")).reason is Reason.BAD_RECORD
+    assert rig.told(_unknown(rig, ALICE + b"@" + PEER, local=ALICE)).reason is Reason.BAD_RECORD
+    assert rig.told(_unknown(rig, ALICE + b"@" + PEER, body=b"<presence/>")).reason is Reason.BAD_RECORD
+
+
+@pytest.mark.parametrize("missing", [FieldType.SUBSCRIPTION_ID, FieldType.DURATION])
+def test_a_subscription_without_a_part_is_none(rig: Presence, missing: FieldType) -> None:
+    """Refused by name, and nothing is remembered."""
+    record = rig.subscribe()
+    rig.feed(
+        rig.service, replace(record, fields=tuple(one for one in record.fields if one.number != missing))
+    )
+    assert rig.outcome(rig.service).reason is Reason.BAD_RECORD
+    assert len(rig.switch.presence.table) == 0
+
+
+def test_a_full_table_and_a_broken_disk_refuse_new_ones_only(rig: Presence) -> None:
+    """By name; what is subscribed is renewed, and messages pass."""
+    rig.grant(rig.ask())
+    table = rig.switch.presence.table
+    table.may_keep = lambda: False
+    rig.feed(rig.service, rig.subscribe(ident=b"new"))
+    assert rig.outcome(rig.service).reason is Reason.STATE_UNAVAILABLE
+    rig.grant(rig.ask())
+    table.may_keep = lambda: True
+    table.limits = SubscriptionLimits(total=1)
+    rig.feed(rig.service, rig.subscribe(ident=b"new"))
+    assert rig.outcome(rig.service).reason is Reason.BUSY
+    rig.grant(rig.ask())
+
+
+def test_what_a_domain_is_asked_goes_to_the_router(rig: Presence) -> None:
+    """And what a user is asked to his service."""
+    inside = rig.port(9, Role.SERVICE)
+    rig.switch.inside.append(inside)
+    for kind in (RecordType.ATTRIBUTES, RecordType.ECHO):
+        request = rig.request(kind, Envelope(b"", HERE, b"", PEER))
+        rig.feed(rig.peer, request)
+        (got,) = rig.out(inside)
+        assert got.type == kind
+        assert rig.out(rig.service) == []
+        rig.answer(inside, got)
+        assert rig.outcome(rig.peer).status is Status.SUCCESS
+    rig.feed(rig.peer, rig.request(RecordType.ATTRIBUTES, Envelope(BOB, HERE, b"", PEER)))
+    assert [one.type for one in rig.out(rig.service)] == [RecordType.ATTRIBUTES]
+    rig.feed(rig.peer, rig.request(RecordType.ECHO, Envelope(BOB, HERE, b"", PEER)))
+    assert rig.outcome(rig.peer).reason is Reason.BAD_ADDRESS
+
+
+def test_a_copy_of_a_last_word_gets_its_answer(rig: Presence) -> None:
+    """The subscription is gone, but the request is known: it is no new one."""
+    rig.grant(rig.ask())
+    last = rig.notify(TERMINATED)
+    data = encode_record(last)
+    rig.feed(rig.peer, data)
+    (record,) = rig.out(rig.service)
+    rig.answer(rig.service, record)
+    assert rig.outcome(rig.peer).ok
+    rig.feed(rig.peer, data)
+    assert rig.outcome(rig.peer).ok
