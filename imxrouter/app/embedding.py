@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import random
 import time
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from imxrouter.config.served import Service
 from imxrouter.gateways.embedded.access import Defaults, Openness
@@ -19,12 +20,13 @@ from imxrouter.routing.interfaces import Submit
 SEVERAL_PROCESSES: Final = "presence needs a single process: see workers and listen.reuse_port"
 
 
-def make_embedded(service: Service, submit: Submit, *, shared: bool) -> EmbeddedService:
+def make_embedded(service: Service, submit: Submit, reactor: Any, *, shared: bool) -> EmbeddedService:
     """The service of a `[[service]]` of kind `embedded`; nothing is kept yet.
 
     Args:
         service: its configuration.
         submit: sends an operation of one of its users.
+        reactor: calls what is to be done soon.
         shared: other processes serve the same domains, so presence is off.
     """
     tools = Tools(
@@ -33,6 +35,7 @@ def make_embedded(service: Service, submit: Submit, *, shared: bool) -> Embedded
         time.monotonic,
         time.time,
         random.SystemRandom().random,
+        partial(reactor.callLater, 0),
     )
     defaults = Defaults(Openness(service.presence), Openness(service.messages))
     return EmbeddedService(

@@ -360,9 +360,11 @@ def _presence_off(config: Config) -> Iterator[tuple[str, str, str]]:
         if service.kind == "embedded":
             yield (
                 key,
-                f"users of the embedded service {service.name!r} have messages only: presence, rules and "
-                "attributes need a single process, and are answered with type-not-enabled",
-                "use one process, or a service of your own (kind = \"imx\")",
+                (
+                    f"users of the embedded service {service.name!r} have messages only: presence, rules and "
+                    "attributes need a single process, and are answered with type-not-enabled"
+                ),
+                'use one process, or a service of your own (kind = "imx")',
             )
 
 

@@ -221,6 +221,9 @@ class Defaults:
         return Decision.ALLOW if person.is_contact else Decision.REFUSE
 
 
+DEFAULTS: Final = Defaults()
+
+
 @dataclass(frozen=True, slots=True)
 class Ruling:
     """What is decided on a person, and by which rule, for the user's eyes only.

@@ -41,6 +41,9 @@ class InboxLimits:
     size_bytes: int = 1024 * 1024
 
 
+INBOX_LIMITS: Final = InboxLimits()
+
+
 @dataclass(slots=True)
 class _Box:
     messages: deque[Message] = field(default_factory=deque)
@@ -151,9 +154,9 @@ class Inboxes:
 
     def _readable(self, user: Address, by: Address | None) -> Account:
         account = self._register.account(user)
-        if by is not None and self._register.canonical(by) != account.address:
-            if self._register.canonical(by) not in account.readers:
-                raise NotAllowed(f"{by} may not read the messages of {account.address}")
+        reader = account.address if by is None else self._register.canonical(by)
+        if reader != account.address and reader not in account.readers:
+            raise NotAllowed(f"{reader} may not read the messages of {account.address}")
         return account
 
     # -- sending ---------------------------------------------------------------------------------------

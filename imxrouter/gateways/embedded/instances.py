@@ -119,7 +119,9 @@ def fitting(state: Presence, size_bytes: int = MAX_STATE_BYTES) -> Presence:
     if len(write_pidf(state)) <= size_bytes:
         return state
     if any(one.must_understand for one in state.extensions):
-        return Presence(state.presentity)  # without the element nothing may be believed (RFC 3863 section 4.2)
+        return Presence(
+            state.presentity
+        )  # without the element nothing may be believed (RFC 3863 section 4.2)
     state = replace(
         state,
         tuples=tuple(

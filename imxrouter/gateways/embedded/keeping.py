@@ -7,7 +7,6 @@ user who has no account now everything stays as it is, for he may come back with
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -23,6 +22,8 @@ from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
 from imxrouter.model.operations import Attribute
 from imxrouter.routing.interfaces import Store
+from imxrouter.routing.owed import KeptSubscription
+from imxrouter.routing.watched import KeptWatch
 
 #: Tables of the store.
 RULES: Final = "embedded-rules"
@@ -33,11 +34,13 @@ PRESENCE: Final = "embedded-presence"
 #: Subscriptions to our users, and those of our users.
 WATCHERS: Final = "embedded-watchers"
 WATCHED: Final = "embedded-watched"
+#: Of the last life of a service.
+EPOCH: Final = "embedded-epoch"
 
 #: Entries at most.
 TABLE_ENTRIES: Final = {
     RULES: 100_000, CONSENTS: 500_000, CONTACTS: 100_000, ATTRIBUTES: 100_000, PRESENCE: 200_000,
-    WATCHERS: 200_000, WATCHED: 200_000,
+    WATCHERS: 200_000, WATCHED: 100_000, EPOCH: 1,
 }  # fmt: skip
 #: Of the values' form; a later version reads this one.
 FORM: Final = 1
@@ -107,34 +110,14 @@ class _Presence(msgspec.Struct, frozen=True):
     audience: list[str] = []
 
 
-class _Subscription(msgspec.Struct, frozen=True):
+class _Watcher(msgspec.Struct, frozen=True):
     form: int
-    watcher: str
-    presentity: str
-    ident: bytes
-    pending: bool
-    since: float
+    one: KeptSubscription
 
 
-@dataclass(frozen=True, slots=True)
-class KeptSubscription:
-    """A subscription as it is kept.
-
-    Attributes:
-        watcher: as he wrote himself.
-        presentity: as the watcher wrote it.
-        ident: the subscription's id.
-        pending: the presentity has not decided.
-        since: when it began, seconds since 1970.
-        until: when it ends, seconds since 1970.
-    """
-
-    watcher: Address
-    presentity: Address
-    ident: bytes
-    pending: bool
-    since: float
-    until: float
+class _Watched(msgspec.Struct, frozen=True):
+    form: int
+    one: KeptWatch
 
 
 T = TypeVar("T")
@@ -145,7 +128,7 @@ class Keeping:
 
     Args:
         store: where.
-        on_bad: told the table of an entry that cannot be read. It is dropped, unless a later version wrote it.
+        on_bad: told the table of an entry that cannot be read; it goes, unless a later version wrote it.
     """
 
     def __init__(self, store: Store, on_bad: Callable[[str], None]) -> None:
@@ -161,12 +144,16 @@ class Keeping:
             FORM, rules, [str(one) for one in account.publishers.all()],
             [str(one) for one in account.readers.all()],
         )  # fmt: skip
-        return self._put(RULES, user_key(account.key), kept if rules or kept.publishers or kept.readers else None)
+        return self._put(
+            RULES, user_key(account.key), kept if rules or kept.publishers or kept.readers else None
+        )
 
     def consent(self, account: Account, consent: Consent, *, durable: bool) -> bool:
         """Keep a decision; with `durable`, False where it cannot be written now."""
         kept = _Consent(FORM, str(consent.person), consent.scope, consent.decision, consent.at)
-        return self._put(CONSENTS, _consent_key(account, consent.person, consent.scope), kept, durable=durable)
+        return self._put(
+            CONSENTS, _consent_key(account, consent.person, consent.scope), kept, durable=durable
+        )
 
     def no_consent(self, account: Account, person: Address, scope: Scope) -> None:
         """Forget a decision."""
@@ -205,47 +192,45 @@ class Keeping:
 
     def restore(self, accounts: Mapping[bytes, Account]) -> None:
         """Give accounts, by their `user_key`, back all that is kept of them but subscriptions."""
-        for table, kind, give in (
-            (RULES, _Rules, _give_rules),
-            (CONSENTS, _Consent, _give_consent),
-            (CONTACTS, _Contacts, _give_contacts),
-            (ATTRIBUTES, _Attributes, _give_attributes),
-        ):
-            for account, kept, _ in self._kept(table, accounts, kind):
-                self._read(table, account, lambda give=give, account=account, kept=kept: give(account, kept))
-        for account, kept, until in self._kept(PRESENCE, accounts, _Presence):
-            self._read(PRESENCE, account, lambda a=account, k=kept, u=until: _give_presence(a, k, u))
+        self._give(RULES, _Rules, accounts, _give_rules)
+        self._give(CONSENTS, _Consent, accounts, _give_consent)
+        self._give(CONTACTS, _Contacts, accounts, _give_contacts)
+        self._give(ATTRIBUTES, _Attributes, accounts, _give_attributes)
+        self._give(PRESENCE, _Presence, accounts, _give_presence)
 
     # -- subscriptions -----------------------------------------------------------------------------------
 
-    def subscription(self, table: str, user: UserKey, one: KeptSubscription, *, durable: bool) -> bool:
-        """Keep a subscription of or to a user; with `durable`, False where it cannot be written now."""
-        kept = _Subscription(FORM, str(one.watcher), str(one.presentity), one.ident, one.pending, one.since)
-        return self._put(table, _subscription_key(table, user, one), kept, one.until, durable=durable)
+    def watcher(self, key: bytes, one: KeptSubscription | None, *, durable: bool) -> bool:
+        """Keep a subscription to a user until it ends; None: it has. `durable`: False where it cannot be."""
+        until = one.ends_at if one is not None else None
+        return self._put(
+            WATCHERS, key, _Watcher(FORM, one) if one is not None else None, until, durable=durable
+        )
 
-    def no_subscription(self, table: str, user: UserKey, one: KeptSubscription) -> None:
-        """Forget a subscription."""
-        self._store.remove(table, _subscription_key(table, user, one))
+    def watched(self, key: bytes, one: KeptWatch | None, *, durable: bool) -> bool:
+        """Keep a subscription of a user until he ends it; None: he has. With `durable` as with `watcher`."""
+        return self._put(WATCHED, key, _Watched(FORM, one) if one is not None else None, durable=durable)
 
-    def subscriptions(
-        self, table: str, accounts: Mapping[bytes, Account]
-    ) -> list[tuple[Account, KeptSubscription]]:
-        """Every kept subscription of or to these accounts."""
-        found = []
-        for account, kept, until in self._kept(table, accounts, _Subscription):
-            try:
-                watcher, presentity = Address.parse(kept.watcher), Address.parse(kept.presentity)
-            except RouterError:
-                self._on_bad(table)
-                continue
-            if until is not None:
-                one = KeptSubscription(watcher, presentity, kept.ident, kept.pending, kept.since, until)
-                found.append((account, one))
-        return found
+    def all_watchers(self) -> list[KeptSubscription]:
+        """Every subscription to a user that is kept, of users without an account as well."""
+        return [kept.one for _, kept, _ in self._read_all(WATCHERS, _Watcher)]
+
+    def all_watched(self) -> list[KeptWatch]:
+        """Every subscription of a user that is kept, of users without an account as well."""
+        return [kept.one for _, kept, _ in self._read_all(WATCHED, _Watched)]
+
+    def new_epoch(self, wall: float) -> int:
+        """The epoch of this life: milliseconds since 1970, greater than every one before (section 7.7)."""
+        before = self._store.get(EPOCH, b"")
+        epoch = int(wall * 1000)
+        if before is not None and before.isdigit():
+            epoch = max(epoch, int(before) + 1)
+        self._store.put(EPOCH, b"", b"%d" % epoch)
+        return epoch
 
     def forget(self, user: UserKey) -> None:
-        """Drop all that is kept of a user."""
-        for table in TABLE_ENTRIES:
+        """Drop all that is kept of a user; subscriptions end by themselves."""
+        for table in (RULES, CONSENTS, CONTACTS, ATTRIBUTES, PRESENCE):
             for key, _, _ in self._store.items(table):
                 if _owner(key) == user_key(user):
                     self._store.remove(table, key)
@@ -260,13 +245,24 @@ class Keeping:
             return True
         return self._store.put(table, key, msgspec.json.encode(kept), until, durable=durable)
 
-    def _kept(
-        self, table: str, accounts: Mapping[bytes, Account], kind: type[T]
-    ) -> Iterator[tuple[Account, T, float | None]]:
-        for key, value, until in self._store.items(table):
+    def _give(
+        self,
+        table: str,
+        kind: type[T],
+        accounts: Mapping[bytes, Account],
+        give: Callable[[Account, T, float | None], None],
+    ) -> None:
+        for key, kept, until in self._read_all(table, kind):
             account = accounts.get(_owner(key))
             if account is None:
                 continue
+            try:
+                give(account, kept, until)
+            except RouterError:
+                self._on_bad(table)
+
+    def _read_all(self, table: str, kind: type[T]) -> Iterator[tuple[bytes, T, float | None]]:
+        for key, value, until in self._store.items(table):
             try:
                 form = msgspec.json.decode(value, type=_Form).form
                 kept = msgspec.json.decode(value, type=kind) if form == FORM else None
@@ -276,13 +272,7 @@ class Keeping:
             if kept is None:
                 self._on_bad(table)
             else:
-                yield account, kept, until
-
-    def _read(self, table: str, account: Account, give: Callable[[], None]) -> None:
-        try:
-            give()
-        except RouterError:
-            self._on_bad(table)
+                yield key, kept, until
 
 
 def user_key(user: UserKey) -> bytes:
@@ -298,12 +288,7 @@ def _consent_key(account: Account, person: Address, scope: Scope) -> bytes:
     return _END.join((user_key(account.key), person.key, scope.value.encode()))
 
 
-def _subscription_key(table: str, user: UserKey, one: KeptSubscription) -> bytes:
-    other = one.watcher if table == WATCHERS else one.presentity
-    return _END.join((user_key(user), other.key, one.ident))
-
-
-def _give_rules(account: Account, kept: _Rules) -> None:
+def _give_rules(account: Account, kept: _Rules, _until: float | None) -> None:
     for one in kept.rules:
         account.rules.set(Rule(Who.parse(one.who), one.right, one.decision, one.detail))
     for text in kept.publishers:
@@ -312,18 +297,16 @@ def _give_rules(account: Account, kept: _Rules) -> None:
         account.readers.add(Address.parse(text))
 
 
-def _give_consent(account: Account, kept: _Consent) -> None:
+def _give_consent(account: Account, kept: _Consent, _until: float | None) -> None:
     account.consent(Consent(Address.parse(kept.person), kept.scope, kept.decision, kept.at))
 
 
-def _give_contacts(account: Account, kept: _Contacts) -> None:
+def _give_contacts(account: Account, kept: _Contacts, _until: float | None) -> None:
     for one in kept.contacts:
-        account.contacts.set(
-            Contact(Address.parse(one.address), one.name, frozenset(one.groups), one.watch)
-        )
+        account.contacts.set(Contact(Address.parse(one.address), one.name, frozenset(one.groups), one.watch))
 
 
-def _give_attributes(account: Account, kept: _Attributes) -> None:
+def _give_attributes(account: Account, kept: _Attributes, _until: float | None) -> None:
     for one in kept.attributes:
         attribute = Attribute(one.name, one.value, one.max_age_s)
         visibility = Visibility.parse(one.visibility)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final
 
 from imxrouter.formats.pidf import write_pidf
@@ -15,6 +16,7 @@ from imxrouter.model.address import Address
 from imxrouter.model.operations import Attribute, AttributeQuery, AttributeValues
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason, Status
+from imxrouter.routing.attribute_asking import AttributeAsker
 from imxrouter.routing.attribute_cache import AttributeCache
 from imxrouter.routing.interfaces import Answer
 
@@ -36,6 +38,7 @@ class Queries:
     ) -> None:
         self._register = register
         self._knock = knock
+        self._asker = AttributeAsker(cache, register.tools.submit, register.tools.now)
         self.cache = cache
 
     # -- of our users ------------------------------------------------------------------------------------
@@ -53,17 +56,17 @@ class Queries:
         asks = account.ruling(person, Right.FETCH).decision is Decision.ASK
         if asks and PRESENCE in query.names:
             self._knock(account, query.requester)
-        visible = self._visible(account, person)
+        visible = self._visible(account, person, query.owner)
         if not visible:
             answer(refused(query.owner, Reason.CONSENT_NEEDED if asks else Reason.BLOCKED))
             return
         wanted = [one for one in visible if one.name in query.names] if query.names else visible
         answer(Outcome(Status.SUCCESS, result=AttributeValues(tuple(wanted))))
 
-    def _visible(self, account: Account, person: Person) -> list[Attribute]:
+    def _visible(self, account: Account, person: Person, owner: Address) -> list[Attribute]:
         visible = list(account.attributes_for(person))
         if account.ruling(person, Right.FETCH).decision in _SHOWN:
-            state = account.state_for(person, Right.FETCH)
+            state = replace(account.state_for(person, Right.FETCH), presentity=owner)
             visible.append(Attribute(PRESENCE, write_pidf(state)))
         return sorted(visible, key=lambda one: one.name)
 
@@ -84,36 +87,9 @@ class Queries:
         Raises:
             NotAUser: there is no such account.
         """
-        account, wanted = self._register.account(user), tuple(dict.fromkeys(names))
-        known = None if fresh else self._known(account, owner, wanted)
-        if known is not None:
-            answer(Outcome(Status.SUCCESS, result=AttributeValues(known)))
-            return
-
-        def answered(outcome: Outcome) -> None:
-            result = outcome.result
-            if outcome.ok and isinstance(result, AttributeValues):
-                told = [one for one in result.attributes if not wanted or one.name in wanted]
-                self.cache.keep(account.address, owner, wanted, told, self._register.tools.now())
-            answer(outcome)
-
-        tools = self._register.tools
-        tools.submit(AttributeQuery(account.address, owner, tools.new_id(), wanted), answered)
-
-    def _known(
-        self, account: Account, owner: Address, names: tuple[str, ...]
-    ) -> tuple[Attribute, ...] | None:
-        now = self._register.tools.now()
-        if not names:
-            return self.cache.find_all(account.address, owner, now)
-        found = []
-        for name in names:
-            kept = self.cache.find(account.address, owner, name, now)
-            if kept is None:
-                return None
-            if kept.value is not None:
-                found.append(Attribute(name, kept.value, int(kept.until - now)))
-        return tuple(found)
+        account, tools = self._register.account(user), self._register.tools
+        query = AttributeQuery(account.address, owner, tools.new_id(), tuple(names))
+        self._asker.ask(query, lambda asked: answer(asked.outcome), fresh=fresh)
 
     def known(self, user: Address, owner: Address, name: str) -> Attribute | None:
         """What a user was told of one attribute and may still use. Raises `NotAUser`."""

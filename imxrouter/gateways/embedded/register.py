@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from imxrouter.gateways.embedded.access import Defaults, Person
+from imxrouter.gateways.embedded.access import Defaults, Person, Rank, Who
 from imxrouter.gateways.embedded.accounts import Account
 from imxrouter.gateways.embedded.directory import Directory, NotAUser, UserKey
 from imxrouter.gateways.embedded.keeping import Keeping, user_key
@@ -31,6 +32,7 @@ class Tools:
         now: monotonic seconds.
         wall: seconds since 1970.
         chance: gives a number from 0 to below 1.
+        later: calls a function soon, after what is under way now.
     """
 
     submit: Submit
@@ -38,6 +40,7 @@ class Tools:
     now: Callable[[], float]
     wall: Callable[[], float]
     chance: Callable[[], float]
+    later: Callable[[Callable[[], None]], object]
 
 
 class PresenceOff(RouterError):
@@ -90,9 +93,11 @@ class Register:
         defaults: what holds where a user has no rule.
         on_bug: told, inside of the handling of an exception, that a listener failed.
         on_bad: told the table of a kept entry that cannot be read.
+        off: why there are messages only; empty: there is everything.
 
     Attributes:
         accounts: those served now.
+        alike: keys of addresses that stand for several accounts, which differ in case alone.
         keeping: where they are kept.
     """
 
@@ -103,10 +108,13 @@ class Register:
         defaults: Defaults,
         on_bug: Callable[[], None],
         on_bad: Callable[[str], None],
+        off: str = "",
     ) -> None:
         self.directory = directory
         self.tools = tools
+        self.off = off
         self.accounts: dict[UserKey, Account] = {}
+        self.alike: frozenset[bytes] = frozenset()
         self._defaults = defaults
         self._on_bug = on_bug
         self._on_bad = on_bad
@@ -117,6 +125,8 @@ class Register:
         """Answer for exactly these domains; returns the accounts that came, and those that went."""
         self.directory.serve(records)
         served = self.directory.accounts()
+        keys = Counter(address.key for address in served.values())
+        self.alike = frozenset(key for key, count in keys.items() if count > 1)
         gone = [account for key, account in self.accounts.items() if key not in served]
         for account in gone:
             del self.accounts[account.key]
@@ -155,24 +165,51 @@ class Register:
             raise NotAUser(address)
         return account
 
+    def changeable(self, user: Address) -> Account:
+        """The account of a user who wants to set, publish or watch something.
+
+        Raises:
+            NotAUser: there is no such account.
+            PresenceOff: there are messages only.
+        """
+        account = self.account(user)
+        if self.off:
+            raise PresenceOff(self.off)
+        return account
+
+    def watchable(self, account: Account) -> bool:
+        """Whether subscriptions can tell this account from every other (they compare addresses by key)."""
+        return account.address.key not in self.alike
+
+    def names_of(self, account: Account) -> tuple[Address, ...]:
+        """The addresses of an account, by the names of its domain."""
+        return tuple(
+            Address(account.address.local, name) for name in self.directory.record(account.key).names
+        )
+
     def canonical(self, address: Address) -> Address:
         """One address for all spellings of a user of ours, so that no alias slips past a rule on him."""
         key = self.directory.find(address)
         return address if key is None else self.directory.address_of(key)
+
+    def who(self, text: str) -> Who:
+        """Read a pattern; for a user of ours his account's own address stands in it. Raises `BadRule`."""
+        who = Who.parse(text)
+        return (
+            who if who.rank is not Rank.ADDRESS else Who.parse(str(self.canonical(Address.parse(who.text))))
+        )
 
     def person(self, account: Account, address: Address) -> Person:
         """What an account's rules have to know of somebody."""
         key = self.directory.find(address)
         if key is None:
             return account.person(address, same_domain=False)
-        return account.person(
-            self.directory.address_of(key), same_domain=key.domain == account.key.domain
-        )
+        return account.person(self.directory.address_of(key), same_domain=key.domain == account.key.domain)
 
     # -- changes -----------------------------------------------------------------------------------------
 
     def listen(self, user: Address | None, listener: Listener) -> Callable[[], None]:
-        """Tell of each change of a user, or of all where none is given, until the returned function is called.
+        """Tell of each change of a user, or of all where none is given, until what is returned is called.
 
         Raises:
             NotAUser: there is no such account.

@@ -11,11 +11,9 @@ from imxrouter.gateways.embedded.access import (
     Consent,
     Decision,
     Detail,
-    Rank,
     Right,
     Rule,
     Scope,
-    Who,
 )
 from imxrouter.gateways.embedded.accounts import Account, Delegates, Knock
 from imxrouter.gateways.embedded.attributes import OwnAttribute
@@ -23,6 +21,7 @@ from imxrouter.gateways.embedded.contacts import Contact
 from imxrouter.gateways.embedded.keeping import NotKept
 from imxrouter.gateways.embedded.register import Register, Topic
 from imxrouter.model.address import Address
+from imxrouter.model.errors import RouterError
 
 #: Rights that are about presence.
 PRESENCE_RIGHTS: Final = (Right.SUBSCRIBE, Right.FETCH)
@@ -38,16 +37,25 @@ class Role(Enum):
 
 
 class Settings:
-    """Reads and changes what users set. Every method raises `NotAUser` where there is no such account.
+    """Reads and changes what users set.
+
+    Every method raises `NotAUser` where there is no such account; those that change something, `PresenceOff`.
 
     Args:
         register: of accounts.
         changed: told of each account whose rules, decisions, contacts or delegates changed.
+        contact_changed: told of an entry of a contact list before and after; may raise to refuse it.
     """
 
-    def __init__(self, register: Register, changed: Callable[[Account], None]) -> None:
+    def __init__(
+        self,
+        register: Register,
+        changed: Callable[[Account], None],
+        contact_changed: Callable[[Account, Contact | None, Contact | None], None],
+    ) -> None:
         self._register = register
         self._changed = changed
+        self._contact_changed = contact_changed
 
     # -- rules -------------------------------------------------------------------------------------------
 
@@ -63,29 +71,23 @@ class Settings:
         decision: Decision,
         detail: Detail = Detail.FULL,
     ) -> None:
-        """Let a user decide on people by a pattern (`Who`); holds at once, for subscriptions that are there too.
+        """Let a user decide on people by a pattern (`Who`); holds at once, for subscriptions too.
 
         Raises:
             BadRule: it is no pattern, or there are too many rules.
             NotKept: it holds only until the router stops.
         """
-        account, people = self._register.account(user), self._who(who)
+        account, people = self._register.changeable(user), self._register.who(who)
         for right in rights:
             account.rules.set(Rule(people, right, decision, detail))
         self._settled(account, self._register.keeping.rules(account))
 
     def remove_rule(self, user: Address, who: str, rights: Iterable[Right]) -> bool:
         """Drop the rules on these people; tells whether there was one. Raises `BadRule`, `NotKept`."""
-        account, people = self._register.account(user), self._who(who)
+        account, people = self._register.changeable(user), self._register.who(who)
         found = [account.rules.remove(people, right) for right in rights]
         self._settled(account, self._register.keeping.rules(account))
         return any(found)
-
-    def _who(self, text: str) -> Who:
-        who = Who.parse(text)
-        if who.rank is not Rank.ADDRESS:
-            return who
-        return Who.parse(str(self._register.canonical(Address.parse(text))))
 
     # -- decisions on persons ----------------------------------------------------------------------------
 
@@ -111,7 +113,7 @@ class Settings:
         """
         if decision is Decision.ASK:
             raise ValueError("to ask is no decision; `withdraw` takes one back")
-        account, person = self._register.account(user), self._register.canonical(person)
+        account, person = self._register.changeable(user), self._register.canonical(person)
         account.room_for_consent(person, scope)
         consent = Consent(person, scope, decision, self._register.tools.wall())
         given = decision is Decision.ALLOW
@@ -126,7 +128,7 @@ class Settings:
 
         A subscription that only the consent allowed ends, and the watcher is told.
         """
-        account, person = self._register.account(user), self._register.canonical(person)
+        account, person = self._register.changeable(user), self._register.canonical(person)
         found = account.consents.pop((person.key, scope), None) is not None
         self._register.keeping.no_consent(account, person, scope)
         self._settled(account, True, person)
@@ -140,13 +142,13 @@ class Settings:
 
     def allow(self, user: Address, person: Address, role: Role) -> None:
         """Let somebody do this for a user. Raises `TooMany`, `NotKept`."""
-        account = self._register.account(user)
+        account = self._register.changeable(user)
         _delegates(account, role).add(self._register.canonical(person))
         self._settled(account, self._register.keeping.rules(account), person)
 
     def disallow(self, user: Address, person: Address, role: Role) -> bool:
         """Let somebody do this no longer; tells whether he was allowed. What he published goes."""
-        account, person = self._register.account(user), self._register.canonical(person)
+        account, person = self._register.changeable(user), self._register.canonical(person)
         found = _delegates(account, role).remove(person)
         if role is Role.PUBLISH:
             for name, publication in account.instances.all():
@@ -163,17 +165,35 @@ class Settings:
         return self._register.account(user).contacts.all()
 
     def set_contact(self, user: Address, contact: Contact) -> None:
-        """Add or replace an entry; with `watch` the user subscribes. Raises `BadContact`, `NotKept`."""
-        account = self._register.account(user)
-        account.contacts.set(replace(contact, address=self._register.canonical(contact.address)))
+        """Add or replace an entry; with `watch` the user subscribes.
+
+        Raises:
+            BadContact: the list is full.
+            NotKept: it holds only until the router stops; or it was to be watched, then nothing was changed.
+            NoRoom, PresenceOff: it was to be watched and cannot be; nothing was changed.
+        """
+        account = self._register.changeable(user)
+        contact = replace(contact, address=self._register.canonical(contact.address))
+        before = account.contacts.find(contact.address.key)
+        account.contacts.set(contact)
+        try:
+            self._contact_changed(account, before, contact)
+        except RouterError:
+            if before is None:
+                account.contacts.remove(contact.address)
+            else:
+                account.contacts.set(before)
+            raise
         self._settled(account, self._register.keeping.contacts(account), contact.address)
 
     def remove_contact(self, user: Address, address: Address) -> bool:
         """Drop an entry; tells whether there was one. Raises `NotKept`."""
-        account, address = self._register.account(user), self._register.canonical(address)
-        found = account.contacts.remove(address)
+        account, address = self._register.changeable(user), self._register.canonical(address)
+        before = account.contacts.find(address.key)
+        account.contacts.remove(address)
+        self._contact_changed(account, before, None)
         self._settled(account, self._register.keeping.contacts(account), address)
-        return found
+        return before is not None
 
     # -- attributes --------------------------------------------------------------------------------------
 
@@ -183,13 +203,13 @@ class Settings:
 
     def set_attribute(self, user: Address, one: OwnAttribute) -> None:
         """Add or replace an attribute of a user. Raises `BadAttribute`, `NotKept`."""
-        account = self._register.account(user)
+        account = self._register.changeable(user)
         account.attributes.set(one, account.address.domain)
         self._settled(account, self._register.keeping.attributes(account))
 
     def remove_attribute(self, user: Address, name: str) -> bool:
         """Drop an attribute; tells whether there was one. Raises `NotKept`."""
-        account = self._register.account(user)
+        account = self._register.changeable(user)
         found = account.attributes.remove(name)
         self._settled(account, self._register.keeping.attributes(account))
         return found
