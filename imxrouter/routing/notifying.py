@@ -41,7 +41,6 @@ _SLICE: Final = 64
 _STRANGE_MOST: Final = 2
 #: Told with a refusal for want of room.
 _BUSY_RETRY_S: Final = 60
-
 _ENDED: Final = SubscribeResult(SubscriptionState.TERMINATED, 0)
 
 

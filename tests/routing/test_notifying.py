@@ -149,7 +149,7 @@ def test_addresses_are_compared_by_key_and_ids_are_a_watchers_own() -> None:
 def test_states_are_coalesced_one_is_in_flight_and_the_newest_follows() -> None:
     """However many come meanwhile."""
     machine = begun()
-    publish(machine)
+    newest = publish(machine)
     [first] = machine.due(10)
     assert machine.sending(first, b"one", 10)
     for _ in range(5):
@@ -178,7 +178,7 @@ def test_a_state_of_the_same_meaning_is_dropped_only_where_the_watcher_surely_ha
 def test_each_subscription_is_told_once_a_second_with_a_small_burst() -> None:
     """The last state comes in the end."""
     machine = begun(NotifySettings(burst=3))
-    sent = []
+    sent, newest = [], publish(machine)
     for tick in range(400, 800):
         now = tick / 20
         if now < 30:
