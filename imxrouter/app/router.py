@@ -56,7 +56,7 @@ from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.link.ledger import FROM_DOMAIN, KEY, TO_DOMAIN, Entry, Ledger
 from imxrouter.model.address import Address
-from imxrouter.model.operations import Kind, Operation
+from imxrouter.model.operations import MESSAGE_ID_BYTES, Kind, Operation
 from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.attribute_asking import AttributeAsker

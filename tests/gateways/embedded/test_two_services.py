@@ -13,7 +13,7 @@ from imxrouter.gateways.embedded.attributes import OwnAttribute, Visibility
 from imxrouter.gateways.embedded.contacts import Contact
 from imxrouter.gateways.embedded.following import End
 from imxrouter.gateways.embedded.keeping import RULES, WATCHED, NotKept
-from imxrouter.gateways.embedded.register import Topic
+from imxrouter.gateways.embedded.register import Change, Topic
 from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.gateways.embedded.settings import PRESENCE_RIGHTS, Role
 from imxrouter.model.domain import Domain
@@ -229,7 +229,7 @@ def test_a_consent_withdrawn_over_a_restart(scene: Scene) -> None:
 def test_when_the_other_side_is_away(scene: Scene) -> None:
     """A state that cannot be told is told when it can be; a watcher whose renewals fail is shown unknown."""
     a, world = scene.a, scene.world
-    changes = []
+    changes: list[Change] = []
     a.decide(ALICE, BOB, Decision.ALLOW)
     scene.b.listen(BOB, changes.append)
     scene.b.subscribe(BOB, ALICE)

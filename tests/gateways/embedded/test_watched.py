@@ -12,6 +12,7 @@ from imxrouter.gateways.embedded.register import Change, PresenceOff, Topic
 from imxrouter.gateways.embedded.settings import PRESENCE_RIGHTS, Role
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import EndReason, SubscribeResult, SubscriptionState
+from imxrouter.model.outcome import Outcome
 from imxrouter.model.presence import offline
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.domains import CaseProfile, ServedDomain
@@ -261,7 +262,7 @@ def test_an_alias_is_no_way_round_a_rule(world: World) -> None:
         world.run()
         assert service.ends(MATE)[-1].reason is Reason.NOT_DELIVERED
         assert service.subscriptions(MATE) == ()
-        outcomes = []
+        outcomes: list[Outcome] = []
         service.send(at(watcher), ALICE, "hi", outcomes.append)
         world.run()
         assert outcomes[0].reason is Reason.NOT_DELIVERED
