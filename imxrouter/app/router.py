@@ -22,6 +22,7 @@ import imxrouter
 from imxrouter.admin.server import listen as listen_admin
 from imxrouter.admin.server import make_site as admin_site
 from imxrouter.app.console import Console
+from imxrouter.app.embedding import make_embedded
 from imxrouter.app.figures import Figures
 from imxrouter.app.full_outcomes import FullOutcomes
 from imxrouter.app.gatekeeper import Gatekeeper
@@ -52,7 +53,6 @@ from imxrouter.discovery.adapter import NameServerAsker
 from imxrouter.discovery.cache import AnswerCache
 from imxrouter.discovery.finder import Ask
 from imxrouter.discovery.guard import DialGuard
-from imxrouter.gateways.embedded.directory import Directory
 from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.link.ledger import FROM_DOMAIN, KEY, TO_DOMAIN, Entry, Ledger
@@ -271,8 +271,8 @@ class Router(Service):
         for service in config.services:
             if service.kind == "embedded":
                 port = GatewayPort(self.hub)
-                self.embedded[service.name] = EmbeddedService(
-                    Directory(service.users), self._traced(port), self.new_id
+                self.embedded[service.name] = make_embedded(
+                    service, self._traced(port), self._reactor, self.attributes.cache, self._shares_port
                 )
                 served: Gateway = self.embedded[service.name]
                 port.connect(self.steps.watched(served))
@@ -452,6 +452,8 @@ class Router(Service):
             self.store.start()
             self._remembering.begin()
             self._kept_subscriptions.begin()
+        for embedded in self.embedded.values():
+            embedded.begin(self.store)
         if isinstance(self.bus, UnixBus):
             with opening("run_dir"):
                 self.bus.start()
@@ -500,6 +502,8 @@ class Router(Service):
             self.hub.tick()
             self._housekeeping.tick(self.hub.now())
             self._figures.tick()
+            for embedded in self.embedded.values():
+                embedded.tick()
         except Exception:  # noqa: BLE001 - see above
             self.log.failure("tick")
 
