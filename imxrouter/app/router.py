@@ -333,6 +333,7 @@ class Router(Service):
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(self._links_by_state)
         self._figures = Figures(self.metrics, self.hub, self.federation, self.config.metrics.watch)
+        self.hub.on_ended = lambda reason: self.metrics.link_ends.inc(reason.stage.value, reason.word)
         self.metrics.watch_store(lambda: store_figures(self.store.health()))
         self.switch.on_settled = self._settled
         watched = self.config.lab and self.config.log.trace_entries

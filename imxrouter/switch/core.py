@@ -451,8 +451,17 @@ class SwitchCore:
         """A link is there."""
         self.ports[port.number] = port
 
-    def remove_port(self, port: Port, now: float) -> None:
-        """A link is gone: what waits for an answer over it is retried once or becomes indeterminant."""
+    def remove_port(
+        self, port: Port, now: float, why: Reason = Reason.LINK_LOST, note: str = ""
+    ) -> None:
+        """A link is gone: what waits for an answer over it is retried once or becomes indeterminant.
+
+        Args:
+            port: its end here.
+            now: monotonic seconds.
+            why: what the requests are answered that are not retried.
+            note: the same, for operators.
+        """
         self.ports.pop(port.number, None)
         port.closed = True
         port.usable = False
@@ -462,7 +471,7 @@ class SwitchCore:
         port.unacked.clear()
         self.stop_using(port)
         for tag in self.ledger.sent_to(port.number):
-            self._lost(tag, port, now)
+            self._lost(tag, port, now, indeterminant(why, role="peer", note=note))
 
     def stop_using(self, port: Port) -> None:
         """No new request goes over the link; what is in flight there may still be answered."""
@@ -476,15 +485,15 @@ class SwitchCore:
             self.uplinks.remove(port)
         self.ways.end_all(port)
 
-    def _lost(self, tag: int, port: Port, now: float) -> None:
+    def _lost(self, tag: int, port: Port, now: float, outcome: Outcome) -> None:
         entry = self.ledger.entries[tag]
         if port.epoch is None or entry[TRIES] >= MAX_RETRIES:
-            self.complete(tag, indeterminant(Reason.LINK_LOST, role="peer"), now)
+            self.complete(tag, outcome, now)
             return
         try:
             again = as_retry(entry[RECORD], port.epoch)
         except WireError:  # no room for one more field: it cannot be sent again
-            self.complete(tag, indeterminant(Reason.LINK_LOST, role="peer"), now)
+            self.complete(tag, outcome, now)
             return
         self.counters[slots.RETRIES] += 1
         self.ledger.entries[tag] = moved(entry, 0, again, entry[TRIES] + 1)
