@@ -107,7 +107,11 @@ class Services:
         self.log.info("service {name} logged in on link {link}", name=known.name, link=session.number)
 
     def _refuse(self, session: LinkSession, why: str, told: str = "") -> None:
-        self.log.warn("login on link {link} refused: {why}", link=session.number, why=why)
+        reason = Reason.LOGIN_FAILED
+        self.log.warn(
+            "login on link {link} refused: {why}", link=session.number, why=why, stage=reason.stage.value,
+            reason=reason.word, note=why,
+        )  # fmt: skip
         self._hub.count(Reason.LOGIN_FAILED)
         session.send(LoginResult(Reason.LOGIN_FAILED.code))
         session.end(Reason.LOGIN_FAILED, told)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 
 from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.vocabulary import Reason, Status
-from imxrouter.wire.control import Ping
+from imxrouter.wire.control import Hello, Ping
 from imxrouter.wire.fields import Field
 from imxrouter.wire.layout import FLAG_RETRY
-from imxrouter.wire.record import Envelope, Record, encode_record, response_to
-from imxrouter.wire.registry import CRITICAL_BIT, FieldType, RecordType
+from imxrouter.wire.record import Envelope, Record, response_to
+from imxrouter.wire.registry import CRITICAL_BIT, PROTOCOL_VERSION, FieldType, RecordType
 from tests.doubles.raw_peer import RawPeer, text_message
 from tests.doubles.router_rig import RouterRig, login_key, service_table
 from tests.staged.scene import Case, Scene, Told
@@ -184,6 +185,45 @@ def _peer_invents(scene: Scene) -> Told:
     return told()
 
 
+def _peer_is_busy(scene: Scene) -> Told:
+    """It takes two requests at a time, and has them."""
+    a, b = scene.router(A), scene.lab.organisation(B)
+    waiting = [scene.begin(a, ALICE, BOB)[0] for _ in range(2)]
+    link = b.accept(hello=False)
+    link.expect(Hello)
+    link.send(Hello((PROTOCOL_VERSION,), credit_requests=2))
+    b.take_claim(link, a)
+    requests = [link.request() for _ in waiting]
+    told = scene.say(a, ALICE, BOB)
+    for request in requests:
+        link.answer(request)
+    assert all(sent.outcome().ok for sent in waiting)
+    return told
+
+
+def _peer_reads_not(scene: Scene) -> Told:
+    """More is written to it than the kernel keeps, until the link is given up."""
+    limits = {
+        "links.output_high_bytes": 4096, "links.unread_answer_bytes": 8192, "limits.sender_burst": 10_000,
+        "links.credit_bytes": 1 << 28,
+    }  # fmt: skip
+    a, b = scene.router(A, settings={**limits, "limits.max_message_bytes": 60_000}), scene.lab.organisation(B)
+    b.listener._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sent, ident = scene.begin(a, ALICE, BOB)
+    link = b.accept(hello=False)
+    link.expect(Hello)
+    link.send(Hello((PROTOCOL_VERSION,), credit_requests=10_000, credit_bytes=1 << 30))
+    b.take_claim(link, a)
+    b.listener._sock.close()  # whoever comes later is refused
+    more = [sent]
+    while not sent.outcomes:
+        more.append(scene.begin(a, ALICE, BOB, "x" * 50_000)[0])
+    reasons = [one.outcome().reason for one in more]
+    late = len(reasons) - reasons.count(Reason.LINK_LOST)
+    refusals = {Reason.LINK_LOST: len(reasons) - late} | ({Reason.CONNECTION_REFUSED: late} if late else {})
+    return Told(a, ident, sent.outcome(), refusals=refusals)
+
+
 def _hold_full(scene: Scene) -> Told:
     """More is waiting for a domain that is being looked up than may wait."""
     scene.lab.zones.hang("slow.example", 65400)
@@ -199,7 +239,6 @@ def _hold_full(scene: Scene) -> Told:
 def _too_fast(scene: Scene) -> Told:
     a = scene.router(A, settings={"limits.sender_burst": 1, "limits.sender_rate_per_s": 0.01})
     before = scene.say(a, ALICE, f"bob@{A}")
-    assert before.answer is not None
     assert before.answer.ok
     return scene.say(a, ALICE, f"bob@{A}")
 
@@ -216,6 +255,9 @@ CASES = [
          _peer_sends(lambda record: replace(record, fields=(UNKNOWN_FIELD,))), Reason.UNKNOWN_CRITICAL),
     Case("body that is none", "the sender's software builds bodies that cannot be read",
          _peer_sends(lambda record: replace(record, body=b"no header at all")), Reason.BAD_BODY, by=B),
+    Case("record that cannot be read", "the sender's software builds records that cannot be read",
+         _peer_sends(lambda record: replace(record, fields=(Field(FieldType.TRANS_ID, b"t" * 41),))),
+         Reason.BAD_RECORD, by=B),
     Case("hops used up", "the message went through too many routers",
          _peer_sends(lambda record: replace(record, hops_left=0)), Reason.TOO_MANY_HOPS),
     Case("too large for the peer's users", "the message is larger than the recipient's domain takes",
@@ -248,17 +290,26 @@ CASES = [
          _unknown_user, Reason.UNKNOWN_USER, by=B),
     Case("blocked", "the recipient does not want the sender's messages; the sender is not told so",
          _service_says(failure(Reason.BLOCKED, role="service")), Reason.BLOCKED, by=B),
+    Case("first contact", "the recipient has not agreed to hear from the sender; the sender is not told so",
+         _service_says(failure(Reason.CONSENT_NEEDED, role="service")), Reason.CONSENT_NEEDED, by=B),
+    Case("not delivered", "the recipient's server refuses and does not say why",
+         _service_says(failure(Reason.NOT_DELIVERED, role="service")), Reason.NOT_DELIVERED, by=B),
     Case("limit of the recipient", "the recipient's inbox is full",
          _service_says(failure(Reason.RECIPIENT_LIMIT, role="service", retry_after_s=60)),
          Reason.RECIPIENT_LIMIT, by=B),
     Case("loop", "a server of ours gives back what it should deliver",
          _circle, Reason.LOOP, by=B, counted={Reason.LOOP: 2}),
     Case("peer lost", "the connection broke before the answer came",
-         _peer_dies, Reason.LINK_LOST, Status.INDETERMINANT, by=B),
+         _peer_dies, Reason.LINK_LOST, Status.INDETERMINANT, by=B, links={Reason.LINK_LOST: 1}),
     Case("no answer", "the peer has the message and does not answer",
          _peer_answers_never, Reason.ANSWER_TIMEOUT, Status.INDETERMINANT, by=B),
     Case("peer silent", "the peer's network is cut: not even pings are answered",
-         _peer_is_silent, Reason.KEEPALIVE_TIMEOUT, Status.INDETERMINANT, by=B),
+         _peer_is_silent, Reason.KEEPALIVE_TIMEOUT, Status.INDETERMINANT, by=B,
+         links={Reason.KEEPALIVE_TIMEOUT: 2}),
+    Case("peer does not read", "the peer takes what we send and reads none of it",
+         _peer_reads_not, Reason.LINK_LOST, Status.INDETERMINANT, by=B, links={Reason.UNREAD_ANSWERS: 1}),
+    Case("peer busy", "the peer has as many requests in its hands as it takes",
+         _peer_is_busy, Reason.BUSY),
     Case("unregistered reason", "the peer refuses with a reason that nobody knows",
          _peer_invents, Reason.PEER_FAILED, by=B),
 ]  # fmt: skip

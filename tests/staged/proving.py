@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
+from imxrouter.app.console import Console
 from imxrouter.link.answer import ConnectionView
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
@@ -112,14 +112,13 @@ def _many_claims(scene: Scene) -> Told:
     scene.router(B, settings={"caps.claims_per_link": 1, "caps.claims_before_proof": 1})
     a = scene.router(A, "second.example", settings={"dial.hold_s": 0.3})
     first = scene.say(a, "alice@second.example", BOB)
-    assert first.answer is not None
     assert first.answer.ok
     return scene.say(a, ALICE, BOB)
 
 
 def _own_policy(scene: Scene) -> Told:
     scene.router(B)
-    tables = f'[[domain]]\nname = "strict.example"\nservice = "home"\npolicy = "dialback+tls"\n'
+    tables = '[[domain]]\nname = "strict.example"\nservice = "home"\npolicy = "dialback+tls"\n'
     return scene.say(scene.router(A, tables=tables), "alice@strict.example", BOB)
 
 
@@ -146,15 +145,12 @@ def _their_policy(scene: Scene) -> Told:
 
 def _change(rig: RouterRig, domain: str, **changes: object) -> None:
     """Change a served domain while the router runs."""
-    from imxrouter.app.console import Console
-
     rig.call(lambda: Console(rig.router).domain_change(domain, changes))
 
 
 def _suspended(scene: Scene) -> Told:
     b, a = scene.router(B), scene.router(A)
     before = scene.say(a, ALICE, BOB)
-    assert before.answer is not None
     assert before.answer.ok
     _change(b, B, state="suspended")
     return scene.say(a, ALICE, BOB)

@@ -6,7 +6,7 @@ import json
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Self, cast
 
@@ -46,15 +46,17 @@ class Told:
     Attributes:
         router: whose operator looks: its trace, its log, its figures.
         ident: of the message.
-        answer: what the sender was told; None where nobody asked for anything.
+        answer: what the sender was told.
+        refusals: what `/metrics` of that router shows in the end, where only the scene can tell.
         check: a domain that shows the failure from outside as well.
         lab: whether that check may dial loopback.
         at: the address of the machine on which that check is typed.
     """
 
-    router: RouterRig | None = None
-    ident: bytes = b""
-    answer: Outcome | None = None
+    router: RouterRig
+    ident: bytes
+    answer: Outcome
+    refusals: Mapping[Reason, int] | None = None
     check: str = ""
     lab: bool = True
     at: str = ""
@@ -73,6 +75,7 @@ class Case:
         by: the domain that the answer names as deciding; empty where it is the sender's own router.
         counted: refusals that `/metrics` of the operator's router shows in the end; None: this reason, once.
         seen_at: the stage of the check that shows it; empty: that of the reason.
+        links: links that end with it, and why, where any do.
         logged: more reasons that log lines name, such as why another router refused.
     """
 
@@ -84,6 +87,7 @@ class Case:
     by: str = ""
     counted: Mapping[Reason, int] | None = None
     seen_at: str = ""
+    links: Mapping[Reason, int] = field(default_factory=dict)
     logged: tuple[Reason, ...] = ()
 
 
@@ -194,21 +198,36 @@ class Scene:
 
     def trace(self, told: Told) -> tuple[Any, str]:
         """What `imxctl trace ID` says: as JSON, and printed."""
-        assert told.router is not None
         words = ["--socket", told.router.router.config.admin_socket]
         as_json = CliRunner().invoke(imxctl, [*words, "--json", "trace", told.ident.hex()])
         assert as_json.exit_code == 0, as_json.output
         return json.loads(as_json.output), CliRunner().invoke(imxctl, [*words, "trace", told.ident.hex()]).output
 
     def refusals(self, rig: RouterRig) -> dict[tuple[str, str], int]:
-        """What `/metrics` shows: (stage, reason) -> how often, where it is not zero."""
+        """What `/metrics` shows of requests: (stage, reason) -> how often, where it is not zero."""
+        return self._figures(rig, "imxrouter_refusals_total")
+
+    def link_ends(self, rig: RouterRig) -> dict[tuple[str, str], int]:
+        """What `/metrics` shows of links that ended: (stage, reason) -> how often, where it is not zero."""
+        return self._figures(rig, "imxrouter_link_ends_total")
+
+    def sample(self, rig: RouterRig, name: str, **labels: str) -> float:
+        """One figure of `/metrics`."""
+        (value,) = [one.value for one in self._samples(rig, name) if one.labels == labels]
+        return float(value)
+
+    def _figures(self, rig: RouterRig, name: str) -> dict[tuple[str, str], int]:
+        figures: dict[tuple[str, str], int] = {}
+        for sample in self._samples(rig, name):
+            if sample.value and sample.labels.get("kind") != "link":
+                key = (sample.labels["stage"], sample.labels["reason"])
+                figures[key] = figures.get(key, 0) + int(sample.value)
+        return figures
+
+    def _samples(self, rig: RouterRig, name: str) -> list[Any]:
         text = rig.call(rig.router.metrics.exposition).decode()
-        return {
-            (sample.labels["stage"], sample.labels["reason"]): int(sample.value)
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == "imxrouter_refusals_total" and sample.value
-        }
+        families = text_string_to_metric_families(text)
+        return [sample for family in families for sample in family.samples if sample.name == name]
 
     def check(self, domain: str, *, lab: bool, at: str = "") -> tuple[CheckView, str]:
         """What `imxctl check DOMAIN` says: as JSON, and printed; run in the reactor of the laboratory.
