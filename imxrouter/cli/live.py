@@ -8,15 +8,7 @@ from typing import Any
 
 import click
 
-from imxrouter.admin.client import (
-    LinkView,
-    MessageView,
-    OutcomeView,
-    PeerChange,
-    PeerView,
-    StoreView,
-    TraceView,
-)
+from imxrouter.admin.client import LinkView, MessageView, OutcomeView, PeerChange, PeerView, StoreView
 from imxrouter.cli import output
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.options import Context, live
@@ -239,15 +231,15 @@ def trace(shared: Context, message_id: str) -> None:
             ("details", lambda row: " ".join(f"{name}={value}" for name, value in row["fields"].items())),
         ]
         output.table(view["steps"], columns, "")
-        _explain(view)
+        _explain(list(view["steps"]))
     if not view["steps"]:
         raise click.exceptions.Exit(Exit.NOT_FOUND)
 
 
-def _explain(view: TraceView) -> None:
+def _explain(steps: list[Any]) -> None:
     """The reason of the last failure, its stage, and what to do."""
-    told = [step["fields"] for step in view["steps"] if "stage" in step["fields"] and "reason" in step["fields"]]
-    reason = REASON_BY_WORD.get(str(told[-1]["reason"]), Reason.NONE) if told else Reason.NONE
+    told = [step["fields"]["reason"] for step in steps if {"stage", "reason"} <= set(step["fields"])]
+    reason = REASON_BY_WORD.get(str(told[-1]), Reason.NONE) if told else Reason.NONE
     if reason is not Reason.NONE:
         click.echo(f"{reason.word} at stage {reason.stage.value}")
         click.echo(f"       {reason.remedy}")

@@ -378,7 +378,7 @@ class Limits(Section, frozen=True):
     senders_per_domain: Annotated[
         int,
         key(
-            "Senders of one peer domain whose rate is kept at one time; more are answered `busy`.",
+            "Senders of one peer domain whose rate is kept at one time; more are answered `rate-limited`.",
             unit="senders",
             ge=1,
             le=100_000_000,

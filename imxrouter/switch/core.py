@@ -451,9 +451,7 @@ class SwitchCore:
         """A link is there."""
         self.ports[port.number] = port
 
-    def remove_port(
-        self, port: Port, now: float, why: Reason = Reason.LINK_LOST, note: str = ""
-    ) -> None:
+    def remove_port(self, port: Port, now: float, why: Reason = Reason.LINK_LOST, note: str = "") -> None:
         """A link is gone: what waits for an answer over it is retried once or becomes indeterminant.
 
         Args:

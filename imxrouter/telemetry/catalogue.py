@@ -74,7 +74,8 @@ LINK_ENDS = Family(
     "imxrouter_link_ends_total",
     "counter",
     ("stage", "reason"),
-    "Links that ended, ours and those of peers, by stage and reason; `none`, `idle` and `redirected` are in order.",
+    "Links that ended, ours and those of peers, by stage and reason; `none`, `idle` and `redirected` are in "
+    "order.",
 )
 CLAIMS = Family(
     "imxrouter_claims_total",

@@ -1,1 +1,1 @@
-"""Staged failures: each is made to happen, and must be told alike by answer, trace or check, log and metric."""
+"""Staged failures: each is made to happen; answer, trace, check, log and metric must tell it alike."""

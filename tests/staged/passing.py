@@ -20,6 +20,8 @@ from tests.staged.scene import Case, Scene, Told
 A, B = "a.example", "b.example"
 ALICE, BOB = f"alice@{A}", f"bob@{B}"
 KEY = login_key(1)
+SLOW = {"limits.sender_burst": 1, "limits.sender_rate_per_s": 0.01}
+SMALL = {"limits.max_message_bytes": 100}
 UNKNOWN_FIELD = Field(0x0FFF | CRITICAL_BIT, b"?")
 
 
@@ -237,14 +239,14 @@ def _hold_full(scene: Scene) -> Told:
 
 
 def _too_fast(scene: Scene) -> Told:
-    a = scene.router(A, settings={"limits.sender_burst": 1, "limits.sender_rate_per_s": 0.01})
+    a = scene.router(A, settings=SLOW)
     before = scene.say(a, ALICE, f"bob@{A}")
     assert before.answer.ok
     return scene.say(a, ALICE, f"bob@{A}")
 
 
 def _large(scene: Scene) -> Told:
-    a = scene.router(A, settings={"limits.max_message_bytes": 100})
+    a = scene.router(A, settings=SMALL)
     return scene.say(a, ALICE, f"bob@{A}", "x" * 200)
 
 
@@ -261,7 +263,7 @@ CASES = [
     Case("hops used up", "the message went through too many routers",
          _peer_sends(lambda record: replace(record, hops_left=0)), Reason.TOO_MANY_HOPS),
     Case("too large for the peer's users", "the message is larger than the recipient's domain takes",
-         _peer_sends(lambda record: replace(record, body=record.body + b"x" * 200), **{"limits.max_message_bytes": 100}),
+         _peer_sends(lambda record: replace(record, body=record.body + b"x" * 200), **SMALL),
          Reason.TOO_LARGE),
     Case("retry after a restart", "a message is sent again, and nobody knows whether the first try arrived",
          _peer_sends(lambda record: replace(
@@ -271,7 +273,7 @@ CASES = [
     Case("id used twice", "two messages of one sender have the same id",
          _twice("two", 1), Reason.ID_REUSED),
     Case("peer over its rate", "a sender of another organisation sends too fast",
-         _twice("two", 2, **{"limits.sender_burst": 1, "limits.sender_rate_per_s": 0.01}), Reason.RATE_LIMITED),
+         _twice("two", 2, **SLOW), Reason.RATE_LIMITED),
     Case("type not taken", "presence is asked of a domain that takes messages only",
          _messages_only, Reason.TYPE_NOT_ENABLED),
     Case("nobody asked for it", "a notification comes without a subscription",

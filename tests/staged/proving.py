@@ -11,7 +11,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.policy import Level
 from imxrouter.wire.control import Claim, ClaimResult, Verify, VerifyResult
 from tests.doubles.raw_peer import SOME_TOKEN, text_message
-from tests.doubles.router_rig import RouterRig, fresh_address, free_port
+from tests.doubles.router_rig import RouterRig, free_port, fresh_address
 from tests.staged.scene import Case, Scene, Told
 
 A, B = "a.example", "b.example"

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Self, cast
 
+import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
-from pytest import MonkeyPatch
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import ILogObserver, globalLogPublisher
 
@@ -74,6 +74,7 @@ class Case:
         status: what the sender is told of the message.
         by: the domain that the answer names as deciding; empty where it is the sender's own router.
         counted: refusals that `/metrics` of the operator's router shows in the end; None: this reason, once.
+        checked: whether `imxctl check` shows it from outside as well.
         seen_at: the stage of the check that shows it; empty: that of the reason.
         links: links that end with it, and why, where any do.
         logged: more reasons that log lines name, such as why another router refused.
@@ -86,6 +87,7 @@ class Case:
     status: Status = Status.FAILURE
     by: str = ""
     counted: Mapping[Reason, int] | None = None
+    checked: bool = False
     seen_at: str = ""
     links: Mapping[Reason, int] = field(default_factory=dict)
     logged: tuple[Reason, ...] = ()
@@ -100,7 +102,7 @@ class Scene:
         monkeypatch: for what no setting shortens.
     """
 
-    def __init__(self, lab: Lab, monkeypatch: MonkeyPatch) -> None:
+    def __init__(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
         self.lab = lab
         self.lines: list[dict[str, Any]] = []
         self.monkeypatch = monkeypatch
@@ -129,7 +131,9 @@ class Scene:
 
     # -- who is there ------------------------------------------------------------------------------------
 
-    def router(self, *domains: str, settings: Mapping[str, object] | None = None, **options: Any) -> RouterRig:
+    def router(
+        self, *domains: str, settings: Mapping[str, object] | None = None, **options: Any
+    ) -> RouterRig:
         """A real router that keeps traces."""
         return self.lab.router(*domains, settings={**SETTINGS, **(settings or {})}, **options)
 
@@ -201,7 +205,8 @@ class Scene:
         words = ["--socket", told.router.router.config.admin_socket]
         as_json = CliRunner().invoke(imxctl, [*words, "--json", "trace", told.ident.hex()])
         assert as_json.exit_code == 0, as_json.output
-        return json.loads(as_json.output), CliRunner().invoke(imxctl, [*words, "trace", told.ident.hex()]).output
+        printed = CliRunner().invoke(imxctl, [*words, "trace", told.ident.hex()])
+        return json.loads(as_json.output), printed.output
 
     def refusals(self, rig: RouterRig) -> dict[tuple[str, str], int]:
         """What `/metrics` shows of requests: (stage, reason) -> how often, where it is not zero."""
@@ -241,7 +246,8 @@ class Scene:
 
         def run(_shared: object, wanted: Domain, terms: Terms) -> CheckView:
             if not views:
-                views.append(self.lab.thread.call(lambda: self._checker(terms, at).run(wanted).addCallback(view_of)))
+                report = self.lab.thread.call(lambda: self._checker(terms, at).run(wanted))
+                views.append(view_of(report))
             return views[0]
 
         self.monkeypatch.setattr(check_command, "_run", run)
@@ -265,6 +271,7 @@ class _Speaker(Protocol):
     """One connection of a server that always says the same."""
 
     factory: _Speakers
+    transport: Any
 
     def connectionMade(self) -> None:
         """Greet, or hang up."""
@@ -281,7 +288,7 @@ class _Speakers(Factory):
     """Makes them."""
 
     noisy = False
-    protocol = _Speaker
+    protocol: Any = _Speaker
 
     def __init__(self, greets: bytes, answers: bytes, hangs_up: bool) -> None:
         self.greets, self.answers, self.hangs_up = greets, answers, hangs_up

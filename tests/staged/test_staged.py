@@ -20,7 +20,8 @@ def test_a_failure_is_told_alike_everywhere(scene: Scene, case: Case) -> None:
     _judge_trace(scene, case, told)
     _judge_figures(scene, case, told)
     _judge_links(scene, case, told.router)
-    if told.check:
+    assert bool(told.check) == case.checked
+    if case.checked:
         _judge_check(scene, case, told)
 
 

@@ -11,65 +11,28 @@ from click.testing import CliRunner
 
 from imxrouter.app import storing
 from imxrouter.cli.main import imxctl
-from imxrouter.model.vocabulary import Reason
 from imxrouter.store.file import StateFile
 from imxrouter.store.sqlite import SqliteStore
-from imxrouter.wire.control import Close, Hello
-from tests.doubles.raw_peer import RawPeer
 from tests.doubles.router_rig import RouterRig, login_key, service_table
+from tests.staged.linking import LinkCase
 from tests.staged.scene import Scene
+from tests.staged.table import LINK_CASES
 
 SHORT = {"dial.hello_timeout_s": 0.2, "links.ping_s": 0.2, "caps.proof_timeout_s": 1.0, "lab": True}
 
 
-def _says_nothing(_peer: RawPeer) -> None:
-    """Connect, and that is all."""
-
-
-def _speaks_tls(peer: RawPeer) -> None:
-    peer.send(b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03" + bytes(32))
-
-
-def _speaks_http(peer: RawPeer) -> None:
-    peer.send(b"GET / HTTP/1.1\r\nHost: router.b.example\r\n\r\n" + bytes(40))
-
-
-def _of_another_version(peer: RawPeer) -> None:
-    peer.send(Hello((9,)))
-
-
-def _never_proves(peer: RawPeer) -> None:
-    peer.hello()
-
-
-def _wrong_key(peer: RawPeer) -> None:
-    peer.hello()
-    assert peer.log_in(login_key(2)) == Reason.LOGIN_FAILED.code
-
-
-@pytest.mark.parametrize(
-    ("does", "reason"),
-    [
-        (_says_nothing, Reason.HELLO_TIMEOUT),
-        (_speaks_tls, Reason.TLS_FAILED),
-        (_speaks_http, Reason.PROTOCOL_ERROR),
-        (_of_another_version, Reason.VERSION_MISMATCH),
-        (_never_proves, Reason.NOT_PROVED),
-        (_wrong_key, Reason.LOGIN_FAILED),
-    ],
-)
-def test_the_end_of_a_strangers_link_is_told_alike(scene: Scene, does: object, reason: Reason) -> None:
+@pytest.mark.parametrize("case", LINK_CASES, ids=lambda case: case.name.replace(" ", "-"))
+def test_the_end_of_a_strangers_link_is_told_alike(scene: Scene, case: LinkCase) -> None:
     """By the CLOSE that he gets, by the log line, and by the metric."""
-    assert callable(does)
     tables = service_table("office", login_key(1), "c.example")
     b = scene.router("b.example", settings=SHORT, tables=tables)
     peer = scene.peer(b)
-    does(peer)
+    case.play(peer)
     close = peer.until_closed()
-    assert isinstance(close, Close)
-    assert close.reason == reason.code
+    assert close is not None
+    assert close.reason == case.reason.code
     scene.lab.wait_until(lambda: not b.router.hub.sessions, "the end of the link")
-    words = (reason.stage.value, reason.word)
+    words = (case.reason.stage.value, case.reason.word)
     assert scene.link_ends(b) == {words: 1}
     said = [line for line in scene.lines if "reason" in line]
     assert said, "nothing was logged"
