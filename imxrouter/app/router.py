@@ -170,6 +170,7 @@ class Router(Service):
         secrets, server = dialback_secrets(config)
         identity = Identity(server, config.process, os.urandom(16))
         self.hub = Hub(time.monotonic, self.switch, hub_settings(config), identity, os.urandom)
+        self.hub.on_ended = lambda reason: self.metrics.link_ends.inc(reason.stage.value, reason.word)
         self.inside = InsidePort(self.hub)
         self.subscriptions = self.switch.presence.table
         self.subscriptions.limits = SubscriptionLimits(
@@ -333,7 +334,6 @@ class Router(Service):
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(self._links_by_state)
         self._figures = Figures(self.metrics, self.hub, self.federation, self.config.metrics.watch)
-        self.hub.on_ended = lambda reason: self.metrics.link_ends.inc(reason.stage.value, reason.word)
         self.metrics.watch_store(lambda: store_figures(self.store.health()))
         self.switch.on_settled = self._settled
         watched = self.config.lab and self.config.log.trace_entries
