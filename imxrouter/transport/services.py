@@ -109,10 +109,10 @@ class Services:
     def _refuse(self, session: LinkSession, why: str, told: str = "") -> None:
         reason = Reason.LOGIN_FAILED
         self.log.warn(
-            "login on link {link} refused: {why}", link=session.number, why=why, stage=reason.stage.value,
-            reason=reason.word, note=why,
+            "login on link {link} refused: {note}", link=session.number, note=why, reason=reason.word,
+            stage=reason.stage.value,
         )  # fmt: skip
-        self._hub.count(Reason.LOGIN_FAILED)
+        self._hub.count(reason)
         session.send(LoginResult(Reason.LOGIN_FAILED.code))
         session.end(Reason.LOGIN_FAILED, told)
 

@@ -6,7 +6,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import replace
 
-from imxrouter.model.outcome import Outcome, failure
+from imxrouter.discovery.answers import TYPE_IMX
+from imxrouter.model.outcome import SUCCESS, Outcome, failure
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.wire.control import Hello, Ping
 from imxrouter.wire.fields import Field
@@ -63,14 +64,50 @@ def _messages_only(scene: Scene) -> Told:
     return scene.ask(b, link, _notification(RecordType.SUBSCRIBE))
 
 
-def _notification(kind: RecordType) -> Record:
-    """A request about presence, with an id that nobody knows."""
+def _notification(kind: RecordType, number: int = 9) -> Record:
+    """A request of Alice's about presence, towards Bob."""
     fields = (
         Field(FieldType.SUBSCRIPTION_ID, b"sub-1"), Field(FieldType.SUBSCRIPTION_STATE, bytes([1, 0])),
         Field(FieldType.DURATION, (60).to_bytes(4, "big")),
     )  # fmt: skip
     envelope = Envelope(b"bob", B.encode(), b"alice", A.encode())
-    return Record(kind, 0x80, 110, 9, b"n" * 16, envelope, fields)
+    return Record(kind, 0x80, 110, number, number.to_bytes(16, "big"), envelope, fields)
+
+
+def _full_disk(scene: Scene) -> Told:
+    """A subscription could not be kept, and is not taken."""
+    disk = scene.disk()
+    b, a = scene.router(B), scene.lab.organisation(A)
+    scene.fill(disk, b)
+    return scene.ask(b, a.proved_link(b), _notification(RecordType.SUBSCRIBE))
+
+
+def _newer(scene: Scene) -> Told:
+    """Alice's state changes twice while the watcher's domain is being looked up."""
+    a = scene.router(
+        A, embedded=False, tables=service_table("office", KEY, A, types=["subscribe", "notify"]),
+        settings={"lab": True, "dns.query_timeout_s": 0.3, "dns.lookup_timeout_s": 0.6},
+    )  # fmt: skip
+    service = scene.peer(a)
+    service.hello()
+    assert service.log_in(KEY) == 0
+    watcher = scene.lab.organisation(B)
+    link = watcher.proved_link(a)
+    asked = _notification(RecordType.SUBSCRIBE)
+    link.send(replace(asked, envelope=asked.envelope.swapped()))
+    request = service.request()
+    answer = response_to(request, SUCCESS)
+    service.send(replace(answer, fields=(*answer.fields, *asked.fields[1:])))
+    assert link.outcome().ok
+    for one in (link, *watcher.listener.accepted):
+        one.close()
+    scene.lab.wait_until(lambda: len(a.router.hub.sessions) == 1, "the watcher's links are gone")
+    scene.lab.zones.hang(B, TYPE_IMX)
+    a.forget_dns()
+    service.send(_notification(RecordType.NOTIFY, 1), _notification(RecordType.NOTIFY, 2))
+    told = Told(a, (1).to_bytes(16, "big"), service.outcome())
+    assert service.outcome().reason is Reason.DNS_TIMEOUT
+    return told
 
 
 # -- services --------------------------------------------------------------------------------------------
@@ -167,7 +204,7 @@ def _peer_dies(scene: Scene) -> Told:
 
 
 def _peer_answers_never(scene: Scene) -> Told:
-    settings = {"links.answer_timeout_s": 0.3, "links.duplicate_window_s": 1.0, "links.ping_s": 0.2}
+    settings = {"links.answer_timeout_s": 1.0, "links.duplicate_window_s": 2.0, "links.ping_s": 0.2}
     _, link, _, told = _carried(scene, **settings)
     answered = told()
     link.send(Ping(b"12345678"))  # it was there all the time
@@ -176,7 +213,7 @@ def _peer_answers_never(scene: Scene) -> Told:
 
 def _peer_is_silent(scene: Scene) -> Told:
     """Its network is cut: it sends nothing, not even an answer to a ping."""
-    return _carried(scene, **{"links.ping_s": 0.1, "links.dead_s": 0.5})[3]()
+    return _carried(scene, **{"links.ping_s": 0.1, "links.dead_s": 1.0})[3]()
 
 
 def _peer_invents(scene: Scene) -> Told:
@@ -228,9 +265,9 @@ def _peer_reads_not(scene: Scene) -> Told:
 
 def _hold_full(scene: Scene) -> Told:
     """More is waiting for a domain that is being looked up than may wait."""
-    scene.lab.zones.hang("slow.example", 65400)
+    scene.lab.zones.hang("slow.example", TYPE_IMX)
     a = scene.router(
-        A, settings={"dial.hold_count": 1, "dns.query_timeout_s": 0.1, "dns.lookup_timeout_s": 0.3}
+        A, settings={"dial.hold_count": 1, "dns.query_timeout_s": 0.3, "dns.lookup_timeout_s": 0.6}
     )
     first, _ = scene.begin(a, ALICE, "zoe@slow.example")
     told = scene.say(a, ALICE, "zoe@slow.example")
@@ -278,6 +315,10 @@ CASES = [
          _messages_only, Reason.TYPE_NOT_ENABLED),
     Case("nobody asked for it", "a notification comes without a subscription",
          _peer_sends(lambda _record: _notification(RecordType.NOTIFY)), Reason.NOT_SUBSCRIBED),
+    Case("disk full", "presence is asked for while the state file cannot be written",
+         _full_disk, Reason.STATE_UNAVAILABLE),
+    Case("newer state", "somebody's state changed again before the first change could be told",
+         _newer, Reason.SUPERSEDED, counted={Reason.SUPERSEDED: 1, Reason.DNS_TIMEOUT: 1}),
     Case("over the rate", "one of our own users sends too fast",
          _too_fast, Reason.RATE_LIMITED),
     Case("too large", "one of our own users sends too much at once",

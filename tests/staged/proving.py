@@ -97,7 +97,7 @@ def _between(scene: Scene) -> Told:
 def _used_up(scene: Scene) -> Told:
     """Others at our address have made all the verifications that it may cause."""
     b = scene.router(B, settings={"caps.verify_per_source_per_minute": 1})
-    a = scene.router(A, settings={"dial.hold_s": 0.3})
+    a = scene.router(A, settings={"dial.hold_s": 1.0})
     link = scene.peer(b, a.ip)
     link.hello()
     for number in range(1, 17):
@@ -110,7 +110,7 @@ def _used_up(scene: Scene) -> Told:
 def _many_claims(scene: Scene) -> Told:
     """One domain of ours is proved on the link, and that is all that the peer takes."""
     scene.router(B, settings={"caps.claims_per_link": 1, "caps.claims_before_proof": 1})
-    a = scene.router(A, "second.example", settings={"dial.hold_s": 0.3})
+    a = scene.router(A, "second.example", settings={"dial.hold_s": 1.0})
     first = scene.say(a, "alice@second.example", BOB)
     assert first.answer.ok
     return scene.say(a, ALICE, BOB)

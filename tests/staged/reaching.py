@@ -18,17 +18,26 @@ from tests.doubles.router_rig import free_port, fresh_address
 from tests.staged.scene import Case, Scene, Told
 
 Z = "z.example"
+#: Where something takes its time and never comes: as short as no machine is slow.
 SHORT = {
     "dns.query_timeout_s": 0.1, "dns.lookup_timeout_s": 0.3, "dial.connect_timeout_s": 0.2,
     "dial.hello_timeout_s": 0.2, "links.ping_s": 0.2,
 }  # fmt: skip
+SHORT_CHECK_S = 0.3
 
 
 def _write(scene: Scene, **settings: object) -> Told:
     """Alice writes to Zoe, whose domain is checked from outside as well."""
-    a = scene.router("a.example", settings={**SHORT, **settings})
+    a = scene.router("a.example", settings=settings)
     told = scene.say(a, "alice@a.example", f"zoe@{Z}")
     told.check, told.at = Z, a.ip
+    return told
+
+
+def _in_vain(scene: Scene) -> Told:
+    """The same where nothing ever comes back."""
+    told = _write(scene, **SHORT)
+    told.wait_s = SHORT_CHECK_S
     return told
 
 
@@ -50,7 +59,7 @@ def _failing(status: DnsStatus) -> Callable[[Scene], Told]:
 
 def _silent_dns(scene: Scene) -> Told:
     scene.lab.zones.hang(Z, TYPE_IMX)
-    return _write(scene)
+    return _in_vain(scene)
 
 
 def _forbidden(scene: Scene) -> Told:
@@ -67,10 +76,12 @@ def _low_port(scene: Scene) -> Told:
     return told
 
 
-def _at(place: Callable[[Scene], Endpoint]) -> Callable[[Scene], Told]:
+def _at(
+    place: Callable[[Scene], Endpoint], write: Callable[[Scene], Told] = _write
+) -> Callable[[Scene], Told]:
     def play(scene: Scene) -> Told:
         scene.lab.publish(Z, place(scene))
-        return _write(scene)
+        return write(scene)
 
     return play
 
@@ -104,7 +115,7 @@ def _wants_tls(scene: Scene) -> Told:
 def _full(scene: Scene) -> Told:
     """All that one address may have open without a proof is open."""
     z = scene.router(Z, settings={"caps.unauthenticated_per_address": 1})
-    a = scene.router("a.example", settings=SHORT)
+    a = scene.router("a.example")
     scene.peer(z, a.ip).hello()
     told = scene.say(a, "alice@a.example", f"zoe@{Z}")
     told.check, told.at = Z, a.ip
@@ -124,7 +135,7 @@ def _going(scene: Scene) -> Told:
 def _again(scene: Scene) -> Told:
     """The second message, while the first one's failure is fresh."""
     scene.lab.publish(Z, _closed_port(scene))
-    a = scene.router("a.example", settings={**SHORT, "dial.backoff_first_s": 300, "dial.backoff_cap_s": 600})
+    a = scene.router("a.example", settings={"dial.backoff_first_s": 300, "dial.backoff_cap_s": 600})
     assert not scene.say(a, "alice@a.example", f"zoe@{Z}").answer.ok
     asked = list(scene.lab.zones.asked)
     told = scene.say(a, "alice@a.example", f"zoe@{Z}")
@@ -162,13 +173,13 @@ _SEEN = [
     Case("wrong port", "the router listens, at another port than the record says",
          _wrong_port, Reason.CONNECTION_REFUSED),
     Case("black hole", "a firewall drops what comes, or the host is off",
-         _at(Scene.black_hole), Reason.CONNECT_TIMEOUT),
+         _at(Scene.black_hole, _in_vain), Reason.CONNECT_TIMEOUT),
     Case("no route", "the network has no way to the address",
          _nowhere, Reason.UNREACHABLE),
     Case("record asks for TLS", "the domain takes links over TLS only, and this version opens them in clear",
          _wants_tls, Reason.WEAKER_THAN_POLICY, seen_at="connect"),
     Case("connects, says nothing", "something takes the connection and never answers",
-         _saying(), Reason.HELLO_TIMEOUT, links={Reason.HELLO_TIMEOUT: 1}),
+         _at(Scene.speaker, _in_vain), Reason.HELLO_TIMEOUT, links={Reason.HELLO_TIMEOUT: 1}),
     Case("another protocol greets", "a mail server answers at the port",
          _saying(greets=_SMTP), Reason.PROTOCOL_ERROR, links={Reason.PROTOCOL_ERROR: 1}),
     Case("another protocol answers", "a web server answers at the port",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any, Self, cast
 
@@ -16,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import ILogObserver, globalLogPublisher
 
+from imxrouter.app import storing
 from imxrouter.cli import check as check_command
 from imxrouter.cli.main import imxctl
 from imxrouter.discovery.guard import LOW_PORTS, DialGuard
@@ -25,6 +28,9 @@ from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.probe.check import Checker, Terms
 from imxrouter.probe.report import CheckView, view_of
+from imxrouter.routing.interfaces import StoreProblem
+from imxrouter.store.file import StateFile
+from imxrouter.store.sqlite import SqliteStore
 from imxrouter.telemetry.logs import observer
 from imxrouter.telemetry.privacy import AddressMask, Privacy
 from imxrouter.transport.opening import TcpOpener
@@ -34,9 +40,6 @@ from tests.doubles.router_rig import BoundReactor, Lab, RouterRig, Sent, fresh_a
 
 #: What shortens a failure that takes time by its nature, and lets traces be kept.
 SETTINGS: Mapping[str, object] = {"log.trace_entries": 1000, "dial.hold_s": 5.0}
-
-#: Seconds that a check waits for each answer, connection and hello.
-CHECK_S = 0.3
 
 
 @dataclass(slots=True)
@@ -49,6 +52,7 @@ class Told:
         answer: what the sender was told.
         refusals: what `/metrics` of that router shows in the end, where only the scene can tell.
         check: a domain that shows the failure from outside as well.
+        wait_s: seconds that the check waits for each answer, connection and hello.
         lab: whether that check may dial loopback.
         at: the address of the machine on which that check is typed.
     """
@@ -58,6 +62,7 @@ class Told:
     answer: Outcome
     refusals: Mapping[Reason, int] | None = None
     check: str = ""
+    wait_s: float = 5.0
     lab: bool = True
     at: str = ""
 
@@ -91,6 +96,17 @@ class Case:
     seen_at: str = ""
     links: Mapping[Reason, int] = field(default_factory=dict)
     logged: tuple[Reason, ...] = ()
+
+
+class Disk:
+    """A disk on which a state file may take so many pages."""
+
+    def __init__(self) -> None:
+        self.pages = 1_000_000
+
+    def __call__(self, connection: sqlite3.Connection) -> None:
+        """Set how much room there is."""
+        connection.execute(f"PRAGMA max_page_count = {self.pages}")
 
 
 class Scene:
@@ -172,6 +188,20 @@ class Scene:
             self._sockets.append(filling)
         return place
 
+    def disk(self) -> Disk:
+        """The disk of every router that is made from now on; what is not written is tried again at once."""
+        disk = Disk()
+        self.monkeypatch.setattr(storing, "StateFile", partial(StateFile, prepare=disk))
+        self.monkeypatch.setattr(storing, "SqliteStore", partial(SqliteStore, retry_s=0.05))
+        return disk
+
+    def fill(self, disk: Disk, rig: RouterRig) -> None:
+        """Take all room of the disk, and wait until the router has noticed."""
+        disk.pages = 1
+        store = rig.router.store
+        rig.call(lambda: store.put("test", b"key", b"v" * 100_000))
+        self.lab.wait_until(lambda: store.health().problem is StoreProblem.FULL, "the disk is full")
+
     # -- what is done ------------------------------------------------------------------------------------
 
     def say(self, rig: RouterRig, source: str, destination: str, text: str = "hello") -> Told:
@@ -234,24 +264,18 @@ class Scene:
         families = text_string_to_metric_families(text)
         return [sample for family in families for sample in family.samples if sample.name == name]
 
-    def check(self, domain: str, *, lab: bool, at: str = "") -> tuple[CheckView, str]:
-        """What `imxctl check DOMAIN` says: as JSON, and printed; run in the reactor of the laboratory.
-
-        Args:
-            domain: what is checked.
-            lab: whether loopback addresses are dialled.
-            at: the address of the machine on which it is typed.
-        """
+    def check(self, told: Told) -> tuple[CheckView, str]:
+        """What `imxctl check DOMAIN` says: as JSON, and printed; run in the reactor of the laboratory."""
         views: list[CheckView] = []
 
         def run(_shared: object, wanted: Domain, terms: Terms) -> CheckView:
             if not views:
-                report = self.lab.thread.call(lambda: self._checker(terms, at).run(wanted))
+                report = self.lab.thread.call(lambda: self._checker(terms, told.at).run(wanted))
                 views.append(view_of(report))
             return views[0]
 
         self.monkeypatch.setattr(check_command, "_run", run)
-        words = ["check", domain, "--timeout", str(CHECK_S), *(["--lab"] if lab else [])]
+        words = ["check", told.check, "--timeout", str(told.wait_s), *(["--lab"] if told.lab else [])]
         printed = CliRunner().invoke(imxctl, words)
         view = json.loads(CliRunner().invoke(imxctl, [*words, "--json"]).output)
         assert view == views[0]

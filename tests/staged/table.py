@@ -39,8 +39,6 @@ UNSTAGED: Final[Mapping[Reason, str]] = {
     Reason.REDIRECTED: "no failure",
     Reason.ADDRESS_TOO_LONG: "no IMX record can hold such an address; gateways to other protocols answer it",
     Reason.BACKING_OFF: "the last error is told in its place, unless the state file lost it",
-    Reason.SUPERSEDED: "of notifications that wait: tests/transport",
-    Reason.STATE_UNAVAILABLE: "new subscriptions on a full disk; its case belongs in passing.CASES",
-    Reason.OWN_NETWORK: "of presence that is not known",
+    Reason.OWN_NETWORK: "told to watchers, never as an answer (tests/transport/test_liveness.py)",
     Reason.CERTIFICATE_REFUSED: "this version opens links in clear only",
 }

@@ -73,7 +73,7 @@ def _judge_trace(scene: Scene, case: Case, told: Told) -> None:
 
 def _judge_check(scene: Scene, case: Case, told: Told) -> None:
     """`imxctl check` stops at that stage, with reason and remedy, and tries nothing after it."""
-    view, printed = scene.check(told.check, lab=told.lab, at=told.at)
+    view, printed = scene.check(told)
     failure, seen_at = view["failure"], case.seen_at or case.reason.stage.value
     assert view["result"] == "failed"
     assert failure is not None

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from functools import partial
 
 import pytest
 from click.testing import CliRunner
 
-from imxrouter.app import storing
 from imxrouter.cli.main import imxctl
-from imxrouter.store.file import StateFile
-from imxrouter.store.sqlite import SqliteStore
 from tests.doubles.router_rig import RouterRig, login_key, service_table
 from tests.staged.linking import LinkCase
 from tests.staged.scene import Scene
@@ -39,17 +34,6 @@ def test_the_end_of_a_strangers_link_is_told_alike(scene: Scene, case: LinkCase)
     assert {(line["stage"], line["reason"]) for line in said} == {words}
 
 
-class Disk:
-    """A disk on which the state file may take so many pages."""
-
-    def __init__(self) -> None:
-        self.pages = 1_000_000
-
-    def __call__(self, connection: sqlite3.Connection) -> None:
-        """Set how much room there is."""
-        connection.execute(f"PRAGMA max_page_count = {self.pages}")
-
-
 def _status(rig: RouterRig) -> tuple[dict[str, object], str]:
     """What `imxctl status` says of the state file: as JSON, and printed."""
     words = ["--socket", rig.router.config.admin_socket]
@@ -57,15 +41,11 @@ def _status(rig: RouterRig) -> tuple[dict[str, object], str]:
     return view, CliRunner().invoke(imxctl, [*words, "status"]).output
 
 
-def test_a_full_disk_is_told_alike_and_messages_pass(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_alike_and_messages_pass(scene: Scene) -> None:
     """By status, by the log line, and by the metric; it heals by itself."""
-    disk = Disk()
-    monkeypatch.setattr(storing, "StateFile", partial(StateFile, prepare=disk))
-    monkeypatch.setattr(storing, "SqliteStore", partial(SqliteStore, retry_s=0.05))
+    disk = scene.disk()
     b = scene.router("b.example")
-    disk.pages = 1
-    b.call(lambda: b.router.store.put("test", b"key", b"v" * 100_000))
-    scene.lab.wait_until(lambda: b.router.store.health().problem.value != "none", "the disk is full")
+    scene.fill(disk, b)
     view, printed = _status(b)
     assert view["problem"] == "full"
     assert "not written (full)" in printed
