@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Self, cast
 from urllib.parse import quote
 
+from imxrouter.admin.detail import VIEWS as DETAIL_VIEWS
+from imxrouter.admin.detail import TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import STATUS, AdminError, AdminUnreachable, Kind
 from imxrouter.admin.views import (
     ClaimView,
@@ -24,8 +26,6 @@ from imxrouter.admin.views import (
     StatusView,
     StoreView,
     TargetView,
-    TraceStep,
-    TraceView,
 )
 
 __all__ = [
@@ -40,12 +40,13 @@ __all__ = [
     "PeerChange",
     "PeerView",
     "StoreView",
+    "VerdictView",
 ]
 
 #: The shapes of all answers, outer ones first; for the reference page.
 VIEWS: tuple[type, ...] = (
     StatusView, StoreView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff, OutcomeView,
-    MessageView, LookupView, TargetView, RecordsView, TraceView, TraceStep,
+    MessageView, LookupView, TargetView, RecordsView, *DETAIL_VIEWS,
 )  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).
@@ -126,6 +127,11 @@ class AdminClient:
     def trace(self, message_id: str) -> TraceView:
         """Tell the steps of a message."""
         return cast("TraceView", self._ask("GET", "trace", message_id))
+
+    def traces(self, source: str, destination: str, since_s: float | None) -> TracesView:
+        """List traced messages by sender and recipient."""
+        body = {"from": source, "to": destination, "since_s": since_s}
+        return cast("TracesView", self._ask("POST", "traces", body=body))
 
     def watch(self, user: str) -> Iterator[MessageView]:
         """Give each message to a user as it comes.

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from imxrouter.admin.detail import TracesView, TraceView
 from imxrouter.admin.views import (
     DomainDiff,
     DomainView,
@@ -21,7 +22,6 @@ from imxrouter.admin.views import (
     PeerView,
     RecordsView,
     StatusView,
-    TraceView,
 )
 
 #: Ends a watch; calling it twice does nothing.
@@ -74,3 +74,8 @@ class AdminPort(Protocol):
 
     def trace(self, message_id: str) -> TraceView | Deferred[TraceView]:
         """Tell the steps of a message; its id in hexadecimal."""
+
+    def traces(
+        self, source: str, destination: str, since_s: float | None
+    ) -> TracesView | Deferred[TracesView]:
+        """List the messages that are traced, by sender and recipient: address, domain, or empty for any."""

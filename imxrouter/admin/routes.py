@@ -21,6 +21,19 @@ def _text(body: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def _optional(body: Mapping[str, Any], name: str) -> str:
+    return _text(body, name) if body.get(name) else ""
+
+
+def _seconds(body: Mapping[str, Any], name: str) -> float | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise AdminError("bad-request", "no number of seconds", name, f'send {{"{name}": 600}}')
+    return float(value)
+
+
 #: Each path begins with /v1/; `*` is a variable part.
 ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("GET", "status"): lambda port, _parts, _body: port.status(),
@@ -38,6 +51,9 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
         _text(body, "from"), _text(body, "to"), _text(body, "text"), html=body.get("html") is True
     ),
     ("GET", "trace/*"): lambda port, parts, _body: port.trace(parts[0]),
+    ("POST", "traces"): lambda port, _parts, body: port.traces(
+        _optional(body, "from"), _optional(body, "to"), _seconds(body, "since_s")
+    ),
 }
 
 #: The one route that streams.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 
+from imxrouter.admin.detail import TracesView, TraceView
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.views import (
     DomainDiff as DiffView,
@@ -21,12 +22,12 @@ from imxrouter.admin.views import (
     PeerView,
     RecordsView,
     StatusView,
-    TraceView,
 )
 from imxrouter.app.dnsview import look_up, records_view
 from imxrouter.app.linkview import link_view
 from imxrouter.app.provisioning import domain_entry, served_domain
 from imxrouter.app.storing import store_view
+from imxrouter.app.traceview import trace_view, traces_view
 from imxrouter.config.load import parse_domain
 from imxrouter.config.net import parse_name
 from imxrouter.config.problems import ConfigError
@@ -264,19 +265,11 @@ class Console:
 
     def trace(self, message_id: str) -> TraceView:
         """Tell the steps of a message; its id in hexadecimal."""
-        try:
-            ident = bytes.fromhex(message_id)
-        except ValueError:
-            raise AdminError(
-                "bad-request", "not hexadecimal", "id", "the id that imxctl send printed"
-            ) from None
-        steps = self._router.trace.find(ident)
-        if not steps:
-            raise AdminError("not-found", "no step of that message is known any more", "id")
-        return TraceView(
-            id=message_id,
-            steps=[{"at": step.at_s, "event": step.event, "fields": dict(step.fields)} for step in steps],
-        )
+        return trace_view(self._router, message_id)
+
+    def traces(self, source: str, destination: str, since_s: float | None) -> TracesView:
+        """List messages by sender and recipient."""
+        return traces_view(self._router, source, destination, since_s)
 
 
 def _domain(text: str) -> Domain:

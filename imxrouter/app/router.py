@@ -32,6 +32,7 @@ from imxrouter.app.notify import tell_supervisor
 from imxrouter.app.opening import CannotOpen, opening
 from imxrouter.app.provisioning import Provisioner, served_domain
 from imxrouter.app.remembering import Remembering
+from imxrouter.app.rules import Rulebook
 from imxrouter.app.settings import (
     cap_settings,
     dial_settings,
@@ -40,6 +41,7 @@ from imxrouter.app.settings import (
     policy_table,
     sender_rates,
 )
+from imxrouter.app.settling import Settling
 from imxrouter.app.steps import Steps
 from imxrouter.app.storing import closed_store, make_store, store_figures
 from imxrouter.app.targets import TargetDialer
@@ -52,7 +54,7 @@ from imxrouter.discovery.guard import DialGuard
 from imxrouter.gateways.embedded.directory import Directory
 from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.link.duplicates import DuplicateMemory
-from imxrouter.link.ledger import FROM_DOMAIN, KEY, TO_DOMAIN, Entry, Ledger
+from imxrouter.link.ledger import Ledger
 from imxrouter.model.address import Address
 from imxrouter.model.operations import MESSAGE_ID_BYTES, Kind, Operation
 from imxrouter.model.outcome import Outcome, failure
@@ -304,10 +306,19 @@ class Router(Service):
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(self._links_by_state)
         self.metrics.watch_store(lambda: store_figures(self.store.health()))
-        self.switch.on_settled = self._settled
-        watched = self.config.lab and self.config.log.trace_entries
-        if watched and any(service.kind == "imx" for service in self.config.services):
-            self.switch.on_delivered = self._delivered
+        self._tell_of_requests()
+
+    def _tell_of_requests(self) -> None:
+        config, ports, now = self.config, self.switch.ports, self.hub.now
+        self.rules = Rulebook(config, self.domains, self.gatekeeper, ports, now)
+        self.steps.policy_of = self.rules.policy_of
+        settling = Settling(self.trace, self._full_outcomes, self.rules, ports, now)
+        self.switch.on_settled, self.switch.on_answered = settling.settled, settling.answered
+        self.traces_deliveries = bool(
+            config.log.trace_entries and (config.lab or config.log.trace_deliveries)
+        )
+        if self.traces_deliveries and any(service.kind == "imx" for service in config.services):
+            self.switch.on_delivered = settling.delivered
 
     def _claim_ended(self, direction: str, reason: Reason) -> None:
         self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)
@@ -319,24 +330,9 @@ class Router(Service):
             figures[key] = figures.get(key, 0) + 1
         return figures
 
-    def _settled(self, entry: Entry, outcome: Outcome) -> None:
-        """A request that did not simply succeed: traced and logged with the words of the registry."""
-        reason = outcome.reason
-        self._full_outcomes.settled(entry, outcome)
-        self.trace.add(
-            entry[KEY][:16], "settled", source=entry[FROM_DOMAIN].decode(), domain=entry[TO_DOMAIN].decode(),
-            status=outcome.status.name.lower(), stage=reason.stage.value, reason=reason.word,
-            decided_by=outcome.decided_by, note=outcome.note,
-        )  # fmt: skip
-        self.log.info(
-            "request {id} from {source} to {domain}: {status} {reason}", id=entry[KEY][:16].hex(),
-            source=entry[FROM_DOMAIN].decode(), domain=entry[TO_DOMAIN].decode(),
-            status=outcome.status.name.lower(), reason=reason.word, stage=reason.stage.value,
-            note=outcome.note,
-        )  # fmt: skip
-
-    def _delivered(self, entry: Entry) -> None:
-        self.trace.add(entry[KEY][:16], "answered", domain=entry[TO_DOMAIN].decode())
+    def wall(self) -> float:
+        """Seconds since 1970, the clock of traces."""
+        return time.time()
 
     # -- for the console ---------------------------------------------------------------------------------
 

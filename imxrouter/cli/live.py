@@ -208,25 +208,3 @@ def _message(message: MessageView) -> None:
         click.echo(f"... {lost} messages were too many to show")
     at = datetime.fromtimestamp(message["at"], UTC).astimezone().strftime("%H:%M:%S")
     click.echo(f"{at} {output.clean(message['source'])}: {output.clean(message['text'])}")
-
-
-@click.command()
-@click.argument("message_id", metavar="ID")
-@live
-def trace(shared: Context, message_id: str) -> None:
-    """Show what happened to a message; the router keeps this for a short while."""
-    view = shared.client.trace(message_id)
-    if shared.json:
-        output.as_json(view)
-    elif not view["steps"]:
-        output.problem("nothing is known of this id", "traces are kept for log.trace_age_s; is the id whole?")
-    else:
-        start = view["steps"][0]["at"]
-        columns: list[output.Column] = [
-            ("after", lambda row: f"{(row['at'] - start) * 1000:.1f} ms"),
-            ("event", _cell("event")),
-            ("details", lambda row: " ".join(f"{name}={value}" for name, value in row["fields"].items())),
-        ]
-        output.table(view["steps"], columns, "")
-    if not view["steps"]:
-        raise click.exceptions.Exit(Exit.NOT_FOUND)

@@ -65,7 +65,7 @@ class Federation:
         self._more_after: dict[bytes, float] = {}
         #: tag -> since when a retry rests
         self._resting: dict[int, float] = {}
-        self.on_step: Callable[[str, bytes, str], None] = lambda *_: None
+        self.on_step: Callable[[str, bytes, str, Reason], None] = lambda *_: None
         #: told (entry, link) of a request that is held (link 0), or leaves over a link after it was held
         self.on_waiting: Callable[[Entry, int], None] = lambda *_: None
         claimer.on_settled = self._claim_settled
@@ -183,7 +183,7 @@ class Federation:
 
     def _dial(self, pursuit: Pursuit) -> None:
         pursuit.dialling = True
-        self.on_step("dialling", pursuit.domain.wire, "")
+        self.on_step("dialling", pursuit.domain.wire, "", Reason.NONE)
         dialled = self._dialer.dial(
             pursuit.domain,
             lambda: LinkSession(self._hub, Purpose.DATA),
@@ -249,7 +249,7 @@ class Federation:
             "{domain} cannot be reached: {reason}", domain=pursuit.domain.name, reason=reason.word,
             stage=reason.stage.value, note=note,
         )  # fmt: skip
-        self.on_step("failed", pursuit.domain.wire, f"{reason.stage.value}: {reason.word} {note}")
+        self.on_step("failed", pursuit.domain.wire, note, reason)
         self._fail(pursuit, cause, retry_after_s)
 
     def _fail(self, pursuit: Pursuit, cause: Cause, retry_after_s: int) -> None:

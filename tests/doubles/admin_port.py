@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 
+from imxrouter.admin.detail import TraceRow, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.views import (
     DomainDiff,
@@ -19,7 +20,6 @@ from imxrouter.admin.views import (
     PeerView,
     RecordsView,
     StatusView,
-    TraceView,
 )
 
 STATUS: StatusView = {
@@ -56,6 +56,15 @@ ZONE = "a.example. 3600 IN TYPE65400 \\# 3 000100\n"
 OUTCOME: OutcomeView = {
     "id": "00" * 16, "status": "success", "reason": "none", "stage": "service", "decided_by": "b.example",
     "decided_role": "service", "retry": "", "retry_after_s": 0, "note": "", "seconds": 0.004,
+}  # fmt: skip
+VERDICT: VerdictView = {
+    "status": "failure", "stage": "limit", "reason": "too-large", "decided_by": "", "decided_role": "router",
+    "rule": "size of a message", "setting": "limits.max_message_bytes = 16384", "answer": "", "note": "",
+    "remedy": "over the message size limit", "retry": "never", "retry_after_s": 0,
+}  # fmt: skip
+TRACED: TraceRow = {
+    "id": "00" * 16, "at": 1.5, "kind": "message", "source": "*@a.example", "destination": "*@b.example",
+    "steps": 3, "last": "settled", "status": "failure", "stage": "limit", "reason": "too-large",
 }  # fmt: skip
 
 
@@ -155,6 +164,15 @@ class PortDouble:
         return {"name": name, "action": "removed", "before": {"name": name}, "after": {}}
 
     def trace(self, message_id: str) -> TraceView:
-        """Tell one step."""
-        step = {"at": 1.5, "event": "accepted", "fields": {"source": "*@a.example"}}
-        return {"id": message_id, "steps": [step] if message_id == "00" * 16 else []}  # type: ignore[list-item]
+        """Tell one step and a verdict; nothing is known of other ids."""
+        if message_id != "00" * 16:
+            raise AdminError("not-found", "no step of that message is known any more", "id")
+        return {
+            "id": message_id, "state": "finished", "verdict": VERDICT, "gaps": ["hops before are not known"],
+            "steps": [{"at": 1.5, "event": "accepted", "fields": {"source": "*@a.example"}}],
+        }  # fmt: skip
+
+    def traces(self, source: str, destination: str, since_s: float | None) -> TracesView:
+        """Tell one message of a.example."""
+        self.calls.append(("traces", source, destination, since_s))
+        return {"messages": [TRACED] if source == "a.example" else [], "left_out": 2, "notes": ["a note"]}
