@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 from urllib.parse import quote
 
 from imxrouter.admin.detail import VIEWS as DETAIL_VIEWS
-from imxrouter.admin.detail import TracesView, TraceView, VerdictView
+from imxrouter.admin.detail import PeerDetailView, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import STATUS, AdminError, AdminUnreachable, Kind
 from imxrouter.admin.views import (
     ClaimView,
@@ -38,6 +38,7 @@ __all__ = [
     "MessageView",
     "OutcomeView",
     "PeerChange",
+    "PeerDetailView",
     "PeerView",
     "StoreView",
     "VerdictView",
@@ -86,6 +87,10 @@ class AdminClient:
     def peers(self) -> list[PeerView]:
         """List the remote domains."""
         return cast("list[PeerView]", self._ask("GET", "peers"))
+
+    def peer(self, name: str) -> PeerDetailView:
+        """Tell all that is known of a remote domain."""
+        return cast("PeerDetailView", self._ask("GET", "peers", name))
 
     def peer_retry(self, name: str) -> PeerChange:
         """Clear the back-off of a remote domain."""

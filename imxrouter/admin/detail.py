@@ -96,7 +96,8 @@ class PeerDetailView(TypedDict):
     """`imxctl peers show`: all that this process knows of a remote domain.
 
     `required` is what it must prove (`required_by` the entry that says so), `remembered` the strongest that
-    it was seen at, until `remembered_until`; both in the words of policies. `next_try_s` is null where
+    it was seen at, until `remembered_until`; both in the words of policies. `acceptable` tells whether a link
+    of this version can meet both. `errors` are the last ones, the newest first. `next_try_s` is null where
     nothing waits; `failures` counts those in a row. `held_age_s` is the age of the oldest request that waits.
     """
 
@@ -104,6 +105,7 @@ class PeerDetailView(TypedDict):
     state: str
     state_for_s: float | None
     source: str
+    targets: list[str]
     required: str
     required_by: str
     remembered: str

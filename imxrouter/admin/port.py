@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from imxrouter.admin.detail import TracesView, TraceView
+from imxrouter.admin.detail import PeerDetailView, TracesView, TraceView
 from imxrouter.admin.views import (
     DomainDiff,
     DomainView,
@@ -39,6 +39,9 @@ class AdminPort(Protocol):
 
     def peers(self) -> list[PeerView] | Deferred[list[PeerView]]:
         """List the remote domains that are known."""
+
+    def peer(self, name: str) -> PeerDetailView | Deferred[PeerDetailView]:
+        """Tell all that is known of a remote domain."""
 
     def peer_retry(self, name: str) -> PeerChange | Deferred[PeerChange]:
         """Clear what keeps a remote domain from being tried now, and ask DNS for it anew."""

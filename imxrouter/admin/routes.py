@@ -39,6 +39,7 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("GET", "status"): lambda port, _parts, _body: port.status(),
     ("GET", "links"): lambda port, _parts, _body: port.links(),
     ("GET", "peers"): lambda port, _parts, _body: port.peers(),
+    ("GET", "peers/*"): lambda port, parts, _body: port.peer(parts[0]),
     ("POST", "peers/*/retry"): lambda port, parts, _body: port.peer_retry(parts[0]),
     ("POST", "peers/*/forget"): lambda port, parts, _body: port.peer_forget(parts[0]),
     ("GET", "domains"): lambda port, _parts, _body: port.domains(),

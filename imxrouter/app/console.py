@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from imxrouter.admin.detail import TracesView, TraceView
+from imxrouter.admin.detail import PeerDetailView, TracesView, TraceView
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.views import (
     DomainDiff as DiffView,
@@ -25,6 +25,7 @@ from imxrouter.admin.views import (
 )
 from imxrouter.app.dnsview import look_up, records_view
 from imxrouter.app.linkview import link_view
+from imxrouter.app.peerview import peer_detail
 from imxrouter.app.provisioning import domain_entry, served_domain
 from imxrouter.app.storing import store_view
 from imxrouter.app.traceview import trace_view, traces_view
@@ -115,6 +116,10 @@ class Console:
             else "",
             next_try_s=round(max(0.0, entry.next_try - now), 1) if entry is not None and waiting else None,
         )
+
+    def peer(self, name: str) -> PeerDetailView:
+        """Tell all that is known of a remote domain."""
+        return peer_detail(self._router, _domain(name))
 
     def peer_retry(self, name: str) -> Deferred[PeerChange]:
         """Clear what keeps a remote domain from being tried now, and ask DNS for it anew."""

@@ -30,6 +30,7 @@ from imxrouter.app.lookups import CountedFinder
 from imxrouter.app.memory import settle_memory
 from imxrouter.app.notify import tell_supervisor
 from imxrouter.app.opening import CannotOpen, opening
+from imxrouter.app.peerlog import PeerLog
 from imxrouter.app.provisioning import Provisioner, served_domain
 from imxrouter.app.remembering import Remembering
 from imxrouter.app.rules import Rulebook
@@ -234,6 +235,8 @@ class Router(Service):
         self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect)
         self.handover = Handover(self.hub, self.bus, self.claimer)
         self.steps = Steps(self.hub, self.trace, shown=config.lab)
+        self.peer_log = PeerLog(time.time)
+        self.steps.on_failure = self.peer_log.failed
         self.steps.listen(self.dialer, self.claimer, self.verifier, self.federation)
         self.idle_proofs = IdleProofs(self.hub, self.verifier.drop_proof)
         self.hub.events += [self.steps, self.claimer, self.verifier, self.federation, self.redirector]

@@ -29,7 +29,7 @@ from imxrouter.telemetry.trace import TraceRing
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.transport.verifier import Verifier
 from imxrouter.wire.control import Control, Hello, Verify
 from imxrouter.wire.describe import level_words
@@ -59,6 +59,9 @@ class Step(StrEnum):
     ANSWER = "answer"
 
 
+#: Ends of links that are no failure.
+_IN_ORDER = frozenset({Reason.NONE, Reason.IDLE, Reason.REDIRECTED, Reason.SHUTTING_DOWN})
+
 #: What the claimer and the verifier call their steps -> the step, and the sentence about it.
 _CLAIM_STEPS = {
     "claim sent": (Step.CLAIM, "we claim {from_} towards {to}"),
@@ -85,6 +88,8 @@ class Steps:
         self._trace = trace
         self._level = LogLevel.info if shown else LogLevel.debug
         self._federation: Federation | None = None
+        #: told (direction, domain, reason, note) of each failure with a peer; see `peerlog`
+        self.on_failure: Callable[[str, bytes, Reason, str], None] = lambda *_: None
         #: what a remote domain must prove, and which entry says so
         self.policy_of: Callable[[Domain], Rule] = lambda domain: Rule(f"the policy for {domain.name}")
 
@@ -124,6 +129,10 @@ class Steps:
         reason = REASON_BY_WORD.get(note.partition(" ")[0])
         if reason is not None:
             told = {"stage": reason.stage.value, "reason": reason.word}
+            if what == "claim settled":
+                self.on_failure("ours", to_domain, reason, f"claim of {source}")
+            else:
+                self.on_failure("theirs", from_domain, reason, f"claim towards {destination}")
         self._tell(step, text, link=session.number, domains=[source, destination], **told)
         if what in {"claim sent", "claim settled", "answer released"}:
             self._enter(to_domain, from_domain, step, text, link=session.number, **told)
@@ -134,6 +143,7 @@ class Steps:
             told = {"stage": reason.stage.value, "reason": reason.word}
             self._tell(Step.FAILED, text, domain=domain.decode(), **told)
             self._enter(domain, None, Step.FAILED, text, **told)
+            self.on_failure("ours", domain, reason, note)
 
     def _waiting(self, entry: Entry, link: int) -> None:
         """A message is held (link 0), or leaves over a link after it was held."""
@@ -192,6 +202,11 @@ class Steps:
     def lost(self, session: LinkSession) -> None:
         """It is gone."""
         reason = session.drop_reason
+        if reason not in _IN_ORDER and session.purpose is Purpose.DATA:
+            for domain in session.reached:
+                self.on_failure(
+                    "ours", domain, reason, f"link {session.number} ended {session.drop_note}".strip()
+                )
         self._tell(
             Step.LINK, f"to {_place(session)} has ended: {reason.word}", link=session.number,
             stage=reason.stage.value, reason=reason.word,

@@ -18,7 +18,7 @@ from imxrouter.cli import output
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.main import imxctl, main
 from imxrouter.cli.reference import main as reference
-from tests.doubles.admin_port import DOMAIN, LINK, LOOKUP, OUTCOME, PEER, STATUS, ZONE
+from tests.doubles.admin_port import DOMAIN, LINK, LOOKUP, OUTCOME, PEER, PEER_DETAIL, STATUS, ZONE
 from tests.doubles.admin_rig import AdminRig
 from tests.doubles.reactor_thread import ReactorThread
 
@@ -56,6 +56,7 @@ def shell(reactor_thread: ReactorThread, tmp_path: Path) -> Iterator[Shell]:
         (["status"], STATUS),
         (["links"], [LINK]),
         (["peers"], [PEER]),
+        (["peers", "show", "b.example"], PEER_DETAIL),
         (["domains"], [DOMAIN]),
         (["domains", "list"], [DOMAIN]),
         (["dns", "lookup", "b.example"], LOOKUP),
@@ -79,7 +80,27 @@ def test_json_is_the_answer(shell: Shell, words: list[str], answer: object) -> N
         (["domains"], ["a.example", "active", "home"]),
         (["dns", "lookup", "b.example"], ["_imx.b.example SVCB", "imx.b.example:6490", "ver=1"]),
         (["send", "a@a.example", "b@b.example", "hi"], ["delivered to b.example in 4.0 ms"]),
-        (["trace", "00" * 16], ["accepted", "source=*@a.example"]),
+        (
+            ["trace", "00" * 16],
+            ["accepted", "source=*@a.example", "failure: too-large at stage limit, decided by"],
+        ),
+        (
+            ["trace", "00" * 16],
+            ["limits.max_message_bytes = 16384\n", "do       over the", "note: hops before"],
+        ),
+        (
+            ["trace", "--from", "a.example"],
+            ["... 2 older", "*@b.example", "limit: too-large", "note: a note"],
+        ),
+        (
+            ["peers", "show", "b.example"],
+            ["failing for 12.0s", "dialback+tls by [trust] default_policy; no link"],
+        ),
+        (["peers", "show", "b.example"], ["3 failures in a row; waits grow from 1 s to 300 s", "in 12.0s"]),
+        (
+            ["peers", "show", "b.example"],
+            ["connect-timeout at stage connect (192.0.2.1 port 6490)", "proved"],
+        ),
     ],
 )
 def test_people_get_tables(shell: Shell, words: list[str], shown: list[str]) -> None:
@@ -196,6 +217,10 @@ def test_exit_codes(shell: Shell, tmp_path: Path) -> None:
     assert shell("domains", "add", "a.example", "--service", "home").exit_code == Exit.FAILED
     assert shell("dns", "lookup", "none.example").exit_code == Exit.FAILED
     assert shell("trace", "11" * 16).exit_code == Exit.NOT_FOUND
+    assert shell("trace", "--to", "c.example", "--since", "15m").exit_code == Exit.NOT_FOUND
+    assert shell.port.calls[-1] == ("traces", "", "c.example", 900.0)
+    assert shell("trace", "--from", "a.example", "--since", "soon").exit_code == Exit.USAGE
+    assert shell("peers", "show", "c.example").exit_code == Exit.NOT_FOUND
     assert shell("nonsense").exit_code == Exit.USAGE
     gone = run("status", "--socket", str(tmp_path / "none"))
     assert gone.exit_code == Exit.UNREACHABLE

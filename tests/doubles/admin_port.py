@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 
-from imxrouter.admin.detail import TraceRow, TracesView, TraceView, VerdictView
+from imxrouter.admin.detail import PeerDetailView, TraceRow, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.views import (
     DomainDiff,
@@ -57,6 +57,15 @@ OUTCOME: OutcomeView = {
     "id": "00" * 16, "status": "success", "reason": "none", "stage": "service", "decided_by": "b.example",
     "decided_role": "service", "retry": "", "retry_after_s": 0, "note": "", "seconds": 0.004,
 }  # fmt: skip
+PEER_DETAIL: PeerDetailView = {
+    "domain": "b.example", "state": "failing", "state_for_s": 12.0, "source": "dns", "targets": [],
+    "required": "dialback+tls", "required_by": "[trust] default_policy", "remembered": "dialback",
+    "remembered_until": 1800000000.0, "acceptable": False, "links": [LINK],
+    "errors": [{"at": 1800000000.0, "direction": "ours", "stage": "connect", "reason": "connect-timeout",
+                "note": "192.0.2.1 port 6490", "remedy": "look at the firewall"}],
+    "failures": 3, "next_try_s": 12.0, "backoff_first_s": 1.0, "backoff_cap_s": 300.0, "held": 1,
+    "held_bytes": 200, "held_age_s": 2.0, "in_flight": 1, "bytes_in": 3000, "bytes_out": 2900,
+}  # fmt: skip
 VERDICT: VerdictView = {
     "status": "failure", "stage": "limit", "reason": "too-large", "decided_by": "", "decided_role": "router",
     "rule": "size of a message", "setting": "limits.max_message_bytes = 16384", "answer": "", "note": "",
@@ -93,6 +102,12 @@ class PortDouble:
     def peers(self) -> list[PeerView]:
         """Answer at once."""
         return [PEER]
+
+    def peer(self, name: str) -> PeerDetailView:
+        """Know b.example and nobody else."""
+        if name != "b.example":
+            raise AdminError("not-found", f"nothing is known of {name}", "peer", "see imxctl peers")
+        return PEER_DETAIL
 
     def peer_retry(self, name: str) -> Deferred[PeerChange]:
         """Clear the back-off of b.example; nobody else waits."""
