@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 from urllib.parse import quote
 
 from imxrouter.admin.detail import VIEWS as DETAIL_VIEWS
-from imxrouter.admin.detail import PeerDetailView, TracesView, TraceView, VerdictView
+from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import STATUS, AdminError, AdminUnreachable, Kind
 from imxrouter.admin.views import (
     ClaimView,
@@ -33,6 +33,7 @@ __all__ = [
     "AdminClient",
     "AdminError",
     "AdminUnreachable",
+    "DoctorView",
     "DomainDiff",
     "LinkView",
     "MessageView",
@@ -115,6 +116,10 @@ class AdminClient:
     def domain_remove(self, name: str) -> DomainDiff:
         """Stop serving a domain."""
         return cast("DomainDiff", self._ask("DELETE", "domains", name))
+
+    def domain_doctor(self, name: str) -> DoctorView:
+        """Look at a served domain as a peer does."""
+        return cast("DoctorView", self._ask("GET", "domains", name, "doctor"))
 
     def dns_lookup(self, domain: str) -> LookupView:
         """Look a domain up."""

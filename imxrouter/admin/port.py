@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from imxrouter.admin.detail import PeerDetailView, TracesView, TraceView
+from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView
 from imxrouter.admin.views import (
     DomainDiff,
     DomainView,
@@ -74,6 +74,9 @@ class AdminPort(Protocol):
 
     def domain_remove(self, name: str) -> DomainDiff | Deferred[DomainDiff]:
         """Stop serving a domain."""
+
+    def domain_doctor(self, name: str) -> DoctorView | Deferred[DoctorView]:
+        """Look at a served domain as a peer does, and say what to publish."""
 
     def trace(self, message_id: str) -> TraceView | Deferred[TraceView]:
         """Tell the steps of a message; its id in hexadecimal."""

@@ -46,6 +46,7 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("POST", "domains"): lambda port, _parts, body: port.domain_add(body),
     ("PATCH", "domains/*"): lambda port, parts, body: port.domain_change(parts[0], body),
     ("DELETE", "domains/*"): lambda port, parts, _body: port.domain_remove(parts[0]),
+    ("GET", "domains/*/doctor"): lambda port, parts, _body: port.domain_doctor(parts[0]),
     ("GET", "dns/lookup/*"): lambda port, parts, _body: port.dns_lookup(parts[0]),
     ("GET", "dns/records/*"): lambda port, parts, _body: port.dns_records(parts[0]),
     ("POST", "messages"): lambda port, _parts, body: port.send(

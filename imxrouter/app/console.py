@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from imxrouter.admin.detail import PeerDetailView, TracesView, TraceView
+from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.views import (
     DomainDiff as DiffView,
@@ -24,6 +24,7 @@ from imxrouter.admin.views import (
     StatusView,
 )
 from imxrouter.app.dnsview import look_up, records_view
+from imxrouter.app.doctor import Doctor
 from imxrouter.app.linkview import link_view
 from imxrouter.app.peerview import peer_detail
 from imxrouter.app.provisioning import domain_entry, served_domain
@@ -189,6 +190,10 @@ class Console:
         """Stop serving a domain."""
         record = self._served(name)
         return _diff_view("removed", record.name.name, self._router.domains.remove(record.name))
+
+    def domain_doctor(self, name: str) -> Deferred[DoctorView]:
+        """Look at a served domain as a peer does."""
+        return Doctor(self._router, _domain(name)).run()
 
     def _served(self, name: str) -> ServedDomain:
         record = self._router.domains.get(_domain(name))

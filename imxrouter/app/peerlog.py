@@ -60,5 +60,7 @@ class PeerLog:
 
     def of(self, domain: bytes) -> list[tuple[str, PeerError]]:
         """What is remembered of a domain: (direction, failure), the newest first."""
-        found = [(name, error) for name, table in self._tables.items() for error in reversed(table.get(domain, ()))]
+        found = [
+            (name, error) for name, table in self._tables.items() for error in reversed(table.get(domain, ()))
+        ]
         return sorted(found, key=lambda pair: pair[1].at_s, reverse=True)

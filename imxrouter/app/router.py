@@ -127,7 +127,7 @@ class Router(Service):
     ) -> None:
         self.config = config
         self.version = imxrouter.__version__
-        self._reactor = reactor
+        self._reactor = self.reactor = reactor
         self._ports: list[IListeningPort] = []
         self._link_ports: list[IListeningPort] = []
         self.service_names = frozenset(service.name for service in config.services)
@@ -179,6 +179,7 @@ class Router(Service):
                 self._reactor, config.dns.nameservers, question_s=config.dns.query_timeout_s
             )
             ask = asker.ask
+        self.ask = ask
         cache_limits, find_limits = discovery_limits(config.dns)
         self.finder = CountedFinder(
             self.metrics, self._reactor, ask, random.SystemRandom(),

@@ -68,6 +68,11 @@ class TargetDialer:
         #: told (domain, stage, sentence, reason's word or "") of each step; for screens and logs
         self.on_step: Callable[[Domain, Stage, str, str], None] = lambda *_: None
 
+    @property
+    def opener(self) -> TcpOpener:
+        """Opens sockets as this router does."""
+        return self._opener
+
     def dial(
         self,
         domain: Domain,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from imxrouter.probe.report import CheckView, EvidenceView, FailureView, StageView
 
 #: Facts that the other columns tell already.
-_TOLD = frozenset({"host", "ip", "family", "port", "answer", "records"})
+_TOLD = frozenset({"host", "ip", "family", "port", "answer", "records", "instance"})
 
 
 @click.command()

@@ -9,7 +9,7 @@ import sys
 import click
 
 from imxrouter import __version__
-from imxrouter.cli import check, configs, decode, dns, domains, live, peers, trace
+from imxrouter.cli import check, configs, decode, dns, doctor, domains, live, peers, trace
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.options import SOCKET_VARIABLE, Context, json_option, socket_option, tell
 
@@ -28,6 +28,7 @@ for _command in (
     trace.trace, check.check, decode.decode,
 ):  # fmt: skip
     imxctl.add_command(_command)
+domains.domains.add_command(doctor.doctor)
 
 
 def main() -> None:

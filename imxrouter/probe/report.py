@@ -200,9 +200,10 @@ class EvidenceView(TypedDict):
     """One thing that was tried; `reason` is empty where it went well, `took_s` null where nothing was sent.
 
     `facts` of `dns` are `answer`, `records`, `dnssec`; of `connect` `host`, `ip`, `family`, `port`; of `peer`
-    those and, of a hello, `version`, `software`, `capabilities`, `max_record_bytes`, `credit_requests`,
-    `credit_bytes`, `ping_s`, `dead_s`, `idle_s`, `duplicate_window_s` (null where the peer does not say);
-    where none came `first_bytes` (what it sent), `by_peer` (it told the reason itself), `retry_after_s`.
+    those and, of a hello, `version`, `software`, `instance` (names that process life), `capabilities`,
+    `max_record_bytes`, `credit_requests`, `credit_bytes`, `ping_s`, `dead_s`, `idle_s`, `duplicate_window_s`
+    (null where the peer does not say); where none came `first_bytes` (what it sent), `by_peer` (it told the
+    reason itself), `retry_after_s`.
     """
 
     what: str

@@ -18,7 +18,7 @@ from imxrouter.cli import output
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.main import imxctl, main
 from imxrouter.cli.reference import main as reference
-from tests.doubles.admin_port import DOMAIN, LINK, LOOKUP, OUTCOME, PEER, PEER_DETAIL, STATUS, ZONE
+from tests.doubles.admin_port import DOCTOR, DOMAIN, LINK, LOOKUP, OUTCOME, PEER, PEER_DETAIL, STATUS, ZONE
 from tests.doubles.admin_rig import AdminRig
 from tests.doubles.reactor_thread import ReactorThread
 
@@ -57,6 +57,7 @@ def shell(reactor_thread: ReactorThread, tmp_path: Path) -> Iterator[Shell]:
         (["links"], [LINK]),
         (["peers"], [PEER]),
         (["peers", "show", "b.example"], PEER_DETAIL),
+        (["domains", "doctor", "a.example"], DOCTOR),
         (["domains"], [DOMAIN]),
         (["domains", "list"], [DOMAIN]),
         (["dns", "lookup", "b.example"], LOOKUP),
@@ -78,6 +79,11 @@ def test_json_is_the_answer(shell: Shell, words: list[str], answer: object) -> N
         (["links", "--claims"], ["a.example", "proved", "dialback"]),
         (["peers"], ["backing-off", "connect-timeout", "in 12.0s"]),
         (["domains"], ["a.example", "active", "home"]),
+        (
+            ["domains", "doctor", "a.example"],
+            ["warning  a stale record [dns: bad-dns-record]", "  wanted: y"],
+        ),
+        (["domains", "doctor", "a.example"], ["> take it out", ZONE, "a.example: warnings"]),
         (["dns", "lookup", "b.example"], ["_imx.b.example SVCB", "imx.b.example:6490", "ver=1"]),
         (["send", "a@a.example", "b@b.example", "hi"], ["delivered to b.example in 4.0 ms"]),
         (
@@ -221,6 +227,7 @@ def test_exit_codes(shell: Shell, tmp_path: Path) -> None:
     assert shell.port.calls[-1] == ("traces", "", "c.example", 900.0)
     assert shell("trace", "--from", "a.example", "--since", "soon").exit_code == Exit.USAGE
     assert shell("peers", "show", "c.example").exit_code == Exit.NOT_FOUND
+    assert shell("domains", "doctor", "c.example").exit_code == Exit.FAILED
     assert shell("nonsense").exit_code == Exit.USAGE
     gone = run("status", "--socket", str(tmp_path / "none"))
     assert gone.exit_code == Exit.UNREACHABLE

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 
-from imxrouter.admin.detail import PeerDetailView, TraceRow, TracesView, TraceView, VerdictView
+from imxrouter.admin.detail import DoctorView, PeerDetailView, TraceRow, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.views import (
     DomainDiff,
@@ -65,6 +65,11 @@ PEER_DETAIL: PeerDetailView = {
                 "note": "192.0.2.1 port 6490", "remedy": "look at the firewall"}],
     "failures": 3, "next_try_s": 12.0, "backoff_first_s": 1.0, "backoff_cap_s": 300.0, "held": 1,
     "held_bytes": 200, "held_age_s": 2.0, "in_flight": 1, "bytes_in": 3000, "bytes_out": 2900,
+}  # fmt: skip
+DOCTOR: DoctorView = {
+    "domain": "a.example", "result": "warnings", "publish": ZONE, "took_s": 0.5,
+    "findings": [{"severity": "warning", "what": "a stale record", "stage": "dns", "reason": "bad-dns-record",
+                  "evidence": ["there: x", "wanted: y"], "remedy": "take it out"}],
 }  # fmt: skip
 VERDICT: VerdictView = {
     "status": "failure", "stage": "limit", "reason": "too-large", "decided_by": "", "decided_role": "router",
@@ -124,6 +129,10 @@ class PortDouble:
     def domains(self) -> list[DomainView]:
         """Answer at once."""
         return [DOMAIN]
+
+    def domain_doctor(self, name: str) -> DoctorView:
+        """Warn of a.example; others are ill."""
+        return DOCTOR if name == "a.example" else {**DOCTOR, "domain": name, "result": "failed"}
 
     def dns_lookup(self, domain: str) -> LookupView:
         """Answer for b.example; nothing is published for the rest."""
