@@ -45,6 +45,7 @@ from imxrouter.app.settings import (
 from imxrouter.app.settling import Settling
 from imxrouter.app.steps import Steps
 from imxrouter.app.storing import closed_store, make_store, store_figures
+from imxrouter.app.subscribed import BEGUN, KeptSubscriptions
 from imxrouter.app.targets import TargetDialer
 from imxrouter.config.net import HostPort, parse_published
 from imxrouter.config.schema import Config
@@ -67,6 +68,7 @@ from imxrouter.routing.domains import ServedDomains
 from imxrouter.routing.interfaces import Answer, Gateway, Submit
 from imxrouter.routing.limits import Rate
 from imxrouter.routing.policy import RememberedStrength
+from imxrouter.routing.subscriptions import SubscriptionLimits
 from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
 from imxrouter.switch.ports import Role
@@ -87,10 +89,12 @@ from imxrouter.transport.idle_proofs import IdleProofs
 from imxrouter.transport.inside import InsidePort
 from imxrouter.transport.keyring import KeyRing
 from imxrouter.transport.listener import listen as listen_links
+from imxrouter.transport.liveness import Liveness
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
 from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.transport.verifier import Verifier
+from imxrouter.transport.watchers import RouterWatchers
 
 
 class _LinkFactory(Factory):
@@ -142,7 +146,9 @@ class Router(Service):
         self._make_services()
         self._make_store()
         self._observe()
-        self._housekeeping = Housekeeping(self.rates, self.federation.destinations, self.gatekeeper.dialling)
+        self._housekeeping = Housekeeping(
+            self.rates, self.federation.destinations, self.gatekeeper.dialling, self.subscriptions
+        )
         self._tick = LoopingCall(self._on_tick)
         self._tick.clock = reactor
         self._tick_meter = TickMeter(self.metrics, reactor)
@@ -164,6 +170,10 @@ class Router(Service):
         identity = Identity(server, config.process, os.urandom(16))
         self.hub = Hub(time.monotonic, self.switch, hub_settings(config), identity, os.urandom)
         self.inside = InsidePort(self.hub)
+        self.subscriptions = self.switch.presence.table
+        self.subscriptions.limits = SubscriptionLimits(
+            config.limits.subscriptions, config.limits.subscriptions_per_domain
+        )
         self._keyring = KeyRing(secrets)
         self.bus: BusEnd
         self._shares_port = config.workers > 1 or config.listen.reuse_port
@@ -241,7 +251,13 @@ class Router(Service):
         self.steps.listen(self.dialer, self.claimer, self.verifier, self.federation)
         self.idle_proofs = IdleProofs(self.hub, self.verifier.drop_proof)
         self.hub.events += [self.steps, self.claimer, self.verifier, self.federation, self.redirector]
-        self.hub.events.append(self.idle_proofs)
+        watchers = RouterWatchers(self.hub, self.inside, self.subscriptions)
+        self.liveness = Liveness(
+            self.hub, self.subscriptions, watchers, self.federation, random.SystemRandom().random
+        )
+        self.federation.on_unreachable = self.liveness.failed
+        self.federation.on_reached = self.liveness.reached
+        self.hub.events += [self.idle_proofs, self.liveness]
 
     def _make_services(self) -> None:
         config = self.config
@@ -278,6 +294,10 @@ class Router(Service):
         self._remembering = Remembering(
             self.store, self.federation.destinations, self.gatekeeper.remembered, time.monotonic, time.time
         )
+        self._kept_subscriptions = KeptSubscriptions(
+            self.subscriptions, self.store, self.bus, time.monotonic, time.time
+        )
+        self.handover.others[BEGUN] = self._kept_subscriptions.begun_elsewhere
 
     def _traced(self, port: GatewayPort) -> Submit:
         """What sends through a gateway's port, and tells the message's steps."""
@@ -310,19 +330,11 @@ class Router(Service):
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(self._links_by_state)
         self.metrics.watch_store(lambda: store_figures(self.store.health()))
-        self._tell_of_requests()
-
-    def _tell_of_requests(self) -> None:
-        config, ports, now = self.config, self.switch.ports, self.hub.now
-        self.rules = Rulebook(config, self.domains, self.gatekeeper, ports, now)
+        ports, now = self.switch.ports, self.hub.now
+        self.rules = Rulebook(self.config, self.domains, self.gatekeeper, ports, now)
         self.steps.policy_of = self.rules.policy_of
         settling = Settling(self.trace, self._full_outcomes, self.rules, ports, now)
-        self.switch.on_settled, self.switch.on_answered = settling.settled, settling.answered
-        self.traces_deliveries = bool(
-            config.log.trace_entries and (config.lab or config.log.trace_deliveries)
-        )
-        if self.traces_deliveries and any(service.kind == "imx" for service in config.services):
-            self.switch.on_delivered = settling.delivered
+        self.traces_deliveries = settling.listen(self.switch, self.config)
 
     def _claim_ended(self, direction: str, reason: Reason) -> None:
         self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)
@@ -333,10 +345,6 @@ class Router(Service):
             key = (Role(session.port.role).name.lower(), session.machine.state.value)
             figures[key] = figures.get(key, 0) + 1
         return figures
-
-    def wall(self) -> float:
-        """Seconds since 1970, the clock of traces."""
-        return time.time()
 
     # -- for the console ---------------------------------------------------------------------------------
 
@@ -396,6 +404,7 @@ class Router(Service):
         super().startService()  # type: ignore[no-untyped-call]
         self._tick.start(1.0 if config.links.ping_s >= 2 else 0.2, now=False)
         self._tick_meter.start()
+        self.liveness.begin(self.hub.now())
         self._reactor.callLater(0, settle_memory)
         for uplink in self._uplinks:
             uplink.start()
@@ -411,6 +420,7 @@ class Router(Service):
         with opening("state_dir"):
             self.store.start()
             self._remembering.begin()
+            self._kept_subscriptions.begin()
         if isinstance(self.bus, UnixBus):
             with opening("run_dir"):
                 self.bus.start()

@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from imxrouter.app.full_outcomes import FullOutcomes
 from imxrouter.app.rules import Rulebook
+from imxrouter.config.schema import Config
 from imxrouter.link.ledger import (
     FROM_DOMAIN,
     HOPS,
@@ -23,6 +24,7 @@ from imxrouter.link.ledger import (
 from imxrouter.model.operations import MESSAGE_ID_BYTES, Kind
 from imxrouter.model.outcome import Outcome
 from imxrouter.switch.ports import Port, Role
+from imxrouter.switch.switch import Switch
 from imxrouter.telemetry.trace import TraceRing
 from imxrouter.wire.registry import KIND_OF_TYPE
 
@@ -53,6 +55,15 @@ class Settling:
         self._rules = rules
         self._ports = ports
         self._now = now
+
+    def listen(self, switch: Switch, config: Config) -> bool:
+        """Be told by the switch; returns whether plain deliveries are traced too."""
+        switch.on_settled, switch.on_answered = self.settled, self.answered
+        log = config.log
+        deliveries = bool(log.trace_entries and (config.lab or log.trace_deliveries))
+        if deliveries and any(service.kind == "imx" for service in config.services):
+            switch.on_delivered = self.delivered
+        return deliveries
 
     def settled(self, entry: Entry, outcome: Outcome) -> None:
         """A request did not end in the plain success of the hot path."""

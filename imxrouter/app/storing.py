@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from imxrouter.admin.views import StoreView
 from imxrouter.app.remembering import TABLE_ENTRIES
+from imxrouter.app.subscribed import SUBSCRIPTIONS
 from imxrouter.config.schema import Config
 from imxrouter.routing.interfaces import StoreHealth, StoreProblem
 from imxrouter.store.file import StateFile
@@ -39,7 +40,8 @@ def make_store(config: Config, reactor: Any, *, shared: bool) -> SqliteStore:
         reactor.callFromThread(what)
 
     file = StateFile(Path(config.state_dir) / STATE_FILE, time.time)
-    store = SqliteStore(file, time.time, hand_over, limits=TABLE_ENTRIES, shared=shared)
+    limits = {**TABLE_ENTRIES, SUBSCRIPTIONS: config.limits.subscriptions}
+    store = SqliteStore(file, time.time, hand_over, limits=limits, shared=shared)
     store.on_note = _note
     return store
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from imxrouter.admin.detail import TraceRow, TracesView, TraceView, VerdictView
@@ -71,7 +72,7 @@ def traces_view(router: Router, source: str, destination: str, since_s: float | 
     if not source and not destination:
         raise AdminError("bad-request", "say from whom or to whom", "from", "imxctl trace --from a.example")
     sender, recipient = _wanted(router, source, "from"), _wanted(router, destination, "to")
-    start = None if since_s is None else router.wall() - since_s
+    start = None if since_s is None else time.time() - since_s
     found = router.trace.search(sender, recipient, start)
     rows = [_row(ident, steps) for ident, steps in found.items()]
     notes = [

@@ -380,6 +380,24 @@ class Limits(Section, frozen=True):
     max_message_bytes: Annotated[
         int, key("Largest body of a message, its MIME headers included.", unit="bytes", ge=1, le=MIB)
     ] = 16384
+    subscriptions: Annotated[
+        int,
+        key(
+            "Subscriptions remembered in all; more are answered `busy`.",
+            unit="subscriptions",
+            ge=1,
+            le=10**7,
+        ),
+    ] = 200_000
+    subscriptions_per_domain: Annotated[
+        int,
+        key(
+            "Subscriptions remembered of the watchers, or to the users, of one domain.",
+            unit="subscriptions",
+            ge=1,
+            le=10**7,
+        ),
+    ] = 50_000
     exceptions: Annotated[tuple[SenderException, ...], key("Senders with a rate of their own.")] = ()
 
 

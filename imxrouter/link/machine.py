@@ -314,6 +314,10 @@ class LinkMachine:
         """Seconds since a routed record or a claim passed."""
         return now - self._busy_at
 
+    def silent_for(self, now: float) -> float:
+        """Seconds since anything was heard."""
+        return now - self._heard_at
+
     def lost(self) -> None:
         """The connection is gone."""
         self.state = LinkState.CLOSED

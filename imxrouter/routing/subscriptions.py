@@ -30,6 +30,7 @@ class Subscription(NamedTuple):
         presentity: the same.
         ident: its id.
         granted: somebody granted it; before it only waits for the answer.
+        mine: this process passed it on last, and looks after its watcher.
     """
 
     end: float
@@ -37,6 +38,7 @@ class Subscription(NamedTuple):
     presentity: bytes
     ident: bytes
     granted: bool
+    mine: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,14 @@ class Subscriptions:
 
     Attributes:
         may_keep: whether a new one can be written down now.
+        on_begun: told each entry that waits for its first answer.
         on_changed: told (key, entry) of each that is granted or renewed, and (key, None) of each that ended.
     """
 
     def __init__(self, limits: SubscriptionLimits = SubscriptionLimits()) -> None:
         self.limits = limits
         self.may_keep: Callable[[], bool] = lambda: True
+        self.on_begun: Callable[[Subscription], None] = lambda _entry: None
         self.on_changed: Callable[[bytes, Subscription | None], None] = lambda *_: None
         self._entries: dict[bytes, Subscription] = {}
         self._of_watcher: dict[bytes, dict[bytes, None]] = {}
@@ -112,7 +116,9 @@ class Subscriptions:
     def begin(self, key: bytes, watcher: bytes, presentity: bytes, ident: bytes, now: float) -> None:
         """A SUBSCRIBE was accepted: notifications may come before its answer does."""
         if key not in self._entries:
-            self._enter(key, Subscription(now, watcher, presentity, ident, False))
+            entry = Subscription(now, watcher, presentity, ident, False)
+            self._enter(key, entry)
+            self.on_begun(entry)
 
     def settle(
         self, key: bytes, state: SubscriptionState | None, granted_s: int, asked_s: int, now: float
@@ -139,9 +145,9 @@ class Subscriptions:
                 self.on_changed(key, None)
             return
         end = now + min(granted_s, asked_s)
-        if entry.granted and abs(end - entry.end) < 1.0:
+        if entry.granted and entry.mine and abs(end - entry.end) < 1.0:
             return
-        entry = self._entries[key] = entry._replace(end=end, granted=True)
+        entry = self._entries[key] = entry._replace(end=end, granted=True, mine=True)
         self.on_changed(key, entry)
 
     def ended(self, key: bytes) -> None:
@@ -187,11 +193,11 @@ class Subscriptions:
         return iter(tuple(self._entries.items()))
 
     def watching(self, presentity_domain: bytes, now: float) -> list[bytes]:
-        """Keys of the granted subscriptions to users of a domain."""
+        """Keys of the granted subscriptions to users of a domain that this process looks after."""
         return self._live(self._of_presentity, presentity_domain, now)
 
     def watched_by(self, watcher_domain: bytes, now: float) -> list[bytes]:
-        """Keys of the granted subscriptions of users of a domain."""
+        """Keys of the granted subscriptions of users of a domain that this process looks after."""
         return self._live(self._of_watcher, watcher_domain, now)
 
     def concerns(self, domain: bytes) -> bool:
@@ -203,8 +209,8 @@ class Subscriptions:
         return list(self._of_presentity)
 
     def _live(self, index: dict[bytes, dict[bytes, None]], domain: bytes, now: float) -> list[bytes]:
-        entries = self._entries
-        return [key for key in index.get(domain, ()) if entries[key].granted and entries[key].end > now]
+        found = ((key, self._entries[key]) for key in index.get(domain, ()))
+        return [key for key, entry in found if entry.granted and entry.mine and entry.end > now]
 
     def _enter(self, key: bytes, entry: Subscription) -> None:
         self._entries[key] = entry

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imxrouter.link.claims import ClaimState, MadeClaim
-from imxrouter.link.ledger import FROM_DOMAIN, SIZE, TO_DOMAIN, TRIES, Entry
+from imxrouter.link.ledger import FROM_DOMAIN, KEY, RECORD, SIZE, TO_DOMAIN, TRIES, TYPE, Entry
 from imxrouter.link.machine import LinkState
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.outcome import Outcome, failure, indeterminant
@@ -23,17 +23,18 @@ from imxrouter.routing.hold import HoldBudget, HoldLimits, HoldQueue
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
 from imxrouter.transport.hub import Hub
+from imxrouter.transport.more_links import MoreLinks
 from imxrouter.transport.pursuit import OWN_POLICY, Cause, Pursuit
 from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.wire.control import Control, Hello
+from imxrouter.wire.layout import MESSAGE_ID_BYTES
+from imxrouter.wire.record import decode_record
+from imxrouter.wire.registry import FieldType, RecordType
 
 #: Targets tried for one destination before it has failed.
 MAX_TARGETS = 8
 #: Ends of a link that say nothing about why it could not be used.
 _IN_ORDER = frozenset({Reason.NONE, Reason.IDLE, Reason.REDIRECTED})
-#: One more link to a busy peer is opened at most this often; the peer may have a cap, and says so by closing.
-MORE_LINKS_EVERY_S = 30.0
-
 #: A retry goes over another open link after this: a process that dies takes all its links, not all at once.
 RETRY_REST_S = 0.1
 
@@ -60,14 +61,16 @@ class Federation:
         self.destinations = destinations
         self._pursuits: dict[bytes, Pursuit] = {}
         self._budget = HoldBudget(hub.settings.hold_total_bytes)
-        #: numbers of links opened for a busy peer that are not open yet
-        self._more: set[int] = set()
-        self._more_after: dict[bytes, float] = {}
+        self.more_links = MoreLinks(hub, dialer, claimer)
         #: tag -> since when a retry rests
         self._resting: dict[int, float] = {}
         self.on_step: Callable[[str, bytes, str, Reason], None] = lambda *_: None
         #: told (entry, link) of a request that is held (link 0), or leaves over a link after it was held
         self.on_waiting: Callable[[Entry, int], None] = lambda *_: None
+        #: told (domain, cause) of each verdict: every target of it failed
+        self.on_unreachable: Callable[[bytes, Cause], None] = lambda *_: None
+        #: told each domain to which something of ours was proved, and each that proved itself
+        self.on_reached: Callable[[bytes], None] = lambda _domain: None
         claimer.on_settled = self._claim_settled
         hub.hold = self.hold
 
@@ -136,7 +139,20 @@ class Federation:
             settings = self._hub.settings
             limits = HoldLimits(settings.hold_count, settings.hold_bytes, settings.hold_s)
             queue = pursuit.held[from_domain] = HoldQueue(limits, pursuit.budget)
+        self._supersede(tag, pursuit, queue)
         return queue.offer(tag, size, self._hub.now())
+
+    def _supersede(self, tag: int, pursuit: Pursuit, queue: HoldQueue[int]) -> None:
+        """Of the notifications of one subscription only the newest waits (architecture section 6)."""
+        entry = self._hub.switch.ledger.entries[tag]
+        if entry[TYPE] != RecordType.NOTIFY:
+            return
+        record = decode_record(entry[RECORD])
+        named = entry[KEY][MESSAGE_ID_BYTES:] + (record.value(FieldType.SUBSCRIPTION_ID) or b"")
+        older = pursuit.newest.get(named)
+        pursuit.newest[named] = tag
+        if older is not None and queue.drop(older):
+            self._give_up(older, Cause(Reason.SUPERSEDED))
 
     def _new_pursuit(self, domain: Domain) -> Pursuit:
         settings = self._hub.settings
@@ -236,21 +252,40 @@ class Federation:
             self._failed(pursuit, cause)
 
     def _failed(self, pursuit: Pursuit, cause: Cause) -> None:
-        reason, note = cause.reason, cause.note
-        now = self._hub.now()
-        destination = self.destinations.open(pursuit.domain, now)
-        retry_after_s = 5
-        if destination is not None:
-            destination.failed(reason, now, note)
-            retry_after_s = destination.retry_after_s(now)
         pursuit.tried.clear()
         pursuit.again = False
+        retry_after_s = self._verdict(pursuit.domain, cause)
+        self._fail(pursuit, cause, retry_after_s)
+        self.on_unreachable(pursuit.domain.wire, cause)
+
+    def _verdict(self, domain: Domain, cause: Cause) -> int:
+        """Every target failed: remember it, and say it; returns the seconds until the next try."""
+        reason, note, now = cause.reason, cause.note, self._hub.now()
+        destination = self.destinations.open(domain, now)
+        if destination is not None:
+            destination.failed(reason, now, note)
         self.log.warn(
-            "{domain} cannot be reached: {reason}", domain=pursuit.domain.name, reason=reason.word,
+            "{domain} cannot be reached: {reason}", domain=domain.name, reason=reason.word,
             stage=reason.stage.value, note=note,
         )  # fmt: skip
-        self.on_step("failed", pursuit.domain.wire, note, reason)
-        self._fail(pursuit, cause, retry_after_s)
+        self.on_step("failed", domain.wire, note, reason)
+        return destination.retry_after_s(now) if destination is not None else 5
+
+    def unreachable(self, domain: bytes, cause: Cause) -> None:
+        """A verdict that somebody else came to: its links are silent, and a new one fails."""
+        pursuit = self._pursuits.get(domain)
+        if pursuit is not None and pursuit.dialling:
+            return  # what dials now says so itself
+        retry_after_s = self._verdict(Domain(domain.decode("ascii")), cause)
+        if pursuit is not None:
+            self._fail(pursuit, cause, retry_after_s)
+        self.on_unreachable(domain, cause)
+
+    def next_try(self, domain: bytes, now: float) -> float:
+        """When a domain may be tried again, monotonic seconds."""
+        destination = self.destinations.find(Domain(domain.decode("ascii")))
+        failing = destination is not None and destination.state is DestinationState.FAILING
+        return destination.next_try if failing and destination is not None else now
 
     def _fail(self, pursuit: Pursuit, cause: Cause, retry_after_s: int) -> None:
         for from_domain in list(pursuit.held):
@@ -298,7 +333,7 @@ class Federation:
     def _claim_settled(self, session: LinkSession, claim: MadeClaim) -> None:
         pursuit = self._pursuits.get(claim.to_domain)
         if claim.state is ClaimState.PROVED:
-            self._up(claim.to_domain)
+            self._up(claim.to_domain, proved=True)
             if pursuit is not None and session.is_open:
                 pursuit.tried.clear()
                 pursuit.again = False
@@ -312,10 +347,12 @@ class Federation:
             self._give_up_all(pursuit, claim.from_domain, Cause.of_claim(claim), 5)
             self._forget_if_empty(pursuit)
 
-    def _up(self, domain: bytes) -> None:
+    def _up(self, domain: bytes, *, proved: bool = False) -> None:
         destination = self.destinations.open(Domain(domain.decode("ascii")), self._hub.now())
         if destination is not None:
             destination.up(self._hub.now())
+        if proved:
+            self.on_reached(domain)
 
     def _release(self, pursuit: Pursuit, from_domain: bytes) -> None:
         """A way is there: what waited goes out in its order."""
@@ -336,6 +373,7 @@ class Federation:
         pursuit = self._pursuits.get(peer)
         if pursuit is not None and ours in pursuit.held and session.is_open:
             self._release(pursuit, ours)
+        self.on_reached(peer)
 
     # -- events ------------------------------------------------------------------------------------------
 
@@ -343,7 +381,7 @@ class Federation:
         """A link of ours is open: claim for everything that waits for its domains."""
         del peer
         if session.purpose is Purpose.DATA:
-            self._claim_more(session)
+            self.more_links.opened(session)
             for domain in session.reached:
                 self._up(domain)
                 pursuit = self._pursuits.get(domain)
@@ -359,7 +397,7 @@ class Federation:
 
     def lost(self, session: LinkSession) -> None:
         """A link went away: what waits for it goes on elsewhere."""
-        self._more.discard(session.number)
+        self.more_links.lost(session)
         self._leave(session, Cause.of_link(session))
         for domain in session.reached if session.purpose is Purpose.DATA else ():
             self._rest(domain)
@@ -411,7 +449,7 @@ class Federation:
                 self._claim_all(pursuit, session)
             self._forget_if_empty(pursuit)
         self._send_retries(now)
-        self._add_links(now)
+        self.more_links.tick(now, self._pursuits)
 
     def _why_late(self, pursuit: Pursuit, from_domain: bytes) -> Cause:
         session = self._hub.sessions.get(pursuit.session)
@@ -421,47 +459,3 @@ class Federation:
         if claim is not None and claim.state is ClaimState.REFUSED:
             return Cause.of_claim(claim)
         return Cause(Reason.DIALBACK_TIMEOUT)
-
-    def _add_links(self, now: float) -> None:
-        """More links are opened by load, never by user, and few (IMX-14)."""
-        links: dict[bytes, int] = {}
-        idle: set[bytes] = set()
-        for session in self._hub.sessions.values():
-            if session.purpose is Purpose.DATA and session.machine.state is not LinkState.DRAINING:
-                is_busy = session.port.sent * 2 > session.port.credit_requests
-                for domain in session.reached:
-                    links[domain] = links.get(domain, 0) + 1
-                    if not is_busy:
-                        idle.add(domain)
-        self._more_after = {domain: at for domain, at in self._more_after.items() if at > now}
-        for domain, count in links.items():
-            if domain not in idle and count < self._hub.settings.links_per_peer:
-                self._open_more(domain, now)
-
-    def _open_more(self, domain: bytes, now: float) -> None:
-        """Open one more link; where that fails nothing changes, for there are others."""
-        if domain in self._pursuits or domain in self._more_after:
-            return
-        self._more_after[domain] = now + MORE_LINKS_EVERY_S
-        dialled = self._dialer.dial(
-            Domain(domain.decode("ascii")),
-            lambda: LinkSession(self._hub, Purpose.DATA),
-            reuse=lambda _endpoint: None,
-        )
-        dialled.addCallbacks(self._more_dialled, lambda problem: problem.trap(DialFailed), (domain,))
-        dialled.addErrback(lambda problem: self.log.failure("one more link", problem))
-
-    def _more_dialled(self, dialled: Dialled, domain: bytes) -> None:
-        session = dialled.session
-        session.reached.add(domain)
-        self._more.add(session.number)
-        if session.is_open:
-            self._claim_more(session)
-
-    def _claim_more(self, session: LinkSession) -> None:
-        """Claim on one more link what the others carry."""
-        if session.number in self._more:
-            self._more.discard(session.number)
-            for domain in session.reached:
-                for ours in list(self._hub.switch.ways.get(domain, ())):
-                    self._claimer.claim(session, ours, domain)

@@ -33,6 +33,9 @@ class Handover:
         hub: links of this process.
         bus: the other processes of this host; only they can reach it.
         claimer: releases answers of our claims.
+
+    Attributes:
+        others: kind -> who takes what other processes tell of that kind.
     """
 
     log = Logger()
@@ -41,6 +44,7 @@ class Handover:
         self._hub = hub
         self._bus = bus
         self._claimer = claimer
+        self.others: dict[str, Callable[[bytes], None]] = {}
         hub.hand_over = self._give
         bus.listen(self._take)
 
@@ -52,6 +56,8 @@ class Handover:
             reply(self._claimer.verify_for_other(payload))
         elif kind == "response":
             self._response(msgspec.msgpack.decode(payload, type=BusResponse))
+        elif kind in self.others:
+            self.others[kind](payload)
         else:
             self.log.warn("bus: {kind} is not known", kind=kind)
 

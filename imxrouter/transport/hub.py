@@ -107,6 +107,8 @@ class Hub:
         self.events: list[LinkEvents] = []
         #: asked before a stranger's connection is taken: None, or (reason, retry after seconds)
         self.admit: Callable[[LinkSession], tuple[Reason, int] | None] = lambda _session: None
+        #: whether a link is not closed for being idle
+        self.keeps: Callable[[LinkSession], bool] = lambda _session: False
         #: told the tags of requests that wait for a link
         self.hold: Callable[[list[int]], None] = lambda _tags: None
         #: told responses for other processes
@@ -322,7 +324,8 @@ class Hub:
         limit = settings.verify_idle_s if session.purpose is Purpose.VERIFY else settings.link.idle_s
         port = session.port
         if session.machine.idle_for(now) >= limit and not port.in_flight and not port.sent:
-            session.close(Reason.IDLE)
+            if not self.keeps(session):
+                session.close(Reason.IDLE)
         elif not port.sources and not port.speaks and now - session.opened_at > settings.proof_timeout_s:
             session.close(Reason.NOT_PROVED, text="no proof in time")
 

@@ -8,7 +8,7 @@ import pytest
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
-from imxrouter.transport import federation
+from imxrouter.transport import more_links
 from imxrouter.wire.control import Claim, ClaimResult, Hello
 from tests.doubles.raw_peer import PATIENCE_S, SOME_TOKEN, RawPeer
 from tests.doubles.router_rig import Lab, RouterRig, login_key, service_table
@@ -50,7 +50,7 @@ def test_more_links_come_by_load_and_only_so_many(
     lab: Lab, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A link at more than half of its credit gets another one beside it, up to the cap (IMX-14)."""
-    monkeypatch.setattr(federation, "MORE_LINKS_EVERY_S", 0.2)
+    monkeypatch.setattr(more_links, "MORE_LINKS_EVERY_S", 0.2)
     key = login_key(1)
     b = lab.router(
         "b.example", embedded=False, tables=service_table("slow", key, "b.example"),

@@ -1,0 +1,410 @@
+"""What watchers are told when presence cannot be learned, and how it becomes right again (architecture 6).
+
+Two ways lead to *unknown*: a remote domain cannot be reached (a verdict: every target failed), or no service
+of ours answers for a domain served here. It is told by this router to each watcher concerned, with the reason
+and the domain that failed. Recovery is by subscribing again in the watcher's name, spread in time; the
+notification that follows brings the state. Pure timing: what goes out is `Watchers`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from twisted.logger import Logger
+
+from imxrouter.model.outcome import Outcome
+from imxrouter.model.vocabulary import Reason, Retry, Stage
+from imxrouter.routing.subscriptions import Subscriptions
+from imxrouter.transport.hub import Hub
+from imxrouter.transport.more_links import MoreLinks
+from imxrouter.transport.pursuit import NOT_IN_TIME, Cause
+from imxrouter.transport.session import LinkSession
+from imxrouter.wire.control import Control, Hello
+
+#: A domain that comes back within this is not told to be unknown: routers restart.
+GRACE_S: Final = 5.0
+#: Rest after the last link went, before the first subscription is tried again.
+FIRST_AGAIN_S: Final = 0.5
+#: Subscriptions of one domain are renewed after a loss within this, where `AGAIN_PER_S` allows.
+SPREAD_S: Final = 10.0
+#: Subscriptions that are tried again, and watchers that are told, in one second, of all domains.
+AGAIN_PER_S: Final = 1000
+TOLD_PER_S: Final = 20_000
+#: Part of DEAD_AFTER of silence after which a link is doubted, and after which nothing is waited for.
+DOUBT: Final = 0.5
+NO_DOUBT: Final = 0.85
+#: Of so many watched domains at least, more than half lost in `TOGETHER_S` means that we are.
+OWN_LOSS_OF: Final = 3
+TOGETHER_S: Final = 30.0
+
+
+class Watchers(Protocol):
+    """What is said to watchers, and asked in their name."""
+
+    def tell_unknown(self, key: bytes, reason: Reason, domain: bytes) -> bool:
+        """Tell the watcher of a subscription; False where there is no room now."""
+
+    def subscribe_again(self, key: bytes, answered: Callable[[Outcome], None]) -> bool:
+        """Renew a subscription in the watcher's name; False where there is no room now."""
+
+
+class Reaches(Protocol):
+    """What is asked of whoever reaches remote domains."""
+
+    more_links: MoreLinks
+
+    def unreachable(self, domain: bytes, cause: Cause) -> None:
+        """A verdict: the domain cannot be reached."""
+
+    def next_try(self, domain: bytes, now: float) -> float:
+        """When it is to be tried again."""
+
+
+@dataclass(slots=True)
+class _Loss:
+    """A domain whose presence is in doubt.
+
+    Attributes:
+        since: when it was lost.
+        failed_at: of the first verdict; None while there is none.
+        cause: of the last verdict.
+        tell_at: when watchers are to be told; None where they were, or nothing failed yet.
+        told: they were.
+        to_tell: subscriptions whose watchers are to be told still.
+        again: subscriptions to be tried again, in this order.
+        next_again: when the next one is due.
+        every_s: pause between two.
+    """
+
+    since: float
+    failed_at: float | None = None
+    cause: Cause = NOT_IN_TIME
+    tell_at: float | None = None
+    told: bool = False
+    to_tell: deque[bytes] = field(default_factory=deque)
+    again: deque[bytes] = field(default_factory=deque)
+    next_again: float = 0.0
+    every_s: float = 0.0
+
+
+class Liveness:
+    """Doubts, tells and recovers. It is a `LinkEvents`.
+
+    Args:
+        hub: links of this process.
+        table: who watches whom.
+        watchers: what is said and asked.
+        reaches: the remote domains.
+        chance: gives a random number in [0, 1).
+
+    Attributes:
+        own_loss: since when most of the watched domains are lost at once; None while they are not.
+        on_unknown: told (domain, cause, watchers) once for each domain whose watchers are told.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        hub: Hub,
+        table: Subscriptions,
+        watchers: Watchers,
+        reaches: Reaches,
+        chance: Callable[[], float],
+    ) -> None:
+        self._hub = hub
+        self._table = table
+        self._watchers = watchers
+        self._reaches = reaches
+        self._chance = chance
+        self._losses: dict[bytes, _Loss] = {}
+        self._doubted: dict[bytes, float] = {}
+        #: numbers of new links whose hello is awaited, while older ones of the domain are silent
+        self._opening: dict[int, bytes] = {}
+        self.own_loss: float | None = None
+        self.on_unknown: Callable[[bytes, Cause, int], None] = lambda *_: None
+        hub.keeps = self.keeps
+
+    # -- what others ask ---------------------------------------------------------------------------------
+
+    def keeps(self, session: LinkSession) -> bool:
+        """Whether a link is not closed for being idle: somebody watches somebody over it."""
+        return any(map(self._table.concerns, _domains_of(session)))
+
+    def unknown_domains(self) -> list[tuple[str, Reason]]:
+        """Domains whose watchers were told."""
+        return [(raw.decode(), loss.cause.reason) for raw, loss in self._losses.items() if loss.told]
+
+    def begin(self, now: float) -> None:
+        """After a start: every subscription that was kept is tried again, spread from the beginning."""
+        for domain in self._table.presentity_domains():
+            self._doubt_state(domain, now, now + self._chance() * SPREAD_S)
+
+    # -- what happens ------------------------------------------------------------------------------------
+
+    def opened(self, session: LinkSession, peer: Hello) -> None:
+        """A new link speaks while older ones are silent."""
+        del peer
+        domain = self._opening.pop(session.number, None)
+        if domain is not None:
+            self._move_to(domain)
+
+    def control(self, session: LinkSession, record: Control) -> None:
+        """Nothing."""
+
+    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+        """The link takes nothing new."""
+        del reason, by_peer
+        self._went(session)
+
+    def lost(self, session: LinkSession) -> None:
+        """The link is gone."""
+        domain = self._opening.pop(session.number, None)
+        if domain is not None:
+            self._give_up(domain, Cause.of_link(session))
+        self._went(session)
+
+    def _went(self, session: LinkSession) -> None:
+        now = self._hub.now()
+        if self._hub.closing:
+            return
+        for domain in _domains_of(session):
+            if not self._is_up(domain) and self._table.watching(domain, now):
+                self._doubt_state(domain, now, now + FIRST_AGAIN_S)
+
+    def failed(self, domain: bytes, cause: Cause) -> None:
+        """A verdict: every target of the domain failed."""
+        now = self._hub.now()
+        loss = self._losses.get(domain)
+        if loss is None:
+            if not self._table.watching(domain, now):
+                return
+            loss = self._doubt_state(domain, now, now)
+        loss.cause = cause
+        loss.next_again = max(now + 0.1, self._reaches.next_try(domain, now))
+        if loss.failed_at is None:
+            loss.failed_at = now
+            silent = cause.reason is Reason.KEEPALIVE_TIMEOUT
+            loss.tell_at = now if silent else now + GRACE_S
+
+    def reached(self, domain: bytes) -> None:
+        """The domain was reached, or proved itself."""
+        self._doubted.pop(domain, None)
+        loss = self._losses.get(domain)
+        if loss is not None and (loss.failed_at is not None or loss.told):
+            self._back(domain, loss)
+
+    def tick(self, now: float) -> None:
+        """Doubt what is silent, tell what is due, try again what is due."""
+        self._look_at_services()
+        self._look_for_silence(now)
+        self._judge_ourselves(now)
+        told, again = TOLD_PER_S, AGAIN_PER_S
+        for domain, loss in list(self._losses.items()):
+            told = self._tell(domain, loss, now, told)
+            again = self._try_again(domain, loss, now, again)
+
+    # -- losing ------------------------------------------------------------------------------------------
+
+    def _doubt_state(self, domain: bytes, now: float, first: float) -> _Loss:
+        """Nobody knows whether the state that watchers have is still right: subscribe again."""
+        loss = self._losses.get(domain)
+        if loss is None:
+            loss = self._losses[domain] = _Loss(now)
+        keys = self._table.watching(domain, now)
+        loss.again = deque(self._shuffled(keys))
+        loss.every_s = SPREAD_S / max(len(keys), 1)
+        loss.next_again = first
+        return loss
+
+    def _shuffled(self, keys: list[bytes]) -> list[bytes]:
+        return [key for _, key in sorted((self._chance(), key) for key in keys)]
+
+    def _back(self, domain: bytes, loss: _Loss) -> None:
+        now = self._hub.now()
+        if loss.told:
+            self.log.info("{domain} is back: its watchers subscribe again", domain=domain.decode())
+        del self._losses[domain]
+        self._doubt_state(domain, now, now + FIRST_AGAIN_S * self._chance())
+
+    def _is_up(self, domain: bytes) -> bool:
+        route = self._hub.switch.routes.get(domain)
+        return bool(route.ports) if route is not None else domain in self._hub.switch.ways
+
+    def _look_at_services(self) -> None:
+        """Domains served here whose service is gone, or back (IMX-7)."""
+        routes = self._hub.switch.routes
+        for domain, loss in list(self._losses.items()):
+            if domain not in routes:
+                continue
+            if routes[domain].ports:
+                if loss.failed_at is not None:
+                    self._back(domain, loss)
+            elif loss.failed_at is None:
+                self.failed(domain, Cause(Reason.SERVICE_DOWN))
+
+    def _look_for_silence(self, now: float) -> None:
+        """A silent link of a watched domain: try a new one, and do not wait for ever."""
+        dead_s = self._hub.settings.link.dead_s
+        for session in list(self._hub.sessions.values()):
+            if not session.is_open:
+                continue
+            silent = session.machine.silent_for(now)
+            if silent < dead_s * DOUBT:
+                continue
+            for domain in _domains_of(session):
+                if domain in self._hub.switch.routes or not self._table.watching(domain, now):
+                    continue
+                if domain not in self._doubted:
+                    self._doubted[domain] = now
+                    self._try_new_link(domain)
+                elif silent >= dead_s * NO_DOUBT:
+                    self._give_up(domain, Cause(Reason.KEEPALIVE_TIMEOUT, f"silent for {silent:.0f} s"))
+
+    def _try_new_link(self, domain: bytes) -> None:
+        def ended(cause: Cause | None, session: LinkSession | None) -> None:
+            if domain not in self._doubted:
+                return
+            if session is None:
+                self._give_up(domain, cause or Cause(Reason.UNREACHABLE))
+            elif session.is_open:
+                self._move_to(domain)
+            else:
+                self._opening[session.number] = domain
+
+        self._reaches.more_links.open(domain, ended)
+
+    def _move_to(self, domain: bytes) -> None:
+        """A new link is open while old ones are silent: nothing new goes over those."""
+        self._doubted.pop(domain, None)
+        for session in self._silent_of(domain):
+            self._hub.leave(session)
+        now = self._hub.now()
+        if not self._is_up(domain):
+            self._doubt_state(domain, now, now + FIRST_AGAIN_S)
+
+    def _give_up(self, domain: bytes, cause: Cause) -> None:
+        """A new connection fails as well: the silent links are as good as gone."""
+        self._doubted.pop(domain, None)
+        silent = self._silent_of(domain)
+        if not silent:
+            return  # it spoke again
+        self._reaches.unreachable(domain, cause)
+        loss = self._losses.get(domain)
+        if loss is not None and not loss.told:
+            loss.tell_at = self._hub.now()
+        for session in silent:
+            session.abort(Reason.KEEPALIVE_TIMEOUT, "silent, and a new connection fails")
+
+    def _silent_of(self, domain: bytes) -> list[LinkSession]:
+        now, limit = self._hub.now(), self._hub.settings.link.dead_s * DOUBT
+        return [
+            session
+            for session in self._hub.sessions.values()
+            if domain in _domains_of(session) and session.machine.silent_for(now) >= limit
+        ]
+
+    def _judge_ourselves(self, now: float) -> None:
+        """Most watched domains lost together: the loss is our own."""
+        routes = self._hub.switch.routes
+        watched = [domain for domain in self._table.presentity_domains() if domain not in routes]
+        lost = [
+            domain
+            for domain in watched
+            if domain in self._doubted
+            or ((loss := self._losses.get(domain)) is not None and _is_recent(loss, now))
+        ]
+        ours = len(watched) >= OWN_LOSS_OF and 2 * len(lost) > len(watched)
+        if ours and self.own_loss is None:
+            self.own_loss = now
+            self.log.error(
+                "{lost} of {watched} watched domains were lost within {seconds:.0f} s: it is our own network",
+                lost=len(lost), watched=len(watched), seconds=TOGETHER_S,
+                stage=Stage.CONNECT.value, reason=Reason.OWN_NETWORK.word,
+            )  # fmt: skip
+        elif self.own_loss is not None and not any(self._losses.get(domain) for domain in watched):
+            self.own_loss = None
+
+    # -- telling -----------------------------------------------------------------------------------------
+
+    def _tell(self, domain: bytes, loss: _Loss, now: float, room: int) -> int:
+        if loss.tell_at is not None and now >= loss.tell_at:
+            loss.tell_at, loss.told = None, True
+            if self.own_loss is not None and domain not in self._hub.switch.routes:
+                loss.cause = Cause(Reason.OWN_NETWORK, loss.cause.reason.word)
+            loss.to_tell = deque(self._table.watching(domain, now))
+            self.on_unknown(domain, loss.cause, len(loss.to_tell))
+        ours = loss.cause.reason is Reason.OWN_NETWORK
+        while loss.to_tell and room:
+            key = loss.to_tell[0]
+            entry = self._table.find(key)
+            named = entry.watcher.rpartition(b"@")[2] if ours and entry is not None else domain
+            if entry is not None and not self._watchers.tell_unknown(key, loss.cause.reason, named):
+                return 0
+            loss.to_tell.popleft()
+            room -= 1
+        return room
+
+    # -- recovering --------------------------------------------------------------------------------------
+
+    def _try_again(self, domain: bytes, loss: _Loss, now: float, room: int) -> int:
+        if domain in self._hub.switch.routes and not self._is_up(domain):
+            return room
+        if loss.failed_at is not None:
+            self._probe(domain, loss, now)
+            return room
+        while loss.again and room and now >= loss.next_again:
+            key = loss.again[0]
+            if not self._ask(domain, key):
+                return 0
+            loss.again.popleft()
+            loss.next_again = max(loss.next_again, now - 1.0) + loss.every_s
+            room -= 1
+        if not loss.again and not loss.to_tell and self._losses.get(domain) is loss:
+            del self._losses[domain]
+        return room
+
+    def _probe(self, domain: bytes, loss: _Loss, now: float) -> None:
+        """While it cannot be reached, one subscription at each time due is tried: that dials."""
+        if now < loss.next_again:
+            return
+        loss.next_again = max(now + 1.0, self._reaches.next_try(domain, now))
+        keys = self._table.watching(domain, now)
+        if not keys:
+            self._losses.pop(domain, None)
+            return
+        self._ask(domain, keys[int(self._chance() * len(keys))])
+
+    def _ask(self, domain: bytes, key: bytes) -> bool:
+        if self._table.find(key) is None:
+            return True
+
+        def answered(outcome: Outcome) -> None:
+            loss = self._losses.get(domain)
+            if outcome.ok:
+                if loss is not None and loss.failed_at is not None:
+                    self._back(domain, loss)
+            elif outcome.reason.retry is Retry.LATER and (loss is None or loss.failed_at is None):
+                self._later(domain, key, max(outcome.retry_after_s, 1))
+
+        return self._watchers.subscribe_again(key, answered)
+
+    def _later(self, domain: bytes, key: bytes, wait_s: int) -> None:
+        """It could not be renewed for now: once more after the time that was said."""
+        now = self._hub.now()
+        loss = self._losses.get(domain)
+        if loss is None:
+            loss = self._losses[domain] = _Loss(now, next_again=now + wait_s)
+        loss.again.append(key)
+
+
+def _domains_of(session: LinkSession) -> Iterable[bytes]:
+    """Remote domains that a link leads to or speaks for; of a service's link those served here."""
+    return session.reached | session.port.speaks
+
+
+def _is_recent(loss: _Loss, now: float) -> bool:
+    return loss.failed_at is not None and now - loss.failed_at <= TOGETHER_S
