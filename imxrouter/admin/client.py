@@ -54,6 +54,11 @@ VIEWS: tuple[type, ...] = (
 #: Longer than a held message waits (15 s) and its answer may take (30 s).
 TIMEOUT_S = 60.0
 
+#: A check takes at most so many of its time-outs, and then as long as a request may take here (its defaults
+#: are 15 s held and 30 s for the answer).
+CHECK_PARTS = 8
+CHECK_EXCHANGE_S = 120.0
+
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str, timeout_s: float) -> None:
@@ -133,6 +138,12 @@ class AdminClient:
         """Send a message, plain text or text/html-lite, and wait for its outcome."""
         body = {"from": source, "to": destination, "text": text, "html": html}
         return cast("OutcomeView", self._ask("POST", "messages", body=body))
+
+    def check(self, domain: str, ours: str, timeout_s: float) -> dict[str, Any]:
+        """Check a domain as one of ours; answers as `probe.report.CheckView` has it."""
+        body = {"domain": domain, "as": ours, "timeout_s": timeout_s}
+        patient = AdminClient(self._path, CHECK_PARTS * timeout_s + CHECK_EXCHANGE_S)
+        return cast("dict[str, Any]", patient._ask("POST", "checks", body=body))
 
     def trace(self, message_id: str) -> TraceView:
         """Tell the steps of a message."""

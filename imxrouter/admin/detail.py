@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from imxrouter.admin.views import LinkView
 
@@ -154,6 +154,3 @@ VIEWS: tuple[type, ...] = (
     TraceView, TraceStep, VerdictView, TracesView, TraceRow, PeerDetailView, PeerErrorView, DoctorView,
     FindingView,
 )  # fmt: skip
-
-#: A whole check, as `imxrouter.probe.report.CheckView` has it.
-Check = dict[str, Any]

@@ -78,6 +78,9 @@ class AdminPort(Protocol):
     def domain_doctor(self, name: str) -> DoctorView | Deferred[DoctorView]:
         """Look at a served domain as a peer does, and say what to publish."""
 
+    def check(self, domain: str, ours: str, timeout_s: float) -> Deferred[dict[str, Any]] | dict[str, Any]:
+        """Check a domain as one of ours; answers as `imxctl check` does."""
+
     def trace(self, message_id: str) -> TraceView | Deferred[TraceView]:
         """Tell the steps of a message; its id in hexadecimal."""
 

@@ -13,6 +13,9 @@ from imxrouter.admin.port import AdminPort
 #: (port, variable parts of the path, body) -> answer or a Deferred of it.
 Call = Callable[[AdminPort, list[str], Mapping[str, Any]], Any]
 
+#: For each question, connection and hello of a check, unless it says otherwise.
+CHECK_TIMEOUT_S: Final = 5.0
+
 
 def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
@@ -51,6 +54,9 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("GET", "dns/records/*"): lambda port, parts, _body: port.dns_records(parts[0]),
     ("POST", "messages"): lambda port, _parts, body: port.send(
         _text(body, "from"), _text(body, "to"), _text(body, "text"), html=body.get("html") is True
+    ),
+    ("POST", "checks"): lambda port, _parts, body: port.check(
+        _text(body, "domain"), _text(body, "as"), _seconds(body, "timeout_s") or CHECK_TIMEOUT_S
     ),
     ("GET", "trace/*"): lambda port, parts, _body: port.trace(parts[0]),
     ("POST", "traces"): lambda port, _parts, body: port.traces(

@@ -23,10 +23,11 @@ from imxrouter.admin.views import (
     RecordsView,
     StatusView,
 )
+from imxrouter.app.checking import check_as
 from imxrouter.app.dnsview import look_up, records_view
 from imxrouter.app.doctor import Doctor
 from imxrouter.app.linkview import link_view
-from imxrouter.app.peerview import peer_detail
+from imxrouter.app.peerview import claims_towards, clear_waits, peer_detail
 from imxrouter.app.provisioning import domain_entry, served_domain
 from imxrouter.app.storing import store_view
 from imxrouter.app.traceview import trace_view, traces_view
@@ -125,22 +126,9 @@ class Console:
     def peer_retry(self, name: str) -> Deferred[PeerChange]:
         """Clear what keeps a remote domain from being tried now, and ask DNS for it anew."""
         router, domain = self._router, _domain(name)
-        now = router.hub.now()
-        entry = router.federation.destinations.find(domain)
-        claims = [
-            claim for session in router.hub.sessions.values() for claim in session.made.claims()
-            if claim.to_domain == domain.wire
-        ]  # fmt: skip
-        if entry is None and not claims:
+        if router.federation.destinations.find(domain) is None and not claims_towards(router, domain):
             raise AdminError("not-found", f"nothing was sent to {domain} lately", "peer", "see imxctl peers")
-        cleared = []
-        if entry is not None and entry.retry_after_s(now) and router.federation.destinations.forget(domain):
-            cleared.append("back-off")
-        refused = [claim for claim in claims if claim.retry_at > now]
-        for claim in refused:
-            claim.retry_at = now
-        if refused:
-            cleared.append("refused claims")
+        cleared = clear_waits(router, domain)
         router.log.info("{domain} is to be tried again: {what}", domain=domain.name, what=", ".join(cleared))
         view = PeerChange(domain=domain.name, cleared=cleared)
         if domain.name in router.pinned:
@@ -232,6 +220,11 @@ class Console:
         """Say what to publish for a domain, in all three forms."""
         wanted, router = _domain(domain), self._router
         return records_view(wanted, router.published(), served=wanted in router.domains)
+
+    def check(self, domain: str, ours: str, timeout_s: float) -> Deferred[dict[str, Any]]:
+        """Check a domain as one of ours."""
+        checking = check_as(self._router, _domain(domain), _domain(ours), timeout_s)
+        return checking.addCallback(dict)
 
     # -- messages ----------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from imxrouter.admin.errors import AdminError
 from imxrouter.app.linkview import link_view
 from imxrouter.app.peerlog import PeerError
 from imxrouter.app.rules import strength_words
+from imxrouter.link.claims import MadeClaim
 from imxrouter.link.ledger import FROM_DOMAIN, SINCE, SIZE, TO_DOMAIN
 from imxrouter.model.domain import Domain
 from imxrouter.routing.destinations import DestinationState
@@ -58,6 +59,26 @@ def peer_detail(router: Router, domain: Domain) -> PeerDetailView:
         in_flight=len(flying), bytes_in=sum(one.bytes_in for one in links),
         bytes_out=sum(one.bytes_out for one in links),
     )  # fmt: skip
+
+
+def clear_waits(router: Router, domain: Domain) -> list[str]:
+    """End what keeps a remote domain from being tried now; returns what was ended, in words."""
+    now, entry = router.hub.now(), router.federation.destinations.find(domain)
+    cleared = []
+    if entry is not None and entry.retry_after_s(now) and router.federation.destinations.forget(domain):
+        cleared.append("back-off")
+    refused = [claim for claim in claims_towards(router, domain) if claim.retry_at > now]
+    for claim in refused:
+        claim.retry_at = now
+    if refused:
+        cleared.append("refused claims")
+    return cleared
+
+
+def claims_towards(router: Router, domain: Domain) -> list[MadeClaim]:
+    """Claims of ours towards a remote domain, on all links."""
+    made = (claim for session in router.hub.sessions.values() for claim in session.made.claims())
+    return [claim for claim in made if claim.to_domain == domain.wire]
 
 
 def _concerns(session: LinkSession, domain: bytes) -> bool:

@@ -262,7 +262,7 @@ class Router(Service):
     def _make_services(self) -> None:
         config = self.config
         self.domains = ServedDomains()
-        self._full_outcomes = FullOutcomes()
+        self.full_outcomes = FullOutcomes()
         self.embedded: dict[str, EmbeddedService] = {}
         gateways: dict[str, GatewayPort] = {}
         for service in config.services:
@@ -333,7 +333,7 @@ class Router(Service):
         ports, now = self.switch.ports, self.hub.now
         self.rules = Rulebook(self.config, self.domains, self.gatekeeper, ports, now)
         self.steps.policy_of = self.rules.policy_of
-        settling = Settling(self.trace, self._full_outcomes, self.rules, ports, now)
+        settling = Settling(self.trace, self.full_outcomes, self.rules, ports, now)
         self.traces_deliveries = settling.listen(self.switch, self.config)
 
     def _claim_ended(self, direction: str, reason: Reason) -> None:
@@ -382,7 +382,7 @@ class Router(Service):
         if gateway is None:
             answer(failure(Reason.NOT_PROVED))
             return
-        self._traced(gateway)(message, self._full_outcomes.of(message, answer))
+        self._traced(gateway)(message, self.full_outcomes.of(message, answer))
 
     # -- life --------------------------------------------------------------------------------------------
 

@@ -69,6 +69,11 @@ class TargetDialer:
         self.on_step: Callable[[Domain, Stage, str, str], None] = lambda *_: None
 
     @property
+    def guard(self) -> DialGuard:
+        """Judges the addresses that this router dials."""
+        return self._connector.guard
+
+    @property
     def opener(self) -> TcpOpener:
         """Opens sockets as this router does."""
         return self._opener

@@ -174,6 +174,17 @@ def test_what_is_known_of_a_peer_is_cleared(shell: Shell) -> None:
     ]  # fmt: skip
 
 
+def test_a_router_checks_as_one_of_its_domains(shell: Shell) -> None:
+    """It is asked with the time-out given; what it answers is shown as a check from outside is."""
+    result = shell("check", "b.example", "--as", "a.example", "--timeout", "2")
+    assert result.exit_code == Exit.FAILED
+    assert shell.port.calls == [("check", "b.example", "a.example", 2.0)]
+    assert "service   not tried          - stage dns failed" in result.output
+    assert "b.example: no-such-domain at stage dns" in result.output
+    assert shell.json("check", "b.example", "--as", "a.example")["ours"] == "a.example"
+    assert run("check", "b.example", "--as", "a.example", "--socket", "/none").exit_code == Exit.UNREACHABLE
+
+
 def test_domains_show_what_changed(shell: Shell) -> None:
     """Each change prints its diff and reaches the port."""
     added = shell("domains", "add", "c.example", "--service", "home", "--alias", "d.example")

@@ -80,6 +80,14 @@ TRACED: TraceRow = {
     "id": "00" * 16, "at": 1.5, "kind": "message", "source": "*@a.example", "destination": "*@b.example",
     "steps": 3, "last": "settled", "status": "failure", "stage": "limit", "reason": "too-large",
 }  # fmt: skip
+#: Of no domain that exists; the stages between are left out.
+CHECK: dict[str, Any] = {
+    "domain": "", "ours": "", "result": "failed", "name_servers": [], "took_s": 0.1,
+    "failure": {"step": "dns", "stage": "dns", "reason": "no-such-domain", "what": "b.example IMX",
+                "note": "", "remedy": "the domain does not exist in DNS", "retry": "never", "retry_after_s": 0},
+    "stages": [{"stage": "service", "state": "not tried", "why": "stage dns failed", "took_s": None,
+                "facts": {}, "evidence": []}],
+}  # fmt: skip
 
 
 class PortDouble:
@@ -186,6 +194,11 @@ class PortDouble:
         """Remove anything."""
         self.calls.append(("domain_remove", name))
         return {"name": name, "action": "removed", "before": {"name": name}, "after": {}}
+
+    def check(self, domain: str, ours: str, timeout_s: float) -> dict[str, Any]:
+        """Find nothing of any domain."""
+        self.calls.append(("check", domain, ours, timeout_s))
+        return {**CHECK, "domain": domain, "ours": ours}
 
     def trace(self, message_id: str) -> TraceView:
         """Tell one step and a verdict; nothing is known of other ids."""
