@@ -75,6 +75,8 @@ _BUSY: Final = {
     "duplicate memory": ("room to recognise duplicates", ("links.duplicate_entries",)),
     "no link takes it": ("room on a link to the destination", ("links.output_high_bytes",)),
 }
+#: Rules remembered for a second.
+_LATELY: Final = 1000
 
 
 class Rulebook:
@@ -103,6 +105,8 @@ class Rulebook:
         self._now = now
         self._peers = {peer.domain: peer for peer in config.peers}
         self._exceptions = {_folded(entry.sender): entry for entry in config.limits.exceptions}
+        self._lately: dict[tuple[object, ...], Rule] = {}
+        self._second = 0
         self._own: dict[Reason, Callable[[Entry], Rule]] = {
             Reason.TYPE_NOT_ENABLED: self._types,
             Reason.NOT_PROVED: self._source,
@@ -120,7 +124,24 @@ class Rulebook:
         }
 
     def of(self, entry: Entry, outcome: Outcome) -> Rule:
-        """The rule behind the outcome of a request that did not simply succeed."""
+        """The rule behind the outcome of a request that did not simply succeed.
+
+        What is asked again within a second is answered alike: a flood of refusals must not cost more for it.
+        """
+        second = int(self._now())
+        if second != self._second or len(self._lately) > _LATELY:
+            self._lately, self._second = {}, second
+        sender = entry[KEY] if self._exceptions and outcome.reason is Reason.RATE_LIMITED else b""
+        asked = (
+            outcome.reason, outcome.decided_role, outcome.decided_by, outcome.note, entry[TO_DOMAIN],
+            entry[FROM_DOMAIN], entry[IN_PORT], sender[16:],
+        )  # fmt: skip
+        rule = self._lately.get(asked)
+        if rule is None:
+            rule = self._lately[asked] = self._of(entry, outcome)
+        return rule
+
+    def _of(self, entry: Entry, outcome: Outcome) -> Rule:
         reason = outcome.reason
         if outcome.decided_role == "service" or (outcome.decided_role == "router" and outcome.decided_by):
             return Rule(f"what {outcome.decided_by or _text(entry[TO_DOMAIN])} answered")

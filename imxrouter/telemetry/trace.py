@@ -20,6 +20,9 @@ TRACE_FIELDS: Final = frozenset({
     "retry_after_s", "out_link",
 })  # fmt: skip
 
+_EMPTY: Final = ("", b"")
+_NUMBERS: Final = (int, float)
+
 #: Longest value kept, in characters.
 _MAX_VALUE_CHARS = 300
 
@@ -96,11 +99,12 @@ class TraceRing:
             return
         now_s = self._now_s()
         self._forget(now_s)
-        said = (
-            (name, value) for name, value in fields.items() if name in TRACE_FIELDS and value not in ("", b"")
-        )
-        kept = tuple((name, self._value(value)) for name, value in said)
-        self._entries.append(TraceEntry(now_s, message_id, event[:_MAX_VALUE_CHARS], kept))
+        kept: list[tuple[str, str | int | float]] = []
+        for name, value in fields.items():
+            if name in TRACE_FIELDS and value not in _EMPTY:
+                is_number = type(value) in _NUMBERS
+                kept.append((name, value if is_number else self._text(value)))  # type: ignore[arg-type]
+        self._entries.append(TraceEntry(now_s, message_id, event[:_MAX_VALUE_CHARS], tuple(kept)))
 
     def find(self, message_id: bytes) -> list[TraceEntry]:
         """Return the steps of one message that are not too old, oldest first."""
@@ -141,14 +145,10 @@ class TraceRing:
         self._forget(self._now_s())
         return iter(tuple(self._entries))
 
-    def _value(self, value: Address | bytes | str | float) -> str | int | float:
-        if isinstance(value, int):
-            return int(value)
-        if isinstance(value, float):
-            return value
-        if isinstance(value, Address | bytes):
-            return self._mask.address(value)
-        return self._mask.text(value[:_MAX_VALUE_CHARS])
+    def _text(self, value: Address | bytes | str) -> str:
+        if isinstance(value, str):
+            return self._mask.text(value[:_MAX_VALUE_CHARS]) if "@" in value else value[:_MAX_VALUE_CHARS]
+        return self._mask.address(value)
 
     def _forget(self, now_s: float) -> None:
         while self._entries and now_s - self._entries[0].at_s > self._max_age_s:
