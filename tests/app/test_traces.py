@@ -258,3 +258,21 @@ def test_reading_a_trace_is_logged(lab: Lab) -> None:
     assert texts == [
         f"trace of {ident} is read", "traces of messages from *@a.example to b.example are read",
     ]  # fmt: skip
+
+
+def test_every_reason_has_a_rule(lab: Lab) -> None:
+    """Whoever decided; where this router did, no reason is left with its stage alone."""
+    a = lab.router("a.example", settings=KEPT)
+    ident = b"i" * 16 + b"bob@a.example" + b"alice@b.example"
+    entry = (0, 0, 100, ident, 0, b"a.example", b"b.example", 0x100, 9, 0.0, 0, b"", 0)
+    rules, ours = a.router.rules, set()
+    for reason in Reason:
+        for role, by in (("router", ""), ("router", "b.example"), ("service", ""), ("peer", "b.example")):
+            rule = rules.of(entry, failure(reason, by=by, role=role))
+            assert rule.check, reason
+            if rule.check.startswith("stage ") and not by and role == "router":
+                ours.add(reason.word)
+    assert ours <= {
+        "none", "unknown-user", "blocked", "consent-needed", "not-delivered", "busy", "recipient-limit",
+        "shutting-down", "peer-failed", "tls-failed", "own-network", "idle", "redirected", "login-failed",
+    }  # fmt: skip

@@ -84,7 +84,7 @@ TRACED: TraceRow = {
 CHECK: dict[str, Any] = {
     "domain": "", "ours": "", "result": "failed", "name_servers": [], "took_s": 0.1,
     "failure": {"step": "dns", "stage": "dns", "reason": "no-such-domain", "what": "b.example IMX",
-                "note": "", "remedy": "the domain does not exist in DNS", "retry": "never", "retry_after_s": 0},
+                "note": "", "remedy": "not in DNS", "retry": "never", "retry_after_s": 0},
     "stages": [{"stage": "service", "state": "not tried", "why": "stage dns failed", "took_s": None,
                 "facts": {}, "evidence": []}],
 }  # fmt: skip
