@@ -14,7 +14,6 @@ from msgspec import structs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
@@ -88,6 +87,7 @@ from imxrouter.transport.hub import Hub, Identity
 from imxrouter.transport.idle_proofs import IdleProofs
 from imxrouter.transport.inside import InsidePort
 from imxrouter.transport.keyring import KeyRing
+from imxrouter.transport.listener import LinkFactory
 from imxrouter.transport.listener import listen as listen_links
 from imxrouter.transport.liveness import Liveness
 from imxrouter.transport.redirecting import Redirector
@@ -95,19 +95,6 @@ from imxrouter.transport.services import Services, UplinkDialer
 from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.transport.verifier import Verifier
 from imxrouter.transport.watchers import RouterWatchers
-
-
-class _LinkFactory(Factory):
-    """Makes a link session for each connection that comes in."""
-
-    noisy = False
-
-    def __init__(self, hub: Hub, door: Door) -> None:
-        self._hub = hub
-        self._door = door
-
-    def buildProtocol(self, addr: Any) -> Any:  # noqa: ARG002 - Twisted's signature
-        return self._hub.accept(self._door)
 
 
 def _address(port: IListeningPort) -> Any:
@@ -431,7 +418,7 @@ class Router(Service):
         ):
             with opening(key):
                 self._link_ports += listen_links(
-                    self._reactor, endpoints, _LinkFactory(self.hub, door), reuse_port=self._shares_port,
+                    self._reactor, endpoints, LinkFactory(self.hub, door), reuse_port=self._shares_port,
                     backlog=listen.backlog,
                 )  # fmt: skip
         endpoint = config.metrics.endpoint
