@@ -104,6 +104,7 @@ class Rulebook:
         self._ports = ports
         self._now = now
         self._peers = {peer.domain: peer for peer in config.peers}
+        self._named = frozenset(entry.domain for entry in config.trust.peers)
         self._exceptions = {_folded(entry.sender): entry for entry in config.limits.exceptions}
         self._lately: dict[tuple[object, ...], Rule] = {}
         self._second = 0
@@ -168,7 +169,7 @@ class Rulebook:
         pin = self._peers.get(domain.name)
         if pin is not None and pin.policy is not None:
             return Rule(check, f'[[peer]] domain = "{domain.name}": policy = "{word}"')
-        named = {entry.domain for entry in self._config.trust.peers}
+        named = self._named
         zone, found = domain.name, domain.name if domain.name in named else ""
         while not found and "." in zone:
             zone = zone.partition(".")[2]
