@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self, cast
 from urllib.parse import quote
 
@@ -13,6 +13,8 @@ from imxrouter.admin.detail import VIEWS as DETAIL_VIEWS
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import STATUS, AdminError, AdminUnreachable, Kind
 from imxrouter.admin.views import (
+    AttributesView,
+    AttributeView,
     ClaimView,
     DomainDiff,
     DomainView,
@@ -33,6 +35,8 @@ __all__ = [
     "AdminClient",
     "AdminError",
     "AdminUnreachable",
+    "AttributeView",
+    "AttributesView",
     "DoctorView",
     "DomainDiff",
     "LinkView",
@@ -48,7 +52,7 @@ __all__ = [
 #: The shapes of all answers, outer ones first; for the reference page.
 VIEWS: tuple[type, ...] = (
     StatusView, StoreView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff, OutcomeView,
-    MessageView, LookupView, TargetView, RecordsView, *DETAIL_VIEWS,
+    AttributesView, AttributeView, MessageView, LookupView, TargetView, RecordsView, *DETAIL_VIEWS,
 )  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).
@@ -144,6 +148,13 @@ class AdminClient:
         body = {"domain": domain, "as": ours, "timeout_s": timeout_s}
         patient = AdminClient(self._path, CHECK_PARTS * timeout_s + CHECK_EXCHANGE_S)
         return cast("dict[str, Any]", patient._ask("POST", "checks", body=body))
+
+    def attributes(
+        self, owner: str, names: Sequence[str] = (), requester: str = "", *, fresh: bool = False
+    ) -> AttributesView:
+        """Ask for attributes of a user or of a domain, as a user or domain of the router's."""
+        body = {"owner": owner, "names": list(names), "as": requester, "fresh": fresh}
+        return cast("AttributesView", self._ask("POST", "attributes", body=body))
 
     def trace(self, message_id: str) -> TraceView:
         """Tell the steps of a message."""

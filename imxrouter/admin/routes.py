@@ -37,6 +37,13 @@ def _seconds(body: Mapping[str, Any], name: str) -> float | None:
     return float(value)
 
 
+def _texts(body: Mapping[str, Any], name: str) -> list[str]:
+    value = body.get(name)
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise AdminError("bad-request", "a list of texts is missing", name, f'send {{"{name}": [...]}}')
+    return value
+
+
 #: Each path begins with /v1/; `*` is a variable part.
 ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("GET", "status"): lambda port, _parts, _body: port.status(),
@@ -57,6 +64,9 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
     ),
     ("POST", "checks"): lambda port, _parts, body: port.check(
         _text(body, "domain"), _text(body, "as"), _seconds(body, "timeout_s") or CHECK_TIMEOUT_S
+    ),
+    ("POST", "attributes"): lambda port, _parts, body: port.attributes(
+        _text(body, "owner"), _texts(body, "names"), _text(body, "as"), fresh=body.get("fresh") is True
     ),
     ("GET", "trace/*"): lambda port, parts, _body: port.trace(parts[0]),
     ("POST", "traces"): lambda port, _parts, body: port.traces(

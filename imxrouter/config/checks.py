@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
+from imxrouter.config.attributes import attribute_faults
 from imxrouter.config.keys import BadKey, parse_ed25519, parse_keys
 from imxrouter.config.net import parse_endpoint, parse_name, parse_published
 from imxrouter.config.problems import Problem
@@ -241,6 +242,8 @@ def _domains(config: Config, placed: Iterable[Placed]) -> Iterator[Found]:
                     "a domain or alias may stand once",
                 )
             first.setdefault(name, f"{file}: {path}")
+        for key, what, do in attribute_faults(entry):
+            yield file, f"{path}.{key}", what, do
         for word in entry.types:
             if word not in TYPE_NAMES and not _is_routed_number(word):
                 yield (

@@ -380,6 +380,15 @@ class Limits(Section, frozen=True):
     max_message_bytes: Annotated[
         int, key("Largest body of a message, its MIME headers included.", unit="bytes", ge=1, le=MIB)
     ] = 16384
+    attribute_age_s: Annotated[
+        int,
+        key(
+            "How long others may keep the attributes of domains served here; 0: not at all.",
+            unit="s",
+            ge=0,
+            le=86400,
+        ),
+    ] = 3600
     subscriptions: Annotated[
         int,
         key(

@@ -63,8 +63,8 @@ def failed_at(view: Any) -> tuple[str, str]:
     return view["failure"]["step"], view["failure"]["reason"]
 
 
-def answering(rig: RouterRig, outcome: Outcome = SUCCESS, change: Callable[[bytes], bytes] = bytes) -> None:
-    """Let a router answer echoes in this way."""
+def answering(rig: RouterRig, outcome: Outcome, change: Callable[[bytes], bytes]) -> None:
+    """Let a router answer echoes in this way, in place of its own."""
 
     def echo(request: Record, respond: Respond) -> None:
         respond(response_to(request, outcome, change(request.body) if outcome.ok else b""))
@@ -74,8 +74,7 @@ def answering(rig: RouterRig, outcome: Outcome = SUCCESS, change: Callable[[byte
 
 def test_all_is_good(lab: Lab) -> None:
     """Every stage with evidence; the claim, and the round trip with an id that can be traced."""
-    a, b = lab.router("a.example", settings={"log.trace_entries": 1000}), lab.router("b.example")
-    answering(b)
+    a, _ = lab.router("a.example", settings={"log.trace_entries": 1000}), lab.router("b.example")
     view = check(a)
     tried = {"policy", "dns", "connect", "peer", "dialback", "service"}
     assert {name: state for name, state in states(view).items() if name in tried} == dict.fromkeys(
@@ -98,7 +97,6 @@ def test_all_is_good(lab: Lab) -> None:
 def test_their_claim_is_seen_once_they_called(lab: Lab) -> None:
     """Dial-back both ways: what they proved here stands beside ours, and a link of theirs is enough."""
     a, b = lab.router("a.example"), lab.router("b.example")
-    answering(b)
     ctl(b, "send", "bob@b.example", "alice@a.example", "x")
     assert {domain for _, domain in proofs(a)} == {"b.example"}
     ours, theirs = stage(check(a), "dialback")["evidence"]
@@ -109,7 +107,6 @@ def test_their_claim_is_seen_once_they_called(lab: Lab) -> None:
 def test_their_refused_claim_is_told(lab: Lab) -> None:
     """Although ours is good: the other direction would fail, and why."""
     a, b = lab.router("a.example"), lab.router("b.example")
-    answering(b)
     lab.publish("b.example", lab.router("other.example").endpoint)
     ctl(b, "send", "bob@b.example", "alice@a.example", "x")
     lab.publish("b.example", b.endpoint)
@@ -138,6 +135,16 @@ def test_a_failed_round_trip_is_told_by_its_reason(
     assert states(view)["dialback"] == "good"
 
 
+def test_checks_in_a_row_meet_the_limit_of_the_other_side(lab: Lab) -> None:
+    """Its echo answers ten at once, then one a second; the wait that it advises is told."""
+    a, _ = lab.router("a.example"), lab.router("b.example")
+    for _ in range(10):
+        check(a)
+    view = check(a, code=Exit.FAILED)
+    assert failed_at(view) == ("service", "rate-limited")
+    assert view["failure"]["retry_after_s"] > 0
+
+
 def test_policy_comes_first(lab: Lab) -> None:
     """What cannot be met is not dialled: for the peer, by memory, of our own domain, and a suspended one."""
     tables = (
@@ -146,7 +153,6 @@ def test_policy_comes_first(lab: Lab) -> None:
         '[[domain]]\nname = "off.example"\nservice = "home"\nstate = "suspended"\n'
     )
     a, c = lab.router("a.example", tables=tables), lab.router("c.example")
-    answering(c)
     assert failed_at(check(a, code=Exit.FAILED)) == ("policy", "weaker-than-policy")
     for ours, reason in (("own.example", "weaker-than-policy"), ("off.example", "suspended")):
         view = check(a, "c.example", Exit.FAILED, ours)
@@ -163,7 +169,6 @@ def test_policy_comes_first(lab: Lab) -> None:
 def test_a_claim_that_is_refused_names_who_and_why(lab: Lab) -> None:
     """Our own DNS leads elsewhere: their verification does not find us."""
     a, b = lab.router("a.example", publish=False), lab.router("b.example")
-    answering(b)
     lab.publish("a.example", lab.router("other.example").endpoint)
     view = check(a, code=Exit.FAILED)
     assert failed_at(view) == ("dialback", "not-mine")
@@ -182,7 +187,7 @@ def test_a_back_off_does_not_keep_the_check_from_trying(lab: Lab) -> None:
     a = lab.router("a.example", settings={"dial.backoff_first_s": 200.0, "dial.backoff_cap_s": 200.0})
     assert failed_at(check(a, code=Exit.FAILED)) == ("dns", "no-such-domain")
     ctl(a, "send", "alice@a.example", "bob@b.example", "x")
-    answering(lab.router("b.example"))
+    lab.router("b.example")
     a.forget_dns()
     assert stage(check(a), "dialback")["evidence"][0]["facts"]["cleared"] == ["back-off"]
     assert ctl(a, "send", "alice@a.example", "bob@b.example", "x").exit_code == Exit.OK
@@ -225,7 +230,6 @@ def test_what_a_peer_answers_to_the_claim_is_the_reason(lab: Lab) -> None:
 def test_a_pinned_domain_is_reached_without_dns(lab: Lab) -> None:
     """And the stage says so."""
     b = lab.router("b.example", publish=False)
-    answering(b)
     ip, port = b.endpoint
     pin = f'[[peer]]\ndomain = "b.example"\naddresses = ["{ip}:{port}"]\npolicy = "dialback"\n'
     a = lab.router("a.example", tables=pin)
