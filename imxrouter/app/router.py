@@ -21,6 +21,7 @@ import imxrouter
 from imxrouter.admin.server import listen as listen_admin
 from imxrouter.admin.server import make_site as admin_site
 from imxrouter.app.console import Console
+from imxrouter.app.figures import Figures
 from imxrouter.app.full_outcomes import FullOutcomes
 from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.app.housekeeping import Housekeeping
@@ -324,6 +325,7 @@ class Router(Service):
         )
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(self._links_by_state)
+        self._figures = Figures(self.metrics, self.hub, self.federation, self.config.metrics.watch)
         self.metrics.watch_store(lambda: store_figures(self.store.health()))
         ports, now = self.switch.ports, self.hub.now
         self.rules = Rulebook(self.config, self.domains, self.gatekeeper, ports, now)
@@ -472,6 +474,7 @@ class Router(Service):
         try:
             self.hub.tick()
             self._housekeeping.tick(self.hub.now())
+            self._figures.tick()
         except Exception:  # noqa: BLE001 - see above
             self.log.failure("tick")
 
