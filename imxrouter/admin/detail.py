@@ -12,7 +12,8 @@ class TraceStep(TypedDict):
 
     `fields` are those that the step has to say: `kind`, `source`, `destination`, `domain` (addresses as
     `log.addresses` has them), `link`, `out_link`, `role`, `hops`, `bytes`, `status`, `stage`, `reason`,
-    `decided_by`, `decided_role`, `rule`, `setting`, `note`, `text`, `seconds`, `retry_after_s`.
+    `decided_by`, `decided_role`, `rule`, `setting`, `note`, `text`, `seconds` (since it came), `peer_seconds`
+    (since it went out), `retry_after_s`.
     """
 
     at: float
@@ -99,6 +100,8 @@ class PeerDetailView(TypedDict):
     it was seen at, until `remembered_until`; both in the words of policies. `acceptable` tells whether a link
     of this version can meet both. `errors` are the last ones, the newest first. `next_try_s` is null where
     nothing waits; `failures` counts those in a row. `held_age_s` is the age of the oldest request that waits.
+    `counted` is what came from it and went to it, by result, since it has a label of its own in the metrics;
+    null where it is counted among `other`. `answered_s` is the mean time of what it delivered.
     """
 
     domain: str
@@ -123,6 +126,8 @@ class PeerDetailView(TypedDict):
     in_flight: int
     bytes_in: int
     bytes_out: int
+    counted: dict[str, dict[str, int]] | None
+    answered_s: float | None
 
 
 class FindingView(TypedDict):

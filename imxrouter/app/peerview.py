@@ -14,6 +14,7 @@ from imxrouter.link.claims import MadeClaim
 from imxrouter.link.ledger import FROM_DOMAIN, SINCE, SIZE, TO_DOMAIN
 from imxrouter.model.domain import Domain
 from imxrouter.routing.destinations import DestinationState
+from imxrouter.telemetry.catalogue import PEER_RESULTS
 from imxrouter.transport.session import LinkSession
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def peer_detail(router: Router, domain: Domain) -> PeerDetailView:
     targets = {f"{one.remote[0]}:{one.remote[1]}" for one in links if domain.wire in one.reached}
     waiting = list(router.federation.waiting(domain.wire))
     held = [one for tag in waiting if (one := router.switch.ledger.entries.get(tag)) is not None]
+    counted, answered_s = _counted(router, domain)
     entries = router.switch.ledger.entries.values()
     flying = [one for one in entries if domain.wire in (one[TO_DOMAIN], one[FROM_DOMAIN])]
     return PeerDetailView(
@@ -57,7 +59,7 @@ def peer_detail(router: Router, domain: Domain) -> PeerDetailView:
         held=len(held), held_bytes=sum(one[SIZE] for one in held),
         held_age_s=round(now - min(one[SINCE] for one in held), 1) if held else None,
         in_flight=len(flying), bytes_in=sum(one.bytes_in for one in links),
-        bytes_out=sum(one.bytes_out for one in links),
+        bytes_out=sum(one.bytes_out for one in links), counted=counted, answered_s=answered_s,
     )  # fmt: skip
 
 
@@ -88,6 +90,17 @@ def _concerns(session: LinkSession, domain: bytes) -> bool:
     claimed = any(domain == claim.to_domain for claim in session.made.claims())
     claims = claimed or any(domain == claim.from_domain for claim in session.received.claims())
     return claims or domain in session.reached or domain in session.port.speaks
+
+
+def _counted(router: Router, domain: Domain) -> tuple[dict[str, dict[str, int]] | None, float | None]:
+    """What was counted under the domain's own label, and the mean seconds of what it delivered."""
+    router.figures.tick()
+    row = router.figures.peers.rows().get(domain.name)
+    if row is None or domain.wire not in router.figures.peers.domains():
+        return None, None
+    came, went = (dict(zip(PEER_RESULTS, counts, strict=True)) for counts in (row.came, row.went))
+    mean = round(row.took_s / went["delivered"], 6) if went["delivered"] else None
+    return {"came": came, "went": went}, mean
 
 
 def _remembered(router: Router, domain: Domain) -> tuple[str, float | None]:

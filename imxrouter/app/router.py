@@ -325,7 +325,7 @@ class Router(Service):
         )
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(self._links_by_state)
-        self._figures = Figures(self.metrics, self.hub, self.federation, self.config.metrics.watch)
+        self.figures = Figures(self.metrics, self.hub, self.federation, self.config.metrics.watch)
         self.metrics.watch_store(lambda: store_figures(self.store.health()))
         ports, now = self.switch.ports, self.hub.now
         self.rules = Rulebook(self.config, self.domains, self.gatekeeper, ports, now)
@@ -474,7 +474,7 @@ class Router(Service):
         try:
             self.hub.tick()
             self._housekeeping.tick(self.hub.now())
-            self._figures.tick()
+            self.figures.tick()
         except Exception:  # noqa: BLE001 - see above
             self.log.failure("tick")
 

@@ -15,6 +15,7 @@ from imxrouter.link.ledger import (
     IN_PORT,
     KEY,
     OUT_PORT,
+    SENT,
     SINCE,
     SIZE,
     TO_DOMAIN,
@@ -112,6 +113,8 @@ class Settling:
             facts["out_link"] = went
         if entry[SINCE]:
             facts["seconds"] = round(self._now() - entry[SINCE], 6)
+        if went and entry[SENT]:
+            facts["peer_seconds"] = round(self._now() - entry[SENT], 6)
         return facts
 
 

@@ -108,6 +108,7 @@ def _show(view: PeerDetailView) -> None:
         if view["next_try_s"] is not None
         else "with the next request"
     )
+    mean = f", answered in {view['answered_s'] * 1000:.1f} ms" if view["answered_s"] is not None else ""
     output.pairs({
         "peer": view["domain"], "state": f"{view['state']}{since}",
         "targets": f"{', '.join(view['targets']) or 'none connected'} (from {view['source']})",
@@ -115,6 +116,7 @@ def _show(view: PeerDetailView) -> None:
         "was seen at": f"{view['remembered']}{until}" if view["remembered"] else "nothing is remembered",
         "next try": due, "back-off": waits,
         "held": f"{view['held']} requests, {view['held_bytes']} bytes{age}",
+        "counted": f"{_counts(view['counted'])}{mean}",
         "in flight": f"{view['in_flight']} requests",
         "on its links": f"{view['bytes_in']} bytes in, {view['bytes_out']} out",
     })  # fmt: skip
@@ -134,6 +136,16 @@ def _show(view: PeerDetailView) -> None:
         click.echo(output.clean(f"{_moment(error['at'])} {who}: {what}"))
     if view["errors"]:
         click.echo(f"       {output.clean(view['errors'][0]['remedy'])}")
+
+
+def _counts(counted: dict[str, dict[str, int]] | None) -> str:
+    if counted is None:
+        return "among others; metrics.watch gives it figures of its own"
+
+    def words(results: dict[str, int]) -> str:
+        return ", ".join(f"{count} {word}" for word, count in results.items() if count) or "nothing"
+
+    return f"from it {words(counted['came'])}; to it {words(counted['went'])}"
 
 
 def _moment(at: float | None) -> str:

@@ -17,7 +17,7 @@ from imxrouter.telemetry.privacy import AddressMask, Privacy
 TRACE_FIELDS: Final = frozenset({
     "kind", "source", "destination", "link", "role", "peer", "domain", "status", "stage", "reason", "hops",
     "decided_by", "decided_role", "attempt", "bytes", "process", "text", "note", "rule", "setting", "seconds",
-    "retry_after_s", "out_link",
+    "retry_after_s", "out_link", "peer_seconds",
 })  # fmt: skip
 
 _EMPTY: Final = ("", b"")

@@ -32,6 +32,9 @@ def test_a_peer_that_is_up(lab: Lab) -> None:
     assert ("made", "b.example", "a.example") in claims
     assert (view["errors"], view["failures"], view["next_try_s"]) == ([], 0, None)
     assert (view["held"], view["held_age_s"], view["in_flight"]) == (0, None, 0)
+    assert view["counted"]["went"]["delivered"] == 1
+    assert view["counted"]["came"]["delivered"] == 1
+    assert view["answered_s"] > 0
     assert view["bytes_in"] > 0
     assert view["bytes_out"] > 0
     assert "must prove" in ctl(a, "peers", "show", "b.example").output
@@ -66,6 +69,7 @@ def test_what_waits_for_a_peer_is_told(lab: Lab) -> None:
     assert (view["held"], view["in_flight"]) == (1, 1)
     assert view["held_bytes"] > 40
     assert view["held_age_s"] >= 0
+    assert view["counted"] is None
     assert sent.outcomes == []
 
 

@@ -264,7 +264,7 @@ def test_every_reason_has_a_rule(lab: Lab) -> None:
     """Whoever decided; where this router did, no reason is left with its stage alone."""
     a = lab.router("a.example", settings=KEPT)
     ident = b"i" * 16 + b"bob@a.example" + b"alice@b.example"
-    entry = (0, 0, 100, ident, 0, b"a.example", b"b.example", 0x100, 9, 0.0, 0, b"", 0)
+    entry = (0, 0, 100, ident, 0, b"a.example", b"b.example", 0x100, 9, 0.0, 0, b"", 0, 0.0)
     rules, ours = a.router.rules, set()
     for reason in Reason:
         for role, by in (("router", ""), ("router", "b.example"), ("service", ""), ("peer", "b.example")):

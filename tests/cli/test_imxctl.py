@@ -114,6 +114,10 @@ def test_json_is_the_answer(shell: Shell, words: list[str], answer: object) -> N
             ["peers", "show", "b.example"],
             ["failing for 12.0s", "dialback+tls by [trust] default_policy; no link"],
         ),
+        (
+            ["peers", "show", "b.example"],
+            ["from it nothing; to it 4 delivered, 1 failed, answered in 4.0 ms"],
+        ),
         (["peers", "show", "b.example"], ["3 failures in a row; waits grow from 1 s to 300 s", "in 12.0s"]),
         (
             ["peers", "show", "b.example"],

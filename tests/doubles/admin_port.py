@@ -67,6 +67,7 @@ PEER_DETAIL: PeerDetailView = {
                 "note": "192.0.2.1 port 6490", "remedy": "look at the firewall"}],
     "failures": 3, "next_try_s": 12.0, "backoff_first_s": 1.0, "backoff_cap_s": 300.0, "held": 1,
     "held_bytes": 200, "held_age_s": 2.0, "in_flight": 1, "bytes_in": 3000, "bytes_out": 2900,
+    "counted": {"came": {"delivered": 0}, "went": {"delivered": 4, "failed": 1}}, "answered_s": 0.004,
 }  # fmt: skip
 DOCTOR: DoctorView = {
     "domain": "a.example", "result": "warnings", "publish": ZONE, "took_s": 0.5,
