@@ -21,7 +21,8 @@ import imxrouter
 from imxrouter.admin.server import listen as listen_admin
 from imxrouter.admin.server import make_site as admin_site
 from imxrouter.app.console import Console
-from imxrouter.app.figures import Figures
+from imxrouter.app.embedding import make_embedded
+from imxrouter.app.figures import Figures, links_by_state
 from imxrouter.app.full_outcomes import FullOutcomes
 from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.app.housekeeping import Housekeeping
@@ -54,7 +55,6 @@ from imxrouter.discovery.adapter import NameServerAsker
 from imxrouter.discovery.cache import AnswerCache
 from imxrouter.discovery.finder import Ask
 from imxrouter.discovery.guard import DialGuard
-from imxrouter.gateways.embedded.directory import Directory
 from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.link.ledger import Ledger
@@ -74,7 +74,6 @@ from imxrouter.routing.policy import RememberedStrength
 from imxrouter.routing.subscriptions import SubscriptionLimits
 from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
-from imxrouter.switch.ports import Role
 from imxrouter.switch.switch import Switch
 from imxrouter.telemetry.http import make_site as metrics_site
 from imxrouter.telemetry.metrics import Metrics
@@ -264,8 +263,8 @@ class Router(Service):
         for service in config.services:
             if service.kind == "embedded":
                 port = GatewayPort(self.hub)
-                self.embedded[service.name] = EmbeddedService(
-                    Directory(service.users), self._traced(port), self.new_id
+                self.embedded[service.name] = make_embedded(
+                    service, self._traced(port), self._reactor, self.attributes.cache, self._shares_port
                 )
                 served: Gateway = self.embedded[service.name]
                 port.connect(self.steps.watched(served))
@@ -324,7 +323,7 @@ class Router(Service):
             }
         )
         self.metrics.watch_held(lambda: self.federation.held)
-        self.metrics.watch_links(self._links_by_state)
+        self.metrics.watch_links(partial(links_by_state, self.hub))
         self.figures = Figures(self.metrics, self.hub, self.federation, self.config.metrics.watch)
         self.metrics.watch_store(lambda: store_figures(self.store.health()))
         ports, now = self.switch.ports, self.hub.now
@@ -335,13 +334,6 @@ class Router(Service):
 
     def _claim_ended(self, direction: str, reason: Reason) -> None:
         self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)
-
-    def _links_by_state(self) -> dict[tuple[str, str], int]:
-        figures: dict[tuple[str, str], int] = {}
-        for session in self.hub.sessions.values():
-            key = (Role(session.port.role).name.lower(), session.machine.state.value)
-            figures[key] = figures.get(key, 0) + 1
-        return figures
 
     # -- for the console ---------------------------------------------------------------------------------
 
@@ -427,6 +419,8 @@ class Router(Service):
             self.store.start()
             self._remembering.begin()
             self._kept_subscriptions.begin()
+        for embedded in self.embedded.values():
+            embedded.begin(self.store)
         if isinstance(self.bus, UnixBus):
             with opening("run_dir"):
                 self.bus.start()
@@ -475,6 +469,8 @@ class Router(Service):
             self.hub.tick()
             self._housekeeping.tick(self.hub.now())
             self.figures.tick()
+            for embedded in self.embedded.values():
+                embedded.tick()
         except Exception:  # noqa: BLE001 - see above
             self.log.failure("tick")
 
