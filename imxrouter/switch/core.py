@@ -123,6 +123,8 @@ class SwitchCore:
         self.foreign: list[tuple[int, bytes, frozenset[bytes]]] = []
         #: told of every request that did not end in plain success
         self.on_settled: Callable[[Entry, Outcome], None] | None = None
+        #: told (link, request, outcome) of every answer that was not the plain success, before it is settled
+        self.on_answered: Callable[[Port, Entry, Outcome], None] | None = None
         #: told of every plain success; costs on the hot path, so None unless somebody watches
         self.on_delivered: Callable[[Entry], None] | None = None
         self._joined: dict[int, list[tuple[int, int]]] = {}
@@ -384,6 +386,8 @@ class SwitchCore:
     def settle_response(self, port: Port, data: bytes, tag: int, entry: Entry, now: float) -> None:
         """A response that is not the plain success: judge what it says before it goes back."""
         judged, response = judged_response(port, data, entry)
+        if self.on_answered is not None:
+            self.on_answered(port, entry, judged)
         if judged.status is not Status.SUCCESS:
             self.tally.failed(entry, judged.reason)
         self.tally.answered(entry, judged.status, now - entry[SENT])
