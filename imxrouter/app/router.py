@@ -23,6 +23,7 @@ from imxrouter.admin.server import listen as listen_admin
 from imxrouter.admin.server import make_site as admin_site
 from imxrouter.app.console import Console
 from imxrouter.app.embedding import make_embedded
+from imxrouter.app.figures import Figures
 from imxrouter.app.full_outcomes import FullOutcomes
 from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.app.housekeeping import Housekeeping
@@ -332,6 +333,7 @@ class Router(Service):
         )
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(self._links_by_state)
+        self._figures = Figures(self.metrics, self.hub, self.federation, self.config.metrics.watch)
         self.metrics.watch_store(lambda: store_figures(self.store.health()))
         self.switch.on_settled = self._settled
         watched = self.config.lab and self.config.log.trace_entries
@@ -500,6 +502,7 @@ class Router(Service):
         try:
             self.hub.tick()
             self._housekeeping.tick(self.hub.now())
+            self._figures.tick()
             for embedded in self.embedded.values():
                 embedded.tick()
         except Exception:  # noqa: BLE001 - see above

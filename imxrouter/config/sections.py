@@ -89,6 +89,13 @@ class MetricsListen(Section, frozen=True):
     """The listener of /metrics, /healthz and /readyz."""
 
     listen: Annotated[str, key("IP address and port; empty turns it off.")] = "127.0.0.1:9464"
+    watch: Annotated[
+        tuple[str, ...],
+        key(
+            "Peer domains whose figures are always shown, beside those of the 50 busiest; at most 200.",
+            example=["b.example"],
+        ),
+    ] = ()
 
     @property
     def endpoint(self) -> HostPort | None:

@@ -36,7 +36,7 @@ from imxrouter.routing.watched import BETWEEN, address_of
 from imxrouter.routing.wheel import Timed, Wheel
 
 #: Notifications made in one go; other work has its turn in between.
-SLICE: Final = 100
+SLICE: Final = 25
 #: Patterns of one audience.
 MAX_AUDIENCE: Final = 16
 #: Subscriptions that wait for one user's decision, and of those of one domain.
@@ -158,7 +158,7 @@ class Presentities:
         if self._notifying.from_kept(kept, self._register.tools.now()) is not None:
             return
         self._count_pending(account, _store_key(kept), watcher, kept)
-        self._follow_rules(account, presentity, {watcher: SubscriptionState(kept.state)}, unchanged_too=False)
+        self._follow_rules(account, presentity, {watcher: SubscriptionState(kept.state)})
 
     def unserved(self) -> None:
         """Names or accounts went: subscriptions to them end."""
@@ -342,25 +342,20 @@ class Presentities:
         for address in self._register.names_of(account):
             states = {one.watcher: one.state for one in self._notifying.watchers(address, now)}
             self._follow_rules(account, address, states)
+            self._notifying.publish(address, self._notifying.next_version())  # what each may see has changed
         self._wake()
 
     def _follow_rules(
-        self,
-        account: Account,
-        address: Address,
-        states: dict[Address, SubscriptionState],
-        *,
-        unchanged_too: bool = True,
+        self, account: Account, address: Address, states: dict[Address, SubscriptionState]
     ) -> None:
-        """Let each watcher's subscription be as the rules are now."""
+        """Let each watcher's subscription be in the state that the rules give it now."""
         now = self._register.tools.now()
         for watcher, state in states.items():
             decision = account.ruling(self._register.person(account, watcher), Right.SUBSCRIBE).decision
-            word = _WORDS[decision]
-            if word is Word.WAIT:
-                if state is SubscriptionState.ACTIVE:
-                    self._notifying.end(address, EndReason.REJECTED, now, watcher)
-            elif unchanged_too or word is Word.REFUSE or state is SubscriptionState.PENDING:
+            word, active = _WORDS[decision], state is SubscriptionState.ACTIVE
+            if word is Word.WAIT and active:
+                self._notifying.end(address, EndReason.REJECTED, now, watcher)
+            elif word is Word.REFUSE or (word is Word.ALLOW and not active):
                 self._notifying.decide(watcher, address, word, now)
 
     def _keep(self, key: bytes, kept: KeptSubscription | None) -> None:
