@@ -75,8 +75,9 @@ class PresenceConsole:
     def seen(self, user: str, watcher: str) -> SeenView:
         """Tell what a watcher is shown of a user, and why."""
         service, whose = service_of(self._router, user)
+        who = address(watcher, "watcher")
         with told():
-            shown = service.shown_to(whose, address(watcher, "watcher"))
+            shown = service.shown_to(whose, who)
             watchers = service.watchers(whose)
         subscribed, fetched = userviews.state_view(shown.subscribed), userviews.state_view(shown.fetched)
         wall = time.time()
@@ -86,7 +87,7 @@ class PresenceConsole:
             rulings=[userviews.ruling_view(right, ruling) for right, ruling in shown.rulings],
             subscriptions=[
                 userviews.watcher_view(one, wall)
-                for one in watchers if one.watcher.key == shown.watcher.key
+                for one in watchers if one.watcher.key in {who.key, shown.watcher.key}
             ],
         )  # fmt: skip
 

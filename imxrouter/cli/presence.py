@@ -249,7 +249,9 @@ def _fetched(shared: Context, view: FetchView) -> None:
 
 
 def _subscribed(shared: Context, view: SubscriptionView) -> None:
+    told = view["presence"]
     failed = view["state"] in {"terminated", "asked"} and bool(view["reason"] or view["end_reason"])
+    failed = failed or (told is not None and bool(told["reason"]))
     if shared.json:
         output.as_json(view)
     elif failed:

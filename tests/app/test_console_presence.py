@@ -312,3 +312,11 @@ def test_no_presence_with_several_processes(lab: Lab) -> None:
     assert (error["reason"], error["stage"], error["retry"]) == ("type-not-enabled", "policy", "never")
     assert "a single process" in error["what"]
     assert error["do"]
+    for words in (
+        ["presence", BOB],
+        ["watchers", BOB],
+        ["rules", BOB],
+        ["user", BOB],
+        ["subscriptions", BOB],
+    ):
+        assert ctl(rig, *words).exit_code == Exit.FAILED

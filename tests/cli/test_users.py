@@ -144,6 +144,11 @@ def test_people_are_told_in_words(shell: Shell, words: list[str], shown: list[st
         ),
         ({**SUBSCRIPTION, "state": "asked", "presence": None}, Exit.OK, "asked, not answered yet"),
         (FAILING, Exit.FAILED, "unknown (connect-timeout at stage connect, b.example); tried again in 1m 1s"),
+        (
+            {**FAILING, "state": "active", "left_s": 61.0},
+            Exit.FAILED,
+            "active for 1m 1s; unknown (connect-timeout",
+        ),
         (ENDED, Exit.FAILED, "ended: not-delivered at stage service; trying again will not help"),
         ({**ENDED, "reason": "", "end_reason": "noresource"}, Exit.FAILED, "ended: noresource"),
     ],
