@@ -25,8 +25,8 @@ $(STAMP): setup.cfg pyproject.toml ops/ci/make-venv.sh
 	@PYTHON="$(PYTHON)" ops/ci/make-venv.sh "$(VENV)"
 	@touch $@
 
-run: $(STAMP)  ## start the laboratory: two organisations, a DNS server, first messages (ONCE=1: and leave)
-	@$(BIN)/python -m imxrouter.lab $(if $(ONCE),--once)
+run: $(STAMP)  ## start the laboratory: two organisations, a DNS server, first messages (ONCE=1: and leave; FAIL=1: cut one side)
+	@$(BIN)/python -m imxrouter.lab $(if $(ONCE),--once) $(if $(FAIL),--fail)
 
 test: $(STAMP)  ## unit, property, attack and end-to-end tests
 	$(PYTEST) tests --ignore=tests/interop --ignore=tests/bench $(PROCESSES:%=--ignore=%) -m "not soak and not interop" $(PYTEST_ARGS)

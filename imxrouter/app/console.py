@@ -25,6 +25,8 @@ from imxrouter.admin.views import (
     DomainDiff as DiffView,
 )
 from imxrouter.app.asking import ask_attributes
+from imxrouter.app.console_presence import PresenceConsole
+from imxrouter.app.console_settings import SettingsConsole
 from imxrouter.app.dnsview import look_up, records_view
 from imxrouter.app.linkview import link_view
 from imxrouter.app.provisioning import domain_entry, served_domain
@@ -54,10 +56,17 @@ _FIELDS = (
 
 
 class Console:
-    """Implements `AdminPort` for a router."""
+    """Implements `AdminPort` for a router.
 
-    def __init__(self, router: Router) -> None:
+    Attributes:
+        presence: of users.
+        settings: of users.
+    """
+
+    def __init__(self, router: Router, reactor: Any) -> None:
         self._router = router
+        self.presence = PresenceConsole(router, reactor)
+        self.settings = SettingsConsole(router, self.presence)
 
     # -- how it is ---------------------------------------------------------------------------------------
 

@@ -474,7 +474,9 @@ class Router(Service):
                 self._ports.append(self._reactor.listenTCP(endpoint.port, site, interface=endpoint.host))
         with opening("admin.socket"):
             self._ports.append(
-                listen_admin(self._reactor, Path(config.admin_socket), admin_site(Console(self)))
+                listen_admin(
+                    self._reactor, Path(config.admin_socket), admin_site(Console(self, self._reactor))
+                )
             )
 
     def stopService(self) -> Deferred[Any]:

@@ -71,6 +71,23 @@ class WatcherOf:
     ruling: Ruling
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What one person is shown of a user, for that user's eyes.
+
+    Attributes:
+        watcher: the person.
+        subscribed: what a subscription tells him; somebody who is offline where nothing is.
+        fetched: what a fetch tells him.
+        rulings: what is decided on him, and why.
+    """
+
+    watcher: Address
+    subscribed: Presence
+    fetched: Presence
+    rulings: tuple[tuple[Right, Ruling], ...]
+
+
 class _Expiry(Timed):
     """When a publication of a user is over next."""
 
@@ -188,7 +205,7 @@ class Presentities:
         account = self._register.changeable(user)
         publisher = self._publisher(account, instance, by)
         if not 0 < expires_s <= MAX_PUBLICATION_S:
-            raise BadPublication(f"{expires_s:g} seconds; more than 0, and at most {MAX_PUBLICATION_S:g}")
+            raise BadPublication(f"{expires_s:.0f} seconds; more than 0, and at most {MAX_PUBLICATION_S:.0f}")
         people = tuple(self._register.who(text) for text in dict.fromkeys(audience))
         if len(people) > MAX_AUDIENCE:
             raise BadRule(f"{len(people)} patterns; at most {MAX_AUDIENCE}, groups hold more people")
@@ -255,6 +272,17 @@ class Presentities:
                 ruling = account.ruling(self._register.person(account, one.watcher), Right.SUBSCRIBE)
                 found.append(WatcherOf(one.watcher, one.subscription_id, one.state, one.left_s, ruling))
         return tuple(sorted(found, key=lambda one: (one.watcher, one.subscription_id)))
+
+    def shown_to(self, user: Address, watcher: Address) -> Shown:
+        """What somebody is shown of a user now, and why. Raises `NotAUser`."""
+        account, watcher = self._register.account(user), self._register.canonical(watcher)
+        person = self._register.person(account, watcher)
+        return Shown(
+            watcher,
+            account.state_for(person, Right.SUBSCRIBE),
+            account.state_for(person, Right.FETCH),
+            tuple((right, account.ruling(person, right)) for right in Right),
+        )
 
     # -- subscriptions -----------------------------------------------------------------------------------
 
