@@ -63,9 +63,9 @@ class Console:
         settings: of users.
     """
 
-    def __init__(self, router: Router, reactor: Any) -> None:
+    def __init__(self, router: Router) -> None:
         self._router = router
-        self.presence = PresenceConsole(router, reactor)
+        self.presence = PresenceConsole(router)
         self.settings = SettingsConsole(router, self.presence)
 
     # -- how it is ---------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
@@ -54,12 +54,10 @@ class PresenceConsole:
 
     Args:
         router: whose users.
-        reactor: ends what waits for too long.
     """
 
-    def __init__(self, router: Router, reactor: Any) -> None:
+    def __init__(self, router: Router) -> None:
         self._router = router
-        self._reactor = reactor
 
     # -- presence ----------------------------------------------------------------------------------------
 
@@ -122,13 +120,13 @@ class PresenceConsole:
         answered: Deferred[SubscriptionView] = Deferred()
         waiting = _Waiting(answered, partial(_standing, service, whose, whom))
         with told():
-            waiting.stop = service.listen(whose, lambda _: self._reactor.callLater(0, waiting.look))
+            waiting.stop = service.listen(whose, lambda _: self._router.later(0, waiting.look))
             try:
                 service.subscribe(whose, whom, DEFAULT_SUBSCRIPTION_S if for_s is None else for_s)
             except BaseException:
                 waiting.stop()
                 raise
-        call = self._reactor.callLater(SETTLE_S, waiting.finish)
+        call = self._router.later(SETTLE_S, waiting.finish)
         answered.addBoth(lambda view: (call.cancel() if call.active() else None, view)[1])
         waiting.look()
         return answered
@@ -186,7 +184,7 @@ class PresenceConsole:
         with told():
             stop = service.listen(whose, following.changed)
         # Nothing is said before the answer's head is out.
-        call = self._reactor.callLater(0, following.begin)
+        call = self._router.later(0, following.begin)
         return lambda: (stop(), call.cancel() if call.active() else None)[0]
 
     def watchers(self, user: str) -> WatchersView:

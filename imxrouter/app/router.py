@@ -133,6 +133,7 @@ class Router(Service):
         self.config = config
         self.version = imxrouter.__version__
         self._reactor = reactor
+        self.later = reactor.callLater
         self._ports: list[IListeningPort] = []
         self._link_ports: list[IListeningPort] = []
         self.service_names = frozenset(service.name for service in config.services)
@@ -474,9 +475,7 @@ class Router(Service):
                 self._ports.append(self._reactor.listenTCP(endpoint.port, site, interface=endpoint.host))
         with opening("admin.socket"):
             self._ports.append(
-                listen_admin(
-                    self._reactor, Path(config.admin_socket), admin_site(Console(self, self._reactor))
-                )
+                listen_admin(self._reactor, Path(config.admin_socket), admin_site(Console(self)))
             )
 
     def stopService(self) -> Deferred[Any]:

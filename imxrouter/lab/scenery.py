@@ -22,7 +22,7 @@ SERVES: Final = {
 
 #: Within so many seconds a silent link is known to be dead: as it comes, and where a failure is played.
 DEAD_S: Final = 30.0
-QUICK_DEAD_S: Final = 6.0
+QUICK_DEAD_S: Final = 5.0
 
 #: Each router's own name.
 NAMES: Final = {GATEWAY: "im.b.example", AGGREGATOR: "im.hoster.example"}
@@ -65,7 +65,7 @@ log.addresses = "full"
 
 _QUICK = f"""
 # A failure is played: what takes half a minute takes seconds.
-links.ping_s = 1.5
+links.ping_s = 1
 links.dead_s = {QUICK_DEAD_S}
 dial.hello_timeout_s = 1
 dial.backoff_first_s = 0.5

@@ -142,7 +142,9 @@ def test_each_decision_is_answered_in_its_words(lab: Lab, two: tuple[RouterRig, 
     assert (blocked["state"], blocked["presence"]["status"]) == ("active", "closed")
     seen = ctl_json(b, "presence", BOB, "--seen-by", ALICE)
     assert seen["state"]["status"] == "closed"
-    assert {"right": "subscribe", "decision": "block", "because": "consent", "detail": "full"} in seen["rulings"]
+    assert {"right": "subscribe", "decision": "block", "because": "consent", "detail": "full"} in seen[
+        "rulings"
+    ]
     text = ctl(b, "presence", BOB, "--seen-by", ALICE).output
     assert f"{ALICE} sees {BOB}: closed" in text
     assert "subscribe  block (decided on this person)" in text
@@ -192,7 +194,11 @@ def test_changes_are_followed_through_a_failure(
     b.stop()
     unknown = following.until("unknown")
     state = unknown["presence"]
-    assert (state["reason"], state["stage"], state["domain"]) == ("connection-refused", "connect", "b.example")
+    assert (state["reason"], state["stage"], state["domain"]) == (
+        "connection-refused",
+        "connect",
+        "b.example",
+    )
     assert state["remedy"]
     assert status(a) == "unknown"
     shown = ctl(a, "subscriptions", ALICE).output
@@ -254,9 +260,12 @@ def test_attributes_are_set_and_dropped(two: tuple[RouterRig, RouterRig]) -> Non
     _, b = two
     (alias,) = ctl_json(b, "user", BOB, "--set", "alias=Bobby", "--max-age", "60")["attributes"]
     assert alias == {
-        "name": "alias", "value": "Bobby", "encoding": "text", "visible": ["*"], "along": False, "max_age_s": 60,
+        "name": "alias", "value": "Bobby", "encoding": "text", "visible": ["*"], "along": False,
+        "max_age_s": 60,
     }  # fmt: skip
-    (alias,) = ctl_json(b, "user", BOB, "--set", "alias=Bob", "--visible", "watchers", "--along")["attributes"]
+    (alias,) = ctl_json(b, "user", BOB, "--set", "alias=Bob", "--visible", "watchers", "--along")[
+        "attributes"
+    ]
     assert (alias["visible"], alias["along"], alias["max_age_s"]) == (["watchers"], True, 60)
     shown = ctl(b, "user", BOB).output
     for text in (f"{BOB} of service home", "alias", "Bob", "watchers", "closed, 0 instances"):
