@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
@@ -75,8 +75,9 @@ class PresenceConsole:
     def seen(self, user: str, watcher: str) -> SeenView:
         """Tell what a watcher is shown of a user, and why."""
         service, whose = service_of(self._router, user)
+        who = address(watcher, "watcher")
         with told():
-            shown = service.shown_to(whose, address(watcher, "watcher"))
+            shown = service.shown_to(whose, who)
             watchers = service.watchers(whose)
         subscribed, fetched = userviews.state_view(shown.subscribed), userviews.state_view(shown.fetched)
         wall = time.time()
@@ -86,7 +87,7 @@ class PresenceConsole:
             rulings=[userviews.ruling_view(right, ruling) for right, ruling in shown.rulings],
             subscriptions=[
                 userviews.watcher_view(one, wall)
-                for one in watchers if one.watcher.key == shown.watcher.key
+                for one in watchers if one.watcher.key in {who.key, shown.watcher.key}
             ],
         )  # fmt: skip
 
@@ -118,15 +119,15 @@ class PresenceConsole:
         service, whose = service_of(self._router, user)
         whom = address(presentity, "presentity")
         answered: Deferred[SubscriptionView] = Deferred()
-        waiting = _Waiting(answered, partial(_standing, service, whose, whom))
+        waiting = _Waiting(answered, partial(_standing, service, whose, whom, time.time()))
         with told():
-            waiting.stop = service.listen(whose, lambda _: self._router.later(0, waiting.look))
+            waiting.stop = service.listen(whose, lambda _: self._router.reactor.callLater(0, waiting.look))
             try:
                 service.subscribe(whose, whom, DEFAULT_SUBSCRIPTION_S if for_s is None else for_s)
             except BaseException:
                 waiting.stop()
                 raise
-        call = self._router.later(SETTLE_S, waiting.finish)
+        call = self._router.reactor.callLater(SETTLE_S, waiting.finish)
         answered.addBoth(lambda view: (call.cancel() if call.active() else None, view)[1])
         waiting.look()
         return answered
@@ -180,12 +181,11 @@ class PresenceConsole:
         if only is not None and one is None:
             do = f"subscribe first: imxctl subscribe {whose} {only}"
             raise AdminError("not-found", f"{whose} does not watch {only}", "presentity", do)
-        following = _Following(service, whose, one.standing.presentity if one is not None else None, emit)
+        only = one.standing.presentity if one is not None else None
+        following = _Following(service, whose, only, emit, self._router.reactor)
         with told():
-            stop = service.listen(whose, following.changed)
-        # Nothing is said before the answer's head is out.
-        call = self._router.later(0, following.begin)
-        return lambda: (stop(), call.cancel() if call.active() else None)[0]
+            following.begin()
+        return following.end
 
     def watchers(self, user: str) -> WatchersView:
         """List who watches a user, or waits for his decision."""
@@ -224,39 +224,63 @@ class _Waiting:
 
 
 class _Following:
-    """Tells changes of one subscription, or of all of a user; what only the clock changed is not told."""
+    """Tells changes of one subscription, or of all of a user; what only the clock changed is not told.
 
-    def __init__(self, service: EmbeddedService, user: Address, only: Address | None, emit: Emit) -> None:
+    Nothing is said at once: the change may be under way still, and the head of the answer not be out.
+    """
+
+    def __init__(
+        self, service: EmbeddedService, user: Address, only: Address | None, emit: Emit, reactor: Any
+    ) -> None:
         self._service, self._user, self._only, self._emit = service, user, only, emit
+        self._reactor = reactor
         self._last: dict[bytes, object] = {}
+        self._alive_at: dict[bytes, float] = {}
+        self._began = time.time()
+        self._stop: Callable[[], None] = lambda: None
+        self._ended = False
 
     def begin(self) -> None:
-        """Tell how all is now."""
+        """Tell how all is now, and each change. Raises `NotAUser`, `TooManyListeners`."""
+        self._stop = self._service.listen(self._user, self._changed)
         for one in self._service.subscriptions(self._user):
-            self._tell(one.standing.presentity)
+            self._soon(one.standing.presentity)
 
-    def changed(self, change: Change) -> None:
-        """Something of the user changed."""
+    def end(self) -> None:
+        """Tell nothing more."""
+        self._ended = True
+        self._stop()
+
+    def _changed(self, change: Change) -> None:
         if change.topic is Topic.WATCHING and change.subject is not None:
-            self._tell(change.subject)
+            self._soon(change.subject)
+
+    def _soon(self, presentity: Address) -> None:
+        if self._only is None or presentity.key == self._only.key:
+            self._reactor.callLater(0, self._tell, presentity)
 
     def _tell(self, presentity: Address) -> None:
-        if self._only is not None and presentity.key != self._only.key:
+        if self._ended:
             return
-        view = _standing(self._service, self._user, presentity)
-        said = {key: value for key, value in view.items() if key not in _CLOCKS}
-        if self._last.get(presentity.key) != said:
-            self._last[presentity.key] = said
+        key = presentity.key
+        view = _standing(self._service, self._user, presentity, self._alive_at.get(key, self._began))
+        if view["state"] != "terminated":
+            self._alive_at[key] = view["at"]
+        said = {name: value for name, value in view.items() if name not in _CLOCKS}
+        if self._last.get(key) != said:
+            self._last[key] = said
             self._emit(view)
 
 
-def _standing(service: EmbeddedService, user: Address, presentity: Address) -> SubscriptionView:
-    """How a subscription is, or how it ended."""
+def _standing(service: EmbeddedService, user: Address, presentity: Address, since: float) -> SubscriptionView:
+    """How a subscription is, or how it ended since then."""
+    if not service.knows(user):  # any more
+        return userviews.gone_view(user, presentity, time.time())
     one = service.subscription(user, presentity)
     if one is not None:
         return userviews.followed_view(one, time.time())
     for end in reversed(service.ends(user)):
-        if end.presentity.key == presentity.key:
+        if end.presentity.key == presentity.key and end.at >= since:
             return userviews.ended_view(user, end)
     return userviews.gone_view(user, presentity, time.time())
 

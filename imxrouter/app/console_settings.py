@@ -118,6 +118,8 @@ class SettingsConsole:
         """Add or change a contact; None leaves as it is."""
         service, whose = service_of(self._router, user)
         whom = address(who, "address")
+        key = service.directory.find(whom)
+        whom = whom if key is None else service.directory.address_of(key)  # of ours: one entry by any name
         known = [one for one in service.contacts(whose) if one.address.key == whom.key]
         before = known[0] if known else Contact(whom)
         with told():

@@ -70,11 +70,17 @@ def address(text: str, where: str) -> Address:
 
 
 def service_of(router: Router, user: str) -> tuple[EmbeddedService, Address]:
-    """The service that a user has an account at, and his address. Raises `AdminError`."""
+    """The service that a user has an account at, and his address; it has more than messages.
+
+    Raises:
+        AdminError: there is no such user, or he has messages only.
+    """
     whose = address(user, "user")
     service = router.embedded_for(whose)
     if service is None:
         raise _no_user(whose)
+    if service.presence_off:
+        raise AdminError.of(Reason.TYPE_NOT_ENABLED, "refused", service.presence_off, "user")
     return service, whose
 
 

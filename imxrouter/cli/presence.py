@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -210,6 +211,8 @@ def subscribe(
 ) -> None:  # fmt: skip
     """Let a user of an embedded service watch somebody; it is renewed until --cancel.
 
+    With --follow it leaves where the subscription is over: with 1 where the other side ended it.
+
     Answers when it is granted or refused. Exit code 0: active, or pending until the other side agrees; 1: it
     was refused, or nothing can be known now (a subscription is tried again by itself; a refused one is not).
     """
@@ -229,7 +232,7 @@ def subscribe(
     else:
         view = one.subscribe(presentity, for_s)
         if follow and view["state"] != "terminated":
-            follow_changes(shared, one.follow(presentity), count)
+            follow_changes(shared, one.follow(presentity), count, only=True)
             return
         _subscribed(shared, view)
 
@@ -249,7 +252,9 @@ def _fetched(shared: Context, view: FetchView) -> None:
 
 
 def _subscribed(shared: Context, view: SubscriptionView) -> None:
+    told = view["presence"]
     failed = view["state"] in {"terminated", "asked"} and bool(view["reason"] or view["end_reason"])
+    failed = failed or (told is not None and bool(told["reason"]))
     if shared.json:
         output.as_json(view)
     elif failed:
@@ -280,14 +285,18 @@ def standing(view: SubscriptionView) -> str:
     return words
 
 
-def follow_changes(shared: Context, changes: Any, count: int | None) -> None:
-    """Show each change as it comes; leave after `count`, and where the one subscription is over."""
+def follow_changes(
+    shared: Context, changes: Iterator[SubscriptionView], count: int | None, *, only: bool = False
+) -> None:
+    """Show each change as it comes; leave after `count`, or where the only subscription is over."""
     for number, view in enumerate(changes, 1):
         if shared.json:
             output.as_json(view)
         else:
             _change(view)
-        if number == count:
+        if only and view["state"] == "terminated" and view["end_reason"]:
+            raise click.exceptions.Exit(Exit.FAILED)
+        if number == count or (only and view["state"] == "terminated"):
             return
 
 

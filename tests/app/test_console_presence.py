@@ -207,7 +207,43 @@ def test_changes_are_followed_through_a_failure(
     ctl_json(again, "rules", BOB, "--allow", "a.example")
     ctl_json(again, "presence", BOB, "--publish", "open")
     assert following.until("open")["presence"]["reason"] == ""
-    following.process.terminate()
+    ctl_json(again, "watchers", BOB, "--reject", ALICE)
+    while (ended := following.line())["state"] != "terminated":
+        pass
+    assert ended["end_reason"] == "rejected"
+    assert following.process.wait(20) == Exit.FAILED
+
+
+def test_an_own_end_is_not_taken_for_an_older_refusal(
+    two: tuple[RouterRig, RouterRig], followers: list[Following]
+) -> None:
+    """All whom a user watches are followed; each end has its own reason."""
+    a, b = two
+    ctl_json(b, "watchers", BOB, "--reject", ALICE)
+    assert ctl(a, "subscribe", ALICE, BOB).exit_code == Exit.FAILED
+    ctl_json(b, "watchers", BOB, "--approve", ALICE)
+    ctl_json(a, "subscribe", ALICE, BOB)
+    following = Following(a, "subscriptions", ALICE, "--follow")
+    followers.append(following)
+    assert following.until("closed")["state"] == "active"
+    ctl_json(a, "subscribe", ALICE, BOB, "--cancel")
+    ended = following.line()
+    assert (ended["state"], ended["reason"], ended["end_reason"]) == ("terminated", "", "")
+
+
+def test_whoever_cannot_be_reached_is_tried_again(two: tuple[RouterRig, RouterRig]) -> None:
+    """The subscription is held, with the reason and the next try; --cancel takes it back."""
+    a, _ = two
+    rosa = "rosa@nowhere.example"
+    failed = ctl(a, "subscribe", ALICE, rosa)
+    assert failed.exit_code == Exit.FAILED
+    assert "no-such-domain at stage dns, " in failed.output
+    assert "; tried again in " in failed.output
+    view = told(a, presentity=rosa)
+    assert (view["state"], view["failures"], view["reason"]) == ("asked", 1, "no-such-domain")
+    assert view["renewal_s"] > 0
+    assert ctl(a, "subscribe", ALICE, rosa, "--cancel").exit_code == Exit.OK
+    assert ctl_json(a, "subscriptions", ALICE)["subscriptions"] == []
 
 
 def test_others_publish_only_with_leave(two: tuple[RouterRig, RouterRig]) -> None:
@@ -312,3 +348,11 @@ def test_no_presence_with_several_processes(lab: Lab) -> None:
     assert (error["reason"], error["stage"], error["retry"]) == ("type-not-enabled", "policy", "never")
     assert "a single process" in error["what"]
     assert error["do"]
+    for words in (
+        ["presence", BOB],
+        ["watchers", BOB],
+        ["rules", BOB],
+        ["user", BOB],
+        ["subscriptions", BOB],
+    ):
+        assert ctl(rig, *words).exit_code == Exit.FAILED

@@ -144,6 +144,11 @@ def test_people_are_told_in_words(shell: Shell, words: list[str], shown: list[st
         ),
         ({**SUBSCRIPTION, "state": "asked", "presence": None}, Exit.OK, "asked, not answered yet"),
         (FAILING, Exit.FAILED, "unknown (connect-timeout at stage connect, b.example); tried again in 1m 1s"),
+        (
+            {**FAILING, "state": "active", "left_s": 61.0},
+            Exit.FAILED,
+            "active for 1m 1s; unknown (connect-timeout",
+        ),
         (ENDED, Exit.FAILED, "ended: not-delivered at stage service; trying again will not help"),
         ({**ENDED, "reason": "", "end_reason": "noresource"}, Exit.FAILED, "ended: noresource"),
     ],
@@ -182,7 +187,7 @@ def test_changes_are_followed_until_enough(shell: Shell) -> None:
     """One line each: the state, the doubt with its remedy, the end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "imxrouter.cli.main", "--socket", str(shell.path), "subscribe", ALICE, BOB,
-         "--follow", "--count", "3"], stdout=subprocess.PIPE, text=True,
+         "--follow"], stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         while not shell.port.users.followers and process.poll() is None:
@@ -197,7 +202,7 @@ def test_changes_are_followed_until_enough(shell: Shell) -> None:
     assert second.endswith("unknown (connect-timeout at stage connect, b.example); tried again in 1m 1s")
     assert remedy.strip() == "see what stands between"
     assert third.endswith("ended: not-delivered at stage service; trying again will not help")
-    assert process.returncode == 0
+    assert process.returncode == Exit.FAILED  # the other side ended it
 
 
 @pytest.mark.parametrize(

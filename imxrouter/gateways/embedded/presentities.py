@@ -132,23 +132,22 @@ class Presentities:
         """Go on with what the store has: publications that live, and subscriptions."""
         self._notifying = self._new_machine()
         self._expiries, self._expiry_of = Wheel(), {}
-        self.returned(list(self._register.accounts.values()))
+        self.returned(set(self._register.directory.accounts()))
 
-    def returned(self, came: Iterable[Account]) -> None:
-        """Go on with what is kept for accounts that are new."""
-        served = {account.key for account in came}
-        if not served:
+    def returned(self, came: set[UserKey]) -> None:
+        """Go on with what is kept for users who are new."""
+        if not came:
             return
-        for key in served:
-            account = self._register.accounts[key]
-            self._watch_expiry(account)
+        for account in list(self._register.accounts.values()):
+            if account.key in came:
+                self._watch_expiry(account)
         for kept in self._register.keeping.all_watchers():
             try:
                 watcher, presentity = address_of(kept.watcher), address_of(kept.presentity)
             except RouterError:
                 continue
             watched = self._register.find(presentity)
-            if watched is not None and watched.key in served:
+            if watched is not None and watched.key in came:
                 self._restore(watched, watcher, kept)
         self._wake()
 
