@@ -141,7 +141,8 @@ class Liveness:
     def begin(self, now: float) -> None:
         """After a start: every subscription that was kept is tried again, spread from the beginning."""
         for domain in self._table.presentity_domains():
-            self._doubt_state(domain, now, now + self._chance() * SPREAD_S)
+            loss = self._doubt_state(domain, now, now)
+            loss.next_again = now + FIRST_AGAIN_S + self._chance() * loss.every_s
 
     # -- what happens ------------------------------------------------------------------------------------
 
