@@ -68,7 +68,11 @@ class Crowd(_Part):
     """Watchers at x, presentities at z."""
 
     def start(self, ports: list[int], key: str, star: int, users: int, each: int, still: int) -> None:
-        """Make them: watchers of one user, users with `each` watchers, and users who seldom change."""
+        """Make them: watchers of one user, users with `each` watchers, and users who seldom change.
+
+        They are the load, not what is measured: routers and messages go first where the processor is short.
+        """
+        os.nice(10)
         private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(key))
         pairs = [(f"w{number:06d}@x.example", STAR) for number in range(star)]
         self._users = [f"u{number:04d}@z.example" for number in range(users)]

@@ -36,7 +36,8 @@ class Storm:
         count = self.size.subscriptions
         self.world.wait(lambda it: it["active"] == count, "every subscription active", 120)
         self.world.right(60)
-        say(f"{count} subscriptions active and told in {time.monotonic() - began:.1f} s")
+        took, status = time.monotonic() - began, self.world.crowd.ask("status")
+        say(f"{count} subscriptions active and told in {took:.1f} s; {status['outcomes']}")
 
     def star(self) -> None:
         """One user with many watchers changes."""
@@ -90,6 +91,7 @@ class Storm:
         world.crowd.ask("change_all")
         began = time.monotonic()
         took = router.start()
+        world.talk.ask("mark")
         status = world.right(180)
         right_s = time.monotonic() - began
         status = world.wait(lambda it: _is_over(it, self.size), "every subscription renewed", 120)
@@ -98,6 +100,8 @@ class Storm:
             f"after {right_s:.1f} s; told unknown {status['unknowns']}, outcomes {status['outcomes']}"
         )
         say("  subscribed again, a second: " + _histogram(status["renewed"]))
+        talk = world.talk.ask("status")
+        say(f"  messages meanwhile: {talk['measured']}, p50 {talk['p50']:.2f} ms, p99 {talk['p99']:.2f} ms")
         assert sum(count > 0 for count in status["renewed"]) >= 5, status["renewed"]
 
     def judge(self) -> None:
