@@ -46,6 +46,11 @@ def served_domain(entry: DomainEntry) -> ServedDomain:
         types=_SAME_TYPES.setdefault(entry.type_numbers, entry.type_numbers),
         case_profile=CaseProfile(entry.case_profile),
         state=DomainState(entry.state),
+        subscription_lifetime_s=entry.subscription_lifetime_s,
+        abuse_contact=entry.abuse_contact,
+        content_types=entry.content_types,
+        attributes=tuple(sorted(entry.attributes.items())),
+        hidden_attributes=entry.hidden_attributes,
     )
 
 
@@ -63,6 +68,11 @@ def domain_entry(record: ServedDomain) -> dict[str, Any]:
         "types": [_NAME_OF_TYPE.get(number, f"0x{number:04x}") for number in sorted(record.types)],
         "case_profile": record.case_profile.value,
         "state": record.state.value,
+        "subscription_lifetime_s": record.subscription_lifetime_s,
+        "abuse_contact": record.abuse_contact,
+        "content_types": list(record.content_types),
+        "attributes": dict(record.attributes),
+        "hidden_attributes": list(record.hidden_attributes),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from imxrouter.config import checks
+from imxrouter.config.attributes import attribute_faults
 from imxrouter.config.keys import BadKey, read_ed25519, read_key_file
 from imxrouter.config.net import parse_name
 from imxrouter.config.problems import ConfigError, Problem
@@ -145,6 +146,8 @@ def parse_domain(data: dict[str, Any], file: str = "request") -> ServedDomain:
             parse_name(name)
     except BadDomain as error:
         raise ConfigError([Problem(file, "name", str(error), "write a domain")]) from None
+    if faults := list(attribute_faults(entry)):
+        raise ConfigError([Problem(file, *fault) for fault in faults])
     return entry
 
 

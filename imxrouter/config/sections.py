@@ -89,6 +89,13 @@ class MetricsListen(Section, frozen=True):
     """The listener of /metrics, /healthz and /readyz."""
 
     listen: Annotated[str, key("IP address and port; empty turns it off.")] = "127.0.0.1:9464"
+    watch: Annotated[
+        tuple[str, ...],
+        key(
+            "Peer domains whose figures are always shown, beside those of the 50 busiest; at most 200.",
+            example=["b.example"],
+        ),
+    ] = ()
 
     @property
     def endpoint(self) -> HostPort | None:
@@ -380,6 +387,15 @@ class Limits(Section, frozen=True):
     max_message_bytes: Annotated[
         int, key("Largest body of a message, its MIME headers included.", unit="bytes", ge=1, le=MIB)
     ] = 16384
+    attribute_age_s: Annotated[
+        int,
+        key(
+            "How long others may keep the attributes of domains served here; 0: not at all.",
+            unit="s",
+            ge=0,
+            le=86400,
+        ),
+    ] = 3600
     subscriptions: Annotated[
         int,
         key(

@@ -9,6 +9,7 @@ from msgspec import field
 from imxrouter.config.fields import key
 from imxrouter.config.sections import Section
 from imxrouter.config.trust import PolicyName
+from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S
 
 #: Names of routed record types that can be enabled; others are written as numbers, `0x0180`.
 TYPE_NUMBERS = {"message": 0x0100, "subscribe": 0x0101, "notify": 0x0102, "attributes": 0x0103}
@@ -39,6 +40,17 @@ class Service(Section, frozen=True):
             example=["alice", "bob"],
         ),
     ] = ()
+    presence: Annotated[
+        Literal["open", "ask", "contacts"],
+        key(
+            "Who sees the presence of an `embedded` user that has no rule on it. `open`: everybody; `ask`: "
+            "people of his domain, others once he agrees; `contacts`: they and his contacts."
+        ),
+    ] = "ask"
+    messages: Annotated[
+        Literal["open", "ask", "contacts"],
+        key("Who may write to an `embedded` user that has no rule on it; words as for `presence`."),
+    ] = "open"
 
 
 class ServedDomain(Section, frozen=True):
@@ -84,6 +96,41 @@ class ServedDomain(Section, frozen=True):
         Literal["case-insensitive", "case-sensitive"],
         key("Whether `Alice` and `alice` are one user at the service."),
     ] = "case-insensitive"
+    subscription_lifetime_s: Annotated[
+        int,
+        key(
+            "Subscriptions to its users are granted for this long at most, and the attribute "
+            "`subscription-lifetime` says so.",
+            unit="s",
+            ge=60,
+            le=604_800,
+        ),
+    ] = DEFAULT_SUBSCRIPTION_S
+    abuse_contact: Annotated[
+        str,
+        key("Where abuse is reported, a URI; attribute `abuse-contact`.", example="mailto:abuse@a.example"),
+    ] = ""
+    content_types: Annotated[
+        tuple[str, ...],
+        key(
+            "What its users read, told as the attribute `content-types`; empty: not told. Nothing is refused "
+            "by it.",
+            example=["text/plain", "text/html-lite"],
+        ),
+    ] = ()
+    attributes: Annotated[
+        dict[str, str],
+        key(
+            "Attributes of its own, key and text; others ask for them as `DOMAIN/KEY`.",
+            example={"office-hours": "Mo-Fr 9-17"},
+        ),
+    ] = field(default_factory=dict)
+    hidden_attributes: Annotated[
+        tuple[str, ...],
+        key(
+            "Attributes, global or of its own, that only domains served here are told.", example=["software"]
+        ),
+    ] = ()
 
     @property
     def type_numbers(self) -> frozenset[int]:

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
+from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S
 from imxrouter.routing.choice import Protocol
 
 
@@ -49,6 +50,11 @@ class ServedDomain:
         types: numbers of the routed record types that pass.
         case_profile: how its local parts compare.
         state: active or suspended.
+        subscription_lifetime_s: the longest that is granted and what is published, seconds.
+        abuse_contact: a URI to which abuse is reported; empty: none is published.
+        content_types: what its users read, as published; empty: not published.
+        attributes: own attributes, key and text, published as `name/key`.
+        hidden_attributes: keys, global or own ones, that only domains served here are told.
     """
 
     name: Domain
@@ -64,6 +70,11 @@ class ServedDomain:
     types: frozenset[int] = ALL_TYPES
     case_profile: CaseProfile = CaseProfile.INSENSITIVE
     state: DomainState = DomainState.ACTIVE
+    subscription_lifetime_s: int = DEFAULT_SUBSCRIPTION_S
+    abuse_contact: str = ""
+    content_types: tuple[str, ...] = ()
+    attributes: tuple[tuple[str, str], ...] = ()
+    hidden_attributes: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[Domain, ...]:
@@ -156,7 +167,10 @@ _MOST_SHARED: Final = 10_000
 
 Shared = TypeVar("Shared", bound=Hashable)
 #: Fields whose equal values are one object for all domains.
-_SHARED: Final = ("service", "tenant", "protocols", "types", "certificate")
+_SHARED: Final = (
+    "service", "tenant", "protocols", "types", "certificate", "abuse_contact", "content_types", "attributes",
+    "hidden_attributes",
+)  # fmt: skip
 
 Listener = Callable[[DomainDiff], None]
 

@@ -19,6 +19,8 @@ from imxrouter.link.ledger import (
     KEY,
     OUT_PORT,
     RECORD,
+    SENT,
+    SINCE,
     SIZE,
     TO_DOMAIN,
     TRIES,
@@ -35,9 +37,17 @@ from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.routing.subscriptions import Subscriptions
 from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
-from imxrouter.switch.ports import Port, Role, Route, RouteTable
+from imxrouter.switch.ports import RETRY_BYTES, Port, Role, Route, RouteTable
 from imxrouter.switch.presence import PresenceChecks
-from imxrouter.switch.rewrite import as_retry, judged_response, with_tag
+from imxrouter.switch.rewrite import (
+    LONG_RESPONSE,
+    READS,
+    as_retry,
+    judged_response,
+    shortened,
+    with_tag,
+)
+from imxrouter.switch.tally import Tally
 from imxrouter.switch.ways import Ways
 from imxrouter.wire.errors import UnknownCritical, WireError
 from imxrouter.wire.fields import check_critical
@@ -99,6 +109,7 @@ class SwitchCore:
         self.ports: dict[int, Port] = {}
         #: domains served here
         self.routes = RouteTable(self._forget_targets)
+        self.tally = Tally(counters, self.routes)
         self.ways = Ways()
         #: links to our aggregator, which takes what our services send elsewhere
         self.uplinks: list[Port] = []
@@ -171,6 +182,8 @@ class SwitchCore:
 
     def _answer(self, port: Port, response: bytes, key: bytes) -> None:
         """Queue one routed response; `key` is what an acknowledgement forgets (empty: nothing)."""
+        if len(response) > port.largest + RETRY_BYTES:
+            response = shortened(response, port.largest + RETRY_BYTES)
         self.put(port, response)
         self.counters[slots.RECORDS_OUT] += 1
         if port.acknowledges:
@@ -189,15 +202,12 @@ class SwitchCore:
             self.answer_indeterminant(port, data, reason)
             return
         record = decode_record(data)
-        kind = KIND_OF_TYPE.get(record.type, Kind.OTHER)
-        base = kind * slots.KIND_STRIDE
-        self.counters[base + slots.ACCEPTED] += 1
-        self.counters[base + slots.REFUSED] += 1
+        entry = self._entry_of(port, record, data)
         port.refused += not port.sources
-        self.counters[slots.REASON_SLOT[reason]] += 1
+        self.tally.turned_away(port, entry, slots.REFUSED, reason)
         outcome = failure(reason, retry_after_s=-int(-retry_after_s // 1), note=note)
         if self.on_settled is not None:
-            self.on_settled(self._entry_of(port, record, data), outcome)
+            self.on_settled(entry, outcome)
         self._answer(port, encode_record(response_to(record, outcome.disclosed())), b"")
 
     @staticmethod
@@ -207,7 +217,7 @@ class SwitchCore:
         key += envelope.from_local + b"@" + envelope.from_domain
         return (
             port.number, record.route_tag, len(data), key, 0, envelope.to_domain, envelope.from_domain,
-            record.type, record.hops_left, 0.0, 0, b"", 0,
+            record.type, record.hops_left, 0.0, 0, b"", 0, 0.0,
         )  # fmt: skip
 
     def _source_refusal(
@@ -284,13 +294,11 @@ class SwitchCore:
     def answer_indeterminant(self, port: Port, data: bytes, reason: Reason) -> None:
         """Answer a request with `indeterminant`, nothing passed on."""
         record = decode_record(data)
-        base = KIND_OF_TYPE.get(record.type, Kind.OTHER) * slots.KIND_STRIDE
-        self.counters[base + slots.ACCEPTED] += 1
-        self.counters[base + slots.INDETERMINANT] += 1
-        self.counters[slots.REASON_SLOT[reason]] += 1
+        entry = self._entry_of(port, record, data)
+        self.tally.turned_away(port, entry, slots.INDETERMINANT, reason)
         outcome = indeterminant(reason)
         if self.on_settled is not None:
-            self.on_settled(self._entry_of(port, record, data), outcome)
+            self.on_settled(entry, outcome)
         self._answer(port, encode_record(response_to(record, outcome)), b"")
 
     # -- settling --------------------------------------------------------------------------------------
@@ -305,7 +313,7 @@ class SwitchCore:
             request = replace(request, flags=request.flags & ~FLAG_RETRY)
         if outcome.decided_role == "peer" and not outcome.decided_by:
             outcome = replace(outcome, decided_by=entry[TO_DOMAIN].decode("ascii"))
-        self.counters[slots.REASON_SLOT[outcome.reason]] += 1
+        self.tally.failed(entry, outcome.reason)
         response = encode_record(response_to(request, outcome.disclosed()))
         self._settle(tag, entry, outcome, response, now)
         return True
@@ -316,8 +324,7 @@ class SwitchCore:
         Where more than one copy of the request may be under way, its answer is kept for the window even when
         it is acknowledged: a copy that is late on another link must not look new (section 8.2).
         """
-        base = KIND_OF_TYPE.get(entry[TYPE], Kind.OTHER) * slots.KIND_STRIDE
-        self.counters[base + _RESULT_OF_STATUS[outcome.status]] += 1
+        self.tally.settled(entry, outcome.status)
         if self.on_settled is not None:
             self.on_settled(entry, outcome)
         if entry[TYPE] != _MESSAGE:
@@ -326,7 +333,7 @@ class SwitchCore:
         joined = self._joined.pop(tag, None)
         waiting = [(entry[IN_PORT], entry[IN_TAG]), *(joined or ())]
         if self.checks.duplicates:
-            self.memory.seen[entry[KEY]] = (entry[DIGEST], response)
+            self._remember(entry, response)
         kept = False
         for number, in_tag in waiting:
             port = self.ports.get(number)
@@ -338,6 +345,15 @@ class SwitchCore:
             kept = kept or (single and port.acknowledges)
         if not kept:
             self.memory.keep_for_window(entry[KEY], now)
+
+    def _remember(self, entry: Entry, response: bytes) -> None:
+        """Keep an answer for copies of its request; a long one by its outcome, that of a read not at all."""
+        if len(response) <= LONG_RESPONSE:
+            self.memory.seen[entry[KEY]] = (entry[DIGEST], response)
+        elif entry[TYPE] in READS:
+            self.memory.forget(entry[KEY])
+        else:
+            self.memory.seen[entry[KEY]] = (entry[DIGEST], shortened(response))
 
     def _release_credit(self, entry: Entry) -> None:
         out_port = self.ports.get(entry[OUT_PORT])
@@ -369,21 +385,25 @@ class SwitchCore:
         """A response that is not the plain success: judge what it says before it goes back."""
         judged, response = judged_response(port, data, entry)
         if judged.status is not Status.SUCCESS:
-            self.counters[slots.REASON_SLOT[judged.reason]] += 1
+            self.tally.failed(entry, judged.reason)
+        self.tally.answered(entry, judged.status, now - entry[SENT])
         del self.ledger.entries[tag]
         self._settle(tag, entry, judged, response, now)
 
     # -- sending what waited ---------------------------------------------------------------------------
 
-    def forward(self, tag: int, port: Port) -> bool:
+    def forward(self, tag: int, port: Port, now: float) -> bool:
         """Send a held request over a link; False where the link takes no more or the request is settled."""
         entry = self.ledger.entries.get(tag)
         if entry is None or entry[OUT_PORT]:
             return False
         if not self._takes(port, entry[SIZE]):
             return False
-        self.ledger.entries[tag] = moved(entry, port.number)
+        self.ledger.entries[tag] = moved(entry, port.number, sent=now)
         self.entrust(tag, port)
+        self.tally.apart += 1
+        if not entry[TRIES]:
+            self.tally.ours(1, now - entry[SINCE])
         return True
 
     def entrust(self, tag: int, port: Port) -> None:
@@ -514,13 +534,6 @@ class SwitchCore:
                     f"failed {failed}, indeterminant {unknown}, in flight {flying}"
                 )
         return problems
-
-
-_RESULT_OF_STATUS: Final = {
-    Status.SUCCESS: slots.DELIVERED,
-    Status.FAILURE: slots.FAILED,
-    Status.INDETERMINANT: slots.INDETERMINANT,
-}
 
 
 def _key_of(raw: bytes) -> bytes | None:

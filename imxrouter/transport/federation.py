@@ -79,6 +79,12 @@ class Federation:
         """Requests that wait for a link now, and their bytes."""
         return self._budget.count, self._budget.used_bytes
 
+    def oldest_held_s(self, now: float) -> float:
+        """How long the request waits that has waited longest; 0 when none does."""
+        queues = (queue for pursuit in self._pursuits.values() for queue in pursuit.held.values())
+        since = (queue.oldest_since() for queue in queues)
+        return max((now - one for one in since if one is not None), default=0.0)
+
     def held_for(self, domain: Domain) -> int:
         """Requests that wait for one domain."""
         pursuit = self._pursuits.get(domain.wire)
@@ -110,7 +116,7 @@ class Federation:
             if port is not None and entry[TRIES] and not rested:
                 self._resting[tag] = self._hub.now()
                 continue
-            if port is not None and self._hub.switch.forward(tag, port):
+            if port is not None and self._hub.switch.forward(tag, port, self._hub.now()):
                 continue
             if to_domain in self._hub.switch.routes:
                 self._give_up(tag, Cause(Reason.SERVICE_DOWN), 30)
@@ -361,7 +367,7 @@ class Federation:
         for tag in tags:
             port = self._hub.switch.way(pursuit.domain.wire, from_domain)
             entry = self._hub.switch.ledger.entries.get(tag)
-            if port is None or not self._hub.switch.forward(tag, port):
+            if port is None or not self._hub.switch.forward(tag, port, self._hub.now()):
                 self._give_up(tag, Cause(Reason.BUSY, "no link takes it"), 1)
             elif entry is not None:
                 self.on_waiting(entry, port.number)

@@ -179,6 +179,7 @@ class Hub:
         machine = session.machine
         machine.heard(now)
         before = session.port.responses_read + session.port.in_flight
+        put = self.switch.tally.put_out()
         try:
             self.switch.receive(session.port, data, now)
         except WireError as error:
@@ -190,7 +191,10 @@ class Hub:
             session.end(Reason.NOT_PROVED, "too much without a proof")
         if len(session.port.unacked) > UNACKNOWLEDGED_AT_MOST:
             session.end(Reason.UNREAD_ANSWERS, "answers are not acknowledged")
+        put = self.switch.tally.put_out() - put
         self.flush()
+        if put:
+            self.switch.tally.ours(put, self.now() - now)
         session.settle()
 
     def opened(self, session: LinkSession, peer: Hello) -> None:
@@ -346,6 +350,10 @@ class Hub:
 
     def inject(self, port: Port, data: bytes, taken: Callable[[], None] = lambda: None) -> None:
         """Whole records from a gateway inside this process; `taken` is called before anything is written."""
-        self.switch.receive(port, data, self.now())
+        now, put = self.now(), self.switch.tally.put_out()
+        self.switch.receive(port, data, now)
+        put = self.switch.tally.put_out() - put
         taken()
         self.flush()
+        if put:
+            self.switch.tally.ours(put, self.now() - now)

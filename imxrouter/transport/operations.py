@@ -12,6 +12,7 @@ from typing import Final
 
 from imxrouter.formats.pidf import BadPidf, read_pidf, write_pidf
 from imxrouter.model.address import Address, BadAddress
+from imxrouter.model.attributes import MAX_NAMES, is_attribute_name
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.operations import (
     MAX_SUBSCRIPTION_ID_BYTES,
@@ -37,7 +38,7 @@ from imxrouter.transport.translate import (
     message_to_record,
     record_to_message,
 )
-from imxrouter.wire.attributes import read_values, write_attribute, write_values
+from imxrouter.wire.attributes import fitting, read_values, write_attribute, write_values
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.fields import Field
 from imxrouter.wire.layout import OUTCOME_BYTES
@@ -224,7 +225,8 @@ def _version(value: bytes) -> Version:
 
 
 def query_to_record(operation: AttributeQuery) -> Record:
-    """The ATTRIBUTES record. Raises `TranslationError` where a name is none."""
+    """The ATTRIBUTES record. Raises `TranslationError` where a name is none, or there are too many."""
+    _check_names(operation.names)
     fields = tuple(Field(FieldType.ATTRIBUTE_NAME, name.encode("utf-8")) for name in operation.names)
     return Record(
         RecordType.ATTRIBUTES, hops_left=operation.hops_left, message_id=operation.message_id,
@@ -235,12 +237,23 @@ def query_to_record(operation: AttributeQuery) -> Record:
 def record_to_query(record: Record) -> AttributeQuery:
     """What an ATTRIBUTES record asks for. Raises `TranslationError`."""
     requester, owner = addresses_of(record)
+    if record.body:
+        raise TranslationError(Reason.BAD_BODY, f"{len(record.body)} bytes of body where none belongs")
     names = tuple(
         item.value.decode("utf-8", "replace")
         for item in record.fields
         if item.number == FieldType.ATTRIBUTE_NAME
     )
+    _check_names(names)
     return AttributeQuery(requester, owner, record.message_id, names, record.hops_left)
+
+
+def _check_names(names: tuple[str, ...]) -> None:
+    if len(names) > MAX_NAMES:
+        raise TranslationError(Reason.BAD_RECORD, f"{len(names)} attribute names; at most {MAX_NAMES}")
+    for name in names:
+        if not is_attribute_name(name):
+            raise TranslationError(Reason.BAD_RECORD, f"{name[:40]!r} is no attribute name")
 
 
 # -- answers -------------------------------------------------------------------------------------------------
@@ -254,7 +267,7 @@ def with_result(response: Record, outcome: Outcome) -> Record:
         duration = Field(FieldType.DURATION, _u32(result.duration_s))
         return replace(response, fields=(*response.fields, state, duration))
     if isinstance(result, AttributeValues):
-        return replace(response, body=response.body + write_values(result.attributes))
+        return replace(response, body=response.body + write_values(fitting(result.attributes)))
     return response
 
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Final
 
+from imxrouter.model.attributes import is_attribute_name
 from imxrouter.model.operations import Attribute
 from imxrouter.wire.errors import WireError
+from imxrouter.wire.layout import ADDRESSES_OFFSET, DEFAULT_MAX_RECORD, OUTCOME_BYTES
 
-#: Attributes in one answer, and bytes of a name, at most.
+#: Attributes in one answer at most.
 MAX_ATTRIBUTES: Final = 256
-MAX_NAME_BYTES: Final = 255
 _AGE_BYTES: Final = 4
-#: A global key, or `domain/key`.
-_NAME: Final = re.compile(r"(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*/)?[a-z0-9][a-z0-9.-]*\Z")
-
-
-def is_attribute_name(name: str) -> bool:
-    """Whether it is a global key or `domain/key`, lower-case ASCII, at most 255 bytes."""
-    return len(name) <= MAX_NAME_BYTES and _NAME.match(name) is not None
+#: Age, length of the name, length of the value.
+_FRAME_BYTES: Final = _AGE_BYTES + 1 + 4
+#: The longest envelope, and DECIDED_BY and TRANS_ID beside it.
+_BESIDE_BYTES: Final = 4 * 255 + 2 + 4 + 254 + 4 + 40
+#: Bytes of the values that fit into a record of the default size, whatever stands beside them.
+MAX_VALUES_BYTES: Final = DEFAULT_MAX_RECORD - ADDRESSES_OFFSET - _BESIDE_BYTES - OUTCOME_BYTES
 
 
 def write_attribute(attribute: Attribute) -> bytes:
@@ -34,6 +33,22 @@ def read_attribute(value: bytes) -> Attribute:
     if not end:
         raise WireError(f"an attribute of {len(value)} bytes without the end of its name")
     return Attribute(_name(name), rest, int.from_bytes(value[:_AGE_BYTES], "big"))
+
+
+def fitting(attributes: Iterable[Attribute], most_bytes: int = MAX_VALUES_BYTES) -> tuple[Attribute, ...]:
+    """As many as an answer holds, in the order of their names; the first too many ends it.
+
+    Args:
+        attributes: in any order.
+        most_bytes: for all of them as `write_values` writes them.
+    """
+    kept: list[Attribute] = []
+    for attribute in sorted(attributes, key=lambda one: one.name):
+        most_bytes -= _FRAME_BYTES + len(attribute.name) + len(attribute.value)
+        if most_bytes < 0 or len(kept) == MAX_ATTRIBUTES:
+            break
+        kept.append(attribute)
+    return tuple(kept)
 
 
 def write_values(attributes: Iterable[Attribute]) -> bytes:

@@ -217,7 +217,7 @@ class RouterRig:
 
     def refusals(self, reason: Reason) -> int:
         """How often something was refused for that reason."""
-        return self.counter(slots.REASON_SLOT[reason])
+        return int(self.call(lambda: slots.refusals(self.router.switch.counters, reason)))
 
     def sessions(self) -> list[LinkSession]:
         """The links of this moment."""

@@ -17,6 +17,7 @@ from imxrouter.config.sections import Dial, Links
 from imxrouter.config.trust import Trust
 from imxrouter.link import claims, duplicates, token
 from imxrouter.link.machine import LEGAL, LinkSettings, LinkState, Side
+from imxrouter.model.attributes import GLOBAL_KEYS
 from imxrouter.model.generated import write_or_check
 from imxrouter.model.operations import MAX_HOPS
 from imxrouter.model.vocabulary import Reason
@@ -106,6 +107,15 @@ CAPABILITY_CONTENT = {
     "ACKNOWLEDGE": "ACK is sent and understood (8.1)",
     "REDIRECT": "REDIRECT is understood (5.5)",
 }
+
+
+def attributes() -> str:
+    """The registry of global attribute keys."""
+    rows = (
+        f"| `{key.name}` | {key.owner.value} | {key.kind.value} | {key.meaning} | {key.source} |"
+        for key in GLOBAL_KEYS
+    )
+    return table("| key | of | value | meaning | source |", rows)
 
 
 def table(head: str, rows: Iterator[str]) -> str:
@@ -325,7 +335,7 @@ def page() -> str:
     """The specification with its blocks as they must be."""
     makers = {
         "controls": controls, "legal": legal, "reasons": reasons, "timers": timers, "types": types,
-        "fields": fields, "capabilities": capabilities, "examples": examples,
+        "fields": fields, "capabilities": capabilities, "attributes": attributes, "examples": examples,
     }  # fmt: skip
     text = Path(PAGE).read_text("utf-8")
     return _BLOCK.sub(lambda found: f"{found[1]}\n{makers[found[2]]()}\n{found[3]}", text)
