@@ -274,7 +274,12 @@ class Router(Service):
             if service.kind == "embedded":
                 port = GatewayPort(self.hub)
                 self.embedded[service.name] = make_embedded(
-                    service, self._traced(port), self._reactor, self.attributes.cache, self._shares_port
+                    service,
+                    self._traced(port),
+                    self._reactor,
+                    self.hub.together,
+                    self.attributes.cache,
+                    self._shares_port,
                 )
                 served: Gateway = self.embedded[service.name]
                 port.connect(self.steps.watched(served))

@@ -18,13 +18,23 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from imxrouter.wire.registry import type_name
+from tests.storm.home import HomeClient
 from tests.storm.link import ServiceLink
-from tests.storm.services import Presentities, Talkers, Watch, Watchers
+from tests.storm.services import AtHome, Presentities, Talkers, Watch, Watchers
 
 #: The longest rest between two turns.
 _REST_S: Final = 0.01
 STAR: Final = "star@z.example"
 WATCHERS_OF_STILL: Final = 100
+
+
+def crowd_users(users: int, still: int) -> list[str]:
+    """Addresses of those who are watched: one by most, those who change, those who do not."""
+    return [
+        STAR,
+        *(f"u{at:04d}@z.example" for at in range(users)),
+        *(f"s{at:04d}@z.example" for at in range(still)),
+    ]
 
 
 class Child:
@@ -67,7 +77,9 @@ class _Part:
 class Crowd(_Part):
     """Watchers at x, presentities at z."""
 
-    def start(self, ports: list[int], key: str, star: int, users: int, each: int, still: int) -> None:
+    def start(
+        self, ports: list[int], key: str, home: str, star: int, users: int, each: int, still: int
+    ) -> None:
         """Make them: watchers of one user, users with `each` watchers, and users who seldom change.
 
         They are the load, not what is measured: routers and messages go first where the processor is short.
@@ -75,9 +87,8 @@ class Crowd(_Part):
         os.nice(10)
         private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(key))
         pairs = [(f"w{number:06d}@x.example", STAR) for number in range(star)]
-        self._users = [f"u{number:04d}@z.example" for number in range(users)]
+        self._users, self._still = crowd_users(users, still)[1 : users + 1], crowd_users(0, still)[1:]
         pairs += [(f"f{at:03d}-{user[:5]}@x.example", user) for user in self._users for at in range(each)]
-        self._still = [f"s{number:04d}@z.example" for number in range(still)]
         pairs += [
             (f"g{at:03d}-{user[:5]}@x.example", user)
             for user in self._still
@@ -88,8 +99,12 @@ class Crowd(_Part):
             for number, (watcher, presentity) in enumerate(pairs)
         ]
         self._watchers = Watchers(ports[0], private, watches, 1800)
-        self._presentities = Presentities(ports[1], private, 1800)
-        self.links = [self._watchers, self._presentities]
+        self.links = [self._watchers]
+        if home:
+            self._presentities: AtHome | Presentities = AtHome(HomeClient(Path(home)))
+        else:
+            self._presentities = Presentities(ports[1], private, 1800)
+            self.links.append(self._presentities)
         self._storm_s = self._started = 0.0
         self._changes = 0
 
@@ -98,9 +113,9 @@ class Crowd(_Part):
         if not self._storm_s:
             return now + _REST_S
         due = int((now - self._started) / self._storm_s * len(self._users))
-        while self._changes < due:
-            self._presentities.change(self._users[self._changes % len(self._users)].encode())
-            self._changes += 1
+        numbers = range(self._changes, due)
+        self._presentities.change(*(self._users[at % len(self._users)].encode() for at in numbers))
+        self._changes = max(due, self._changes)
         return now + 0.002
 
     def star(self) -> None:
@@ -109,8 +124,7 @@ class Crowd(_Part):
 
     def change_all(self) -> None:
         """Everybody changes once."""
-        for user in (STAR, *self._users, *self._still):
-            self._presentities.change(user.encode())
+        self._presentities.change(*(user.encode() for user in (STAR, *self._users, *self._still)))
 
     def storm(self, every_s: float) -> int:
         """Every user changes once in so many seconds; 0: no longer. Returns how many changes there were."""
@@ -120,11 +134,10 @@ class Crowd(_Part):
 
     def mark(self) -> None:
         """Count from here."""
-        self._presentities.renewed.clear()
+        self._presentities.mark()
         for link in self.links:
             link.outcomes.clear()
         self._watchers.told = self._watchers.unknowns = 0
-        self._marked = time.monotonic()
 
     def status(self) -> dict[str, Any]:
         """Figures since `mark`; `wrong` are watchers that do not hold the newest state."""
@@ -140,7 +153,7 @@ class Crowd(_Part):
             "waiting": sum(len(link.waiting) for link in self.links),
             "stray": sum(link.stray for link in self.links),
             "outcomes": _words(self.links),
-            "renewed": _per_second([at - self._marked for at in self._presentities.renewed]),
+            "renewed": self._presentities.renewed(),
         }
 
 
@@ -192,11 +205,6 @@ def _words(links: list[ServiceLink]) -> dict[str, int]:
         for (kind, reason), count in link.outcomes.items():
             total[f"{type_name(kind)} {reason or 'success'}"] += count
     return dict(total)
-
-
-def _per_second(times: list[float]) -> list[int]:
-    counts = Counter(int(at) for at in times)
-    return [counts[second] for second in range(max(counts, default=-1) + 1)]
 
 
 def _serve(part: _Part) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 import time
 from collections import Counter, deque
 from typing import Final
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from imxrouter.model.operations import SubscriptionState
 from imxrouter.wire.registry import FieldType, RecordType
+from tests.storm.home import HomeClient
 from tests.storm.link import Answer, Request, ServiceLink, field
 
 _MESSAGE: Final = RecordType.MESSAGE.value
@@ -19,6 +21,7 @@ _NOTIFY: Final = RecordType.NOTIFY.value
 _ID, _DURATION = FieldType.SUBSCRIPTION_ID.value, FieldType.DURATION.value
 _STATE, _VERSION = FieldType.SUBSCRIPTION_STATE.value, FieldType.VERSION.value
 _UNKNOWN = FieldType.UNKNOWN.value
+_STATE_SAID: Final = re.compile(rb">state ([0-9]+)<")
 _ACTIVE = field(_STATE, bytes([SubscriptionState.ACTIVE, 0]))
 #: Bytes of a presence document.
 DOCUMENT_BYTES: Final = 400
@@ -37,16 +40,17 @@ class Watch:
         watcher: address.
         presentity: address.
         ident: its id.
-        seen: newest number that was told; -1: none.
+        seen: number of the newest state that was told; -1: none.
+        version: of it.
         is_unknown: the last word was that nobody knows.
         is_active: it was granted.
     """
 
-    __slots__ = ("ident", "is_active", "is_unknown", "presentity", "seen", "watcher")
+    __slots__ = ("ident", "is_active", "is_unknown", "presentity", "seen", "version", "watcher")
 
     def __init__(self, watcher: bytes, presentity: bytes, ident: bytes) -> None:
         self.watcher, self.presentity, self.ident = watcher, presentity, ident
-        self.seen = -1
+        self.seen, self.version = -1, b""
         self.is_unknown = self.is_active = False
 
 
@@ -96,12 +100,13 @@ class Watchers(ServiceLink):
             one.is_unknown = True
             return
         self.told += 1
-        number = int.from_bytes(request.fields[_VERSION][8:], "big")
-        if number < one.seen:
+        version = request.fields[_VERSION]
+        self.misled += request.sender != one.presentity or one.presentity not in request.body
+        if version < one.version:
             return
-        one.seen, one.is_unknown = number, False
-        if request.sender != one.presentity or b">state %d<" % number not in request.body:
-            self.misled += 1
+        one.version, one.is_unknown = version, False
+        said = _STATE_SAID.search(request.body)
+        one.seen = int(said[1]) if said else 0
 
 
 class _Told:
@@ -127,13 +132,13 @@ class Presentities(ServiceLink):
 
     Attributes:
         numbers: presentity -> number of its state.
-        renewed: times at which a subscription that was known was asked for.
     """
 
     def __init__(self, port: int, key: Ed25519PrivateKey, lifetime_s: int) -> None:
         super().__init__("presentities", port, key)
         self.numbers: dict[bytes, int] = {}
-        self.renewed: list[float] = []
+        self._renewed: list[float] = []
+        self._marked = time.monotonic()
         self._subscriptions: dict[bytes, _Told] = {}
         self._of: dict[bytes, list[_Told]] = {}
         self._owed: deque[_Told] = deque()
@@ -141,11 +146,22 @@ class Presentities(ServiceLink):
         self._lifetime_s = lifetime_s
         self._epoch = int(time.time() * 1000).to_bytes(8, "big")
 
-    def change(self, presentity: bytes) -> None:
-        """Its state is another one."""
-        self.numbers[presentity] = self.numbers.get(presentity, 0) + 1
-        for one in self._of.get(presentity, ()):
-            self._owe(one)
+    def change(self, *presentities: bytes) -> None:
+        """Their states are others."""
+        for presentity in presentities:
+            self.numbers[presentity] = self.numbers.get(presentity, 0) + 1
+            for one in self._of.get(presentity, ()):
+                self._owe(one)
+
+    def mark(self) -> None:
+        """Count from here."""
+        self._renewed.clear()
+        self._marked = time.monotonic()
+
+    def renewed(self) -> list[int]:
+        """Subscriptions that were known and asked for again, in each second since."""
+        counts = Counter(int(at - self._marked) for at in self._renewed)
+        return [counts[second] for second in range(max(counts, default=-1) + 1)]
 
     def _owe(self, one: _Told) -> None:
         if not one.owed and one.in_flight < 0:
@@ -189,7 +205,7 @@ class Presentities(ServiceLink):
             one = self._subscriptions[key] = _Told(key, request.sender, request.to, ident)
             self._of.setdefault(request.to, []).append(one)
         else:
-            self.renewed.append(now)
+            self._renewed.append(now)
         self._owe(one)
 
 
@@ -202,6 +218,36 @@ def _document(presentity: bytes, number: int) -> bytes:
     )
     end = b"</presence>"
     return text + b" " * (DOCUMENT_BYTES - len(text) - len(end)) + end
+
+
+class AtHome:
+    """The embedded users of a router, seen as `Presentities` are."""
+
+    def __init__(self, home: HomeClient) -> None:
+        self.numbers: dict[bytes, int] = {}
+        self._home = home
+        self._marked = time.time()
+
+    def change(self, *presentities: bytes) -> None:
+        """Their states are others."""
+        by_number: dict[int, list[str]] = {}
+        for one in presentities:
+            self.numbers[one] = self.numbers.get(one, 0) + 1
+            by_number.setdefault(self.numbers[one], []).append(one.decode())
+        for number, users in by_number.items():
+            self._home.ask("publish", users=users, number=number)
+
+    def mark(self) -> None:
+        """Count from here."""
+        self._marked = time.time()
+
+    def renewed(self) -> list[int]:
+        """Subscriptions asked for in each second since."""
+        try:
+            counts: list[int] = self._home.ask("asked", since=self._marked)
+        except OSError:
+            return []
+        return counts
 
 
 class Talkers(ServiceLink):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from imxrouter.admin.client import AdminClient
 from imxrouter.admin.errors import AdminUnreachable
 from tests.doubles.router_rig import free_port, login_key
 from tests.doubles.twistd import start_router
-from tests.storm.children import WATCHERS_OF_STILL, Child
+from tests.storm.children import WATCHERS_OF_STILL, Child, crowd_users
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -30,9 +31,12 @@ class RouterProcess:
         name: of the organisation, `x` or `z`.
         peer: of the other one.
         ports: of both routers, by name.
+        users: of an embedded service for its first domain; none: a scripted one logs in.
     """
 
-    def __init__(self, folder: Path, name: str, peer: str, ports: dict[str, int]) -> None:
+    def __init__(
+        self, folder: Path, name: str, peer: str, ports: dict[str, int], users: list[str] | None = None
+    ) -> None:
         self.name = name
         self._child: subprocess.Popen[bytes] | None = None
         run = folder / name
@@ -61,7 +65,15 @@ log.format = "text"
 """
         for prefix in ("", "talk-"):
             text += f'[[peer]]\ndomain = "{prefix}{peer}.example"\naddresses = ["127.0.0.1:{ports[peer]}"]\n'
+        self.home = run / "home.sock"
+        self._program = [sys.executable, "-m", "tests.storm.home"] if users else []
+        if users:
+            names = json.dumps([user.partition("@")[0] for user in users])
+            text += f'[[service]]\nname = "home"\nkind = "embedded"\nusers = {names}\npresence = "open"\n'
+            text += f'[[domain]]\nname = "{name}.example"\nservice = "home"\n'
         for number, (service, domain) in enumerate((("crowd", name), ("talk", f"talk-{name}")), 1):
+            if users and number == 1:
+                continue
             public = login_key(number).public_key().public_bytes_raw().hex()
             text += f'[[service]]\nname = "{service}"\nkind = "imx"\nkey = "{public}"\n'
             text += f'[[domain]]\nname = "{domain}.example"\nservice = "{service}"\n'
@@ -72,7 +84,8 @@ log.format = "text"
         """Start it; returns seconds until its administration answers, which starts after its links."""
         began = time.monotonic()
         self._admin.unlink(missing_ok=True)
-        child = self._child = start_router(self._config, self.log)
+        program = {"program": self._program} if self._program else {}
+        child = self._child = start_router(self._config, self.log, **program)
         while time.monotonic() < began + 60 and child.poll() is None:
             if self.is_up():
                 return time.monotonic() - began
@@ -133,6 +146,7 @@ class Size:
         still: users who do not change in the storm, with a hundred watchers each.
         rate: messages a second beside it.
         seconds: of each part.
+        embedded: z's users are those of its embedded service; else of a scripted one.
     """
 
     star: int
@@ -141,6 +155,7 @@ class Size:
     still: int
     rate: float
     seconds: float
+    embedded: bool = True
 
     @property
     def subscriptions(self) -> int:
@@ -155,7 +170,8 @@ class World:
         self.size = size
         ports = {name: free_port("127.0.0.1") for name in ("x", "z")}
         self.x = RouterProcess(folder, "x", "z", ports)
-        self.z = RouterProcess(folder, "z", "x", ports)
+        users = crowd_users(size.users, size.still) if size.embedded else None
+        self.z = RouterProcess(folder, "z", "x", ports, users)
         self.routers = (self.x, self.z)
         self._children: list[Child] = []
         for router in self.routers:
@@ -163,7 +179,8 @@ class World:
         self.idle_mb = {router.name: router.rss_mb() for router in self.routers}
         both = [ports["x"], ports["z"]]
         plan = {"star": size.star, "users": size.users, "each": size.each, "still": size.still}
-        self.crowd = self._child("crowd", 1, ports=both, **plan)
+        home = str(self.z.home) if size.embedded else ""
+        self.crowd = self._child("crowd", 1, ports=both, home=home, **plan)
         self.talk = self._child("talk", 2, ports=both, rate=size.rate)
         self.crowd.ask("mark")
 
