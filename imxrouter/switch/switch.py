@@ -226,7 +226,7 @@ class Switch(SwitchCore):
                         if stripped is None:
                             continue
                 if rtype != _MESSAGE and port not in self.inside:
-                    refusal = self.presence.judge(data[start:stop], now, subscribed=checks.subscribed)
+                    refusal = self.presence.judge(data[start:stop], now, key, subscribed=checks.subscribed)
                     if refusal is not None:
                         self.refuse(port, data[start:stop], *refusal)
                         continue
