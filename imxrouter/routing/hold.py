@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from imxrouter.model.errors import LocalMisuse
 from imxrouter.model.vocabulary import Reason
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +66,19 @@ class HoldBudget:
 
 
 class HoldQueue(Generic[Item]):
-    """First in, first out; every item comes out once, by `drain` or by `expire`."""
+    """First in, first out; every item is there once, and comes out once, by `drain`, `expire` or `drop`."""
 
     def __init__(self, limits: HoldLimits = HoldLimits(), budget: HoldBudget | None = None) -> None:
         self._limits = limits
         self._budget = budget if budget is not None else HoldBudget()
-        self._items: deque[tuple[Item, int, float]] = deque()
+        self._items: OrderedDict[Item, tuple[int, float]] = OrderedDict()
         self.held_bytes = 0
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __iter__(self) -> Iterator[Item]:
-        return (item for item, _, _ in self._items)
+        return iter(self._items)
 
     def offer(self, item: Item, size_bytes: int, now: float) -> Reason | None:
         """Hold an item; HOLD_FULL where it does not fit, and the sender is answered at once."""
@@ -87,13 +87,13 @@ class HoldQueue(Generic[Item]):
         )
         if over or not self._budget.take(size_bytes):
             return Reason.HOLD_FULL
-        self._items.append((item, size_bytes, now + self._limits.age_s))
+        self._items[item] = (size_bytes, now + self._limits.age_s)
         self.held_bytes += size_bytes
         return None
 
     def drain(self) -> list[Item]:
         """Everything that waits, oldest first: the link is up, or the destination failed."""
-        items = [item for item, _, _ in self._items]
+        items = list(self._items)
         self._items.clear()
         self._budget.give_back(self.held_bytes, len(items))
         self.held_bytes = 0
@@ -102,9 +102,19 @@ class HoldQueue(Generic[Item]):
     def expire(self, now: float) -> list[Item]:
         """What waited too long, oldest first."""
         gone = []
-        while self._items and self._items[0][2] <= now:
-            item, size_bytes, _ = self._items.popleft()
-            self.held_bytes -= size_bytes
-            self._budget.give_back(size_bytes)
+        for item, (_, until) in self._items.items():
+            if until > now:
+                break
             gone.append(item)
+        for item in gone:
+            self.drop(item)
         return gone
+
+    def drop(self, item: Item) -> bool:
+        """Take one item out; False where it is not here."""
+        size_bytes, _ = self._items.pop(item, (-1, 0.0))
+        if size_bytes < 0:
+            return False
+        self.held_bytes -= size_bytes
+        self._budget.give_back(size_bytes)
+        return True

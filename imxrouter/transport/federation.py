@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imxrouter.link.claims import ClaimState, MadeClaim
-from imxrouter.link.ledger import FROM_DOMAIN, SIZE, TO_DOMAIN, TRIES, Entry
+from imxrouter.link.ledger import FROM_DOMAIN, KEY, RECORD, SIZE, TO_DOMAIN, TRIES, TYPE, Entry
 from imxrouter.link.machine import LinkState
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.outcome import Outcome, failure, indeterminant
@@ -27,6 +27,9 @@ from imxrouter.transport.more_links import MoreLinks
 from imxrouter.transport.pursuit import OWN_POLICY, Cause, Pursuit
 from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.wire.control import Control, Hello
+from imxrouter.wire.layout import MESSAGE_ID_BYTES
+from imxrouter.wire.record import decode_record
+from imxrouter.wire.registry import FieldType, RecordType
 
 #: Targets tried for one destination before it has failed.
 MAX_TARGETS = 8
@@ -136,7 +139,20 @@ class Federation:
             settings = self._hub.settings
             limits = HoldLimits(settings.hold_count, settings.hold_bytes, settings.hold_s)
             queue = pursuit.held[from_domain] = HoldQueue(limits, pursuit.budget)
+        self._supersede(tag, pursuit, queue)
         return queue.offer(tag, size, self._hub.now())
+
+    def _supersede(self, tag: int, pursuit: Pursuit, queue: HoldQueue[int]) -> None:
+        """Of the notifications of one subscription only the newest waits (architecture section 6)."""
+        entry = self._hub.switch.ledger.entries[tag]
+        if entry[TYPE] != RecordType.NOTIFY:
+            return
+        record = decode_record(entry[RECORD])
+        named = entry[KEY][MESSAGE_ID_BYTES:] + (record.value(FieldType.SUBSCRIPTION_ID) or b"")
+        older = pursuit.newest.get(named)
+        pursuit.newest[named] = tag
+        if older is not None and queue.drop(older):
+            self._give_up(older, Cause(Reason.SUPERSEDED))
 
     def _new_pursuit(self, domain: Domain) -> Pursuit:
         settings = self._hub.settings

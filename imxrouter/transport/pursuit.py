@@ -53,6 +53,7 @@ class Pursuit:
         reused: that link was there before.
         tried: targets that failed since the last success.
         last: why the last of them did.
+        newest: tag of the newest notification that waits, by both addresses and the subscription's id.
         again: a new link was closed in order before it was of use, and its target is tried once more.
     """
 
@@ -64,9 +65,12 @@ class Pursuit:
     reused: bool = False
     tried: set[Endpoint] = field(default_factory=set)
     last: Cause = NOT_IN_TIME
+    newest: dict[bytes, int] = field(default_factory=dict)
     again: bool = False
 
     def take(self, from_domain: bytes) -> list[int]:
         """Tags of what waited of one domain of ours, in order; they wait no longer."""
         queue = self.held.pop(from_domain, None)
+        if not self.held:
+            self.newest.clear()
         return queue.drain() if queue is not None else []

@@ -148,3 +148,18 @@ def test_nothing_held_is_lost_or_doubled(steps: list[tuple[str, int, int]]) -> N
         assert len(queue) <= 3
         assert queue.held_bytes == budget.used_bytes <= 100
     assert out + queue.drain() == taken
+
+
+def test_one_can_be_taken_out_of_the_middle() -> None:
+    """Its room is free at once; the others keep their order and their time."""
+    budget = HoldBudget(150)
+    queue: HoldQueue[str] = HoldQueue(LIMITS, budget)
+    for number, name in enumerate("abc"):
+        assert queue.offer(name, 10, float(number)) is None
+    assert queue.drop("b")
+    assert not queue.drop("b")
+    assert (queue.held_bytes, budget.used_bytes, budget.count) == (20, 20, 2)
+    assert queue.offer("d", 80, 3.0) is None
+    assert queue.expire(15.0) == ["a"]
+    assert queue.drain() == ["c", "d"]
+    assert (queue.held_bytes, budget.used_bytes, budget.count) == (0, 0, 0)
