@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self, cast
 from urllib.parse import quote
 
 from imxrouter.admin.errors import STATUS, AdminError, AdminUnreachable, Kind
 from imxrouter.admin.views import (
+    AttributesView,
+    AttributeView,
     ClaimView,
     DomainDiff,
     DomainView,
@@ -33,6 +35,8 @@ __all__ = [
     "AdminClient",
     "AdminError",
     "AdminUnreachable",
+    "AttributeView",
+    "AttributesView",
     "DomainDiff",
     "LinkView",
     "MessageView",
@@ -45,7 +49,7 @@ __all__ = [
 #: The shapes of all answers, outer ones first; for the reference page.
 VIEWS: tuple[type, ...] = (
     StatusView, StoreView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff, OutcomeView,
-    MessageView, LookupView, TargetView, RecordsView, TraceView, TraceStep,
+    AttributesView, AttributeView, MessageView, LookupView, TargetView, RecordsView, TraceView, TraceStep,
 )  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).
@@ -122,6 +126,13 @@ class AdminClient:
         """Send a message, plain text or text/html-lite, and wait for its outcome."""
         body = {"from": source, "to": destination, "text": text, "html": html}
         return cast("OutcomeView", self._ask("POST", "messages", body=body))
+
+    def attributes(
+        self, owner: str, names: Sequence[str] = (), requester: str = "", *, fresh: bool = False
+    ) -> AttributesView:
+        """Ask for attributes of a user or of a domain, as a user or domain of the router's."""
+        body = {"owner": owner, "names": list(names), "as": requester, "fresh": fresh}
+        return cast("AttributesView", self._ask("POST", "attributes", body=body))
 
     def trace(self, message_id: str) -> TraceView:
         """Tell the steps of a message."""

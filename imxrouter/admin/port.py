@@ -5,12 +5,13 @@ Every method may return its value or a Deferred of it, and may raise (or fail wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
 from imxrouter.admin.views import (
+    AttributesView,
     DomainDiff,
     DomainView,
     LinkView,
@@ -59,6 +60,11 @@ class AdminPort(Protocol):
         self, source: str, destination: str, text: str, *, html: bool = False
     ) -> OutcomeView | Deferred[OutcomeView]:
         """Send a message as a user of an embedded service; answer when its outcome is known."""
+
+    def attributes(
+        self, owner: str, names: Sequence[str], requester: str, *, fresh: bool
+    ) -> AttributesView | Deferred[AttributesView]:
+        """Ask for attributes as a user of an embedded service or as a domain served here."""
 
     def watch(self, user: str, emit: Callable[[MessageView], None]) -> Stop:
         """Call `emit` for each message to a user until the returned function is called."""

@@ -21,6 +21,13 @@ def _text(body: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def _texts(body: Mapping[str, Any], name: str) -> list[str]:
+    value = body.get(name)
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise AdminError("bad-request", "a list of texts is missing", name, f'send {{"{name}": [...]}}')
+    return value
+
+
 #: Each path begins with /v1/; `*` is a variable part.
 ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("GET", "status"): lambda port, _parts, _body: port.status(),
@@ -36,6 +43,9 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("GET", "dns/records/*"): lambda port, parts, _body: port.dns_records(parts[0]),
     ("POST", "messages"): lambda port, _parts, body: port.send(
         _text(body, "from"), _text(body, "to"), _text(body, "text"), html=body.get("html") is True
+    ),
+    ("POST", "attributes"): lambda port, _parts, body: port.attributes(
+        _text(body, "owner"), _texts(body, "names"), _text(body, "as"), fresh=body.get("fresh") is True
     ),
     ("GET", "trace/*"): lambda port, parts, _body: port.trace(parts[0]),
 }

@@ -177,6 +177,34 @@ class OutcomeView(TypedDict):
     seconds: float
 
 
+class AttributeView(TypedDict):
+    """One attribute. `kind` is `text`, `number`, `document`, or `any` where no registry says it.
+
+    `value` is text, or base64 where its bytes are no UTF-8 (`encoding`); `max_age_s` is what is left.
+    """
+
+    name: str
+    kind: str
+    value: str
+    encoding: str
+    max_age_s: int
+    cached: bool
+
+
+class AttributesView(OutcomeView):
+    """`imxctl attributes`: what was told, and what became of the question.
+
+    `not_told` are the names asked for that do not exist or that the requester may not see. `remedy` says what
+    to do about a failure.
+    """
+
+    owner: str
+    requester: str
+    values: list[AttributeView]
+    not_told: list[str]
+    remedy: str
+
+
 class MessageView(TypedDict):
     """`imxctl watch`: one message for the watched user; `dropped` counts what was left out before it."""
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.views import (
-    DomainDiff as DiffView,
-)
-from imxrouter.admin.views import (
+    AttributesView,
     DomainView,
     LookupView,
     MessageView,
@@ -23,6 +21,10 @@ from imxrouter.admin.views import (
     StatusView,
     TraceView,
 )
+from imxrouter.admin.views import (
+    DomainDiff as DiffView,
+)
+from imxrouter.app.asking import ask_attributes
 from imxrouter.app.dnsview import look_up, records_view
 from imxrouter.app.linkview import link_view
 from imxrouter.app.provisioning import domain_entry, served_domain
@@ -254,6 +256,12 @@ class Console:
         self._router.submit(message, answer)
         return answered
 
+    def attributes(
+        self, owner: str, names: Sequence[str], requester: str, *, fresh: bool
+    ) -> Deferred[AttributesView]:
+        """Ask for attributes as a user of an embedded service or as a domain served here."""
+        return ask_attributes(self._router, owner, names, requester, fresh=fresh)
+
     def watch(self, user: str, emit: Callable[[MessageView], None]) -> Callable[[], None]:
         """Call `emit` for each message to a user until the returned function is called."""
         try:
@@ -294,15 +302,18 @@ def _diff_view(action: str, name: str, diff: DomainDiff) -> DiffView:
     after: dict[str, Any] = {}
     for change in diff.changed:
         for item in change.fields:
-            before[item.field], after[item.field] = _plain(item.before), _plain(item.after)
+            before[item.field] = _plain(item.before, item.field)
+            after[item.field] = _plain(item.after, item.field)
     for record in diff.added:
-        after = {name: _plain(getattr(record, name)) for name in _FIELDS}
+        after = {name: _plain(getattr(record, name), name) for name in _FIELDS}
     for record in diff.removed:
-        before = {name: _plain(getattr(record, name)) for name in _FIELDS}
+        before = {name: _plain(getattr(record, name), name) for name in _FIELDS}
     return DiffView(name=name, action=action if diff else "unchanged", before=before, after=after)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, field: str = "") -> Any:
+    if field == "attributes":
+        return dict(value)
     if isinstance(value, (tuple, frozenset)):
         return [_plain(item) for item in value]
     if isinstance(value, Domain):

@@ -14,19 +14,23 @@ from imxrouter.gateways.embedded.directory import Directory
 from imxrouter.gateways.embedded.register import Tools
 from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.model.operations import MESSAGE_ID_BYTES
+from imxrouter.routing.attribute_cache import AttributeCache
 from imxrouter.routing.interfaces import Submit
 
 #: Told to who asks for presence where each process would have one of its own.
 SEVERAL_PROCESSES: Final = "presence needs a single process: see workers and listen.reuse_port"
 
 
-def make_embedded(service: Service, submit: Submit, reactor: Any, *, shared: bool) -> EmbeddedService:
+def make_embedded(
+    service: Service, submit: Submit, reactor: Any, cache: AttributeCache, shared: bool
+) -> EmbeddedService:
     """The service of a `[[service]]` of kind `embedded`; nothing is kept yet.
 
     Args:
         service: its configuration.
         submit: sends an operation of one of its users.
         reactor: calls what is to be done soon.
+        cache: of attributes of others.
         shared: other processes serve the same domains, so presence is off.
     """
     tools = Tools(
@@ -39,5 +43,6 @@ def make_embedded(service: Service, submit: Submit, reactor: Any, *, shared: boo
     )
     defaults = Defaults(Openness(service.presence), Openness(service.messages))
     return EmbeddedService(
-        Directory(service.users), tools, defaults, presence_off=SEVERAL_PROCESSES if shared else ""
-    )
+        Directory(service.users), tools, defaults, cache=cache,
+        presence_off=SEVERAL_PROCESSES if shared else "",
+    )  # fmt: skip

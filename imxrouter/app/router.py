@@ -31,6 +31,7 @@ from imxrouter.app.lookups import CountedFinder
 from imxrouter.app.memory import settle_memory
 from imxrouter.app.notify import tell_supervisor
 from imxrouter.app.opening import CannotOpen, opening
+from imxrouter.app.own import OwnDomains, router_facts
 from imxrouter.app.provisioning import Provisioner, served_domain
 from imxrouter.app.remembering import Remembering
 from imxrouter.app.settings import (
@@ -55,9 +56,11 @@ from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.link.ledger import FROM_DOMAIN, KEY, TO_DOMAIN, Entry, Ledger
 from imxrouter.model.address import Address
-from imxrouter.model.operations import Kind, Operation
+from imxrouter.model.operations import MESSAGE_ID_BYTES, Kind, Operation
 from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.attribute_asking import AttributeAsker
+from imxrouter.routing.attribute_cache import AttributeCache
 from imxrouter.routing.caps import ConnectionCaps
 from imxrouter.routing.destinations import BackOff, DestinationTable
 from imxrouter.routing.dialling import DialLimits
@@ -256,6 +259,11 @@ class Router(Service):
     def _make_services(self) -> None:
         config = self.config
         self.domains = ServedDomains()
+        facts = router_facts(config, self.hub.settings)
+        self.own = OwnDomains(self.inside, self.domains, facts, self.hub.now)
+        self.own.echo.on_result = self.metrics.echoes.inc
+        self.attributes = AttributeAsker(AttributeCache(), self.submit, self.hub.now)
+        self.attributes.on_way = self.metrics.questions.inc
         self._full_outcomes = FullOutcomes()
         self.embedded: dict[str, EmbeddedService] = {}
         gateways: dict[str, GatewayPort] = {}
@@ -263,7 +271,7 @@ class Router(Service):
             if service.kind == "embedded":
                 port = GatewayPort(self.hub)
                 self.embedded[service.name] = make_embedded(
-                    service, self._traced(port), self._reactor, shared=self._shares_port
+                    service, self._traced(port), self._reactor, self.attributes.cache, self._shares_port
                 )
                 served: Gateway = self.embedded[service.name]
                 port.connect(self.steps.watched(served))
@@ -293,7 +301,7 @@ class Router(Service):
         )
         self.handover.others[BEGUN] = self._kept_subscriptions.begun_elsewhere
 
-    def _traced(self, port: GatewayPort) -> Submit:
+    def _traced(self, port: GatewayPort | OwnDomains) -> Submit:
         """What sends through a gateway's port, and tells the message's steps."""
 
         def submit(operation: Operation, answer: Answer) -> None:
@@ -387,14 +395,23 @@ class Router(Service):
         service = self.embedded.get(record.service) if record is not None else None
         return service if service is not None and service.knows(user) else None
 
-    def submit(self, message: Operation, answer: Callable[[Outcome], None]) -> None:
-        """Send as a user of an embedded service for an operator: `answer` gets the full outcome."""
-        record = self.domains.get(message.source.domain)
-        gateway = self.gateways.get(record.service) if record is not None else None
-        if gateway is None:
+    def new_id(self) -> bytes:
+        """A message id that nobody has."""
+        return os.urandom(MESSAGE_ID_BYTES)
+
+    def submit(self, operation: Operation, answer: Callable[[Outcome], None]) -> None:
+        """Send for an operator, as a user of an embedded service or as a domain: gives the full outcome."""
+        source = operation.source
+        record = self.domains.get(source.domain)
+        port = self.gateways.get(record.service) if record is not None and source.local else None
+        if record is not None and not source.local:
+            send: Submit = self._traced(self.own)
+        elif port is not None:
+            send = self._traced(port)
+        else:
             answer(failure(Reason.NOT_PROVED))
             return
-        self._traced(gateway)(message, self._full_outcomes.of(message, answer))
+        send(operation, self._full_outcomes.of(operation, answer))
 
     # -- life --------------------------------------------------------------------------------------------
 

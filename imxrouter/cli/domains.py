@@ -75,12 +75,31 @@ def add(
 @click.option("--policy", help="What peers must prove at least.")
 @click.option("--no-policy", is_flag=True, help="What [trust] says is enough.")
 @click.option("--max-message-bytes", type=click.IntRange(0), help="Largest body; 0: as in [limits].")
+@click.option(
+    "--subscription-lifetime", "subscription_lifetime_s", type=click.IntRange(60), metavar="SECONDS",
+    help="The longest that a subscription to its users is granted.",
+)  # fmt: skip
+@click.option("--abuse-contact", help="URI to which abuse is reported; empty: none.")
+@click.option(
+    "--content-type", "content_types", multiple=True,
+    help="What its users read, in place of what is told now; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--attribute", "attributes", multiple=True, metavar="KEY=TEXT",
+    help="An attribute of its own, in place of those it has; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--hide", "hidden_attributes", multiple=True, metavar="KEY", help="An attribute that only domains served "
+    "here are told, in place of those hidden now; may be repeated.",
+)  # fmt: skip
 @live
 def change(
     shared: Context, name: str, aliases: tuple[str, ...], no_aliases: bool, no_policy: bool, **given: Any
 ) -> None:
     """Change what a domain has of its own; what is not named stays as it is."""
-    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value not in (None, ())}
+    if given["attributes"]:
+        changes["attributes"] = dict(map(_own_attribute, given["attributes"]))
     policy = given["policy"]
     for key, value, nothing in (("aliases", list(aliases), no_aliases), ("policy", policy, no_policy)):
         if value and nothing:
@@ -90,6 +109,13 @@ def change(
     if not changes:
         raise click.UsageError("say what to change")
     _diff(shared, shared.client.domain_change(name, changes))
+
+
+def _own_attribute(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"{text!r}: write KEY=TEXT")
+    return key, value
 
 
 @domains.command()

@@ -164,13 +164,15 @@ def send(shared: Context, source: str, destination: str, text: str, html: bool) 
         by = view["decided_by"] or "this router"
         click.echo(f"delivered to {output.clean(by)} in {view['seconds'] * 1000:.1f} ms (id {view['id']})")
     else:
-        again = _advice(view)
-        by = f"decided by {_hop(view)}"
-        output.problem(
-            f"{view['status']}: {view['reason']} at stage {view['stage']}, {by}{again}", view["note"]
-        )
+        output.problem(refusal(view), view["note"])
     if view["status"] != "success":
         raise click.exceptions.Exit(Exit.FAILED)
+
+
+def refusal(view: OutcomeView) -> str:
+    """What was not done: reason, stage, who decided, and whether to try again."""
+    words = f"{view['status']}: {view['reason']} at stage {view['stage']}"
+    return f"{words}, decided by {_hop(view)}{_advice(view)}"
 
 
 def _hop(view: OutcomeView) -> str:

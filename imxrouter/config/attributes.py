@@ -15,9 +15,9 @@ from imxrouter.model.uris import is_uri
 MAX_OWN: Final = 64
 MAX_OWN_BYTES: Final = 16 * 1024
 
-_TOKEN: Final = r"[A-Za-z0-9!#$&^_.+-]+"
+_WORD: Final = r"[A-Za-z0-9!#$&^_.+-]+"
 #: RFC 6838 section 4.2, or a range of RFC 9110 section 12.5.1; parameters are not told.
-_CONTENT_TYPE: Final = re.compile(rf"(?:\*/\*|{_TOKEN}/(?:\*|{_TOKEN}))\Z")
+_CONTENT_TYPE: Final = re.compile(rf"(?:\*/\*|{_WORD}/(?:\*|{_WORD}))\Z")
 
 _DOMAIN_KEYS: Final = frozenset(key.name for key in KEYS.values() if key.owner is OwnerKind.DOMAIN)
 
@@ -29,7 +29,8 @@ def attribute_faults(entry: ServedDomain) -> Iterator[Fault]:
     """What is wrong with a domain's attributes."""
     contact = entry.abuse_contact
     if contact and not (is_uri(contact) and len(contact) <= 1024):
-        yield "abuse_contact", f"{contact[:60]!r} is no URI", "write mailto:, xmpp:, im: or https: and an address"
+        do = "write mailto:, xmpp:, im: or https: and an address"
+        yield "abuse_contact", f"{contact[:60]!r} is no URI", do
     for word in entry.content_types:
         if not _CONTENT_TYPE.match(word) or len(word) > 127:
             do = "write type/subtype like text/plain, without parameters"
@@ -51,7 +52,7 @@ def _own_faults(entry: ServedDomain) -> Iterator[Fault]:
             yield where, "a key has no '/'", "write the key alone; the domain is put before it"
             continue
         if key in KEYS:
-            yield where, f"{key} is a global key", "choose another key, or use the domain's own setting for it"
+            yield where, f"{key} is a global key", "choose another key, or set it by its own setting"
             continue
         try:
             check_name(name)

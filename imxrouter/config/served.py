@@ -108,7 +108,7 @@ class ServedDomain(Section, frozen=True):
     ] = DEFAULT_SUBSCRIPTION_S
     abuse_contact: Annotated[
         str,
-        key("Where abuse is reported, a URI; the attribute `abuse-contact`.", example="mailto:abuse@a.example"),
+        key("Where abuse is reported, a URI; attribute `abuse-contact`.", example="mailto:abuse@a.example"),
     ] = ""
     content_types: Annotated[
         tuple[str, ...],

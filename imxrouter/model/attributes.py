@@ -126,9 +126,9 @@ def check_value(name: str, value: bytes) -> None:
 
 
 def is_good(attribute: Attribute) -> bool:
-    """Whether an attribute that came from elsewhere may be used: it has a name, and a value of that key's kind.
+    """Whether an attribute from elsewhere may be used: it has a name, and a value of that key's kind.
 
-    A global key that is not known here may be of a later registry; as of a domain's own, its value is not judged.
+    A global key that is not known here may be of a later registry: its value is not judged.
     """
     if not is_attribute_name(attribute.name):
         return False

@@ -54,9 +54,8 @@ class AttributeAsker:
         clock: monotonic seconds.
 
     Attributes:
-        asked: queries that were sent.
-        joined: questions that waited for the answer of an equal one.
-        from_cache: questions that needed no query.
+        cache: what is known.
+        on_way: told how each question was met: `cached`, `joined`, `asked` or `refused`.
     """
 
     def __init__(self, cache: AttributeCache, submit: Submit, clock: Callable[[], float]) -> None:
@@ -64,7 +63,7 @@ class AttributeAsker:
         self._submit = submit
         self._clock = clock
         self._under_way: dict[_Question, list[Told]] = {}
-        self.asked = self.joined = self.from_cache = 0
+        self.on_way: Callable[[str], None] = lambda _word: None
 
     def ask(self, query: AttributeQuery, told: Told, *, fresh: bool = False) -> None:
         """Ask; `told` is called exactly once, possibly before this returns.
@@ -77,7 +76,7 @@ class AttributeAsker:
         names = tuple(dict.fromkeys(query.names))
         known, missing = (None, names) if fresh else self._known(query, names)
         if known is not None and not missing:
-            self.from_cache += 1
+            self.on_way("cached")
             told(_answer(known))
             return
         self._send(replace(query, names=missing), lambda asked: told(_merged(known or (), asked)))
@@ -102,14 +101,15 @@ class AttributeAsker:
         question = (query.requester.key, query.owner.key, frozenset(query.names))
         waiting = self._under_way.get(question)
         if waiting is not None:
-            self.joined += 1
+            self.on_way("joined")
             waiting.append(told)
             return
         if len(self._under_way) >= MAX_UNDER_WAY:
+            self.on_way("refused")
             told(Asked(failure(Reason.BUSY, retry_after_s=BUSY_RETRY_S, note="too many attribute queries")))
             return
         self._under_way[question] = [told]
-        self.asked += 1
+        self.on_way("asked")
         self._submit(query, lambda outcome: self._answered(question, query, outcome))
 
     def _answered(self, question: _Question, query: AttributeQuery, outcome: Outcome) -> None:
@@ -126,10 +126,11 @@ class AttributeAsker:
             return outcome
         result = outcome.result
         if not isinstance(result, AttributeValues):
-            by = query.owner.domain.name
-            return failure(Reason.PEER_FAILED, by=by, role="peer", note="its answer holds no attribute values")
+            by, note = query.owner.domain.name, "its answer holds no attribute values"
+            return failure(Reason.PEER_FAILED, by=by, role="peer", note=note)
         wanted = frozenset(query.names)
-        good = {one.name: one for one in result.attributes if is_good(one) and (not wanted or one.name in wanted)}
+        told = (one for one in result.attributes if not wanted or one.name in wanted)
+        good = {one.name: one for one in told if is_good(one)}
         return replace(outcome, result=AttributeValues(tuple(good.values())))
 
 
@@ -139,7 +140,7 @@ def _answer(known: tuple[Attribute, ...]) -> Asked:
 
 
 def _merged(known: tuple[Attribute, ...], asked: Asked) -> Asked:
-    """The fresh values beside those from the cache; a failure stays one, for part of the answer is missing."""
+    """The fresh values beside those from the cache; a failure stays one, for part is missing."""
     if not known or not asked.outcome.ok:
         return asked
     both = AttributeValues((*known, *asked.attributes))

@@ -1,4 +1,4 @@
-"""Attributes of others, kept as long as their owner lets them be (IMX draft section 4.6.1; specification 7.8).
+"""Attributes of others, kept as long as their owner lets them be (specification section 7.8; IMX-20).
 
 A user's attributes may depend on who asks, so each requester has his own; a domain's are the same for all.
 Nobody's entries push out another domain's: a domain over its share loses its own oldest ones, and what finds

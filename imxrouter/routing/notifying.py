@@ -20,7 +20,6 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.owed import (
     DEFAULT_SETTINGS,
-    TO_TELL,
     Decision,
     Flag,
     Flight,
@@ -42,7 +41,6 @@ _SLICE: Final = 64
 _STRANGE_MOST: Final = 2
 #: Told with a refusal for want of room.
 _BUSY_RETRY_S: Final = 60
-
 _ENDED: Final = SubscribeResult(SubscriptionState.TERMINATED, 0)
 
 
@@ -111,17 +109,18 @@ class Notifying:
             return Taken(None, Refusal(Reason.BLOCKED))
         if asked.duration_s == 0:
             return self._end_or_fetch(asked, found, decision, now)
+        granted = max(min(asked.duration_s, longest_s), 1)
+        state = SubscriptionState.ACTIVE if decision is Decision.ALLOW else SubscriptionState.PENDING
         if found is None:
             refusal = self._refusal(asked.watcher, asked.presentity)
             if refusal is not None:
                 return Taken(None, refusal)
             found = self._add(asked.watcher, asked.presentity, asked.subscription_id)
-        granted = max(min(asked.duration_s, longest_s), 1)
-        state = SubscriptionState.ACTIVE if decision is Decision.ALLOW else SubscriptionState.PENDING
-        if found.state is not state:
-            found.of.number = self.next_version().number
+            self._newer(found)
+        elif found.state is not state:
+            self._newer(found)
         found.state, found.why, found.end_at = state, EndReason.NONE, now + granted
-        found.flags &= ~(Flag.FETCH | TO_TELL)
+        found.flags &= ~(Flag.FETCH | Flag.TO_TELL)
         self._heard_of(found, now)
         if state is SubscriptionState.ACTIVE:
             self._tell(found)
@@ -143,6 +142,7 @@ class Notifying:
             if refusal is not None:
                 return Taken(None, refusal)
             found = self._add(asked.watcher, asked.presentity, asked.subscription_id)
+        self._newer(found)
         found.flags |= Flag.FETCH
         found.state, found.why = SubscriptionState.TERMINATED, EndReason.TIMEOUT
         found.end_at = now + self.settings.last_word_s
@@ -150,10 +150,14 @@ class Notifying:
         self._tell(found)
         return Taken(_ENDED, None, owed=True)
 
+    def _newer(self, one: Subscription) -> None:
+        """Its watcher may be shown something else than before: what he is told next is newer."""
+        one.of.number = self.next_version().number
+
     def _heard_of(self, one: Subscription, now: float) -> None:
-        """Its watcher can be reached: nothing is put off any more for having failed."""
-        if one.tries:
-            one.spent = min(one.spent, now + self._burst_s)
+        """Its watcher can be reached: nothing is put off any more but for the rate."""
+        if one.spent > now + self._burst_s + self._gap_s:
+            one.spent = now + self._burst_s
         one.tries = one.strange = 0
 
     # -- what presentities do --------------------------------------------------------------------------
@@ -165,6 +169,8 @@ class Notifying:
 
     def publish(self, presentity: Address, version: Version) -> int:
         """A presentity has a new state: its watchers are to be told, by and by. Returns how many it has.
+
+        To be called at once after the change: whoever is told from then on is told the new state.
 
         Raises:
             LocalMisuse: the version is not of this life, or was not given out.
@@ -198,7 +204,7 @@ class Notifying:
         for one in concerned:
             if one.state is state and not allowed:
                 continue
-            one.of.number = self.next_version().number
+            self._newer(one)
             self._tell(one, Flag.OWED if one.state is state else Flag.FORCED)
             if one.state is not state:
                 one.state = state
@@ -281,7 +287,7 @@ class Notifying:
             if last:
                 self._remove(one)
                 return
-            one.meaning = flight.meaning
+            one.meaning = flight.meaning if flight.state is SubscriptionState.ACTIVE else None
         else:
             one.strange = one.strange + 1 if outcome.reason is Reason.NOT_SUBSCRIBED else 0
             if one.strange >= _STRANGE_MOST or (last and one.strange):
@@ -298,7 +304,7 @@ class Notifying:
 
     # -- inside ----------------------------------------------------------------------------------------
 
-    def _tell(self, one: Subscription, flag: Flag = Flag.FORCED) -> None:
+    def _tell(self, one: Subscription, flag: int = Flag.FORCED) -> None:
         """Let a subscription be told as soon as may be."""
         one.flags |= flag
         if not one.flags & Flag.READY:
@@ -346,7 +352,7 @@ class Notifying:
                 return
             self.expired += 1
             self._terminate(one, EndReason.TIMEOUT, now)
-        if flight is None and one.flags & TO_TELL and now >= one.spent - self._burst_s - 1e-9:
+        if flight is None and one.flags & Flag.TO_TELL and now >= one.spent - self._burst_s - 1e-9:
             self._emit(one, now, told)
         else:
             self._rest(one, now)
@@ -354,8 +360,8 @@ class Notifying:
     def _emit(self, one: Subscription, now: float, told: list[Owed]) -> None:
         ticket = next(self._tickets)
         one.ticket = ticket
-        self._flights[ticket] = Flight(one, one.state, one.flags & TO_TELL, now)
-        one.flags &= ~TO_TELL
+        self._flights[ticket] = Flight(one, one.state, one.flags & Flag.TO_TELL, now)
+        one.flags &= ~Flag.TO_TELL
         one.spent = max(one.spent, now) + self._gap_s
         self._rest(one, now)
         full = one.state is SubscriptionState.ACTIVE or bool(one.flags & Flag.FETCH)
@@ -372,8 +378,11 @@ class Notifying:
         flight = self._flights.get(one.ticket)
         if flight is not None:
             at = flight.at + self.settings.answer_s
-        elif one.flags & TO_TELL:
-            at = max(one.spent - self._burst_s, now)
+        elif one.flags & Flag.TO_TELL:
+            at = one.spent - self._burst_s
+            if at <= now:
+                self._tell(one, 0)
+                at = one.end_at
         else:
             at = one.end_at
         self._wheel.set(one, min(at, one.end_at))
@@ -457,7 +466,7 @@ class Notifying:
     def _add(self, watcher: Address, presentity: Address, ident: bytes) -> Subscription:
         owner = self._presentities.get(presentity.key)
         if owner is None:
-            owner = self._presentities[presentity.key] = Presentity(presentity, self.next_version().number)
+            owner = self._presentities[presentity.key] = Presentity(presentity, self._number)
         one = Subscription(owner, watcher, ident)
         owner.subscriptions[one.key] = (*owner.subscriptions.get(one.key, ()), one)
         owner.count += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, IntFlag
+from enum import Enum
 from typing import Final
 
 from imxrouter.model.address import Address
@@ -159,23 +159,21 @@ class KeptSubscription:
 KeptSubscriptions = Callable[[bytes, KeptSubscription | None], None]
 
 
-class Flag(IntFlag):
-    """What is the matter with a subscription."""
+class Flag:
+    """What is the matter with a subscription; bits of a plain number, for there are many."""
 
     #: the state may have changed since it was told
-    OWED = 1
+    OWED: Final = 1
     #: to be told even where nothing changed
-    FORCED = 2
+    FORCED: Final = 2
     #: it stands in the queue of those to be told at once
-    READY = 4
+    READY: Final = 4
     #: it is a fetch: one notification, no subscription
-    FETCH = 8
+    FETCH: Final = 8
     #: it is in no table any more
-    GONE = 16
-
-
-#: Flags of which each makes a notification due.
-TO_TELL: Final = Flag.OWED | Flag.FORCED
+    GONE: Final = 16
+    #: each of these makes a notification due
+    TO_TELL: Final = 3
 
 
 class Presentity:
@@ -239,7 +237,7 @@ class Subscription(Timed):
         self.state = SubscriptionState.PENDING
         self.why = EndReason.NONE
         self.end_at = 0.0
-        self.flags = Flag(0)
+        self.flags = 0
         self.meaning: bytes | None = None
         self.ticket = 0
         self.tries = 0
@@ -284,6 +282,6 @@ class Flight:
 
     subscription: Subscription
     state: SubscriptionState
-    flags: Flag
+    flags: int
     at: float
     meaning: bytes | None = None

@@ -35,9 +35,16 @@ from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.routing.subscriptions import Subscriptions
 from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
-from imxrouter.switch.ports import Port, Role, Route, RouteTable
+from imxrouter.switch.ports import RETRY_BYTES, Port, Role, Route, RouteTable
 from imxrouter.switch.presence import PresenceChecks
-from imxrouter.switch.rewrite import as_retry, judged_response, with_tag
+from imxrouter.switch.rewrite import (
+    LONG_RESPONSE,
+    READS,
+    as_retry,
+    judged_response,
+    shortened,
+    with_tag,
+)
 from imxrouter.switch.ways import Ways
 from imxrouter.wire.errors import UnknownCritical, WireError
 from imxrouter.wire.fields import check_critical
@@ -171,6 +178,8 @@ class SwitchCore:
 
     def _answer(self, port: Port, response: bytes, key: bytes) -> None:
         """Queue one routed response; `key` is what an acknowledgement forgets (empty: nothing)."""
+        if len(response) > port.largest + RETRY_BYTES:
+            response = shortened(response, port.largest + RETRY_BYTES)
         self.put(port, response)
         self.counters[slots.RECORDS_OUT] += 1
         if port.acknowledges:
@@ -326,7 +335,7 @@ class SwitchCore:
         joined = self._joined.pop(tag, None)
         waiting = [(entry[IN_PORT], entry[IN_TAG]), *(joined or ())]
         if self.checks.duplicates:
-            self.memory.seen[entry[KEY]] = (entry[DIGEST], response)
+            self._remember(entry, response)
         kept = False
         for number, in_tag in waiting:
             port = self.ports.get(number)
@@ -338,6 +347,15 @@ class SwitchCore:
             kept = kept or (single and port.acknowledges)
         if not kept:
             self.memory.keep_for_window(entry[KEY], now)
+
+    def _remember(self, entry: Entry, response: bytes) -> None:
+        """Keep an answer for copies of its request; a long one by its outcome, that of a read not at all."""
+        if len(response) <= LONG_RESPONSE:
+            self.memory.seen[entry[KEY]] = (entry[DIGEST], response)
+        elif entry[TYPE] in READS:
+            self.memory.forget(entry[KEY])
+        else:
+            self.memory.seen[entry[KEY]] = (entry[DIGEST], shortened(response))
 
     def _release_credit(self, entry: Entry) -> None:
         out_port = self.ports.get(entry[OUT_PORT])

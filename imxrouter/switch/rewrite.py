@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from imxrouter.link.ledger import TO_DOMAIN, Entry
-from imxrouter.model.outcome import Outcome
+from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
 from imxrouter.switch.ports import Port, Role
 from imxrouter.wire.fields import Field
-from imxrouter.wire.layout import FLAG_RETRY
+from imxrouter.wire.layout import FLAG_RETRY, OUTCOME_BYTES, RESPONSE_BIT
 from imxrouter.wire.record import Record, decode_outcome, decode_record, encode_outcome, encode_record
-from imxrouter.wire.registry import CRITICAL_BIT, FieldType
+from imxrouter.wire.registry import CRITICAL_BIT, FieldType, RecordType
 
 
 def with_tag(response: bytes, tag: int) -> bytes:
     """The same record with another route tag."""
     return response[:8] + tag.to_bytes(8, "big") + response[16:]
+
+
+#: A longer response is looked at one by one: not remembered whole, and cut where its receiver takes less.
+LONG_RESPONSE: Final = 640
+#: They change nothing, so nobody need remember what they were answered: a copy is simply asked again.
+READS: Final = frozenset({RecordType.ATTRIBUTES.value, RecordType.ECHO.value})
+#: What stays of a response that is cut, as far as there is room.
+_NEEDED_FIELDS: Final = frozenset({FieldType.SUBSCRIPTION_STATE, FieldType.DURATION})
+_SHORT_FIELDS: Final = _NEEDED_FIELDS | {FieldType.DECIDED_BY, FieldType.TRANS_ID}
+
+
+def shortened(response: bytes, most_bytes: int = LONG_RESPONSE) -> bytes:
+    """The same answer without what makes it long (specification section 7.3).
+
+    Of a read, whose answer is the content, it says that it is too large.
+    """
+    record = decode_record(response)
+    body = record.body[:OUTCOME_BYTES]
+    if record.type & ~RESPONSE_BIT in READS and decode_outcome(record).ok:
+        body = encode_outcome(failure(Reason.TOO_LARGE))[1]
+    most = _with_fields(record, _SHORT_FIELDS, body)
+    return most if len(most) <= most_bytes else _with_fields(record, _NEEDED_FIELDS, body)
+
+
+def _with_fields(record: Record, names: frozenset[FieldType], body: bytes) -> bytes:
+    kept = tuple(field for field in record.fields if field.number in names)
+    return encode_record(replace(record, fields=kept, body=body))
 
 
 def as_retry(data: bytes, epoch: bytes) -> bytes:

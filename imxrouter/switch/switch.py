@@ -14,7 +14,7 @@ from imxrouter.switch import slots
 from imxrouter.switch.core import SUSPENDED_S, SwitchCore
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role, Route
 from imxrouter.switch.presence import INSIDE_TYPES
-from imxrouter.switch.rewrite import as_first, with_tag
+from imxrouter.switch.rewrite import LONG_RESPONSE, as_first, with_tag
 from imxrouter.wire.control import ACK_BYTES, ACK_START
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.fields import are_harmless
@@ -380,7 +380,7 @@ class Switch(SwitchCore):
                     counters[slots.STRAY_RESPONSES] += 1
                     continue
                 used.add(to_domain)
-                if ext or data[body_at] or tag in joined:
+                if ext or data[body_at] or size > LONG_RESPONSE or tag in joined:
                     if run_port is not None:
                         self.put(run_port, view[run_start:run_end])
                         run_port = None

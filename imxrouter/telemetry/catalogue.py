@@ -79,6 +79,19 @@ LOOKUPS = Family(
     ("result",),
     "DNS look-ups of domains: `found`, `cached`, or the reason of the failure.",
 )
+ECHOES = Family(
+    "imxrouter_echoes_total",
+    "counter",
+    ("result",),
+    "Echoes of domains served here: `answered`, or why they were refused.",
+)
+QUESTIONS = Family(
+    "imxrouter_attribute_questions_total",
+    "counter",
+    ("way",),
+    "Questions for attributes of others: `asked` of the owner, `joined` to an equal one under way, `cached` "
+    "where all was known, `refused` where too many were under way.",
+)
 HELD = Family(
     "imxrouter_held_requests", "gauge", (), "Requests that wait for their destination to be dialled."
 )
@@ -133,6 +146,8 @@ ALL: tuple[Family, ...] = (
     CLAIMS,
     DIALS,
     LOOKUPS,
+    ECHOES,
+    QUESTIONS,
     HELD,
     HELD_BYTES,
     STORE_WORKS,
@@ -158,4 +173,8 @@ CLAIM_RESULTS: tuple[tuple[str, str], ...] = tuple(
 DIAL_RESULTS: tuple[tuple[str], ...] = (
     ("connected",), ("connection-refused",), ("connect-timeout",), ("unreachable",),
 )  # fmt: skip
+ECHO_RESULTS: tuple[tuple[str], ...] = (
+    ("answered",), ("bad-address",), ("too-large",), ("rate-limited",),
+)  # fmt: skip
+QUESTION_WAYS: tuple[tuple[str], ...] = (("asked",), ("joined",), ("cached",), ("refused",))
 LOOKUP_RESULTS: tuple[tuple[str], ...] = tuple((word,) for word in ("found", "cached", *REASON_WORDS[1:]))

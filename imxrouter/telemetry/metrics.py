@@ -75,6 +75,8 @@ class Metrics:
         claims: claims that ended, by direction (`made`, `received`), and by `proved` or a reason's word.
         dials: connections tried, by `connected` or the word of what came of it.
         lookups: DNS look-ups, by `found`, `cached` or a reason's word.
+        echoes: echoes asked of domains served here, by `answered` or a reason's word.
+        questions: for attributes of others, by how they were answered.
         tick: histogram of the reactor's turns, in seconds.
         last_tick_s: Unix time when the reactor last came round; set by `tick.TickMeter`.
     """
@@ -90,6 +92,8 @@ class Metrics:
         self.claims = ClosedCounter(catalogue.CLAIMS, catalogue.CLAIM_RESULTS, self.registry)
         self.dials = ClosedCounter(catalogue.DIALS, catalogue.DIAL_RESULTS, self.registry)
         self.lookups = ClosedCounter(catalogue.LOOKUPS, catalogue.LOOKUP_RESULTS, self.registry)
+        self.echoes = ClosedCounter(catalogue.ECHOES, catalogue.ECHO_RESULTS, self.registry)
+        self.questions = ClosedCounter(catalogue.QUESTIONS, catalogue.QUESTION_WAYS, self.registry)
         self.tick = Histogram(
             catalogue.TICK.name, catalogue.TICK.help, buckets=_TICK_BUCKETS_S, registry=self.registry
         )

@@ -1,4 +1,4 @@
-"""Attributes of the domains served here, answered by the router itself (specification section 7.8; IMX-20)."""
+"""Attributes of the domains served here, answered by the router itself (specification 7.8; IMX-20)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class DomainAttributes:
         try:
             outcome = self.answer(record_to_query(request))
         except TranslationError as error:
-            outcome = failure(error.reason, note=str(error))
+            here = request.envelope.to_domain.decode("ascii")
+            outcome = failure(error.reason, by=here, note=str(error))
         return with_result(response_to(request, outcome), outcome)
 
     def answer(self, query: AttributeQuery) -> Outcome:

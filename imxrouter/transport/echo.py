@@ -29,15 +29,13 @@ class Echo:
         limit: From domains that are remembered; one zone gets an eighth of it.
 
     Attributes:
-        answered: how many were sent back.
-        refused: how many were not, by reason.
+        on_result: told `answered`, or the word of the reason why not.
     """
 
     def __init__(self, clock: Callable[[], float], limit: int = MAX_DOMAINS) -> None:
         self._clock = clock
         self._rates = SenderRates(RATE.interval_s, RATE.burst_s, per_domain=1, limit=limit)
-        self.answered = 0
-        self.refused: dict[Reason, int] = {}
+        self.on_result: Callable[[str], None] = lambda _word: None
 
     def __len__(self) -> int:
         return len(self._rates.arrivals)
@@ -45,21 +43,20 @@ class Echo:
     def respond(self, request: Record) -> Record:
         """The response to a request whose To domain is served here."""
         outcome = self._judge(request)
-        if outcome.ok:
-            self.answered += 1
-            return response_to(request, outcome, request.body)
-        self.refused[outcome.reason] = self.refused.get(outcome.reason, 0) + 1
-        return response_to(request, outcome)
+        self.on_result("answered" if outcome.ok else outcome.reason.word)
+        return response_to(request, outcome, request.body if outcome.ok else b"")
 
     def _judge(self, request: Record) -> Outcome:
         envelope = request.envelope
+        here = envelope.to_domain.decode("ascii")
         if envelope.to_local:
-            return failure(Reason.BAD_ADDRESS, note="an echo is of a domain, not of a user")
+            return failure(Reason.BAD_ADDRESS, by=here, note="an echo is of a domain, not of a user")
         if len(request.body) > MAX_ECHO_BYTES:
-            return failure(Reason.TOO_LARGE, note=f"{len(request.body)} bytes; at most {MAX_ECHO_BYTES}")
+            note = f"{len(request.body)} bytes; at most {MAX_ECHO_BYTES}"
+            return failure(Reason.TOO_LARGE, by=here, note=note)
         now = self._clock()
         self._rates.sweep(now, _SWEPT)
         wait = self._rates.admit(b"@" + envelope.from_domain, envelope.from_domain, now)
         if wait:
-            return failure(Reason.RATE_LIMITED, retry_after_s=ceil(wait))
+            return failure(Reason.RATE_LIMITED, by=here, retry_after_s=ceil(wait))
         return SUCCESS

@@ -36,7 +36,7 @@ def read_attribute(value: bytes) -> Attribute:
 
 
 def fitting(attributes: Iterable[Attribute], most_bytes: int = MAX_VALUES_BYTES) -> tuple[Attribute, ...]:
-    """As many as an answer holds, in the order of their names; one that does not fit is left out with the rest.
+    """As many as an answer holds, in the order of their names; the first too many ends it.
 
     Args:
         attributes: in any order.

@@ -18,7 +18,7 @@ from imxrouter.cli import output
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.main import imxctl, main
 from imxrouter.cli.reference import main as reference
-from tests.doubles.admin_port import DOMAIN, LINK, LOOKUP, OUTCOME, PEER, STATUS, ZONE
+from tests.doubles.admin_port import DOMAIN, LINK, LOOKUP, OUTCOME, PEER, STATUS, TOLD, ZONE
 from tests.doubles.admin_rig import AdminRig
 from tests.doubles.reactor_thread import ReactorThread
 
@@ -60,6 +60,7 @@ def shell(reactor_thread: ReactorThread, tmp_path: Path) -> Iterator[Shell]:
         (["domains", "list"], [DOMAIN]),
         (["dns", "lookup", "b.example"], LOOKUP),
         (["send", "a@a.example", "b@b.example", "hi"], OUTCOME),
+        (["attributes", "b.example"], TOLD),
     ],
 )
 def test_json_is_the_answer(shell: Shell, words: list[str], answer: object) -> None:
@@ -80,6 +81,10 @@ def test_json_is_the_answer(shell: Shell, words: list[str], answer: object) -> N
         (["dns", "lookup", "b.example"], ["_imx.b.example SVCB", "imx.b.example:6490", "ver=1"]),
         (["send", "a@a.example", "b@b.example", "hi"], ["delivered to b.example in 4.0 ms"]),
         (["trace", "00" * 16], ["accepted", "source=*@a.example"]),
+        (["attributes", "@b.example"], ["max-message-size  16384", "1h 0m        cache"]),
+        (["attributes", "@b.example"], ["no           b.example"]),
+        (["attributes", "@b.example"], ["base64: /w==", "x" * 200 + " ..."]),
+        (["attributes", "@b.example", "max-message-size", "alias"], ["not told: alias"]),
     ],
 )
 def test_people_get_tables(shell: Shell, words: list[str], shown: list[str]) -> None:
@@ -172,6 +177,11 @@ def test_domains_show_what_changed(shell: Shell) -> None:
         (["--no-aliases", "--no-policy"], {"aliases": [], "policy": None}),
         (["--service", "office", "--tenant", ""], {"service": "office", "tenant": ""}),
         (["--max-message-bytes", "0"], {"max_message_bytes": 0}),
+        (["--subscription-lifetime", "600", "--abuse-contact", ""],
+         {"subscription_lifetime_s": 600, "abuse_contact": ""}),
+        (["--attribute", "hours=9-17", "--attribute", "motto=a=b", "--hide", "motto"],
+         {"attributes": {"hours": "9-17", "motto": "a=b"}, "hidden_attributes": ["motto"]}),
+        (["--content-type", "text/plain"], {"content_types": ["text/plain"]}),
     ],
 )  # fmt: skip
 def test_domains_change_what_is_named(shell: Shell, words: list[str], changes: dict[str, Any]) -> None:
@@ -187,6 +197,38 @@ def test_a_change_says_what_to_change(shell: Shell, words: list[str]) -> None:
     """Nothing, or one thing and its opposite, is a wrong command line."""
     assert shell("domains", "change", "a.example", *words).exit_code == Exit.USAGE
     assert shell.port.calls == []
+
+
+def test_a_question_is_handed_over_as_it_was_put(shell: Shell) -> None:
+    """Owner, names, who asks, and whether the cache may answer."""
+    assert shell("attributes", "bob@b.example", "alias", "--as", "alice@a.example", "--fresh").exit_code == 5
+    shell("attributes", "@b.example")
+    assert shell.port.calls == [
+        ("attributes", "bob@b.example", ["alias"], "alice@a.example", "fresh"),
+        ("attributes", "@b.example", [], ""),
+    ]
+
+
+def test_values_of_others_do_not_steer_a_terminal(shell: Shell) -> None:
+    """Control characters are shown as escapes."""
+    shell.port.told["values"][0]["value"] = "a\x1b[2Jb"
+    shell.port.told["owner"] = "x"
+    shown = shell("attributes", "@b.example").output
+    assert "\x1b" not in shown
+    assert "a\\x1b[2Jb" in shown
+
+
+def test_a_question_that_fails_says_the_remedy(shell: Shell) -> None:
+    """Stage, reason, who decided, when to try again; exit code 1, in JSON as well."""
+    shell.port.told.update(
+        status="failure", reason="busy", stage="limit", decided_by="b.example", decided_role="router",
+        retry="later", retry_after_s=5, remedy="wait", values=[],
+    )  # fmt: skip
+    result = shell("attributes", "@b.example")
+    assert result.exit_code == Exit.FAILED
+    assert "failure: busy at stage limit, decided by b.example (router); try again after 5 s" in result.output
+    assert "       wait\n" in result.output
+    assert shell("attributes", "@b.example", "--json").exit_code == Exit.FAILED
 
 
 def test_exit_codes(shell: Shell, tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.views import (
+    AttributesView,
     DomainDiff,
     DomainView,
     LinkView,
@@ -58,6 +60,19 @@ OUTCOME: OutcomeView = {
     "decided_role": "service", "retry": "", "retry_after_s": 0, "note": "", "seconds": 0.004,
 }  # fmt: skip
 
+TOLD: AttributesView = {
+    **OUTCOME, "decided_role": "router", "owner": "b.example", "requester": "a.example", "remedy": "",
+    "values": [
+        {"name": "max-message-size", "kind": "number", "value": "16384", "encoding": "text",
+         "max_age_s": 3600, "cached": True},
+        {"name": "b.example/raw", "kind": "any", "value": "/w==", "encoding": "base64", "max_age_s": 0,
+         "cached": False},
+        {"name": "b.example/long", "kind": "any", "value": "x" * 300 + "\x1b[2J", "encoding": "text",
+         "max_age_s": 60, "cached": False},
+    ],
+    "not_told": [],
+}  # fmt: skip
+
 
 class PortDouble:
     """Satisfies `AdminPort`.
@@ -65,12 +80,14 @@ class PortDouble:
     Attributes:
         calls: what was asked, in order.
         outcome: what `send` answers.
+        told: what `attributes` answers.
         watchers: those who watch now.
     """
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.outcome: OutcomeView = {**OUTCOME}
+        self.told: AttributesView = deepcopy(TOLD)
         self.watchers: list[Callable[[MessageView], None]] = []
 
     def status(self) -> StatusView:
@@ -123,6 +140,15 @@ class PortDouble:
         if source.startswith("mallory"):
             return fail(ZeroDivisionError("a secret inside"))
         return succeed(self.outcome)
+
+    def attributes(
+        self, owner: str, names: Sequence[str], requester: str, *, fresh: bool
+    ) -> Deferred[AttributesView]:
+        """Answer `told`; whoever asks for a name alone gets none where it is not told."""
+        self.calls.append(("attributes", owner, list(names), requester, *(["fresh"] if fresh else ())))
+        values = [one for one in self.told["values"] if not names or one["name"] in names]
+        not_told = [name for name in names if name not in {one["name"] for one in values}]
+        return succeed({**self.told, "owner": owner, "values": values, "not_told": not_told})
 
     def watch(self, user: str, emit: Callable[[MessageView], None]) -> Callable[[], None]:
         """Note the watcher until it stops."""

@@ -1,7 +1,7 @@
 """Fuzzes the readers of named attributes: the values of a response, and one field.
 
-Invariant: any bytes give attributes or `WireError` and nothing else. What is read has names that may be written,
-and written again it is the same bytes; so each body has one meaning. There are never more than 256.
+Invariant: any bytes give attributes or `WireError` and nothing else. What is read has names that may be
+written, and written again it is the same bytes; so each body has one meaning. There are never more than 256.
 """
 
 from __future__ import annotations

@@ -50,7 +50,9 @@ def test_a_number_is_decimal_digits(value: bytes) -> None:
     check_value("idle-timeout", value)
 
 
-@pytest.mark.parametrize("value", [b"", b"-1", b"01", b"1.5", b" 1", b"1\n", b"0x10", b"9" * 21, "٣".encode()])
+@pytest.mark.parametrize(
+    "value", [b"", b"-1", b"01", b"1.5", b" 1", b"1\n", b"0x10", b"9" * 21, "٣".encode()]
+)
 def test_what_is_no_number_is_refused_with_the_key_and_the_value(value: bytes) -> None:
     """Each of them."""
     with pytest.raises(BadAttribute, match="idle-timeout is a number"):

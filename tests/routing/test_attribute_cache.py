@@ -73,7 +73,8 @@ def test_that_there_is_none_is_believed_for_a_short_while() -> None:
 def test_what_was_not_asked_for_and_what_is_malformed_is_not_kept() -> None:
     """An owner cannot fill the cache with what nobody wants, nor with values that are none."""
     cache = AttributeCache()
-    told = [Attribute("idle-timeout", b"soon", 60), Attribute("software", b"x", 60), Attribute("a b", b"x", 60)]
+    bad = Attribute("idle-timeout", b"soon", 60)
+    told = [bad, Attribute("software", b"x", 60), Attribute("a b", b"x", 60)]
     cache.keep(ALICE, B, ["idle-timeout"], told, 0.0)
     kept = cache.find(ALICE, B, "idle-timeout", 1.0)
     assert kept is not None
@@ -87,7 +88,10 @@ def test_all_names_are_known_until_the_first_of_them_expires() -> None:
     cache = AttributeCache()
     told = [Attribute("alias", b"Bob", 10), Attribute("b.example/x", b"1", 100)]
     cache.keep(ALICE, BOB, [], told, 0.0)
-    assert cache.find_all(ALICE, BOB, 9.0) == (Attribute("alias", b"Bob", 1), Attribute("b.example/x", b"1", 91))
+    assert cache.find_all(ALICE, BOB, 9.0) == (
+        Attribute("alias", b"Bob", 1),
+        Attribute("b.example/x", b"1", 91),
+    )
     assert cache.find_all(ALICE, BOB, 10.0) is None
     assert cache.find_all(ALBERT, BOB, 0.0) is None
 
@@ -117,7 +121,9 @@ def test_a_share_is_bounded_in_bytes_too() -> None:
     """And a value larger than a share is not kept at all."""
     cache = AttributeCache(CacheLimits(entries=1000, size_bytes=40_000, share=4))
     for number in range(20):
-        cache.keep(ALICE, Address(f"u{number}", BOB.domain), ["alias"], [Attribute("alias", b"x" * 1500, 60)], 0.0)
+        cache.keep(
+            ALICE, Address(f"u{number}", BOB.domain), ["alias"], [Attribute("alias", b"x" * 1500, 60)], 0.0
+        )
     assert cache.size_bytes <= 10_000
     assert len(cache) == 5
     cache.keep(ALICE, BOB, ["presence"], [Attribute("presence", b"x" * 20_000, 60)], 0.0)
@@ -129,7 +135,9 @@ def test_a_full_table_keeps_what_it_has_and_takes_more_when_some_expired() -> No
     """What has expired makes room, looked for once a second at most."""
     cache = AttributeCache(CacheLimits(entries=8, size_bytes=1_000_000, share=4))
     for number in range(8):
-        cache.keep(ALICE, Address.parse(f"d{number}.example"), ["software"], [Attribute("software", b"x", 10)], 0.0)
+        cache.keep(
+            ALICE, Address.parse(f"d{number}.example"), ["software"], [Attribute("software", b"x", 10)], 0.0
+        )
     cache.keep(ALICE, B, ["software"], [Attribute("software", b"b", 60)], 5.0)
     assert cache.find(ALICE, B, "software", 5.0) is None
     assert (len(cache), cache.not_kept) == (8, 1)

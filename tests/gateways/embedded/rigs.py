@@ -125,11 +125,11 @@ class World:
         answer(outcome.disclosed())
 
     def ask(self, operation: Operation) -> Outcome:
-        """Hand an operation of a stranger to the service it is for, and let everything settle."""
-        outcomes: list[Outcome] = []
-        self._route(operation, outcomes.append)
+        """Hand a stranger's operation to whom it is for, and let everything settle; the full outcome."""
+        self._route(operation, lambda _: None)
+        outcome = self.log[-1][1]
         self.run()
-        return outcomes[0]
+        return outcome
 
     def run(self) -> None:
         """Let everything happen that is to happen now."""
@@ -158,6 +158,7 @@ class Stranger:
 
     Attributes:
         told: notifications, in order.
+        moments: when each of them came.
         answer: to each of them.
     """
 
@@ -165,6 +166,7 @@ class Stranger:
         self.world = world
         self.address = at(address)
         self.told: list[Notify] = []
+        self.moments: list[float] = []
         self.answer = SUCCESS
         world.services.append(self)
 
@@ -179,6 +181,7 @@ class Stranger:
         """Write it down."""
         assert isinstance(operation, Notify)
         self.told.append(operation)
+        self.moments.append(self.world.now)
         answer(self.answer)
 
     def subscribe(self, presentity: str, ident: bytes = b"s", duration_s: int = 600) -> Outcome:

@@ -12,7 +12,7 @@ from imxrouter.gateways.embedded.register import Tools
 from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.model.address import Address, BadAddress
 from imxrouter.model.domain import Domain
-from imxrouter.model.operations import Message
+from imxrouter.model.operations import Message, Operation
 from imxrouter.model.outcome import SUCCESS, Outcome
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.domains import CaseProfile, ServedDomain
@@ -29,8 +29,9 @@ class Router:
     def __init__(self) -> None:
         self.sent: list[Message] = []
 
-    def __call__(self, operation: Message, answer: Answer) -> None:
+    def __call__(self, operation: Operation, answer: Answer) -> None:
         """Route one message."""
+        assert isinstance(operation, Message)
         self.sent.append(operation)
         answer(SUCCESS)
 
