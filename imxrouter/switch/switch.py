@@ -338,7 +338,7 @@ class Switch(SwitchCore):
         entries, ports, memory, counters = self.ledger.entries, self.ports, self.memory.seen, self.counters
         check_link, check_duplicates = self.checks.answer_link, self.checks.duplicates
         joined, limit, end, speaks, used = self._joined, port.max_record, len(data), port.speaks, port.used
-        number, on_delivered = port.number, self.on_delivered
+        number, on_delivered, long = port.number, self.on_delivered, LONG_RESPONSE
         in_port = out_port = run_port = None
         in_number = out_number = -1
         records_in = messages = records_out = 0
@@ -380,7 +380,7 @@ class Switch(SwitchCore):
                     counters[slots.STRAY_RESPONSES] += 1
                     continue
                 used.add(to_domain)
-                if ext or data[body_at] or size > LONG_RESPONSE or tag in joined:
+                if ext or data[body_at] or size > long or tag in joined:
                     if run_port is not None:
                         self.put(run_port, view[run_start:run_end])
                         run_port = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def settings(**more: object) -> dict[str, object]:
     return {"lab": True, "dial.backoff_first_s": 0.3, "dial.backoff_cap_s": 0.6, **more}
 
 
-def organisation(lab: Lab, domain: str, number: int, **options: object) -> tuple[RouterRig, RawPeer]:
+def organisation(lab: Lab, domain: str, number: int, **options: Any) -> tuple[RouterRig, RawPeer]:
     """A router with a scripted service for one domain."""
     key = login_key(number)
     rig = lab.router(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from imxrouter.wire.layout import FLAG_RESPONSE_WANTED, OUTCOME_BYTES
 from imxrouter.wire.record import Record, decode_outcome, response_to
 from imxrouter.wire.registry import FieldType, RecordType
 from tests.doubles.raw_peer import RawPeer, text_message
-from tests.doubles.router_rig import Lab, RawOrganisation, RouterRig
+from tests.doubles.router_rig import Lab, RawOrganisation, RouterRig, login_key, service_table
 
 #: Tables of a domain with everything that it can tell.
 RICH = """
@@ -118,6 +119,16 @@ def echoes(rig: RouterRig) -> dict[str, int]:
     text = rig.call(rig.router.metrics.exposition).decode()
     found = re.findall(r'^imxrouter_echoes_total\{result="([a-z-]+)"\} (\d+)', text, re.MULTILINE)
     return {word: int(count) for word, count in found if int(count)}
+
+
+def put(rig: RouterRig, query: AttributeQuery, answers: list[Asked]) -> None:
+    """Have a router ask."""
+    rig.call(lambda: rig.router.attributes.ask(query, answers.append))
+
+
+def all_there(answers: list[Asked], count: int) -> bool:
+    """Whether so many questions were answered."""
+    return len(answers) == count
 
 
 # -- imxctl, router to router --------------------------------------------------------------------------------
@@ -312,6 +323,50 @@ def test_what_a_router_does_not_answer_is_refused_by_name(lab: Lab, record: Reco
     assert told(response(link)) == {"idle-timeout": "300"}
 
 
+def test_an_answer_that_the_asker_does_not_take_is_too_large(lab: Lab) -> None:
+    """Its link lasts, and what is small enough is told."""
+    b, z = rich(lab), lab.organisation("z.example")
+    own = [word for number in range(9) for word in ("--attribute", f"k{number}={'x' * 240}")]
+    assert ctl(b, "domains", "change", "b.example", *own, "--hide", "software").exit_code == Exit.OK
+    link = z.proved_link(b, max_record=1280)
+    link.send(ask("z.example", 1))
+    assert link.outcome().reason is Reason.TOO_LARGE
+    link.send(ask("z.example", 2, "b.example/k1", "b.example/k2"))
+    assert told(response(link)) == {"b.example/k1": "x" * 240, "b.example/k2": "x" * 240}
+
+
+# -- users ---------------------------------------------------------------------------------------------------
+
+
+def test_a_users_attributes_are_kept_for_each_requester(lab: Lab) -> None:
+    """His service is asked once by each, and by nobody in another's name (IMX-20)."""
+    key = login_key(1)
+    tables = service_table("office", key, "b.example", types=["attributes"])
+    a = lab.router("a.example", users=["alice", "albert"])
+    b = lab.router("b.example", embedded=False, tables=tables, settings={"lab": True})
+    service = lab.organisation("any.example").connect(b)
+    assert service.log_in(key) == 0
+    answers: list[Asked] = []
+
+    def question(requester: str, number: int) -> AttributeQuery:
+        owner, asker = Address.parse("bob@b.example"), Address.parse(requester)
+        return AttributeQuery(asker, owner, number.to_bytes(16, "big"), ("alias", "presence"))
+
+    for number, (who, alias) in enumerate([("alice", b"Bob"), ("albert", b"Mr Builder")]):
+        query = question(f"{who}@a.example", number)
+        put(a, query, answers)
+        came = service.request()
+        assert came.envelope.from_local == who.encode()
+        service.answer(came, values=write_values([Attribute("alias", alias, 60)]))
+        lab.wait_until(partial(all_there, answers, number + 1), "the answer")
+    for number, who in enumerate(["alice", "albert"], 2):
+        query = question(f"{who}@a.example", number)
+        put(a, query, answers)
+    assert [one.attributes[0].value for one in answers] == [b"Bob", b"Mr Builder"] * 2
+    assert [bool(one.cached) for one in answers] == [False, False, True, True]
+    assert service.drain() == []
+
+
 # -- a peer that answers -------------------------------------------------------------------------------------
 
 
@@ -319,7 +374,7 @@ def asked_of(a: RouterRig, z: RawOrganisation, *names: str) -> tuple[RawPeer, Re
     """Have a.example ask z.example: the link, the request as it came, and what is told in the end."""
     answers: list[Asked] = []
     query = AttributeQuery(Address.parse("a.example"), Address.parse(z.domain), b"i" * 16, names)
-    a.call(lambda: a.router.attributes.ask(query, answers.append))
+    put(a, query, answers)
     link = z.accept()
     z.take_claim(link, a)
     return link, link.request(), answers

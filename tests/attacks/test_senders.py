@@ -8,8 +8,9 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.switch.checks import Checks
 from imxrouter.transport.verifier import Verifier
 from imxrouter.wire.control import Claim, ClaimResult, Login, LoginResult
+from imxrouter.wire.fields import Field
 from imxrouter.wire.record import Envelope, Record
-from imxrouter.wire.registry import RecordType
+from imxrouter.wire.registry import FieldType, RecordType
 from tests.attacks.seams import guarded
 from tests.doubles.raw_peer import text_message
 from tests.doubles.router_rig import Lab, login_key, service_table
@@ -106,7 +107,8 @@ def test_relay_through_us(lab: Lab, guarded: bool) -> None:
 def _ask(requester: str, presentity: str, kind: int) -> Record:
     (local, _, domain), (to_local, _, to_domain) = requester.partition("@"), presentity.partition("@")
     envelope = Envelope(to_local.encode(), to_domain.encode(), local.encode(), domain.encode())
-    return Record(kind, 0x80, 110, 5, bytes(15) + b"\5", envelope)
+    fields = (Field(FieldType.SUBSCRIPTION_ID, b"s1"), Field(FieldType.DURATION, bytes([0, 0, 2, 88])))
+    return Record(kind, 0x80, 110, 5, bytes(15) + b"\5", envelope, fields)
 
 
 @guarded

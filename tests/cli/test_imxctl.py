@@ -220,10 +220,10 @@ def test_values_of_others_do_not_steer_a_terminal(shell: Shell) -> None:
 
 def test_a_question_that_fails_says_the_remedy(shell: Shell) -> None:
     """Stage, reason, who decided, when to try again; exit code 1, in JSON as well."""
-    shell.port.told.update(
-        status="failure", reason="busy", stage="limit", decided_by="b.example", decided_role="router",
-        retry="later", retry_after_s=5, remedy="wait", values=[],
-    )  # fmt: skip
+    shell.port.told = {
+        **TOLD, "status": "failure", "reason": "busy", "stage": "limit", "retry": "later", "retry_after_s": 5,
+        "remedy": "wait", "values": [],
+    }  # fmt: skip
     result = shell("attributes", "@b.example")
     assert result.exit_code == Exit.FAILED
     assert "failure: busy at stage limit, decided by b.example (router); try again after 5 s" in result.output

@@ -97,7 +97,7 @@ def test_a_notification_may_be_faster_than_the_answer(rig: Presence) -> None:
 def test_one_subscription_is_not_another(rig: Presence, change: dict[str, bytes]) -> None:
     """Watcher, presentity and id must be those."""
     rig.grant(rig.ask())
-    assert rig.told(rig.notify(**change)).reason is Reason.NOT_SUBSCRIBED  # type: ignore[arg-type]
+    assert rig.told(rig.notify(**change)).reason is Reason.NOT_SUBSCRIBED
 
 
 def test_it_ends_with_its_time(rig: Presence) -> None:

@@ -207,6 +207,14 @@ class Keeping:
             WATCHERS, key, _Watcher(FORM, one) if one is not None else None, until, durable=durable
         )
 
+    def state_of_watcher(self, key: bytes) -> int | None:
+        """The state of a subscription to a user as it is kept; None where none is."""
+        value = self._store.get(WATCHERS, key)
+        try:
+            return msgspec.json.decode(value, type=_Watcher).one.state if value is not None else None
+        except msgspec.MsgspecError:
+            return None
+
     def watched(self, key: bytes, one: KeptWatch | None, *, durable: bool) -> bool:
         """Keep a subscription of a user until he ends it; None: he has. With `durable` as with `watcher`."""
         return self._put(WATCHED, key, _Watched(FORM, one) if one is not None else None, durable=durable)

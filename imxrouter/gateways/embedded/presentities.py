@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from heapq import heappop, heappush
 from typing import Final
 
 from imxrouter.gateways.embedded.access import BadRule, Decision, Right, Ruling
 from imxrouter.gateways.embedded.accounts import Account, NotAllowed
+from imxrouter.gateways.embedded.directory import UserKey
 from imxrouter.gateways.embedded.inbox import refused
 from imxrouter.gateways.embedded.instances import (
     DEFAULT_PUBLICATION_S,
@@ -33,11 +33,17 @@ from imxrouter.routing.notifying import Notifying
 from imxrouter.routing.owed import Decision as Word
 from imxrouter.routing.owed import KeptSubscription, Owed
 from imxrouter.routing.watched import BETWEEN, address_of
+from imxrouter.routing.wheel import Timed, Wheel
 
 #: Notifications made in one go; other work has its turn in between.
-SLICE: Final = 100
+SLICE: Final = 25
 #: Patterns of one audience.
 MAX_AUDIENCE: Final = 16
+#: Subscriptions that wait for one user's decision, and of those of one domain.
+MAX_PENDING: Final = 1_000
+MAX_PENDING_OF_DOMAIN: Final = 100
+#: Users whose publications are looked at for being over in one tick.
+MAX_EXPIRIES: Final = 1_000
 
 #: What the machine is told: it does not know of politeness.
 _WORDS: Final = {
@@ -65,6 +71,16 @@ class WatcherOf:
     ruling: Ruling
 
 
+class _Expiry(Timed):
+    """When a publication of a user is over next."""
+
+    __slots__ = ("account",)
+
+    def __init__(self, account: Account) -> None:
+        super().__init__()
+        self.account = account
+
+
 class Presentities:
     """Presence of our users, and subscriptions to it.
 
@@ -76,11 +92,11 @@ class Presentities:
     def __init__(self, register: Register, wake: Callable[[], None]) -> None:
         self._register = register
         self._wake = wake
-        self._expiries: list[tuple[float, int, Account]] = []
-        self._sequence = 0
+        self._expiries: Wheel[_Expiry] = Wheel()
+        self._expiry_of: dict[UserKey, _Expiry] = {}
         self._durable = False
         self._kept = True
-        self._states: dict[bytes, int] = {}
+        self._pending: dict[UserKey, dict[bytes, str]] = {}
         self._number = 0
         self._born = register.tools.now()
         self._notifying = self._new_machine()
@@ -89,7 +105,7 @@ class Presentities:
         tools = self._register.tools
         wall, now = tools.wall(), tools.now()
         self._born, self._number = now, 0
-        self._states.clear()
+        self._pending.clear()
         epoch = self._register.keeping.new_epoch(wall)
         return Notifying(epoch, tools.chance, wall_ahead_s=wall - now, kept=self._keep)
 
@@ -98,7 +114,7 @@ class Presentities:
     def begin(self) -> None:
         """Go on with what the store has: publications that live, and subscriptions."""
         self._notifying = self._new_machine()
-        self._expiries.clear()
+        self._expiries, self._expiry_of = Wheel(), {}
         self.returned(list(self._register.accounts.values()))
 
     def returned(self, came: Iterable[Account]) -> None:
@@ -108,8 +124,7 @@ class Presentities:
             return
         for key in served:
             account = self._register.accounts[key]
-            if len(account.instances):
-                self._expire_at(account, account.instances.next_expiry())
+            self._watch_expiry(account)
         for kept in self._register.keeping.all_watchers():
             try:
                 watcher, presentity = address_of(kept.watcher), address_of(kept.presentity)
@@ -125,8 +140,8 @@ class Presentities:
         presentity = address_of(kept.presentity)
         if self._notifying.from_kept(kept, self._register.tools.now()) is not None:
             return
-        self._states[_store_key(kept)] = kept.state
-        self._follow_rules(account, presentity, {watcher: SubscriptionState(kept.state)}, unchanged_too=False)
+        self._count_pending(account, _store_key(kept), watcher, kept)
+        self._follow_rules(account, presentity, {watcher: SubscriptionState(kept.state)})
 
     def unserved(self) -> None:
         """Names or accounts went: subscriptions to them end."""
@@ -181,7 +196,7 @@ class Presentities:
         publication = Publication(replace(presence, presentity=account.address), until, publisher, people)
         account.instances.publish(instance, publication)
         self._register.keeping.presence(account, instance, publication)
-        self._expire_at(account, until)
+        self._watch_expiry(account)
         self._changed_state(account)
         return account.instances.whole(account.address)
 
@@ -206,9 +221,15 @@ class Presentities:
             raise NotAllowed(f"the instance {instance!r} is not one of {publisher}")
         return publisher
 
-    def _expire_at(self, account: Account, until: float) -> None:
-        self._sequence += 1
-        heappush(self._expiries, (until, self._sequence, account))
+    def _watch_expiry(self, account: Account) -> None:
+        entry = self._expiry_of.get(account.key)
+        if len(account.instances):
+            if entry is None or entry.account is not account:
+                entry = self._expiry_of[account.key] = _Expiry(account)
+            self._expiries.set(entry, account.instances.next_expiry())
+        elif entry is not None:
+            self._expiries.drop(entry)
+            del self._expiry_of[account.key]
 
     def _changed_state(self, account: Account) -> None:
         for address in self._register.names_of(account):
@@ -252,7 +273,10 @@ class Presentities:
             return failure(Reason.TYPE_NOT_ENABLED, by=domain, role="service", note=note)
         known = self._notifying.to_kept(asked.watcher, asked.presentity, asked.subscription_id) is not None
         word = self._word(account, asked, known)
-        self._durable, self._kept = not known and asked.duration_s > 0, True
+        new = not known and asked.duration_s > 0
+        if new and word is Word.WAIT and not self._has_room(account, asked.watcher):
+            return failure(Reason.RECIPIENT_LIMIT, by=domain, role="service", retry_after_s=3_600)
+        self._durable, self._kept = new, True
         longest_s = self._register.directory.record(account.key).subscription_lifetime_s
         taken = self._notifying.subscribe(asked, word, now, longest_s)
         self._durable = False
@@ -290,49 +314,63 @@ class Presentities:
         for address in self._register.names_of(account):
             states = {one.watcher: one.state for one in self._notifying.watchers(address, now)}
             self._follow_rules(account, address, states)
+            self._notifying.publish(address, self._notifying.next_version())  # what each may see has changed
         self._wake()
 
     def _follow_rules(
-        self,
-        account: Account,
-        address: Address,
-        states: dict[Address, SubscriptionState],
-        *,
-        unchanged_too: bool = True,
+        self, account: Account, address: Address, states: dict[Address, SubscriptionState]
     ) -> None:
-        """Let each watcher's subscription be as the rules are now."""
+        """Let each watcher's subscription be in the state that the rules give it now."""
         now = self._register.tools.now()
         for watcher, state in states.items():
             decision = account.ruling(self._register.person(account, watcher), Right.SUBSCRIBE).decision
-            word = _WORDS[decision]
-            if word is Word.WAIT:
-                if state is SubscriptionState.ACTIVE:
-                    self._notifying.end(address, EndReason.REJECTED, now, watcher)
-            elif unchanged_too or word is Word.REFUSE or state is SubscriptionState.PENDING:
+            word, active = _WORDS[decision], state is SubscriptionState.ACTIVE
+            if word is Word.WAIT and active:
+                self._notifying.end(address, EndReason.REJECTED, now, watcher)
+            elif word is Word.REFUSE or (word is Word.ALLOW and not active):
                 self._notifying.decide(watcher, address, word, now)
 
     def _keep(self, key: bytes, kept: KeptSubscription | None) -> None:
+        before = self._register.keeping.state_of_watcher(key)
         if not self._register.keeping.watcher(key, kept, durable=self._durable):
             self._kept = False
-        before, after = self._states.get(key), kept.state if kept is not None else None
-        if after is None:
-            self._states.pop(key, None)
+        watcher, presentity = map(address_of, key.split(BETWEEN, 2)[:2])
+        account = self._register.find(presentity)
+        if account is None:
+            return
+        self._count_pending(account, key, watcher, kept)
+        if before != (kept.state if kept is not None else None):
+            self._register.tell(account, Topic.WATCHERS, watcher)
+
+    def _count_pending(
+        self, account: Account, key: bytes, watcher: Address, kept: KeptSubscription | None
+    ) -> None:
+        waiting = self._pending.setdefault(account.key, {})
+        if kept is not None and kept.state == SubscriptionState.PENDING:
+            waiting[key] = watcher.domain.name
         else:
-            self._states[key] = after
-        if before != after:
-            watcher, presentity = map(address_of, key.split(BETWEEN, 2)[:2])
-            account = self._register.find(presentity)
-            if account is not None:
-                self._register.tell(account, Topic.WATCHERS, watcher)
+            waiting.pop(key, None)
+        if not waiting:
+            del self._pending[account.key]
+
+    def _has_room(self, account: Account, watcher: Address) -> bool:
+        """Whether one more may wait for the user's decision: strangers must not fill his table."""
+        waiting = self._pending.get(account.key, {})
+        of_domain = sum(1 for domain in waiting.values() if domain == watcher.domain.name)
+        return len(waiting) < MAX_PENDING and of_domain < MAX_PENDING_OF_DOMAIN
 
     # -- notifications -----------------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Forget what has expired."""
         wall = self._register.tools.wall()
-        while self._expiries and self._expiries[0][0] <= wall:
-            _, _, account = heappop(self._expiries)
-            if self._register.accounts.get(account.key) is account and account.instances.expire(wall):
+        for entry in self._expiries.take(wall, MAX_EXPIRIES):
+            account = entry.account
+            if self._register.accounts.get(account.key) is not account:
+                continue
+            expired = account.instances.expire(wall)
+            self._watch_expiry(account)
+            if expired:
                 self._changed_state(account)
 
     def send_due(self) -> None:

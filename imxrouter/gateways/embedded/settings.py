@@ -205,17 +205,20 @@ class Settings:
         """Add or replace an attribute of a user. Raises `BadAttribute`, `NotKept`."""
         account = self._register.changeable(user)
         account.attributes.set(one, account.address.domain)
-        self._settled(account, self._register.keeping.attributes(account))
+        self._told(account, self._register.keeping.attributes(account))
 
     def remove_attribute(self, user: Address, name: str) -> bool:
         """Drop an attribute; tells whether there was one. Raises `NotKept`."""
         account = self._register.changeable(user)
         found = account.attributes.remove(name)
-        self._settled(account, self._register.keeping.attributes(account))
+        self._told(account, self._register.keeping.attributes(account))
         return found
 
     def _settled(self, account: Account, kept: bool, subject: Address | None = None) -> None:
         self._changed(account)
+        self._told(account, kept, subject)
+
+    def _told(self, account: Account, kept: bool, subject: Address | None = None) -> None:
         self._register.tell(account, Topic.SETTINGS, subject)
         if not kept:
             raise NotKept("the table of the store is full: this holds only until the router stops")
