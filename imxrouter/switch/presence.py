@@ -75,7 +75,8 @@ class PresenceChecks:
     def _notified(self, data: bytes) -> tuple[bytes | None, bool]:
         """Key of the subscription that a NOTIFY is about, and whether it tells its end.
 
-        The key is None where a field is missing, or the router's own word names no user of its own domain.
+        The key is None where a field is missing, or the router's own word names no user of its own domain or
+        tells an end, which is the presentity's to tell.
         """
         to_l, to_d, from_l, from_d = data[16:20]
         to_end = ADDRESSES_OFFSET + to_l + 1 + to_d
@@ -97,6 +98,8 @@ class PresenceChecks:
                 unknown = unknown or data[value_at:at]
         if named or unknown:
             if not named or not unknown or from_l or has_body or named.rpartition(b"@")[2] != from_domain:
+                return None, False
+            if state == _TERMINATED:
                 return None, False
             presentity = named
         watcher_key = self._key_of(data[ADDRESSES_OFFSET:to_end])
@@ -163,6 +166,6 @@ def _granted(response: bytes) -> tuple[SubscriptionState | None, int]:
     except WireError:
         return None, 0
     state, duration = record.value(FieldType.SUBSCRIPTION_STATE) or b"", _duration(record)
-    if not state or state[0] > SubscriptionState.TERMINATED or duration is None:
+    if len(state) != 2 or state[0] > SubscriptionState.TERMINATED or duration is None:
         return None, 0
     return SubscriptionState(state[0]), duration

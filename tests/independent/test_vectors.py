@@ -30,7 +30,7 @@ def named(items: list[Any]) -> list[Any]:
     return [pytest.param(item, id=item["name"]) for item in items]
 
 
-@pytest.mark.parametrize("module", ["codec", "link", "router"])
+@pytest.mark.parametrize("module", ["codec", "link", "router", "operations", "presence"])
 def test_nothing_of_imxrouter_is_imported(module: str) -> None:
     """Only the standard library and each other."""
     for node in ast.walk(ast.parse((HERE / f"{module}.py").read_text())):
