@@ -85,3 +85,12 @@ class Figures:
             if error is not None:
                 found[domain.decode("ascii")] = (error.reason.stage.value, error.reason.word, ago + error.at)
         return found
+
+
+def links_by_state(hub: Hub) -> dict[tuple[str, str], int]:
+    """Links by role and state."""
+    figures: dict[tuple[str, str], int] = {}
+    for session in hub.sessions.values():
+        key = (Role(session.port.role).name.lower(), session.machine.state.value)
+        figures[key] = figures.get(key, 0) + 1
+    return figures

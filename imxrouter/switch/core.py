@@ -123,6 +123,8 @@ class SwitchCore:
         self.foreign: list[tuple[int, bytes, frozenset[bytes]]] = []
         #: told of every request that did not end in plain success
         self.on_settled: Callable[[Entry, Outcome], None] | None = None
+        #: told (link, request, outcome) of every answer that was not the plain success, before it is settled
+        self.on_answered: Callable[[Port, Entry, Outcome], None] | None = None
         #: told of every plain success; costs on the hot path, so None unless somebody watches
         self.on_delivered: Callable[[Entry], None] | None = None
         self._joined: dict[int, list[tuple[int, int]]] = {}
@@ -384,6 +386,8 @@ class SwitchCore:
     def settle_response(self, port: Port, data: bytes, tag: int, entry: Entry, now: float) -> None:
         """A response that is not the plain success: judge what it says before it goes back."""
         judged, response = judged_response(port, data, entry)
+        if self.on_answered is not None:
+            self.on_answered(port, entry, judged)
         if judged.status is not Status.SUCCESS:
             self.tally.failed(entry, judged.reason)
         self.tally.answered(entry, judged.status, now - entry[SENT])
@@ -451,8 +455,15 @@ class SwitchCore:
         """A link is there."""
         self.ports[port.number] = port
 
-    def remove_port(self, port: Port, now: float) -> None:
-        """A link is gone: what waits for an answer over it is retried once or becomes indeterminant."""
+    def remove_port(self, port: Port, now: float, why: Reason = Reason.LINK_LOST, note: str = "") -> None:
+        """A link is gone: what waits for an answer over it is retried once or becomes indeterminant.
+
+        Args:
+            port: its end here.
+            now: monotonic seconds.
+            why: what the requests are answered that are not retried.
+            note: the same, for operators.
+        """
         self.ports.pop(port.number, None)
         port.closed = True
         port.usable = False
@@ -462,7 +473,7 @@ class SwitchCore:
         port.unacked.clear()
         self.stop_using(port)
         for tag in self.ledger.sent_to(port.number):
-            self._lost(tag, port, now)
+            self._lost(tag, port, now, indeterminant(why, role="peer", note=note))
 
     def stop_using(self, port: Port) -> None:
         """No new request goes over the link; what is in flight there may still be answered."""
@@ -476,15 +487,15 @@ class SwitchCore:
             self.uplinks.remove(port)
         self.ways.end_all(port)
 
-    def _lost(self, tag: int, port: Port, now: float) -> None:
+    def _lost(self, tag: int, port: Port, now: float, outcome: Outcome) -> None:
         entry = self.ledger.entries[tag]
         if port.epoch is None or entry[TRIES] >= MAX_RETRIES:
-            self.complete(tag, indeterminant(Reason.LINK_LOST, role="peer"), now)
+            self.complete(tag, outcome, now)
             return
         try:
             again = as_retry(entry[RECORD], port.epoch)
         except WireError:  # no room for one more field: it cannot be sent again
-            self.complete(tag, indeterminant(Reason.LINK_LOST, role="peer"), now)
+            self.complete(tag, outcome, now)
             return
         self.counters[slots.RETRIES] += 1
         self.ledger.entries[tag] = moved(entry, 0, again, entry[TRIES] + 1)

@@ -70,6 +70,13 @@ DELIVERY = Family(
 )
 IN_FLIGHT = Family("imxrouter_in_flight", "gauge", ("kind",), "Requests accepted and not yet answered.")
 LINKS = Family("imxrouter_links", "gauge", ("role", "state"), "Links by role and state.")
+LINK_ENDS = Family(
+    "imxrouter_link_ends_total",
+    "counter",
+    ("stage", "reason"),
+    "Links that ended, ours and those of peers, by stage and reason; `none`, `idle` and `redirected` are in "
+    "order.",
+)
 CLAIMS = Family(
     "imxrouter_claims_total",
     "counter",
@@ -193,6 +200,7 @@ ALL: tuple[Family, ...] = (
     IN_FLIGHT,
     IN_FLIGHT_OLDEST,
     LINKS,
+    LINK_ENDS,
     CLAIMS,
     DIALS,
     LOOKUPS,
@@ -231,6 +239,7 @@ PEER_REST: tuple[str, ...] = ("other", "former")
 CLAIM_RESULTS: tuple[tuple[str, str], ...] = tuple(
     (direction, word) for direction in ("made", "received") for word in ("proved", *REASON_WORDS[1:])
 )
+LINK_END_REASONS: tuple[tuple[str, str], ...] = tuple((one.stage.value, one.word) for one in Reason)
 DIAL_RESULTS: tuple[tuple[str], ...] = (
     ("connected",), ("connection-refused",), ("connect-timeout",), ("unreachable",),
 )  # fmt: skip

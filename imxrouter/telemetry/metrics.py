@@ -90,6 +90,7 @@ class Metrics:
     Attributes:
         registry: what `/metrics` shows.
         claims: claims that ended, by direction (`made`, `received`), and by `proved` or a reason's word.
+        link_ends: links that ended, by stage and reason.
         dials: connections tried, by `connected` or the word of what came of it.
         lookups: DNS look-ups, by `found`, `cached` or a reason's word.
         echoes: echoes asked of domains served here, by `answered` or a reason's word.
@@ -107,6 +108,7 @@ class Metrics:
         """
         self.registry = CollectorRegistry()
         self.claims = ClosedCounter(catalogue.CLAIMS, catalogue.CLAIM_RESULTS, self.registry)
+        self.link_ends = ClosedCounter(catalogue.LINK_ENDS, catalogue.LINK_END_REASONS, self.registry)
         self.dials = ClosedCounter(catalogue.DIALS, catalogue.DIAL_RESULTS, self.registry)
         self.lookups = ClosedCounter(catalogue.LOOKUPS, catalogue.LOOKUP_RESULTS, self.registry)
         self.echoes = ClosedCounter(catalogue.ECHOES, catalogue.ECHO_RESULTS, self.registry)

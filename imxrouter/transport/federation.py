@@ -64,7 +64,7 @@ class Federation:
         self.more_links = MoreLinks(hub, dialer, claimer)
         #: tag -> since when a retry rests
         self._resting: dict[int, float] = {}
-        self.on_step: Callable[[str, bytes, str], None] = lambda *_: None
+        self.on_step: Callable[[str, bytes, str, Reason], None] = lambda *_: None
         #: told (entry, link) of a request that is held (link 0), or leaves over a link after it was held
         self.on_waiting: Callable[[Entry, int], None] = lambda *_: None
         #: told (domain, cause) of each verdict: every target of it failed
@@ -205,7 +205,7 @@ class Federation:
 
     def _dial(self, pursuit: Pursuit) -> None:
         pursuit.dialling = True
-        self.on_step("dialling", pursuit.domain.wire, "")
+        self.on_step("dialling", pursuit.domain.wire, "", Reason.NONE)
         dialled = self._dialer.dial(
             pursuit.domain,
             lambda: LinkSession(self._hub, Purpose.DATA),
@@ -274,7 +274,7 @@ class Federation:
             "{domain} cannot be reached: {reason}", domain=domain.name, reason=reason.word,
             stage=reason.stage.value, note=note,
         )  # fmt: skip
-        self.on_step("failed", domain.wire, f"{reason.stage.value}: {reason.word} {note}")
+        self.on_step("failed", domain.wire, note, reason)
         return destination.retry_after_s(now) if destination is not None else 5
 
     def unreachable(self, domain: bytes, cause: Cause) -> None:
