@@ -26,6 +26,8 @@ Placed = tuple[str, str, ServedDomain]
 #: Numbers of processes are two bytes on the wire (specification section 6.1).
 MAX_PROCESS = 65535
 MAX_PORT = 65535
+#: Each has a dozen series on every process.
+MAX_WATCHED = 200
 #: sun_path of sockaddr_un(7) has 108 bytes, one of them the final zero.
 MAX_SOCKET_BYTES = 107
 
@@ -43,6 +45,7 @@ def problems(config: Config, file: str, placed: Iterable[Placed]) -> list[Proble
     """
     here = chain(
         _names(config),
+        _watched(config),
         _endpoints(config),
         _processes(config),
         _orders(config),
@@ -80,6 +83,14 @@ def _names(config: Config) -> Iterator[tuple[str, str, str]]:
     for n, entry in enumerate(config.limits.exceptions):
         if why := _try(Address.parse, entry.sender):
             yield f"limits.exceptions[{n}].sender", why, "write an address or a domain"
+
+
+def _watched(config: Config) -> Iterator[tuple[str, str, str]]:
+    for name in config.metrics.watch:
+        if why := _try(parse_name, name):
+            yield "metrics.watch", f"{name!r}: {why}", "write a domain, like b.example"
+    if len(config.metrics.watch) > MAX_WATCHED:
+        yield "metrics.watch", f"more than {MAX_WATCHED} domains", "watch fewer: each has a dozen figures"
 
 
 def _endpoints(config: Config) -> Iterator[tuple[str, str, str]]:

@@ -9,12 +9,14 @@ import pytest
 
 from imxrouter.gateways.embedded.access import Decision
 from imxrouter.gateways.embedded.attributes import OwnAttribute
+from imxrouter.gateways.embedded.contacts import Contact
 from imxrouter.gateways.embedded.register import PresenceOff
 from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.model.address import Address
 from imxrouter.model.operations import Attribute, AttributeValues
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.presence import Basic, Note, Presence, PresenceTuple
+from imxrouter.model.vocabulary import Reason
 from tests.doubles.router_rig import Lab, RouterRig
 
 ALICE, BOB, MATE = (Address.parse(f"{one}.example") for one in ("alice@a", "bob@b", "bob@a"))
@@ -99,3 +101,18 @@ def test_with_several_processes_presence_is_off(lab: Lab) -> None:
     with pytest.raises(PresenceOff, match="single process"):
         do(a, lambda service: service.publish(ALICE, "desk", HERE))
     assert a.send(str(ALICE), str(MATE)).outcome().ok
+
+
+def test_who_sees_and_writes_without_a_rule_is_configured(lab: Lab) -> None:
+    """By the words of the service: presence for everybody, messages from contacts only."""
+    home = '[[service]]\nname = "home"\nkind = "embedded"\nusers = ["alice"]\n'
+    words = 'presence = "open"\nmessages = "contacts"\n'
+    domain = '[[domain]]\nname = "a.example"\nservice = "home"\n'
+    a = lab.router("a.example", embedded=False, tables=home + words + domain)
+    b = lab.router("b.example")
+    do(a, lambda service: service.publish(ALICE, "desk", HERE))
+    do(b, lambda service: service.subscribe(BOB, ALICE))
+    until(lab, b, lambda service: seen(service) == "here", "Bob sees Alice")
+    assert b.send(str(BOB), str(ALICE)).outcome().reason is Reason.NOT_DELIVERED
+    do(a, lambda service: service.set_contact(ALICE, Contact(BOB)))
+    assert b.send(str(BOB), str(ALICE)).outcome().ok

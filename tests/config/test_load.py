@@ -107,6 +107,8 @@ def test_wrong_word_is_suggested() -> None:
         ('[[domain]]\nname = "1.2.3.4"\nservice = "home"\n', "domain[1].name"),
         ('[[domain]]\nname = "b.example.."\nservice = "home"\n', "domain[1].name"),
         (f'[admin]\nsocket = "/{"x" * 107}"\n', "admin.socket"),
+        ('[metrics]\nwatch = ["b.example", "bob@b.example"]\n', "metrics.watch"),
+        ("[metrics]\nwatch = [" + '"b.example", ' * 201 + "]\n", "metrics.watch"),
     ],
 )
 def test_contradictions_are_refused(more: str, path: str) -> None:

@@ -68,6 +68,10 @@ class Directory:
         key = self._key(address)
         return key if key in self._accounts else None
 
+    def has(self, key: UserKey) -> bool:
+        """Whether there is such an account."""
+        return key in self._accounts
+
     def address_of(self, key: UserKey) -> Address:
         """The address of an account, at its domain's own name."""
         return self._accounts[key]

@@ -8,6 +8,7 @@ from typing import Final
 
 from imxrouter.gateways.embedded.accounts import Account
 from imxrouter.gateways.embedded.contacts import Contact
+from imxrouter.gateways.embedded.directory import UserKey
 from imxrouter.gateways.embedded.keeping import NotKept
 from imxrouter.gateways.embedded.register import PresenceOff, Register, Topic
 from imxrouter.model.address import Address
@@ -103,17 +104,17 @@ class Following:
         for kept in self._register.keeping.all_watched():
             self._restore(kept, None)
 
-    def returned(self, came: list[Account]) -> None:
-        """Go on with what is kept of the subscriptions of accounts that are new."""
+    def returned(self, came: set[UserKey]) -> None:
+        """Go on with what is kept of the subscriptions of users who are new."""
         if not came:
             return
         for kept in self._register.keeping.all_watched():
             self._restore(kept, came)
 
-    def _restore(self, kept: KeptWatch, only: list[Account] | None) -> None:
+    def _restore(self, kept: KeptWatch, only: set[UserKey] | None) -> None:
         try:
             account = self._register.find(address_of(kept.watcher))
-            if account is not None and (only is None or account in only):
+            if account is not None and (only is None or account.key in only):
                 self._watching.from_kept(kept, self._register.tools.now())
         except RouterError:
             return

@@ -152,6 +152,11 @@ class Inboxes:
 
         return unwatch
 
+    def programs(self, user: Address) -> int:
+        """How many programs watch a user's inbox. Raises `NotAUser`."""
+        box = self._boxes.get(self._register.account(user).key)
+        return len(box.watchers) if box is not None else 0
+
     def _readable(self, user: Address, by: Address | None) -> Account:
         account = self._register.account(user)
         reader = account.address if by is None else self._register.canonical(by)

@@ -6,7 +6,7 @@ user who has no account now everything stays as it is, for he may come back with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -190,13 +190,17 @@ class Keeping:
         )  # fmt: skip
         self._put(PRESENCE, key, kept, publication.until)
 
-    def restore(self, accounts: Mapping[bytes, Account]) -> None:
-        """Give accounts, by their `user_key`, back all that is kept of them but subscriptions."""
-        self._give(RULES, _Rules, accounts, _give_rules)
-        self._give(CONSENTS, _Consent, accounts, _give_consent)
-        self._give(CONTACTS, _Contacts, accounts, _give_contacts)
-        self._give(ATTRIBUTES, _Attributes, accounts, _give_attributes)
-        self._give(PRESENCE, _Presence, accounts, _give_presence)
+    def restore(self, find: Callable[[UserKey], Account | None]) -> None:
+        """Give accounts back all that is kept of them but subscriptions.
+
+        Args:
+            find: the account of a user; None where it is not to be restored.
+        """
+        self._give(RULES, _Rules, find, _give_rules)
+        self._give(CONSENTS, _Consent, find, _give_consent)
+        self._give(CONTACTS, _Contacts, find, _give_contacts)
+        self._give(ATTRIBUTES, _Attributes, find, _give_attributes)
+        self._give(PRESENCE, _Presence, find, _give_presence)
 
     # -- subscriptions -----------------------------------------------------------------------------------
 
@@ -257,11 +261,11 @@ class Keeping:
         self,
         table: str,
         kind: type[T],
-        accounts: Mapping[bytes, Account],
+        find: Callable[[UserKey], Account | None],
         give: Callable[[Account, T, float | None], None],
     ) -> None:
         for key, kept, until in self._read_all(table, kind):
-            account = accounts.get(_owner(key))
+            account = find(_user(key))
             if account is None:
                 continue
             try:
@@ -290,6 +294,11 @@ def user_key(user: UserKey) -> bytes:
 
 def _owner(key: bytes) -> bytes:
     return key.partition(_END)[0]
+
+
+def _user(key: bytes) -> UserKey:
+    local, _, domain = _owner(key).rpartition(b"@")
+    return UserKey(domain.decode("ascii", "replace"), local)
 
 
 def _consent_key(account: Account, person: Address, scope: Scope) -> bytes:

@@ -11,10 +11,10 @@ from typing import Final
 from imxrouter.gateways.embedded.access import Defaults, Person, Rank, Who
 from imxrouter.gateways.embedded.accounts import Account
 from imxrouter.gateways.embedded.directory import Directory, NotAUser, UserKey
-from imxrouter.gateways.embedded.keeping import Keeping, user_key
+from imxrouter.gateways.embedded.keeping import Keeping
 from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
-from imxrouter.routing.domains import ServedDomain
+from imxrouter.routing.domains import CaseProfile, ServedDomain
 from imxrouter.routing.interfaces import Store, Submit
 from imxrouter.store.memory import MemoryStore
 
@@ -96,7 +96,7 @@ class Register:
         off: why there are messages only; empty: there is everything.
 
     Attributes:
-        accounts: those served now.
+        accounts: those that are served and were asked for.
         alike: keys of addresses that stand for several accounts, which differ in case alone.
         keeping: where they are kept.
     """
@@ -121,42 +121,48 @@ class Register:
         self._listeners: dict[UserKey | None, dict[object, Listener]] = {}
         self.keeping = Keeping(MemoryStore(tools.wall), on_bad)
 
-    def serve(self, records: Iterable[ServedDomain]) -> tuple[list[Account], list[Account]]:
-        """Answer for exactly these domains; returns the accounts that came, and those that went."""
+    def serve(self, records: Iterable[ServedDomain]) -> tuple[set[UserKey], list[Account]]:
+        """Answer for exactly these domains; returns the users that came, and the accounts that went."""
+        before = self.directory.accounts()
         self.directory.serve(records)
         served = self.directory.accounts()
-        keys = Counter(address.key for address in served.values())
+        sensitive = CaseProfile.SENSITIVE
+        keys = Counter(
+            address.key
+            for key, address in served.items()
+            if self.directory.record(key).case_profile is sensitive
+        )
         self.alike = frozenset(key for key, count in keys.items() if count > 1)
         gone = [account for key, account in self.accounts.items() if key not in served]
         for account in gone:
             del self.accounts[account.key]
-            self._listeners.pop(account.key, None)
-        came = [
-            Account(key, address, self._defaults)
-            for key, address in served.items()
-            if key not in self.accounts
-        ]
-        self.accounts.update((account.key, account) for account in came)
+        for user in [one for one in self._listeners if one is not None and one not in served]:
+            del self._listeners[user]
+        came = served.keys() - before.keys()
         if came:
-            self.keeping.restore(by_kept_key(came))
+            self.keeping.restore(lambda key: self._opened(key) if key in came else None)
         return came, gone
 
-    def keep_in(self, store: Store) -> list[Account]:
-        """Keep everything in this store from now on, and begin with what it has; returns the accounts."""
+    def keep_in(self, store: Store) -> None:
+        """Keep everything in this store from now on, and begin with what it has."""
         self.keeping = Keeping(store, self._on_bad)
-        self.accounts = {
-            key: Account(key, account.address, self._defaults) for key, account in self.accounts.items()
-        }
-        accounts = list(self.accounts.values())
-        self.keeping.restore(by_kept_key(accounts))
-        return accounts
+        self.accounts = {}
+        self.keeping.restore(self._opened)
+
+    def _opened(self, key: UserKey) -> Account | None:
+        """The account of a user who is served; made when it is first asked for, for most are never."""
+        account = self.accounts.get(key)
+        if account is None and self.directory.has(key):
+            address = self.directory.address_of(key)
+            account = self.accounts[key] = Account(key, address, self._defaults)
+        return account
 
     # -- people ------------------------------------------------------------------------------------------
 
     def find(self, address: Address) -> Account | None:
         """The account an address belongs to, None where there is none."""
         key = self.directory.find(address)
-        return self.accounts.get(key) if key is not None else None
+        return self._opened(key) if key is not None else None
 
     def account(self, address: Address) -> Account:
         """The account an address belongs to. Raises `NotAUser`."""
@@ -238,8 +244,3 @@ class Register:
                 listener(change)
             except Exception:  # noqa: BLE001 - one program's bug must not stop the service
                 self._on_bug()
-
-
-def by_kept_key(accounts: Iterable[Account]) -> dict[bytes, Account]:
-    """Accounts as `Keeping` looks them up."""
-    return {user_key(account.key): account for account in accounts}

@@ -334,6 +334,20 @@ def test_a_user_who_comes_back_has_what_he_had() -> None:
     assert bob.shown()[-1] == "open"
 
 
+def test_users_who_do_nothing_cost_nothing() -> None:
+    """An account is made when its user is first asked for, or has something kept."""
+    world = World()
+    store = MemoryStore(world.wall)
+    users = [f"u{number}" for number in range(100)]
+    first = world.service("a.example", users, store=store)
+    first.set_contact(at("u1@a.example"), Contact(BOB))
+    world.stop(first)
+    second = world.service("a.example", users, store=store)
+    assert [account.address for account in second._register.accounts.values()] == [at("u1@a.example")]
+    assert second.contacts(at("u2@a.example")) == ()
+    assert len(second._register.accounts) == 2
+
+
 def test_epochs_grow_even_when_the_clock_does_not() -> None:
     """Each life's versions are newer than those before (specification section 7.7)."""
     world = World()
