@@ -107,7 +107,7 @@ class Theirs:
     def state(self) -> SubscriptionState | None:
         """How his subscription is."""
         followed = self._call(lambda service: service.subscription(HIM, HER))
-        return None if followed is None else followed.standing.state  # type: ignore[no-any-return]
+        return None if followed is None else followed.standing.state
 
     def is_wanted(self) -> bool:
         """Whether he still wants to watch her."""
@@ -125,7 +125,7 @@ class Theirs:
     def knows(self, name: str) -> bytes | None:
         """What he was told of an attribute of alice's."""
         found = self._call(lambda service: service.known(HIM, HER, name))
-        return None if found is None else found.value  # type: ignore[no-any-return]
+        return None if found is None else found.value
 
 
 async def take(_: c.Record) -> Outcome:
