@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from imxrouter.gateways.embedded.access import Decision, Right
+from imxrouter.gateways.embedded.attributes import OwnAttribute
 from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.model.address import Address
 from imxrouter.model.operations import (
+    Attribute,
     AttributeValues,
     SubscriptionState,
 )
@@ -121,6 +123,11 @@ class Theirs:
         (outcome,) = outcomes
         assert isinstance(outcome.result, AttributeValues), outcome
         return {one.name: one.value for one in outcome.result.attributes}
+
+    def set_alias(self, text: str) -> None:
+        """He shows a name to everybody, with what he sends."""
+        alias = OwnAttribute(Attribute("alias", text.encode(), 60), along=True)
+        self._call(lambda service: service.set_attribute(HIM, alias))
 
     def knows(self, name: str) -> bytes | None:
         """What he was told of an attribute of alice's."""

@@ -23,7 +23,7 @@ from tests.independent.rig import (
     until,
     watched,
 )
-from tests.independent.router import FAILURE, SUCCESS, Answer
+from tests.independent.router import FAILURE, SUCCESS, Answer, Outcome, message
 
 
 @pytest.fixture
@@ -89,7 +89,38 @@ def test_they_ask_for_attributes_and_take_unsolicited_ones(theirs: Theirs) -> No
     asyncio.run(story())
 
 
-def test_echo_in_both_directions(theirs: Theirs) -> None:
+def test_attributes_ride_along_with_messages(theirs: Theirs) -> None:
+    """Each side takes the other one's, and gives its own."""
+
+    async def story() -> None:
+        async with running(theirs) as ours:
+            got: list[c.Record] = []
+
+            async def keep(record: c.Record) -> Outcome:
+                got.append(record)
+                return SUCCESS, "none"
+
+            ours.router.deliver = keep
+            spoken = replace(
+                message("alice@a.example", "bob@b.example", "hello"),
+                fields=((c.ATTRIBUTE, o.u32(60) + b"alias\0Alice"), (c.ATTRIBUTE, b"none")),
+            )
+            assert await ours.router.request(spoken) == (SUCCESS, "none")
+            assert theirs.knows("alias") == b"Alice"
+            theirs.set_alias("Bob")
+            theirs.rig.send("bob@b.example", "alice@a.example", "hello")
+            await until(lambda: got)
+            ((name, value, keep_s),) = o.read_unsolicited(got[0])
+            assert (name, value, keep_s) == (b"alias", b"Bob", 60)
+            theirs.allow()
+            _, bob = await ours.follow(ALICE, BOB, 600)
+            await until(lambda: bob.attributes)
+            assert bob.attributes == {b"alias": b"Bob"}
+
+    asyncio.run(story())
+
+
+def test_echo(theirs: Theirs) -> None:
     """What came goes back, within its size, of a domain only, ten at once."""
 
     async def story() -> None:

@@ -56,6 +56,21 @@ def test_they_wait_for_a_decision_and_see_changes(theirs: Theirs) -> None:
     asyncio.run(story())
 
 
+def test_who_hides_is_closed_to_them(theirs: Theirs) -> None:
+    """Active, and no change is seen."""
+
+    async def story() -> None:
+        async with running(theirs) as ours:
+            one = await watched(theirs, ours, "hide")
+            await until(lambda: theirs.sees() is Basic.CLOSED)
+            assert theirs.state() is SubscriptionState.ACTIVE
+            ours.publish(ALICE, "open")
+            await until(lambda: len(one.answers) == 2)
+            assert theirs.sees() is Basic.CLOSED
+
+    asyncio.run(story())
+
+
 def test_they_renew_in_time(theirs: Theirs) -> None:
     """Not before half of what was granted, with the same id."""
 

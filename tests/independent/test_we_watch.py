@@ -134,6 +134,27 @@ def test_pending_approved_rejected(theirs: Theirs) -> None:
     asyncio.run(story())
 
 
+def test_who_is_blocked_sees_one_who_is_offline(theirs: Theirs) -> None:
+    """Answer and notification have the same fields; no change is told."""
+
+    async def story() -> None:
+        async with running(theirs) as ours:
+            told = []
+            for decision, status in ((Decision.ALLOW, Basic.CLOSED), (Decision.BLOCK, Basic.OPEN)):
+                theirs.decide(decision)
+                theirs.publish(status)
+                answer, bob = await ours.follow(ALICE, BOB, 600)
+                await until(lambda followed=bob: followed.heard)
+                (first,) = bob.heard
+                told.append((standing(answer), answer.fields, first.standing, first.duration_s, bob.status))
+                await ours.end(bob)
+            assert told[0] == told[1]
+            blocked, _ = await ours.fetch(ALICE, BOB, b"once")
+            assert standing(blocked) == success(o.TERMINATED, 0)
+
+    asyncio.run(story())
+
+
 def test_a_subscription_expires(theirs: Theirs) -> None:
     """Renewed it goes on; without a renewal it ends after its time, and that is told."""
 
@@ -246,10 +267,10 @@ def test_their_service_is_gone(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Non
             word = Notify(HIM, HER, new_id(), bob.ident, state, Version(1, 1), shown)
             second.send(replace(operation_to_record(word), flags=c.WANTED, route_tag=1))
             await until(lambda: bob.status == "open" and bob.unknown is None)
-            assert (await asyncio.to_thread(second.find, Record)).body == c.outcome(SUCCESS)
+            assert (await asyncio.to_thread(lambda: second.find(Record))).body == c.outcome(SUCCESS)
             envelope = Envelope(b"", A, b"carol", B)
             second.send(Record(c.ECHO, c.WANTED, 110, 2, new_id(), envelope, (), b"are you there"))
-            answer_back = await asyncio.to_thread(second.find, Record)
+            answer_back = await asyncio.to_thread(lambda: second.find(Record))
             assert answer_back.body == c.outcome(SUCCESS) + b"are you there"
             second.close()
 

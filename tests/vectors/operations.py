@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from imxrouter.model.address import Address
-from imxrouter.model.attributes import Attribute
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import (
+    Attribute,
     AttributeQuery,
     AttributeValues,
     EndReason,
