@@ -117,11 +117,16 @@ class Subscriptions:
         return None
 
     def begin(self, key: bytes, watcher: bytes, presentity: bytes, ident: bytes, now: float) -> None:
-        """A SUBSCRIBE was accepted: notifications may come before its answer does."""
-        if key not in self._entries:
+        """A SUBSCRIBE was accepted: notifications may come before its answer does, `LATE_S` at least."""
+        entry = self._entries.get(key)
+        if entry is None:
             entry = Subscription(now, watcher, presentity, ident, False)
             self._enter(key, entry)
-            self.on_begun(entry)
+        elif entry.end < now:
+            entry = self._entries[key] = entry._replace(end=now)
+        else:
+            return
+        self.on_begun(entry)
 
     def settle(
         self, key: bytes, state: SubscriptionState | None, granted_s: int, asked_s: int, now: float

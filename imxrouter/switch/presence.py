@@ -104,6 +104,8 @@ class PresenceChecks:
             has_body = len(data) > end
             if not named or not unknown or from_l or has_body or named.rpartition(b"@")[2] != from_domain:
                 return Reason.BAD_RECORD, 0.0
+            if state == SubscriptionState.TERMINATED:
+                return Reason.BAD_RECORD, 0.0  # an end is the presentity's to tell
             presentity_key = key_of(named)
         elif not sender:
             presentity_key = key_of(data[to_end:from_end])

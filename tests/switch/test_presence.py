@@ -214,6 +214,27 @@ def test_unknown_is_the_routers_word(rig: Presence) -> None:
     assert rig.told(_unknown(rig, ALICE + b"@" + PEER, body=b"<presence/>")).reason is Reason.BAD_RECORD
 
 
+def test_unknown_ends_no_subscription(rig: Presence) -> None:
+    """The router's own word is refused where it says so, and the presentity's is taken afterwards."""
+    rig.grant(rig.ask())
+    word = _unknown(rig, ALICE + b"@" + PEER)
+    ended = tuple(
+        one._replace(value=TERMINATED) if one.number == FieldType.SUBSCRIPTION_STATE else one
+        for one in word.fields
+    )
+    assert rig.told(replace(word, fields=ended)).reason is Reason.BAD_RECORD
+    assert rig.told().ok
+
+
+def test_one_that_is_asked_for_again_may_be_told_before_the_answer(rig: Presence) -> None:
+    """After its end and what is late, but not swept yet (specification section 7.6)."""
+    rig.grant(rig.ask(60))
+    rig.now += 60 + LATE_S + 1
+    assert rig.told().reason is Reason.NOT_SUBSCRIBED
+    rig.ask(60)
+    assert rig.told().ok
+
+
 @pytest.mark.parametrize("missing", [FieldType.SUBSCRIPTION_ID, FieldType.DURATION])
 def test_a_subscription_without_a_part_is_none(rig: Presence, missing: FieldType) -> None:
     """Refused by name, and nothing is remembered."""
