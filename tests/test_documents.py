@@ -95,7 +95,7 @@ def test_the_guide_to_monitoring_names_what_there_is() -> None:
     text = (ROOT / "docs/operators/monitor.md").read_text()
     rules = (ROOT / "ops/prometheus/imxrouter.rules.yml").read_text()
     known = set(re.findall(r"`(imxrouter_\w+)`", (ROOT / "docs/reference/metrics.md").read_text()))
-    named = set(re.findall(r"\b(imxrouter_\w+?)(?:_bucket)?\b", text + rules))
+    named = set(re.findall(r"\b(imxrouter_\w+?)(?:_bucket|_sum|_count)?\b", text + rules))
     assert named - known == set()
     for word in (*(step.value for step in Step), *FIELDS):
         assert f"`{word}`" in text, word

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self, cast
 from urllib.parse import quote
 
+from imxrouter.admin.detail import VIEWS as DETAIL_VIEWS
+from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import STATUS, AdminError, AdminUnreachable, Kind
 from imxrouter.admin.views import (
     AttributesView,
@@ -26,8 +28,6 @@ from imxrouter.admin.views import (
     StatusView,
     StoreView,
     TargetView,
-    TraceStep,
-    TraceView,
 )
 
 __all__ = [
@@ -37,23 +37,31 @@ __all__ = [
     "AdminUnreachable",
     "AttributeView",
     "AttributesView",
+    "DoctorView",
     "DomainDiff",
     "LinkView",
     "MessageView",
     "OutcomeView",
     "PeerChange",
+    "PeerDetailView",
     "PeerView",
     "StoreView",
+    "VerdictView",
 ]
 
 #: The shapes of all answers, outer ones first; for the reference page.
 VIEWS: tuple[type, ...] = (
     StatusView, StoreView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff, OutcomeView,
-    AttributesView, AttributeView, MessageView, LookupView, TargetView, RecordsView, TraceView, TraceStep,
+    AttributesView, AttributeView, MessageView, LookupView, TargetView, RecordsView, *DETAIL_VIEWS,
 )  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).
 TIMEOUT_S = 60.0
+
+#: A check takes at most so many of its time-outs, and then as long as a request may take here (its defaults
+#: are 15 s held and 30 s for the answer).
+CHECK_PARTS = 8
+CHECK_EXCHANGE_S = 120.0
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -90,6 +98,10 @@ class AdminClient:
         """List the remote domains."""
         return cast("list[PeerView]", self._ask("GET", "peers"))
 
+    def peer(self, name: str) -> PeerDetailView:
+        """Tell all that is known of a remote domain."""
+        return cast("PeerDetailView", self._ask("GET", "peers", name))
+
     def peer_retry(self, name: str) -> PeerChange:
         """Clear the back-off of a remote domain."""
         return cast("PeerChange", self._ask("POST", "peers", name, "retry"))
@@ -114,6 +126,10 @@ class AdminClient:
         """Stop serving a domain."""
         return cast("DomainDiff", self._ask("DELETE", "domains", name))
 
+    def domain_doctor(self, name: str) -> DoctorView:
+        """Look at a served domain as a peer does."""
+        return cast("DoctorView", self._ask("GET", "domains", name, "doctor"))
+
     def dns_lookup(self, domain: str) -> LookupView:
         """Look a domain up."""
         return cast("LookupView", self._ask("GET", "dns", "lookup", domain))
@@ -127,6 +143,12 @@ class AdminClient:
         body = {"from": source, "to": destination, "text": text, "html": html}
         return cast("OutcomeView", self._ask("POST", "messages", body=body))
 
+    def check(self, domain: str, ours: str, timeout_s: float) -> dict[str, Any]:
+        """Check a domain as one of ours; answers as `probe.report.CheckView` has it."""
+        body = {"domain": domain, "as": ours, "timeout_s": timeout_s}
+        patient = AdminClient(self._path, CHECK_PARTS * timeout_s + CHECK_EXCHANGE_S)
+        return cast("dict[str, Any]", patient._ask("POST", "checks", body=body))
+
     def attributes(
         self, owner: str, names: Sequence[str] = (), requester: str = "", *, fresh: bool = False
     ) -> AttributesView:
@@ -137,6 +159,11 @@ class AdminClient:
     def trace(self, message_id: str) -> TraceView:
         """Tell the steps of a message."""
         return cast("TraceView", self._ask("GET", "trace", message_id))
+
+    def traces(self, source: str, destination: str, since_s: float | None) -> TracesView:
+        """List traced messages by sender and recipient."""
+        body = {"from": source, "to": destination, "since_s": since_s}
+        return cast("TracesView", self._ask("POST", "traces", body=body))
 
     def watch(self, user: str) -> Iterator[MessageView]:
         """Give each message to a user as it comes.

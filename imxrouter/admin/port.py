@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView
 from imxrouter.admin.views import (
     AttributesView,
     DomainDiff,
@@ -22,7 +23,6 @@ from imxrouter.admin.views import (
     PeerView,
     RecordsView,
     StatusView,
-    TraceView,
 )
 
 #: Ends a watch; calling it twice does nothing.
@@ -40,6 +40,9 @@ class AdminPort(Protocol):
 
     def peers(self) -> list[PeerView] | Deferred[list[PeerView]]:
         """List the remote domains that are known."""
+
+    def peer(self, name: str) -> PeerDetailView | Deferred[PeerDetailView]:
+        """Tell all that is known of a remote domain."""
 
     def peer_retry(self, name: str) -> PeerChange | Deferred[PeerChange]:
         """Clear what keeps a remote domain from being tried now, and ask DNS for it anew."""
@@ -78,5 +81,16 @@ class AdminPort(Protocol):
     def domain_remove(self, name: str) -> DomainDiff | Deferred[DomainDiff]:
         """Stop serving a domain."""
 
+    def domain_doctor(self, name: str) -> DoctorView | Deferred[DoctorView]:
+        """Look at a served domain as a peer does, and say what to publish."""
+
+    def check(self, domain: str, ours: str, timeout_s: float) -> Deferred[dict[str, Any]] | dict[str, Any]:
+        """Check a domain as one of ours; answers as `imxctl check` does."""
+
     def trace(self, message_id: str) -> TraceView | Deferred[TraceView]:
         """Tell the steps of a message; its id in hexadecimal."""
+
+    def traces(
+        self, source: str, destination: str, since_s: float | None
+    ) -> TracesView | Deferred[TracesView]:
+        """List the messages that are traced, by sender and recipient: address, domain, or empty for any."""

@@ -13,12 +13,28 @@ from imxrouter.admin.port import AdminPort
 #: (port, variable parts of the path, body) -> answer or a Deferred of it.
 Call = Callable[[AdminPort, list[str], Mapping[str, Any]], Any]
 
+#: For each question, connection and hello of a check, unless it says otherwise.
+CHECK_TIMEOUT_S: Final = 5.0
+
 
 def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
     if not isinstance(value, str):
         raise AdminError("bad-request", "a text is missing", name, f'send {{"{name}": "..."}}')
     return value
+
+
+def _optional(body: Mapping[str, Any], name: str) -> str:
+    return _text(body, name) if body.get(name) else ""
+
+
+def _seconds(body: Mapping[str, Any], name: str) -> float | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise AdminError("bad-request", "no number of seconds", name, f'send {{"{name}": 600}}')
+    return float(value)
 
 
 def _texts(body: Mapping[str, Any], name: str) -> list[str]:
@@ -33,21 +49,29 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("GET", "status"): lambda port, _parts, _body: port.status(),
     ("GET", "links"): lambda port, _parts, _body: port.links(),
     ("GET", "peers"): lambda port, _parts, _body: port.peers(),
+    ("GET", "peers/*"): lambda port, parts, _body: port.peer(parts[0]),
     ("POST", "peers/*/retry"): lambda port, parts, _body: port.peer_retry(parts[0]),
     ("POST", "peers/*/forget"): lambda port, parts, _body: port.peer_forget(parts[0]),
     ("GET", "domains"): lambda port, _parts, _body: port.domains(),
     ("POST", "domains"): lambda port, _parts, body: port.domain_add(body),
     ("PATCH", "domains/*"): lambda port, parts, body: port.domain_change(parts[0], body),
     ("DELETE", "domains/*"): lambda port, parts, _body: port.domain_remove(parts[0]),
+    ("GET", "domains/*/doctor"): lambda port, parts, _body: port.domain_doctor(parts[0]),
     ("GET", "dns/lookup/*"): lambda port, parts, _body: port.dns_lookup(parts[0]),
     ("GET", "dns/records/*"): lambda port, parts, _body: port.dns_records(parts[0]),
     ("POST", "messages"): lambda port, _parts, body: port.send(
         _text(body, "from"), _text(body, "to"), _text(body, "text"), html=body.get("html") is True
     ),
+    ("POST", "checks"): lambda port, _parts, body: port.check(
+        _text(body, "domain"), _text(body, "as"), _seconds(body, "timeout_s") or CHECK_TIMEOUT_S
+    ),
     ("POST", "attributes"): lambda port, _parts, body: port.attributes(
         _text(body, "owner"), _texts(body, "names"), _text(body, "as"), fresh=body.get("fresh") is True
     ),
     ("GET", "trace/*"): lambda port, parts, _body: port.trace(parts[0]),
+    ("POST", "traces"): lambda port, _parts, body: port.traces(
+        _optional(body, "from"), _optional(body, "to"), _seconds(body, "since_s")
+    ),
 }
 
 #: The one route that streams.

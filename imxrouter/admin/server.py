@@ -56,6 +56,9 @@ class _Api(Resource):
         body = routes.body_of(content)
         if pattern == "trace/*":
             self._log.info("trace of {id} is read", id=parts[0])
+        elif pattern == "traces":
+            names = {"source": str(body.get("from") or "all"), "destination": str(body.get("to") or "all")}
+            self._log.info("traces of messages from {source} to {destination} are read", **names)
         gone: list[bool] = []
         request.notifyFinish().addErrback(lambda _: gone.append(True))
         call = routes.ROUTES[method, pattern]

@@ -215,18 +215,3 @@ class MessageView(TypedDict):
     content_type: str
     text: str
     dropped: NotRequired[int]
-
-
-class TraceStep(TypedDict):
-    """One step of a message."""
-
-    at: float
-    event: str
-    fields: dict[str, str | int]
-
-
-class TraceView(TypedDict):
-    """`imxctl trace`: the steps of one message, oldest first."""
-
-    id: str
-    steps: list[TraceStep]

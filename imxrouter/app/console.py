@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 
+from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.views import (
     AttributesView,
@@ -19,16 +20,19 @@ from imxrouter.admin.views import (
     PeerView,
     RecordsView,
     StatusView,
-    TraceView,
 )
 from imxrouter.admin.views import (
     DomainDiff as DiffView,
 )
 from imxrouter.app.asking import ask_attributes
+from imxrouter.app.checking import check_as
 from imxrouter.app.dnsview import look_up, records_view
+from imxrouter.app.doctor import Doctor
 from imxrouter.app.linkview import link_view
+from imxrouter.app.peerview import claims_towards, clear_waits, peer_detail
 from imxrouter.app.provisioning import domain_entry, served_domain
 from imxrouter.app.storing import store_view
+from imxrouter.app.traceview import trace_view, traces_view
 from imxrouter.config.load import parse_domain
 from imxrouter.config.net import parse_name
 from imxrouter.config.problems import ConfigError
@@ -120,25 +124,16 @@ class Console:
             next_try_s=round(max(0.0, entry.next_try - now), 1) if entry is not None and waiting else None,
         )
 
+    def peer(self, name: str) -> PeerDetailView:
+        """Tell all that is known of a remote domain."""
+        return peer_detail(self._router, _domain(name))
+
     def peer_retry(self, name: str) -> Deferred[PeerChange]:
         """Clear what keeps a remote domain from being tried now, and ask DNS for it anew."""
         router, domain = self._router, _domain(name)
-        now = router.hub.now()
-        entry = router.federation.destinations.find(domain)
-        claims = [
-            claim for session in router.hub.sessions.values() for claim in session.made.claims()
-            if claim.to_domain == domain.wire
-        ]  # fmt: skip
-        if entry is None and not claims:
+        if router.federation.destinations.find(domain) is None and not claims_towards(router, domain):
             raise AdminError("not-found", f"nothing was sent to {domain} lately", "peer", "see imxctl peers")
-        cleared = []
-        if entry is not None and entry.retry_after_s(now) and router.federation.destinations.forget(domain):
-            cleared.append("back-off")
-        refused = [claim for claim in claims if claim.retry_at > now]
-        for claim in refused:
-            claim.retry_at = now
-        if refused:
-            cleared.append("refused claims")
+        cleared = clear_waits(router, domain)
         router.log.info("{domain} is to be tried again: {what}", domain=domain.name, what=", ".join(cleared))
         view = PeerChange(domain=domain.name, cleared=cleared)
         if domain.name in router.pinned:
@@ -189,6 +184,10 @@ class Console:
         record = self._served(name)
         return _diff_view("removed", record.name.name, self._router.domains.remove(record.name))
 
+    def domain_doctor(self, name: str) -> Deferred[DoctorView]:
+        """Look at a served domain as a peer does."""
+        return Doctor(self._router, _domain(name)).run()
+
     def _served(self, name: str) -> ServedDomain:
         record = self._router.domains.get(_domain(name))
         if record is None:
@@ -226,6 +225,11 @@ class Console:
         """Say what to publish for a domain, in all three forms."""
         wanted, router = _domain(domain), self._router
         return records_view(wanted, router.published(), served=wanted in router.domains)
+
+    def check(self, domain: str, ours: str, timeout_s: float) -> Deferred[dict[str, Any]]:
+        """Check a domain as one of ours."""
+        checking = check_as(self._router, _domain(domain), _domain(ours), timeout_s)
+        return checking.addCallback(dict)
 
     # -- messages ----------------------------------------------------------------------------------------
 
@@ -275,19 +279,11 @@ class Console:
 
     def trace(self, message_id: str) -> TraceView:
         """Tell the steps of a message; its id in hexadecimal."""
-        try:
-            ident = bytes.fromhex(message_id)
-        except ValueError:
-            raise AdminError(
-                "bad-request", "not hexadecimal", "id", "the id that imxctl send printed"
-            ) from None
-        steps = self._router.trace.find(ident)
-        if not steps:
-            raise AdminError("not-found", "no step of that message is known any more", "id")
-        return TraceView(
-            id=message_id,
-            steps=[{"at": step.at_s, "event": step.event, "fields": dict(step.fields)} for step in steps],
-        )
+        return trace_view(self._router, message_id)
+
+    def traces(self, source: str, destination: str, since_s: float | None) -> TracesView:
+        """List messages by sender and recipient."""
+        return traces_view(self._router, source, destination, since_s)
 
 
 def _domain(text: str) -> Domain:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from imxrouter.link.ledger import KEY, Entry
@@ -21,12 +22,20 @@ class FullOutcomes:
 
         Send the message then; its id must be new.
         """
-        key = message.message_id + message.destination.wire + message.source.wire
+        full = self.awaiting(message.message_id + message.destination.wire + message.source.wire)
+        return lambda disclosed: answer(full(disclosed))
+
+    def awaiting(self, key: bytes) -> Callable[[Outcome], Outcome]:
+        """Return what makes the full outcome of the disclosed one; call it once, when the answer is there.
+
+        Args:
+            key: of the request that is sent then, as in the ledger.
+        """
         self._awaited[key] = None
 
-        def answered(disclosed: Outcome) -> None:
+        def answered(disclosed: Outcome) -> Outcome:
             full = self._awaited.pop(key, None)
-            answer(disclosed if full is None else replace(full, result=disclosed.result))
+            return disclosed if full is None else replace(full, result=disclosed.result)
 
         return answered
 

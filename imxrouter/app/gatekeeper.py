@@ -99,7 +99,7 @@ class Gatekeeper:
             self.dialling.proved(from_domain, now)
             self.remembered.note(from_domain, self.decide(from_domain).strength, now)
         elif reason in (Reason.DIALBACK_REFUSED, Reason.NOT_MINE):
-            return ceil(self.dialling.refused_token(session.remote[0], from_domain, now))
+            return ceil(self.dialling.refused_token(session.remote[0], from_domain, now, reason))
         elif reason.stage is Stage.DNS:
             self.dialling.failed_dns(from_domain, _DNS_FAILURE_S, reason, now)
         elif reason.stage is Stage.CONNECT:

@@ -25,8 +25,13 @@ class Housekeeping:
         dialling: so is what claims used of their limits, and failures past their time.
     """
 
-    def __init__(self, rates: SenderRates, destinations: DestinationTable, dialling: DialLimits,
-        subscriptions: Subscriptions) -> None:
+    def __init__(
+        self,
+        rates: SenderRates,
+        destinations: DestinationTable,
+        dialling: DialLimits,
+        subscriptions: Subscriptions,
+    ) -> None:
         self._rates = rates
         self._destinations = destinations
         self._dialling = dialling

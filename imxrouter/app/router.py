@@ -14,7 +14,6 @@ from msgspec import structs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
@@ -22,6 +21,8 @@ import imxrouter
 from imxrouter.admin.server import listen as listen_admin
 from imxrouter.admin.server import make_site as admin_site
 from imxrouter.app.console import Console
+from imxrouter.app.embedding import make_embedded
+from imxrouter.app.figures import Figures, links_by_state
 from imxrouter.app.full_outcomes import FullOutcomes
 from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.app.housekeeping import Housekeeping
@@ -31,8 +32,10 @@ from imxrouter.app.memory import settle_memory
 from imxrouter.app.notify import tell_supervisor
 from imxrouter.app.opening import CannotOpen, opening
 from imxrouter.app.own import OwnDomains, router_facts
+from imxrouter.app.peerlog import PeerLog
 from imxrouter.app.provisioning import Provisioner, served_domain
 from imxrouter.app.remembering import Remembering
+from imxrouter.app.rules import Rulebook
 from imxrouter.app.settings import (
     cap_settings,
     dial_settings,
@@ -41,6 +44,7 @@ from imxrouter.app.settings import (
     policy_table,
     sender_rates,
 )
+from imxrouter.app.settling import Settling
 from imxrouter.app.steps import Steps
 from imxrouter.app.storing import closed_store, make_store, store_figures
 from imxrouter.app.subscribed import BEGUN, KeptSubscriptions
@@ -51,10 +55,9 @@ from imxrouter.discovery.adapter import NameServerAsker
 from imxrouter.discovery.cache import AnswerCache
 from imxrouter.discovery.finder import Ask
 from imxrouter.discovery.guard import DialGuard
-from imxrouter.gateways.embedded.directory import Directory
 from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.link.duplicates import DuplicateMemory
-from imxrouter.link.ledger import FROM_DOMAIN, KEY, TO_DOMAIN, Entry, Ledger
+from imxrouter.link.ledger import Ledger
 from imxrouter.model.address import Address
 from imxrouter.model.operations import MESSAGE_ID_BYTES, Kind, Operation
 from imxrouter.model.outcome import Outcome, failure
@@ -71,7 +74,6 @@ from imxrouter.routing.policy import RememberedStrength
 from imxrouter.routing.subscriptions import SubscriptionLimits
 from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
-from imxrouter.switch.ports import Role
 from imxrouter.switch.switch import Switch
 from imxrouter.telemetry.http import make_site as metrics_site
 from imxrouter.telemetry.metrics import Metrics
@@ -88,6 +90,7 @@ from imxrouter.transport.hub import Hub, Identity
 from imxrouter.transport.idle_proofs import IdleProofs
 from imxrouter.transport.inside import InsidePort
 from imxrouter.transport.keyring import KeyRing
+from imxrouter.transport.listener import LinkFactory
 from imxrouter.transport.listener import listen as listen_links
 from imxrouter.transport.liveness import Liveness
 from imxrouter.transport.redirecting import Redirector
@@ -95,19 +98,6 @@ from imxrouter.transport.services import Services, UplinkDialer
 from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.transport.verifier import Verifier
 from imxrouter.transport.watchers import RouterWatchers
-
-
-class _LinkFactory(Factory):
-    """Makes a link session for each connection that comes in."""
-
-    noisy = False
-
-    def __init__(self, hub: Hub, door: Door) -> None:
-        self._hub = hub
-        self._door = door
-
-    def buildProtocol(self, addr: Any) -> Any:  # noqa: ARG002 - Twisted's signature
-        return self._hub.accept(self._door)
 
 
 def _address(port: IListeningPort) -> Any:
@@ -131,7 +121,7 @@ class Router(Service):
     ) -> None:
         self.config = config
         self.version = imxrouter.__version__
-        self._reactor = reactor
+        self._reactor = self.reactor = reactor
         self._ports: list[IListeningPort] = []
         self._link_ports: list[IListeningPort] = []
         self.service_names = frozenset(service.name for service in config.services)
@@ -169,6 +159,7 @@ class Router(Service):
         secrets, server = dialback_secrets(config)
         identity = Identity(server, config.process, os.urandom(16))
         self.hub = Hub(time.monotonic, self.switch, hub_settings(config), identity, os.urandom)
+        self.hub.on_ended = lambda reason: self.metrics.link_ends.inc(reason.stage.value, reason.word)
         self.inside = InsidePort(self.hub)
         self.subscriptions = self.switch.presence.table
         self.subscriptions.limits = SubscriptionLimits(
@@ -189,6 +180,7 @@ class Router(Service):
                 self._reactor, config.dns.nameservers, question_s=config.dns.query_timeout_s
             )
             ask = asker.ask
+        self.ask = ask
         cache_limits, find_limits = discovery_limits(config.dns)
         self.finder = CountedFinder(
             self.metrics, self._reactor, ask, random.SystemRandom(),
@@ -245,6 +237,8 @@ class Router(Service):
         self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect)
         self.handover = Handover(self.hub, self.bus, self.claimer)
         self.steps = Steps(self.hub, self.trace, shown=config.lab)
+        self.peer_log = PeerLog(time.time)
+        self.steps.on_failure = self.peer_log.failed
         self.steps.listen(self.dialer, self.claimer, self.verifier, self.federation)
         self.idle_proofs = IdleProofs(self.hub, self.verifier.drop_proof)
         self.hub.events += [self.steps, self.claimer, self.verifier, self.federation, self.redirector]
@@ -264,14 +258,14 @@ class Router(Service):
         self.own.echo.on_result = self.metrics.echoes.inc
         self.attributes = AttributeAsker(AttributeCache(), self.submit, self.hub.now)
         self.attributes.on_way = self.metrics.questions.inc
-        self._full_outcomes = FullOutcomes()
+        self.full_outcomes = FullOutcomes()
         self.embedded: dict[str, EmbeddedService] = {}
         gateways: dict[str, GatewayPort] = {}
         for service in config.services:
             if service.kind == "embedded":
                 port = GatewayPort(self.hub)
-                self.embedded[service.name] = EmbeddedService(
-                    Directory(service.users), self._traced(port), self.new_id
+                self.embedded[service.name] = make_embedded(
+                    service, self._traced(port), self._reactor, self.attributes.cache, self._shares_port
                 )
                 served: Gateway = self.embedded[service.name]
                 port.connect(self.steps.watched(served))
@@ -330,41 +324,17 @@ class Router(Service):
             }
         )
         self.metrics.watch_held(lambda: self.federation.held)
-        self.metrics.watch_links(self._links_by_state)
+        self.metrics.watch_links(partial(links_by_state, self.hub))
+        self.figures = Figures(self.metrics, self.hub, self.federation, self.config.metrics.watch)
         self.metrics.watch_store(lambda: store_figures(self.store.health()))
-        self.switch.on_settled = self._settled
-        watched = self.config.lab and self.config.log.trace_entries
-        if watched and any(service.kind == "imx" for service in self.config.services):
-            self.switch.on_delivered = self._delivered
+        ports, now = self.switch.ports, self.hub.now
+        self.rules = Rulebook(self.config, self.domains, self.gatekeeper, ports, now)
+        self.steps.policy_of = self.rules.policy_of
+        settling = Settling(self.trace, self.full_outcomes, self.rules, ports, now)
+        self.traces_deliveries = settling.listen(self.switch, self.config)
 
     def _claim_ended(self, direction: str, reason: Reason) -> None:
         self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)
-
-    def _links_by_state(self) -> dict[tuple[str, str], int]:
-        figures: dict[tuple[str, str], int] = {}
-        for session in self.hub.sessions.values():
-            key = (Role(session.port.role).name.lower(), session.machine.state.value)
-            figures[key] = figures.get(key, 0) + 1
-        return figures
-
-    def _settled(self, entry: Entry, outcome: Outcome) -> None:
-        """A request that did not simply succeed: traced and logged with the words of the registry."""
-        reason = outcome.reason
-        self._full_outcomes.settled(entry, outcome)
-        self.trace.add(
-            entry[KEY][:16], "settled", source=entry[FROM_DOMAIN].decode(), domain=entry[TO_DOMAIN].decode(),
-            status=outcome.status.name.lower(), stage=reason.stage.value, reason=reason.word,
-            decided_by=outcome.decided_by, note=outcome.note,
-        )  # fmt: skip
-        self.log.info(
-            "request {id} from {source} to {domain}: {status} {reason}", id=entry[KEY][:16].hex(),
-            source=entry[FROM_DOMAIN].decode(), domain=entry[TO_DOMAIN].decode(),
-            status=outcome.status.name.lower(), reason=reason.word, stage=reason.stage.value,
-            note=outcome.note,
-        )  # fmt: skip
-
-    def _delivered(self, entry: Entry) -> None:
-        self.trace.add(entry[KEY][:16], "answered", domain=entry[TO_DOMAIN].decode())
 
     # -- for the console ---------------------------------------------------------------------------------
 
@@ -411,7 +381,7 @@ class Router(Service):
         else:
             answer(failure(Reason.NOT_PROVED))
             return
-        send(operation, self._full_outcomes.of(operation, answer))
+        send(operation, self.full_outcomes.of(operation, answer))
 
     # -- life --------------------------------------------------------------------------------------------
 
@@ -450,6 +420,8 @@ class Router(Service):
             self.store.start()
             self._remembering.begin()
             self._kept_subscriptions.begin()
+        for embedded in self.embedded.values():
+            embedded.begin(self.store)
         if isinstance(self.bus, UnixBus):
             with opening("run_dir"):
                 self.bus.start()
@@ -460,7 +432,7 @@ class Router(Service):
         ):
             with opening(key):
                 self._link_ports += listen_links(
-                    self._reactor, endpoints, _LinkFactory(self.hub, door), reuse_port=self._shares_port,
+                    self._reactor, endpoints, LinkFactory(self.hub, door), reuse_port=self._shares_port,
                     backlog=listen.backlog,
                 )  # fmt: skip
         endpoint = config.metrics.endpoint
@@ -497,6 +469,9 @@ class Router(Service):
         try:
             self.hub.tick()
             self._housekeeping.tick(self.hub.now())
+            self.figures.tick()
+            for embedded in self.embedded.values():
+                embedded.tick()
         except Exception:  # noqa: BLE001 - see above
             self.log.failure("tick")
 

@@ -13,21 +13,26 @@ from itertools import islice
 
 from twisted.logger import Logger, LogLevel
 
+from imxrouter.app.rules import Rule
+from imxrouter.app.settling import parties
 from imxrouter.app.targets import TargetDialer
-from imxrouter.link.ledger import FROM_DOMAIN, KEY, OUT_PORT, TO_DOMAIN, Entry
+from imxrouter.link.claims import ClaimState
+from imxrouter.link.ledger import FROM_DOMAIN, HOPS, IN_PORT, KEY, OUT_PORT, TO_DOMAIN, Entry
 from imxrouter.link.machine import Side
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import KIND_OF, Message, Operation
 from imxrouter.model.outcome import Outcome
-from imxrouter.model.vocabulary import Reason, Stage
+from imxrouter.model.vocabulary import REASON_BY_WORD, Reason, Stage
 from imxrouter.routing.interfaces import Answer, Gateway
+from imxrouter.switch.ports import Role
 from imxrouter.telemetry.trace import TraceRing
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.transport.verifier import Verifier
 from imxrouter.wire.control import Control, Hello, Verify
+from imxrouter.wire.describe import level_words
 
 NAMESPACE = "imxrouter.steps"
 
@@ -53,6 +58,9 @@ class Step(StrEnum):
     DELIVERY = "delivery"
     ANSWER = "answer"
 
+
+#: Ends of links that are no failure.
+_IN_ORDER = frozenset({Reason.NONE, Reason.IDLE, Reason.REDIRECTED, Reason.SHUTTING_DOWN})
 
 #: What the claimer and the verifier call their steps -> the step, and the sentence about it.
 _CLAIM_STEPS = {
@@ -80,6 +88,10 @@ class Steps:
         self._trace = trace
         self._level = LogLevel.info if shown else LogLevel.debug
         self._federation: Federation | None = None
+        #: told (direction, domain, reason, note) of each failure with a peer; see `peerlog`
+        self.on_failure: Callable[[str, bytes, Reason, str], None] = lambda *_: None
+        #: what a remote domain must prove, and which entry says so
+        self.policy_of: Callable[[Domain], Rule] = lambda domain: Rule(f"the policy for {domain.name}")
 
     def listen(
         self, dialer: TargetDialer, claimer: Claimer, verifier: Verifier, federation: Federation
@@ -94,10 +106,11 @@ class Steps:
 
     # -- what the parts tell -----------------------------------------------------------------------------
 
-    def _dialling(self, domain: Domain, stage: Stage, text: str) -> None:
+    def _dialling(self, domain: Domain, stage: Stage, text: str, failed: str) -> None:
         step = Step.LOOKUP if stage is Stage.DNS else Step.CONNECTION
-        self._tell(step, text, domain=domain.name, stage=stage.value)
-        self._enter(domain.wire, None, step, text)
+        told = {"stage": stage.value, "reason": failed} if failed else {"stage": stage.value}
+        self._tell(step, text, domain=domain.name, **told)
+        self._enter(domain.wire, None, step, text, **told)
 
     def _claiming(
         self, what: str, session: LinkSession, from_domain: bytes, to_domain: bytes, note: str
@@ -112,13 +125,25 @@ class Steps:
         else:
             step, form = _CLAIM_STEPS[what]
         text = form.format(from_=source, to=destination, note=note, peer=_place(session))
-        self._tell(step, text, link=session.number, domains=[source, destination], stage=Stage.DIALBACK.value)
+        told = {"stage": Stage.DIALBACK.value}
+        reason = REASON_BY_WORD.get(note.partition(" ")[0])
+        if reason is not None:
+            told = {"stage": reason.stage.value, "reason": reason.word}
+            if what == "claim settled":
+                self.on_failure("ours", to_domain, reason, f"claim of {source}")
+            else:
+                self.on_failure("theirs", from_domain, reason, f"claim towards {destination}")
+        self._tell(step, text, link=session.number, domains=[source, destination], **told)
         if what in {"claim sent", "claim settled", "answer released"}:
-            self._enter(to_domain, from_domain, step, text, link=session.number)
+            self._enter(to_domain, from_domain, step, text, link=session.number, **told)
 
-    def _reaching(self, what: str, domain: bytes, note: str) -> None:
+    def _reaching(self, what: str, domain: bytes, note: str, reason: Reason) -> None:
         if what == "failed":
-            self._tell(Step.FAILED, f"{domain.decode()} cannot be reached: {note}", domain=domain.decode())
+            text = f"{domain.decode()} cannot be reached: {reason.stage.value}: {reason.word} {note}".rstrip()
+            told = {"stage": reason.stage.value, "reason": reason.word}
+            self._tell(Step.FAILED, text, domain=domain.decode(), **told)
+            self._enter(domain, None, Step.FAILED, text, **told)
+            self.on_failure("ours", domain, reason, note)
 
     def _waiting(self, entry: Entry, link: int) -> None:
         """A message is held (link 0), or leaves over a link after it was held."""
@@ -132,7 +157,15 @@ class Steps:
         ident = entry[KEY][:16]
         fields = {"link": link} if link else {}
         self._tell(step, text, id=ident.hex(), **fields)
-        self._trace.add(ident, step.value, source=source, domain=destination, **fields)
+        told: dict[str, str | int] = {**fields}
+        session = self._hub.sessions.get(link)
+        if session is not None:
+            told["text"] = f"to {_place(session)}, {_speaks_for(session, entry)}"
+        if entry[TO_DOMAIN] not in self._hub.switch.routes:
+            rule = self.policy_of(Domain(destination))
+            told |= {"rule": rule.check, "setting": rule.setting}
+        sender, recipient = parties(entry)
+        self._trace.add(ident, step.value, source=sender, destination=recipient, domain=destination, **told)
 
     def _enter(
         self, to_domain: bytes, from_domain: bytes | None, step: Step, text: str, **fields: str | int
@@ -169,6 +202,11 @@ class Steps:
     def lost(self, session: LinkSession) -> None:
         """It is gone."""
         reason = session.drop_reason
+        if reason not in _IN_ORDER and session.purpose is Purpose.DATA:
+            for domain in session.reached:
+                self.on_failure(
+                    "ours", domain, reason, f"link {session.number} ended {session.drop_note}".strip()
+                )
         self._tell(
             Step.LINK, f"to {_place(session)} has ended: {reason.word}", link=session.number,
             stage=reason.stage.value, reason=reason.word,
@@ -194,34 +232,54 @@ class Steps:
         def answered(outcome: Outcome) -> None:
             seconds = self._hub.now() - started_at
             words = [outcome.status.name.lower()] + ([outcome.reason.word] if not outcome.ok else [])
+            told = {"stage": outcome.reason.stage.value, "reason": outcome.reason.word}
             self._tell(
                 Step.ANSWER, f"{' '.join(words)} after {seconds * 1000:.1f} ms", id=ident.hex(),
-                stage=outcome.reason.stage.value, reason=outcome.reason.word, seconds=round(seconds, 6),
+                seconds=round(seconds, 6), **told,
             )  # fmt: skip
-            self._trace.add(ident, Step.ANSWER.value, status=words[0], reason=outcome.reason.word)
+            self._trace.add(
+                ident, Step.ANSWER.value, status=words[0], seconds=round(seconds, 6), **told,
+                text="what the sender is told", decided_by=outcome.decided_by,
+                decided_role=outcome.decided_role,
+            )  # fmt: skip
             answer(outcome)
 
         return answered
 
     def taken(self, message: Operation) -> None:
         """The switch has taken it: tell of the link, where it leaves at once over one that is there."""
+        entry = self._in_flight(message)
+        if entry is not None and entry[OUT_PORT] in self._hub.sessions:
+            self._waiting(entry, entry[OUT_PORT])
+
+    def _in_flight(self, message: Operation) -> Entry | None:
         switch = self._hub.switch
         key = message.message_id + message.destination.wire + message.source.wire
         known = switch.memory.seen.get(key, (0, b""))[1]
-        entry = switch.ledger.entries.get(known) if isinstance(known, int) else None
-        if entry is not None and entry[OUT_PORT] in self._hub.sessions:
-            self._waiting(entry, entry[OUT_PORT])
+        return switch.ledger.entries.get(known) if isinstance(known, int) else None
 
     def watched(self, gateway: Gateway) -> Gateway:
         """Return a gateway that tells of each delivery to that gateway."""
         return _WatchedGateway(gateway, self._delivered)
 
     def _delivered(self, message: Operation, outcome: Outcome) -> None:
-        said = "" if outcome.ok else f": {outcome.reason.word}"
-        self._tell(Step.DELIVERY, f"to {message.destination}{said}", id=message.message_id.hex())
+        reason = outcome.reason
+        said = "" if outcome.ok else f": {reason.word}"
+        words = {"stage": reason.stage.value, "reason": reason.word}
+        self._tell(
+            Step.DELIVERY, f"to {message.destination}{said}", id=message.message_id.hex(),
+            **({} if outcome.ok else words),
+        )  # fmt: skip
+        entry, told = self._in_flight(message), dict[str, str | int]()
+        session = self._hub.sessions.get(entry[IN_PORT]) if entry is not None else None
+        if entry is not None and session is not None:
+            role = Role(session.port.role).name.lower()
+            told |= {"link": session.number, "role": role, "hops": entry[HOPS]}
+            told["text"] = f"from {_place(session)}, {_speaks_for(session, entry)}"
         self._trace.add(
-            message.message_id, Step.DELIVERY.value, destination=message.destination,
-            status=outcome.status.name.lower(), reason=outcome.reason.word,
+            message.message_id, Step.DELIVERY.value, source=message.source, destination=message.destination,
+            kind=KIND_OF[type(message)].name.lower(), status=outcome.status.name.lower(), **words,
+            decided_role="service", note=outcome.note, **told,
         )  # fmt: skip
 
     def _tell(self, step: Step, text: str, **fields: object) -> None:
@@ -248,3 +306,20 @@ class _WatchedGateway:
 
 def _place(session: LinkSession) -> str:
     return f"{session.remote[0]} port {session.remote[1]}"
+
+
+def _speaks_for(session: LinkSession, entry: Entry) -> str:
+    """What lets that link carry that request: whose link it is, or what is proved there."""
+    if session.service:
+        return f"the link of service {session.service}"
+    role = session.port.role
+    if role is Role.UPLINK:
+        return "our uplink"
+    for theirs, ours in ((entry[TO_DOMAIN], entry[FROM_DOMAIN]), (entry[FROM_DOMAIN], entry[TO_DOMAIN])):
+        proof = session.port.sources.get(theirs)
+        if proof is not None:
+            return f"{theirs.decode()} is proved there: {level_words(proof[0])}"
+        made = session.made.of_pair(ours, theirs)
+        if made is not None and made.state is ClaimState.PROVED:
+            return f"our claim of {ours.decode()} is proved there: {level_words(made.level)}"
+    return "nothing is proved there"

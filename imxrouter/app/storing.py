@@ -14,6 +14,7 @@ from imxrouter.admin.views import StoreView
 from imxrouter.app.remembering import TABLE_ENTRIES
 from imxrouter.app.subscribed import SUBSCRIPTIONS
 from imxrouter.config.schema import Config
+from imxrouter.gateways.embedded import keeping
 from imxrouter.routing.interfaces import StoreHealth, StoreProblem
 from imxrouter.store.file import StateFile
 from imxrouter.store.sqlite import SqliteStore
@@ -40,7 +41,9 @@ def make_store(config: Config, reactor: Any, *, shared: bool) -> SqliteStore:
         reactor.callFromThread(what)
 
     file = StateFile(Path(config.state_dir) / STATE_FILE, time.time)
-    limits = {**TABLE_ENTRIES, SUBSCRIPTIONS: config.limits.subscriptions}
+    limits = {
+        **TABLE_ENTRIES, **keeping.TABLE_ENTRIES, SUBSCRIPTIONS: config.limits.subscriptions,
+    }  # fmt: skip
     store = SqliteStore(file, time.time, hand_over, limits=limits, shared=shared)
     store.on_note = _note
     return store

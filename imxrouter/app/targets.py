@@ -65,8 +65,18 @@ class TargetDialer:
         limits = connect_limits(*tables)
         self._connector = Connector(reactor, finder, guard, self._opener, random.SystemRandom(), limits)
         self.room = VerifyRoom(hub)
-        #: told (domain, stage, sentence) of each step; for a laboratory's screen and for logs
-        self.on_step: Callable[[Domain, Stage, str], None] = lambda *_: None
+        #: told (domain, stage, sentence, reason's word or "") of each step; for screens and logs
+        self.on_step: Callable[[Domain, Stage, str, str], None] = lambda *_: None
+
+    @property
+    def guard(self) -> DialGuard:
+        """Judges the addresses that this router dials."""
+        return self._connector.guard
+
+    @property
+    def opener(self) -> TcpOpener:
+        """Opens sockets as this router does."""
+        return self._opener
 
     def dial(
         self,
@@ -138,7 +148,7 @@ class TargetDialer:
         raise DialFailed(error.reason, error.note, exhausted=error.exhausted)
 
     def _step(self, stage: Stage, text: str, fields: Mapping[str, object]) -> None:
-        self.on_step(Domain(str(fields["domain"])), stage, text)
+        self.on_step(Domain(str(fields["domain"])), stage, text, str(fields.get("reason", "")))
 
     # -- redirects and uplinks ---------------------------------------------------------------------------
 

@@ -1,16 +1,16 @@
-"""`imxctl check`: whether a domain can be reached, stage by stage; needs no router."""
+"""`imxctl check`: whether a domain can be reached, stage by stage; only `--as` needs a router."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from imxrouter.cli import output
 from imxrouter.cli.exits import Exit
-from imxrouter.cli.options import Context, json_option, tell
+from imxrouter.cli.options import Context, live, tell
 from imxrouter.model.domain import BadDomain, Domain
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from imxrouter.probe.report import CheckView, EvidenceView, FailureView, StageView
 
 #: Facts that the other columns tell already.
-_TOLD = frozenset({"host", "ip", "family", "port", "answer", "records"})
+_TOLD = frozenset({"host", "ip", "family", "port", "answer", "records", "instance"})
 
 
 @click.command()
@@ -32,25 +32,37 @@ _TOLD = frozenset({"host", "ip", "family", "port", "answer", "records"})
     help="Ask this name server in place of the system's; may be repeated.",
 )  # fmt: skip
 @click.option("--lab", is_flag=True, help="Dial private and loopback addresses and low ports too.")
-@json_option
-@click.pass_context
+@click.option(
+    "--as", "ours", metavar="OURS",
+    help="Ask the running router to check as this domain of ours: its policy, dial-back, a round trip.",
+)  # fmt: skip
+@live
 def check(
-    context: click.Context, name: str, timeout_s: float, name_servers: tuple[str, ...], lab: bool
+    shared: Context, name: str, timeout_s: float, name_servers: tuple[str, ...], lab: bool, ours: str | None
 ) -> None:
-    """Check from outside whether a domain's routers can be reached, and explain the first failure.
+    """Check whether a domain's routers can be reached, and explain the first failure.
 
-    Looks the domain up, connects to every address of every router of it, exchanges hellos, and closes. It
-    claims nothing and sends no message. Stages that are not tried say why. The exit code is 0 where at least
-    one way leads to a router; then the result is `good`, or `partly` where other ways fail.
+    From outside, without a router: looks the domain up, connects to every address of every router of it,
+    exchanges hellos, and closes. It claims nothing and sends no message. With --as OURS the running router
+    does the same its own way, then proves OURS there and sends an echo from OURS itself to DOMAIN itself,
+    which no user sees. Stages that are not tried say why. The exit code is 0 where at least one way leads to
+    a router; then the result is `good`, or `partly` where other ways fail.
     """
-    shared = context.ensure_object(Context)
     try:
-        domain = Domain.parse(name)
+        domain, source = Domain.parse(name), Domain.parse(ours) if ours else None
     except BadDomain as error:
         raise click.UsageError(str(error)) from None
+    if source is not None:
+        if lab or name_servers:
+            raise click.UsageError("--as asks a router, which has name servers and rules of its own")
+        _told(shared, cast("CheckView", shared.client.check(domain.name, source.name, timeout_s)))
+        return
     from imxrouter.probe.check import Terms  # noqa: PLC0415 - loads Twisted, which other commands do without
 
-    view = _run(shared, domain, Terms(timeout_s, lab, name_servers))
+    _told(shared, _run(shared, domain, Terms(timeout_s, lab, name_servers)))
+
+
+def _told(shared: Context, view: CheckView) -> None:
     if shared.json:
         output.as_json(view)
     else:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import click
 
-from imxrouter.admin.client import LinkView, MessageView, OutcomeView, PeerChange, PeerView, StoreView
+from imxrouter.admin.client import MessageView, OutcomeView, StoreView
 from imxrouter.cli import output
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.options import Context, live
+from imxrouter.cli.peers import show_claims, some
 
 
 @click.command()
@@ -61,7 +60,7 @@ def links(shared: Context, claims: bool) -> None:
     if shared.json:
         output.as_json(rows)
     elif claims:
-        _claims(rows)
+        show_claims(rows)
     else:
         output.table(rows, _LINK_COLUMNS, "no links")
 
@@ -73,78 +72,12 @@ _LINK_COLUMNS: list[output.Column] = [
     ("opened by", lambda row: row["opened_by"]),
     ("address", lambda row: row["address"]),
     ("router", lambda row: row["name"]),
-    ("domains", lambda row: _some(row["domains"])),
+    ("domains", lambda row: some(row["domains"])),
     ("in flight", lambda row: str(row["in_flight"])),
     ("in/out bytes", lambda row: f"{row['bytes_in']}/{row['bytes_out']}"),
     ("age", lambda row: output.duration(row["age_s"])),
     ("idle", lambda row: output.duration(row["idle_s"])),
 ]
-
-
-def _claims(rows: list[LinkView]) -> None:
-    flat = [{"link": row["link"], **claim} for row in rows for claim in row["claims"]]
-    names = ("link", "theirs", "ours", "direction", "state", "level", "reason")
-    output.table(flat, [(name, _cell(name)) for name in names], "no claims")
-
-
-def _cell(name: str) -> Callable[[Any], str]:
-    return lambda row: str(row[name])
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-@click.group(invoke_without_command=True)
-@live
-def peers(shared: Context) -> None:
-    """List remote domains and how each is reached, or clear what is known of one.
-
-    What `retry` clears is that of one process; with several, ask each. `forget` reaches all of a host.
-    """
-    if click.get_current_context().invoked_subcommand is None:
-        _peers(shared)
-
-
-def _peers(shared: Context) -> None:
-    rows = shared.client.peers()
-    if shared.json:
-        output.as_json(rows)
-        return
-    columns: list[output.Column] = [(name, _cell(name)) for name in ("domain", "state", "policy", "source")]
-    columns += [
-        ("targets", lambda row: _some(row["targets"])), ("links", _cell("links")), ("held", _cell("held")),
-        ("last error", _cell("last_error")), ("next try", _next_try),
-    ]  # fmt: skip
-    output.table(rows, columns, "no peers yet")
-
-
-def _next_try(row: PeerView) -> str:
-    return f"in {output.duration(row['next_try_s'])}" if row["next_try_s"] is not None else ""
-
-
-@peers.command()
-@click.argument("name", metavar="PEER")
-@live
-def retry(shared: Context, name: str) -> None:
-    """Let the next message be tried at once: end the waits after failures, and ask DNS anew."""
-    _cleared(shared, shared.client.peer_retry(name), "nothing was waited for")
-
-
-@peers.command()
-@click.argument("name", metavar="PEER")
-@live
-def forget(shared: Context, name: str) -> None:
-    """Forget the strongest level that a domain was seen at, so that its policy alone decides again."""
-    _cleared(shared, shared.client.peer_forget(name), "nothing was remembered")
-
-
-def _cleared(shared: Context, view: PeerChange, nothing: str) -> None:
-    if shared.json:
-        output.as_json(view)
-    else:
-        what = f"cleared: {', '.join(view['cleared'])}" if view["cleared"] else nothing
-        click.echo(output.clean(f"{view['domain']}: {what}"))
 
 
 @click.command()
@@ -210,25 +143,3 @@ def _message(message: MessageView) -> None:
         click.echo(f"... {lost} messages were too many to show")
     at = datetime.fromtimestamp(message["at"], UTC).astimezone().strftime("%H:%M:%S")
     click.echo(f"{at} {output.clean(message['source'])}: {output.clean(message['text'])}")
-
-
-@click.command()
-@click.argument("message_id", metavar="ID")
-@live
-def trace(shared: Context, message_id: str) -> None:
-    """Show what happened to a message; the router keeps this for a short while."""
-    view = shared.client.trace(message_id)
-    if shared.json:
-        output.as_json(view)
-    elif not view["steps"]:
-        output.problem("nothing is known of this id", "traces are kept for log.trace_age_s; is the id whole?")
-    else:
-        start = view["steps"][0]["at"]
-        columns: list[output.Column] = [
-            ("after", lambda row: f"{(row['at'] - start) * 1000:.1f} ms"),
-            ("event", _cell("event")),
-            ("details", lambda row: " ".join(f"{name}={value}" for name, value in row["fields"].items())),
-        ]
-        output.table(view["steps"], columns, "")
-    if not view["steps"]:
-        raise click.exceptions.Exit(Exit.NOT_FOUND)

@@ -26,7 +26,8 @@ Made from `imxrouter/cli/` by `python -m imxrouter.cli.reference`; do not edit.
 
 Commands that ask a router do so over its administration socket: `--socket PATH`, else the
 environment variable `IMXROUTER_ADMIN`, else `/run/imxrouter/admin.sock`. `--json` and `--socket` may
-stand before or after the name of a command. `check`, `decode` and `config check` need no router.
+stand before or after the name of a command. `check` without `--as`,
+`decode` and `config check` need no router.
 
 ## Exit codes
 

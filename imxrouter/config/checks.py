@@ -26,6 +26,8 @@ Placed = tuple[str, str, ServedDomain]
 #: Numbers of processes are two bytes on the wire (specification section 6.1).
 MAX_PROCESS = 65535
 MAX_PORT = 65535
+#: Each has a dozen series on every process.
+MAX_WATCHED = 200
 #: sun_path of sockaddr_un(7) has 108 bytes, one of them the final zero.
 MAX_SOCKET_BYTES = 107
 
@@ -43,6 +45,7 @@ def problems(config: Config, file: str, placed: Iterable[Placed]) -> list[Proble
     """
     here = chain(
         _names(config),
+        _watched(config),
         _endpoints(config),
         _processes(config),
         _orders(config),
@@ -80,6 +83,14 @@ def _names(config: Config) -> Iterator[tuple[str, str, str]]:
     for n, entry in enumerate(config.limits.exceptions):
         if why := _try(Address.parse, entry.sender):
             yield f"limits.exceptions[{n}].sender", why, "write an address or a domain"
+
+
+def _watched(config: Config) -> Iterator[tuple[str, str, str]]:
+    for name in config.metrics.watch:
+        if why := _try(parse_name, name):
+            yield "metrics.watch", f"{name!r}: {why}", "write a domain, like b.example"
+    if len(config.metrics.watch) > MAX_WATCHED:
+        yield "metrics.watch", f"more than {MAX_WATCHED} domains", "watch fewer: each has a dozen figures"
 
 
 def _endpoints(config: Config) -> Iterator[tuple[str, str, str]]:
@@ -193,6 +204,12 @@ def _services(config: Config) -> Iterator[tuple[str, str, str]]:
                 yield f"{path}.key", why, "write the service's Ed25519 public key"
             if service.users:
                 yield f"{path}.users", "an imx service knows its own users", "remove it"
+            for key, value, usual in (
+                ("presence", service.presence, "ask"),
+                ("messages", service.messages, "open"),
+            ):
+                if value != usual:
+                    yield f"{path}.{key}", "an imx service has rules of its own", "remove it"
         elif service.key:
             yield f"{path}.key", "an embedded service does not log in", 'remove it, or write kind = "imx"'
         for user in service.users:
@@ -320,6 +337,7 @@ def _other_warnings(config: Config) -> Iterator[tuple[str, str, str]]:
         if service.name not in used:
             yield f"service[{n}]", f"no domain uses {service.name!r}", "name it in a [[domain]], or remove it"
     yield from _unserved_users(config)
+    yield from _presence_off(config)
     if not config.lab:
         yield from _login_warnings(config)
     if config.log.addresses == "full":
@@ -342,6 +360,23 @@ def _unserved_users(config: Config) -> Iterator[tuple[str, str, str]]:
             if domain not in served:
                 do = f"add a [[domain]] {domain} with service = {service.name!r}, or remove the user"
                 yield f"service[{n}].users", f"nobody can write to {user}: {domain} is not served by it", do
+
+
+def _presence_off(config: Config) -> Iterator[tuple[str, str, str]]:
+    """Each process would have a presence of its own."""
+    if config.workers == 1 and not config.listen.reuse_port:
+        return
+    key = "workers" if config.workers > 1 else "listen.reuse_port"
+    for service in config.services:
+        if service.kind == "embedded":
+            yield (
+                key,
+                (
+                    f"users of the embedded service {service.name!r} have messages only: presence, rules and "
+                    "attributes need a single process, and are answered with type-not-enabled"
+                ),
+                'use one process, or a service of your own (kind = "imx")',
+            )
 
 
 def _login_warnings(config: Config) -> Iterator[tuple[str, str, str]]:

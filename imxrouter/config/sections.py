@@ -89,6 +89,13 @@ class MetricsListen(Section, frozen=True):
     """The listener of /metrics, /healthz and /readyz."""
 
     listen: Annotated[str, key("IP address and port; empty turns it off.")] = "127.0.0.1:9464"
+    watch: Annotated[
+        tuple[str, ...],
+        key(
+            "Peer domains whose figures are always shown, beside those of the 50 busiest; at most 200.",
+            example=["b.example"],
+        ),
+    ] = ()
 
     @property
     def endpoint(self) -> HostPort | None:
@@ -371,7 +378,7 @@ class Limits(Section, frozen=True):
     senders_per_domain: Annotated[
         int,
         key(
-            "Senders of one peer domain whose rate is kept at one time; more are answered `busy`.",
+            "Senders of one peer domain whose rate is kept at one time; more are answered `rate-limited`.",
             unit="senders",
             ge=1,
             le=100_000_000,
@@ -434,3 +441,10 @@ class Log(Section, frozen=True):
         key("Hops of messages kept for `imxctl trace`; 0 turns it off.", unit="entries", ge=0, le=10_000_000),
     ] = 20000
     trace_age_s: Annotated[float, key("How long they are kept at most.", unit="s", ge=1, le=86400)] = 600.0
+    trace_deliveries: Annotated[
+        bool,
+        key(
+            "Keep a hop of each plain delivery of `imx` services too; a laboratory always does. Costs some "
+            "microseconds of each message."
+        ),
+    ] = False

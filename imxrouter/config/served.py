@@ -40,6 +40,17 @@ class Service(Section, frozen=True):
             example=["alice", "bob"],
         ),
     ] = ()
+    presence: Annotated[
+        Literal["open", "ask", "contacts"],
+        key(
+            "Who sees the presence of an `embedded` user that has no rule on it. `open`: everybody; `ask`: "
+            "people of his domain, others once he agrees; `contacts`: they and his contacts."
+        ),
+    ] = "ask"
+    messages: Annotated[
+        Literal["open", "ask", "contacts"],
+        key("Who may write to an `embedded` user that has no rule on it; words as for `presence`."),
+    ] = "open"
 
 
 class ServedDomain(Section, frozen=True):

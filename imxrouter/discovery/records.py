@@ -71,7 +71,7 @@ def zone_text(domain: Domain, targets: tuple[Target, ...], *, ttl_s: int = ZONE_
         BadDnsRecord: a target cannot be published.
     """
     records = [imx_record(target) for target in targets] or [ImxRecord(0, "")]
-    services = [_srv(target) for target in targets] or [SrvRecord(0, 0, 0, "")]
+    services = [srv_record(target) for target in targets] or [SrvRecord(0, 0, 0, "")]
     name = domain.name
     lines = [f"; instant messaging (IMX) for {domain.display}: paste into the zone that holds {name}", ""]
     lines.append("; 1. The IMX record. The number is private until one is assigned, hence the generic form.")
@@ -89,6 +89,11 @@ def zone_text(domain: Domain, targets: tuple[Target, ...], *, ttl_s: int = ZONE_
     return "\n".join(lines) + "\n"
 
 
-def _srv(target: Target) -> SrvRecord:
+def srv_record(target: Target) -> SrvRecord:
+    """Return the SRV record that publishes a target.
+
+    Raises:
+        BadDnsRecord: a value is outside its range.
+    """
     service = SrvRecord(target.priority, target.weight, target.port, target.host)
     return SrvRecord.parse(service.to_wire())

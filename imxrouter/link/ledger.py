@@ -11,8 +11,8 @@ from itertools import count
 from typing import Final
 
 #: in-port, in-tag, size, key, digest, to-domain, from-domain, type, hops, since, out-port (0: held),
-#: record, tries
-Entry = tuple[int, int, int, bytes, int, bytes, bytes, int, int, float, int, bytes, int]
+#: record, tries, written at (0.0: held)
+Entry = tuple[int, int, int, bytes, int, bytes, bytes, int, int, float, int, bytes, int, float]
 
 IN_PORT: Final = 0
 IN_TAG: Final = 1
@@ -27,6 +27,7 @@ SINCE: Final = 9
 OUT_PORT: Final = 10
 RECORD: Final = 11
 TRIES: Final = 12
+SENT: Final = 13
 
 _TAG_BITS: Final = 48
 
@@ -70,11 +71,18 @@ class Ledger:
         return (tag for tag, entry in self.entries.items() if entry[IN_PORT] == port)
 
 
-def moved(entry: Entry, out_port: int, record: bytes | None = None, tries: int | None = None) -> Entry:
+def moved(
+    entry: Entry,
+    out_port: int,
+    record: bytes | None = None,
+    tries: int | None = None,
+    sent: float | None = None,
+) -> Entry:
     """The same request on its way over another link."""
     return (
         entry[0], entry[1], entry[2], entry[3], entry[4], entry[5], entry[6], entry[7], entry[8], entry[9],
         out_port, entry[RECORD] if record is None else record, entry[TRIES] if tries is None else tries,
+        entry[SENT] if sent is None else sent,
     )  # fmt: skip
 
 

@@ -121,17 +121,34 @@ class Checker:
         """Check a domain; never fails for what others do. One checker checks one domain."""
         return Deferred.fromCoroutine(self._run(domain))
 
+    def reach(self, domain: Domain, pins: Sequence[Endpoint] = ()) -> Deferred[list[StageReport]]:
+        """Look up, connect, say hello: the stages that were tried.
+
+        Args:
+            domain: whose routers.
+            pins: configured endpoints; DNS is not asked then, and nothing judges them, as in the connector.
+        """
+        return Deferred.fromCoroutine(self._reach(domain, pins))
+
     async def _run(self, domain: Domain) -> Report:
         started_at = self._clock.seconds()
-        dns, ways = await self._look_up(domain)
-        tried = [dns]
+        tried = await self._reach(domain, ())
+        took_s = self._clock.seconds() - started_at
+        return Report.of(domain, tried, self._name_servers, took_s)
+
+    async def _reach(self, domain: Domain, pins: Sequence[Endpoint]) -> list[StageReport]:
+        if pins:
+            tried = [StageReport(Stage.DNS, State.NOT_TRIED, why="the addresses are configured: [[peer]]")]
+            ways = [(Target(ip, port), ip) for ip, port in pins]
+        else:
+            dns, ways = await self._look_up(domain)
+            tried = [dns]
         if ways:
-            connects, greetings = await self._dial(ways)
+            connects, greetings = await self._dial(ways, pinned=bool(pins))
             tried.append(stage_of_ways(Stage.CONNECT, connects))
             if greetings:
                 tried.append(stage_of_ways(Stage.PEER, greetings))
-        took_s = self._clock.seconds() - started_at
-        return Report.of(domain, tried, self._name_servers, took_s)
+        return tried
 
     # -- dns ---------------------------------------------------------------------------------------------
 
@@ -170,14 +187,16 @@ class Checker:
 
     # -- connect and hello -------------------------------------------------------------------------------
 
-    async def _dial(self, ways: Sequence[tuple[Target, str]]) -> tuple[list[Evidence], list[Evidence]]:
+    async def _dial(
+        self, ways: Sequence[tuple[Target, str]], *, pinned: bool = False
+    ) -> tuple[list[Evidence], list[Evidence]]:
         """Dial every address of every target; returns the evidence of both stages."""
         room = DeferredSemaphore(_AT_ONCE)
-        running = [room.run(_started, self._try(target, ip)) for target, ip in ways]
+        running = [room.run(_started, self._try(target, ip, pinned)) for target, ip in ways]
         results = [await one for one in running]
         return [connect for connect, _ in results], [hello for _, hello in results if hello is not None]
 
-    async def _try(self, target: Target, ip: str) -> tuple[Evidence, Evidence | None]:
+    async def _try(self, target: Target, ip: str, pinned: bool) -> tuple[Evidence, Evidence | None]:
         facts = {
             "host": target.host,
             "ip": ip,
@@ -185,7 +204,7 @@ class Checker:
             "port": target.port,
         }
         way = Evidence(f"{target.host} {ip} port {target.port}", facts=facts)
-        refusal = self._refusal(target, ip)
+        refusal = None if pinned else self._refusal(target, ip)
         if refusal is not None:
             return replace(way, reason=refusal[0], note=refusal[1]), None
         started_at = self._clock.seconds()
@@ -257,6 +276,7 @@ def _told(way: Evidence, greeted: Greeted) -> Evidence:
         facts |= {
             "version": greeted.version,
             "software": hello.software or "",
+            "instance": (hello.instance or b"").hex(),
             "capabilities": greeted.capabilities,
             "max_record_bytes": hello.max_record,
             "credit_requests": hello.credit_requests,

@@ -17,11 +17,14 @@ from imxrouter.transport.connector import telling_rank
 #: As they follow each other on the way to a domain: a link says hello after TLS, and claims after hello.
 ORDER: Final = (Stage.DNS, Stage.CONNECT, Stage.TLS, Stage.IDENTITY, Stage.PEER, Stage.DIALBACK)
 
+#: The same from a router, as one of its domains: policy before anything, a round trip at the end.
+AS_ORDER: Final = (Stage.POLICY, *ORDER, Stage.SERVICE)
+
 #: Why a stage is not tried although nothing failed before it.
 NOT_YET: Final[Mapping[Stage, str]] = {
     Stage.TLS: "this version opens links in clear",
     Stage.IDENTITY: "without TLS there is no certificate",
-    Stage.DIALBACK: "a claim needs a domain of ours and its router; this version checks from outside only",
+    Stage.DIALBACK: "a claim needs a domain of ours and its router: check --as asks it",
 }
 
 
@@ -105,12 +108,14 @@ class Report:
         stages: all stages, in order.
         name_servers: who was asked.
         took_s: seconds.
+        ours: as which domain of ours; empty from outside.
     """
 
     domain: Domain
     stages: tuple[StageReport, ...]
     name_servers: tuple[str, ...] = ()
     took_s: float = 0.0
+    ours: str = ""
 
     @classmethod
     def of(
@@ -119,12 +124,15 @@ class Report:
         tried: Sequence[StageReport],
         name_servers: Sequence[str] = (),
         took_s: float = 0.0,
+        order: Sequence[Stage] = ORDER,
+        ours: str = "",
     ) -> Report:
         """Put the stages in order, and say why the others were not tried."""
         by_stage = {one.stage: one for one in tried}
         broken = next((one.stage for one in tried if one.state is State.FAILED), None)
-        stages = [by_stage.get(stage) or _not_tried(stage, broken) for stage in ORDER]
-        return cls(domain, tuple(stages), tuple(name_servers), took_s)
+        outside = order is ORDER
+        stages = [by_stage.get(stage) or _not_tried(stage, broken, outside=outside) for stage in order]
+        return cls(domain, tuple(stages), tuple(name_servers), took_s, ours)
 
     @property
     def state(self) -> State:
@@ -142,8 +150,9 @@ class Report:
         return None
 
 
-def _not_tried(stage: Stage, broken: Stage | None) -> StageReport:
-    why = NOT_YET.get(stage) or (f"stage {broken.value} failed" if broken is not None else "")
+def _not_tried(stage: Stage, broken: Stage | None, *, outside: bool) -> StageReport:
+    never = NOT_YET.get(stage, "") if outside or stage is not Stage.DIALBACK else ""
+    why = never or (f"stage {broken.value} failed" if broken is not None else "")
     return StageReport(stage, State.NOT_TRIED, why=why)
 
 
@@ -153,10 +162,13 @@ def _not_tried(stage: Stage, broken: Stage | None) -> StageReport:
 class CheckView(TypedDict):
     """Answer of `check`. `result` is `good`, `partly` (one way works, another does not) or `failed`.
 
-    `failure` is the first failure, null where all is good; `name_servers` are those that were asked.
+    `failure` is the first failure, null where all is good; `name_servers` are those that were asked. `ours`
+    is the domain given with `--as`, else empty; with it there are two more stages: `policy` before all others
+    and `service`, the round trip, after them.
     """
 
     domain: str
+    ours: str
     result: str
     failure: FailureView | None
     stages: list[StageView]
@@ -200,9 +212,14 @@ class EvidenceView(TypedDict):
     """One thing that was tried; `reason` is empty where it went well, `took_s` null where nothing was sent.
 
     `facts` of `dns` are `answer`, `records`, `dnssec`; of `connect` `host`, `ip`, `family`, `port`; of `peer`
-    those and, of a hello, `version`, `software`, `capabilities`, `max_record_bytes`, `credit_requests`,
-    `credit_bytes`, `ping_s`, `dead_s`, `idle_s`, `duplicate_window_s` (null where the peer does not say);
-    where none came `first_bytes` (what it sent), `by_peer` (it told the reason itself), `retry_after_s`.
+    those and, of a hello, `version`, `software`, `instance` (names that process life), `capabilities`,
+    `max_record_bytes`, `credit_requests`, `credit_bytes`, `ping_s`, `dead_s`, `idle_s`, `duplicate_window_s`
+    (null where the peer does not say); where none came `first_bytes` (what it sent), `by_peer` (it told the
+    reason itself), `retry_after_s`.
+
+    With `--as`: of `policy` `required`, `by`, `remembered`, `links_prove`; of `dialback` `state`, `link`,
+    `address`, `by_peer`, `level`, `cleared` (waits that the check ended), or `answer`; of `service` `id` (for
+    `imxctl trace`), `bytes`, `decided_by`, `decided_role`, `retry_after_s`.
     """
 
     what: str
@@ -220,6 +237,7 @@ def view_of(report: Report) -> CheckView:
     """Return a report as JSON has it."""
     return CheckView(
         domain=report.domain.name,
+        ours=report.ours,
         result=report.state.value,
         failure=_failure_view(*report.first_failure) if report.first_failure else None,
         stages=[_stage_view(one) for one in report.stages],

@@ -212,11 +212,13 @@ class DialLimits:
         """Seconds for which a failed connection is remembered."""
         return self._settings.connect_ttl_s
 
-    def refused_token(self, source_ip: str, domain: Domain, now: float) -> float:
+    def refused_token(
+        self, source_ip: str, domain: Domain, now: float, reason: Reason = Reason.DIALBACK_REFUSED
+    ) -> float:
         """The domain's own router refused a token that came from there; returns how long that counts, s."""
         prefix = address_keys(source_ip).prefix
         until = now + self._settings.refused_ttl_s
-        self._refused.put(prefix + domain.wire, Reason.DIALBACK_REFUSED, prefix, until, now)
+        self._refused.put(prefix + domain.wire, reason, prefix, until, now)
         return self._settings.refused_ttl_s
 
     def proved(self, domain: Domain, now: float) -> None:

@@ -80,6 +80,11 @@ class HoldQueue(Generic[Item]):
     def __iter__(self) -> Iterator[Item]:
         return iter(self._items)
 
+    def oldest_since(self) -> float | None:
+        """When the item was offered that has waited longest; None when nothing waits."""
+        first = next(iter(self._items.values()), None)
+        return first[1] - self._limits.age_s if first is not None else None
+
     def offer(self, item: Item, size_bytes: int, now: float) -> Reason | None:
         """Hold an item; HOLD_FULL where it does not fit, and the sender is answered at once."""
         over = (

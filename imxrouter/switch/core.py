@@ -19,6 +19,8 @@ from imxrouter.link.ledger import (
     KEY,
     OUT_PORT,
     RECORD,
+    SENT,
+    SINCE,
     SIZE,
     TO_DOMAIN,
     TRIES,
@@ -45,6 +47,7 @@ from imxrouter.switch.rewrite import (
     shortened,
     with_tag,
 )
+from imxrouter.switch.tally import Tally
 from imxrouter.switch.ways import Ways
 from imxrouter.wire.errors import UnknownCritical, WireError
 from imxrouter.wire.fields import check_critical
@@ -106,6 +109,7 @@ class SwitchCore:
         self.ports: dict[int, Port] = {}
         #: domains served here
         self.routes = RouteTable(self._forget_targets)
+        self.tally = Tally(counters, self.routes)
         self.ways = Ways()
         #: links to our aggregator, which takes what our services send elsewhere
         self.uplinks: list[Port] = []
@@ -119,6 +123,8 @@ class SwitchCore:
         self.foreign: list[tuple[int, bytes, frozenset[bytes]]] = []
         #: told of every request that did not end in plain success
         self.on_settled: Callable[[Entry, Outcome], None] | None = None
+        #: told (link, request, outcome) of every answer that was not the plain success, before it is settled
+        self.on_answered: Callable[[Port, Entry, Outcome], None] | None = None
         #: told of every plain success; costs on the hot path, so None unless somebody watches
         self.on_delivered: Callable[[Entry], None] | None = None
         self._joined: dict[int, list[tuple[int, int]]] = {}
@@ -198,15 +204,12 @@ class SwitchCore:
             self.answer_indeterminant(port, data, reason)
             return
         record = decode_record(data)
-        kind = KIND_OF_TYPE.get(record.type, Kind.OTHER)
-        base = kind * slots.KIND_STRIDE
-        self.counters[base + slots.ACCEPTED] += 1
-        self.counters[base + slots.REFUSED] += 1
+        entry = self._entry_of(port, record, data)
         port.refused += not port.sources
-        self.counters[slots.REASON_SLOT[reason]] += 1
+        self.tally.turned_away(port, entry, slots.REFUSED, reason)
         outcome = failure(reason, retry_after_s=-int(-retry_after_s // 1), note=note)
         if self.on_settled is not None:
-            self.on_settled(self._entry_of(port, record, data), outcome)
+            self.on_settled(entry, outcome)
         self._answer(port, encode_record(response_to(record, outcome.disclosed())), b"")
 
     @staticmethod
@@ -216,7 +219,7 @@ class SwitchCore:
         key += envelope.from_local + b"@" + envelope.from_domain
         return (
             port.number, record.route_tag, len(data), key, 0, envelope.to_domain, envelope.from_domain,
-            record.type, record.hops_left, 0.0, 0, b"", 0,
+            record.type, record.hops_left, 0.0, 0, b"", 0, 0.0,
         )  # fmt: skip
 
     def _source_refusal(
@@ -293,13 +296,11 @@ class SwitchCore:
     def answer_indeterminant(self, port: Port, data: bytes, reason: Reason) -> None:
         """Answer a request with `indeterminant`, nothing passed on."""
         record = decode_record(data)
-        base = KIND_OF_TYPE.get(record.type, Kind.OTHER) * slots.KIND_STRIDE
-        self.counters[base + slots.ACCEPTED] += 1
-        self.counters[base + slots.INDETERMINANT] += 1
-        self.counters[slots.REASON_SLOT[reason]] += 1
+        entry = self._entry_of(port, record, data)
+        self.tally.turned_away(port, entry, slots.INDETERMINANT, reason)
         outcome = indeterminant(reason)
         if self.on_settled is not None:
-            self.on_settled(self._entry_of(port, record, data), outcome)
+            self.on_settled(entry, outcome)
         self._answer(port, encode_record(response_to(record, outcome)), b"")
 
     # -- settling --------------------------------------------------------------------------------------
@@ -314,7 +315,7 @@ class SwitchCore:
             request = replace(request, flags=request.flags & ~FLAG_RETRY)
         if outcome.decided_role == "peer" and not outcome.decided_by:
             outcome = replace(outcome, decided_by=entry[TO_DOMAIN].decode("ascii"))
-        self.counters[slots.REASON_SLOT[outcome.reason]] += 1
+        self.tally.failed(entry, outcome.reason)
         response = encode_record(response_to(request, outcome.disclosed()))
         self._settle(tag, entry, outcome, response, now)
         return True
@@ -325,8 +326,7 @@ class SwitchCore:
         Where more than one copy of the request may be under way, its answer is kept for the window even when
         it is acknowledged: a copy that is late on another link must not look new (section 8.2).
         """
-        base = KIND_OF_TYPE.get(entry[TYPE], Kind.OTHER) * slots.KIND_STRIDE
-        self.counters[base + _RESULT_OF_STATUS[outcome.status]] += 1
+        self.tally.settled(entry, outcome.status)
         if self.on_settled is not None:
             self.on_settled(entry, outcome)
         if entry[TYPE] != _MESSAGE:
@@ -386,22 +386,28 @@ class SwitchCore:
     def settle_response(self, port: Port, data: bytes, tag: int, entry: Entry, now: float) -> None:
         """A response that is not the plain success: judge what it says before it goes back."""
         judged, response = judged_response(port, data, entry)
+        if self.on_answered is not None:
+            self.on_answered(port, entry, judged)
         if judged.status is not Status.SUCCESS:
-            self.counters[slots.REASON_SLOT[judged.reason]] += 1
+            self.tally.failed(entry, judged.reason)
+        self.tally.answered(entry, judged.status, now - entry[SENT])
         del self.ledger.entries[tag]
         self._settle(tag, entry, judged, response, now)
 
     # -- sending what waited ---------------------------------------------------------------------------
 
-    def forward(self, tag: int, port: Port) -> bool:
+    def forward(self, tag: int, port: Port, now: float) -> bool:
         """Send a held request over a link; False where the link takes no more or the request is settled."""
         entry = self.ledger.entries.get(tag)
         if entry is None or entry[OUT_PORT]:
             return False
         if not self._takes(port, entry[SIZE]):
             return False
-        self.ledger.entries[tag] = moved(entry, port.number)
+        self.ledger.entries[tag] = moved(entry, port.number, sent=now)
         self.entrust(tag, port)
+        self.tally.apart += 1
+        if not entry[TRIES]:
+            self.tally.ours(1, now - entry[SINCE])
         return True
 
     def entrust(self, tag: int, port: Port) -> None:
@@ -449,8 +455,15 @@ class SwitchCore:
         """A link is there."""
         self.ports[port.number] = port
 
-    def remove_port(self, port: Port, now: float) -> None:
-        """A link is gone: what waits for an answer over it is retried once or becomes indeterminant."""
+    def remove_port(self, port: Port, now: float, why: Reason = Reason.LINK_LOST, note: str = "") -> None:
+        """A link is gone: what waits for an answer over it is retried once or becomes indeterminant.
+
+        Args:
+            port: its end here.
+            now: monotonic seconds.
+            why: what the requests are answered that are not retried.
+            note: the same, for operators.
+        """
         self.ports.pop(port.number, None)
         port.closed = True
         port.usable = False
@@ -460,7 +473,7 @@ class SwitchCore:
         port.unacked.clear()
         self.stop_using(port)
         for tag in self.ledger.sent_to(port.number):
-            self._lost(tag, port, now)
+            self._lost(tag, port, now, indeterminant(why, role="peer", note=note))
 
     def stop_using(self, port: Port) -> None:
         """No new request goes over the link; what is in flight there may still be answered."""
@@ -474,15 +487,15 @@ class SwitchCore:
             self.uplinks.remove(port)
         self.ways.end_all(port)
 
-    def _lost(self, tag: int, port: Port, now: float) -> None:
+    def _lost(self, tag: int, port: Port, now: float, outcome: Outcome) -> None:
         entry = self.ledger.entries[tag]
         if port.epoch is None or entry[TRIES] >= MAX_RETRIES:
-            self.complete(tag, indeterminant(Reason.LINK_LOST, role="peer"), now)
+            self.complete(tag, outcome, now)
             return
         try:
             again = as_retry(entry[RECORD], port.epoch)
         except WireError:  # no room for one more field: it cannot be sent again
-            self.complete(tag, indeterminant(Reason.LINK_LOST, role="peer"), now)
+            self.complete(tag, outcome, now)
             return
         self.counters[slots.RETRIES] += 1
         self.ledger.entries[tag] = moved(entry, 0, again, entry[TRIES] + 1)
@@ -532,13 +545,6 @@ class SwitchCore:
                     f"failed {failed}, indeterminant {unknown}, in flight {flying}"
                 )
         return problems
-
-
-_RESULT_OF_STATUS: Final = {
-    Status.SUCCESS: slots.DELIVERED,
-    Status.FAILURE: slots.FAILED,
-    Status.INDETERMINANT: slots.INDETERMINANT,
-}
 
 
 def _key_of(raw: bytes) -> bytes | None:

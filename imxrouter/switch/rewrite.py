@@ -88,8 +88,8 @@ def judged_response(port: Port, data: bytes, entry: Entry) -> tuple[Outcome, byt
     """What a response says that may go back, and the response that says it.
 
     A hop named by the peer is kept only if it may speak for itself on that link; otherwise the domain asked
-    is named (architecture section 2). An uplink that names nobody decided itself. A reason that is not
-    registered becomes `peer-failed`.
+    is named, and what the peer says is noted for operators (architecture section 2). An uplink that names
+    nobody decided itself. A reason that is not registered becomes `peer-failed`.
 
     Raises:
         WireError: it is no response.
@@ -98,6 +98,9 @@ def judged_response(port: Port, data: bytes, entry: Entry) -> tuple[Outcome, byt
     outcome = decode_outcome(record)
     reason = REASON_BY_CODE.get(int.from_bytes(record.body[2:4], "big"), Reason.PEER_FAILED)
     named = outcome.decided_by.encode("ascii", "replace")
+    notes = []
+    if reason is Reason.PEER_FAILED:
+        notes.append(f"its reason has the code {int.from_bytes(record.body[2:4], 'big')}")
     trusted = port.role is not Role.PEER or named in port.speaks
     if named and trusted:
         by, role = outcome.decided_by, outcome.decided_role
@@ -105,7 +108,8 @@ def judged_response(port: Port, data: bytes, entry: Entry) -> tuple[Outcome, byt
         by, role = "", "uplink"
     else:
         by, role = entry[TO_DOMAIN].decode("ascii"), "peer" if port.role is Role.PEER else "service"
-    judged = Outcome(outcome.status, reason, by, role, outcome.retry_after_s)
+        notes += [f"it names {outcome.decided_by} ({outcome.decided_role})"] if named else []
+    judged = Outcome(outcome.status, reason, by, role, outcome.retry_after_s, "; ".join(notes))
     fields, body = encode_outcome(judged.disclosed())
     kept = tuple(field for field in record.fields if field.number != FieldType.DECIDED_BY)
     rewritten = Record(

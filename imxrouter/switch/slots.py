@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from imxrouter.model.operations import Kind
@@ -32,8 +33,25 @@ STRAY_RESPONSES: Final = RECORDS_IN + 4
 FOREIGN_RESPONSES: Final = RECORDS_IN + 5
 RETRIES: Final = RECORDS_IN + 6
 REASON_BASE: Final = RECORDS_IN + 7
+#: Reasons of what is no request (links, connections); those of requests follow, kind by kind.
 REASON_SLOT: Final = {reason: REASON_BASE + place for place, reason in enumerate(Reason)}
-SLOT_COUNT: Final = REASON_BASE + len(Reason)
+#: Upper ends of the buckets of delivery times: half a decade each, from a turn of work to the longest wait.
+DELIVERY_BOUNDS_S: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+#: A histogram's slots: one for each bound, and one for what is above them all.
+DELIVERY_BUCKETS: Final = len(DELIVERY_BOUNDS_S) + 1
+OURS: Final = REASON_BASE + len(Reason) * (1 + len(_KINDS))
+THEIRS: Final = OURS + DELIVERY_BUCKETS
+SLOT_COUNT: Final = THEIRS + DELIVERY_BUCKETS
+
+
+def refusal_slot(reason: Reason, kind: Kind) -> int:
+    """Where requests of a kind that failed for a reason are counted."""
+    return REASON_SLOT[reason] + len(Reason) * (1 + kind)
+
+
+def refusals(counters: Sequence[int], reason: Reason) -> int:
+    """How often anything was refused for a reason: links and requests of all kinds."""
+    return sum(counters[REASON_SLOT[reason] + len(Reason) * row] for row in range(1 + len(_KINDS)))
 
 
 def new_counters() -> list[int]:
@@ -63,6 +81,13 @@ def slot_table() -> list[Slot]:
         Slot("imxrouter_retries_total", (), (), RETRIES),
     ]
     return table + [
-        Slot("imxrouter_refusals_total", ("stage", "reason"), (reason.stage.value, reason.word), place)
+        Slot(
+            "imxrouter_refusals_total",
+            ("stage", "reason", "kind"),
+            (reason.stage.value, reason.word, kind),
+            place + len(Reason) * row,
+        )
+        for row, kind in enumerate(("link", *_KINDS))
         for reason, place in REASON_SLOT.items()
+        if reason is not Reason.NONE
     ]

@@ -12,6 +12,7 @@ from imxrouter.model.operations import Kind
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.core import SUSPENDED_S, SwitchCore
+from imxrouter.switch.flows import FLOWS_AT_MOST
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role, Route
 from imxrouter.switch.presence import INSIDE_TYPES
 from imxrouter.switch.rewrite import LONG_RESPONSE, as_first, with_tag
@@ -290,7 +291,7 @@ class Switch(SwitchCore):
                 new_tag = next_tag()
                 entries[new_tag] = (
                     number, tag, size, ident, digest, to_domain, from_domain, rtype, hops, now, out_number,
-                    stripped or data[start:stop], 0,
+                    stripped or data[start:stop], 0, now if out_number else 0.0,
                 )  # fmt: skip
                 if check_duplicates:
                     memory[ident] = (digest, new_tag)
@@ -339,6 +340,11 @@ class Switch(SwitchCore):
         check_link, check_duplicates = self.checks.answer_link, self.checks.duplicates
         joined, limit, end, speaks, used = self._joined, port.max_record, len(data), port.speaks, port.used
         number, on_delivered, long = port.number, self.on_delivered, LONG_RESPONSE
+        sent, took, plain, from_service = 0.0, 0.0, 0, port.role is Role.SERVICE
+        tally, flows = self.tally, self.tally.flows
+        delivered, took_s = flows.came if from_service else flows.went, flows.took_s
+        if len(delivered) > FLOWS_AT_MOST:
+            flows.on_full()
         in_port = out_port = run_port = None
         in_number = out_number = -1
         records_in = messages = records_out = 0
@@ -368,7 +374,10 @@ class Switch(SwitchCore):
                 if entry is None:
                     self._unmatched(port, data[start:stop], tag)
                     continue
-                came_by, in_tag, own_size, ident, digest, to_domain, _, asked, _, _, went_by, _, tries = entry
+                (
+                    came_by, in_tag, own_size, ident, digest, to_domain, from_domain, asked, _, _, went_by, _,
+                    tries, written,
+                ) = entry  # fmt: skip
                 if (
                     rtype != asked | RESPONSE_BIT
                     or not (went_by or tries)
@@ -379,13 +388,24 @@ class Switch(SwitchCore):
                 ):
                     counters[slots.STRAY_RESPONSES] += 1
                     continue
-                used.add(to_domain)
                 if ext or data[body_at] or size > long or tag in joined:
                     if run_port is not None:
                         self.put(run_port, view[run_start:run_end])
                         run_port = None
+                    used.add(to_domain)
                     self._odd_response(port, data[start:stop], tag, entry, now)
                     continue
+                if written != sent:
+                    if plain:
+                        tally.theirs(plain, took)
+                    sent, took, plain = written, now - written, 0
+                plain += 1
+                if from_service:
+                    delivered[from_domain] = delivered.get(from_domain, 0) + 1
+                else:
+                    used.add(to_domain)
+                    delivered[to_domain] = delivered.get(to_domain, 0) + 1
+                    took_s[to_domain] = took_s.get(to_domain, 0.0) + took
                 del entries[tag]
                 if came_by != in_number:
                     in_port, in_number = ports.get(came_by), came_by
@@ -429,6 +449,8 @@ class Switch(SwitchCore):
         finally:
             if run_port is not None:
                 self.put(run_port, view[run_start:run_end])
+            if plain:
+                tally.theirs(plain, took)
             port.responses_read += records_in
             counters[slots.RECORDS_IN] += records_in
             counters[slots.RECORDS_OUT] += records_out

@@ -1,4 +1,7 @@
-"""Every metric family: name, type, labels, and what it says. Labels come from closed sets only."""
+"""Every metric family: name, type, labels, and what it says. Labels come from closed sets.
+
+All but `peer`: domains, and no more of them than `peers.TOP` and the watch list.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class Family:
     """
 
     name: str
-    kind: Literal["counter", "gauge", "histogram"]
+    kind: Literal["counter", "gauge", "histogram", "summary"]
     labels: tuple[str, ...]
     help: str
 
@@ -37,8 +40,9 @@ REQUESTS = Family(
 REFUSALS = Family(
     "imxrouter_refusals_total",
     "counter",
-    ("stage", "reason"),
-    "Requests refused or failed here, by stage and reason (see reasons.md).",
+    ("stage", "reason", "kind"),
+    "What was refused or failed, by stage, reason (see reasons.md) and kind of request; `link` is a "
+    "connection or link.",
 )
 RECORDS = Family(
     "imxrouter_records_total",
@@ -57,8 +61,22 @@ FOREIGN = Family(
     "imxrouter_foreign_responses_total", "counter", (), "Responses that were handed to another process."
 )
 RETRIES = Family("imxrouter_retries_total", "counter", (), "Requests sent again after their link was lost.")
+DELIVERY = Family(
+    "imxrouter_delivery_seconds",
+    "histogram",
+    ("part",),
+    "Where the time of a delivery went. `ours`: from the read that brought a request or an answer to its "
+    "write, with the time on hold. `theirs`: from the write of a request to the answer of a peer or service.",
+)
 IN_FLIGHT = Family("imxrouter_in_flight", "gauge", ("kind",), "Requests accepted and not yet answered.")
 LINKS = Family("imxrouter_links", "gauge", ("role", "state"), "Links by role and state.")
+LINK_ENDS = Family(
+    "imxrouter_link_ends_total",
+    "counter",
+    ("stage", "reason"),
+    "Links that ended, ours and those of peers, by stage and reason; `none`, `idle` and `redirected` are in "
+    "order.",
+)
 CLAIMS = Family(
     "imxrouter_claims_total",
     "counter",
@@ -96,6 +114,43 @@ HELD = Family(
     "imxrouter_held_requests", "gauge", (), "Requests that wait for their destination to be dialled."
 )
 HELD_BYTES = Family("imxrouter_held_bytes", "gauge", (), "Bytes of requests that wait for their destination.")
+HELD_OLDEST = Family(
+    "imxrouter_held_oldest_seconds",
+    "gauge",
+    (),
+    "How long the oldest request has waited for its destination to be dialled; 0 when none does.",
+)
+IN_FLIGHT_OLDEST = Family(
+    "imxrouter_in_flight_oldest_seconds",
+    "gauge",
+    (),
+    "How long ago the oldest request that is not answered yet was accepted; 0 when there is none.",
+)
+PEER_REQUESTS = Family(
+    "imxrouter_peer_requests_total",
+    "counter",
+    ("peer", "direction", "result"),
+    "Requests of a peer domain (`in`) and to it (`out`) that ended, by result.",
+)
+PEER_DELIVERY = Family(
+    "imxrouter_peer_delivery_seconds",
+    "summary",
+    ("peer",),
+    "From the write of a request to a peer domain to its answer; of those that were delivered.",
+)
+PEER_LINKS = Family(
+    "imxrouter_peer_links",
+    "gauge",
+    ("peer",),
+    "Links on which a peer domain is proved or reached; one link may count for several domains.",
+)
+PEER_ERROR = Family(
+    "imxrouter_peer_last_error_timestamp_seconds",
+    "gauge",
+    ("peer", "stage", "reason"),
+    "Unix time when a peer domain could last not be reached, or took no claim of ours, and why; absent when "
+    "that never happened.",
+)
 STORE_WORKS = Family(
     "imxrouter_store_works", "gauge", (), "1 while the state file can be written, else 0 (see imxctl status)."
 )
@@ -141,8 +196,11 @@ SLOTTED: tuple[Family, ...] = (REQUESTS, REFUSALS, RECORDS, BYTES, STRAY, FOREIG
 
 ALL: tuple[Family, ...] = (
     *SLOTTED,
+    DELIVERY,
     IN_FLIGHT,
+    IN_FLIGHT_OLDEST,
     LINKS,
+    LINK_ENDS,
     CLAIMS,
     DIALS,
     LOOKUPS,
@@ -150,6 +208,11 @@ ALL: tuple[Family, ...] = (
     QUESTIONS,
     HELD,
     HELD_BYTES,
+    HELD_OLDEST,
+    PEER_REQUESTS,
+    PEER_DELIVERY,
+    PEER_LINKS,
+    PEER_ERROR,
     STORE_WORKS,
     STORE_ENTRIES,
     STORE_BYTES,
@@ -166,10 +229,17 @@ ALL: tuple[Family, ...] = (
 #: What each family says.
 HELP: dict[str, str] = {family.name: family.help for family in ALL}
 
+#: Values of `direction` and `result` of what is counted for a peer.
+PEER_DIRECTIONS: tuple[str, ...] = ("in", "out")
+PEER_RESULTS: tuple[str, ...] = ("delivered", "refused", "failed", "indeterminant")
+#: The only families that hold domains: of the watch list and the busiest peers, else these words.
+PEER_REST: tuple[str, ...] = ("other", "former")
+
 #: Closed sets of the labels, one tuple for each series.
 CLAIM_RESULTS: tuple[tuple[str, str], ...] = tuple(
     (direction, word) for direction in ("made", "received") for word in ("proved", *REASON_WORDS[1:])
 )
+LINK_END_REASONS: tuple[tuple[str, str], ...] = tuple((one.stage.value, one.word) for one in Reason)
 DIAL_RESULTS: tuple[tuple[str], ...] = (
     ("connected",), ("connection-refused",), ("connect-timeout",), ("unreachable",),
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,12 +14,13 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from imxrouter.model.errors import LocalMisuse
 from imxrouter.telemetry import catalogue
 from imxrouter.telemetry.catalogue import Family
+from imxrouter.telemetry.peers import PeerFigures, peer_metrics
 from imxrouter.telemetry.slots import SlotCollector, SlotTable
 
 #: A second series for each counter with the time of its making: twice the page, and nobody asked for it.
@@ -30,6 +32,21 @@ _TICK_BUCKETS_S = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 #: (role, state) -> links.
 LinksByState = Mapping[tuple[str, str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """A histogram that somebody else keeps.
+
+    Attributes:
+        bounds_s: upper ends of the buckets.
+        counts: what fell into each, and one more for what is above them all.
+        sum_s: of all that was counted.
+    """
+
+    bounds_s: Sequence[float]
+    counts: Sequence[int]
+    sum_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +90,7 @@ class Metrics:
     Attributes:
         registry: what `/metrics` shows.
         claims: claims that ended, by direction (`made`, `received`), and by `proved` or a reason's word.
+        link_ends: links that ended, by stage and reason.
         dials: connections tried, by `connected` or the word of what came of it.
         lookups: DNS look-ups, by `found`, `cached` or a reason's word.
         echoes: echoes asked of domains served here, by `answered` or a reason's word.
@@ -90,6 +108,7 @@ class Metrics:
         """
         self.registry = CollectorRegistry()
         self.claims = ClosedCounter(catalogue.CLAIMS, catalogue.CLAIM_RESULTS, self.registry)
+        self.link_ends = ClosedCounter(catalogue.LINK_ENDS, catalogue.LINK_END_REASONS, self.registry)
         self.dials = ClosedCounter(catalogue.DIALS, catalogue.DIAL_RESULTS, self.registry)
         self.lookups = ClosedCounter(catalogue.LOOKUPS, catalogue.LOOKUP_RESULTS, self.registry)
         self.echoes = ClosedCounter(catalogue.ECHOES, catalogue.ECHO_RESULTS, self.registry)
@@ -102,6 +121,9 @@ class Metrics:
         self._links: Callable[[], LinksByState] = dict
         self._in_flight: Callable[[], Mapping[str, int]] = dict
         self._held: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self._oldest: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)
+        self._delivery: Callable[[], Mapping[str, Times]] = dict
+        self._peers: Callable[[], PeerFigures] = PeerFigures
         self._store: Callable[[], StoreFigures] = StoreFigures
         self.registry.register(_Gauges(self._gauges))
 
@@ -132,6 +154,18 @@ class Metrics:
         """Ask this at each scrape for the requests on hold: (count, bytes)."""
         self._held = source
 
+    def watch_oldest(self, source: Callable[[], tuple[float, float]]) -> None:
+        """Ask this at each scrape for the age in seconds of the oldest request: (on hold, in flight)."""
+        self._oldest = source
+
+    def watch_delivery(self, source: Callable[[], Mapping[str, Times]]) -> None:
+        """Ask this at each scrape for the times of deliveries by part (`ours`, `theirs`)."""
+        self._delivery = source
+
+    def watch_peers(self, source: Callable[[], PeerFigures]) -> None:
+        """Ask this at each scrape for the figures of peers."""
+        self._peers = source
+
     def watch_store(self, source: Callable[[], StoreFigures]) -> None:
         """Ask this at each scrape how the store is."""
         self._store = source
@@ -147,12 +181,17 @@ class Metrics:
 
     def _gauges(self) -> Iterator[Metric]:
         held, held_bytes = self._held()
+        held_s, in_flight_s = self._oldest()
         yield _gauge(catalogue.LINKS, {key: float(count) for key, count in self._links().items()})
         yield _gauge(
             catalogue.IN_FLIGHT, {(kind,): float(count) for kind, count in self._in_flight().items()}
         )
+        yield _gauge(catalogue.IN_FLIGHT_OLDEST, {(): in_flight_s})
         yield _gauge(catalogue.HELD, {(): held})
         yield _gauge(catalogue.HELD_BYTES, {(): held_bytes})
+        yield _gauge(catalogue.HELD_OLDEST, {(): held_s})
+        yield _histogram(catalogue.DELIVERY, self._delivery())
+        yield from peer_metrics(self._peers())
         yield from _store_metrics(self._store())
         yield _gauge(catalogue.UPTIME, {(): self.uptime_s})
         yield _gauge(catalogue.TICK_SEEN, {(): self.last_tick_s})
@@ -182,6 +221,14 @@ def _counter(family: Family, values: Mapping[tuple[str, ...], int]) -> Metric:
     metric = CounterMetricFamily(family.name, family.help, labels=family.labels)
     for labels, value in values.items():
         metric.add_metric(labels, value)
+    return metric
+
+
+def _histogram(family: Family, values: Mapping[str, Times]) -> Metric:
+    metric = HistogramMetricFamily(family.name, family.help, labels=family.labels)
+    for label, times in values.items():
+        ends = [*map(str, times.bounds_s), "+Inf"]
+        metric.add_metric([label], list(zip(ends, accumulate(times.counts), strict=True)), times.sum_s)
     return metric
 
 

@@ -20,7 +20,10 @@ _METRICS_HEAD = """\
 Made from `imxrouter/telemetry/catalogue.py` by `python -m imxrouter.telemetry.reference`; do not edit.
 
 Served at `/metrics` of the listener in `[metrics]`. Labels come from closed sets; a `reason` or `result` is
-one of the words in [reasons.md](reasons.md) unless said otherwise. No metric holds an address or a domain.
+one of the words in [reasons.md](reasons.md) unless said otherwise. No metric holds an address. Only `peer`
+holds domains: those of `[metrics] watch`, and the 50 busiest others; all the rest is counted as `other`, and
+what peers counted that are no longer among the 50 stays as `former`
+([monitor.md](../operators/monitor.md#peers)).
 
 | metric | type | labels | meaning |
 | --- | --- | --- | --- |

@@ -36,6 +36,8 @@ from imxrouter.wire.control import (
 
 #: A proof of ours is claimed anew when this part of its life has passed.
 RENEW_AFTER = 0.75
+#: Seconds after which a claim that failed may be made again, where the peer does not say.
+AGAIN_S = 5
 
 
 class Keys(Protocol):
@@ -130,7 +132,7 @@ class Claimer:
             if pair[0] in self._hub.switch.routes:
                 self.claim(session, *pair)
         for made in session.made.give_up_waiting():
-            made.retry_at = self._hub.now() + 5
+            made.retry_at = self._hub.now() + AGAIN_S
             self.on_settled(session, made)
 
     def withdraw(self, domain: bytes) -> None:
@@ -198,6 +200,8 @@ class Claimer:
             facts, verify.from_domain, verify.to_domain, verify.token, verify.secret, verify.first_view,
             self._hub.now(),
         )  # fmt: skip
+        if decided is Reason.TLS_VIEW_MISMATCH:
+            self._failed(first, verify.from_domain, verify.to_domain)
         if not isinstance(decided, Release):
             return decided
         if second:
@@ -205,6 +209,20 @@ class Claimer:
         self.on_step("answer released", first, verify.from_domain, verify.to_domain, "")
         first.send(Proof(decided.number, decided.answer))
         return Reason.NONE
+
+    def _failed(self, first: LinkSession, from_domain: bytes, to_domain: bytes) -> None:
+        """A claim of ours has failed by what we saw; whatever result comes for it says nothing more."""
+        made = first.made.of_pair(from_domain, to_domain)
+        if made is not None:
+            made.retry_at = self._hub.now() + AGAIN_S
+            self._tell(first, made, made.reason.word)
+
+    def _tell(self, session: LinkSession, made: MadeClaim, word: str) -> None:
+        """A claim is settled: tell who waits for it; there may be room for the next one."""
+        self.on_step("claim settled", session, made.from_domain, made.to_domain, word)
+        self.on_result(made.reason)
+        self.on_settled(session, made)
+        self._claim_waiting(session)
 
     def _answer(
         self, second: LinkSession, verify: Verify, reason: Reason, nonce: bytes, note: str = ""
@@ -231,13 +249,10 @@ class Claimer:
             for number in second_links:
                 self._use_second(self._hub.sessions.get(number), claim)
         else:
-            claim.retry_at = self._hub.now() + (result.retry_after_s or 5)
+            claim.retry_at = self._hub.now() + (result.retry_after_s or AGAIN_S)
             self._hub.switch.ways.end(claim.to_domain, claim.from_domain, session.port)
         word = "proved" if claim.state is ClaimState.PROVED else reason.word
-        self.on_step("claim settled", session, claim.from_domain, claim.to_domain, word)
-        self.on_result(claim.reason)
-        self.on_settled(session, claim)
-        self._claim_waiting(session)
+        self._tell(session, claim, word)
 
     def _use(self, session: LinkSession, claim: MadeClaim) -> None:
         """We opened this link to `to_domain`: send for `from_domain`, accept what comes back to it."""

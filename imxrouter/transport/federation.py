@@ -64,7 +64,7 @@ class Federation:
         self.more_links = MoreLinks(hub, dialer, claimer)
         #: tag -> since when a retry rests
         self._resting: dict[int, float] = {}
-        self.on_step: Callable[[str, bytes, str], None] = lambda *_: None
+        self.on_step: Callable[[str, bytes, str, Reason], None] = lambda *_: None
         #: told (entry, link) of a request that is held (link 0), or leaves over a link after it was held
         self.on_waiting: Callable[[Entry, int], None] = lambda *_: None
         #: told (domain, cause) of each verdict: every target of it failed
@@ -78,6 +78,12 @@ class Federation:
     def held(self) -> tuple[int, int]:
         """Requests that wait for a link now, and their bytes."""
         return self._budget.count, self._budget.used_bytes
+
+    def oldest_held_s(self, now: float) -> float:
+        """How long the request waits that has waited longest; 0 when none does."""
+        queues = (queue for pursuit in self._pursuits.values() for queue in pursuit.held.values())
+        since = (queue.oldest_since() for queue in queues)
+        return max((now - one for one in since if one is not None), default=0.0)
 
     def held_for(self, domain: Domain) -> int:
         """Requests that wait for one domain."""
@@ -110,7 +116,7 @@ class Federation:
             if port is not None and entry[TRIES] and not rested:
                 self._resting[tag] = self._hub.now()
                 continue
-            if port is not None and self._hub.switch.forward(tag, port):
+            if port is not None and self._hub.switch.forward(tag, port, self._hub.now()):
                 continue
             if to_domain in self._hub.switch.routes:
                 self._give_up(tag, Cause(Reason.SERVICE_DOWN), 30)
@@ -199,7 +205,7 @@ class Federation:
 
     def _dial(self, pursuit: Pursuit) -> None:
         pursuit.dialling = True
-        self.on_step("dialling", pursuit.domain.wire, "")
+        self.on_step("dialling", pursuit.domain.wire, "", Reason.NONE)
         dialled = self._dialer.dial(
             pursuit.domain,
             lambda: LinkSession(self._hub, Purpose.DATA),
@@ -268,7 +274,7 @@ class Federation:
             "{domain} cannot be reached: {reason}", domain=domain.name, reason=reason.word,
             stage=reason.stage.value, note=note,
         )  # fmt: skip
-        self.on_step("failed", domain.wire, f"{reason.stage.value}: {reason.word} {note}")
+        self.on_step("failed", domain.wire, note, reason)
         return destination.retry_after_s(now) if destination is not None else 5
 
     def unreachable(self, domain: bytes, cause: Cause) -> None:
@@ -361,7 +367,7 @@ class Federation:
         for tag in tags:
             port = self._hub.switch.way(pursuit.domain.wire, from_domain)
             entry = self._hub.switch.ledger.entries.get(tag)
-            if port is None or not self._hub.switch.forward(tag, port):
+            if port is None or not self._hub.switch.forward(tag, port, self._hub.now()):
                 self._give_up(tag, Cause(Reason.BUSY, "no link takes it"), 1)
             elif entry is not None:
                 self.on_waiting(entry, port.number)

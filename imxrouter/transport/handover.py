@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 from twisted.logger import Logger
 
+from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.interfaces import Bus
 from imxrouter.switch.ports import Port, Role
 from imxrouter.transport.dialback import Claimer
@@ -68,5 +69,9 @@ class Handover:
         try:
             self._hub.switch.receive(port, given.record, self._hub.now())
         except WireError as error:
-            self.log.warn("bus: {why}", why=str(error))
+            reason = Reason.PROTOCOL_ERROR
+            self.log.warn(
+                "bus: a response is {reason}: {note}", reason=reason.word, stage=reason.stage.value,
+                note=str(error),
+            )  # fmt: skip
         self._hub.flush()

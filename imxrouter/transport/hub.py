@@ -111,6 +111,8 @@ class Hub:
         self.keeps: Callable[[LinkSession], bool] = lambda _session: False
         #: told the tags of requests that wait for a link
         self.hold: Callable[[list[int]], None] = lambda _tags: None
+        #: told why each link ended
+        self.on_ended: Callable[[Reason], None] = lambda _reason: None
         #: told responses for other processes
         self.hand_over: Callable[[int, bytes, frozenset[bytes]], None] = lambda *_: None
         self._sinks: dict[int, Sink] = {}
@@ -178,10 +180,10 @@ class Hub:
         machine = session.machine
         machine.heard(now)
         before = session.port.responses_read + session.port.in_flight
+        put = self.switch.tally.put_out()
         try:
             self.switch.receive(session.port, data, now)
         except WireError as error:
-            self.switch.counters[slots.REASON_SLOT[Reason.PROTOCOL_ERROR]] += 1
             session.end(Reason.PROTOCOL_ERROR, str(error))
         if session.port.responses_read + session.port.in_flight != before:
             machine.busy(now)
@@ -189,7 +191,10 @@ class Hub:
             session.end(Reason.NOT_PROVED, "too much without a proof")
         if len(session.port.unacked) > UNACKNOWLEDGED_AT_MOST:
             session.end(Reason.UNREAD_ANSWERS, "answers are not acknowledged")
+        put = self.switch.tally.put_out() - put
         self.flush()
+        if put:
+            self.switch.tally.ours(put, self.now() - now)
         session.settle()
 
     def opened(self, session: LinkSession, peer: Hello) -> None:
@@ -237,11 +242,14 @@ class Hub:
         """The connection is gone."""
         if self.sessions.pop(session.number, None) is None:
             return
-        self.switch.remove_port(session.port, self.now())
+        reason, note = session.drop_reason, session.drop_note
+        why = reason if reason.disclosed == Reason.LINK_LOST.word else Reason.LINK_LOST
+        self.switch.remove_port(session.port, self.now(), why, f"{reason.word}: {note}".strip(": "))
         self.log.info(
             "link {link} to {address} ended: {reason}", link=session.number, address=session.remote[0],
-            reason=session.drop_reason.word, stage=session.drop_reason.stage.value, note=session.drop_note,
+            reason=reason.word, stage=reason.stage.value, note=note,
         )  # fmt: skip
+        self.on_ended(reason)
         for one in self.events:
             one.lost(session)
         self.flush()
@@ -335,6 +343,10 @@ class Hub:
 
     def inject(self, port: Port, data: bytes, taken: Callable[[], None] = lambda: None) -> None:
         """Whole records from a gateway inside this process; `taken` is called before anything is written."""
-        self.switch.receive(port, data, self.now())
+        now, put = self.now(), self.switch.tally.put_out()
+        self.switch.receive(port, data, now)
+        put = self.switch.tally.put_out() - put
         taken()
         self.flush()
+        if put:
+            self.switch.tally.ours(put, self.now() - now)

@@ -13,8 +13,11 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorSocket
+from twisted.internet.protocol import Factory
 
 from imxrouter.model.errors import RouterError
+from imxrouter.transport.hub import Hub
+from imxrouter.transport.session import Door
 
 _ADVICE = {
     errno.EADDRINUSE: "another program listens there; stop it, or configure another port",
@@ -22,6 +25,20 @@ _ADVICE = {
     errno.EADDRNOTAVAIL: "this machine has no such address",
     errno.EAFNOSUPPORT: "this machine has no IPv6",
 }
+
+
+class LinkFactory(Factory):
+    """Makes a link session for each connection that comes in at one door."""
+
+    noisy = False
+
+    def __init__(self, hub: Hub, door: Door) -> None:
+        self._hub = hub
+        self._door = door
+
+    def buildProtocol(self, addr: Any) -> Any:  # noqa: ARG002 - Twisted's signature
+        """Called by Twisted."""
+        return self._hub.accept(self._door)
 
 
 class CannotListen(RouterError):

@@ -83,10 +83,12 @@ class Redirector:
         self.refused += 1
         self._hub.count(Reason.REDIRECTED)
         self.log.warn(
-            "redirect of link {link} to {target} ignored: {why}",
+            "redirect of link {link} to {target} ignored: {note}",
             link=session.number,
             target=record.target,
-            why=why,
+            note=why,
+            reason=Reason.REDIRECTED.word,
+            stage=Reason.REDIRECTED.stage.value,
         )
 
     def _broken(self, problem: Failure, session: LinkSession, record: Redirect) -> None:

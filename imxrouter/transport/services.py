@@ -22,6 +22,7 @@ from imxrouter.link.machine import Side
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
 from imxrouter.switch.ports import FOREVER, Role, SendTerms, bound_proof
 from imxrouter.transport.hub import Hub
+from imxrouter.transport.opening import reason_of
 from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.wire.control import Control, Hello, Login, LoginResult
 
@@ -107,8 +108,12 @@ class Services:
         self.log.info("service {name} logged in on link {link}", name=known.name, link=session.number)
 
     def _refuse(self, session: LinkSession, why: str, told: str = "") -> None:
-        self.log.warn("login on link {link} refused: {why}", link=session.number, why=why)
-        self._hub.count(Reason.LOGIN_FAILED)
+        reason = Reason.LOGIN_FAILED
+        self.log.warn(
+            "login on link {link} refused: {note}", link=session.number, note=why, reason=reason.word,
+            stage=reason.stage.value,
+        )  # fmt: skip
+        self._hub.count(reason)
         session.send(LoginResult(Reason.LOGIN_FAILED.code))
         session.end(Reason.LOGIN_FAILED, told)
 
@@ -184,9 +189,11 @@ class UplinkDialer:
         self._open_link(self._session).addErrback(self._not_open)
 
     def _not_open(self, problem: Failure) -> None:
+        reason = reason_of(problem.value)
         self.log.warn(
-            "uplink: {why}; next try in {wait:.0f} s", why=problem.getErrorMessage(), wait=self._wait_s
-        )
+            "uplink: {reason} ({note}); next try in {wait:.0f} s", reason=reason.word,
+            stage=reason.stage.value, note=problem.getErrorMessage(), wait=self._wait_s,
+        )  # fmt: skip
         self._again()
 
     def _again(self) -> None:

@@ -138,6 +138,8 @@ class Verifier:
         verdict = self._trust.may_claim(first, domain, to_domain)
         if verdict.reason is not Reason.NONE:
             first.received.refuse(claim.number)
+            word = verdict.reason.word
+            self.on_step("claim refused", first, claim.from_domain, claim.to_domain, word)
             self._refuse(first, claim.number, verdict.reason, verdict.retry_after_s)
             return
         self.on_step("claim received", first, claim.from_domain, claim.to_domain, "")

@@ -114,6 +114,13 @@ def test_inner_errors_are_not_disclosed(rig: AdminRig) -> None:
         ("POST /v1/messages", b"[]", 400),
         ("POST /v1/messages", b'{"from": 3}', 400),
         ("POST /v1/messages", b"[" * 100_000, 400),
+        ("POST /v1/traces", b'{"from": 3}', 400),
+        ("POST /v1/traces", b'{"from": "a.example", "since_s": -1}', 400),
+        ("POST /v1/traces", b'{"from": "a.example", "since_s": "1"}', 400),
+        ("POST /v1/traces", b'{"from": "a.example", "since_s": true}', 400),
+        ("POST /v1/checks", b'{"domain": "b.example"}', 400),
+        ("GET /v1/domains//doctor", b"", 400),
+        ("GET /v1/peers/", b"", 400),
     ],
 )
 def test_bad_requests_are_refused(rig: AdminRig, request_line: str, body: bytes, status: int) -> None:

@@ -128,7 +128,7 @@ def test_watch_shows_messages_as_they_come(lab: Lab) -> None:
 
     def is_watched() -> bool:
         service = b.router.embedded_for(user)
-        return service is not None and any(box.watchers for box in service._boxes.values())
+        return service is not None and service.inboxes.programs(user) > 0
 
     lab.wait_until(is_watched, "the watcher")
     for text in ("one", "two \x1b[31m"):

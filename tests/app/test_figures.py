@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.telemetry import catalogue
@@ -83,3 +86,90 @@ def test_only_what_was_dialled_counts_as_a_dial(lab: Lab) -> None:
     lab.publish("closed.example", ("127.0.0.9", 1026))
     assert not a.send("alice@a.example", "bob@closed.example").outcome().ok
     assert dials(a) == {"connection-refused": 1}
+
+
+def sample(rig: RouterRig, name: str, **labels: str) -> float | None:
+    """One figure of `/metrics`."""
+    return rig.call(lambda: rig.router.metrics.registry.get_sample_value(name, labels))  # type: ignore[no-any-return]
+
+
+def test_peers_are_counted_on_both_sides(lab: Lab) -> None:
+    """What went to a peer there is what came from it here; a watched peer is shown before it did anything."""
+    a = lab.router("a.example", settings={"metrics.watch": ["quiet.example"]})
+    b = lab.router("b.example")
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    assert a.send("alice@a.example", "nobody@b.example").outcome().reason is Reason.NOT_DELIVERED
+    for rig, peer, direction in ((a, "b.example", "out"), (b, "a.example", "in")):
+        results = {
+            result: sample(
+                rig, "imxrouter_peer_requests_total", peer=peer, direction=direction, result=result
+            )
+            for result in catalogue.PEER_RESULTS
+        }
+        assert results == {"delivered": 1, "refused": 0, "failed": 1, "indeterminant": 0}
+        assert (sample(rig, "imxrouter_peer_links", peer=peer) or 0) >= 1
+    assert sample(a, "imxrouter_peer_delivery_seconds_count", peer="b.example") == 1
+    took_s = sample(a, "imxrouter_peer_delivery_seconds_sum", peer="b.example")
+    assert took_s is not None
+    assert 0 < took_s < 30
+    assert sample(a, "imxrouter_peer_links", peer="quiet.example") == 0
+    assert (
+        sample(a, "imxrouter_peer_requests_total", peer="a.example", direction="in", result="delivered")
+        is None
+    )
+
+
+def test_a_peer_that_cannot_be_reached_shows_why(lab: Lab) -> None:
+    """The words are those of the answer, and the time is about now."""
+    a = lab.router("a.example")
+    reason = a.send("alice@a.example", "bob@nowhere.example").outcome().reason
+    labels = {"peer": "nowhere.example", "stage": reason.stage.value, "reason": reason.word}
+    at = sample(a, "imxrouter_peer_last_error_timestamp_seconds", **labels)
+    assert at is not None
+    assert abs(at - time.time()) < 60
+    failed = {"peer": "nowhere.example", "direction": "out", "result": "failed"}
+    assert sample(a, "imxrouter_peer_requests_total", **failed) == 1
+    refused = {"stage": reason.stage.value, "reason": reason.word, "kind": "message"}
+    assert sample(a, "imxrouter_refusals_total", **refused) == 1
+
+
+def test_what_waits_has_an_age(lab: Lab) -> None:
+    """While a peer's router says nothing, the oldest request gets older."""
+    a, z = lab.router("a.example"), lab.organisation("z.example")
+    assert sample(a, "imxrouter_held_oldest_seconds") == 0
+    assert sample(a, "imxrouter_in_flight_oldest_seconds") == 0
+    sent = a.send("alice@a.example", "bob@z.example")
+    link = z.accept(hello=False)
+    figure = a.router.metrics.registry.get_sample_value
+    lab.wait_until(lambda: (figure("imxrouter_held_oldest_seconds") or 0) > 0.2, "the age of what waits")
+    assert sample(a, "imxrouter_held_requests") == 1
+    assert (sample(a, "imxrouter_in_flight_oldest_seconds") or 0) > 0.2
+    link.close()
+    z.close()
+    assert not sent.outcome().ok
+    assert sample(a, "imxrouter_held_oldest_seconds") == 0
+
+
+def test_times_of_deliveries_are_ours_and_theirs(lab: Lab) -> None:
+    """Each record that was put out is in `ours` once, each answered request in `theirs`."""
+    a, _ = lab.router("a.example"), lab.router("b.example")
+    for _ in range(3):
+        assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    assert sample(a, "imxrouter_delivery_seconds_count", part="theirs") == 3
+    assert sample(a, "imxrouter_delivery_seconds_count", part="ours") == a.counter(slots.RECORDS_OUT) == 6
+    assert (sample(a, "imxrouter_delivery_seconds_sum", part="ours") or 0) > 0
+
+
+def test_no_figure_holds_an_address(lab: Lab) -> None:
+    """Whoever wrote to whom: users are nowhere on the page, and domains only where peers are counted."""
+    a, _ = lab.router("a.example"), lab.router("b.example")
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    assert not a.send("alice@a.example", "nobody@b.example").outcome().ok
+    assert not a.send("alice@a.example", "bob@nowhere.example").outcome().ok
+    page = a.call(lambda: a.router.metrics.exposition().decode())
+    lines = [line for line in page.splitlines() if not line.startswith("#")]
+    assert not [line for line in lines if re.search(r"alice|bob|nobody|@", line)]
+    with_domains = [line for line in lines if ".example" in line]
+    assert with_domains
+    peers = re.compile(r'imxrouter_peer_\w+\{.*\bpeer="(b|nowhere)\.example"')
+    assert all(peers.match(line) for line in with_domains)

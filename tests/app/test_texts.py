@@ -28,7 +28,8 @@ def test_html_lite_crosses_and_is_shown_as_text(lab: Lab) -> None:
     seen: list[MessageView] = []
     watching = threading.Thread(target=lambda: seen.append(next(console(b).watch("bob@b.example"))))
     watching.start()
-    lab.wait_until(lambda: any(box.watchers for box in b.router.embedded["home"]._boxes.values()), "watcher")
+    bob = Address.parse("bob@b.example")
+    lab.wait_until(lambda: b.router.embedded["home"].inboxes.programs(bob), "watcher")
     outcome = console(a).send("alice@a.example", "bob@b.example", text, html=True)
     assert outcome["status"] == "success", json.dumps(outcome)
     watching.join(30)

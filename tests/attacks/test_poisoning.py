@@ -61,15 +61,25 @@ def test_refused_tokens(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch
     """
     if not guarded:
 
-        def for_the_domain(limits: DialLimits, source_ip: str, domain: Domain, now: float) -> float:
+        def for_the_domain(
+            limits: DialLimits, source_ip: str, domain: Domain, now: float, reason: Reason
+        ) -> float:
             del source_ip
-            limits.failed_dns(domain, 60.0, Reason.DIALBACK_REFUSED, now)
+            limits.failed_dns(domain, 60.0, reason, now)
             return 60.0
 
         monkeypatch.setattr(DialLimits, "refused_token", for_the_domain)
     a, b, m = _alice(lab), lab.router("b.example"), lab.organisation("m.example")
-    assert _claim(m, b, "a.example") is Reason.NOT_MINE
-    assert {_claim(m, b, "a.example") for _ in range(10)} == {Reason.DIALBACK_REFUSED}  # not asked again
+    asked: list[Verify] = []
+    verify = a.router.claimer.verify
+
+    def counted(second: LinkSession, one: Verify) -> None:
+        asked.append(one)
+        verify(second, one)
+
+    monkeypatch.setattr(a.router.claimer, "verify", counted)
+    assert {_claim(m, b, "a.example") for _ in range(11)} == {Reason.NOT_MINE}
+    assert len(asked) == 1
     _alice_is_heard(a, b, guarded)
 
 

@@ -39,11 +39,13 @@ def _unacknowledged() -> None:
     """What a lost link left unacknowledged is forgotten with it (section 8.2)."""
     original = SwitchCore.remove_port
 
-    def remove_port(self: SwitchCore, port: Port, now: float) -> None:
+    def remove_port(
+        self: SwitchCore, port: Port, now: float, why: Reason = Reason.LINK_LOST, note: str = ""
+    ) -> None:
         for key in port.unacked:
             self.memory.forget(key)
         port.unacked.clear()
-        original(self, port, now)
+        original(self, port, now, why, note)
 
     SwitchCore.remove_port = remove_port  # type: ignore[method-assign]
 

@@ -18,7 +18,18 @@ from imxrouter.cli import output
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.main import imxctl, main
 from imxrouter.cli.reference import main as reference
-from tests.doubles.admin_port import DOMAIN, LINK, LOOKUP, OUTCOME, PEER, STATUS, TOLD, ZONE
+from tests.doubles.admin_port import (
+    DOCTOR,
+    DOMAIN,
+    LINK,
+    LOOKUP,
+    OUTCOME,
+    PEER,
+    PEER_DETAIL,
+    STATUS,
+    TOLD,
+    ZONE,
+)
 from tests.doubles.admin_rig import AdminRig
 from tests.doubles.reactor_thread import ReactorThread
 
@@ -56,6 +67,8 @@ def shell(reactor_thread: ReactorThread, tmp_path: Path) -> Iterator[Shell]:
         (["status"], STATUS),
         (["links"], [LINK]),
         (["peers"], [PEER]),
+        (["peers", "show", "b.example"], PEER_DETAIL),
+        (["domains", "doctor", "a.example"], DOCTOR),
         (["domains"], [DOMAIN]),
         (["domains", "list"], [DOMAIN]),
         (["dns", "lookup", "b.example"], LOOKUP),
@@ -78,9 +91,38 @@ def test_json_is_the_answer(shell: Shell, words: list[str], answer: object) -> N
         (["links", "--claims"], ["a.example", "proved", "dialback"]),
         (["peers"], ["backing-off", "connect-timeout", "in 12.0s"]),
         (["domains"], ["a.example", "active", "home"]),
+        (
+            ["domains", "doctor", "a.example"],
+            ["warning  a stale record [dns: bad-dns-record]", "  wanted: y"],
+        ),
+        (["domains", "doctor", "a.example"], ["> take it out", ZONE, "a.example: warnings"]),
         (["dns", "lookup", "b.example"], ["_imx.b.example SVCB", "imx.b.example:6490", "ver=1"]),
         (["send", "a@a.example", "b@b.example", "hi"], ["delivered to b.example in 4.0 ms"]),
-        (["trace", "00" * 16], ["accepted", "source=*@a.example"]),
+        (
+            ["trace", "00" * 16],
+            ["accepted", "source=*@a.example", "failure: too-large at stage limit, decided by"],
+        ),
+        (
+            ["trace", "00" * 16],
+            ["limits.max_message_bytes = 16384\n", "do       over the", "note: hops before"],
+        ),
+        (
+            ["trace", "--from", "a.example"],
+            ["... 2 older", "*@b.example", "limit: too-large", "note: a note"],
+        ),
+        (
+            ["peers", "show", "b.example"],
+            ["failing for 12.0s", "dialback+tls by [trust] default_policy; no link"],
+        ),
+        (
+            ["peers", "show", "b.example"],
+            ["from it nothing; to it 4 delivered, 1 failed, answered in 4.0 ms"],
+        ),
+        (["peers", "show", "b.example"], ["3 failures in a row; waits grow from 1 s to 300 s", "in 12.0s"]),
+        (
+            ["peers", "show", "b.example"],
+            ["connect-timeout at stage connect (192.0.2.1 port 6490)", "proved"],
+        ),
         (["attributes", "@b.example"], ["max-message-size  16384", "1h 0m        cache"]),
         (["attributes", "@b.example"], ["no           b.example"]),
         (["attributes", "@b.example"], ["base64: /w==", "x" * 200 + " ..."]),
@@ -150,6 +192,17 @@ def test_what_is_known_of_a_peer_is_cleared(shell: Shell) -> None:
         ("peer_retry", "b.example"), ("peer_retry", "d.example"), ("peer_forget", "b.example"),
         ("peer_forget", "c.example"),
     ]  # fmt: skip
+
+
+def test_a_router_checks_as_one_of_its_domains(shell: Shell) -> None:
+    """It is asked with the time-out given; what it answers is shown as a check from outside is."""
+    result = shell("check", "b.example", "--as", "a.example", "--timeout", "2")
+    assert result.exit_code == Exit.FAILED
+    assert shell.port.calls == [("check", "b.example", "a.example", 2.0)]
+    assert "service   not tried          - stage dns failed" in result.output
+    assert "b.example: no-such-domain at stage dns" in result.output
+    assert shell.json("check", "b.example", "--as", "a.example")["ours"] == "a.example"
+    assert run("check", "b.example", "--as", "a.example", "--socket", "/none").exit_code == Exit.UNREACHABLE
 
 
 def test_domains_show_what_changed(shell: Shell) -> None:
@@ -238,6 +291,11 @@ def test_exit_codes(shell: Shell, tmp_path: Path) -> None:
     assert shell("domains", "add", "a.example", "--service", "home").exit_code == Exit.FAILED
     assert shell("dns", "lookup", "none.example").exit_code == Exit.FAILED
     assert shell("trace", "11" * 16).exit_code == Exit.NOT_FOUND
+    assert shell("trace", "--to", "c.example", "--since", "15m").exit_code == Exit.NOT_FOUND
+    assert shell.port.calls[-1] == ("traces", "", "c.example", 900.0)
+    assert shell("trace", "--from", "a.example", "--since", "soon").exit_code == Exit.USAGE
+    assert shell("peers", "show", "c.example").exit_code == Exit.NOT_FOUND
+    assert shell("domains", "doctor", "c.example").exit_code == Exit.FAILED
     assert shell("nonsense").exit_code == Exit.USAGE
     gone = run("status", "--socket", str(tmp_path / "none"))
     assert gone.exit_code == Exit.UNREACHABLE

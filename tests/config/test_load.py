@@ -107,6 +107,8 @@ def test_wrong_word_is_suggested() -> None:
         ('[[domain]]\nname = "1.2.3.4"\nservice = "home"\n', "domain[1].name"),
         ('[[domain]]\nname = "b.example.."\nservice = "home"\n', "domain[1].name"),
         (f'[admin]\nsocket = "/{"x" * 107}"\n', "admin.socket"),
+        ('[metrics]\nwatch = ["b.example", "bob@b.example"]\n', "metrics.watch"),
+        ("[metrics]\nwatch = [" + '"b.example", ' * 201 + "]\n", "metrics.watch"),
     ],
 )
 def test_contradictions_are_refused(more: str, path: str) -> None:
@@ -178,6 +180,30 @@ def test_users_of_domains_that_are_not_served_are_warnings() -> None:
     assert (warning.path, warning.what) == (
         "service[0].users", "nobody can write to dave@c.example: c.example is not served by it",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("head", ["workers = 2\n", "listen.reuse_port = true\n"])
+def test_presence_that_several_processes_would_have_is_a_warning(head: str) -> None:
+    """Users of an embedded service have messages only; a service of its own is not touched."""
+    head = 'trust.default_policy = "dialback"\nlab = true\n' + head
+    (key,) = {one.path for one in good(head=head).warnings} - {"lab"}
+    assert key == head.splitlines()[-1].partition(" ")[0]
+    own = MINIMAL.replace('kind = "embedded"\nusers = ["alice"]', f'kind = "imx"\nkey = "{PUBLIC}"')
+    assert [one.path for one in parse(Document("r.toml", head + own)).warnings] == ["lab"]
+
+
+def test_who_may_see_and_write_is_for_embedded_services() -> None:
+    """A service of its own has rules of its own; a word that is none is refused."""
+    second = f'[[service]]\nname = "two"\nkind = "imx"\nkey = "{PUBLIC}"\n'
+    head = 'role = "aggregator"\n'
+    assert {*bad(second + 'presence = "open"\nmessages = "ask"\n', head)} == {
+        "service[1].presence",
+        "service[1].messages",
+    }
+    third = '[[service]]\nname = "three"\nkind = "embedded"\n'
+    assert "service[1].presence" in bad(third + 'presence = "block"\n', head)
+    service = good(third + 'presence = "contacts"\nmessages = "ask"\n', head).config.services[1]
+    assert (service.presence, service.messages) == ("contacts", "ask")
 
 
 def test_gateway_has_one_service() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 
+from imxrouter.admin.detail import DoctorView, PeerDetailView, TraceRow, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.views import (
     AttributesView,
@@ -21,7 +22,6 @@ from imxrouter.admin.views import (
     PeerView,
     RecordsView,
     StatusView,
-    TraceView,
 )
 
 STATUS: StatusView = {
@@ -58,6 +58,38 @@ ZONE = "a.example. 3600 IN TYPE65400 \\# 3 000100\n"
 OUTCOME: OutcomeView = {
     "id": "00" * 16, "status": "success", "reason": "none", "stage": "service", "decided_by": "b.example",
     "decided_role": "service", "retry": "", "retry_after_s": 0, "note": "", "seconds": 0.004,
+}  # fmt: skip
+PEER_DETAIL: PeerDetailView = {
+    "domain": "b.example", "state": "failing", "state_for_s": 12.0, "source": "dns", "targets": [],
+    "required": "dialback+tls", "required_by": "[trust] default_policy", "remembered": "dialback",
+    "remembered_until": 1800000000.0, "acceptable": False, "links": [LINK],
+    "errors": [{"at": 1800000000.0, "direction": "ours", "stage": "connect", "reason": "connect-timeout",
+                "note": "192.0.2.1 port 6490", "remedy": "look at the firewall"}],
+    "failures": 3, "next_try_s": 12.0, "backoff_first_s": 1.0, "backoff_cap_s": 300.0, "held": 1,
+    "held_bytes": 200, "held_age_s": 2.0, "in_flight": 1, "bytes_in": 3000, "bytes_out": 2900,
+    "counted": {"came": {"delivered": 0}, "went": {"delivered": 4, "failed": 1}}, "answered_s": 0.004,
+}  # fmt: skip
+DOCTOR: DoctorView = {
+    "domain": "a.example", "result": "warnings", "publish": ZONE, "took_s": 0.5,
+    "findings": [{"severity": "warning", "what": "a stale record", "stage": "dns", "reason": "bad-dns-record",
+                  "evidence": ["there: x", "wanted: y"], "remedy": "take it out"}],
+}  # fmt: skip
+VERDICT: VerdictView = {
+    "status": "failure", "stage": "limit", "reason": "too-large", "decided_by": "", "decided_role": "router",
+    "rule": "size of a message", "setting": "limits.max_message_bytes = 16384", "answer": "", "note": "",
+    "remedy": "over the message size limit", "retry": "never", "retry_after_s": 0,
+}  # fmt: skip
+TRACED: TraceRow = {
+    "id": "00" * 16, "at": 1.5, "kind": "message", "source": "*@a.example", "destination": "*@b.example",
+    "steps": 3, "last": "settled", "status": "failure", "stage": "limit", "reason": "too-large",
+}  # fmt: skip
+#: Of no domain that exists; the stages between are left out.
+CHECK: dict[str, Any] = {
+    "domain": "", "ours": "", "result": "failed", "name_servers": [], "took_s": 0.1,
+    "failure": {"step": "dns", "stage": "dns", "reason": "no-such-domain", "what": "b.example IMX",
+                "note": "", "remedy": "not in DNS", "retry": "never", "retry_after_s": 0},
+    "stages": [{"stage": "service", "state": "not tried", "why": "stage dns failed", "took_s": None,
+                "facts": {}, "evidence": []}],
 }  # fmt: skip
 
 TOLD: AttributesView = {
@@ -102,6 +134,12 @@ class PortDouble:
         """Answer at once."""
         return [PEER]
 
+    def peer(self, name: str) -> PeerDetailView:
+        """Know b.example and nobody else."""
+        if name != "b.example":
+            raise AdminError("not-found", f"nothing is known of {name}", "peer", "see imxctl peers")
+        return PEER_DETAIL
+
     def peer_retry(self, name: str) -> Deferred[PeerChange]:
         """Clear the back-off of b.example; nobody else waits."""
         self.calls.append(("peer_retry", name))
@@ -117,6 +155,10 @@ class PortDouble:
     def domains(self) -> list[DomainView]:
         """Answer at once."""
         return [DOMAIN]
+
+    def domain_doctor(self, name: str) -> DoctorView:
+        """Warn of a.example; others are ill."""
+        return DOCTOR if name == "a.example" else {**DOCTOR, "domain": name, "result": "failed"}
 
     def dns_lookup(self, domain: str) -> LookupView:
         """Answer for b.example; nothing is published for the rest."""
@@ -180,7 +222,21 @@ class PortDouble:
         self.calls.append(("domain_remove", name))
         return {"name": name, "action": "removed", "before": {"name": name}, "after": {}}
 
+    def check(self, domain: str, ours: str, timeout_s: float) -> dict[str, Any]:
+        """Find nothing of any domain."""
+        self.calls.append(("check", domain, ours, timeout_s))
+        return {**CHECK, "domain": domain, "ours": ours}
+
     def trace(self, message_id: str) -> TraceView:
-        """Tell one step."""
-        step = {"at": 1.5, "event": "accepted", "fields": {"source": "*@a.example"}}
-        return {"id": message_id, "steps": [step] if message_id == "00" * 16 else []}  # type: ignore[list-item]
+        """Tell one step and a verdict; nothing is known of other ids."""
+        if message_id != "00" * 16:
+            raise AdminError("not-found", "no step of that message is known any more", "id")
+        return {
+            "id": message_id, "state": "finished", "verdict": VERDICT, "gaps": ["hops before are not known"],
+            "steps": [{"at": 1.5, "event": "accepted", "fields": {"source": "*@a.example"}}],
+        }  # fmt: skip
+
+    def traces(self, source: str, destination: str, since_s: float | None) -> TracesView:
+        """Tell one message of a.example."""
+        self.calls.append(("traces", source, destination, since_s))
+        return {"messages": [TRACED] if source == "a.example" else [], "left_out": 2, "notes": ["a note"]}

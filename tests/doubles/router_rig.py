@@ -78,7 +78,7 @@ def free_port(ip: str) -> int:
         return int(sock.getsockname()[1])
 
 
-class _BoundReactor:
+class BoundReactor:
     """A reactor whose connections come from one address, as those of a host with that address do."""
 
     def __init__(self, reactor: Any, ip: str) -> None:
@@ -164,7 +164,7 @@ class RouterRig:
         self.router: Router = self.call(
             lambda: Router(config, lab.thread.reactor, ask=lab.zones.ask, checks=checks)
         )
-        self.router.dialer._opener._reactor = cast("Any", _BoundReactor(lab.thread.reactor, ip))
+        self.router.dialer._opener._reactor = cast("Any", BoundReactor(lab.thread.reactor, ip))
         self._running = False
 
     def start(self) -> RouterRig:
@@ -217,7 +217,7 @@ class RouterRig:
 
     def refusals(self, reason: Reason) -> int:
         """How often something was refused for that reason."""
-        return self.counter(slots.REASON_SLOT[reason])
+        return int(self.call(lambda: slots.refusals(self.router.switch.counters, reason)))
 
     def sessions(self) -> list[LinkSession]:
         """The links of this moment."""

@@ -25,4 +25,43 @@ def test_the_sample_zone_loads(server: Server, tmp_path: Path) -> None:
 def test_prometheus_takes_the_samples() -> None:
     """Scrape configuration and alerts."""
     done = run(program("promtool"), "check", "config", str(OPS / "prometheus" / "prometheus.yml"))
-    assert "6 rules found" in done.stdout
+    assert "9 rules found" in done.stdout
+    rules = run(program("promtool"), "check", "rules", str(OPS / "prometheus" / "imxrouter.rules.yml"))
+    assert "SUCCESS: 9 rules found" in rules.stdout
+
+
+#: Ten minutes in which b.example takes nothing, c.example everything but slowly, and `former` jumps.
+ALERTS = """
+rule_files: [RULES]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {series: 'imxrouter_peer_requests_total{instance="x", peer="b.example", direction="out", result="failed"}', values: '0+60x30'}
+      - {series: 'imxrouter_peer_requests_total{instance="x", peer="b.example", direction="out", result="delivered"}', values: '0+1x30'}
+      - {series: 'imxrouter_peer_requests_total{instance="x", peer="c.example", direction="out", result="delivered"}', values: '0+60x30'}
+      - {series: 'imxrouter_peer_requests_total{instance="x", peer="former", direction="out", result="failed"}', values: '0x10 5000x20'}
+      - {series: 'imxrouter_peer_delivery_seconds_sum{instance="x", peer="c.example"}', values: '0+600x30'}
+      - {series: 'imxrouter_peer_delivery_seconds_count{instance="x", peer="c.example"}', values: '0+60x30'}
+      - {series: 'imxrouter_delivery_seconds_bucket{instance="x", part="ours", le="0.01"}', values: '0+60x30'}
+      - {series: 'imxrouter_delivery_seconds_bucket{instance="x", part="ours", le="+Inf"}', values: '0+60x30'}
+    alert_rule_test:
+      - eval_time: 20m
+        alertname: ImxrouterPeerFails
+        exp_alerts:
+          - exp_labels: {instance: x, peer: b.example}
+            exp_annotations: {summary: "x: more than half of what goes to b.example is not delivered; imxctl peers show b.example"}
+      - eval_time: 20m
+        alertname: ImxrouterPeerSlow
+        exp_alerts:
+          - exp_labels: {instance: x, peer: c.example}
+            exp_annotations: {summary: "x: c.example takes more than 5 s for an answer"}
+      - {eval_time: 20m, alertname: ImxrouterHolds, exp_alerts: []}
+"""  # noqa: E501 - a series a line
+
+
+def test_alerts_of_peers_name_who_it_is(tmp_path: Path) -> None:
+    """And what became `former` sets none off."""
+    file = tmp_path / "alerts.yml"
+    file.write_text(ALERTS.replace("RULES", str(OPS / "prometheus" / "imxrouter.rules.yml")))
+    run(program("promtool"), "test", "rules", str(file))

@@ -37,7 +37,24 @@ def test_metrics_are_clean_for_promtool(lab: Federation) -> None:
     assert lab["c1"].send("nobody@c.example", "nobody is there")["status"] == "failure"
     scraped = lab["c1"].metrics()
     assert 'imxrouter_requests_total{kind="message",result="delivered"}' in scraped
+    assert f'imxrouter_peer_delivery_seconds_count{{peer="{B.domain}"}} 1.0' in scraped
+    assert 'imxrouter_delivery_seconds_count{part="theirs"}' in scraped
+    assert promtool_says(scraped) == (0, "")
+
+
+def test_promtool_would_find_what_is_bad() -> None:
+    """A counter without its ending, a unit that is none, a family without help."""
+    for page in (
+        "# HELP imxrouter_requests Requests.\n# TYPE imxrouter_requests counter\nimxrouter_requests 1\n",
+        "# HELP imxrouter_wait_ms Wait.\n# TYPE imxrouter_wait_ms gauge\nimxrouter_wait_ms 1\n",
+        "# TYPE imxrouter_links gauge\nimxrouter_links 1\n",
+    ):
+        assert promtool_says(page)[0] != 0, page
+
+
+def promtool_says(page: str) -> tuple[int, str]:
+    """Exit code and words of `promtool check metrics`."""
     done = subprocess.run(
-        [program("promtool"), "check", "metrics"], input=scraped, capture_output=True, text=True, check=False
+        [program("promtool"), "check", "metrics"], input=page, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    return done.returncode, done.stdout + done.stderr

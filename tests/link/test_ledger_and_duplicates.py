@@ -11,7 +11,7 @@ from imxrouter.link.ledger import Entry, Ledger, process_of
 
 def entry(since: float, in_port: int = 1, out_port: int = 2) -> Entry:
     """A request that came at a moment."""
-    return (in_port, 0, 100, b"key", 0, b"b.example", b"a.example", 256, 110, since, out_port, b"", 0)
+    return (in_port, 0, 100, b"key", 0, b"b.example", b"a.example", 256, 110, since, out_port, b"", 0, since)
 
 
 @given(st.integers(0, 0xFFFF), st.integers(0, 2**64 - 1))

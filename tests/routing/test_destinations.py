@@ -163,3 +163,18 @@ def test_one_can_be_taken_out_of_the_middle() -> None:
     assert queue.expire(15.0) == ["a"]
     assert queue.drain() == ["c", "d"]
     assert (queue.held_bytes, budget.used_bytes, budget.count) == (0, 0, 0)
+
+
+def test_the_oldest_that_waits_says_since_when() -> None:
+    """Whatever left the queue before it, and nothing when all are gone."""
+    queue: HoldQueue[int] = HoldQueue(HoldLimits(age_s=15))
+    assert queue.oldest_since() is None
+    for item in (1, 2, 3):
+        queue.offer(item, 10, 100.0 + item)
+    assert queue.oldest_since() == 101.0
+    queue.drop(1)
+    assert queue.oldest_since() == 102.0
+    queue.expire(117.5)
+    assert queue.oldest_since() == 103.0
+    queue.drain()
+    assert queue.oldest_since() is None

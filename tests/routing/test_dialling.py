@@ -198,6 +198,15 @@ def test_a_refused_token_silences_only_the_network_it_came_from() -> None:
     assert once(limits, "192.0.2.1", HONEST, 11) is None
 
 
+def test_a_remembered_refusal_keeps_its_word() -> None:
+    """Who comes again a moment later is told what the first one was told."""
+    limits = DialLimits()
+    limits.refused_token("192.0.2.1", HONEST, 0, Reason.NOT_MINE)
+    refused = once(limits, "192.0.2.1", HONEST, 1)
+    assert refused is not None
+    assert refused.reason is Reason.NOT_MINE
+
+
 def test_memories_are_bounded_by_share() -> None:
     """A stranger's failures leave room for others', and push out none."""
     limits = DialLimits(DialSettings(remembered=128))

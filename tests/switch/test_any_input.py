@@ -130,7 +130,7 @@ def test_over_any_history_rule_1_and_conservation_hold(  # noqa: C901 - one step
             for held in list(rig.switch.held):
                 entry = rig.switch.ledger.entries.get(held)
                 if entry is not None and ports[step[1]] is rig.switch.way(entry[5], entry[6]):
-                    rig.switch.forward(held, ports[step[1]])
+                    rig.switch.forward(held, ports[step[1]], rig.now)
                     rig.switch.held.remove(held)
         collect()
         assert rig.switch.conservation() == []

@@ -68,7 +68,7 @@ def test_a_retry_names_the_epoch_of_its_own_link_only() -> None:
     (tag,) = rig.switch.held
     again = rig.port(9, Role.SERVICE)
     rig.serve(HERE, again)
-    assert rig.switch.forward(tag, again)
+    assert rig.switch.forward(tag, again, rig.now)
     (record,) = rig.out(again)
     assert record.flags & FLAG_RETRY
     assert record.fields == (Field(FieldType.EPOCH | CRITICAL_BIT, b"peer-002"),)

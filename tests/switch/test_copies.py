@@ -96,7 +96,7 @@ def test_an_answer_ends_a_request_that_waits_to_be_sent_again() -> None:
     (tag,) = rig.switch.held
     rig.feed(other, response_to(passed, failure(Reason.BUSY)))
     assert rig.outcome(rig.service).reason is Reason.BUSY
-    assert not rig.switch.forward(tag, other)
+    assert not rig.switch.forward(tag, other, rig.now)
     assert rig.switch.conservation() == []
 
 
@@ -155,6 +155,6 @@ def test_what_waited_goes_out_within_the_credit_of_its_link() -> None:
     (tag,) = rig.switch.held
     far = rig.port(8, Role.PEER)
     far.credit_bytes = 300
-    assert not rig.switch.forward(tag, far)
+    assert not rig.switch.forward(tag, far, rig.now)
     far.credit_bytes = 1000
-    assert rig.switch.forward(tag, far)
+    assert rig.switch.forward(tag, far, rig.now)

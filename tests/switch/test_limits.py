@@ -43,7 +43,7 @@ def test_limits_are_named() -> None:
     rig.switch.routes[HERE].suspended = True
     rig.feed(rig.peer, message(7))
     assert rig.outcome(rig.peer).reason is Reason.SERVICE_DOWN
-    assert rig.switch.counters[slots.REASON_SLOT[Reason.SUSPENDED]] == 1
+    assert slots.refusals(rig.switch.counters, Reason.SUSPENDED) == 1
     assert rig.switch.conservation() == []
 
 

@@ -21,7 +21,7 @@ FAULTS = (
 
 def refusals(rig: Rig, reason: Reason) -> int:
     """How often something was refused for that reason."""
-    return rig.switch.counters[slots.REASON_SLOT[reason]]
+    return slots.refusals(rig.switch.counters, reason)
 
 
 def test_the_first_fault_in_their_order_is_named() -> None:

@@ -32,9 +32,7 @@ class Presence(Rig):
     def request(self, kind: RecordType, envelope: Envelope, *fields: Field, body: bytes = b"") -> Record:
         """One request with a new id."""
         self._number += 1
-        return Record(
-            kind, 0x80, 110, self._number, self._number.to_bytes(16, "big"), envelope, fields, body
-        )
+        return Record(kind, 0x80, 110, self._number, self._number.to_bytes(16, "big"), envelope, fields, body)
 
     def subscribe(self, duration: int = 60, ident: bytes = ID) -> Record:
         """Bob asks for alice's presence."""

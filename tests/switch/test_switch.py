@@ -243,7 +243,7 @@ def test_a_lost_link_makes_one_retry_then_indeterminant() -> None:
     (tag,) = rig.switch.held
     again = rig.port(7, Role.PEER)
     rig.prove(again, FAR)
-    assert rig.switch.forward(tag, again)
+    assert rig.switch.forward(tag, again, rig.now)
     (second,) = rig.out(again)
     assert second.message_id == first.message_id
     assert second.flags & FLAG_RETRY

@@ -8,9 +8,11 @@ import pytest
 from twisted.internet.task import Clock
 
 from imxrouter.model.errors import LocalMisuse
+from imxrouter.model.vocabulary import Reason
 from imxrouter.switch.slots import new_counters, slot_table
 from imxrouter.telemetry import catalogue
-from imxrouter.telemetry.metrics import Metrics, StoreFigures
+from imxrouter.telemetry.metrics import Metrics, StoreFigures, Times
+from imxrouter.telemetry.peers import PeerFigures, PeerRow
 from imxrouter.telemetry.slots import SlotTable
 from imxrouter.telemetry.tick import INTERVAL_S, TickMeter
 
@@ -81,6 +83,8 @@ def test_gauges_ask_their_sources() -> None:
     metrics.watch_links(lambda: links)
     metrics.watch_held(lambda: (3, 400))
     metrics.watch_in_flight(lambda: {"message": 9})
+    metrics.watch_oldest(lambda: (1.5, 2.5))
+    metrics.watch_delivery(lambda: {"ours": Times((0.1, 1.0), (4, 2, 1), 8.5)})
     metrics.watch_store(lambda: StoreFigures(True, 5, 4096, 1, 77.0, 2, {"full": 3}))
     clock.advance(5)
     links["peer", "open"] = 4
@@ -88,6 +92,15 @@ def test_gauges_ask_their_sources() -> None:
     assert value(metrics, "imxrouter_in_flight", kind="message") == 9
     assert value(metrics, "imxrouter_held_requests") == 3
     assert value(metrics, "imxrouter_held_bytes") == 400
+    assert value(metrics, "imxrouter_held_oldest_seconds") == 1.5
+    assert value(metrics, "imxrouter_in_flight_oldest_seconds") == 2.5
+    buckets = [
+        value(metrics, "imxrouter_delivery_seconds_bucket", part="ours", le=end)
+        for end in ("0.1", "1.0", "+Inf")
+    ]
+    assert buckets == [4, 6, 7]
+    assert value(metrics, "imxrouter_delivery_seconds_sum", part="ours") == 8.5
+    assert value(metrics, "imxrouter_delivery_seconds_count", part="ours") == 7
     assert value(metrics, "imxrouter_uptime_seconds") == 5
     store = ("works", "entries", "bytes", "waiting", "last_write_timestamp_seconds", "refused_total")
     assert [value(metrics, f"imxrouter_store_{name}") for name in store] == [1, 5, 4096, 1, 77, 2]
@@ -124,6 +137,92 @@ def test_the_page_says_what_the_reference_says() -> None:
     metrics.add_slots(slot_table(), new_counters())
     shown = dict(re.findall(r"^# HELP (\S+) (.*)$", metrics.exposition().decode(), re.MULTILINE))
     assert shown == {family.name: family.help for family in catalogue.ALL}
+
+
+#: What `promtool check metrics` calls bad, as far as a name or label can show it.
+FORBIDDEN_WORDS = frozenset(
+    {
+        "gauge", "counter", "histogram", "summary", "s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "tb",
+        "pb", "m", "h", "d", "milliseconds", "microseconds", "minutes", "hours", "days", "kilobytes",
+        "megabytes", "bits", "percent", "celsius",
+    }
+)  # fmt: skip
+RESERVED_ENDINGS = ("_count", "_sum", "_bucket", "_created", "_info")
+
+
+def name_faults(family: catalogue.Family) -> list[str]:
+    """What is wrong with a family's name, labels and help, in the words of Prometheus' own rules."""
+    faults = []
+    if not re.fullmatch(r"imxrouter(_[a-z]+)+", family.name):
+        faults.append("not snake case under our prefix")
+    if (family.kind == "counter") != family.name.endswith("_total"):
+        faults.append("_total belongs to counters and only to them")
+    if family.name.endswith(RESERVED_ENDINGS) and family.name != "imxrouter_build_info":
+        faults.append("an ending that Prometheus makes itself")
+    if FORBIDDEN_WORDS.intersection(family.name.split("_")):
+        faults.append("a type or a unit that is no base unit")
+    if family.kind in {"histogram", "summary"} and not family.name.endswith(("_seconds", "_bytes")):
+        faults.append("no unit")
+    if not all(re.fullmatch(r"[a-z]+(_[a-z]+)*", label) for label in family.labels):
+        faults.append("a label that is not snake case")
+    if {"le", "quantile"}.intersection(family.labels) or not family.help.strip():
+        faults.append("a reserved label, or no help")
+    return faults
+
+
+def test_names_keep_the_rules_of_prometheus() -> None:
+    """Every family of the catalogue; and the rules find what breaks them."""
+    assert {family.name: faults for family in catalogue.ALL if (faults := name_faults(family))} == {}
+    for bad in (
+        catalogue.Family("imxrouter_requests", "counter", (), "No _total."),
+        catalogue.Family("imxrouter_wait_ms", "gauge", (), "Milliseconds."),
+        catalogue.Family("imxrouter_wait", "histogram", (), "No unit."),
+        catalogue.Family("imxrouter_wait_sum", "gauge", (), "Reserved."),
+        catalogue.Family("imxrouter_waits_total", "counter", ("le",), "Reserved label."),
+        catalogue.Family("imxrouter_waits_total", "counter", (), ""),
+    ):
+        assert name_faults(bad), bad.name
+
+
+def test_only_peer_families_hold_domains() -> None:
+    """The label `peer` stands in the families of peers and nowhere else; no label is for a user."""
+    with_peers = {family.name for family in catalogue.ALL if "peer" in family.labels}
+    assert with_peers == {
+        family.name for family in catalogue.ALL if family.name.startswith("imxrouter_peer_")
+    }
+    labels = {label for family in catalogue.ALL for label in family.labels}
+    assert not labels & {"domain", "user", "address", "sender", "recipient", "source", "destination"}
+
+
+def test_every_counter_has_a_kind_a_stage_and_a_reason() -> None:
+    """Refusals are told apart by all three, each triple once, and the stage is the reason's own."""
+    rows = [row for row in slot_table() if row.metric == catalogue.REFUSALS.name]
+    kinds = {"link", "message", "subscribe", "notify", "attributes", "other"}
+    reasons = [reason for reason in Reason if reason is not Reason.NONE]
+    assert {row.label_values for row in rows} == {
+        (reason.stage.value, reason.word, kind) for reason in reasons for kind in kinds
+    }
+    assert len({row.place for row in rows}) == len(rows) == len(kinds) * len(reasons)
+
+
+def test_figures_of_peers_are_shown() -> None:
+    """Rows, links and errors by label, with every result of both directions."""
+    metrics = Metrics("1", lambda: 0.0)
+    row = PeerRow([1, 2, 3, 4], [5, 6, 7, 8], 2.5)
+    metrics.watch_peers(
+        lambda: PeerFigures({"b.example": row}, {"b.example": 2}, {"b.example": ("dns", "dns-timeout", 77.0)})
+    )
+    shown = [
+        value(metrics, "imxrouter_peer_requests_total", peer="b.example", direction=direction, result=result)
+        for direction in catalogue.PEER_DIRECTIONS
+        for result in catalogue.PEER_RESULTS
+    ]
+    assert shown == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert value(metrics, "imxrouter_peer_delivery_seconds_count", peer="b.example") == 5
+    assert value(metrics, "imxrouter_peer_delivery_seconds_sum", peer="b.example") == 2.5
+    assert value(metrics, "imxrouter_peer_links", peer="b.example") == 2
+    error = {"peer": "b.example", "stage": "dns", "reason": "dns-timeout"}
+    assert value(metrics, "imxrouter_peer_last_error_timestamp_seconds", **error) == 77
 
 
 def test_tick_notes_how_late_it_was() -> None:

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from imxrouter.model.address import Address, check_local
 from imxrouter.model.domain import Domain
+from imxrouter.model.errors import RouterError
 from imxrouter.routing.domains import CaseProfile, ServedDomain
+
+
+class NotAUser(RouterError):
+    """The address has no account here."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(f"{address} has no account here")
+        self.address = address
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -58,6 +67,22 @@ class Directory:
         """The account an address belongs to, None where there is none."""
         key = self._key(address)
         return key if key in self._accounts else None
+
+    def has(self, key: UserKey) -> bool:
+        """Whether there is such an account."""
+        return key in self._accounts
+
+    def address_of(self, key: UserKey) -> Address:
+        """The address of an account, at its domain's own name."""
+        return self._accounts[key]
+
+    def accounts(self) -> dict[UserKey, Address]:
+        """Every account with its address."""
+        return dict(self._accounts)
+
+    def record(self, key: UserKey) -> ServedDomain:
+        """The served domain of an account."""
+        return self._records[key.domain]
 
     def domains(self) -> frozenset[Domain]:
         """Every domain it answers for, aliases included."""

@@ -1,66 +1,51 @@
-"""The embedded service: users that send and receive, each with a bounded inbox and watchers."""
+"""The embedded service: users with messages, presence, contacts, rules and attributes, for one directory."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Iterable
 
 from twisted.logger import Logger
 
-from imxrouter.gateways.embedded.directory import Directory, UserKey
-from imxrouter.gateways.embedded.texts import written
+from imxrouter.gateways.embedded.access import DEFAULTS, Defaults
+from imxrouter.gateways.embedded.accounts import Account
+from imxrouter.gateways.embedded.directory import Directory
+from imxrouter.gateways.embedded.following import Following
+from imxrouter.gateways.embedded.inbox import INBOX_LIMITS, Inboxes, InboxLimits
+from imxrouter.gateways.embedded.presentities import Presentities
+from imxrouter.gateways.embedded.queries import Queries
+from imxrouter.gateways.embedded.register import Register, Tools
+from imxrouter.gateways.embedded.settings import Settings
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
-from imxrouter.model.errors import RouterError
-from imxrouter.model.operations import Message, Operation
-from imxrouter.model.outcome import SUCCESS, failure
+from imxrouter.model.operations import Message, Notify, Operation, Subscribe
+from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.attribute_cache import AttributeCache
 from imxrouter.routing.domains import ServedDomain
-from imxrouter.routing.interfaces import Answer, Submit
-
-#: Programs that watch one user at a time; a person has a few devices.
-MAX_WATCHERS: Final = 32
-
-Watcher = Callable[[Message], None]
-
-
-class NotAUser(RouterError):
-    """The address has no account here."""
-
-    def __init__(self, address: Address) -> None:
-        super().__init__(f"{address} has no account here")
-        self.address = address
-
-
-class TooManyWatchers(RouterError):
-    """The user is watched by as many programs as are allowed."""
-
-
-@dataclass(frozen=True, slots=True)
-class InboxLimits:
-    """How much is kept of what a user received; the oldest of his own goes first."""
-
-    count: int = 100
-    size_bytes: int = 1024 * 1024
-
-
-@dataclass(slots=True)
-class _Box:
-    messages: deque[Message] = field(default_factory=deque)
-    size_bytes: int = 0
-    watchers: dict[object, Watcher] = field(default_factory=dict)
+from imxrouter.routing.interfaces import Answer, Store
 
 
 class EmbeddedService:
-    """A gateway to nothing: it keeps what comes, and sends what it is told to.
+    """A small service of its own, as a gateway. Everything is in memory until `begin` gives it a store.
+
+    What its users do goes through the parts; those of their methods that programs call stand here too.
 
     Args:
         directory: who has an account.
-        submit: sends an operation through the router.
-        new_id: gives 16 random bytes.
+        tools: of the outside.
+        defaults: what holds where a user has no rule.
         limits: of each inbox.
+        presence_off: why there are messages only; empty: there is everything.
+        cache: of attributes of others.
+
+    Attributes:
+        directory: who has an account.
+        presence_off: as given.
+        inboxes: messages.
+        presentities: what users publish, and who watches them.
+        following: whom users watch.
+        settings: rules, decisions, delegates, contacts, attributes.
+        queries: attributes of others.
     """
 
     log = Logger()
@@ -68,21 +53,91 @@ class EmbeddedService:
     def __init__(
         self,
         directory: Directory,
-        submit: Submit,
-        new_id: Callable[[], bytes],
-        limits: InboxLimits = InboxLimits(),
+        tools: Tools,
+        defaults: Defaults = DEFAULTS,
+        limits: InboxLimits = INBOX_LIMITS,
+        *,
+        presence_off: str = "",
+        cache: AttributeCache | None = None,
     ) -> None:
         self.directory = directory
-        self._submit = submit
-        self._new_id = new_id
-        self._limits = limits
-        self._boxes: dict[UserKey, _Box] = {}
+        self.presence_off = presence_off
+        self._awake = False
+        register = self._register = Register(
+            directory, tools, defaults, self._listener_failed, self._unread, presence_off
+        )
+        self.presentities = Presentities(register, self._wake)
+        cache = AttributeCache() if cache is None else cache
+        self.queries = Queries(register, cache, self.presentities.knock)
+        self.following = Following(register, self.queries.take_along, self._wake)
+        self.inboxes = Inboxes(register, limits, self._watcher_failed, self.queries.take_along)
+        self.settings = Settings(register, self._settings_changed, self.following.contact_changed)
+
+        self.listen = register.listen
+        self.inbox, self.watch = self.inboxes.inbox, self.inboxes.watch
+        self.compose, self.send = self.inboxes.compose, self.inboxes.send
+        self.publish, self.retract = self.presentities.publish, self.presentities.retract
+        self.state_of, self.instances = self.presentities.state_of, self.presentities.instances
+        self.watchers = self.presentities.watchers
+        self.subscribe, self.unsubscribe = self.following.subscribe, self.following.unsubscribe
+        self.fetch = self.following.fetch
+        self.subscription, self.subscriptions = self.following.subscription, self.following.subscriptions
+        self.ends = self.following.ends
+        self.decide, self.withdraw = self.settings.decide, self.settings.withdraw
+        self.consents, self.knocks = self.settings.consents, self.settings.knocks
+        self.rules, self.set_rule = self.settings.rules, self.settings.set_rule
+        self.remove_rule = self.settings.remove_rule
+        self.contacts, self.set_contact = self.settings.contacts, self.settings.set_contact
+        self.remove_contact = self.settings.remove_contact
+        self.attributes, self.set_attribute = self.settings.attributes, self.settings.set_attribute
+        self.remove_attribute = self.settings.remove_attribute
+        self.delegates = self.settings.delegates
+        self.allow, self.disallow = self.settings.allow, self.settings.disallow
+        self.query, self.known = self.queries.query, self.queries.known
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    def begin(self, store: Store) -> None:
+        """Keep everything in this store from now on, and go on with what it has; before traffic comes."""
+        if self.presence_off:
+            return
+        self._register.keep_in(store)
+        self.presentities.begin()
+        self.following.begin()
 
     def serve(self, records: Iterable[ServedDomain]) -> None:
-        """Answer for exactly these domains; the inboxes and watchers of users that go are dropped."""
-        self.directory.serve(records)
-        kept = {key for key in map(self.directory.find, self.directory.users()) if key is not None}
-        self._boxes = {key: box for key, box in self._boxes.items() if key in kept}
+        """Answer for exactly these domains; inboxes of users that go are dropped, their subscriptions end."""
+        before = self.directory.domains()
+        came, gone = self._register.serve(records)
+        for account in gone:
+            self.inboxes.drop(account.key)
+            self.following.gone(account)
+        if gone or before - self.directory.domains():
+            self.presentities.unserved()
+        self.presentities.returned(came)
+        self.following.returned(came)
+
+    def tick(self) -> None:
+        """About once a second: what has expired goes, and what is due is sent."""
+        if self.presence_off:
+            return
+        self.presentities.tick()
+        self._send_due()
+
+    def _wake(self) -> None:
+        if not self._awake and not self.presence_off:
+            self._awake = True
+            self._register.tools.later(self._send_due)
+
+    def _send_due(self) -> None:
+        self._awake = False
+        try:
+            self.following.send_due()
+            self.presentities.send_due()
+        except Exception:  # noqa: BLE001 - the next tick tries again; without it nobody is told anything
+            self.log.failure("sending what is due failed")
+
+    # -- the gateway -------------------------------------------------------------------------------------
 
     def domains(self) -> frozenset[Domain]:
         """The domains it answers for, aliases included."""
@@ -92,69 +147,30 @@ class EmbeddedService:
         """Whether the address has an account."""
         return self.directory.find(address) is not None
 
-    # -- receiving -------------------------------------------------------------------------------------
-
     def deliver(self, operation: Operation, answer: Answer) -> None:
-        """Keep a message and show it to who watches; `answer` is called before this returns."""
-        if not isinstance(operation, Message):
-            answer(failure(Reason.TYPE_NOT_ENABLED, role="service"))
-            return
-        user = self.directory.find(operation.destination)
-        if user is None:
-            answer(failure(Reason.UNKNOWN_USER, by=operation.destination.domain.name, role="service"))
-            return
-        box = self._boxes.setdefault(user, _Box())
-        box.messages.append(operation)
-        box.size_bytes += len(operation.content)
-        while len(box.messages) > self._limits.count or (
-            box.size_bytes > self._limits.size_bytes and len(box.messages) > 1
-        ):
-            box.size_bytes -= len(box.messages.popleft().content)
-        answer(SUCCESS)
-        for watcher in tuple(box.watchers.values()):
-            try:
-                watcher(operation)
-            except Exception:  # noqa: BLE001 - one watcher's bug must not keep the message from the others
-                self.log.failure("a watcher of {domain} failed", domain=user.domain)
+        """Take an operation for one of its users; `answer` is called before this returns."""
+        if isinstance(operation, Message):
+            self.inboxes.deliver(operation, answer)
+        elif self.presence_off:
+            domain = operation.destination.domain.name
+            answer(failure(Reason.TYPE_NOT_ENABLED, by=domain, role="service", note=self.presence_off))
+        elif isinstance(operation, Subscribe):
+            self.presentities.deliver(operation, answer)
+        elif isinstance(operation, Notify):
+            self.following.deliver(operation, answer)
+        else:
+            self.queries.deliver(operation, answer)
 
-    def inbox(self, user: Address) -> list[Message]:
-        """What is kept of a user's messages, oldest first. Raises `NotAUser`."""
-        box = self._boxes.get(self._account(user))
-        return list(box.messages) if box is not None else []
+    # -- what goes wrong ---------------------------------------------------------------------------------
 
-    def watch(self, user: Address, watcher: Watcher) -> Callable[[], None]:
-        """Show each message to a user as it comes, until the returned function is called.
+    def _settings_changed(self, account: Account) -> None:
+        self.presentities.refresh(account)
 
-        Raises:
-            NotAUser: there is no such account.
-            TooManyWatchers: there are `MAX_WATCHERS` already.
-        """
-        box = self._boxes.setdefault(self._account(user), _Box())
-        if len(box.watchers) >= MAX_WATCHERS:
-            raise TooManyWatchers(f"{user} is watched {MAX_WATCHERS} times already")
-        place = object()
-        box.watchers[place] = watcher
+    def _watcher_failed(self, domain: str) -> None:
+        self.log.failure("a watcher of {domain} failed", domain=domain)
 
-        def unwatch() -> None:
-            box.watchers.pop(place, None)
+    def _listener_failed(self) -> None:
+        self.log.failure("a listener to changes failed")
 
-        return unwatch
-
-    # -- sending ---------------------------------------------------------------------------------------
-
-    def compose(self, source: Address, destination: Address, text: str, *, html: bool = False) -> Message:
-        """A message with a new id, not sent yet: plain text, or text/html-lite. Raises `BadHtml`."""
-        return Message(source, destination, self._new_id(), *written(text, html=html))
-
-    def send(self, source: Address, destination: Address, text: str, answer: Answer) -> Message:
-        """Send a text as one of its users; `answer` gets the one outcome. Raises `NotAUser`."""
-        self._account(source)
-        message = self.compose(source, destination, text)
-        self._submit(message, answer)
-        return message
-
-    def _account(self, address: Address) -> UserKey:
-        user = self.directory.find(address)
-        if user is None:
-            raise NotAUser(address)
-        return user
+    def _unread(self, table: str) -> None:
+        self.log.warn("an entry of {table} cannot be read", table=table)

@@ -6,17 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imxrouter.gateways.embedded.directory import Directory
-from imxrouter.gateways.embedded.service import (
-    MAX_WATCHERS,
-    EmbeddedService,
-    InboxLimits,
-    NotAUser,
-    TooManyWatchers,
-)
+from imxrouter.gateways.embedded.directory import Directory, NotAUser
+from imxrouter.gateways.embedded.inbox import MAX_WATCHERS, InboxLimits, TooManyWatchers
+from imxrouter.gateways.embedded.register import Tools
+from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.model.address import Address, BadAddress
 from imxrouter.model.domain import Domain
-from imxrouter.model.operations import Message
+from imxrouter.model.operations import Message, Operation
 from imxrouter.model.outcome import SUCCESS, Outcome
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.domains import CaseProfile, ServedDomain
@@ -33,8 +29,9 @@ class Router:
     def __init__(self) -> None:
         self.sent: list[Message] = []
 
-    def __call__(self, operation: Message, answer: Answer) -> None:
+    def __call__(self, operation: Operation, answer: Answer) -> None:
         """Route one message."""
+        assert isinstance(operation, Message)
         self.sent.append(operation)
         answer(SUCCESS)
 
@@ -45,12 +42,11 @@ USUAL = InboxLimits()
 def make(router: Router | None = None, limits: InboxLimits = USUAL) -> EmbeddedService:
     """Alice everywhere, Bob at b.example only."""
     numbers = iter(range(1, 10_000))
-    service = EmbeddedService(
-        Directory(["alice", "bob@b.example"]),
-        router or Router(),
-        lambda: next(numbers).to_bytes(16, "big"),
-        limits,
-    )
+    tools = Tools(
+        router or Router(), lambda: next(numbers).to_bytes(16, "big"), lambda: 0.0, lambda: 1.7e9,
+        lambda: 0.5, lambda call: call(),
+    )  # fmt: skip
+    service = EmbeddedService(Directory(["alice", "bob@b.example"]), tools, limits=limits)
     service.serve(
         [ServedDomain(A, "home", aliases=(ALIAS,)), ServedDomain(B, "home", case_profile=SENSITIVE)]
     )

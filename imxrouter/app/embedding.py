@@ -1,0 +1,48 @@
+"""An embedded service as the configuration has it."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from functools import partial
+from typing import Any, Final
+
+from imxrouter.config.served import Service
+from imxrouter.gateways.embedded.access import Defaults, Openness
+from imxrouter.gateways.embedded.directory import Directory
+from imxrouter.gateways.embedded.register import Tools
+from imxrouter.gateways.embedded.service import EmbeddedService
+from imxrouter.model.operations import MESSAGE_ID_BYTES
+from imxrouter.routing.attribute_cache import AttributeCache
+from imxrouter.routing.interfaces import Submit
+
+#: Told to who asks for presence where each process would have one of its own.
+SEVERAL_PROCESSES: Final = "presence needs a single process: see workers and listen.reuse_port"
+
+
+def make_embedded(
+    service: Service, submit: Submit, reactor: Any, cache: AttributeCache, shared: bool
+) -> EmbeddedService:
+    """The service of a `[[service]]` of kind `embedded`; nothing is kept yet.
+
+    Args:
+        service: its configuration.
+        submit: sends an operation of one of its users.
+        reactor: calls what is to be done soon.
+        cache: of attributes of others.
+        shared: other processes serve the same domains, so presence is off.
+    """
+    tools = Tools(
+        submit,
+        lambda: os.urandom(MESSAGE_ID_BYTES),
+        time.monotonic,
+        time.time,
+        random.SystemRandom().random,
+        partial(reactor.callLater, 0),
+    )
+    defaults = Defaults(Openness(service.presence), Openness(service.messages))
+    return EmbeddedService(
+        Directory(service.users), tools, defaults, cache=cache,
+        presence_off=SEVERAL_PROCESSES if shared else "",
+    )  # fmt: skip

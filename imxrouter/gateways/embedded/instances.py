@@ -1,0 +1,148 @@
+"""What the instances of a user published, and what each watcher sees of it (pure; RFC 2779 section 5.2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from imxrouter.formats.pidf import write_pidf
+from imxrouter.gateways.embedded.access import Detail, Person, Who
+from imxrouter.model.address import Address
+from imxrouter.model.errors import RouterError
+from imxrouter.model.presence import Basic, Presence, PresenceTuple, merge, offline, preferred
+
+#: Instances of one user; a person has a few devices.
+MAX_INSTANCES: Final = 16
+#: Characters of an instance's name.
+MAX_INSTANCE_NAME: Final = 255
+#: A publication lives so long unless its publisher says otherwise (RFC 3903 section 4.1 has the same).
+DEFAULT_PUBLICATION_S: Final = 3600.0
+#: And at most so long; a program that is gone must not leave its user there for ever.
+MAX_PUBLICATION_S: Final = 30 * 86_400.0
+#: Bytes of one published document, and of the whole state; a NOTIFY has to stay below 16 KiB.
+MAX_PUBLISHED_BYTES: Final = 8_192
+MAX_STATE_BYTES: Final = 12_288
+_BASIC_ID: Final = "state"
+
+
+class BadPublication(RouterError):
+    """A publication that is not taken: too long, too large, or one too many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What one instance published.
+
+    Attributes:
+        presence: its full state.
+        until: when it expires, seconds since 1970.
+        by: who published it: the user, or somebody whom he allowed to (section 2.3.4).
+        audience: who sees it among those who may see the user at all; nobody named: all of them.
+    """
+
+    presence: Presence
+    until: float
+    by: Address
+    audience: tuple[Who, ...] = ()
+
+    def shown_to(self, person: Person) -> bool:
+        """Whether this person sees it."""
+        return not self.audience or any(who.names(person) for who in self.audience)
+
+
+class Instances:
+    """The publications of one user, by the instance's name."""
+
+    def __init__(self) -> None:
+        self._published: dict[str, Publication] = {}
+
+    def __len__(self) -> int:
+        return len(self._published)
+
+    def publish(self, name: str, publication: Publication) -> None:
+        """Set what an instance says. Raises `BadPublication`."""
+        if not 0 < len(name) <= MAX_INSTANCE_NAME:
+            raise BadPublication(f"an instance's name has 1 to {MAX_INSTANCE_NAME} characters")
+        if name not in self._published and len(self._published) >= MAX_INSTANCES:
+            raise BadPublication(f"{MAX_INSTANCES} instances publish already; retract one")
+        size = len(write_pidf(publication.presence))
+        if size > MAX_PUBLISHED_BYTES:
+            raise BadPublication(f"a presence document of {size} bytes; {MAX_PUBLISHED_BYTES} at most")
+        self._published[name] = publication
+
+    def retract(self, name: str) -> bool:
+        """Forget an instance; tells whether it was there."""
+        return self._published.pop(name, None) is not None
+
+    def expire(self, wall: float) -> list[str]:
+        """Forget what has had its time; returns the names."""
+        gone = [name for name, one in self._published.items() if one.until <= wall]
+        for name in gone:
+            del self._published[name]
+        return gone
+
+    def next_expiry(self) -> float:
+        """When the next one expires; infinity where there is none."""
+        return min((one.until for one in self._published.values()), default=float("inf"))
+
+    def all(self) -> tuple[tuple[str, Publication], ...]:
+        """Every instance with its publication, by name."""
+        return tuple(sorted(self._published.items()))
+
+    def whole(self, owner: Address) -> Presence:
+        """The state of all instances, as its owner sees it."""
+        return _merged(owner, self.all())
+
+    def seen_by(self, owner: Address, person: Person, detail: Detail) -> Presence:
+        """The state for one watcher who may see it.
+
+        Who is shown no instance sees what everybody sees of a user without any.
+        """
+        shown = [(name, one) for name, one in self.all() if one.shown_to(person)]
+        state = _merged(owner, shown)
+        return state if detail is Detail.FULL else _basic(state)
+
+
+def _merged(owner: Address, published: Iterable[tuple[str, Publication]]) -> Presence:
+    states = {name: one.presence for name, one in published}
+    if not states:
+        return offline(owner)
+    return fitting(merge(owner, states))
+
+
+def fitting(state: Presence, size_bytes: int = MAX_STATE_BYTES) -> Presence:
+    """The state, or where its document is too large what is most useful of it.
+
+    First extensions go, then persons, then the least preferred tuples.
+    """
+    if len(write_pidf(state)) <= size_bytes:
+        return state
+    if any(one.must_understand for one in state.extensions):
+        return Presence(
+            state.presentity
+        )  # without the element nothing may be believed (RFC 3863 section 4.2)
+    state = replace(
+        state,
+        tuples=tuple(
+            replace(one, extensions=(), status_extensions=())
+            for one in state.tuples
+            if not any(each.must_understand for each in (*one.extensions, *one.status_extensions))
+        ),
+        persons=tuple(replace(one, extensions=()) for one in state.persons),
+        extensions=(),
+    )
+    if len(write_pidf(state)) > size_bytes:
+        state = replace(state, persons=(), notes=state.notes[:1])
+    while len(state.tuples) > 1 and len(write_pidf(state)) > size_bytes:
+        state = replace(state, tuples=preferred(state.tuples)[: len(state.tuples) // 2])
+    return state
+
+
+def _basic(state: Presence) -> Presence:
+    if state == offline(state.presentity):
+        return state
+    status = state.status
+    if status is Basic.CLOSED:
+        return offline(state.presentity)
+    return Presence(state.presentity, (PresenceTuple(_BASIC_ID, status),))
