@@ -87,7 +87,8 @@ class _Verification:
     answered_at: float | None = None
     targets: int = 0
     last: Reason = Reason.NOT_MINE
-    asked: bool = False
+    #: number of the VERIFY on the second connection that has no result; 0: there is none
+    number: int = 0
     #: a connection ended with our question: the answer may have been released for it
     doubtful: bool = False
     fails_at: float | None = None
@@ -234,7 +235,7 @@ class Verifier:
         number = self._next
         self._next += 1
         self._asked[number] = verification
-        verification.asked = True
+        verification.number = number
         claim, view = verification.claim, verification.first.received.view
         self.on_step("verification asked", second, claim.from_domain, claim.to_domain, "")
         second.send(Verify(number, claim.from_domain, claim.to_domain, claim.token, claim.secret, int(view)))
@@ -250,17 +251,20 @@ class Verifier:
         verification = self._asked.get(result.number)
         if verification is None or verification.second != second.number or not self._pending(verification):
             return
-        del self._asked[result.number]
+        self._put_by(verification)
         reason = REASON_BY_CODE.get(result.reason, Reason.DIALBACK_REFUSED)
         if reason is Reason.NONE:
             second.reached.add(verification.claim.from_domain)  # a WITHDRAW may have come before the answer
             if result.nonce is not None:
                 verification.nonces = (result.nonce,)
+            else:
+                verification.second = 0  # it has answered: nothing is asked again when it ends
             if verification.claim.state is ClaimState.RELEASED:
                 self._prove(verification)
         elif reason is Reason.NOT_MINE and verification.targets < MAX_TARGETS:
             self._trust.not_mine(verification.first, verification.domain)
             verification.last = Reason.NOT_MINE
+            verification.second = 0  # its end, while the next target is dialled, is none of ours
             self._dial(verification)
         elif reason is Reason.BAD_TOKEN and verification.doubtful:
             verification.fails_at = self._hub.now() + NONCE_GRACE_S
@@ -321,8 +325,12 @@ class Verifier:
 
     def _close(self, verification: _Verification) -> None:
         self._by_claim.pop((verification.first.number, verification.claim.number), None)
-        for number in [n for n, other in self._asked.items() if other is verification]:
-            del self._asked[number]
+        self._put_by(verification)
+
+    def _put_by(self, verification: _Verification) -> None:
+        """The VERIFY that was sent needs no result any more: one that comes yet changes nothing."""
+        self._asked.pop(verification.number, None)
+        verification.number = 0
 
     def busy(self) -> set[int]:
         """Numbers of the second connections that a verification waits on."""
@@ -393,7 +401,8 @@ class Verifier:
         """The second connection ended without a result: the next target, unless the answer is here."""
         verification.second = 0
         verification.last = Reason.LINK_LOST
-        verification.doubtful = verification.doubtful or verification.asked
+        verification.doubtful = verification.doubtful or verification.number > 0
+        self._put_by(verification)
         if verification.reused is not None:  # it was old and ended: the host itself was not tried
             verification.tried.discard(verification.reused)
             verification.reused = None

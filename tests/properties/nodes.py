@@ -15,7 +15,7 @@ from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.link.ledger import FROM_DOMAIN, IN_PORT, IN_TAG, KEY, OUT_PORT, SIZE, TO_DOMAIN, Entry, Ledger
 from imxrouter.link.machine import LinkSettings, LinkState
 from imxrouter.model.domain import Domain
-from imxrouter.model.operations import Message
+from imxrouter.model.operations import Message, Operation
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.destinations import BackOff, DestinationTable
@@ -193,8 +193,9 @@ class Recorder:
         self._process = process
         self.pending: list[Pending] = []
 
-    def deliver(self, operation: Message, answer: Callable[[Outcome], None]) -> None:
-        """Take a message."""
+    def deliver(self, operation: Operation, answer: Callable[[Outcome], None]) -> None:
+        """Take a message; nobody sends anything else."""
+        assert isinstance(operation, Message)
         self._process.world.judge.delivered(self._process, operation)
         self.pending.append(Pending(operation, answer, self._process.world.clock.seconds()))
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from imxrouter.model.vocabulary import Reason
+from imxrouter.wire.control import Claim, ClaimResult, Verify, VerifyResult
+from tests.properties.judge import LIARS_DOMAIN
+from tests.properties.liar import LiarsLink
 from tests.properties.net import End
 from tests.properties.nodes import Process
 from tests.properties.test_worlds import SHAPES
@@ -15,6 +18,12 @@ def _arrive(world: World, *ends: End) -> None:
         while end.can_deliver:
             end.deliver(1 << 30)
             world.clock.advance(0)
+
+
+def _attach(link: LiarsLink, end: End | None) -> None:
+    assert end is not None
+    end.protocol = link
+    link.makeConnection(end)
 
 
 def _calm(shape: str) -> tuple[World, Process, Process]:
@@ -72,3 +81,33 @@ def test_a_second_domain_of_a_peer_while_the_first_is_claimed() -> None:
     other = world.submit(a, b"d.example")  # over the same link, where a's claim towards b is pending
     world.do_second()
     assert other.deliveries == 1
+
+
+def test_a_liar_answers_what_he_was_asked_on_a_link_that_is_lost() -> None:
+    """On the next one, where he was asked the same under another number: the claim is not judged by it."""
+    world = World(SHAPES["two"], liar=True, calm=True)
+    liar, b = world.liar, world.processes[1]
+    assert liar is not None
+    other = ("192.0.2.67", 6481)
+    world.addresses[LIARS_DOMAIN] = [*world.addresses[LIARS_DOMAIN], other]
+    world.net.listening[other] = [liar]
+    world.net.connect(liar, b.endpoint).addCallback(lambda end: _attach(LiarsLink(liar, opener=True), end))
+    world.flow()
+    (first,) = liar.links
+    liar.say(first, Claim(1, LIARS_DOMAIN, b"b.example", b"a token"))
+    world.flow()
+    (asked,) = (link for link in liar.links if link.asks)
+    asked.end.connection.cut(world.chance)
+    world.flow()
+    (again,) = (link for link in liar.links if link.asks)
+    assert again.asks[0].number != asked.asks[0].number
+    liar.say(again, VerifyResult(asked.asks[0].number, Reason.NOT_MINE.code))
+    world.flow()
+    world.check()
+    assert not any(isinstance(control, ClaimResult) for _, control in liar.heard)
+    liar.say(again, VerifyResult(again.asks[0].number, Reason.NOT_MINE.code))
+    world.flow()
+    world.check()
+    results = [control.reason for _, control in liar.heard if isinstance(control, ClaimResult)]
+    assert results == [Reason.NOT_MINE.code]
+    assert sum(isinstance(control, Verify) for _, control in liar.heard) == 2

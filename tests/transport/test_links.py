@@ -9,7 +9,7 @@ import pytest
 from imxrouter.link.machine import LinkState, Side
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.transport.session import LinkSession
-from imxrouter.wire.control import ClaimResult, Close, Control, VerifyResult, decode_control
+from imxrouter.wire.control import ClaimResult, Close, Control, Verify, VerifyResult, decode_control
 from imxrouter.wire.framing import RecordSplitter
 from imxrouter.wire.record import Envelope, Record, decode_outcome, decode_record, encode_record
 from tests.properties.judge import Broken, Sent
@@ -112,6 +112,66 @@ def test_an_answer_on_its_way_proves_though_the_question_must_be_put_again() -> 
     assert verification.fails_at is not None
     arrive(first.opener)
     assert A in session_at(first.acceptor).port.sources
+
+
+@pytest.mark.parametrize(
+    ("reason", "nonce"),
+    [(Reason.NONE, b"some other nonce"), (Reason.NOT_MINE, None), (Reason.BAD_TOKEN, None)],
+)
+def test_the_result_of_a_question_on_a_lost_link_is_not_taken_on_the_next(
+    reason: Reason, nonce: bytes | None
+) -> None:
+    """Specification 6.2: whoever is asked answers for what it was asked, on that very connection."""
+    made, a, b = world()
+    made.addresses[A].append(("192.0.2.9", 6481))
+    made.net.listening["192.0.2.9", 6481] = [a]
+    ask(made)
+    first = dial(made)
+    arrive(*first.ends)
+    lost = dial(made)
+    arrive(lost.opener)
+    arrive(lost.acceptor)
+    (old,) = (one for one in controls(lost.opener) if isinstance(one, Verify))
+    lost.opener.truncate(0)
+    lost.acceptor.truncate(0)
+    arrive(lost.acceptor)
+    (verification,) = b.verifier._by_claim.values()
+    third = dial(made)
+    arrive(third.opener)
+    third.acceptor.deliver(1 << 30)
+    third.acceptor.queue.append(VerifyResult(old.number, reason.code, nonce).encode())
+    arrive(third.acceptor)
+    assert list(b.verifier._asked.values()) == [verification]
+    assert (verification.nonces, verification.targets, verification.fails_at) == ((), 2, None)
+    assert made.net.dialling == []
+    arrive(*third.ends)
+    arrive(first.opener)
+    (result,) = (one for one in controls(first.acceptor) if isinstance(one, ClaimResult))
+    assert result.reason == 0
+    assert len(result.nonces) == 1
+    assert nonce not in result.nonces
+
+
+def test_a_host_that_disowns_a_claim_and_hangs_up_makes_no_second_dial() -> None:
+    """The next host is being dialled already."""
+    made, a, b = world()
+    made.addresses[A].append(("192.0.2.9", 6481))
+    made.net.listening["192.0.2.9", 6481] = [a]
+    ask(made)
+    first = dial(made)
+    arrive(*first.ends)
+    second = dial(made)
+    arrive(second.opener)
+    arrive(second.acceptor)
+    (question,) = (one for one in controls(second.opener) if isinstance(one, Verify))
+    second.acceptor.queue.append(VerifyResult(question.number, Reason.NOT_MINE.code).encode())
+    second.acceptor.deliver(1 << 30)
+    assert len(made.net.dialling) == 1
+    second.acceptor.truncate(0)
+    arrive(second.acceptor)
+    assert len(made.net.dialling) == 1
+    (verification,) = b.verifier._by_claim.values()
+    assert (verification.targets, verification.doubtful, b.verifier._asked) == (2, False, {})
 
 
 def test_a_claim_withdrawn_while_it_is_verified_proves_nothing() -> None:
