@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -144,7 +145,7 @@ def test_who_is_blocked_sees_one_who_is_offline(theirs: Theirs) -> None:
                 theirs.decide(decision)
                 theirs.publish(status)
                 answer, bob = await ours.follow(ALICE, BOB, 600)
-                await until(lambda followed=bob: followed.heard)
+                await until(partial(bool, bob.heard))
                 (first,) = bob.heard
                 told.append((standing(answer), answer.fields, first.standing, first.duration_s, bob.status))
                 await ours.end(bob)

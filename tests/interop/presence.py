@@ -1,7 +1,7 @@
 """Whom the organisations' users watch, what they are shown and when, and whether that was right.
 
-Every state of a user has a number of this test's, in its note. A `Record` writes down what a watcher is shown;
-`judge` compares it with the `Truth` by one clock, that of this test.
+Every state of a user has a number, in its note. A `Record` writes down what a watcher is shown; `judge`
+compares it with the `Truth` by one clock, that of this test.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.user_views import StateView, SubscriptionView
+from imxrouter.admin.views import AttributesView
 from imxrouter.model.errors import RouterError
 from tests.interop.netlab import wait_until
 from tests.interop.routers import Organisation, Router
@@ -188,7 +189,7 @@ def may_be_watched(router: Router) -> None:
     router.user.set_rule("*", ["subscribe", "fetch"], "allow")
 
 
-def values(answer: dict[str, Any]) -> dict[str, str]:
+def values(answer: AttributesView) -> dict[str, str]:
     """The attributes of an answer."""
     return {one["name"]: one["value"] for one in answer["values"]}
 

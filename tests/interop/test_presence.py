@@ -100,11 +100,8 @@ class Three:
         now = time.monotonic()
         for record in self.records.values():
             record.stop()
-        longest = {
-            f"{org.name} of {other.name}": judge(self.records[org], self.truth[other], bound_s, now)
-            for org, other in itertools.permutations(ORGANISATIONS, 2)
-        }
-        print(f"wrong for at most {max(longest.values()):.2f} s; {bound_s:g} s is the bound: {longest}")
+        for org, other in itertools.permutations(ORGANISATIONS, 2):
+            judge(self.records[org], self.truth[other], bound_s, now)
 
 
 @pytest.fixture
@@ -134,7 +131,8 @@ def test_all_directions(three: Three) -> None:
         watchers = {one["watcher"]: one["state"] for one in three[other].user.watchers()["watchers"]}
         assert watchers == {one.address: "active" for one in others(other, ORGANISATIONS)}
     three.judge(CALM_S)
-    assert not [one for record in three.records.values() for user in record.shown for one in record.unknowns(user)]
+    for record in three.records.values():
+        assert not [one for user in record.shown for one in record.unknowns(user)]
 
 
 def test_restarts_in_the_middle(three: Three) -> None:
@@ -162,15 +160,11 @@ def test_the_presentitys_router_is_killed(three: Three) -> None:
     three.publish(B, C)
     wait_until(lambda: not _watches(three, A, B) and not _watches(three, A, C), "what nobody renews ends", 40)
     assert time.monotonic() - killed >= LIFETIME_S / 10  # renewed at 90 percent of it at the latest
-    assert _watches(three, B, C) > 0 and _watches(three, C, B) > 0  # those were renewed meanwhile
-    for org in (B, C):
-        (view,) = [one for one in three[org].user.subscriptions()["subscriptions"] if one["presentity"] == A.address]
-        print(view)
+    assert _watches(three, B, C) > 0  # renewed meanwhile
+    assert _watches(three, C, B) > 0
     three.start(A)
     three.publish(A)
-    back = time.monotonic()
     three.all_right()
-    print(f"right again {time.monotonic() - back:.1f} s after the return")
     three.publish(*ORGANISATIONS)
     three.all_right(CALM_S)
     three.judge(WRONG_S)
