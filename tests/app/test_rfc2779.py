@@ -1,0 +1,241 @@
+"""Demands of RFC 2779 on two whole routers that no other test shows; the numbers are its sections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from socket import inet_aton
+from statistics import median
+from time import monotonic
+
+import pytest
+
+from imxrouter.gateways.embedded.access import Decision, Right
+from imxrouter.gateways.embedded.attributes import OwnAttribute
+from imxrouter.model.address import Address
+from imxrouter.model.operations import (
+    Attribute,
+    Message,
+    Notify,
+    Operation,
+    Subscribe,
+    SubscribeResult,
+    SubscriptionState,
+    Version,
+)
+from imxrouter.model.outcome import SUCCESS, Outcome
+from imxrouter.model.presence import Basic, Presence, PresenceTuple
+from imxrouter.model.vocabulary import Reason
+from imxrouter.transport.operations import operation_to_record, with_result
+from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
+from imxrouter.wire.record import Record, response_to
+from tests.app.test_liveness import organisation
+from tests.app.test_presence import allow, follow, publish, wait_seen
+from tests.attacks.test_presence import embedded, lies, shown, watched
+from tests.doubles.raw_peer import RawPeer
+from tests.doubles.router_rig import Lab, RouterRig, login_key
+
+ALICE, BOB = Address.parse("alice@a.example"), Address.parse("bob@b.example")
+#: A conversation wants answers in well under a second (4.3.1); a busy test machine gets a part of it.
+COMFORTABLE_S = 0.3
+_numbers = count(1)
+
+
+def request(operation: Operation) -> Record:
+    """The record of an operation, as somebody who waits for its answer writes it."""
+    record = operation_to_record(operation)
+    return replace(record, flags=FLAG_RESPONSE_WANTED, route_tag=next(_numbers))
+
+
+def ident() -> bytes:
+    """An id."""
+    return next(_numbers).to_bytes(16, "big")
+
+
+def send(rig: RouterRig, message: Message) -> list[Outcome]:
+    """Submit a message as an embedded user's; returns the list in which its outcome will be."""
+    outcomes: list[Outcome] = []
+    rig.call(lambda: embedded(rig, message.source)._register.tools.submit(message, outcomes.append))
+    return outcomes
+
+
+def messages(rig: RouterRig, user: Address) -> list[Message]:
+    """Everything in a user's inbox."""
+    return rig.call(lambda: embedded(rig, user).inbox(user))  # type: ignore[no-any-return]
+
+
+def test_messages_and_presence_without_each_other(lab: Lab) -> None:
+    """2.1.1: a domain that takes messages only, beside one that has presence only."""
+    home = '[[service]]\nname = "home"\nkind = "embedded"\nusers = ["alice"]\npresence = "open"\n'
+    only = '[[domain]]\nname = "{}"\nservice = "home"\ntypes = {}\n'
+    tables = home + only.format("m.example", '["message"]')
+    tables += only.format("p.example", '["subscribe", "notify"]')
+    rig = lab.router("m.example", "p.example", embedded=False, tables=tables)
+    peer = lab.organisation("c.example")
+    link = peer.connect(rig)
+    for number, domain in enumerate(rig.domains, 1):
+        assert peer.prove(link, domain, number=number).reason == 0
+    carol = Address.parse("carol@c.example")
+
+    def reasons(domain: str) -> list[Reason]:
+        to = Address.parse(f"alice@{domain}")
+        asked = (Message(carol, to, ident(), "text/plain", b"hi"), Subscribe(carol, to, ident(), b"1", 600))
+        found = []
+        for operation in asked:
+            link.send(request(operation))
+            found.append(link.outcome().reason)
+        return found
+
+    assert reasons("m.example") == [Reason.NONE, Reason.TYPE_NOT_ENABLED]
+    assert reasons("p.example") == [Reason.TYPE_NOT_ENABLED, Reason.NONE]
+
+
+def test_an_inbox_that_is_elsewhere(lab: Lab) -> None:
+    """2.1.2: presence names the address that takes messages; 2.1.3 is every other test here."""
+    a, b, c = lab.router("a.example"), lab.router("b.example"), lab.router("c.example", users=("desk",))
+    allow(a, ALICE)
+    elsewhere = Presence(ALICE, (PresenceTuple("t1", Basic.OPEN, contact="im:desk@c.example"),))
+    a.call(lambda: embedded(a, ALICE).publish(ALICE, "desk", elsewhere))
+    follow(b, BOB, ALICE)
+    wait_seen(lab, b, BOB, ALICE, Basic.OPEN)
+    told = shown(b, ALICE)
+    assert isinstance(told, Presence)
+    contact = told.tuples[0].contact
+    assert contact is not None
+    assert b.send(str(BOB), contact.removeprefix("im:")).outcome().ok
+    assert c.inbox("desk@c.example") == [(str(BOB), "hello")]
+
+
+def test_a_notification_over_another_link(lab: Lab) -> None:
+    """IMX-24: over a link that the presentity's side opened, and over the one that SUBSCRIBE took."""
+    b = lab.router("b.example")
+    peer = lab.organisation("a.example")
+    asked_over, subscription = watched(b, peer, ALICE)
+    other = peer.proved_link(b)
+    for number, (link, basic) in enumerate(((other, Basic.OPEN), (asked_over, Basic.CLOSED)), 1):
+        told = lies(ALICE, BOB, subscription)
+        told = replace(
+            told, version=Version(1, number), presence=Presence(ALICE, (PresenceTuple("t1", basic),))
+        )
+        link.send(request(told))
+        assert link.outcome().ok
+        presence = shown(b, ALICE)
+        assert isinstance(presence, Presence)
+        assert presence.status is basic
+
+
+@pytest.mark.parametrize(
+    ("content_type", "content"),
+    [
+        (
+            'multipart/signed; protocol="application/pkcs7-signature"; micalg=sha-256; boundary=b',
+            b"--b\r\nContent-Type: text/plain\r\n\r\n  trailing blanks  \r\n\n\r\n--b\r\n"
+            b"Content-Type: application/pkcs7-signature\r\n\r\n\x30\x82\x00\xff\r\n--b--",
+        ),
+        ("application/pkcs7-mime; smime-type=enveloped-data", bytes(range(256))),
+        ("message/cpim", b"From: <im:alice@a.example>\nNS: MyFeatures <mid:f@a>\n\n\nContent-type: x/y\n\n\0"),
+    ],
+    ids=["signed", "encrypted", "cpim"],
+)
+def test_a_body_of_others_arrives_as_it_was(lab: Lab, content_type: str, content: bytes) -> None:
+    """5.4.6, 5.4.7, 5.4.9: signed or encrypted by its sender, not a byte of it is touched by two routers."""
+    a, b = lab.router("a.example"), lab.router("b.example")
+    outcomes = send(a, Message(ALICE, BOB, ident(), content_type, content))
+    lab.wait_until(lambda: bool(outcomes), "an outcome")
+    assert outcomes[0].ok
+    (message,) = messages(b, BOB)
+    assert (message.content_type, message.content) == (content_type, content)
+
+
+def test_attributes_ride_on_a_message(lab: Lab) -> None:
+    """IMX-25: what its sender lets ride along is there with it; on notifications it is shown elsewhere."""
+    a, b = lab.router("a.example"), lab.router("b.example")
+    alias = Attribute("alias", "Älice".encode(), 60)
+    telephone = Attribute("a.example/telephone", b"tel:+41-1-234", 60)
+    for one in (alias, telephone):
+        a.call(lambda one=one: embedded(a, ALICE).set_attribute(ALICE, OwnAttribute(one, along=True)))
+    assert a.send(str(ALICE), str(BOB)).outcome().ok
+    (message,) = messages(b, BOB)
+    assert sorted(message.user_attributes, key=lambda one: one.name) == [telephone, alias]
+    assert b.call(lambda: embedded(b, BOB).known(BOB, ALICE, "alias")) == alias
+
+
+def test_a_conversation_is_quick_and_so_are_notifications(lab: Lab) -> None:
+    """4.3.1, 3.4.1: twenty messages to and fro, and the news of five people, on links that are there."""
+    users = [f"u{number}" for number in range(5)]
+    a, b = lab.router("a.example", users=("alice", *users)), lab.router("b.example")
+    people = [Address.parse(f"{user}@a.example") for user in users]
+    for person in people:
+        allow(a, person)
+        follow(b, BOB, person)
+    for person in people:
+        wait_seen(lab, b, BOB, person, Basic.CLOSED)
+
+    def timed(what: Callable[[], object]) -> float:
+        began = monotonic()
+        what()
+        return monotonic() - began
+
+    def write(rig: RouterRig, source: Address, to: Address) -> None:
+        assert rig.send(str(source), str(to)).outcome().ok
+
+    def change(person: Address) -> None:
+        publish(a, person, Basic.OPEN)
+        wait_seen(lab, b, BOB, person, Basic.OPEN)
+
+    write(a, ALICE, BOB)
+    write(b, BOB, ALICE)
+    turns = [
+        timed(lambda: write(b, BOB, ALICE) if turn % 2 else write(a, ALICE, BOB)) for turn in range(20)
+    ]
+    news = [timed(lambda person=person: change(person)) for person in people]  # type: ignore[misc]
+    assert median(turns) < COMFORTABLE_S
+    assert median(news) < COMFORTABLE_S
+
+
+def test_nobody_learns_the_other_sides_internet_address(lab: Lab) -> None:
+    """5.1.17, 5.1.18, 5.2.5, 5.2.6, 5.4.5: neither in a record's text nor as bytes, whoever begins."""
+    x, bobs = organisation(lab, "b.example", 1)
+    z, alices = organisation(lab, "a.example", 2)
+    for service in (bobs, alices):
+        service.close()
+    homes = ("127.211.53.7", "127.212.54.9")
+    bobs, alices = (RawPeer.connect(rig.endpoint, home) for rig, home in zip((x, z), homes, strict=True))
+    for number, service in enumerate((bobs, alices), 1):
+        service.hello()
+        assert service.log_in(login_key(number)) == 0
+
+    bobs.send(request(Subscribe(BOB, ALICE, ident(), b"s1", 600)))
+    asked = alices.request()
+    granted = replace(SUCCESS, result=SubscribeResult(SubscriptionState.ACTIVE, 600))
+    alices.send(with_result(response_to(asked, SUCCESS), granted))
+    assert bobs.outcome().ok
+    presence = Presence(ALICE, (PresenceTuple("t1", Basic.OPEN),))
+    alices.send(request(Notify(ALICE, BOB, ident(), b"s1", SubscriptionState.ACTIVE, Version(1, 1), presence)))
+    bobs.answer(bobs.request())
+    assert alices.outcome().ok
+    for source, service, to, other in ((BOB, bobs, ALICE, alices), (ALICE, alices, BOB, bobs)):
+        service.send(request(Message(source, to, ident(), "text/plain", b"hi")))
+        other.answer(other.request())
+        assert service.outcome().ok
+    for service, home in ((bobs, homes[1]), (alices, homes[0])):
+        assert home.encode() not in service.raw
+        assert inet_aton(home) not in service.raw
+        assert len(service.requests) == 2
+
+
+def test_a_subscriber_without_a_name_is_one_of_his_domain(lab: Lab) -> None:
+    """5.1.14: nobody comes without a proved domain, and a rule on a domain holds for who gives no name."""
+    b = lab.router("b.example")
+    allow(b, BOB)
+    peer = lab.organisation("m.example")
+    nameless = Address.parse("m.example")
+    unproved = peer.connect(b)
+    unproved.send(request(Subscribe(nameless, BOB, ident(), b"1", 600)))
+    assert unproved.outcome().reason is Reason.NOT_PROVED
+    link = peer.proved_link(b)
+    b.call(lambda: embedded(b, BOB).set_rule(BOB, "m.example", [Right.SUBSCRIBE], Decision.REFUSE))
+    link.send(request(Subscribe(nameless, BOB, ident(), b"2", 600)))
+    assert not link.outcome().ok
+    assert b.call(lambda: embedded(b, BOB).watchers(BOB)) == ()
