@@ -16,6 +16,7 @@ from imxrouter.gateways.embedded.attributes import OwnAttribute
 from imxrouter.model.address import Address
 from imxrouter.model.operations import (
     Attribute,
+    EndReason,
     Message,
     Notify,
     Operation,
@@ -25,18 +26,23 @@ from imxrouter.model.operations import (
     Version,
 )
 from imxrouter.model.outcome import SUCCESS, Outcome
-from imxrouter.model.presence import Basic, Contact, Presence, PresenceTuple
+from imxrouter.model.presence import Basic, Contact, Presence, PresenceTuple, Unknown
 from imxrouter.model.vocabulary import Reason
-from imxrouter.transport.operations import operation_to_record, with_result
+from imxrouter.switch.checks import Checks
+from imxrouter.switch.ports import Role
+from imxrouter.transport import services
+from imxrouter.transport.operations import operation_to_record, record_to_notify, with_result
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
 from imxrouter.wire.record import Record, response_to
 from tests.app.test_liveness import organisation
 from tests.app.test_presence import allow, follow, publish, wait_seen
+from tests.attacks.seams import guarded
 from tests.attacks.test_presence import embedded, lies, shown, watched
 from tests.doubles.raw_peer import RawPeer
-from tests.doubles.router_rig import Lab, RouterRig, login_key
+from tests.doubles.router_rig import Lab, RouterRig, login_key, service_table
 
 ALICE, BOB = Address.parse("alice@a.example"), Address.parse("bob@b.example")
+EVE = Address.parse("eve@e.example")
 #: A conversation wants answers in well under a second (4.3.1); a busy test machine gets a part of it.
 COMFORTABLE_S = 0.3
 #: As its sender made it: blanks and line ends that a rewriter would touch, and bytes that are no text.
@@ -68,6 +74,12 @@ def send(rig: RouterRig, message: Message) -> list[Outcome]:
 def messages(rig: RouterRig, user: Address) -> list[Message]:
     """Everything in a user's inbox."""
     return rig.call(lambda: embedded(rig, user).inbox(user))  # type: ignore[no-any-return]
+
+
+def watchers(rig: RouterRig, user: Address = BOB) -> list[tuple[Address, bytes]]:
+    """Who watches a user, with the ids of the subscriptions."""
+    found = rig.call(lambda: embedded(rig, user).watchers(user))
+    return [(one.watcher, one.subscription_id) for one in found]
 
 
 def test_messages_and_presence_without_each_other(lab: Lab) -> None:
@@ -241,8 +253,8 @@ def test_nobody_learns_the_other_sides_internet_address(lab: Lab) -> None:
         assert len(service.requests) == 2
 
 
-def test_a_subscriber_without_a_name_is_one_of_his_domain(lab: Lab) -> None:
-    """5.1.14: nobody comes without a proved domain, and a rule on a domain holds for who gives no name."""
+def test_who_gives_no_name_is_let_in_or_kept_out(lab: Lab) -> None:
+    """5.1.3, 5.1.14: a proved domain that names no user of its own, by the rules for everybody and for it."""
     b = lab.router("b.example")
     allow(b, BOB)
     peer = lab.organisation("m.example")
@@ -251,7 +263,90 @@ def test_a_subscriber_without_a_name_is_one_of_his_domain(lab: Lab) -> None:
     unproved.send(request(Subscribe(nameless, BOB, ident(), b"1", 600)))
     assert unproved.outcome().reason is Reason.NOT_PROVED
     link = peer.proved_link(b)
-    b.call(lambda: embedded(b, BOB).set_rule(BOB, "m.example", [Right.SUBSCRIBE], Decision.REFUSE))
     link.send(request(Subscribe(nameless, BOB, ident(), b"2", 600)))
+    assert link.outcome().ok
+    told = link.request()
+    assert record_to_notify(told).watcher == nameless
+    link.answer(told)
+    b.call(lambda: embedded(b, BOB).set_rule(BOB, "m.example", [Right.SUBSCRIBE], Decision.REFUSE))
+    ended = record_to_notify(link.request())
+    assert (ended.state, ended.end_reason) == (SubscriptionState.TERMINATED, EndReason.REJECTED)
+    link.send(request(Subscribe(nameless, BOB, ident(), b"3", 600)))
     assert not link.outcome().ok
-    assert b.call(lambda: embedded(b, BOB).watchers(BOB)) == ()
+    assert watchers(b) == []
+
+
+@guarded
+def test_nobody_subscribes_or_cancels_for_another(lab: Lab, guarded: bool) -> None:
+    """5.1.6, 5.1.8: Mallory does both in Eve's name. Check: the watcher is proved on the very link."""
+    b = lab.router("b.example", checks=Checks(source=guarded))
+    allow(b, BOB)
+    hers, his = (lab.organisation(one).proved_link(b) for one in ("e.example", "m.example"))
+    his.send(request(Subscribe(EVE, BOB, ident(), b"forced", 600)))
+    forced = his.outcome()
+    hers.send(request(Subscribe(EVE, BOB, ident(), b"own", 600)))
+    assert hers.outcome().ok
+    his.send(request(Subscribe(EVE, BOB, ident(), b"own", 0)))
+    cancelled = his.outcome()
+    if guarded:
+        assert (forced.reason, cancelled.reason) == (Reason.NOT_PROVED, Reason.NOT_PROVED)
+        assert watchers(b) == [(EVE, b"own")]
+    else:
+        assert watchers(b) == [(EVE, b"forced")]
+
+
+def test_who_is_out_of_contact_is_fetched_and_watched(lab: Lab) -> None:
+    """2.3.7, 3.2.1, 3.2.2: no program of Alice's was ever there; her rules decide all the same."""
+    a, b = lab.router("a.example"), lab.router("b.example", users=("bob", "dan"))
+    dan = Address.parse("dan@b.example")
+    rights = [Right.SUBSCRIBE, Right.FETCH]
+
+    def rules() -> None:
+        embedded(a, ALICE).set_rule(ALICE, str(BOB), rights, Decision.ALLOW)
+        embedded(a, ALICE).set_rule(ALICE, str(dan), rights, Decision.REFUSE)
+
+    a.call(rules)
+    assert a.call(lambda: embedded(a, ALICE).instances(ALICE)) == ()
+
+    def fetch(user: Address) -> Presence | Unknown:
+        fetched: list[Presence | Unknown] = []
+        b.call(lambda: embedded(b, user).fetch(user, ALICE, fetched.append))
+        lab.wait_until(lambda: bool(fetched), "what was fetched")
+        return fetched[0]
+
+    his, refused = fetch(BOB), fetch(dan)
+    assert isinstance(his, Presence)
+    assert his.status is Basic.CLOSED
+    assert isinstance(refused, Unknown)
+    assert refused.reason is Reason.NOT_DELIVERED
+    follow(b, BOB, ALICE)
+    follow(b, dan, ALICE)
+    wait_seen(lab, b, BOB, ALICE, Basic.CLOSED)
+    lab.wait_until(lambda: embedded(b, dan).ends(dan), "dan is told that he is refused")
+    publish(a, ALICE, Basic.OPEN)
+    wait_seen(lab, b, BOB, ALICE, Basic.OPEN)
+    assert [watcher for watcher, _ in watchers(a, ALICE)] == [BOB]
+
+
+def test_presence_and_messages_by_way_of_an_aggregator(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """2.4.1, 2.4.2, 2.4.3: a.example's gateway has an uplink only; b.example is reached and reaches it."""
+    monkeypatch.setattr(services, "UPLINK_RETRY_S", (0.05, 1.0))
+    key, kinds = login_key(7), ("subscribe", "notify", "attributes")
+    hub = lab.router(
+        "a.example", embedded=False, tables=service_table("gateway", key, "a.example", types=kinds),
+        settings={"lab": True},
+    )  # fmt: skip
+    a = lab.router(
+        "a.example", publish=False, tables=lab.uplink_table(hub.endpoint, key), settings={"lab": True}
+    )
+    b = lab.router("b.example")
+    lab.wait_until(lambda: a.router.switch.uplinks, "the uplink is up")
+    for here, user, there, other in ((a, ALICE, b, BOB), (b, BOB, a, ALICE)):
+        allow(here, user)
+        follow(there, other, user)
+        wait_seen(lab, there, other, user, Basic.CLOSED)
+        publish(here, user, Basic.OPEN)
+        wait_seen(lab, there, other, user, Basic.OPEN)
+        assert here.send(str(user), str(other)).outcome().ok
+        assert there.inbox(str(other)) == [(str(user), "hello")]
+    assert [session.port.role for session in a.sessions()] == [Role.UPLINK]
