@@ -31,13 +31,14 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.switch.checks import Checks
 from imxrouter.switch.ports import Role
 from imxrouter.transport import services
-from imxrouter.transport.operations import operation_to_record, record_to_notify, with_result
+from imxrouter.transport.operations import operation_to_record, record_to_notify, result_of, with_result
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
-from imxrouter.wire.record import Record, response_to
+from imxrouter.wire.record import Record, decode_outcome, response_to
+from imxrouter.wire.registry import FieldType
 from tests.app.test_liveness import organisation
 from tests.app.test_presence import allow, follow, publish, wait_seen
 from tests.attacks.seams import guarded
-from tests.attacks.test_presence import embedded, lies, shown, watched
+from tests.attacks.test_presence import embedded, lies, response, shown, watched
 from tests.doubles.raw_peer import RawPeer
 from tests.doubles.router_rig import Lab, RouterRig, login_key, service_table
 
@@ -141,6 +142,20 @@ def test_a_notification_over_another_link(lab: Lab) -> None:
         presence = shown(b, ALICE)
         assert isinstance(presence, Presence)
         assert presence.status is basic
+
+
+def test_a_foreign_transaction_id_of_a_subscription_returns(lab: Lab) -> None:
+    """CPP-1 (RFC 3859 section 3.4): what the asking protocol called its request stands in the answer."""
+    b = lab.router("b.example")
+    allow(b, BOB)
+    link = lab.organisation("e.example").proved_link(b)
+    for duration, state in ((600, SubscriptionState.ACTIVE), (0, SubscriptionState.TERMINATED)):
+        trans_id = b"dialog 1, request %d" % duration
+        link.send(request(Subscribe(EVE, BOB, ident(), b"s1", duration, trans_id=trans_id)))
+        answer = response(link)
+        assert answer.value(FieldType.TRANS_ID) == trans_id
+        result = result_of(answer, decode_outcome(answer)).result
+        assert result == SubscribeResult(state, duration)
 
 
 @pytest.mark.parametrize(
