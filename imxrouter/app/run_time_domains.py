@@ -68,9 +68,9 @@ class RunTimeDomains:
                 name, before, now = read
                 if before != self._file(name):
                     self._drop(name, "the file says something new of it, and holds")
-                elif now != before:
+                elif now != before and self._has_service(name, now):
                     changes[name.name] = now
-                else:
+                elif now == before:
                     self._store.remove(DOMAINS, key)
         if diff := self._overlay(changes):
             self.log.info(
@@ -128,28 +128,22 @@ class RunTimeDomains:
             return None
         try:
             kept = msgspec.json.decode(value, type=_Kept)
-            return name, self._record(name, kept.file), self._record(name, kept.now)
+            return name, _record(name, kept.file), _record(name, kept.now)
         except (msgspec.MsgspecError, _Unusable) as error:
-            self.log.warn(
-                "state: {domain} was changed at run time, and that cannot be used: {why}; "
-                "until then it is as in the file. imxctl domains add or change writes it anew",
-                domain=name, why=error,
-            )  # fmt: skip
+            self._leave_aside(name, str(error))
             return None
 
-    def _record(self, name: Domain, entry: dict[str, Any] | None) -> Record:
-        if entry is None:
-            return None
-        try:
-            record = served_domain(parse_domain(entry))
-        except ConfigError as error:
-            problem = error.problems[0]
-            raise _Unusable(f"{problem.path}: {problem.what}") from None
-        if record.name != name:
-            raise _Unusable(f"it names {record.name}")
-        if record.service not in self._services:
-            raise _Unusable(f"no service {record.service!r} is configured")
-        return record
+    def _has_service(self, name: Domain, record: Record) -> bool:
+        if record is None or record.service in self._services:
+            return True
+        self._leave_aside(name, f"no service {record.service!r} is configured")
+        return False
+
+    def _leave_aside(self, name: Domain, why: str) -> None:
+        self.log.warn(
+            "state: {domain} was changed at run time, and that cannot be used: {why}. Until then it is as in "
+            "the file; imxctl domains add or change writes it anew", domain=name, why=why,
+        )  # fmt: skip
 
     def _drop(self, name: Domain, why: str) -> None:
         self.log.warn(
@@ -164,6 +158,8 @@ class RunTimeDomains:
         if read is None:
             return
         name, _, now = read
+        if not self._has_service(name, now):
+            return
         self._waiting.pop(name.name, None)
         if not self._take(name, now) and now is not None:
             self._waiting[name.name] = now
@@ -187,6 +183,19 @@ class RunTimeDomains:
         for line in diff.lines():
             self.log.info("changed in another process: {line}", line=line)
         return True
+
+
+def _record(name: Domain, entry: dict[str, Any] | None) -> Record:
+    if entry is None:
+        return None
+    try:
+        record = served_domain(parse_domain(entry))
+    except ConfigError as error:
+        problem = error.problems[0]
+        raise _Unusable(f"{problem.path}: {problem.what}") from None
+    if record.name != name:
+        raise _Unusable(f"it names {record.name}")
+    return record
 
 
 def _entry(record: Record) -> dict[str, Any] | None:

@@ -156,6 +156,14 @@ def test_a_service_that_is_gone(store: MemoryStore) -> None:
     assert Life(store, of(A)).served() == {of(A), of(C), replace(of(B), service="other")}
 
 
+def test_a_service_that_got_another_name(store: MemoryStore) -> None:
+    """The file says it of the domain, so it holds, though the old name says nothing any more."""
+    first = Life(store, replace(of(A), service="other"))
+    first.change(replace(of(A), service="other", tenant="by hand"))
+    assert Life(store, of(A), services=frozenset({"home"})).served() == {of(A)}
+    assert not store.items(DOMAINS)
+
+
 @pytest.mark.parametrize(
     "value", [b"", b"[]", b'{"file": null, "now": {"name": "b.example"}}',
               b'{"file": null, "now": {"name": "c.example", "service": "home"}}',

@@ -148,9 +148,8 @@ def test_a_newer_state_file_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start the program and wait until it answers; it gets the signals as a shell would give them."""
+    """Start the program and wait until it answers."""
     with contextlib.ExitStack() as stack:
-        stack.callback(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_DFL))
 
         def started(**how: Any) -> subprocess.Popen[bytes]:
             log = stack.enter_context((tmp_path / "log").open("wb"))
