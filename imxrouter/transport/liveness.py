@@ -82,6 +82,7 @@ class _Loss:
         cause: of the last verdict.
         tell_at: when watchers are to be told; None where they were, or nothing failed yet.
         told: they were.
+        ours: that it is our own network; what the verdicts said meanwhile is not believed.
         to_tell: subscriptions whose watchers are to be told still.
         again: subscriptions to be tried again, in this order.
         next_again: when the next one is due.
@@ -93,6 +94,7 @@ class _Loss:
     cause: Cause = NOT_IN_TIME
     tell_at: float | None = None
     told: bool = False
+    ours: bool = False
     to_tell: deque[bytes] = field(default_factory=deque)
     again: deque[bytes] = field(default_factory=deque)
     next_again: float = 0.0
@@ -197,7 +199,9 @@ class Liveness:
             if not self._table.watching(domain, now):
                 return
             loss = self._doubt_state(domain, now, now)
-        loss.cause = cause
+        if loss.ours and self.own_loss is None:  # the others are back, and it is not
+            loss.ours, loss.tell_at = False, now
+        loss.cause = cause if not loss.ours else _own(cause)
         loss.next_again = max(now + 0.1, self._reaches.next_try(domain, now))
         if loss.failed_at is None:
             loss.failed_at = now
@@ -349,8 +353,14 @@ class Liveness:
                 lost=len(lost), watched=len(watched), seconds=TOGETHER_S,
                 stage=Stage.CONNECT.value, reason=Reason.OWN_NETWORK.word,
             )  # fmt: skip
-        elif self.own_loss is not None and not any(self._losses.get(domain) for domain in watched):
-            self.own_loss = None
+        elif self.own_loss is not None:
+            down = sum(domain in self._doubted or self._is_down(domain) for domain in watched)
+            if 2 * down <= len(watched):
+                self.own_loss = None
+
+    def _is_down(self, domain: bytes) -> bool:
+        loss = self._losses.get(domain)
+        return loss is not None and loss.failed_at is not None
 
     # -- telling -----------------------------------------------------------------------------------------
 
@@ -358,7 +368,7 @@ class Liveness:
         if loss.tell_at is not None and now >= loss.tell_at:
             loss.tell_at, loss.told = None, True
             if self.own_loss is not None and domain not in self._hub.switch.routes:
-                loss.cause = Cause(Reason.OWN_NETWORK, loss.cause.reason.word)
+                loss.ours, loss.cause = True, _own(loss.cause)
             loss.to_tell = deque(self._table.watching(domain, now))
             self.on_unknown(domain, loss.cause, len(loss.to_tell))
         ours = loss.cause.reason is Reason.OWN_NETWORK
@@ -453,6 +463,10 @@ def _may_help(outcome: Outcome) -> bool:
 def _domains_of(session: LinkSession) -> Iterable[bytes]:
     """Remote domains that a link leads to or speaks for; of a service's link those served here."""
     return session.reached | session.port.speaks
+
+
+def _own(cause: Cause) -> Cause:
+    return cause if cause.reason is Reason.OWN_NETWORK else Cause(Reason.OWN_NETWORK, cause.reason.word)
 
 
 def _is_recent(loss: _Loss, now: float) -> bool:

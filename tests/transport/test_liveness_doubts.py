@@ -122,3 +122,26 @@ def test_nobody_is_told_later_of_what_is_known_again() -> None:
     scene.liveness.reached(b"z.example")
     scene.run(60)
     assert len(scene.told) == 1
+
+
+def test_that_it_is_our_own_network_is_believed_no_longer_than_most_are_lost() -> None:
+    """One of those that were lost with the others stays away: it is named then, and so is the next one."""
+    names = ["z1.example", "z2.example", "z3.example"]
+    scene = Scene(*names)
+    for name in names:
+        scene.liveness.failed(name.encode(), REFUSED)
+    scene.answer_asked = lambda: failure(Reason.CONNECTION_REFUSED)
+    scene.run(10)
+    assert {reason for _, reason, _ in scene.told} == {Reason.OWN_NETWORK}
+    scene.told.clear()
+    for name in names[:2]:
+        scene.liveness.reached(name.encode())
+    scene.run(60)
+    assert scene.liveness.own_loss is None
+    scene.liveness.failed(b"z3.example", REFUSED)
+    scene.run(2)
+    assert scene.told == [(b"z3.example", Reason.CONNECTION_REFUSED, b"z3.example")]
+    scene.liveness.failed(b"z3.example", REFUSED)
+    scene.liveness.failed(b"z1.example", REFUSED)
+    scene.run(10)
+    assert scene.told[1:] == [(b"z1.example", Reason.CONNECTION_REFUSED, b"z1.example")]
