@@ -421,6 +421,7 @@ class Router(Service):
             self.run_time_domains.begin()
             self._remembering.begin()
             self._kept_subscriptions.begin()
+            self.subscriptions.forget_unserved(self.switch.routes)
         for embedded in self.embedded.values():
             embedded.begin(self.store)
         if isinstance(self.bus, UnixBus):

@@ -167,8 +167,7 @@ class Presentities:
     def unserved(self) -> None:
         """Names or accounts went: subscriptions to them end."""
         now = self._register.tools.now()
-        for kept in list(self._notifying.kept()):
-            presentity = address_of(kept.presentity)
+        for presentity in self._notifying.presentities():
             if self._register.find(presentity) is None:
                 self._notifying.end(presentity, EndReason.NORESOURCE, now)
         self._wake()
