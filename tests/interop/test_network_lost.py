@@ -38,10 +38,10 @@ SETTINGS: Final = {
 KEEP_ALIVE_S: Final = 30.0
 #: After the verdict, so that more tries have failed and their pauses have grown.
 LONGER_S: Final = 8.0
-#: docs/operators/presence.md: the pause before the next try, which is no longer than the network was gone so
-#: far, a connection, and ten seconds over which those who watch subscribe again.
-SPREAD_S: Final = 10.0
-CONNECTION_S: Final = 10.0
+#: docs/operators/presence.md: the pause before the next try is at most twice the time that the domain has been
+#: gone, and 20 s more go by for a connection and until each subscription has its turn.
+PAUSE: Final = 2.0
+TURN_S: Final = 20.0
 #: For what nothing happened to; a busy machine may need it.
 CALM_S: Final = 3.0
 #: What is late is judged from what was written down, and not by giving up.
@@ -169,7 +169,7 @@ def _a_new_subscription_waits(scenario: Scenario) -> None:
 
 def _heals(scenario: Scenario, healed: float, gone_s: float) -> None:
     """All that concerns Z is right again within the stated time, with nobody doing anything."""
-    bound_s = gone_s + CONNECTION_S + SPREAD_S
+    bound_s = PAUSE * gone_s + TURN_S
     scenario.all_right(bound_s + PATIENCE_S)
     wait_until(lambda: _late_sees(scenario), f"{LATE} sees {Z.address}", bound_s + PATIENCE_S)
     assert time.monotonic() - healed <= bound_s
