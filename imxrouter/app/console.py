@@ -176,6 +176,7 @@ class Console:
             aliases=[alias.name for alias in record.aliases],
             policy=record.policy or "",
             up=bool(route is not None and route.ports) and not record.suspended,
+            as_in_file=not self._router.run_time_domains.is_kept(record.name),
         )
 
     def domain_add(self, entry: Mapping[str, Any]) -> DiffView:
@@ -191,7 +192,7 @@ class Console:
     def domain_remove(self, name: str) -> DiffView:
         """Stop serving a domain."""
         record = self._served(name)
-        return _diff_view("removed", record.name.name, self._router.domains.remove(record.name))
+        return self._apply("removed", lambda record: self._router.domains.remove(record.name), record)
 
     def domain_doctor(self, name: str) -> Deferred[DoctorView]:
         """Look at a served domain as a peer does."""
@@ -218,11 +219,12 @@ class Console:
         self, action: str, apply: Callable[[ServedDomain], DomainDiff], record: ServedDomain
     ) -> DiffView:
         try:
-            return _diff_view(action, record.name.name, apply(record))
+            diff = apply(record)
         except DomainClash as clash:
             raise AdminError("conflict", str(clash), record.name.name, "choose another name") from None
         except NotServed as error:
             raise AdminError("not-found", str(error), record.name.name) from None
+        return _diff_view(action, record.name.name, diff, kept=self._router.run_time_domains.keep(diff))
 
     # -- DNS ---------------------------------------------------------------------------------------------
 
@@ -302,7 +304,7 @@ def _domain(text: str) -> Domain:
         raise AdminError("bad-request", str(error), "domain", "write a domain name") from None
 
 
-def _diff_view(action: str, name: str, diff: DomainDiff) -> DiffView:
+def _diff_view(action: str, name: str, diff: DomainDiff, *, kept: bool) -> DiffView:
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
     for change in diff.changed:
@@ -313,7 +315,9 @@ def _diff_view(action: str, name: str, diff: DomainDiff) -> DiffView:
         after = {name: _plain(getattr(record, name), name) for name in _FIELDS}
     for record in diff.removed:
         before = {name: _plain(getattr(record, name), name) for name in _FIELDS}
-    return DiffView(name=name, action=action if diff else "unchanged", before=before, after=after)
+    return DiffView(
+        name=name, action=action if diff else "unchanged", before=before, after=after, kept=kept
+    )  # fmt: skip
 
 
 def _plain(value: Any, field: str = "") -> Any:

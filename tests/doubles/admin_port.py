@@ -47,7 +47,7 @@ PEER: PeerView = {
 }  # fmt: skip
 DOMAIN: DomainView = {
     "name": "a.example", "state": "active", "service": "home", "tenant": "", "aliases": [],
-    "policy": "dialback", "up": True,
+    "policy": "dialback", "up": True, "as_in_file": True,
 }  # fmt: skip
 LOOKUP: LookupView = {
     "domain": "b.example", "form": "svcb", "result": "found", "stage": "dns", "reason": "", "ttl_s": 60.0,
@@ -223,17 +223,24 @@ class PortDouble:
         if entry.get("name") == "a.example":
             raise AdminError("conflict", "a.example is served already", "name", "change it instead")
         self.calls.append(("domain_add", dict(entry)))
-        return {"name": str(entry["name"]), "action": "added", "before": {}, "after": dict(entry)}
+        return {
+            "name": str(entry["name"]),
+            "action": "added",
+            "before": {},
+            "after": dict(entry),
+            "kept": True,
+        }
 
     def domain_change(self, name: str, changes: Mapping[str, Any]) -> DomainDiff:
         """Change anything."""
         self.calls.append(("domain_change", name, dict(changes)))
-        return {"name": name, "action": "changed", "before": {"state": "active"}, "after": dict(changes)}
+        before = {"state": "active"}
+        return {"name": name, "action": "changed", "before": before, "after": dict(changes), "kept": True}
 
     def domain_remove(self, name: str) -> DomainDiff:
         """Remove anything."""
         self.calls.append(("domain_remove", name))
-        return {"name": name, "action": "removed", "before": {"name": name}, "after": {}}
+        return {"name": name, "action": "removed", "before": {"name": name}, "after": {}, "kept": False}
 
     def check(self, domain: str, ours: str, timeout_s: float) -> dict[str, Any]:
         """Find nothing of any domain."""
