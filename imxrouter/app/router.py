@@ -59,6 +59,7 @@ from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.link.ledger import Ledger
 from imxrouter.model.address import Address
+from imxrouter.model.domain import Domain
 from imxrouter.model.operations import MESSAGE_ID_BYTES, Kind, Operation
 from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.vocabulary import Reason
@@ -242,7 +243,7 @@ class Router(Service):
             self.hub, self.subscriptions, watchers, self.federation, random.SystemRandom().random
         )
         self.federation.on_unreachable = self.liveness.failed
-        self.federation.on_reached = self.liveness.reached
+        self.federation.on_reached = self._reached
         self.hub.events += [self.idle_proofs, self.liveness]
 
     def _make_services(self) -> None:
@@ -312,6 +313,11 @@ class Router(Service):
             self.hub, self._reactor, open_link, uplink_key(uplink.key_file),
             (self.rates.interval_s, self.rates.burst_s),
         )  # fmt: skip
+
+    def _reached(self, domain: bytes) -> None:
+        self.liveness.reached(domain)
+        for service in self.embedded.values():
+            service.following.reached(Domain(domain.decode("ascii")))
 
     def _embedded_changed(self, service: str) -> None:
         self.embedded[service].serve(record for record in self.domains if record.service == service)
