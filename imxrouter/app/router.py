@@ -45,7 +45,7 @@ from imxrouter.app.settings import (
     sender_rates,
 )
 from imxrouter.app.settling import Settling
-from imxrouter.app.steps import Steps
+from imxrouter.app.steps import Steps, tells_every
 from imxrouter.app.storing import closed_store, make_store, store_figures
 from imxrouter.app.subscribed import BEGUN, KeptSubscriptions
 from imxrouter.app.targets import TargetDialer
@@ -238,7 +238,7 @@ class Router(Service):
         self.dialer.room.busy = self.verifier.busy
         self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect)
         self.handover = Handover(self.hub, self.bus, self.claimer)
-        self.steps = Steps(self.hub, self.trace, shown=config.lab)
+        self.steps = Steps(self.hub, self.trace, shown=config.lab, every=tells_every(config))
         self.peer_log = PeerLog(time.time)
         self.steps.on_failure = self.peer_log.failed
         self.steps.listen(self.dialer, self.claimer, self.verifier, self.federation)

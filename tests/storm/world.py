@@ -60,7 +60,8 @@ dial.backoff_cap_s = 2.0
 dns.nameservers = ["127.0.0.1:9"]
 limits.sender_rate_per_s = 1000
 limits.sender_burst = 1000
-log.level = "info"
+log.level = "warn"
+log.trace_entries = 0
 log.format = "text"
 """
         for prefix in ("", "talk-"):
