@@ -476,7 +476,6 @@ class Router(Service):
         """A failure is logged and the next tick comes: without timers nothing would ever be answered late."""
         try:
             self.hub.tick()
-            self._housekeeping.tick(self.hub.now())
             self.figures.tick()
             for embedded in self.embedded.values():
                 embedded.tick()
@@ -486,6 +485,7 @@ class Router(Service):
     def _on_step(self) -> None:
         try:
             self.liveness.step(self.hub.now())
+            self._housekeeping.step(self.hub.now())
         except Exception:  # noqa: BLE001 - as in _on_tick
             self.log.failure("step")
 

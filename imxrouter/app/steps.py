@@ -90,8 +90,8 @@ class Steps:
         hub: links.
         trace: where messages' steps are kept.
         shown: whether steps are logged at `info`, as in a laboratory; else at `debug`.
-        every: whether each notification is told too; else those alone that failed, for users with many watchers
-            would push everything else out of the ring.
+        every: whether each notification is told too; else those alone that failed, for those of users with
+            many watchers would push everything else out of the ring.
     """
 
     def __init__(self, hub: Hub, trace: TraceRing, *, shown: bool, every: bool) -> None:

@@ -119,7 +119,7 @@ class Owed:
         attributes: tuple[Attribute, ...] = (),
         version: Version | None = None,
     ) -> Notify:
-        """The operation; what comes after its id counts only where it is `full`. Another version may be told."""
+        """The operation; what comes after its id counts only where it is `full`."""
         told, body = (presence, document) if self.full else (None, b"")
         said = version if self.full and version is not None else self.version
         return Notify(

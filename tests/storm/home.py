@@ -44,7 +44,7 @@ class _Lines(LineReceiver):
 
 
 class _Home:
-    """The users' programs: each says its state by itself, so there is at most one in a turn of the reactor."""
+    """The users' programs: each says its state by itself, so there is at most one in a turn."""
 
     def __init__(self, service: EmbeddedService, reactor: Any) -> None:
         self._service, self._reactor = service, reactor

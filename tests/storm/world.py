@@ -165,7 +165,7 @@ class Size:
 
 
 class World:
-    """Both routers and both kinds of services; `close` ends them."""
+    """Both routers and both kinds of services, which begin to subscribe at once; `close` ends them."""
 
     def __init__(self, folder: Path, size: Size) -> None:
         self.size = size
@@ -178,12 +178,12 @@ class World:
         for router in self.routers:
             router.start()
         self.idle_mb = {router.name: router.rss_mb() for router in self.routers}
+        self.began = time.monotonic()
         both = [ports["x"], ports["z"]]
         plan = {"star": size.star, "users": size.users, "each": size.each, "still": size.still}
         home = str(self.z.home) if size.embedded else ""
         self.crowd = self._child("crowd", 1, ports=both, home=home, **plan)
         self.talk = self._child("talk", 2, ports=both, rate=size.rate)
-        self.crowd.ask("mark")
 
     def _child(self, part: str, number: int, **plan: Any) -> Child:
         self._children.append(Child(part, key=login_key(number).private_bytes_raw().hex(), **plan))

@@ -37,8 +37,8 @@ from imxrouter.routing.owed import KeptSubscription, Onlooker, Owed
 from imxrouter.routing.watched import BETWEEN, address_of
 from imxrouter.routing.wheel import Timed, Wheel
 
-#: Notifications made in one go, and seconds after which no more are: a message waits for a turn of that length
-#: at each end. A turn costs a tenth of it by itself.
+#: Notifications made in one go, and seconds after which no more are: messages wait for a turn of that
+#: length at each end. A turn costs a tenth of it by itself.
 SLICE: Final = 25
 SLICE_S: Final = 0.001
 #: Of those, how many are taken out at a time.
