@@ -55,9 +55,7 @@ class RouterWatchers:
             Field(FieldType.PRESENTITY | CRITICAL_BIT, entry.presentity),
         )
         envelope = Envelope(watcher_local, watcher_domain, b"", teller)
-        self._send(
-            RecordType.NOTIFY, envelope, fields, lambda response: answered(decode_outcome(response))
-        )
+        self._send(RecordType.NOTIFY, envelope, fields, lambda response: answered(decode_outcome(response)))
         return True
 
     def subscribe_again(self, key: bytes, answered: Callable[[Outcome], None]) -> bool:

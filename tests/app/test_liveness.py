@@ -186,7 +186,7 @@ def test_the_loss_of_most_is_our_own(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_of_a_domain_that_is_served_no_more_nothing_is_asked_or_told(
-    watched: tuple[RouterRig, RawPeer, RouterRig, RawPeer]
+    watched: tuple[RouterRig, RawPeer, RouterRig, RawPeer],
 ) -> None:
     """The router would speak for a domain that is not its own; the other side goes on by itself."""
     x, _, z, _ = watched
