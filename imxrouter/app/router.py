@@ -45,7 +45,7 @@ from imxrouter.app.settings import (
 )
 from imxrouter.app.settling import Settling
 from imxrouter.app.sockets import Sockets
-from imxrouter.app.steps import Steps
+from imxrouter.app.steps import Steps, tells_every
 from imxrouter.app.storing import closed_store, make_store, store_figures
 from imxrouter.app.subscribed import BEGUN, KeptSubscriptions
 from imxrouter.app.targets import TargetDialer
@@ -232,7 +232,7 @@ class Router(Service):
         self.dialer.room.busy = self.verifier.busy
         self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect)
         self.handover = Handover(self.hub, self.bus, self.claimer)
-        self.steps = Steps(self.hub, self.trace, shown=config.lab)
+        self.steps = Steps(self.hub, self.trace, shown=config.lab, every=tells_every(config))
         self.peer_log = PeerLog(time.time)
         self.steps.on_failure = self.peer_log.failed
         self.steps.listen(self.dialer, self.claimer, self.verifier, self.federation)
@@ -427,6 +427,7 @@ class Router(Service):
             self.run_time_domains.begin()
             self._remembering.begin()
             self._kept_subscriptions.begin()
+            self.subscriptions.forget_unserved(self.switch.routes)
         for embedded in self.embedded.values():
             embedded.begin(self.store)
         if isinstance(self.bus, UnixBus):
@@ -457,7 +458,6 @@ class Router(Service):
         """A failure is logged and the next tick comes: without timers nothing would ever be answered late."""
         try:
             self.hub.tick()
-            self._housekeeping.tick(self.hub.now())
             self.figures.tick()
             for embedded in self.embedded.values():
                 embedded.tick()
@@ -467,6 +467,7 @@ class Router(Service):
     def _on_step(self) -> None:
         try:
             self.liveness.step(self.hub.now())
+            self._housekeeping.step(self.hub.now())
         except Exception:  # noqa: BLE001 - as in _on_tick
             self.log.failure("step")
 

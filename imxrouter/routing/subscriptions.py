@@ -6,7 +6,7 @@ machines for what they hold; this table only decides what passes, and whom the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -196,11 +196,31 @@ class Subscriptions:
         """One that another process knows to have ended; nobody is told."""
         self._remove(key)
 
+    def forget_unserved(self, served: Container[bytes], domains: Iterable[bytes] | None = None) -> int:
+        """Forget those that nobody here is a side of any more, and have that told. Returns how many.
+
+        Args:
+            served: domains served here.
+            domains: those to look at; None: all.
+        """
+        keys: set[bytes] = set(self._entries if domains is None else ())
+        for domain in domains or ():
+            keys.update(self._of_watcher.get(domain, ()), self._of_presentity.get(domain, ()))
+        strange = [key for key in keys if not any(domain in served for domain in self._sides(key))]
+        for key in strange:
+            self.ended(key)
+        return len(strange)
+
+    def _sides(self, key: bytes) -> tuple[bytes, bytes]:
+        entry = self._entries[key]
+        return entry.watcher.rpartition(b"@")[2], entry.presentity.rpartition(b"@")[2]
+
     def sweep(self, now: float, most: int = 5_000) -> int:
         """Forget what ended; looks at `most` entries, the next call goes on. Returns how many went."""
         if not self._to_sweep:
             self._to_sweep = list(self._entries)
-        looked_at, self._to_sweep = self._to_sweep[-most:], self._to_sweep[:-most]
+        looked_at = self._to_sweep[-most:]
+        del self._to_sweep[-most:]
         gone = 0
         for key in looked_at:
             entry = self._entries.get(key)

@@ -7,7 +7,7 @@ the presentity's side refuses it. What has to be sent comes out of `due`; time, 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from math import inf
 from typing import Final
 
@@ -406,6 +406,12 @@ class Watching:
     def standings(self, now: float) -> Iterator[Standing]:
         """Every subscription that is wanted."""
         return (entry.standing(now) for entry in self._entries.values() if not entry.leaving)
+
+    def standings_of(self, watchers: Collection[Address], now: float) -> list[Standing]:
+        """Every subscription that one of these wants; looks at all that are held, once."""
+        keys = {watcher.key for watcher in watchers}
+        wanted = [one for one in self._entries.values() if not one.leaving and one.watcher_key in keys]
+        return [standing for one in wanted if (standing := one.standing(now)).watcher in watchers]
 
     def to_kept(self, watcher: Address, presentity: Address) -> KeptWatch | None:
         """One subscription as plain values; None where it is not wanted."""

@@ -183,3 +183,13 @@ def test_the_loss_of_most_is_our_own(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
     assert {one.domain.name for one in told} == {"x.example"}
     assert len({one.presentity for one in told}) == 3
     assert x.call(lambda: x.router.liveness.own_loss is not None)
+
+
+def test_of_a_domain_that_is_served_no_more_nothing_is_asked_or_told(
+    watched: tuple[RouterRig, RawPeer, RouterRig, RawPeer],
+) -> None:
+    """The router would speak for a domain that is not its own; the other side goes on by itself."""
+    x, _, z, _ = watched
+    x.call(lambda: x.router.domains.remove(BOB.domain))
+    assert x.call(lambda: (len(x.router.subscriptions), x.router.store.items("subscriptions"))) == (0, [])
+    assert z.call(lambda: len(z.router.subscriptions)) == 1

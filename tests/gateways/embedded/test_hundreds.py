@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
 from imxrouter.gateways.embedded.access import Defaults, Openness
 from imxrouter.model.domain import Domain
 from imxrouter.model.presence import Basic, Presence
 from imxrouter.routing.domains import ServedDomain
+from imxrouter.routing.owed import Subscription
+from imxrouter.routing.watched import Watched
 from tests.gateways.embedded.rigs import World, at, state
 
 HUNDREDS = 400
@@ -59,3 +66,32 @@ def test_hundreds_watch_one() -> None:
         assert followed is not None
         assert isinstance(followed.presence, Presence)
         assert followed.presence.status is Basic.OPEN
+
+
+def test_a_domain_of_hundreds_that_goes_is_done_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The router stands still meanwhile: what it takes grows with the subscriptions, not their square."""
+    world = World()
+    alice, users = at("alice@a.example"), [f"u{number}" for number in range(HUNDREDS)]
+    hers = world.service("a.example", ["alice"], defaults=OPEN)
+    theirs = world.service("b.example", users)
+    for user in users:
+        theirs.subscribe(at(f"{user}@b.example"), alice)
+    world.pass_time(10)
+    looks = [0]
+
+    def counted(inner: Callable[..., object]) -> Callable[..., object]:
+        def look(*args: object) -> object:
+            looks[0] += 1
+            return inner(*args)
+
+        return look
+
+    standing, live = Watched.standing, cast("property", Subscription.live).fget
+    assert live is not None
+    monkeypatch.setattr(Watched, "standing", counted(standing))
+    monkeypatch.setattr(Subscription, "live", property(counted(live)))
+    theirs.serve([])
+    assert HUNDREDS <= looks[0] <= 5 * HUNDREDS
+    looks[0] = 0
+    hers.serve([])
+    assert HUNDREDS <= looks[0] <= 5 * HUNDREDS
