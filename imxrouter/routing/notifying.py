@@ -34,6 +34,7 @@ from imxrouter.routing.owed import (
 )
 from imxrouter.routing.watched import address_of
 from imxrouter.routing.wheel import Wheel
+from imxrouter.routing.zones import zone_of
 
 #: Watchers of one presentity that are looked at before the next presentity has its turn.
 _SLICE: Final = 64
@@ -79,7 +80,7 @@ class Notifying:
         self._number = 0
         self._tickets = count(1)
         self._presentities: dict[bytes, Presentity] = {}
-        self._by_domain: Counter[bytes] = Counter()
+        self._by_zone: Counter[str] = Counter()
         self._count = 0
         self._flights: dict[int, Flight] = {}
         self._wheel: Wheel[Subscription] = Wheel()
@@ -447,11 +448,11 @@ class Notifying:
     def _refusal(self, watcher: Address, presentity: Address) -> Refusal | None:
         owner = self._presentities.get(presentity.key)
         mine = owner.subscriptions.get(watcher.key, ()) if owner is not None else ()
-        bounds = self.settings
+        bounds, zone = self.settings, zone_of(watcher.domain.name)
         for used, most, what in (
             (self._count, bounds.most, "in all"),
             (owner.count if owner is not None else 0, bounds.per_presentity, f"to {presentity}"),
-            (self._by_domain[watcher.domain.wire], bounds.per_domain, f"from {watcher.domain}"),
+            (self._by_zone[zone], bounds.per_zone, f"from {zone}"),
             (len(mine), bounds.per_watcher, f"of {watcher} to {presentity}"),
         ):
             if used >= most:
@@ -471,7 +472,7 @@ class Notifying:
         owner.subscriptions[one.key] = (*owner.subscriptions.get(one.key, ()), one)
         owner.count += 1
         self._count += 1
-        self._by_domain[one.domain] += 1
+        self._by_zone[one.zone] += 1
         return one
 
     def _remove(self, one: Subscription) -> None:
@@ -485,9 +486,9 @@ class Notifying:
         if not owner.count:
             del self._presentities[owner.key]
         self._count -= 1
-        self._by_domain[one.domain] -= 1
-        if not self._by_domain[one.domain]:
-            del self._by_domain[one.domain]
+        self._by_zone[one.zone] -= 1
+        if not self._by_zone[one.zone]:
+            del self._by_zone[one.zone]
         self._flights.pop(one.ticket, None)
         self._wheel.drop(one)
         one.flags |= Flag.GONE

@@ -6,13 +6,15 @@ machines for what they hold; this table only decides what passes, and whom the r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from imxrouter.model.operations import SubscriptionState
 from imxrouter.model.vocabulary import Reason
-from imxrouter.routing.limits import gcra_wait
+from imxrouter.routing.limits import ZONE_SHARE, gcra_wait
+from imxrouter.routing.zones import zone_of
 
 #: Seconds after its end for which a subscription still takes what is late (specification section 7.6).
 LATE_S: Final = 32.0
@@ -49,7 +51,8 @@ class SubscriptionLimits:
 
     Attributes:
         total: in all.
-        per_domain: of one watcher's or presentity's domain.
+        per_domain: of one watcher's or presentity's domain; of strangers' watchers of one zone, who makes as
+            many domains as he likes.
     """
 
     total: int = 200_000
@@ -69,6 +72,7 @@ class Subscriptions:
 
     Attributes:
         asked_over: number of the link over which the subscription that was notified last was asked for.
+        served: domains that are no strangers'.
         may_keep: whether a new one can be written down now.
         on_begun: told each entry that waits for its first answer.
         on_changed: told (key, entry) of each that is granted or renewed, and (key, None) of each that ended.
@@ -76,6 +80,7 @@ class Subscriptions:
 
     def __init__(self, limits: SubscriptionLimits = SubscriptionLimits()) -> None:
         self.limits = limits
+        self.served: Container[bytes] = ()
         self.asked_over = 0
         self.may_keep: Callable[[], bool] = lambda: True
         self.on_begun: Callable[[Subscription], None] = lambda _entry: None
@@ -83,6 +88,8 @@ class Subscriptions:
         self._entries: dict[bytes, Subscription] = {}
         self._of_watcher: dict[bytes, dict[bytes, None]] = {}
         self._of_presentity: dict[bytes, dict[bytes, None]] = {}
+        #: of the watchers of a zone, in all (with b"") and to the users of each domain
+        self._of_zone: Counter[tuple[str, bytes]] = Counter()
         self._arrivals: dict[bytes, float] = {}
         self._to_sweep: list[bytes] = []
 
@@ -97,11 +104,16 @@ class Subscriptions:
         """Why a SUBSCRIBE may not pass; None where it may."""
         if key in self._entries:
             return None
-        if (
-            len(self._entries) >= self.limits.total
-            or len(self._of_watcher.get(watcher_domain, ())) >= self.limits.per_domain
-            or len(self._of_presentity.get(presentity_domain, ())) >= self.limits.per_domain
-        ):
+        most = self.limits.per_domain
+        if len(self._entries) >= self.limits.total or len(self._of_watcher.get(watcher_domain, ())) >= most:
+            return Reason.BUSY
+        zone = _zone(watcher_domain)
+        if self._of_zone[zone, b""] >= most and watcher_domain not in self.served:
+            return Reason.BUSY
+        used = len(self._of_presentity.get(presentity_domain, ()))
+        if used >= 2 * most or (
+            used >= most and self._of_zone[zone, presentity_domain] >= most // ZONE_SHARE
+        ):  # one zone alone must not shut out the others
             return Reason.BUSY
         return Reason.STATE_UNAVAILABLE if duration_s and not self.may_keep() else None
 
@@ -213,7 +225,7 @@ class Subscriptions:
 
     def _sides(self, key: bytes) -> tuple[bytes, bytes]:
         entry = self._entries[key]
-        return entry.watcher.rpartition(b"@")[2], entry.presentity.rpartition(b"@")[2]
+        return _domain(entry.watcher), _domain(entry.presentity)
 
     def sweep(self, now: float, most: int = 5_000) -> int:
         """Forget what ended; looks at `most` entries, the next call goes on. Returns how many went."""
@@ -262,17 +274,34 @@ class Subscriptions:
 
     def _enter(self, key: bytes, entry: Subscription) -> None:
         self._entries[key] = entry
-        self._of_watcher.setdefault(entry.watcher.rpartition(b"@")[2], {})[key] = None
-        self._of_presentity.setdefault(entry.presentity.rpartition(b"@")[2], {})[key] = None
+        watcher_domain, presentity_domain = self._sides(key)
+        self._of_watcher.setdefault(watcher_domain, {})[key] = None
+        self._of_presentity.setdefault(presentity_domain, {})[key] = None
+        zone = _zone(watcher_domain)
+        self._of_zone[zone, b""] += 1
+        self._of_zone[zone, presentity_domain] += 1
 
     def _remove(self, key: bytes) -> None:
         entry = self._entries.pop(key, None)
         self._arrivals.pop(key, None)
         if entry is None:
             return
-        for index, address in ((self._of_watcher, entry.watcher), (self._of_presentity, entry.presentity)):
-            domain = address.rpartition(b"@")[2]
+        watcher_domain, presentity_domain = _domain(entry.watcher), _domain(entry.presentity)
+        for index, domain in ((self._of_watcher, watcher_domain), (self._of_presentity, presentity_domain)):
             keys = index[domain]
             del keys[key]
             if not keys:
                 del index[domain]
+        zone = _zone(watcher_domain)
+        for place in ((zone, b""), (zone, presentity_domain)):
+            self._of_zone[place] -= 1
+            if not self._of_zone[place]:
+                del self._of_zone[place]
+
+
+def _domain(address: bytes) -> bytes:
+    return address.rpartition(b"@")[2]
+
+
+def _zone(domain: bytes) -> str:
+    return zone_of(domain.decode("ascii", "replace"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from imxrouter.gateways.embedded.access import Decision, Defaults, Detail, Openness, Right, Scope
-from imxrouter.gateways.embedded.accounts import MAX_KNOCKS_OF_DOMAIN, NotAllowed
+from imxrouter.gateways.embedded.accounts import MAX_KNOCKS_OF_ZONE, NotAllowed
 from imxrouter.gateways.embedded.contacts import Contact
 from imxrouter.gateways.embedded.instances import BadPublication
-from imxrouter.gateways.embedded.presentities import MAX_PENDING_OF_DOMAIN, RULES_SLICE
+from imxrouter.gateways.embedded.presentities import MAX_PENDING_OF_ZONE, RULES_SLICE
 from imxrouter.gateways.embedded.register import Change, PresenceOff, Topic
 from imxrouter.gateways.embedded.settings import PRESENCE_RIGHTS, Role
 from imxrouter.model.domain import Domain
@@ -269,11 +269,11 @@ def test_who_may_write(world: World) -> None:
 
 
 def test_strangers_do_not_fill_the_table(world: World) -> None:
-    """So many of one domain may wait for a user, and so many in all; who is let in finds room."""
+    """So many of one zone may wait for a user, and so many in all; who is let in finds room."""
     service, bob = world.service("a.example", ["alice"]), Stranger(world, "bob@b.example")
     crowd = Stranger(world, "x@crowd.example")
-    for number in range(MAX_PENDING_OF_DOMAIN):
-        crowd.address = at(f"u{number}@crowd.example")
+    for number in range(MAX_PENDING_OF_ZONE):
+        crowd.address = at(f"u{number}@{'' if number == 7 else f's{number}.'}crowd.example")
         assert crowd.subscribe("alice@a.example").ok
     crowd.address = at("more@crowd.example")
     refused = crowd.subscribe("alice@a.example")
@@ -287,12 +287,12 @@ def test_strangers_do_not_fill_the_table(world: World) -> None:
     world.pass_time(700)
     assert service.watchers(ALICE) == ()
     assert crowd.subscribe("alice@a.example").ok
-    for number in range(MAX_KNOCKS_OF_DOMAIN + 1):
-        crowd.address = at(f"u{number}@crowd.example")
+    for number in range(MAX_KNOCKS_OF_ZONE + 1):
+        crowd.address = at(f"u@s{number}.crowd.example")
         crowd.subscribe("alice@a.example", b"fetch", 0)
     bob.subscribe("alice@a.example", b"fetch", 0)
     assert BOB in [one.person for one in service.knocks(ALICE)]
-    assert len(service.knocks(ALICE)) == MAX_KNOCKS_OF_DOMAIN + 1
+    assert len(service.knocks(ALICE)) == MAX_KNOCKS_OF_ZONE + 1
 
 
 def test_an_alias_is_no_way_round_a_rule(world: World) -> None:
