@@ -71,6 +71,7 @@ class Subscriptions:
         limits: how many.
 
     Attributes:
+        answer_s: for so long an answer to a SUBSCRIBE is waited for.
         asked_over: number of the link over which the subscription that was notified last was asked for.
         served: domains that are no strangers'.
         may_keep: whether a new one can be written down now.
@@ -81,6 +82,7 @@ class Subscriptions:
     def __init__(self, limits: SubscriptionLimits = SubscriptionLimits()) -> None:
         self.limits = limits
         self.served: Container[bytes] = ()
+        self.answer_s = LATE_S
         self.asked_over = 0
         self.may_keep: Callable[[], bool] = lambda: True
         self.on_begun: Callable[[Subscription], None] = lambda _entry: None
@@ -136,7 +138,7 @@ class Subscriptions:
     def begin(
         self, key: bytes, watcher: bytes, presentity: bytes, ident: bytes, now: float, over: int = 0
     ) -> None:
-        """A SUBSCRIBE was accepted: notifications may come before its answer does, `LATE_S` at least.
+        """A SUBSCRIBE was accepted: notifications may come before its answer does, as long as that may take.
 
         Args:
             key: of the subscription.
@@ -146,17 +148,21 @@ class Subscriptions:
             now: monotonic seconds.
             over: number of the link over which it came; 0: it is the router's own.
         """
-        entry = self._entries.get(key)
+        entry, end = self._entries.get(key), self.waits_until(now)
         if entry is None:
-            entry = Subscription(now, watcher, presentity, ident, False, over=over)
+            entry = Subscription(end, watcher, presentity, ident, False, over=over)
             self._enter(key, entry)
             self.on_begun(entry)
             return
         if over and over != entry.over:
             entry = self._entries[key] = entry._replace(over=over)
-        if entry.end < now:
-            entry = self._entries[key] = entry._replace(end=now)
+        if entry.end < end:
+            entry = self._entries[key] = entry._replace(end=end)
             self.on_begun(entry)
+
+    def waits_until(self, now: float) -> float:
+        """The end of what is asked for now and has no answer yet; what is late has `LATE_S` more."""
+        return now + max(self.answer_s - LATE_S, 0.0)
 
     def settle(
         self, key: bytes, state: SubscriptionState | None, granted_s: int, asked_s: int, now: float

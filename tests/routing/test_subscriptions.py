@@ -5,6 +5,7 @@ from __future__ import annotations
 from imxrouter.model.operations import SubscriptionState
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.subscriptions import (
+    LATE_S,
     Subscription,
     SubscriptionLimits,
     Subscriptions,
@@ -59,3 +60,17 @@ def test_one_zone_leaves_room_for_the_others() -> None:
         table.forget(key)
     assert table.judge_subscribe(b"new", b"more.crowd.example", b"x.example", 600) is None
     assert not table._of_zone
+
+
+def test_what_is_asked_waits_for_its_answer_as_long_as_the_router_does() -> None:
+    """A granted subscription that was forgotten meanwhile would never be notified."""
+    table = Subscriptions()
+    table.answer_s = 120.0
+    key = subscription_key(b"bob@x.example", b"alice@z.example", b"id")
+    table.begin(key, b"bob@x.example", b"alice@z.example", b"id", NOW)
+    table.sweep(NOW + 119)
+    assert table.judge_notify(key, NOW + 119) is None
+    table.settle(key, SubscriptionState.ACTIVE, 600, 600, NOW + 119)
+    assert table.judge_notify(key, NOW + 700) is None
+    table.sweep(NOW + 119 + 600 + LATE_S)
+    assert len(table) == 0
