@@ -47,6 +47,8 @@ _LATER: Final = frozenset({EndReason.PROBATION, EndReason.GIVEUP})
 _THERE: Final = frozenset({Stage.DNS, Stage.CONNECT, Stage.TLS, Stage.IDENTITY, Stage.DIALBACK, Stage.PEER})
 #: An end is asked for so many times; then the subscription expires by itself.
 _END_TRIES: Final = 3
+#: Not renewed sooner, whatever the other side grants; a domain SHOULD grant 10 s at least (section 7.6).
+_LEAST_RENEWAL_S: Final = 5.0
 #: Told with a refusal for want of room.
 _BUSY_RETRY_S: Final = 60
 
@@ -319,6 +321,7 @@ class Watching:
     def _renew_within(self, entry: Watched, start: float, span_s: float, now: float) -> None:
         low, high = self.settings.renew_from, self.settings.renew_to
         at = start + span_s * (low + (high - low) * self._chance())
+        at = max(at, entry.asked_at + min(_LEAST_RENEWAL_S, entry.duration_s * low))
         self._wheel.set(entry, now if entry.leaving else max(at, now))
 
     def _shortened(self, entry: Watched, left_s: int, now: float) -> None:
