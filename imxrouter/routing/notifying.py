@@ -52,7 +52,7 @@ class Notifying:
         epoch: of this life; greater than that of every life before.
         chance: gives a random number in [0, 1).
         settings: bounds and pauses.
-        wall_ahead_s: seconds since 1970 less the seconds handed in as `now`, for what is kept.
+        wall_ahead_s: seconds since 1970 less the seconds handed in as `now`; for what is kept.
         kept: told of each subscription whose kept form changed: its key, and the form or None where it ended.
     """
 
@@ -75,7 +75,7 @@ class Notifying:
         #: Subscriptions that ended for want of a renewal.
         self.expired = 0
         self._chance = chance
-        self._wall_ahead_s = wall_ahead_s
+        self.wall_ahead_s = wall_ahead_s
         self._kept = kept
         self._number = 0
         self._tickets = count(1)
@@ -414,12 +414,12 @@ class Notifying:
         """Every pending and active subscription as plain values."""
         for owner in self._presentities.values():
             for same in owner.subscriptions.values():
-                yield from (one.to_kept(self._wall_ahead_s) for one in same if one.live)
+                yield from (one.to_kept(self.wall_ahead_s) for one in same if one.live)
 
     def to_kept(self, watcher: Address, presentity: Address, ident: bytes) -> KeptSubscription | None:
         """One subscription as plain values; None where there is none."""
         one = self._find(watcher, presentity, ident)
-        return one.to_kept(self._wall_ahead_s) if one is not None and one.live else None
+        return one.to_kept(self.wall_ahead_s) if one is not None and one.live else None
 
     def from_kept(self, kept: KeptSubscription, now: float) -> Refusal | None:
         """Go on with what was held before a restart; its watcher is told the state within `restart_s`.
@@ -438,7 +438,7 @@ class Notifying:
             return refusal
         one = self._add(watcher, presentity, kept.subscription_id)
         one.state = SubscriptionState(kept.state)
-        one.end_at = kept.ends_at - self._wall_ahead_s
+        one.end_at = kept.ends_at - self.wall_ahead_s
         if one.state is SubscriptionState.ACTIVE:
             one.flags |= Flag.FORCED
             one.spent = now + self.settings.restart_s * self._chance() + self._burst_s
@@ -497,4 +497,4 @@ class Notifying:
 
     def _changed(self, one: Subscription) -> None:
         if self._kept is not None:
-            self._kept(one.store_key, one.to_kept(self._wall_ahead_s) if one.live else None)
+            self._kept(one.store_key, one.to_kept(self.wall_ahead_s) if one.live else None)

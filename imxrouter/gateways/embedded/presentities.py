@@ -411,6 +411,7 @@ class Presentities:
     def tick(self) -> None:
         """Forget what has expired."""
         wall = self._register.tools.wall()
+        self._notifying.wall_ahead_s = wall - self._register.tools.now()
         for entry in self._expiries.take(wall, MAX_EXPIRIES):
             account = entry.account
             if self._register.accounts.get(account.key) is not account:

@@ -17,6 +17,7 @@ from imxrouter.model.outcome import Outcome
 from imxrouter.model.presence import offline
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.domains import CaseProfile, ServedDomain
+from imxrouter.store.memory import MemoryStore
 from tests.gateways.embedded.rigs import Stranger, World, at, state, words
 
 ALICE, MATE, BOB = at("alice@a.example"), at("mate@a.example"), at("bob@b.example")
@@ -369,3 +370,33 @@ def test_with_several_processes_there_are_messages_only(world: World) -> None:
             change()
     assert bob.write("alice@a.example").ok
     world.pass_time(5)
+
+
+class SetClock(World):
+    """Its clock on the wall is set forward."""
+
+    ahead_s = 0.0
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        return super().wall() + self.ahead_s
+
+
+def test_subscriptions_outlive_a_clock_that_is_set_and_a_restart() -> None:
+    """A machine learns the time after its start: what is granted after that is kept by the new time."""
+    world = SetClock()
+    store = MemoryStore(world.wall)
+    service = world.service("a.example", ["alice"], defaults=OPEN, store=store)
+    theirs = world.service("b.example", ["bob"], store=store)
+    theirs.subscribe(BOB, ALICE, 600)
+    world.pass_time(5)
+    world.ahead_s = 86_400.0
+    world.pass_time(590)  # renewed meanwhile
+    for one in (service, theirs):
+        world.stop(one)
+    again = world.service("a.example", ["alice"], defaults=OPEN, store=store)
+    (watcher,) = again.watchers(ALICE)
+    assert (watcher.watcher, watcher.state) == (BOB, ACTIVE)
+    followed = world.service("b.example", ["bob"], store=store).subscription(BOB, ALICE)
+    assert followed is not None
+    assert followed.standing.state is ACTIVE
