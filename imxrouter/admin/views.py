@@ -167,6 +167,8 @@ class RecordsView(TypedDict):
 class OutcomeView(TypedDict):
     """`imxctl send`: what became of the message.
 
+    `decided_by` is empty where this router decided. `failed_at` is the domain at which it failed: who
+    decided, or the one that this router could not reach; empty after a success, and where it failed here.
     `retry` is `never` or `later` where it was not delivered, else empty.
     """
 
@@ -176,6 +178,7 @@ class OutcomeView(TypedDict):
     stage: str
     decided_by: str
     decided_role: str
+    failed_at: str
     retry: str
     retry_after_s: int
     note: str

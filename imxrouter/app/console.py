@@ -43,7 +43,7 @@ from imxrouter.gateways.embedded.texts import shown
 from imxrouter.model.address import Address, BadAddress
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.operations import Kind, Message
-from imxrouter.model.outcome import Outcome
+from imxrouter.model.outcome import Outcome, failed_at
 from imxrouter.routing.destinations import Destination
 from imxrouter.routing.domains import DomainClash, DomainDiff, NotServed, ServedDomain
 from imxrouter.routing.policy import BOUND, Policy
@@ -334,9 +334,11 @@ def _outcome_view(message: Message, outcome: Outcome, seconds: float) -> Outcome
     decided_by, decided_role = outcome.decided_by, outcome.decided_role
     if outcome.ok and not decided_by:  # plain success says nothing more: the recipient's service has it
         decided_by, decided_role = message.destination.domain.name, "service"
+    where = message.destination.domain.name
     return OutcomeView(
         id=message.message_id.hex(), status=outcome.status.name.lower(), reason=outcome.reason.word,
         stage=outcome.reason.stage.value, decided_by=decided_by, decided_role=decided_role,
+        failed_at="" if outcome.ok else failed_at(outcome.reason, decided_by, where),
         retry="" if outcome.ok else outcome.reason.retry.value, retry_after_s=outcome.retry_after_s,
         note=outcome.note, seconds=round(seconds, 6),
     )  # fmt: skip

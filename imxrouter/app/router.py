@@ -45,7 +45,7 @@ from imxrouter.app.settings import (
 )
 from imxrouter.app.settling import Settling
 from imxrouter.app.sockets import Sockets
-from imxrouter.app.steps import Steps
+from imxrouter.app.steps import Steps, tells_every
 from imxrouter.app.storing import closed_store, make_store, store_figures
 from imxrouter.app.subscribed import BEGUN, KeptSubscriptions
 from imxrouter.app.targets import TargetDialer
@@ -59,6 +59,7 @@ from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.link.ledger import Ledger
 from imxrouter.model.address import Address
+from imxrouter.model.domain import Domain
 from imxrouter.model.operations import MESSAGE_ID_BYTES, Kind, Operation
 from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.vocabulary import Reason
@@ -232,7 +233,7 @@ class Router(Service):
         self.dialer.room.busy = self.verifier.busy
         self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect)
         self.handover = Handover(self.hub, self.bus, self.claimer)
-        self.steps = Steps(self.hub, self.trace, shown=config.lab)
+        self.steps = Steps(self.hub, self.trace, shown=config.lab, every=tells_every(config))
         self.peer_log = PeerLog(time.time)
         self.steps.on_failure = self.peer_log.failed
         self.steps.listen(self.dialer, self.claimer, self.verifier, self.federation)
@@ -243,7 +244,7 @@ class Router(Service):
             self.hub, self.subscriptions, watchers, self.federation, random.SystemRandom().random
         )
         self.federation.on_unreachable = self.liveness.failed
-        self.federation.on_reached = self.liveness.reached
+        self.federation.on_reached = self._reached
         self.hub.events += [self.idle_proofs, self.liveness]
 
     def _make_services(self) -> None:
@@ -313,6 +314,11 @@ class Router(Service):
             self.hub, self._reactor, open_link, uplink_key(uplink.key_file),
             (self.rates.interval_s, self.rates.burst_s),
         )  # fmt: skip
+
+    def _reached(self, domain: bytes) -> None:
+        self.liveness.reached(domain)
+        for service in self.embedded.values():
+            service.following.reached(Domain(domain.decode("ascii")))
 
     def _embedded_changed(self, service: str) -> None:
         self.embedded[service].serve(record for record in self.domains if record.service == service)
@@ -453,7 +459,6 @@ class Router(Service):
         """A failure is logged and the next tick comes: without timers nothing would ever be answered late."""
         try:
             self.hub.tick()
-            self._housekeeping.tick(self.hub.now())
             self.figures.tick()
             for embedded in self.embedded.values():
                 embedded.tick()
@@ -463,6 +468,7 @@ class Router(Service):
     def _on_step(self) -> None:
         try:
             self.liveness.step(self.hub.now())
+            self._housekeeping.step(self.hub.now())
         except Exception:  # noqa: BLE001 - as in _on_tick
             self.log.failure("step")
 

@@ -237,7 +237,8 @@ class Subscriptions:
         """Forget what ended; looks at `most` entries, the next call goes on. Returns how many went."""
         if not self._to_sweep:
             self._to_sweep = list(self._entries)
-        looked_at, self._to_sweep = self._to_sweep[-most:], self._to_sweep[:-most]
+        looked_at = self._to_sweep[-most:]
+        del self._to_sweep[-most:]
         gone = 0
         for key in looked_at:
             entry = self._entries.get(key)

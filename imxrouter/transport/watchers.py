@@ -56,9 +56,7 @@ class RouterWatchers:
         )
         envelope = Envelope(watcher_local, watcher_domain, b"", teller)
         self._table.asked_over = entry.over
-        self._send(
-            RecordType.NOTIFY, envelope, fields, lambda response: answered(decode_outcome(response))
-        )
+        self._send(RecordType.NOTIFY, envelope, fields, lambda response: answered(decode_outcome(response)))
         return True
 
     def subscribe_again(self, key: bytes, answered: Callable[[Outcome], None]) -> bool:

@@ -79,7 +79,7 @@ def test_send_says_who_has_it(lab: Lab) -> None:
     ("words", "code", "says"),
     [
         (["send", "alice@a.example", "bob@nowhere.example", "x"], Exit.FAILED,
-         "no-such-domain at stage dns, decided by this router; trying again will not help"),
+         "at stage dns towards nowhere.example, decided by this router; trying again will not help"),
         (["send", "alice@a.example", "nobody@a.example", "x"], Exit.FAILED, "at stage service"),
         (["send", "mallory@a.example", "bob@a.example", "x"], Exit.FAILED, "not a user"),
         (["send", "alice@", "bob@a.example", "x"], Exit.USAGE, "write local@domain"),

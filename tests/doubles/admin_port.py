@@ -58,7 +58,7 @@ LOOKUP: LookupView = {
 ZONE = "a.example. 3600 IN TYPE65400 \\# 3 000100\n"
 OUTCOME: OutcomeView = {
     "id": "00" * 16, "status": "success", "reason": "none", "stage": "service", "decided_by": "b.example",
-    "decided_role": "service", "retry": "", "retry_after_s": 0, "note": "", "seconds": 0.004,
+    "decided_role": "service", "failed_at": "", "retry": "", "retry_after_s": 0, "note": "", "seconds": 0.004,
 }  # fmt: skip
 PEER_DETAIL: PeerDetailView = {
     "domain": "b.example", "state": "failing", "state_for_s": 12.0, "source": "dns", "targets": [],
@@ -77,8 +77,8 @@ DOCTOR: DoctorView = {
 }  # fmt: skip
 VERDICT: VerdictView = {
     "status": "failure", "stage": "limit", "reason": "too-large", "decided_by": "", "decided_role": "router",
-    "rule": "size of a message", "setting": "limits.max_message_bytes = 16384", "answer": "", "note": "",
-    "remedy": "over the message size limit", "retry": "never", "retry_after_s": 0,
+    "failed_at": "", "rule": "size of a message", "setting": "limits.max_message_bytes = 16384", "answer": "",
+    "note": "", "remedy": "over the message size limit", "retry": "never", "retry_after_s": 0,
 }  # fmt: skip
 TRACED: TraceRow = {
     "id": "00" * 16, "at": 1.5, "kind": "message", "source": "*@a.example", "destination": "*@b.example",

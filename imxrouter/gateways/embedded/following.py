@@ -12,6 +12,7 @@ from imxrouter.gateways.embedded.directory import UserKey
 from imxrouter.gateways.embedded.keeping import NotKept
 from imxrouter.gateways.embedded.register import PresenceOff, Register, Topic
 from imxrouter.model.address import Address
+from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
 from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S, Attribute, EndReason, Notify, Subscribe
 from imxrouter.model.outcome import SUCCESS, Outcome, failure
@@ -131,6 +132,10 @@ class Following:
         for address in addresses:
             self._ends.pop(address.key, None)
         self._wake()
+
+    def reached(self, domain: Domain) -> None:
+        """A remote domain is reachable: what could not begin there does not wait for its pause to end."""
+        self._watching.again(domain, self._register.tools.now())
 
     # -- what users want ---------------------------------------------------------------------------------
 
