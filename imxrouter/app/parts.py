@@ -146,6 +146,7 @@ class Parts:
         self.subscriptions.limits = SubscriptionLimits(
             config.limits.subscriptions, config.limits.subscriptions_per_domain
         )
+        self.subscriptions.answer_s = config.links.answer_timeout_s
         self._keyring = KeyRing(secrets)
         self.bus: BusEnd
         self._shares_port = config.workers > 1 or config.listen.reuse_port

@@ -552,3 +552,20 @@ def test_one_that_ended_while_nobody_was_there_is_begun_again() -> None:
     assert (standing.state, standing.version) == (None, None)
     [asked] = watching.due(100).send
     assert (asked.subscription_id, asked.presentity, asked.duration_s) == (b"id", BOB, 1000)
+
+
+def test_a_grant_of_a_second_does_not_make_us_ask_every_second() -> None:
+    """The other side decides for how long it grants, not what our router is busy with (section 7.6)."""
+    watching = made()
+    asked = begun(watching)
+    sent = []
+    for step in range(1, 600):
+        now = step / 10
+        if step % 10 == 1:
+            watching.answered(asked, granted(duration_s=1), now)
+        told_ = watching.notified(replace(told(asked, step), expires_s=1), now)
+        assert told_.verdict is Verdict.NEWS
+        for asked in watching.due(now).send:
+            sent.append(now)
+            watching.answered(asked, granted(duration_s=1), now)
+    assert 3 <= len(sent) <= 60 / 5 + 1
