@@ -126,6 +126,14 @@ MUTATIONS: dict[str, Mutation] = {
         (instead(verifier, "Verifier.verify_result", "or verification.second != second.number ", ""),),
         "liar", r"a nonce was returned that no router asked gave|no router asked refused it", "three",
     ),
+    "a result for a question on a lost link": Mutation(
+        (instead(verifier, "Verifier._second_gone", "self._put_by(verification)", "pass"),),
+        "liar", r"keeps .*verifications|no router asked refused it", quick=True,
+    ),
+    "two hosts asked at once": Mutation(
+        (instead(verifier, "Verifier.verify_result", "verification.second = 0  # its", "pass  # its"),),
+        "liar", r"asked of two hosts at once", "two hosts",
+    ),
     "a token of any pair": Mutation(
         (
             instead(

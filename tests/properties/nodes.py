@@ -235,7 +235,9 @@ class Process:
             SenderRates(0.0, 10.0),
             slots.new_counters(),
         )
-        identity = Identity(sha256(self.domain).digest()[:8], self.number, world.secrets.randbytes(16))
+        identity = Identity(
+            sha256(self.domain + self.ip.encode()).digest()[:8], self.number, world.secrets.randbytes(16)
+        )
         self.hub = Hub(world.clock.seconds, self.switch, world.settings, identity, world.secrets.randbytes)
         dialer = SimulatedDialer(self)
         self.bus = self.exchange.join(self.number)

@@ -34,16 +34,21 @@ SLOW_S = 10
 HEAL_S = 90
 
 
+#: Processes of each organisation, or of each of its hosts, by its domains.
+Shape = dict[str, int | tuple[int, ...]]
+
+
 class World:
     """Honest routers, perhaps a liar, and the network between them.
 
     Args:
-        shape: processes of each organisation by its domains: {"a.example": 1, "b.example d.example": 2}.
+        shape: processes of each organisation by its domains: {"a.example": 1, "b.example d.example": 2};
+            of an organisation with more hosts, those of each: {"a.example": 1, "b.example": (1, 1)}.
         liar: whether there is one.
         calm: no attempt to connect fails, and there is room for every request.
     """
 
-    def __init__(self, shape: dict[str, int], *, liar: bool = False, calm: bool = False) -> None:
+    def __init__(self, shape: Shape, *, liar: bool = False, calm: bool = False) -> None:
         self.settings = ROOMY if calm else SETTINGS
         self._calm = calm
         self.clock = Clock()
@@ -63,19 +68,25 @@ class World:
             domains = tuple(names.encode().split())
             if liar and not number:
                 domains += (MOVED_DOMAIN,)
-            self._organisation(domains, (f"192.0.2.{number + 1}", 6481), count)
+            counts = count if isinstance(count, tuple) else (count,)
+            self._organisation(
+                domains, [(f"192.0.2.{number + 1 + 10 * n}", 6481) for n in range(len(counts))], counts
+            )
         if liar:
             endpoint = ("192.0.2.66", 6481)
             self.addresses.update({one: [endpoint] for one in sorted(LIARS_DOMAINS)})
             self.liar = Liar(self, endpoint)
             self.net.listening[endpoint] = [self.liar]
 
-    def _organisation(self, domains: tuple[bytes, ...], endpoint: Endpoint, count: int) -> None:
-        self.addresses.update({one: [endpoint] for one in domains})
-        exchange = MemoryExchange(self.clock)
-        self.net.listening[endpoint] = []
-        for number in range(count):
-            self._start(domains, endpoint, number, exchange)
+    def _organisation(
+        self, domains: tuple[bytes, ...], endpoints: list[Endpoint], counts: tuple[int, ...]
+    ) -> None:
+        self.addresses.update({one: list(endpoints) for one in domains})
+        for endpoint, count in zip(endpoints, counts, strict=True):
+            exchange = MemoryExchange(self.clock)
+            self.net.listening[endpoint] = []
+            for number in range(count):
+                self._start(domains, endpoint, number, exchange)
 
     def _start(
         self, domains: tuple[bytes, ...], endpoint: Endpoint, number: int, exchange: MemoryExchange
