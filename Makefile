@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 # For example: make test PYTEST_ARGS="-k claims -x"
 PYTEST_ARGS ?=
 # Tests that start many processes of their own; with `make interop`, so that `make test` stays under three minutes.
-PROCESSES := tests/chaos tests/independent tests/store/test_killed.py tests/cli/test_check.py tests/app/test_check_agrees.py
+PROCESSES := tests/chaos tests/storm tests/independent tests/store/test_killed.py tests/cli/test_check.py tests/app/test_check_agrees.py
 
 .PHONY: help venv run test lint format interop bench soak clean
 
@@ -25,8 +25,8 @@ $(STAMP): setup.cfg pyproject.toml ops/ci/make-venv.sh
 	@PYTHON="$(PYTHON)" ops/ci/make-venv.sh "$(VENV)"
 	@touch $@
 
-run: $(STAMP)  ## start the laboratory: two organisations, a DNS server, first messages (ONCE=1: and leave)
-	@$(BIN)/python -m imxrouter.lab $(if $(ONCE),--once)
+run: $(STAMP)  ## start the laboratory: two organisations, a DNS server, first messages (ONCE=1: and leave; FAIL=1: cut one side)
+	@$(BIN)/python -m imxrouter.lab $(if $(ONCE),--once) $(if $(FAIL),--fail)
 
 test: $(STAMP)  ## unit, property, attack and end-to-end tests
 	$(PYTEST) tests --ignore=tests/interop --ignore=tests/bench $(PROCESSES:%=--ignore=%) -m "not soak and not interop" $(PYTEST_ARGS)

@@ -6,12 +6,17 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from imxrouter.model.address import Address
+from imxrouter.model.operations import Message, Notify, Subscribe, SubscribeResult, SubscriptionState
 from imxrouter.model.outcome import SUCCESS, failure
+from imxrouter.model.presence import Presence
 from imxrouter.model.vocabulary import Reason
+from imxrouter.transport.operations import operation_to_record, record_to_operation, result_of
 from imxrouter.wire.control import Ack, Ping, Pong, decode_control
 from imxrouter.wire.framing import RecordSplitter
 from imxrouter.wire.record import Envelope, Record, decode_outcome, decode_record, encode_record, response_to
@@ -141,6 +146,55 @@ def test_the_answering_end_answers_what_it_was_asked(bench: Bench | None) -> Non
     assert (answer.type, answer.flags, answer.route_tag) == (0x8100, 0x01, 2**63 + 5)
     assert (answer.message_id, answer.envelope) == (request.message_id, envelope.swapped())
     assert decode_outcome(answer) == SUCCESS
+    for end in (ours, theirs, sender, other):
+        end.close()
+
+
+@pytest.mark.parametrize("kind", ["subscribe", "notify"])
+def test_presence_is_asked_for_and_told(bench: Bench | None, kind: str) -> None:
+    """Every subscription once, and notifications about them, as the router's own code reads them."""
+    if bench is None:
+        return
+    ours, theirs = socket.socketpair()
+    responder, idle = socket.socketpair()
+    requests: list[Record] = []
+
+    def on_record(record: Record) -> bytes:
+        if not record.is_routed:
+            return b""
+        requests.append(record)
+        return encode_record(response_to(record, SUCCESS))
+
+    thread = answering(ours, on_record)
+    bench.from_file.write_text("a.example\n")
+    result = bench.run(replace(SHORT, kind=kind, body=400), [theirs], [responder])
+    theirs.close()
+    thread.join(5)
+    idle.close()
+    assert result["unanswered"] == 0
+    told = [record_to_operation(one) for one in requests]
+    watched = {(str(one.watcher), one.subscription_id) for one in told if not isinstance(one, Message)}  # type: ignore[union-attr]
+    assert len(watched) == 40
+    if kind == "subscribe":
+        assert len(told) == 40
+        assert {one.duration_s for one in told if isinstance(one, Subscribe)} == {3600}
+    else:
+        assert {type(one.presence) for one in told if isinstance(one, Notify)} == {Presence}
+        assert {len(one.body) for one in requests} == {400}
+
+
+def test_a_subscription_is_granted_as_asked_for(bench: Bench | None) -> None:
+    """By the answering end: active, for as long."""
+    if bench is None:
+        return
+    ours, theirs = socket.socketpair()
+    sender, other = socket.socketpair()
+    asked = Subscribe(Address.parse("al@a.example"), Address.parse("bob@b.example"), bytes(16), b"s1", 600)
+    ours.sendall(encode_record(replace(operation_to_record(asked), flags=0x80)))
+    bench.run(Load(window=1, seconds=0.1, warmup=0.0, drain=0.0, addresses=1), [sender], [theirs])
+    answer = decode_record(ours.recv(65536))
+    result = result_of(answer, decode_outcome(answer)).result
+    assert result == SubscribeResult(SubscriptionState.ACTIVE, 600)
     for end in (ours, theirs, sender, other):
         end.close()
 

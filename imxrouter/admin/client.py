@@ -12,6 +12,21 @@ from urllib.parse import quote
 from imxrouter.admin.detail import VIEWS as DETAIL_VIEWS
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import STATUS, AdminError, AdminUnreachable, Kind
+from imxrouter.admin.user_client import UserClient
+from imxrouter.admin.user_views import VIEWS as USER_VIEWS
+from imxrouter.admin.user_views import (
+    ContactsView,
+    FetchView,
+    NoteView,
+    PresenceView,
+    RulesView,
+    SeenView,
+    StateView,
+    SubscriptionsView,
+    SubscriptionView,
+    UserView,
+    WatchersView,
+)
 from imxrouter.admin.views import (
     AttributesView,
     AttributeView,
@@ -37,26 +52,42 @@ __all__ = [
     "AdminUnreachable",
     "AttributeView",
     "AttributesView",
+    "ContactsView",
     "DoctorView",
     "DomainDiff",
+    "FetchView",
     "LinkView",
     "MessageView",
+    "NoteView",
     "OutcomeView",
     "PeerChange",
     "PeerDetailView",
     "PeerView",
+    "PresenceView",
+    "RulesView",
+    "SeenView",
+    "StateView",
     "StoreView",
+    "SubscriptionView",
+    "SubscriptionsView",
+    "UserClient",
+    "UserView",
     "VerdictView",
+    "WatchersView",
 ]
 
 #: The shapes of all answers, outer ones first; for the reference page.
 VIEWS: tuple[type, ...] = (
     StatusView, StoreView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff, OutcomeView,
     AttributesView, AttributeView, MessageView, LookupView, TargetView, RecordsView, *DETAIL_VIEWS,
+    *USER_VIEWS,
 )  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).
 TIMEOUT_S = 60.0
+
+#: What the registry has to say of a refusal.
+_WORDS = ("reason", "stage", "retry", "retry_after_s")
 
 #: A check takes at most so many of its time-outs, and then as long as a request may take here (its defaults
 #: are 15 s held and 30 s for the answer).
@@ -160,6 +191,12 @@ class AdminClient:
         """Tell the steps of a message."""
         return cast("TraceView", self._ask("GET", "trace", message_id))
 
+    def user(self, user: str) -> UserClient:
+        """Ask about a user of an embedded service, or act for him."""
+        return UserClient(
+            lambda method, parts, body: self._ask(method, *parts, body=body), self._stream, user
+        )
+
     def traces(self, source: str, destination: str, since_s: float | None) -> TracesView:
         """List traced messages by sender and recipient."""
         body = {"from": source, "to": destination, "since_s": since_s}
@@ -171,11 +208,14 @@ class AdminClient:
         Raises:
             AdminUnreachable: also when the router ends the watch, as it does when it stops.
         """
+        return self._stream(("watch", user))
+
+    def _stream(self, parts: tuple[str, ...]) -> Iterator[Any]:
         with _Exchange(self._path, None) as exchange:
-            answer = exchange.ask("GET", _path("watch", user), None)
+            answer = exchange.ask("GET", _path(*parts), None)
             while line := answer.readline():
                 if line.strip():
-                    yield cast("MessageView", json.loads(line))
+                    yield json.loads(line)
         raise AdminUnreachable(f"the router at {self._path} ended the watch", "watch again once it is back")
 
     def _ask(self, method: str, *parts: str, body: Mapping[str, Any] | None = None) -> Any:
@@ -234,4 +274,5 @@ def _refusal(status: int, raw: bytes) -> AdminError:
     value = _json(raw)
     error = value.get("error", {}) if isinstance(value, dict) else {}
     what, where, do = (str(error.get(name, "")) for name in ("what", "where", "do"))
-    return AdminError(kinds.get(status, "failed"), what or f"HTTP status {status}", where, do)
+    words = {name: error[name] for name in _WORDS if name in error} if isinstance(error, dict) else {}
+    return AdminError(kinds.get(status, "failed"), what or f"HTTP status {status}", where, do, words)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from imxrouter.model.errors import RouterError
+from imxrouter.model.vocabulary import Reason
 
 Kind = Literal["bad-request", "not-found", "conflict", "refused", "unavailable", "failed"]
 
@@ -27,12 +28,27 @@ class AdminError(RouterError):
         what: what is wrong.
         where: the parameter, key or thing concerned.
         do: what to do about it.
+        words: `reason`, `stage`, `retry` and `retry_after_s`, where the registry has a word for it.
     """
 
-    def __init__(self, kind: Kind, what: str, where: str = "", do: str = "") -> None:
+    def __init__(
+        self, kind: Kind, what: str, where: str = "", do: str = "", words: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(f"{where}: {what}" if where else what)
         self.kind: Kind = kind
         self.what, self.where, self.do = what, where, do
+        self.words = words or {}
+
+    @classmethod
+    def of(
+        cls, reason: Reason, kind: Kind, what: str, where: str = "", do: str = "", retry_after_s: int = 0
+    ) -> AdminError:
+        """A refusal in the registry's words; what to do is the registry's remedy unless there is better."""
+        words = {
+            "reason": reason.word, "stage": reason.stage.value, "retry": reason.retry.value,
+            "retry_after_s": retry_after_s,
+        }  # fmt: skip
+        return cls(kind, what, where, do or reason.remedy, words)
 
 
 class AdminUnreachable(RouterError):

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView
+from imxrouter.admin.user_port import PresencePort, SettingsPort
 from imxrouter.admin.views import (
     AttributesView,
     DomainDiff,
@@ -31,6 +32,14 @@ Stop = Callable[[], None]
 
 class AdminPort(Protocol):
     """The router as operators see it."""
+
+    @property
+    def presence(self) -> PresencePort:
+        """Presence of users of embedded services, and subscriptions."""
+
+    @property
+    def settings(self) -> SettingsPort:
+        """What users of embedded services set."""
 
     def status(self) -> StatusView | Deferred[StatusView]:
         """Tell how this process is."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
+from imxrouter.admin import user_routes
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.port import AdminPort
 
@@ -72,13 +73,20 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("POST", "traces"): lambda port, _parts, body: port.traces(
         _optional(body, "from"), _optional(body, "to"), _seconds(body, "since_s")
     ),
+    **user_routes.ROUTES,
 }
 
-#: The one route that streams.
-WATCH: Final = "watch/*"
+#: (port, variable parts of the path, called for each value) -> ends the stream.
+Stream = Callable[[AdminPort, list[str], Callable[[Any], None]], Callable[[], None]]
+
+#: Routes that stream.
+STREAMS: Final[dict[tuple[str, str], Stream]] = {
+    ("GET", "watch/*"): lambda port, parts, emit: port.watch(parts[0], emit),
+    **user_routes.STREAMS,
+}
 
 #: Every (method, pattern) there is.
-TABLE: Final = [*ROUTES, ("GET", WATCH)]
+TABLE: Final = [*ROUTES, *STREAMS]
 
 
 def find(method: str, path: str) -> tuple[str, list[str]]:

@@ -47,8 +47,9 @@ class _Api(Resource):
     def _dispatch(self, request: Request) -> None:
         method, path = request.method.decode("ascii", "replace"), request.path.decode("ascii", "replace")
         pattern, parts = routes.find(method, path)
-        if pattern == routes.WATCH:
-            Watching(request).begin(lambda emit: self._port.watch(parts[0], emit))
+        stream = routes.STREAMS.get((method, pattern))
+        if stream is not None:
+            Watching(request).begin(lambda emit: stream(self._port, parts, emit))
             return
         content = request.content.read(MAX_BODY_BYTES + 1) if request.content else b""
         if len(content) > MAX_BODY_BYTES:
@@ -129,5 +130,5 @@ def _answer(request: Request, code: int, value: Any) -> None:
 
 
 def _answer_error(request: Request, error: AdminError) -> None:
-    shown = {"kind": error.kind, "what": error.what, "where": error.where, "do": error.do}
+    shown = {"kind": error.kind, "what": error.what, "where": error.where, "do": error.do, **error.words}
     _answer(request, STATUS[error.kind], {"error": shown})

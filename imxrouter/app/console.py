@@ -26,6 +26,8 @@ from imxrouter.admin.views import (
 )
 from imxrouter.app.asking import ask_attributes
 from imxrouter.app.checking import check_as
+from imxrouter.app.console_presence import PresenceConsole
+from imxrouter.app.console_settings import SettingsConsole
 from imxrouter.app.dnsview import look_up, records_view
 from imxrouter.app.doctor import Doctor
 from imxrouter.app.linkview import link_view
@@ -58,10 +60,17 @@ _FIELDS = (
 
 
 class Console:
-    """Implements `AdminPort` for a router."""
+    """Implements `AdminPort` for a router.
+
+    Attributes:
+        presence: of users.
+        settings: of users.
+    """
 
     def __init__(self, router: Router) -> None:
         self._router = router
+        self.presence = PresenceConsole(router)
+        self.settings = SettingsConsole(router, self.presence)
 
     # -- how it is ---------------------------------------------------------------------------------------
 

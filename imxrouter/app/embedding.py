@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import random
 import time
-from functools import partial
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from imxrouter.config.served import Service
@@ -22,7 +23,12 @@ SEVERAL_PROCESSES: Final = "presence needs a single process: see workers and lis
 
 
 def make_embedded(
-    service: Service, submit: Submit, reactor: Any, cache: AttributeCache, shared: bool
+    service: Service,
+    submit: Submit,
+    reactor: Any,
+    together: Callable[[], AbstractContextManager[None]],
+    cache: AttributeCache,
+    shared: bool,
 ) -> EmbeddedService:
     """The service of a `[[service]]` of kind `embedded`; nothing is kept yet.
 
@@ -30,16 +36,25 @@ def make_embedded(
         service: its configuration.
         submit: sends an operation of one of its users.
         reactor: calls what is to be done soon.
+        together: what is sent within it is written at its end.
         cache: of attributes of others.
         shared: other processes serve the same domains, so presence is off.
     """
+
+    def later(what: Callable[[], None]) -> None:
+        reactor.callLater(0, in_one, what)
+
+    def in_one(what: Callable[[], None]) -> None:
+        with together():
+            what()
+
     tools = Tools(
         submit,
         lambda: os.urandom(MESSAGE_ID_BYTES),
         time.monotonic,
         time.time,
         random.SystemRandom().random,
-        partial(reactor.callLater, 0),
+        later,
     )
     defaults = Defaults(Openness(service.presence), Openness(service.messages))
     return EmbeddedService(

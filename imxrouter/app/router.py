@@ -92,7 +92,7 @@ from imxrouter.transport.inside import InsidePort
 from imxrouter.transport.keyring import KeyRing
 from imxrouter.transport.listener import LinkFactory
 from imxrouter.transport.listener import listen as listen_links
-from imxrouter.transport.liveness import Liveness
+from imxrouter.transport.liveness import STEP_S, Liveness
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
 from imxrouter.transport.session import Door, LinkSession, Purpose
@@ -141,6 +141,8 @@ class Router(Service):
         )
         self._tick = LoopingCall(self._on_tick)
         self._tick.clock = reactor
+        self._steps = LoopingCall(self._on_step)
+        self._steps.clock = reactor
         self._tick_meter = TickMeter(self.metrics, reactor)
 
     # -- building ----------------------------------------------------------------------------------------
@@ -265,7 +267,12 @@ class Router(Service):
             if service.kind == "embedded":
                 port = GatewayPort(self.hub)
                 self.embedded[service.name] = make_embedded(
-                    service, self._traced(port), self._reactor, self.attributes.cache, self._shares_port
+                    service,
+                    self._traced(port),
+                    self._reactor,
+                    self.hub.together,
+                    self.attributes.cache,
+                    self._shares_port,
                 )
                 served: Gateway = self.embedded[service.name]
                 port.connect(self.steps.watched(served))
@@ -402,6 +409,7 @@ class Router(Service):
             raise
         super().startService()  # type: ignore[no-untyped-call]
         self._tick.start(1.0 if config.links.ping_s >= 2 else 0.2, now=False)
+        self._steps.start(STEP_S, now=False)
         self._tick_meter.start()
         self.liveness.begin(self.hub.now())
         self._reactor.callLater(0, settle_memory)
@@ -475,6 +483,12 @@ class Router(Service):
         except Exception:  # noqa: BLE001 - see above
             self.log.failure("tick")
 
+    def _on_step(self) -> None:
+        try:
+            self.liveness.step(self.hub.now())
+        except Exception:  # noqa: BLE001 - as in _on_tick
+            self.log.failure("step")
+
     def _drained(self, until: float) -> Deferred[Any]:
         if not self.hub.sessions or self.hub.now() >= until:
             return maybeDeferred(lambda: None)
@@ -484,8 +498,9 @@ class Router(Service):
     def _close_rest(self, closing: list[Deferred[Any]]) -> Deferred[Any]:
         for session in list(self.hub.sessions.values()):
             session.abort(Reason.SHUTTING_DOWN, "close deadline")
-        if self._tick.running:
-            self._tick.stop()
+        for call in (self._tick, self._steps):
+            if call.running:
+                call.stop()
         self._tick_meter.stop()
         self.bus.close()
         closing += [maybeDeferred(port.stopListening) for port in self._ports]

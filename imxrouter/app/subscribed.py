@@ -72,9 +72,14 @@ class KeptSubscriptions:
         """Another process passes a SUBSCRIBE on: its notifications may arrive here."""
         kept = msgspec.msgpack.decode(payload, type=_Kept)
         key = _key(kept)
-        if key is not None and self._table.find(key) is None:
-            entry = Subscription(self._now(), kept.watcher, kept.presentity, kept.ident, False, False)
+        if key is None:
+            return
+        now, entry = self._now(), self._table.find(key)
+        if entry is None:
+            entry = Subscription(now, kept.watcher, kept.presentity, kept.ident, False, False)
             self._table.restore(key, entry)
+        elif entry.end < now:
+            self._table.restore(key, entry._replace(end=now))
 
     def _begun(self, entry: Subscription) -> None:
         others = self._bus.peers()

@@ -118,9 +118,7 @@ def _hop(view: OutcomeView) -> str:
 def _advice(view: OutcomeView) -> str:
     if view["status"] == "indeterminant":
         return "; it may or may not have been delivered"
-    if view["retry"] == "never":
-        return "; trying again will not help"
-    return f"; try again after {view['retry_after_s']} s" if view["retry_after_s"] else "; try again later"
+    return output.advice(view)
 
 
 @click.command()

@@ -9,7 +9,21 @@ import sys
 import click
 
 from imxrouter import __version__
-from imxrouter.cli import attributes, check, configs, decode, dns, doctor, domains, live, peers, trace
+from imxrouter.cli import (
+    attributes,
+    check,
+    configs,
+    decode,
+    dns,
+    doctor,
+    domains,
+    live,
+    peers,
+    presence,
+    trace,
+    users,
+    watching,
+)
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.options import SOCKET_VARIABLE, Context, json_option, socket_option, tell
 
@@ -24,8 +38,9 @@ def imxctl() -> None:
 socket_option(imxctl, SOCKET_VARIABLE)
 
 for _command in (
-    live.status, live.links, peers.peers, domains.domains, live.send, live.watch, attributes.attributes,
-    dns.dns, configs.config, trace.trace, check.check, decode.decode,
+    live.status, live.links, peers.peers, domains.domains, live.send, live.watch, presence.presence,
+    presence.subscribe, watching.subscriptions, watching.watchers, users.rules, users.contacts, users.user,
+    attributes.attributes, dns.dns, configs.config, trace.trace, check.check, decode.decode,
 ):  # fmt: skip
     imxctl.add_command(_command)
 domains.domains.add_command(doctor.doctor)

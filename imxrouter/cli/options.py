@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -82,16 +82,21 @@ def live(command: Callable[..., R]) -> Command:
             tell(shared, str(error), "", error.do)
             raise click.exceptions.Exit(Exit.UNREACHABLE) from None
         except AdminError as error:
-            tell(shared, error.what, error.where, error.do)
+            tell(shared, error.what, error.where, error.do, error.words)
             code = {"not-found": Exit.NOT_FOUND, "bad-request": Exit.USAGE}.get(error.kind, Exit.FAILED)
             raise click.exceptions.Exit(code) from None
 
     return json_option(socket_option(run))
 
 
-def tell(shared: Context, what: str, where: str, do: str) -> None:
-    """Say an error: JSON `{"error": {what, where, do}}` on standard output, or text on standard error."""
+def tell(shared: Context, what: str, where: str, do: str, words: Mapping[str, Any] | None = None) -> None:
+    """Say an error: JSON `{"error": {what, where, do}}` on standard output, or text on standard error.
+
+    `words` are `reason`, `stage`, `retry` and `retry_after_s`, where the registry has a word for it.
+    """
     if shared.json:
-        output.as_json({"error": {"what": what, "where": where, "do": do}})
-    else:
-        output.problem(f"{where}: {what}" if where else what, do)
+        output.as_json({"error": {"what": what, "where": where, "do": do, **(words or {})}})
+        return
+    if words:
+        what += f" ({words['reason']} at stage {words['stage']}{output.advice(words)})"
+    output.problem(f"{where}: {what}" if where else what, do)

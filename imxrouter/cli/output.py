@@ -62,6 +62,14 @@ def duration(seconds: float | None) -> str:
     return f"{hours}h {minutes % 60}m" if hours else f"{minutes}m {int(seconds % 60)}s"
 
 
+def advice(words: Mapping[str, Any]) -> str:
+    """Whether and when to try again, to be put behind a reason."""
+    if words["retry"] == "never":
+        return "; trying again will not help"
+    after = words.get("retry_after_s", 0)
+    return f"; try again after {after} s" if after else "; try again later"
+
+
 def problem(what: str, do: str = "") -> None:
     """Write an error to standard error, with what to do about it."""
     click.echo(f"error: {clean(what)}", err=True)

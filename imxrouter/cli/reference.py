@@ -38,8 +38,10 @@ stand before or after the name of a command. `check` without `--as`,
 _JSON_HEAD = """\
 ## JSON
 
-With `--json` an answer is one JSON value on standard output (`watch` and `decode`: one on each line); an
-error, of the command line too, is `{"error": {"what": ..., "where": ..., "do": ...}}`. The keys are stable.
+With `--json` an answer is one JSON value on standard output (`watch`, `decode` and `--follow`: one on each
+line); an error, of the command line too, is `{"error": {"what": ..., "where": ..., "do": ...}}`, and where
+the registry of reasons has a word for it also `reason`, `stage`, `retry` and `retry_after_s`. The keys are
+stable.
 Times ending in `_s` are seconds, `at` is seconds since 1970. `config check` answers
 `{"valid", "problems", "warnings"}`, each problem with `file`, `path`, `what` and `do`.
 """

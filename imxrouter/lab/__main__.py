@@ -1,4 +1,7 @@
-"""`python -m imxrouter.lab`: from nothing to two organisations that exchange messages (`make run`)."""
+"""`python -m imxrouter.lab`: from nothing to two organisations that exchange messages and presence.
+
+`make run` starts it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from imxrouter.lab.children import ChildFailed
+from imxrouter.lab.presence import PresenceStory
 from imxrouter.lab.scenery import AGGREGATOR, GATEWAY, NAMES, SERVES, STORY, links_of
 from imxrouter.lab.screen import Screen
 from imxrouter.lab.stage import Stage, StoryFailed
@@ -25,9 +29,13 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the laboratory; return the exit code: 0, or 1 with the reason where a message did not cross."""
     parser = argparse.ArgumentParser(
-        prog="python -m imxrouter.lab", description="Two organisations exchange messages on this machine."
+        prog="python -m imxrouter.lab",
+        description="Two organisations exchange messages and presence on this machine.",
     )
     parser.add_argument("--once", action="store_true", help="leave after the messages have crossed")
+    parser.add_argument(
+        "--fail", action="store_true", help="cut the other side's network after that, and show what is seen"
+    )
     parser.add_argument("--keep", action="store_true", help="keep configurations and logs afterwards")
     parser.add_argument(
         "--deadline", type=float, default=60.0, metavar="S", help="for the start and each message (60)"
@@ -37,9 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, _stop)
     screen = Screen()
     try:
-        with Stage(screen, options.deadline, keep=options.keep) as stage:
+        with Stage(screen, options.deadline, keep=options.keep, quick=options.fail) as stage:
             try:
-                _run(stage, screen, once=options.once)
+                _run(stage, screen, PresenceStory(stage, screen, options.deadline), fail=options.fail)
+                if not options.once:
+                    _stay(stage, screen)
             except _StopNowError:
                 screen.say("\nstopping")
             finally:
@@ -52,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(stage: Stage, screen: Screen, *, once: bool) -> None:
+def _run(stage: Stage, screen: Screen, story: PresenceStory, *, fail: bool) -> None:
     screen.say(f"A laboratory in {stage.folder}", "bold")
     places = stage.places
     for role in (GATEWAY, AGGREGATOR):
@@ -65,11 +75,20 @@ def _run(stage: Stage, screen: Screen, *, once: bool) -> None:
         screen.say(f'   {scene.source} to {scene.destination}: "{scene.text}"\n')
         outcome = stage.play(scene)
         screen.say(f"   delivered in {outcome['seconds'] * 1000:.1f} ms, id {outcome['id']}", "green")
-    if once:
-        screen.say(f"\n{len(STORY)} messages crossed, and every step was seen.", "bold green")
-        return
+    story.cross(len(STORY) + 1)
+    if fail:
+        story.fail(len(STORY) + 4)
+    what = f"{len(STORY)} messages, a subscription, a change of state and an attribute crossed"
+    screen.say(f"\n{what}, and every step was seen.", "bold green")
+
+
+def _stay(stage: Stage, screen: Screen) -> None:
     screen.say("\nThe laboratory stays up. In another terminal:", "bold")
     for what, command in stage.lines_to_try():
+        screen.say(f"  # {what}", "dim")
+        screen.say(f"  {command}")
+    screen.say("\nCut the other side's network:", "bold")
+    for what, command in stage.cut_lines():
         screen.say(f"  # {what}", "dim")
         screen.say(f"  {command}")
     screen.say("\nSteps are shown here as they happen. Ctrl-C stops everything.\n", "bold")

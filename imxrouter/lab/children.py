@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -59,6 +60,15 @@ class Child:
         self._reader = threading.Thread(target=self._read, name=f"reader of {name}", daemon=True)
         self._reader.start()
 
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal; nothing where it has ended."""
+        self._process.send_signal(number)
+
     def check(self) -> None:
         """Nothing, as long as it runs.
 
@@ -74,6 +84,7 @@ class Child:
 
     def stop(self) -> bool:
         """Ask it to stop, wait, and end it by force if it does not; returns whether it stopped by itself."""
+        self._process.send_signal(signal.SIGCONT)  # whoever was stopped could not obey
         self._process.terminate()
         try:
             self._process.wait(_STOP_S)

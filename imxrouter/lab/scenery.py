@@ -20,6 +20,10 @@ SERVES: Final = {
     AGGREGATOR: "red.example, green.example (tenant colours), blue.example (tenant sky)",
 }
 
+#: Within so many seconds a silent link is known to be dead: as it comes, and where a failure is played.
+DEAD_S: Final = 30.0
+QUICK_DEAD_S: Final = 5.0
+
 #: Each router's own name.
 NAMES: Final = {GATEWAY: "im.b.example", AGGREGATOR: "im.hoster.example"}
 
@@ -57,6 +61,15 @@ trust.default_policy = "dialback"
 dial.allow_networks = ["127.0.0.0/8"]
 links.close_deadline_s = 2
 log.addresses = "full"
+"""
+
+_QUICK = f"""
+# A failure is played: what takes half a minute takes seconds.
+links.ping_s = 1
+links.dead_s = {QUICK_DEAD_S}
+dial.hello_timeout_s = 1
+dial.backoff_first_s = 0.5
+dial.backoff_cap_s = 2
 """
 
 _GATEWAY_SERVES = """
@@ -187,13 +200,14 @@ def zone(places: Places) -> str:
     )
 
 
-def configuration(role: str, places: Places, folder: str) -> str:
+def configuration(role: str, places: Places, folder: str, *, quick: bool = False) -> str:
     """The configuration of one router.
 
     Args:
         role: `GATEWAY` or `AGGREGATOR`.
         places: where everything listens.
         folder: for its sockets and state.
+        quick: a silent link is known to be dead within `QUICK_DEAD_S`.
     """
     links, metrics, serves = {
         GATEWAY: (places.gateway, places.gateway_metrics, _GATEWAY_SERVES),
@@ -203,6 +217,7 @@ def configuration(role: str, places: Places, folder: str) -> str:
         _ROUTER.format(
             name=NAMES[role], role=role, folder=folder, links=links, metrics=metrics, dns=places.dns
         )
+        + (_QUICK if quick else "")
         + serves
     )
 

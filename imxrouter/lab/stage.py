@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from imxrouter.admin.client import AdminClient
 from imxrouter.admin.errors import AdminError, AdminUnreachable
@@ -30,6 +32,9 @@ _LATE_STEPS_S: Final = 5.0
 _FOLDER_CHARS: Final = 70
 
 
+T = TypeVar("T")
+
+
 class StoryFailed(RouterError):
     """A scene did not go as it should; the text says what was missing."""
 
@@ -41,14 +46,18 @@ class Stage:
         screen: where steps are shown.
         deadline_s: for the start and each scene.
         keep: whether the folder stays.
+        quick: links are known to be dead within seconds, not half a minute.
 
     Attributes:
         folder: configurations, zone, sockets and logs.
         places: where everything listens.
+        dead_s: within so many seconds a silent link is known to be dead.
     """
 
-    def __init__(self, screen: Screen, deadline_s: float, *, keep: bool = False) -> None:
+    def __init__(self, screen: Screen, deadline_s: float, *, keep: bool = False, quick: bool = False) -> None:
         self._screen = screen
+        self._quick = quick
+        self.dead_s = scenery.QUICK_DEAD_S if quick else scenery.DEAD_S
         self._deadline_s = deadline_s
         self._keep = keep
         self._children: list[Child] = []
@@ -86,7 +95,8 @@ class Stage:
             folder = self.folder / role
             folder.mkdir(mode=0o700)
             config = folder / "imxrouter.toml"
-            config.write_text(scenery.configuration(role, self.places, str(folder)), encoding="utf-8")
+            text = scenery.configuration(role, self.places, str(folder), quick=self._quick)
+            config.write_text(text, encoding="utf-8")
             self._child(role, [program("twistd"), "-n", "--pidfile=", "imxrouter", "--config", str(config)])
         until = time.monotonic() + self._deadline_s
         while waiting := self._not_ready():
@@ -94,6 +104,17 @@ class Stage:
                 raise StoryFailed(f"not ready within {self._deadline_s:g} s: {', '.join(waiting)}")
             self.watch(0.1)
         self._screen.flush()
+
+    def pid(self, role: str) -> int:
+        """The number of a router's process."""
+        return self._child_of(role).pid
+
+    def signal(self, role: str, number: signal.Signals) -> None:
+        """Send a router's process a signal."""
+        self._child_of(role).signal(number)
+
+    def _child_of(self, name: str) -> Child:
+        return next(child for child in self._children if child.name == name)
 
     def _child(self, name: str, arguments: list[str]) -> None:
         self._children.append(Child(name, arguments, self.folder, partial(self._screen.take, name)))
@@ -137,14 +158,7 @@ class Stage:
         """
         until = time.monotonic() + self._deadline_s
         self._screen.begin()
-        pool = ThreadPoolExecutor(1)
-        try:
-            sending = pool.submit(self._send, scene)
-            while not sending.done():
-                self.watch(0.05)
-        finally:
-            pool.shutdown(wait=False)  # whoever interrupts does not wait for an answer
-        outcome = _result(sending, scene)
+        outcome = self._sent(scene)
         until = min(until, time.monotonic() + _LATE_STEPS_S)
         while missing := unseen(scene, self._screen.seen):
             if time.monotonic() >= until:
@@ -154,8 +168,29 @@ class Stage:
         self._screen.end()
         return outcome
 
-    def _send(self, scene: Scene) -> OutcomeView:
-        return self.client(scene.sender).send(scene.source, scene.destination, scene.text)
+    def during(self, what: Callable[[], T]) -> T:
+        """Do something in a thread of its own, and show steps meanwhile; raises what it raises."""
+        pool = ThreadPoolExecutor(1)
+        try:
+            doing = pool.submit(what)
+            while not doing.done():
+                self.watch(0.05)
+        finally:
+            pool.shutdown(wait=False)  # whoever interrupts does not wait for an answer
+        return doing.result()
+
+    def _sent(self, scene: Scene) -> OutcomeView:
+        client = self.client(scene.sender)
+        try:
+            outcome = self.during(lambda: client.send(scene.source, scene.destination, scene.text))
+        except (AdminError, AdminUnreachable) as error:
+            raise StoryFailed(f"{scene.source} could not send: {error}") from None
+        if outcome["status"] != "success":
+            raise StoryFailed(
+                f"{scene.source} to {scene.destination}: {outcome['status']}, {outcome['reason']} at stage "
+                f"{outcome['stage']} {outcome['note']}".rstrip()
+            )
+        return outcome
 
     def lines_to_try(self) -> list[tuple[str, str]]:
         """(what it shows, command) for a second terminal."""
@@ -172,12 +207,38 @@ class Stage:
             ("messages to Rosa, as they come", f"{aggregator} watch rosa@red.example"),
             ("write to her", f"{gateway} send bob@b.example rosa@red.example 'Hello again'"),
             ("what happened to a message, by its id", f"{gateway} trace ID"),
+            (
+                "what Rosa is told of Bob, at every change",
+                f"{aggregator} subscriptions rosa@red.example --follow",
+            ),
+            ("how Bob is ...", f"{gateway} presence bob@b.example"),
+            (
+                "... let him be somewhere else",
+                f"{gateway} presence bob@b.example --publish meeting --instance desk",
+            ),
+            ("who watches him", f"{gateway} watchers bob@b.example"),
+            ("why Rosa sees him so", f"{gateway} presence bob@b.example --seen-by rosa@red.example"),
+            ("whom Rosa watches", f"{aggregator} subscriptions rosa@red.example"),
+            ("what Bob tells of himself", f"{aggregator} attributes bob@b.example --as rosa@red.example"),
             ("a look-up, step by step", f"{gateway} dns lookup green.example"),
             ("what to publish for a domain", f"{gateway} dns records b.example"),
             ("one customer leaves ...", f"{aggregator} domains suspend blue.example"),
             ("... and comes back", f"{aggregator} domains resume blue.example"),
             ("metrics", f"curl -s http://{metrics}/metrics | grep imxrouter_requests"),
         ]
+
+    def cut_lines(self) -> list[tuple[str, str]]:
+        """(what then happens, command): the other side's network is cut, and comes back."""
+        pid = self.pid(GATEWAY)
+        aggregator = f"{_short(program('imxctl'))} --socket {shlex.quote(str(self.socket(AGGREGATOR)))}"
+        return [
+            ("nothing comes from b.example any more ...", f"kill -STOP {pid}"),
+            (f"... within {self.dead_s:.0f} s: Bob is unknown to Rosa, with the reason and b.example",
+             f"{aggregator} subscriptions rosa@red.example"),
+            ("... a message fails with stage, reason and advice, the hoster's own customers go on",
+             f"{aggregator} send rosa@red.example bob@b.example 'Are you there?'"),
+            ("it is back: within seconds everything heals by itself", f"kill -CONT {pid}"),
+        ]  # fmt: skip
 
 
 def unseen(scene: Scene, seen: list[Seen]) -> str:
@@ -187,19 +248,6 @@ def unseen(scene: Scene, seen: list[Seen]) -> str:
         if (router, step) not in rest:  # consumes up to the step
             return f"{step} ({router})"
     return ""
-
-
-def _result(sending: Future[OutcomeView], scene: Scene) -> OutcomeView:
-    try:
-        outcome = sending.result()
-    except (AdminError, AdminUnreachable) as error:
-        raise StoryFailed(f"{scene.source} could not send: {error}") from None
-    if outcome["status"] != "success":
-        raise StoryFailed(
-            f"{scene.source} to {scene.destination}: {outcome['status']}, {outcome['reason']} at stage "
-            f"{outcome['stage']} {outcome['note']}".rstrip()
-        )
-    return outcome
 
 
 def _folder() -> Path:

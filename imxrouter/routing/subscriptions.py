@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from imxrouter.model.operations import SubscriptionState
 from imxrouter.model.vocabulary import Reason
-from imxrouter.routing.limits import gcra_next, gcra_wait
+from imxrouter.routing.limits import gcra_wait
 
 #: Seconds after its end for which a subscription still takes what is late (specification section 7.6).
 LATE_S: Final = 32.0
@@ -107,18 +107,26 @@ class Subscriptions:
         if entry is None or now >= entry.end + LATE_S:
             return Reason.NOT_SUBSCRIBED, 0.0
         arrival = self._arrivals.get(key, now)
-        wait = gcra_wait(arrival, now, NOTIFY_BURST_S)
-        if wait:
-            return Reason.RATE_LIMITED, wait
-        self._arrivals[key] = gcra_next(arrival, now, NOTIFY_INTERVAL_S)
+        if arrival > now:
+            wait = gcra_wait(arrival, now, NOTIFY_BURST_S)
+            if wait:
+                return Reason.RATE_LIMITED, wait
+            self._arrivals[key] = arrival + NOTIFY_INTERVAL_S
+        else:
+            self._arrivals[key] = now + NOTIFY_INTERVAL_S
         return None
 
     def begin(self, key: bytes, watcher: bytes, presentity: bytes, ident: bytes, now: float) -> None:
-        """A SUBSCRIBE was accepted: notifications may come before its answer does."""
-        if key not in self._entries:
+        """A SUBSCRIBE was accepted: notifications may come before its answer does, `LATE_S` at least."""
+        entry = self._entries.get(key)
+        if entry is None:
             entry = Subscription(now, watcher, presentity, ident, False)
             self._enter(key, entry)
-            self.on_begun(entry)
+        elif entry.end < now:
+            entry = self._entries[key] = entry._replace(end=now)
+        else:
+            return
+        self.on_begun(entry)
 
     def settle(
         self, key: bytes, state: SubscriptionState | None, granted_s: int, asked_s: int, now: float

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from math import inf
 from typing import Final
 
 from imxrouter.model.address import Address
@@ -123,6 +124,7 @@ class Standing:
         why: reason and domain of the last failure, None where there was none since.
         failures: in a row.
         version: of the newest state that was told.
+        renewal_s: seconds until it is asked for again; infinite while a request is in flight.
     """
 
     watcher: Address
@@ -134,6 +136,7 @@ class Standing:
     why: tuple[Reason, Domain] | None
     failures: int
     version: Version | None
+    renewal_s: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +275,7 @@ class Watched(Timed):
         left = max(self.end_at - now, 0.0) if self.state is not None else 0.0
         return Standing(
             self.watcher, self.presentity, self.ident, self.state, left, self.seen, self.why, self.tries,
-            self.version,
+            self.version, inf if self.asked is not None else max(self.due - now, 0.0),
         )  # fmt: skip
 
     def to_kept(self, wall_ahead_s: float) -> KeptWatch:

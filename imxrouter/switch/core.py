@@ -1,15 +1,13 @@
-"""Tables of the switch and everything that is not the common case: refusals, duplicates, lost links.
+"""Everything that is not the common case: refusals, duplicates, lost links, what waited, time.
 
-The common case stands in `switch.py`, which inherits these tables.
+The common case stands in `switch.py`, the tables of both in `tables.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 
-from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.link.ledger import (
     DIGEST,
     FROM_DOMAIN,
@@ -26,29 +24,24 @@ from imxrouter.link.ledger import (
     TRIES,
     TYPE,
     Entry,
-    Ledger,
     moved,
+    process_of,
 )
-from imxrouter.model.address import BadAddress, address_key
-from imxrouter.model.domain import BadDomain, Domain
-from imxrouter.model.operations import MAX_HOPS, Kind
+from imxrouter.model.operations import Kind
 from imxrouter.model.outcome import Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import Reason, Status
-from imxrouter.routing.subscriptions import Subscriptions
 from imxrouter.switch import slots
-from imxrouter.switch.checks import ALL_CHECKS, Checks
-from imxrouter.switch.ports import RETRY_BYTES, Port, Role, Route, RouteTable
-from imxrouter.switch.presence import PresenceChecks
+from imxrouter.switch.ports import Port, Role, Route
 from imxrouter.switch.rewrite import (
     LONG_RESPONSE,
     READS,
+    as_first,
     as_retry,
     judged_response,
     shortened,
     with_tag,
 )
-from imxrouter.switch.tally import Tally
-from imxrouter.switch.ways import Ways
+from imxrouter.switch.tables import SwitchTables
 from imxrouter.wire.errors import UnknownCritical, WireError
 from imxrouter.wire.fields import check_critical
 from imxrouter.wire.layout import FLAG_RETRY, FLAGS_HOPS_TAG, FLAGS_OFFSET
@@ -60,8 +53,6 @@ from imxrouter.wire.record import (
 )
 from imxrouter.wire.registry import KIND_OF_TYPE, ROUTED_FIELDS, RecordType
 
-#: Addresses remembered as checked, in each of two generations; a cache, so losing an entry costs time only.
-NAMES_PER_GENERATION: Final = 131_072
 #: Copies of one request in flight that get its answer; a peer has a first try and a retry.
 MAX_JOINED: Final = 8
 #: How often a request is sent again after its link was lost (BEY-3: once).
@@ -71,125 +62,8 @@ SUSPENDED_S: Final = 60
 _MESSAGE: Final = RecordType.MESSAGE.value
 
 
-class Rates(Protocol):
-    """Per-sender rates (GCRA): what the hot loop reads, and the slow path it asks."""
-
-    arrivals: dict[bytes, float]
-
-    def admit(self, key: bytes, domain: bytes, now: float, interval_s: float, burst_s: float) -> float:
-        """0.0 where the sender may go on, else the seconds to wait."""
-
-
-class SwitchCore:
-    """State and slow paths.
-
-    Args:
-        ledger: requests in flight.
-        memory: duplicates.
-        rates: per-sender limits.
-        counters: integer slots (`slots.new_counters()`).
-        checks: which checks are made; all of them outside tests.
-    """
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        memory: DuplicateMemory,
-        rates: Rates,
-        counters: list[int],
-        checks: Checks = ALL_CHECKS,
-    ) -> None:
-        self.ledger = ledger
-        self.memory = memory
-        self.rates = rates
-        self.counters = counters
-        self.checks = checks
-        #: hops left of what comes in are cut down to this (CPIM-3)
-        self.max_hops = MAX_HOPS
-        self.ports: dict[int, Port] = {}
-        #: domains served here
-        self.routes = RouteTable(self._forget_targets)
-        self.tally = Tally(counters, self.routes)
-        self.ways = Ways()
-        #: links to our aggregator, which takes what our services send elsewhere
-        self.uplinks: list[Port] = []
-        #: the router's own: what a domain served here is asked itself goes there
-        self.inside: list[Port] = []
-        self.presence = PresenceChecks(self._known_key, Subscriptions())
-        self.dirty: list[Port] = []
-        #: route tags of requests that wait for a link; taken by the transport
-        self.held: list[int] = []
-        #: (process, record, speaking domains) of responses that another process waits for
-        self.foreign: list[tuple[int, bytes, frozenset[bytes]]] = []
-        #: told of every request that did not end in plain success
-        self.on_settled: Callable[[Entry, Outcome], None] | None = None
-        #: told (link, request, outcome) of every answer that was not the plain success, before it is settled
-        self.on_answered: Callable[[Port, Entry, Outcome], None] | None = None
-        #: told of every plain success; costs on the hot path, so None unless somebody watches
-        self.on_delivered: Callable[[Entry], None] | None = None
-        self._joined: dict[int, list[tuple[int, int]]] = {}
-        self._names: dict[bytes, tuple[bytes, bytes]] = {}
-        self._older_names: dict[bytes, tuple[bytes, bytes]] = {}
-        self._targets: dict[bytes, tuple[bytes, Route | None]] = {}
-        self._turn = 0
-
-    # -- addresses -------------------------------------------------------------------------------------
-
-    def _check_sender(self, raw: bytes) -> tuple[bytes, bytes] | None:
-        """Key and domain of a sender seen for the first time; None where it is no valid address."""
-        known = self._older_names.get(raw)
-        if known is None:
-            key = _key_of(raw)
-            if key is None:
-                return None
-            known = (key, key.rpartition(b"@")[2])
-        if len(self._names) >= NAMES_PER_GENERATION:
-            self._older_names, self._names = self._names, {}
-        self._names[raw] = known
-        return known
-
-    def _check_target(self, raw: bytes) -> tuple[bytes, Route | None] | None:
-        """Domain and route of a recipient seen for the first time; None where it is no valid address."""
-        if _key_of(raw) is None:
-            return None
-        if len(self._targets) >= NAMES_PER_GENERATION:
-            self._targets = {}
-        domain = raw.rpartition(b"@")[2]
-        known = self._targets[raw] = (domain, self.routes.get(domain))
-        return known
-
-    def _known_key(self, raw: bytes) -> bytes | None:
-        """The key of an address; looked up where it is known."""
-        known = self._names.get(raw) or self._check_sender(raw)
-        return known[0] if known is not None else None
-
-    def _forget_targets(self) -> None:
-        self._targets = {}
-
-    # -- writing ---------------------------------------------------------------------------------------
-
-    def put(self, port: Port, chunk: bytes | bytearray) -> None:
-        """Queue bytes for a link."""
-        port.out.append(chunk)
-        if not port.dirty:
-            port.dirty = True
-            self.dirty.append(port)
-
-    def take_dirty(self) -> list[Port]:
-        """Links that have bytes to write; each is listed once."""
-        dirty, self.dirty = self.dirty, []
-        for port in dirty:
-            port.dirty = False
-        return dirty
-
-    def _answer(self, port: Port, response: bytes, key: bytes) -> None:
-        """Queue one routed response; `key` is what an acknowledgement forgets (empty: nothing)."""
-        if len(response) > port.largest + RETRY_BYTES:
-            response = shortened(response, port.largest + RETRY_BYTES)
-        self.put(port, response)
-        self.counters[slots.RECORDS_OUT] += 1
-        if port.acknowledges:
-            port.unacked.append(key)
+class SwitchCore(SwitchTables):
+    """What is not the common case: refusals, duplicates, lost links, time."""
 
     # -- refusing --------------------------------------------------------------------------------------
 
@@ -526,30 +400,57 @@ class SwitchCore:
                 self.complete(tag, failure(Reason.CONNECT_TIMEOUT), now)
         self.memory.expire(now)
 
-    def in_flight_by_kind(self) -> list[int]:
-        """Requests in flight per kind (rule 2)."""
-        figures = [0] * len(Kind)
-        for entry in self.ledger.entries.values():
-            figures[KIND_OF_TYPE.get(entry[TYPE], Kind.OTHER)] += 1
-        return figures
+    # -- what happens seldom ---------------------------------------------------------------------------
 
-    def conservation(self) -> list[str]:
-        """What breaks rule 2; empty when every accepted request is accounted for."""
-        problems = []
-        for kind, flying in zip(Kind, self.in_flight_by_kind(), strict=True):
-            base = kind * slots.KIND_STRIDE
-            accepted, delivered, refused, failed, unknown = self.counters[base : base + slots.DUPLICATE]
-            if accepted != delivered + refused + failed + unknown + flying:
-                problems.append(
-                    f"{kind.name.lower()}: accepted {accepted}, delivered {delivered}, refused {refused}, "
-                    f"failed {failed}, indeterminant {unknown}, in flight {flying}"
-                )
-        return problems
+    def _first_of_retry(self, port: Port, data: bytes) -> bytes | None:
+        """A retry whose first try never came here: what to send on, or None where nobody can know that."""
+        stripped = as_first(data, self.memory.epoch)
+        if stripped is None:
+            self.answer_indeterminant(port, data, Reason.EPOCH_UNKNOWN)
+        return stripped
 
+    def _room(self, out: Port) -> tuple[int, int, int]:
+        """Requests and bytes that may still go over a link before answers come, and its largest record."""
+        if out.shedding or not out.usable:
+            return 0, 0, 0
+        if not self.checks.credit:
+            return 1 << 60, 1 << 60, out.largest
+        return out.credit_requests - out.sent, out.credit_bytes - out.sent_bytes, out.largest
 
-def _key_of(raw: bytes) -> bytes | None:
-    """The key of `local@domain`, or of a domain itself; None where it is neither."""
-    try:
-        return address_key(raw) if not raw.startswith(b"@") else b"@" + Domain.from_wire(raw[1:]).wire
-    except (BadAddress, BadDomain):
-        return None
+    @staticmethod
+    def _no_way(ways: list[Port], size: int) -> Reason:
+        """Why no link of these takes a request: none would ever, or none does now."""
+        return Reason.TOO_LARGE if all(size > way.largest for way in ways) else Reason.BUSY
+
+    def _refuse_by_route(self, port: Port, data: bytes, route: Route, rtype: int) -> None:
+        """Suspended, a type that the domain does not take, or too large; in that order."""
+        if route.suspended:
+            self.refuse(port, data, Reason.SUSPENDED, SUSPENDED_S)
+        elif rtype not in route.types:
+            self.refuse(port, data, Reason.TYPE_NOT_ENABLED)
+        else:
+            self.refuse(port, data, Reason.TOO_LARGE)
+
+    def _unmatched(self, port: Port, data: bytes, tag: int) -> None:
+        """A response no entry waits for: another process's, or late, second or invented."""
+        if process_of(tag) != self.ledger.process and port.speaks:
+            self.counters[slots.FOREIGN_RESPONSES] += 1
+            self.foreign.append((process_of(tag), data, frozenset(port.speaks)))
+        else:
+            self.counters[slots.STRAY_RESPONSES] += 1
+
+    def _odd_response(self, port: Port, data: bytes, tag: int, entry: Entry, now: float) -> None:
+        try:
+            self.settle_response(port, data, tag, entry, now)
+        except WireError:
+            self.counters[slots.STRAY_RESPONSES] += 1
+
+    def _homeless(self, entry: Entry, response: bytes, now: float) -> None:
+        """The asker's link is gone: its other links may take the answer, the memory keeps it for a retry.
+
+        Also when it is acknowledged there, for the retry may be under way on a third link.
+        """
+        other = self._another_port_of(entry[6], entry[5])
+        if other is not None:
+            self._answer(other, with_tag(response, entry[1]), b"")
+        self.memory.keep_for_window(entry[3], now)

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from imxrouter.link.ledger import RECORD, TYPE, Entry
+from imxrouter.link.ledger import KEY, TYPE, Entry
 from imxrouter.model.operations import MAX_SUBSCRIPTION_ID_BYTES, SubscriptionState
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.subscriptions import Subscriptions, subscription_key
 from imxrouter.wire.errors import WireError
-from imxrouter.wire.layout import ADDRESSES_OFFSET
+from imxrouter.wire.layout import ADDRESSES_OFFSET, MESSAGE_ID_BYTES
 from imxrouter.wire.record import Record, decode_record
 from imxrouter.wire.registry import FieldType, RecordType
 
@@ -27,7 +27,10 @@ _ID: Final = FieldType.SUBSCRIPTION_ID.value
 _STATE: Final = FieldType.SUBSCRIPTION_STATE.value
 _PRESENTITY: Final = FieldType.PRESENTITY.value
 _UNKNOWN: Final = FieldType.UNKNOWN.value
-_TERMINATED: Final = bytes([SubscriptionState.TERMINATED])
+#: A ledger's key is the message id and both addresses, as they stand in the record.
+_LEDGER_KEY_OFFSET: Final = ADDRESSES_OFFSET - MESSAGE_ID_BYTES
+#: Nothing was judged that changes the table.
+_NOTHING: Final[tuple[bytes, Record | None, tuple[bytes, int | None]]] = (b"", None, (b"", None))
 
 #: Why a request may not pass, and seconds until it may.
 Refusal = tuple[Reason, float]
@@ -44,95 +47,113 @@ class PresenceChecks:
     def __init__(self, key_of: Callable[[bytes], bytes | None], table: Subscriptions) -> None:
         self._key_of = key_of
         self.table = table
+        #: requests in flight that change the table: ledger key -> subscription, and seconds asked for; None
+        #: of a notification that tells its end
+        self._changing: dict[bytes, tuple[bytes, int | None]] = {}
+        #: the ledger key of the request that was judged last, and what is remembered once it is accepted
+        self._judged: tuple[bytes, Record | None, tuple[bytes, int | None]] = _NOTHING
 
-    def judge(self, data: bytes, now: float, *, subscribed: bool = True) -> Refusal | None:
+    def judge(
+        self, data: bytes, now: float, sender: bytes = b"", *, subscribed: bool = True
+    ) -> Refusal | None:
         """Why a request may not pass; None where it may.
 
         Args:
             data: the whole record, judged by every check before.
             now: monotonic seconds.
+            sender: the key of From, where it is known.
             subscribed: whether a notification needs a live subscription; always, outside tests.
         """
+        self._judged = _NOTHING
         kind = (data[4] << 8) | data[5]
         if kind == _NOTIFY:
-            return self._judge_notify(data, now) if subscribed else None
+            return self._judge_notify(data, sender, now) if subscribed else None
         if kind == _SUBSCRIBE:
             return self._judge_subscribe(decode_record(data))
         return (Reason.BAD_ADDRESS, 0.0) if kind == _ECHO and data[16] else None
 
     def _judge_subscribe(self, record: Record) -> Refusal | None:
-        key, duration = self._key(record), _duration(record)
-        if key is None or duration is None:
+        if not self._remember(record):
             return Reason.BAD_RECORD, 0.0
+        _, _, (key, duration) = self._judged
         to_from = record.envelope
-        reason = self.table.judge_subscribe(key, to_from.from_domain, to_from.to_domain, duration)
+        reason = self.table.judge_subscribe(key, to_from.from_domain, to_from.to_domain, duration or 0)
         return None if reason is None else (reason, 5.0 if reason is Reason.BUSY else 60.0)
 
-    def _judge_notify(self, data: bytes, now: float) -> Refusal | None:
-        key, _ = self._notified(data)
-        return self.table.judge_notify(key, now) if key is not None else (Reason.BAD_RECORD, 0.0)
-
-    def _notified(self, data: bytes) -> tuple[bytes | None, bool]:
-        """Key of the subscription that a NOTIFY is about, and whether it tells its end.
-
-        The key is None where a field is missing, or the router's own word names no user of its own domain.
-        """
+    def _judge_notify(self, data: bytes, sender: bytes, now: float) -> Refusal | None:
+        """A NOTIFY without a field it needs is none, nor is a router's own word on another domain's user."""
         to_l, to_d, from_l, from_d = data[16:20]
         to_end = ADDRESSES_OFFSET + to_l + 1 + to_d
-        at = to_end + from_l + 1 + from_d
-        presentity, from_domain = data[to_end:at], data[at - from_d : at]
+        from_end = at = to_end + from_l + 1 + from_d
         end = at + ((data[20] << 8) | data[21])
-        ident, state, named, unknown = b"", b"", b"", b""
-        has_body = len(data) > end
+        ident, state, named, unknown = b"", 0, b"", b""
         while at < end:
             number, value_at = ((data[at] & 0x7F) << 8) | data[at + 1], at + 4
             at = value_at + ((data[at + 2] << 8) | data[at + 3])
             if number == _ID:
                 ident = ident or data[value_at:at]
             elif number == _STATE:
-                state = state or data[value_at : value_at + 1]
+                state = state or (data[value_at] if at > value_at else 0)
             elif number == _PRESENTITY:
                 named = named or data[value_at:at]
             elif number == _UNKNOWN:
                 unknown = unknown or data[value_at:at]
+        key_of, presentity_key = self._key_of, sender or None
         if named or unknown:
+            from_domain = data[from_end - from_d : from_end]
+            has_body = len(data) > end
             if not named or not unknown or from_l or has_body or named.rpartition(b"@")[2] != from_domain:
-                return None, False
-            presentity = named
-        watcher_key = self._key_of(data[ADDRESSES_OFFSET:to_end])
-        presentity_key = self._key_of(presentity)
+                return Reason.BAD_RECORD, 0.0
+            if state == SubscriptionState.TERMINATED:
+                return Reason.BAD_RECORD, 0.0  # an end is the presentity's to tell
+            presentity_key = key_of(named)
+        elif not sender:
+            presentity_key = key_of(data[to_end:from_end])
+        watcher_key = key_of(data[ADDRESSES_OFFSET:to_end])
         if not 0 < len(ident) <= MAX_SUBSCRIPTION_ID_BYTES or watcher_key is None or presentity_key is None:
-            return None, False
-        return b"\0".join((watcher_key, presentity_key, ident)), state == _TERMINATED
+            return Reason.BAD_RECORD, 0.0
+        key = b"\0".join((watcher_key, presentity_key, ident))
+        if state == SubscriptionState.TERMINATED:
+            self._judged = data[_LEDGER_KEY_OFFSET:from_end], None, (key, None)
+        return self.table.judge_notify(key, now)
 
     def accepted(self, data: bytes, now: float) -> None:
         """A request was accepted: a subscription may be notified from now on."""
-        if ((data[4] << 8) | data[5]) != _SUBSCRIBE:
-            return
-        record = decode_record(data)
-        key = self._key(record)
-        if key is not None:
+        ledger_key, record, change = self._judged
+        if not ledger_key or not data.startswith(ledger_key, _LEDGER_KEY_OFFSET):
+            if ((data[4] << 8) | data[5]) != _SUBSCRIBE or not self._remember(decode_record(data)):
+                return
+            ledger_key, record, change = self._judged
+        self._judged = _NOTHING
+        self._changing[ledger_key] = change
+        if record is not None:
             ident = record.value(FieldType.SUBSCRIPTION_ID) or b""
-            self.table.begin(key, _watcher(record), _presentity(record), ident, now)
+            self.table.begin(change[0], _watcher(record), _presentity(record), ident, now)
 
     def settled(self, entry: Entry, outcome: Outcome, response: bytes, now: float) -> None:
         """A request that is no message has its answer."""
+        key, asked = self._changing.pop(entry[KEY], (b"", None))
         if entry[TYPE] == _NOTIFY:
-            if outcome.ok:
-                self.delivered(entry)
-        elif entry[TYPE] == _SUBSCRIBE:
-            request = decode_record(entry[RECORD])
-            key = self._key(request)
-            if key is not None and (outcome.ok or not outcome.in_doubt):
-                state, granted = _granted(response) if outcome.ok else (None, 0)
-                self.table.settle(key, state, granted, _duration(request) or 0, now)
+            if outcome.ok and key:
+                self.table.ended(key)
+        elif key and (outcome.ok or not outcome.in_doubt):
+            state, granted = _granted(response) if outcome.ok else (None, 0)
+            self.table.settle(key, state, granted, asked or 0, now)
 
     def delivered(self, entry: Entry) -> None:
-        """A notification was taken: one that told the end of its subscription was the last."""
-        if entry[TYPE] == _NOTIFY:
-            key, is_last = self._notified(entry[RECORD])
-            if is_last and key is not None:
+        """Plain success: a notification that told the end of its subscription was the last."""
+        if self._changing:
+            key, _ = self._changing.pop(entry[KEY], (b"", None))
+            if key and entry[TYPE] == _NOTIFY:
                 self.table.ended(key)
+
+    def _remember(self, record: Record) -> bool:
+        """Note what an accepted SUBSCRIBE changes; False where it has no key."""
+        key, duration = self._key(record), _duration(record)
+        if key is None or duration is None:
+            return False
+        self._judged = _ledger_key(record), record, (key, duration)
+        return True
 
     def _key(self, record: Record) -> bytes | None:
         """The table's key for a SUBSCRIBE; None where the id is missing or an address is none."""
@@ -141,6 +162,10 @@ class PresenceChecks:
         if not 0 < len(ident) <= MAX_SUBSCRIPTION_ID_BYTES or watcher_key is None or presentity_key is None:
             return None
         return subscription_key(watcher_key, presentity_key, ident)
+
+
+def _ledger_key(record: Record) -> bytes:
+    return b"".join((record.message_id, _presentity(record), _watcher(record)))
 
 
 def _watcher(record: Record) -> bytes:

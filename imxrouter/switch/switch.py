@@ -7,15 +7,14 @@ a call per record costs more than most of the checks (docs/decisions/0002-hot-pa
 
 from __future__ import annotations
 
-from imxrouter.link.ledger import Entry, process_of
 from imxrouter.model.operations import Kind
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.core import SUSPENDED_S, SwitchCore
 from imxrouter.switch.flows import FLOWS_AT_MOST
-from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role, Route
+from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role
 from imxrouter.switch.presence import INSIDE_TYPES
-from imxrouter.switch.rewrite import LONG_RESPONSE, as_first, with_tag
+from imxrouter.switch.rewrite import LONG_RESPONSE
 from imxrouter.wire.control import ACK_BYTES, ACK_START
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.fields import are_harmless
@@ -227,7 +226,7 @@ class Switch(SwitchCore):
                         if stripped is None:
                             continue
                 if rtype != _MESSAGE and port not in self.inside:
-                    refusal = self.presence.judge(data[start:stop], now, subscribed=checks.subscribed)
+                    refusal = self.presence.judge(data[start:stop], now, key, subscribed=checks.subscribed)
                     if refusal is not None:
                         self.refuse(port, data[start:stop], *refusal)
                         continue
@@ -456,58 +455,3 @@ class Switch(SwitchCore):
             counters[slots.RECORDS_OUT] += records_out
             counters[_MESSAGES_DELIVERED] += messages
         return at
-
-    # -- what happens seldom ---------------------------------------------------------------------------
-
-    def _first_of_retry(self, port: Port, data: bytes) -> bytes | None:
-        """A retry whose first try never came here: what to send on, or None where nobody can know that."""
-        stripped = as_first(data, self.memory.epoch)
-        if stripped is None:
-            self.answer_indeterminant(port, data, Reason.EPOCH_UNKNOWN)
-        return stripped
-
-    def _room(self, out: Port) -> tuple[int, int, int]:
-        """Requests and bytes that may still go over a link before answers come, and its largest record."""
-        if out.shedding or not out.usable:
-            return 0, 0, 0
-        if not self.checks.credit:
-            return 1 << 60, 1 << 60, out.largest
-        return out.credit_requests - out.sent, out.credit_bytes - out.sent_bytes, out.largest
-
-    @staticmethod
-    def _no_way(ways: list[Port], size: int) -> Reason:
-        """Why no link of these takes a request: none would ever, or none does now."""
-        return Reason.TOO_LARGE if all(size > way.largest for way in ways) else Reason.BUSY
-
-    def _refuse_by_route(self, port: Port, data: bytes, route: Route, rtype: int) -> None:
-        """Suspended, a type that the domain does not take, or too large; in that order."""
-        if route.suspended:
-            self.refuse(port, data, Reason.SUSPENDED, SUSPENDED_S)
-        elif rtype not in route.types:
-            self.refuse(port, data, Reason.TYPE_NOT_ENABLED)
-        else:
-            self.refuse(port, data, Reason.TOO_LARGE)
-
-    def _unmatched(self, port: Port, data: bytes, tag: int) -> None:
-        """A response no entry waits for: another process's, or late, second or invented."""
-        if process_of(tag) != self.ledger.process and port.speaks:
-            self.counters[slots.FOREIGN_RESPONSES] += 1
-            self.foreign.append((process_of(tag), data, frozenset(port.speaks)))
-        else:
-            self.counters[slots.STRAY_RESPONSES] += 1
-
-    def _odd_response(self, port: Port, data: bytes, tag: int, entry: Entry, now: float) -> None:
-        try:
-            self.settle_response(port, data, tag, entry, now)
-        except WireError:
-            self.counters[slots.STRAY_RESPONSES] += 1
-
-    def _homeless(self, entry: Entry, response: bytes, now: float) -> None:
-        """The asker's link is gone: its other links may take the answer, the memory keeps it for a retry.
-
-        Also when it is acknowledged there, for the retry may be under way on a third link.
-        """
-        other = self._another_port_of(entry[6], entry[5])
-        if other is not None:
-            self._answer(other, with_tag(response, entry[1]), b"")
-        self.memory.keep_for_window(entry[3], now)

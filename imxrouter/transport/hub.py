@@ -6,7 +6,8 @@ which are told of each event through `LinkEvents`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -280,6 +281,16 @@ class Hub:
                         self.hand_over(process, record, speaks)
         finally:
             self._flushing = False
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What is injected meanwhile is written at the end, once for each link."""
+        outer, self._flushing = self._flushing, True
+        try:
+            yield
+        finally:
+            self._flushing = outer
+            self.flush()
 
     def _write(self, port: Port) -> None:
         chunks, port.out = port.out, []

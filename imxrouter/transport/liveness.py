@@ -8,6 +8,7 @@ notification that follows brings the state. Pure timing: what goes out is `Watch
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ SPREAD_S: Final = 10.0
 #: Subscriptions that are tried again, and watchers that are told, in one second, of all domains.
 AGAIN_PER_S: Final = 1000
 TOLD_PER_S: Final = 20_000
+#: Seconds between two steps of it.
+STEP_S: Final = 0.05
 #: Part of DEAD_AFTER of silence after which a link is doubted, and after which nothing is waited for.
 DOUBT: Final = 0.5
 NO_DOUBT: Final = 0.85
@@ -124,6 +127,7 @@ class Liveness:
         self._doubted: dict[bytes, float] = {}
         #: numbers of new links whose hello is awaited, while older ones of the domain are silent
         self._opening: dict[int, bytes] = {}
+        self._stepped_at = -math.inf
         self.own_loss: float | None = None
         self.on_unknown: Callable[[bytes, Cause, int], None] = lambda *_: None
         hub.keeps = self.keeps
@@ -141,7 +145,8 @@ class Liveness:
     def begin(self, now: float) -> None:
         """After a start: every subscription that was kept is tried again, spread from the beginning."""
         for domain in self._table.presentity_domains():
-            self._doubt_state(domain, now, now + self._chance() * SPREAD_S)
+            loss = self._doubt_state(domain, now, now)
+            loss.next_again = now + FIRST_AGAIN_S + self._chance() * loss.every_s
 
     # -- what happens ------------------------------------------------------------------------------------
 
@@ -198,14 +203,23 @@ class Liveness:
             self._back(domain, loss)
 
     def tick(self, now: float) -> None:
-        """Doubt what is silent, tell what is due, try again what is due."""
+        """Doubt what is silent; then as `step`."""
         self._look_at_services()
         self._look_for_silence(now)
         self._judge_ourselves(now)
-        told, again = TOLD_PER_S, AGAIN_PER_S
-        for domain, loss in list(self._losses.items()):
-            told = self._tell(domain, loss, now, told)
-            again = self._try_again(domain, loss, now, again)
+        self.step(now)
+
+    def step(self, now: float) -> None:
+        """Tell what is due, try again what is due; called often, so that messages need not wait for many."""
+        passed_s = min(now - self._stepped_at, 1.0)
+        if not self._losses or passed_s <= 0:
+            return
+        self._stepped_at = now
+        told, again = math.ceil(TOLD_PER_S * passed_s), math.ceil(AGAIN_PER_S * passed_s)
+        with self._hub.together():
+            for domain, loss in list(self._losses.items()):
+                told = self._tell(domain, loss, now, told)
+                again = self._try_again(domain, loss, now, again)
 
     # -- losing ------------------------------------------------------------------------------------------
 

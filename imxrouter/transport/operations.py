@@ -97,10 +97,16 @@ def record_to_subscribe(record: Record) -> Subscribe:
     duration = record.value(FieldType.DURATION)
     if duration is None or len(duration) != 4:
         raise TranslationError(Reason.BAD_RECORD, "a subscription without a duration of 4 bytes")
+    _check_no_body(record)
     return Subscribe(
         watcher, presentity, record.message_id, subscription_id_of(record), int.from_bytes(duration, "big"),
         record.hops_left, record.value(FieldType.TRANS_ID) or b"",
     )  # fmt: skip
+
+
+def _check_no_body(record: Record) -> None:
+    if record.body:
+        raise TranslationError(Reason.BAD_BODY, f"{len(record.body)} bytes of body where none belongs")
 
 
 def subscription_id_of(record: Record) -> bytes:
@@ -169,13 +175,17 @@ def record_to_notify(record: Record) -> Notify:
     presentity, presence = sender, _unknown_of(record, sender)
     if presence is not None:
         presentity = presence.presentity
+    elif record.body and version is None:
+        raise TranslationError(Reason.BAD_RECORD, "a state without a version")
+    if expires is not None and len(expires) != 4:
+        raise TranslationError(Reason.BAD_RECORD, f"a duration of {len(expires)} bytes, not 4")
     return Notify(
         presentity, watcher, record.message_id, subscription_id_of(record), state,
         _version(version) if version is not None else None,
         presence if presence is not None else _presence_of(record, presentity),
         b"" if presence is not None else record.body,
         end_reason,
-        int.from_bytes(expires, "big") if expires is not None and len(expires) == 4 else None,
+        int.from_bytes(expires, "big") if expires is not None else None,
         attributes_of(record), record.hops_left,
     )  # fmt: skip
 
@@ -210,9 +220,9 @@ def _unknown_of(record: Record, teller: Address) -> Unknown | None:
 
 def _state_of(record: Record) -> tuple[SubscriptionState, EndReason]:
     value = record.value(FieldType.SUBSCRIPTION_STATE) or b""
-    if not value or value[0] > SubscriptionState.TERMINATED:
-        raise TranslationError(Reason.BAD_RECORD, "the state of the subscription is missing")
-    return SubscriptionState(value[0]), _END_REASONS.get(value[1] if len(value) > 1 else 0, EndReason.NONE)
+    if len(value) != 2 or value[0] > SubscriptionState.TERMINATED:
+        raise TranslationError(Reason.BAD_RECORD, "the state of the subscription is missing, or not one")
+    return SubscriptionState(value[0]), _END_REASONS.get(value[1], EndReason.NONE)
 
 
 def _version(value: bytes) -> Version:
@@ -237,8 +247,7 @@ def query_to_record(operation: AttributeQuery) -> Record:
 def record_to_query(record: Record) -> AttributeQuery:
     """What an ATTRIBUTES record asks for. Raises `TranslationError`."""
     requester, owner = addresses_of(record)
-    if record.body:
-        raise TranslationError(Reason.BAD_BODY, f"{len(record.body)} bytes of body where none belongs")
+    _check_no_body(record)
     names = tuple(
         item.value.decode("utf-8", "replace")
         for item in record.fields

@@ -176,7 +176,7 @@ def test_a_claim_that_is_refused_names_who_and_why(lab: Lab) -> None:
     lab.publish("a.example", a.endpoint)
     b.forget_dns()
     again = check(a, code=Exit.FAILED)  # the peer remembers for a while, and says for how long
-    assert failed_at(again) == ("dialback", "dialback-refused")
+    assert failed_at(again) == ("dialback", "not-mine")
     facts = stage(again, "dialback")["evidence"][0]["facts"]
     assert facts["cleared"] == ["refused claims"]
     assert again["failure"]["retry_after_s"] == facts["retry_after_s"] > 0

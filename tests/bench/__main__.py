@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -28,17 +28,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from imxrouter.admin.client import AdminClient, AdminUnreachable
 from imxrouter.switch.checks import Checks
 from tests.bench.links import login, prove
+from tests.bench.presence import PresenceBench
+from tests.bench.process import cpu_s, rss_kib
 from tests.bench.scale import WATCHED_S, idle_links, joined_to_each, keep_alive
 from tests.bench.tools import Load, NoTool, build_load, haproxy, joined, plain_forwarder, run_load
 
 DOMAINS = 1_000
+NOTIFICATIONS = "notifications"
 PEER = "peer.bench.example"
 _VERIFY_CAPS = (
     "target_per_minute", "target_prefix_per_minute", "source_per_minute", "source_prefix_per_minute",
     "zone_per_minute", "s",
 )  # fmt: skip
 _WIDTHS = (12, 9, 10, 9, 9, 7, 8)
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -61,20 +63,6 @@ LOADS = {
 }
 
 
-def cpu_s(pid: int) -> float:
-    """User and system time of a process, from the operating system."""
-    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(words[11]) + int(words[12])) / _TICKS
-
-
-def rss_kib(pid: int) -> int:
-    """Resident memory of a process."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1])
-    return 0
-
-
 class Bench:
     """Everything that all runs share."""
 
@@ -91,11 +79,23 @@ class Bench:
 
     @contextlib.contextmanager
     def router(
-        self, without: str = "", domains: list[str] | None = None
+        self,
+        without: str = "",
+        domains: list[str] | None = None,
+        types: Sequence[str] = ("message",),
+        config: Path | None = None,
     ) -> Iterator[tuple[subprocess.Popen[bytes], tuple[str, int], socket.socket]]:
-        """A router process; gives it, its port, and the listener its dial-back will find."""
-        listening = socket.create_server(("127.0.0.1", 0))
-        config = self._config(0, listening.getsockname()[1], domains or self.domains)
+        """A router process; gives it, its port, and the listener its dial-back will find.
+
+        Args:
+            without: a check that is not made.
+            domains: served by it.
+            types: that they take.
+            config: one that was made for a router before, which this one is a restart of.
+        """
+        listening = socket.create_server(("127.0.0.1", _peer_port(config) if config else 0))
+        if config is None:
+            config = self.config(domains or self.domains, types, 0, listening.getsockname()[1])
         command = [sys.executable, "-m", "tests.bench.router_process", str(config)]
         with subprocess.Popen([*command, without] if without else command, stdin=subprocess.DEVNULL) as child:
             try:
@@ -110,7 +110,8 @@ class Bench:
         with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as kept:
             kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             kept.bind(("127.0.0.1", 0))  # nobody else gets the port meanwhile; it does not listen
-            config = self._config(kept.getsockname()[1], listening.getsockname()[1], self.domains)
+            ports = kept.getsockname()[1], listening.getsockname()[1]
+            config = self.config(self.domains, ("message",), *ports)
             config.write_text(f"workers = {processes}\n" + config.read_text())
             twistd = Path(sys.executable).with_name("twistd")
             command = [str(twistd), "-n", "--pidfile=", "imxrouter", "--config", str(config)]
@@ -123,7 +124,11 @@ class Bench:
                 finally:
                     child.terminate()
 
-    def _config(self, port: int, peer_port: int, domains: list[str]) -> Path:
+    def config(self, domains: list[str], types: Sequence[str], port: int = 0, peer_port: int = 0) -> Path:
+        """A configuration in a folder of its own; the peer's port is a free one unless it is given."""
+        if not peer_port:
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                peer_port = free.getsockname()[1]
         public = self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
         where = Path(tempfile.mkdtemp(dir=self.folder))
         lines = [
@@ -145,7 +150,8 @@ class Bench:
         config = where / "router.toml"
         config.write_text("\n".join(lines) + "\n")
         (where / "domains.d").mkdir()
-        tables = "".join(f'[[domain]]\nname = "{name}"\nservice = "load"\n' for name in domains)
+        more = f'service = "load"\ntypes = {json.dumps(list(types))}\n'
+        tables = "".join(f'[[domain]]\nname = "{name}"\n{more}' for name in domains)
         (where / "domains.d" / "all.toml").write_text(tables)
         return config
 
@@ -238,6 +244,12 @@ class Bench:
             run_load(self.program, load, [peer], [service], self.from_file, self.to_file)
 
 
+def _peer_port(config: Path) -> int:
+    """Where a configuration says that the peer listens."""
+    (address,) = tomllib.loads(config.read_text())["peer"][0]["addresses"]
+    return int(address.rpartition(":")[2])
+
+
 def _listening_at(admin: Path, child: subprocess.Popen[bytes]) -> tuple[str, int]:
     """Where a router listens, once it does; it is asked over its administration socket."""
     end_s = time.monotonic() + 180
@@ -253,6 +265,8 @@ def show(figures: list[Figures]) -> None:
     """A table a load, with the ratio to the plain Twisted forwarder of the same run."""
     for label in LOADS:
         rows = [one for one in figures if one.load == label]
+        if not rows:
+            continue
         plain = next((one.us_per_pair for one in rows if one.name == "Twisted forwarder"), 0.0)
         print(f"\n{label}")
         words = ("us CPU/pair", "x plain", "pairs/s", "p50 us", "p99 us", "core", "gen us")
@@ -271,30 +285,38 @@ def main() -> int:
     """Run everything and print it."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="measured seconds of each run")
-    parser.add_argument("--quick", action="store_true", help="no checks in turn, no memory")
-    parser.add_argument("--load", choices=list(LOADS), action="append", help="only these loads")
+    parser.add_argument(
+        "--quick", action="store_true", help="no checks in turn, no second process, no memory"
+    )
+    parser.add_argument("--load", choices=[*LOADS, NOTIFICATIONS], action="append", help="only these loads")
     parser.add_argument("--json", type=Path, help="write the figures to a file too")
     options = parser.parse_args()
     figures: list[Figures] = []
     with tempfile.TemporaryDirectory(prefix="imxrouter-bench-") as folder:
         bench = Bench(Path(folder), options.seconds)
-        for label in options.load or LOADS:
+        for label in [one for one in options.load or LOADS if one in LOADS]:
             figures.append(bench.router_run(label))
             for name in ("Twisted forwarder", "HAProxy"):
                 try:
                     figures.append(bench.forwarder_run(label, name))
                 except NoTool as error:
                     print(f"{name}: {error}", file=sys.stderr)
-        if not options.quick:
+        whole = not options.quick and options.load != [NOTIFICATIONS]
+        if whole:
             figures.append(bench.processes_run(2))
             figures += [bench.router_run("saturation", check.name) for check in fields(Checks)]
         show(figures)
-        memory = {} if options.quick else bench.memory()
-        for words, value in memory.items():
-            print(f"{words:30}{value:12.1f}")
+        presence = PresenceBench(bench, PEER)
+        wanted = not options.load or NOTIFICATIONS in options.load
+        told = presence.figures(options.seconds) if wanted else {}
+        memory = bench.memory() if whole else {}
+        if wanted and not options.quick:
+            memory.update(presence.memory())
+        for words, value in {**told, **memory}.items():
+            print(f"{words:42}{value:12.1f}")
     if options.json:
         options.json.write_text(
-            json.dumps({"runs": [vars(one) for one in figures], "memory": memory}, indent=1)
+            json.dumps({"runs": [vars(one) for one in figures], "presence": told, "memory": memory}, indent=1)
         )
     return 0
 

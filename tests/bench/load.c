@@ -16,7 +16,13 @@
  *   --warmup S         seconds before anything counts                                    (1)
  *   --seconds S        seconds that count                                                (5)
  *   --drain S          seconds to wait for the last answers                              (5)
- *   --body N           bytes of a message's body                                         (200)
+ *   --body N           bytes of a message's or notification's body                       (200)
+ *   --kind WORD        message, subscribe or notify                                      (message)
+ *
+ * Messages go from user N of a source domain to bob of a destination domain. `subscribe` lets the same users
+ * watch bob, each once at most; `notify` is the way back: bob of a source domain tells user N of a destination
+ * domain, over the subscription that `subscribe` began with both files swapped (one presentity domain). There
+ * --addresses is how many subscriptions there are.
  *
  * The three loads: saturation is --window 4096 on one link; "16 in flight on each of 4 links" is --window 16
  * with four senders; "1,000 a second" is --rate 1000. With a rate, the latency counts from the moment at
@@ -26,10 +32,11 @@
  * read nothing beyond the last whole record. They are switched to non-blocking, which their other holders
  * share.
  *
- * Records are those of imxrouter/wire/layout.py. A request is type 0x0100 with one CONTENT_TYPE field. Ids
- * are 8 random bytes and a counter; the route tag is the counter. Each read of a sender link is followed by
+ * Records are those of imxrouter/wire/layout.py. A MESSAGE has one CONTENT_TYPE field, a SUBSCRIBE an id and a
+ * duration, a NOTIFY id, state, version and a PIDF document of --body bytes. Ids are 8 random bytes and a counter; the route tag is the counter. Each read of a sender link is followed by
  * one ACK with the number of responses read there. PING is answered, CREDIT obeyed, CLOSE counted; the link's
- * other own records are ignored. A responder answers each request with success.
+ * other own records are ignored. A responder answers each request with success,
+ * a SUBSCRIBE with all that it asks for.
  *
  * Standard output, a JSON object a line:
  *   {"event": "measuring"}   now the caller reads the router's CPU time for the first time
@@ -71,10 +78,12 @@ enum {
     BUCKETS = 64 * 32,
     REASONS = 256,
     T_PING = 0x0002, T_PONG = 0x8002, T_ACK = 0x0003, T_CLOSE = 0x0004, T_CREDIT = 0x0006,
-    T_MESSAGE = 0x0100, RESPONSE = 0x8000, FIRST_ROUTED = 0x0100,
-    F_CONTENT_TYPE = 0x0018, F_CREDIT_REQUESTS = 0x0103, F_NONCE = 0x0117, F_REASON = 0x0120,
+    T_MESSAGE = 0x0100, T_SUBSCRIBE = 0x0101, T_NOTIFY = 0x0102, RESPONSE = 0x8000, FIRST_ROUTED = 0x0100,
+    F_CONTENT_TYPE = 0x0018, F_SUBSCRIPTION_ID = 0x0030, F_DURATION = 0x0031, F_STATE = 0x0032, F_VERSION = 0x0033,
+    F_CREDIT_REQUESTS = 0x0103, F_NONCE = 0x0117, F_REASON = 0x0120,
     F_ACKNOWLEDGED = 0x0130,
     WANTED = 0x80, HOPS = 110,
+    SUBSCRIBED_S = 3600,
 };
 
 typedef struct { uint8_t *bytes; uint32_t size; } Template;
@@ -84,7 +93,7 @@ typedef struct {
     uint8_t *in, *out;
     size_t in_have, out_at, out_have;
     Template *templates;
-    size_t template_count, template_next;
+    size_t template_count, template_next, templates_left; /* left: requests that may still be made */
     uint32_t window, in_flight;
     uint64_t responses_read, acknowledged;
 } Link;
@@ -96,7 +105,7 @@ static size_t link_count, sender_count, open_senders;
 static Pending *pending;
 static uint8_t id_prefix[8];
 static uint64_t next_number, in_flight_total;
-static int poller, measuring;
+static int poller, measuring, kind = T_MESSAGE;
 
 static uint64_t histogram[BUCKETS], pairs, latency_sum, latency_max;
 static uint64_t sent, not_sent, outcomes[3], reasons[REASONS + 1], closes[REASONS + 1];
@@ -240,6 +249,7 @@ static void put_own(Link *link, uint16_t type, uint16_t field, const uint8_t *va
 static void put_request(Link *link, uint64_t at_ns)
 {
     Template *template = &link->templates[link->template_next];
+    link->templates_left -= kind == T_SUBSCRIBE;
     if (++link->template_next == link->template_count)
         link->template_next = 0;
     uint64_t number = ++next_number;
@@ -262,16 +272,16 @@ static void top_up(Link *link)
     if (link->is_closed || unwritten(link) > OUT_HIGH)
         return;
     uint64_t now = now_ns();
-    while (link->in_flight < link->window && in_flight_total < PENDING / 2 && unwritten(link) < OUT_BYTES / 2)
+    while (link->templates_left && link->in_flight < link->window && in_flight_total < PENDING / 2 && unwritten(link) < OUT_BYTES / 2)
         put_request(link, now);
 }
 
 /* -- input --------------------------------------------------------------------------------------------- */
 
-/* The first value of a field of one of the link's own records; NULL where it is missing or not of the size. */
-static const uint8_t *own_field(const uint8_t *record, size_t size, uint16_t wanted, uint16_t *found_size)
+/* The first value of a field of a record whose fields begin there; NULL where it is missing. */
+static const uint8_t *field_at(const uint8_t *record, size_t at, size_t size, uint16_t wanted, uint16_t *found_size)
 {
-    size_t at = HEADER, end = HEADER + get16(record + 20);
+    size_t end = at + get16(record + 20);
     if (end > size)
         return NULL;
     while (at + 4 <= end) {
@@ -285,6 +295,11 @@ static const uint8_t *own_field(const uint8_t *record, size_t size, uint16_t wan
         at += 4u + length;
     }
     return NULL;
+}
+
+static const uint8_t *own_field(const uint8_t *record, size_t size, uint16_t wanted, uint16_t *found_size)
+{
+    return field_at(record, HEADER, size, wanted, found_size);
 }
 
 static void on_own(Link *link, const uint8_t *record, size_t size, uint16_t type)
@@ -336,7 +351,14 @@ static void on_response(Link *link, const uint8_t *record, size_t size, uint64_t
     histogram[bucket_of(took)]++;
 }
 
-/* Success: To and From swapped, same route tag and id, an outcome of zeros. */
+static uint8_t *put_field(uint8_t *at, uint16_t number, const void *value, size_t size)
+{
+    put16(at, number);
+    put16(at + 2, (uint16_t)size);
+    return mempcpy(at + 4, value, size);
+}
+
+/* Success: To and From swapped, same route tag and id, an outcome of zeros; a subscription is active. */
 static void on_request(Link *link, const uint8_t *record, size_t size)
 {
     const uint8_t *lengths = record + 16;
@@ -346,20 +368,26 @@ static void on_request(Link *link, const uint8_t *record, size_t size)
     requests_seen++;
     if (!(record[6] & WANTED))
         return;
-    size_t answer = HEADER + to + from + 8;
+    uint16_t type = get16(record + 4), length = 0;
+    const uint8_t *asked = type == T_SUBSCRIBE ? field_at(record, HEADER + to + from, size, F_DURATION, &length) : NULL;
+    size_t granted = asked && length == 4 ? 6 + 8 : 0, answer = HEADER + to + from + granted + 8;
     uint8_t *at = reserve(link, answer);
     put32(at, (uint32_t)(answer - 4));
-    put16(at + 4, get16(record + 4) | RESPONSE);
+    put16(at + 4, type | RESPONSE);
     at[6] = record[6] & (uint8_t)~WANTED;
     at[7] = HOPS;
     memcpy(at + 8, record + 8, 8);
     memcpy(at + 16, lengths + 2, 2);
     memcpy(at + 18, lengths, 2);
-    memset(at + 20, 0, 4);
+    put16(at + 20, (uint16_t)granted);
+    put16(at + 22, 0);
     memcpy(at + 24, record + 24, 16);
     memcpy(at + HEADER, record + HEADER + to, from);
     memcpy(at + HEADER + from, record + HEADER, to);
-    memset(at + HEADER + from + to, 0, 8);
+    at += HEADER + from + to;
+    if (granted)
+        at = put_field(put_field(at, F_STATE, "\1\0", 2), F_DURATION, asked, 4);
+    memset(at, 0, 8);
 }
 
 static void on_record(Link *link, const uint8_t *record, size_t size, uint64_t now)
@@ -438,32 +466,66 @@ static char **read_lines(const char *path, size_t *count)
     return lines;
 }
 
+/* A presence document of that many bytes; what is missing is a note. */
+static uint8_t *put_pidf(uint8_t *at, const char *domain, size_t bytes)
+{
+    static const char end[] = "</note></presence>";
+    char begin[512];
+    size_t head = (size_t)snprintf(begin, sizeof begin,
+        "<?xml version='1.0' encoding='UTF-8'?>\n<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"pres:bob@%s\">"
+        "<tuple id=\"t1\"><status><basic>open</basic></status></tuple><note>", domain);
+    if (head + sizeof end - 1 > bytes)
+        usage("a body too short for a presence document");
+    at = mempcpy(at, begin, head);
+    memset(at, 'x', bytes - head - (sizeof end - 1));
+    return mempcpy(at + bytes - head - (sizeof end - 1), end, sizeof end - 1);
+}
+
+static size_t fields_of(uint8_t *fields, const char *user)
+{
+    static const uint8_t version[16] = {0, 0, 1, 0x9a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+    char ident[40];
+    uint8_t duration[4], *at = fields;
+    if (kind == T_MESSAGE)
+        return (size_t)(put_field(at, F_CONTENT_TYPE, "text/plain", 10) - fields);
+    at = put_field(at, F_SUBSCRIPTION_ID, ident, (size_t)snprintf(ident, sizeof ident, "watching-%s", user));
+    put32(duration, SUBSCRIBED_S);
+    if (kind == T_SUBSCRIBE)
+        return (size_t)(put_field(at, F_DURATION, duration, 4) - fields);
+    at = put_field(at, F_STATE, "\1\0", 2);
+    return (size_t)(put_field(at, F_VERSION, version, 16) - fields);
+}
+
 static Template make_template(size_t user, const char *from, const char *to, size_t body_bytes)
 {
-    static const char kind[] = "text/plain";
     char user_name[32];
-    size_t user_bytes = (size_t)snprintf(user_name, sizeof user_name, "u%06zu", user);
-    size_t to_bytes = strlen(to), from_bytes = strlen(from), field = 4 + sizeof kind - 1;
-    size_t size = HEADER + 3 + 1 + to_bytes + user_bytes + 1 + from_bytes + field + body_bytes;
+    uint8_t fields[128];
+    snprintf(user_name, sizeof user_name, "u%06zu", user);
+    const char *to_local = kind == T_NOTIFY ? user_name : "bob", *from_local = kind == T_NOTIFY ? "bob" : user_name;
+    size_t to_bytes = strlen(to), from_bytes = strlen(from), ext = fields_of(fields, user_name);
+    size_t body = kind == T_SUBSCRIBE ? 0 : body_bytes;
+    size_t size = HEADER + strlen(to_local) + 1 + to_bytes + strlen(from_local) + 1 + from_bytes + ext + body;
     uint8_t *at = need(1, size), *part = at + HEADER;
     put32(at, (uint32_t)(size - 4));
-    put16(at + 4, T_MESSAGE);
+    put16(at + 4, (uint16_t)kind);
     at[6] = WANTED;
     at[7] = HOPS;
-    at[16] = 3;
+    at[16] = (uint8_t)strlen(to_local);
     at[17] = (uint8_t)to_bytes;
-    at[18] = (uint8_t)user_bytes;
+    at[18] = (uint8_t)strlen(from_local);
     at[19] = (uint8_t)from_bytes;
-    put16(at + 20, (uint16_t)field);
-    part = mempcpy(part, "bob@", 4);
+    put16(at + 20, (uint16_t)ext);
+    part = mempcpy(part, to_local, strlen(to_local));
+    *part++ = '@';
     part = mempcpy(part, to, to_bytes);
-    part = mempcpy(part, user_name, user_bytes);
+    part = mempcpy(part, from_local, strlen(from_local));
     *part++ = '@';
     part = mempcpy(part, from, from_bytes);
-    put16(part, F_CONTENT_TYPE);
-    put16(part + 2, sizeof kind - 1);
-    part = mempcpy(part + 4, kind, sizeof kind - 1);
-    memset(part, 'x', body_bytes);
+    part = mempcpy(part, fields, ext);
+    if (kind == T_NOTIFY)
+        put_pidf(part, from, body);
+    else
+        memset(part, 'x', body);
     return (Template){at, (uint32_t)size};
 }
 
@@ -483,7 +545,9 @@ static void make_templates(size_t addresses, const char *from_file, const char *
         size_t room = addresses / sender_count + addresses / from_count + 2;
         if (owner->template_count < room)
             owner->templates[owner->template_count++] =
-                make_template(user, from[domain], to[(user + user / to_count) % to_count], body_bytes);
+                make_template(user, from[domain],
+                    to[(kind == T_NOTIFY ? user : user + user / to_count) % to_count], body_bytes);
+        owner->templates_left = owner->template_count;
     }
     for (size_t at = 0; at < sender_count; at++)
         if (!links[at].template_count)
@@ -531,7 +595,7 @@ static uint64_t send_due(uint64_t due_ns, uint64_t now, double period_ns, uint64
         Link *link = NULL;
         for (size_t tries = 0; tries < sender_count && !link; tries++) {
             link = &links[turn++ % sender_count];
-            if (link->is_closed || link->in_flight >= link->window || unwritten(link) > OUT_HIGH)
+            if (link->is_closed || !link->templates_left || link->in_flight >= link->window || unwritten(link) > OUT_HIGH)
                 link = NULL;
         }
         if (link)
@@ -586,6 +650,16 @@ static void say(const char *event)
 
 static uint64_t earliest(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
+static int is_done(void)
+{
+    if (kind != T_SUBSCRIBE || in_flight_total)
+        return 0;
+    for (size_t at = 0; at < sender_count; at++)
+        if (links[at].templates_left && !links[at].is_closed)
+            return 0;
+    return 1;
+}
+
 static void run(Plan plan, double *seconds, double *generator_us)
 {
     uint64_t start = now_ns(), count = 0, due = start;
@@ -598,7 +672,7 @@ static void run(Plan plan, double *seconds, double *generator_us)
     }
     for (;;) {
         uint64_t now = now_ns();
-        if (now >= end_at || !open_senders)
+        if (now >= end_at || !open_senders || (measuring && is_done()))
             break;
         if (!measuring && now >= measure_at) {
             say("measuring");
@@ -663,14 +737,14 @@ static double number_of(const char *text)
 
 int main(int argc, char **argv)
 {
-    const char *senders = "", *responders = "", *from_file = "", *to_file = "";
+    const char *senders = "", *responders = "", *from_file = "", *to_file = "", *word = "message";
     double addresses = 10000, window = 4096, body = 200;
     Plan plan = {0, 1, 5, 5};
     struct { const char *name; const char **text; double *number; } options[] = {
         {"--senders", &senders, NULL}, {"--responders", &responders, NULL}, {"--from-file", &from_file, NULL},
         {"--to-file", &to_file, NULL}, {"--addresses", NULL, &addresses}, {"--window", NULL, &window},
         {"--rate", NULL, &plan.rate}, {"--warmup", NULL, &plan.warmup_s}, {"--seconds", NULL, &plan.seconds},
-        {"--drain", NULL, &plan.drain_s}, {"--body", NULL, &body},
+        {"--drain", NULL, &plan.drain_s}, {"--body", NULL, &body}, {"--kind", &word, NULL},
     };
     for (int at = 1; at < argc; at += 2) {
         size_t option = 0, known = sizeof options / sizeof *options;
@@ -683,6 +757,10 @@ int main(int argc, char **argv)
         else
             *options[option].number = number_of(argv[at + 1]);
     }
+    kind = !strcmp(word, "message") ? T_MESSAGE : !strcmp(word, "subscribe") ? T_SUBSCRIBE
+        : !strcmp(word, "notify") ? T_NOTIFY : 0;
+    if (!kind)
+        usage("a kind that is none");
     sender_count = open_senders = count_fds(senders);
     if (!sender_count || !*responders || !*from_file || !*to_file || window < 1 || body > 60000 || addresses < 1)
         usage("senders, responders, domains and a window are needed");

@@ -62,6 +62,7 @@ class Load:
         drain: seconds to wait for the last answers.
         addresses: sending users.
         body: bytes of a body.
+        kind: `message`, `subscribe` or `notify`.
     """
 
     window: int = 4096
@@ -71,6 +72,7 @@ class Load:
     drain: float = 5.0
     addresses: int = 10_000
     body: int = 200
+    kind: str = "message"
 
 
 def run_load(
@@ -105,7 +107,7 @@ def run_load(
         str(program), "--senders", lists[0], "--responders", lists[1], "--from-file", str(from_file),
         "--to-file", str(to_file), "--window", str(load.window), "--rate", str(load.rate),
         "--seconds", str(load.seconds), "--warmup", str(load.warmup), "--addresses", str(load.addresses),
-        "--drain", str(load.drain), "--body", str(load.body),
+        "--drain", str(load.drain), "--body", str(load.body), "--kind", load.kind,
     ]  # fmt: skip
     result: dict[str, Any] = {}
     with subprocess.Popen(

@@ -23,6 +23,7 @@ from imxrouter.admin.views import (
     RecordsView,
     StatusView,
 )
+from tests.doubles.admin_users import UsersDouble
 
 STATUS: StatusView = {
     "name": "router.a.example", "role": "gateway", "version": "1", "process": 0, "state": "running",
@@ -114,13 +115,25 @@ class PortDouble:
         outcome: what `send` answers.
         told: what `attributes` answers.
         watchers: those who watch now.
+        users: users of an embedded service.
     """
 
     def __init__(self) -> None:
+        self.users = UsersDouble()
         self.calls: list[tuple[Any, ...]] = []
         self.outcome: OutcomeView = {**OUTCOME}
         self.told: AttributesView = deepcopy(TOLD)
         self.watchers: list[Callable[[MessageView], None]] = []
+
+    @property
+    def presence(self) -> UsersDouble:
+        """Their presence."""
+        return self.users
+
+    @property
+    def settings(self) -> UsersDouble:
+        """Their settings."""
+        return self.users
 
     def status(self) -> StatusView:
         """Answer at once."""

@@ -39,11 +39,11 @@ from imxrouter.wire.layout import FLAG_RESPONSE_WANTED, HIGHEST_MAX_RECORD
 from imxrouter.wire.record import Record, decode_outcome, decode_record, encode_record, response_to
 from imxrouter.wire.registry import PROTOCOL_VERSION
 
-C = TypeVar("C", bound=Control)
 #: An IP address and a port.
 Endpoint = tuple[str, int]
 #: What travels: one of the link's own records, or a routed one.
 Item = Control | Record
+C = TypeVar("C", bound=Item)
 
 #: Every wait ends by then; only a hanging test needs it.
 PATIENCE_S = 15.0

@@ -22,6 +22,35 @@ SUCCESS, FAILURE, INDETERMINANT = 0, 1, 2
 
 Outcome = tuple[int, str]
 Deliver = Callable[[c.Record], Awaitable[Outcome]]
+Fields = tuple[tuple[int, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a response says (section 7.3)."""
+
+    status: int
+    reason: str = "none"
+    retry_after_s: int = 0
+    fields: Fields = ()
+    content: bytes = b""
+
+    @property
+    def outcome(self) -> Outcome:
+        """Status and reason."""
+        return self.status, self.reason
+
+    @property
+    def body(self) -> bytes:
+        """The body of the response."""
+        return c.outcome(self.status, REASONS[self.reason], self.retry_after_s) + self.content
+
+    def first(self, number: int) -> bytes | None:
+        """The first value of a field, or None."""
+        return next((value for kind, value in self.fields if kind & 0x7FFF == number), None)
+
+
+Handler = Callable[[c.Record], Awaitable[Answer]]
 Addresses = list[tuple[str, int]]
 
 
@@ -63,7 +92,7 @@ class Flight:
     record: c.Record
     link: Link
     epoch: bytes
-    answer: asyncio.Future[Outcome]
+    answer: asyncio.Future[Answer]
     retried: bool = False
 
 
@@ -74,7 +103,7 @@ class Seen:
     digest: bytes
     waiting: list[tuple[Link, c.Record]]
     keep: bool = False
-    body: bytes = b""
+    answer: Answer | None = None
     until: float = 0.0
 
 
@@ -111,6 +140,8 @@ class Router:
         self.tasks: set[asyncio.Task[None]] = set()
         self.dropped = 0
         self.dialling: dict[bytes, asyncio.Lock] = {}
+        self.handlers: dict[int, Handler] = {c.MESSAGE: self.on_message}
+        self.on_lost: Callable[[Link], None] = lambda _: None
 
     def start(self, work: Coroutine[object, object, None]) -> None:
         """Run something beside."""
@@ -242,10 +273,14 @@ class Router:
 
     async def request(self, record: c.Record) -> Outcome:
         """Send a routed request: status and reason."""
+        return (await self.exchange(record)).outcome
+
+    async def exchange(self, record: c.Record, over: Link | None = None) -> Answer:
+        """Send a routed request, over any link or a certain one, and wait for its response."""
         try:
-            link = await self.way(c.domain_of(record.sender), c.domain_of(record.to))
+            link = over or await self.way(c.domain_of(record.sender), c.domain_of(record.to))
         except OSError as failed:
-            return FAILURE, str(failed)
+            return Answer(FAILURE, str(failed))
         size = len(c.encode(record))
         while not link.has_room(size):
             link.freed.clear()
@@ -257,7 +292,7 @@ class Router:
         try:
             return await asyncio.wait_for(flight.answer, self.answer_timeout)
         except TimeoutError:
-            return INDETERMINANT, "answer-timeout"
+            return Answer(INDETERMINANT, "answer-timeout")
         finally:
             del self.flights[record.tag]
             flight.link.waiting_out.pop(record.tag, None)
@@ -275,6 +310,7 @@ class Router:
         for flight in list(self.flights.values()):
             if flight.link is link:
                 self.start(self.retry(flight))
+        self.on_lost(link)
 
     async def retry(self, flight: Flight) -> None:
         """Send a request once more, to the memory it was first sent to."""
@@ -291,7 +327,7 @@ class Router:
                     return self.put(flight, way, again)
                 await asyncio.sleep(0.1)
         if not flight.answer.done():
-            flight.answer.set_result((INDETERMINANT, "link-lost"))
+            flight.answer.set_result(Answer(INDETERMINANT, "link-lost"))
         return None
 
     def on_response(self, link: Link, record: c.Record) -> None:
@@ -308,13 +344,14 @@ class Router:
             self.dropped += 1
             return
         try:
-            status, reason, _ = c.read_outcome(record.body)
+            status, reason, retry_after_s = c.read_outcome(record.body)
         except c.Malformed:
             self.dropped += 1
             return
         flight.link.waiting_out.pop(record.tag, None)
         flight.link.freed.set()
-        flight.answer.set_result((status, NAMES.get(reason, f"reason {reason}")))
+        word, fields = NAMES.get(reason, "peer-failed"), tuple(record.fields)
+        flight.answer.set_result(Answer(status, word, retry_after_s, fields, record.body[8:]))
 
     # Requests that come in.
 
@@ -329,7 +366,7 @@ class Router:
         checks = (
             (is_address(record.to) and is_address(record.sender), "bad-address"),
             (c.domain_of(record.to) in self.domains, "relay-denied"),
-            (record.kind == c.MESSAGE, "type-not-enabled"),
+            (record.kind in self.handlers, "type-not-enabled"),
             (len(record.body) <= self.max_body, "too-large"),
             (self.may_come(link, record.sender, record.to), "not-proved"),
             (record.hops > 0, "too-many-hops"),
@@ -342,7 +379,7 @@ class Router:
         retried = bool(record.flags & c.RETRY)
         reason = self.refuse(link, record)
         if reason:
-            self.respond(link, record, (INDETERMINANT if retried else FAILURE, reason))
+            self.respond(link, record, Answer(INDETERMINANT if retried else FAILURE, reason))
             return
         key = record.message_id + record.to + record.sender
         digest = hashlib.sha256(record.kind.to_bytes(2, "big") + record.body).digest()
@@ -351,10 +388,10 @@ class Router:
             self.known(link, record, seen, digest)
             return
         if retried and record.first(c.EPOCH) != self.epoch:
-            self.respond(link, record, (INDETERMINANT, "epoch-unknown"))
+            self.respond(link, record, Answer(INDETERMINANT, "epoch-unknown"))
             return
         if len(link.waiting_in) >= self.credit[0] or sum(link.waiting_in.values()) + size > self.credit[1]:
-            self.respond(link, record, (INDETERMINANT if retried else FAILURE, "busy"))
+            self.respond(link, record, Answer(INDETERMINANT if retried else FAILURE, "busy"))
             return
         link.waiting_in[record.tag] = size
         self.memory[key] = seen = Seen(digest, [(link, record)], keep=retried)
@@ -363,33 +400,35 @@ class Router:
     def known(self, link: Link, record: c.Record, seen: Seen, digest: bytes) -> None:
         """A request whose key is known (section 8.2)."""
         if digest != seen.digest:
-            self.respond(link, record, (FAILURE, "id-reused"))
-        elif not seen.body:
+            self.respond(link, record, Answer(FAILURE, "id-reused"))
+        elif seen.answer is None:
             seen.keep = True
             seen.waiting.append((link, record))
         else:
-            self.write_response(link, record, seen.body, b"")
+            self.respond(link, record, seen.answer)
+
+    async def on_message(self, record: c.Record) -> Answer:
+        """Give a message to the service."""
+        return Answer(*(await self.deliver(record) if body_fits(record) else (FAILURE, "bad-body")))
 
     async def hand_over(self, key: bytes, seen: Seen, record: c.Record) -> None:
-        """Give it to the service, and answer everybody who waits."""
-        status, reason = await self.deliver(record) if body_fits(record) else (FAILURE, "bad-body")
-        seen.body = c.outcome(status, REASONS[reason])
+        """Give it to who takes its type, and answer everybody who waits."""
+        seen.answer = await self.handlers[record.kind](record)
         seen.until = self.loop.time() + self.window
         self.loop.call_later(self.window, self.expire, key, seen)
         for link, asked in seen.waiting:
-            self.write_response(link, asked, seen.body, key)
+            self.respond(link, asked, seen.answer, key)
 
     def expire(self, key: bytes, seen: Seen) -> None:
         """Forget a request whose window is over."""
         if self.memory.get(key) is seen:
             del self.memory[key]
 
-    def respond(self, link: Link, record: c.Record, word: Outcome) -> None:
-        """Answer a request that is not remembered."""
-        self.write_response(link, record, c.outcome(word[0], REASONS[word[1]]), b"")
+    def respond(self, link: Link, record: c.Record, answer: Answer, key: bytes = b"") -> None:
+        """Write a response, to another link that speaks for its domain if the first is gone.
 
-    def write_response(self, link: Link, record: c.Record, body: bytes, key: bytes) -> None:
-        """Write a response, to another link that speaks for its domain if the first is gone."""
+        `key` is empty where the request is not remembered.
+        """
         ours, theirs = c.domain_of(record.to), c.domain_of(record.sender)
         link.waiting_in.pop(record.tag, None)
         over = link
@@ -405,7 +444,7 @@ class Router:
         trans_id = tuple((kind, value) for kind, value in record.fields if kind & 0x7FFF == c.TRANS_ID)[:1]
         response = c.Record(
             record.kind | c.RESPONSE, record.flags & ~(c.WANTED | c.RETRY), 110, record.tag,
-            record.message_id, record.sender, record.to, trans_id, body,
+            record.message_id, record.sender, record.to, answer.fields + trans_id, answer.body,
         )  # fmt: skip
         over.sent_responses += 1
         over.unacked.append(key)
@@ -415,5 +454,5 @@ class Router:
     def acknowledged(self, key: bytes) -> None:
         """Forget a request whose response was read, unless a copy may be under way."""
         seen = self.memory.get(key)
-        if seen is not None and not seen.keep and seen.body:
+        if seen is not None and not seen.keep and seen.answer is not None:
             del self.memory[key]

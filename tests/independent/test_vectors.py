@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.independent import codec as c
+from tests.independent import operations as o
 from tests.independent.link import NAMES, Link
 from tests.independent.router import Outcome, Router
 
@@ -30,7 +31,7 @@ def named(items: list[Any]) -> list[Any]:
     return [pytest.param(item, id=item["name"]) for item in items]
 
 
-@pytest.mark.parametrize("module", ["codec", "link", "router"])
+@pytest.mark.parametrize("module", ["codec", "link", "router", "operations", "presence"])
 def test_nothing_of_imxrouter_is_imported(module: str) -> None:
     """Only the standard library and each other."""
     for node in ast.walk(ast.parse((HERE / f"{module}.py").read_text())):
@@ -74,6 +75,48 @@ def test_bad_record(vector: Any) -> None:
     }
     with pytest.raises(ERRORS[vector["error"]]):
         judge[vector["judged"]]()
+
+
+def shown(found: Iterable[tuple[bytes, bytes, int]]) -> list[dict[str, Any]]:
+    """Attributes as a vector has them."""
+    return [{"name": name.decode(), "value": value.hex(), "keep_s": keep} for name, value, keep in found]
+
+
+def meaning(record: c.Record) -> dict[str, Any]:
+    """What a record of sections 7.6 to 7.8 says, as a vector has it."""
+    state, duration = record.first(c.SUBSCRIPTION_STATE) or b"", record.first(c.DURATION) or b""
+    if record.kind == c.SUBSCRIBE:
+        ident, duration_s = o.read_subscribe(record)
+        return {"subscription_id": ident.hex(), "duration_s": duration_s}
+    if record.kind == c.SUBSCRIBE | c.RESPONSE:
+        return {"state": state[0], "duration_s": int.from_bytes(duration, "big")}
+    if record.kind == c.ATTRIBUTES:
+        return {"names": [name.decode() for name in o.read_names(record)]}
+    if record.kind == c.ATTRIBUTES | c.RESPONSE:
+        return {"values": shown(o.read_values(record.body[8:]))}
+    told = o.read_notify(record)
+    unknown = told.unknown and {"reason": NAMES[told.unknown[0]], "domain": told.unknown[1].decode()}
+    return {
+        "presentity": told.presentity.decode(), "watcher": record.to.decode(),
+        "subscription_id": told.ident.hex(), "state": told.standing[0], "end_reason": told.standing[1],
+        "version": told.version and list(told.version), "duration_s": told.duration_s,
+        "attributes": shown(told.attributes), "basic": o.basic(told.document) if told.document else "",
+        "unknown": unknown,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("vector", vectors("operations.json")["meanings"], ids=lambda one: one["record"])
+def test_operation(vector: Any) -> None:
+    """What is read is what the vector means."""
+    (raw,) = [one["hex"] for one in vectors("records.json")["vectors"] if one["name"] == vector["record"]]
+    assert meaning(c.decode(bytes.fromhex(raw))) == vector["means"]
+
+
+@pytest.mark.parametrize("vector", named(vectors("operations.json")["refused"]))
+def test_refused_operation(vector: Any) -> None:
+    """With the reason that the vector names."""
+    with pytest.raises(o.BadOperation, match=f"^{vector['reason']}$"):
+        meaning(c.decode(bytes.fromhex(vector["hex"])))
 
 
 def test_token() -> None:

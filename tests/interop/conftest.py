@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,8 @@ def lab(laboratory: Federation, request: pytest.FixtureRequest) -> Iterator[Fede
     """The laboratory, everything cold; afterwards the routers' books are checked."""
     for log in laboratory.where.glob("*.log"):
         log.unlink()
+    for state in laboratory.where.glob("*/state"):
+        shutil.rmtree(state)
     yield laboratory
     failed = getattr(request.node, "failed", False)
     try:

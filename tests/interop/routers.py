@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import pytest
 
-from imxrouter.admin.client import AdminClient
+from imxrouter.admin.client import AdminClient, UserClient
 from imxrouter.admin.errors import AdminError
 from imxrouter.model.errors import RouterError
 from tests.interop.nameservers import Server
@@ -199,13 +199,13 @@ class Router:
 
     def _is_watched(self) -> bool:
         if not self.seen():
-            AdminClient(str(self._socket)).send(self.org.address, self.org.address, "are you there?")
+            self.client.send(self.org.address, self.org.address, "are you there?")
             time.sleep(_PROBE_S)
         return bool(self.seen())
 
     def _answers(self) -> bool:
         try:
-            return AdminClient(str(self._socket)).status()["ready"]
+            return self.client.status()["ready"]
         except (AdminError, RouterError):
             return False
 
@@ -231,7 +231,22 @@ class Router:
             self._watcher.kill()
         return None if self._program is None else self._program.ended()
 
+    def stop(self) -> int | None:
+        """End it in order; returns its exit code."""
+        self.ask_to_end()
+        return self.ended()
+
     # -- asking it ---------------------------------------------------------------------------------------
+
+    @property
+    def client(self) -> AdminClient:
+        """Its administration, without a process for each question."""
+        return AdminClient(str(self._socket))
+
+    @property
+    def user(self) -> UserClient:
+        """Its organisation's user."""
+        return self.client.user(self.org.address)
 
     def _imxctl(self, *arguments: str) -> list[str]:
         return [str(BIN / "imxctl"), "--json", "--socket", str(self._socket), *arguments]

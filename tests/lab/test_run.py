@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from imxrouter.cli.main import imxctl
-from imxrouter.lab.scenery import STORY
+from imxrouter.lab.scenery import QUICK_DEAD_S, STORY
 from imxrouter.lab.screen import Seen
 from imxrouter.lab.stage import unseen
 
@@ -30,11 +30,18 @@ def laboratory(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "imxrouter.lab", *arguments]
 
 
-def test_message_crosses_and_every_step_is_shown() -> None:
-    """From nothing to delivered messages: both routers' steps, in the order in which they happened."""
-    run = subprocess.run(laboratory("--once"), capture_output=True, text=True, timeout=LONG_S, check=False)
+@pytest.fixture(scope="module")
+def scenes() -> list[str]:
+    """Give what `make run ONCE=1 FAIL=1` writes, scene by scene; it ends by itself and well."""
+    words = laboratory("--once", "--fail")
+    run = subprocess.run(words, capture_output=True, text=True, timeout=LONG_S, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-    first, second, third = re.split(r"^\d\. ", run.stdout, flags=re.MULTILINE)[1:]
+    return re.split(r"^\d\. ", run.stdout, flags=re.MULTILINE)[1:]
+
+
+def test_message_crosses_and_every_step_is_shown(scenes: list[str]) -> None:
+    """From nothing to delivered messages: both routers' steps, in the order in which they happened."""
+    first, second, third = scenes[:3]
     seen = STEP.findall(first)
     expected = [
         ("gateway", "look-up"), ("gateway", "connection"), ("gateway", "claim"),
@@ -58,7 +65,36 @@ def test_message_crosses_and_every_step_is_shown() -> None:
     assert "found by SRV: im.hoster.example" in third
     assert "is connected already" in third
     assert ("gateway", "proved") in STEP.findall(third)
-    assert "3 messages crossed" in run.stdout
+
+
+def test_presence_and_an_attribute_cross(scenes: list[str]) -> None:
+    """Asked, approved, told of a change, and an alias: each with the line that does the same."""
+    asked, changed, attribute = scenes[3:6]
+    assert STEP.findall(asked) == [
+        ("aggregator", "accepted"), ("aggregator", "sent"), ("gateway", "delivery"), ("aggregator", "answer"),
+        ("gateway", "accepted"), ("gateway", "sent"), ("aggregator", "delivery"), ("gateway", "answer"),
+    ]  # fmt: skip
+    assert asked.index("pending until he agrees") < asked.index("--approve rosa@red.example")
+    assert "active for 1800 s; he is offline" in asked
+    assert "imxctl presence bob@b.example --publish away" in changed
+    assert 'rosa@red.example sees: open, away, "Back at three" (en)' in changed
+    assert "imxctl attributes bob@b.example alias --as rosa@red.example" in attribute
+    assert re.search(r"alias: Bobby, told by b\.example in \d", attribute)
+
+
+def test_a_cut_network_is_named_and_heals(scenes: list[str]) -> None:
+    """Unknown in time with reason, stage and domain; a message fails; the others go on (FCC-3)."""
+    cut, healed = scenes[6:]
+    told = re.search(r"sees: unknown, ([\w-]+) at stage (\w+), b\.example; after ([\d.]+) s", cut)
+    assert told is not None, cut
+    assert told[1] in {"hello-timeout", "keepalive-timeout"}
+    assert told[2] == "peer"
+    assert float(told[3]) <= QUICK_DEAD_S
+    assert re.search(r"failure: [\w-]+ at stage \w+, towards b\.example; try again", cut)
+    assert "greta@green.example is not disturbed" in cut
+    assert re.search(r"sees: open, away, [\d.]+ s later", healed)
+    assert "a message is delivered" in healed
+    assert "3 messages, a subscription, a change of state and an attribute crossed" in healed
 
 
 def test_says_what_failed_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -99,11 +135,14 @@ def staying(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]]
 def test_stays_up_with_lines_to_try(staying: tuple[subprocess.Popen[str], list[str]]) -> None:
     """Every `imxctl` line that is printed works as it stands; the last signal stops every process."""
     process, lines = staying
-    commands = [line.split("imxctl ", 1)[1] for line in lines if "imxctl --socket" in line]
+    cut = next(number for number, line in enumerate(lines) if line.startswith("Cut the other side"))
+    pids = {line.split()[2] for line in lines[cut:] if line.startswith("  kill -")}
+    assert [command_line(Path("/proc") / pid).count("twistd") for pid in pids] == [1]
+    commands = [line.split("imxctl ", 1)[1] for line in lines[:cut] if "imxctl --socket" in line]
     assert len(commands) > 8
     sent = ""
     for command in commands:
-        if " watch " in command:
+        if " watch " in command or "--follow" in command:
             continue  # stays until it is interrupted
         arguments = [word.strip("'") for word in re.findall(r"'[^']*'|\S+", command)]
         ran = CliRunner().invoke(imxctl, [sent if word == "ID" else word for word in arguments])

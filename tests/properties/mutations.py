@@ -217,7 +217,7 @@ MUTATIONS: dict[str, Mutation] = {
         "bad network", _TWICE, quick=True,
     ),
     "an answer without a home is never forgotten": Mutation(
-        (instead(switch, "Switch._homeless", "    self.memory.keep_for_window(entry[3], now)", "    pass"),),
+        (instead(core, "SwitchCore._homeless", "self.memory.keep_for_window(entry[3], now)", "pass"),),
         "bad network", r"keeps \['memory", quick=True,
     ),
     "a retry is refused as a first try": Mutation(

@@ -162,6 +162,31 @@ def test_the_last_word_ends_it(rig: Presence) -> None:
     assert rig.told().reason is Reason.NOT_SUBSCRIBED
 
 
+def test_a_last_word_that_was_refused_ends_nothing(rig: Presence) -> None:
+    """Nor does what comes with its id instead."""
+    rig.grant(rig.ask())
+    last = rig.notify(TERMINATED)
+    rig.peer.granted_requests = 0
+    assert rig.told(last).reason is Reason.BUSY
+    rig.peer.granted_requests = 100
+    assert rig.told(replace(rig.notify(), message_id=last.message_id)).ok
+    assert rig.told().ok
+
+
+def test_nothing_of_what_was_answered_is_remembered(rig: Presence) -> None:
+    """However it was answered."""
+    rig.grant(rig.ask())
+    rig.answer(rig.peer, rig.ask(ident=b"sub-2"))
+    rig.answer(rig.peer, rig.ask(ident=b"sub-3"), failure(Reason.NOT_DELIVERED))
+    rig.out(rig.service)
+    rig.feed(rig.peer, rig.notify(TERMINATED))
+    (sent,) = rig.out(rig.service)
+    rig.answer(rig.service, sent, failure(Reason.NOT_DELIVERED))
+    rig.out(rig.peer)
+    assert rig.told(rig.notify(TERMINATED)).ok
+    assert rig.switch.presence._changing == {}
+
+
 def test_notifications_have_a_rate_of_their_own(rig: Presence) -> None:
     """Twenty at once, then one a second; a message of the same sender is not concerned."""
     rig.grant(rig.ask())
@@ -187,6 +212,27 @@ def test_unknown_is_the_routers_word(rig: Presence) -> None:
     assert rig.told(_unknown(rig, ALICE + b"@other.example")).reason is Reason.BAD_RECORD
     assert rig.told(_unknown(rig, ALICE + b"@" + PEER, local=ALICE)).reason is Reason.BAD_RECORD
     assert rig.told(_unknown(rig, ALICE + b"@" + PEER, body=b"<presence/>")).reason is Reason.BAD_RECORD
+
+
+def test_unknown_ends_no_subscription(rig: Presence) -> None:
+    """The router's own word is refused where it says so, and the presentity's is taken afterwards."""
+    rig.grant(rig.ask())
+    word = _unknown(rig, ALICE + b"@" + PEER)
+    ended = tuple(
+        one._replace(value=TERMINATED) if one.number == FieldType.SUBSCRIPTION_STATE else one
+        for one in word.fields
+    )
+    assert rig.told(replace(word, fields=ended)).reason is Reason.BAD_RECORD
+    assert rig.told().ok
+
+
+def test_one_that_is_asked_for_again_may_be_told_before_the_answer(rig: Presence) -> None:
+    """After its end and what is late, but not swept yet (specification section 7.6)."""
+    rig.grant(rig.ask(60))
+    rig.now += 60 + LATE_S + 1
+    assert rig.told().reason is Reason.NOT_SUBSCRIBED
+    rig.ask(60)
+    assert rig.told().ok
 
 
 @pytest.mark.parametrize("missing", [FieldType.SUBSCRIPTION_ID, FieldType.DURATION])

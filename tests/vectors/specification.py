@@ -257,6 +257,13 @@ EXAMPLES = (
      "response: busy, retry after 10 s"),
     ("A.12 The message sent again after its link was lost", "retry"),
     ("A.13 CLOSE", "close: over cap, with advice"),
+    ("A.14 SUBSCRIBE", "subscribe"),
+    ("A.15 Its response: active for 600 s", "subscribe response: active"),
+    ("A.16 NOTIFY, with an unsolicited attribute", "notify"),
+    ("A.17 NOTIFY: the router of b.example says that nothing is known of bob", "notify: unknown"),
+    ("A.18 ATTRIBUTES", "attributes"),
+    ("A.19 Its response: one of the three does not exist", "attributes response"),
+    ("A.20 ECHO", "echo"),
 )  # fmt: skip
 
 
@@ -271,7 +278,7 @@ def examples() -> str:
         parts += ["```", *lines, "```\n"]
     answers = _vectors("answers.json")
     parts += [
-        "### A.14 Answers\n",
+        "### A.21 Answers\n",
         "Secret, pair and token of A.3 and A.4; exporter of `answers.json`.\n",
         "```",
     ]
@@ -316,8 +323,23 @@ def _lines(data: bytes) -> Iterator[tuple[int, bytes, str]]:
         body = data[end:]
         if is_response(kind) and is_routed(kind):
             yield from _cut(end, body[:8], "status, 0, reason, retry after")
+            yield from _values(end + 8, body[8:]) if kind == RecordType.ATTRIBUTES_RESPONSE else ()
         else:
             yield from _cut(end, body, f"body, {len(body)} bytes")
+
+
+def _values(at: int, content: bytes) -> Iterator[tuple[int, bytes, str]]:
+    start = 0
+    while start < len(content):
+        name_end = start + 5 + content[start + 4]
+        value_end = name_end + 4 + int.from_bytes(content[name_end : name_end + 4], "big")
+        for begin, end, what in (
+            (start, start + 4, "seconds for which it may be kept"),
+            (start + 4, name_end, f"name: {content[start + 5 : name_end].decode()}"),
+            (name_end, value_end, f"value: {content[name_end + 4 : value_end].decode()}"),
+        ):
+            yield from _cut(at + begin, content[begin:end], what)
+        start = value_end
 
 
 def _field_note(field: Field) -> str:

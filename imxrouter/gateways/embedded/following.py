@@ -32,11 +32,13 @@ class NoRoom(RouterError):
     """As many subscriptions or fetches as may be.
 
     Attributes:
+        reason: of the registry.
         retry_after_s: when trying again may help.
     """
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.note)
+        self.reason = refusal.reason
         self.retry_after_s = refusal.retry_after_s
 
 

@@ -7,8 +7,9 @@ answer nor a bound, a version or a moment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 from imxrouter.gateways.embedded.access import BadRule, Decision, Right, Ruling
@@ -31,12 +32,14 @@ from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.routing.interfaces import Answer
 from imxrouter.routing.notifying import Notifying
 from imxrouter.routing.owed import Decision as Word
-from imxrouter.routing.owed import KeptSubscription, Owed
+from imxrouter.routing.owed import KeptSubscription, Onlooker, Owed
 from imxrouter.routing.watched import BETWEEN, address_of
 from imxrouter.routing.wheel import Timed, Wheel
 
 #: Notifications made in one go; other work has its turn in between.
 SLICE: Final = 25
+#: Watchers that are looked at in one go after rules changed: some 5 ms.
+RULES_SLICE: Final = 250
 #: Patterns of one audience.
 MAX_AUDIENCE: Final = 16
 #: Subscriptions that wait for one user's decision, and of those of one domain.
@@ -71,6 +74,23 @@ class WatcherOf:
     ruling: Ruling
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What one person is shown of a user, for that user's eyes.
+
+    Attributes:
+        watcher: the person.
+        subscribed: what a subscription tells him; somebody who is offline where nothing is.
+        fetched: what a fetch tells him.
+        rulings: what is decided on him, and why.
+    """
+
+    watcher: Address
+    subscribed: Presence
+    fetched: Presence
+    rulings: tuple[tuple[Right, Ruling], ...]
+
+
 class _Expiry(Timed):
     """When a publication of a user is over next."""
 
@@ -97,6 +117,7 @@ class Presentities:
         self._durable = False
         self._kept = True
         self._pending: dict[UserKey, dict[bytes, str]] = {}
+        self._passes: dict[Address, tuple[Account, Iterator[Onlooker]]] = {}
         self._number = 0
         self._born = register.tools.now()
         self._notifying = self._new_machine()
@@ -106,6 +127,7 @@ class Presentities:
         wall, now = tools.wall(), tools.now()
         self._born, self._number = now, 0
         self._pending.clear()
+        self._passes.clear()
         epoch = self._register.keeping.new_epoch(wall)
         return Notifying(epoch, tools.chance, wall_ahead_s=wall - now, kept=self._keep)
 
@@ -140,7 +162,7 @@ class Presentities:
         if self._notifying.from_kept(kept, self._register.tools.now()) is not None:
             return
         self._count_pending(account, _store_key(kept), watcher, kept)
-        self._follow_rules(account, presentity, {watcher: SubscriptionState(kept.state)})
+        self._follow_rules(account, presentity, watcher, SubscriptionState(kept.state))
 
     def unserved(self) -> None:
         """Names or accounts went: subscriptions to them end."""
@@ -187,7 +209,7 @@ class Presentities:
         account = self._register.changeable(user)
         publisher = self._publisher(account, instance, by)
         if not 0 < expires_s <= MAX_PUBLICATION_S:
-            raise BadPublication(f"{expires_s:g} seconds; more than 0, and at most {MAX_PUBLICATION_S:g}")
+            raise BadPublication(f"{expires_s:.0f} seconds; more than 0, and at most {MAX_PUBLICATION_S:.0f}")
         people = tuple(self._register.who(text) for text in dict.fromkeys(audience))
         if len(people) > MAX_AUDIENCE:
             raise BadRule(f"{len(people)} patterns; at most {MAX_AUDIENCE}, groups hold more people")
@@ -255,6 +277,17 @@ class Presentities:
                 found.append(WatcherOf(one.watcher, one.subscription_id, one.state, one.left_s, ruling))
         return tuple(sorted(found, key=lambda one: (one.watcher, one.subscription_id)))
 
+    def shown_to(self, user: Address, watcher: Address) -> Shown:
+        """What somebody is shown of a user now, and why. Raises `NotAUser`."""
+        account, watcher = self._register.account(user), self._register.canonical(watcher)
+        person = self._register.person(account, watcher)
+        return Shown(
+            watcher,
+            account.state_for(person, Right.SUBSCRIBE),
+            account.state_for(person, Right.FETCH),
+            tuple((right, account.ruling(person, right)) for right in Right),
+        )
+
     # -- subscriptions -----------------------------------------------------------------------------------
 
     def deliver(self, asked: Subscribe, answer: Answer) -> None:
@@ -308,26 +341,40 @@ class Presentities:
             self._register.tell(account, Topic.KNOCK, person)
 
     def refresh(self, account: Account) -> None:
-        """Rules, decisions or contacts of a user changed: all that watch him see what they may see now."""
+        """Rules, decisions or contacts of a user changed: all that watch him see what they may see now.
+
+        Whoever is told anything from now on is told by the new rules. Subscriptions that begin or end by them
+        do so in slices, the first of them before this returns.
+        """
         now = self._register.tools.now()
         for address in self._register.names_of(account):
-            states = {one.watcher: one.state for one in self._notifying.watchers(address, now)}
-            self._follow_rules(account, address, states)
+            self._passes[address] = account, self._notifying.watchers(address, now)
+            self._pass_on(address)
             self._notifying.publish(address, self._notifying.next_version())  # what each may see has changed
         self._wake()
 
+    def _pass_on(self, address: Address) -> None:
+        """One slice of the watchers whose rules changed."""
+        account, onlookers = self._passes[address]
+        count = 0
+        if self._register.accounts.get(account.key) is account:
+            for one in islice(onlookers, RULES_SLICE):
+                self._follow_rules(account, address, one.watcher, one.state)
+                count += 1
+        if count < RULES_SLICE:
+            del self._passes[address]
+
     def _follow_rules(
-        self, account: Account, address: Address, states: dict[Address, SubscriptionState]
+        self, account: Account, address: Address, watcher: Address, state: SubscriptionState
     ) -> None:
-        """Let each watcher's subscription be in the state that the rules give it now."""
+        """Let a watcher's subscription be in the state that the rules give it now."""
         now = self._register.tools.now()
-        for watcher, state in states.items():
-            decision = account.ruling(self._register.person(account, watcher), Right.SUBSCRIBE).decision
-            word, active = _WORDS[decision], state is SubscriptionState.ACTIVE
-            if word is Word.WAIT and active:
-                self._notifying.end(address, EndReason.REJECTED, now, watcher)
-            elif word is Word.REFUSE or (word is Word.ALLOW and not active):
-                self._notifying.decide(watcher, address, word, now)
+        decision = account.ruling(self._register.person(account, watcher), Right.SUBSCRIBE).decision
+        word, active = _WORDS[decision], state is SubscriptionState.ACTIVE
+        if word is Word.WAIT and active:
+            self._notifying.end(address, EndReason.REJECTED, now, watcher)
+        elif word is Word.REFUSE or (word is Word.ALLOW and not active):
+            self._notifying.decide(watcher, address, word, now)
 
     def _keep(self, key: bytes, kept: KeptSubscription | None) -> None:
         before = self._register.keeping.state_of_watcher(key)
@@ -375,10 +422,12 @@ class Presentities:
     def send_due(self) -> None:
         """Send some of the notifications that are due; asks to be called again where there are more."""
         now = self._register.tools.now()
+        for address in list(self._passes)[:1]:
+            self._pass_on(address)
         due = self._notifying.due(now, SLICE)
         for owed in due:
             self._notify(owed, now)
-        if due or self._notifying.next_due(now) <= now:
+        if due or self._passes or self._notifying.next_due(now) <= now:
             self._wake()
 
     def _notify(self, owed: Owed, now: float) -> None:

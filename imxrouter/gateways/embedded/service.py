@@ -40,6 +40,7 @@ class EmbeddedService:
 
     Attributes:
         directory: who has an account.
+        defaults: what holds where a user has no rule.
         presence_off: as given.
         inboxes: messages.
         presentities: what users publish, and who watches them.
@@ -60,7 +61,7 @@ class EmbeddedService:
         presence_off: str = "",
         cache: AttributeCache | None = None,
     ) -> None:
-        self.directory = directory
+        self.directory, self.defaults = directory, defaults
         self.presence_off = presence_off
         self._awake = False
         register = self._register = Register(
@@ -78,7 +79,7 @@ class EmbeddedService:
         self.compose, self.send = self.inboxes.compose, self.inboxes.send
         self.publish, self.retract = self.presentities.publish, self.presentities.retract
         self.state_of, self.instances = self.presentities.state_of, self.presentities.instances
-        self.watchers = self.presentities.watchers
+        self.watchers, self.shown_to = self.presentities.watchers, self.presentities.shown_to
         self.subscribe, self.unsubscribe = self.following.subscribe, self.following.unsubscribe
         self.fetch = self.following.fetch
         self.subscription, self.subscriptions = self.following.subscription, self.following.subscriptions

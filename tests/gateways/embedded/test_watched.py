@@ -8,7 +8,7 @@ from imxrouter.gateways.embedded.access import Decision, Defaults, Detail, Openn
 from imxrouter.gateways.embedded.accounts import MAX_KNOCKS_OF_DOMAIN, NotAllowed
 from imxrouter.gateways.embedded.contacts import Contact
 from imxrouter.gateways.embedded.instances import BadPublication
-from imxrouter.gateways.embedded.presentities import MAX_PENDING_OF_DOMAIN
+from imxrouter.gateways.embedded.presentities import MAX_PENDING_OF_DOMAIN, RULES_SLICE
 from imxrouter.gateways.embedded.register import Change, PresenceOff, Topic
 from imxrouter.gateways.embedded.settings import PRESENCE_RIGHTS, Role
 from imxrouter.model.domain import Domain
@@ -187,6 +187,23 @@ def test_rules_hold_at_once(world: World) -> None:
     service.remove_rule(ALICE, "*.example", PRESENCE_RIGHTS)
     world.pass_time(5)
     assert {note.text for note in bob.told[-1].presence.notes} == {"hello", "in room 4"}  # type: ignore[union-attr]
+
+
+def test_rules_reach_every_one_of_many(world: World) -> None:
+    """In slices, so that a user with many watchers holds up nobody else's messages."""
+    service, crowd = world.service("a.example", ["alice"], defaults=OPEN), Stranger(world, "x@crowd.example")
+    service.publish(ALICE, "desk", state())
+    watchers = [at(f"u{number}@crowd.example") for number in range(RULES_SLICE + 50)]
+    for watcher in watchers:
+        crowd.address = watcher
+        crowd.subscribe("alice@a.example")
+    crowd.told.clear()
+    service.set_rule(ALICE, "crowd.example", PRESENCE_RIGHTS, Decision.ASK)
+    world.run()
+    assert service.watchers(ALICE) == ()
+    assert {one.watcher for one in crowd.told if one.end_reason is EndReason.REJECTED} == set(watchers)
+    later = [one for one in crowd.told if one.presence is not None]
+    assert all(one.presence == offline(ALICE) for one in later)
 
 
 def test_others_may_publish_for_a_user(world: World) -> None:

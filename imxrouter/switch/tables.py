@@ -1,0 +1,182 @@
+"""Tables of the switch: links, what is in flight, what is known of addresses, what is to be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from imxrouter.link.duplicates import DuplicateMemory
+from imxrouter.link.ledger import (
+    TYPE,
+    Entry,
+    Ledger,
+)
+from imxrouter.model.address import BadAddress, address_key
+from imxrouter.model.domain import BadDomain, Domain
+from imxrouter.model.operations import MAX_HOPS, Kind
+from imxrouter.model.outcome import Outcome
+from imxrouter.routing.subscriptions import Subscriptions
+from imxrouter.switch import slots
+from imxrouter.switch.checks import ALL_CHECKS, Checks
+from imxrouter.switch.ports import RETRY_BYTES, Port, Route, RouteTable
+from imxrouter.switch.presence import PresenceChecks
+from imxrouter.switch.rewrite import (
+    shortened,
+)
+from imxrouter.switch.tally import Tally
+from imxrouter.switch.ways import Ways
+from imxrouter.wire.registry import KIND_OF_TYPE
+
+#: Addresses remembered as checked, in each of two generations; a cache, so losing an entry costs time only.
+NAMES_PER_GENERATION: Final = 131_072
+
+
+class Rates(Protocol):
+    """Per-sender rates (GCRA): what the hot loop reads, and the slow path it asks."""
+
+    arrivals: dict[bytes, float]
+
+    def admit(self, key: bytes, domain: bytes, now: float, interval_s: float, burst_s: float) -> float:
+        """0.0 where the sender may go on, else the seconds to wait."""
+
+
+class SwitchTables:
+    """State of the switch.
+
+    Args:
+        ledger: requests in flight.
+        memory: duplicates.
+        rates: per-sender limits.
+        counters: integer slots (`slots.new_counters()`).
+        checks: which checks are made; all of them outside tests.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        memory: DuplicateMemory,
+        rates: Rates,
+        counters: list[int],
+        checks: Checks = ALL_CHECKS,
+    ) -> None:
+        self.ledger = ledger
+        self.memory = memory
+        self.rates = rates
+        self.counters = counters
+        self.checks = checks
+        #: hops left of what comes in are cut down to this (CPIM-3)
+        self.max_hops = MAX_HOPS
+        self.ports: dict[int, Port] = {}
+        #: domains served here
+        self.routes = RouteTable(self._forget_targets)
+        self.tally = Tally(counters, self.routes)
+        self.ways = Ways()
+        #: links to our aggregator, which takes what our services send elsewhere
+        self.uplinks: list[Port] = []
+        #: the router's own: what a domain served here is asked itself goes there
+        self.inside: list[Port] = []
+        self.presence = PresenceChecks(self._known_key, Subscriptions())
+        self.dirty: list[Port] = []
+        #: route tags of requests that wait for a link; taken by the transport
+        self.held: list[int] = []
+        #: (process, record, speaking domains) of responses that another process waits for
+        self.foreign: list[tuple[int, bytes, frozenset[bytes]]] = []
+        #: told of every request that did not end in plain success
+        self.on_settled: Callable[[Entry, Outcome], None] | None = None
+        #: told (link, request, outcome) of every answer that was not the plain success, before it is settled
+        self.on_answered: Callable[[Port, Entry, Outcome], None] | None = None
+        #: told of every plain success; costs on the hot path, so None unless somebody watches
+        self.on_delivered: Callable[[Entry], None] | None = None
+        self._joined: dict[int, list[tuple[int, int]]] = {}
+        self._names: dict[bytes, tuple[bytes, bytes]] = {}
+        self._older_names: dict[bytes, tuple[bytes, bytes]] = {}
+        self._targets: dict[bytes, tuple[bytes, Route | None]] = {}
+        self._turn = 0
+
+    # -- addresses -------------------------------------------------------------------------------------
+
+    def _check_sender(self, raw: bytes) -> tuple[bytes, bytes] | None:
+        """Key and domain of a sender seen for the first time; None where it is no valid address."""
+        known = self._older_names.get(raw)
+        if known is None:
+            key = _key_of(raw)
+            if key is None:
+                return None
+            known = (key, key.rpartition(b"@")[2])
+        if len(self._names) >= NAMES_PER_GENERATION:
+            self._older_names, self._names = self._names, {}
+        self._names[raw] = known
+        return known
+
+    def _check_target(self, raw: bytes) -> tuple[bytes, Route | None] | None:
+        """Domain and route of a recipient seen for the first time; None where it is no valid address."""
+        if _key_of(raw) is None:
+            return None
+        if len(self._targets) >= NAMES_PER_GENERATION:
+            self._targets = {}
+        domain = raw.rpartition(b"@")[2]
+        known = self._targets[raw] = (domain, self.routes.get(domain))
+        return known
+
+    def _known_key(self, raw: bytes) -> bytes | None:
+        """The key of an address; looked up where it is known."""
+        known = self._names.get(raw) or self._check_sender(raw)
+        return known[0] if known is not None else None
+
+    def _forget_targets(self) -> None:
+        self._targets = {}
+
+    # -- writing ---------------------------------------------------------------------------------------
+
+    def put(self, port: Port, chunk: bytes | bytearray) -> None:
+        """Queue bytes for a link."""
+        port.out.append(chunk)
+        if not port.dirty:
+            port.dirty = True
+            self.dirty.append(port)
+
+    def take_dirty(self) -> list[Port]:
+        """Links that have bytes to write; each is listed once."""
+        dirty, self.dirty = self.dirty, []
+        for port in dirty:
+            port.dirty = False
+        return dirty
+
+    def _answer(self, port: Port, response: bytes, key: bytes) -> None:
+        """Queue one routed response; `key` is what an acknowledgement forgets (empty: nothing)."""
+        if len(response) > port.largest + RETRY_BYTES:
+            response = shortened(response, port.largest + RETRY_BYTES)
+        self.put(port, response)
+        self.counters[slots.RECORDS_OUT] += 1
+        if port.acknowledges:
+            port.unacked.append(key)
+
+    # -- the books -------------------------------------------------------------------------------------
+
+    def in_flight_by_kind(self) -> list[int]:
+        """Requests in flight per kind (rule 2)."""
+        figures = [0] * len(Kind)
+        for entry in self.ledger.entries.values():
+            figures[KIND_OF_TYPE.get(entry[TYPE], Kind.OTHER)] += 1
+        return figures
+
+    def conservation(self) -> list[str]:
+        """What breaks rule 2; empty when every accepted request is accounted for."""
+        problems = []
+        for kind, flying in zip(Kind, self.in_flight_by_kind(), strict=True):
+            base = kind * slots.KIND_STRIDE
+            accepted, delivered, refused, failed, unknown = self.counters[base : base + slots.DUPLICATE]
+            if accepted != delivered + refused + failed + unknown + flying:
+                problems.append(
+                    f"{kind.name.lower()}: accepted {accepted}, delivered {delivered}, refused {refused}, "
+                    f"failed {failed}, indeterminant {unknown}, in flight {flying}"
+                )
+        return problems
+
+
+def _key_of(raw: bytes) -> bytes | None:
+    """The key of `local@domain`, or of a domain itself; None where it is neither."""
+    try:
+        return address_key(raw) if not raw.startswith(b"@") else b"@" + Domain.from_wire(raw[1:]).wire
+    except (BadAddress, BadDomain):
+        return None

@@ -1,0 +1,1 @@
+"""Many watchers, many changes, and routers that restart under them."""

@@ -1,0 +1,116 @@
+"""A router whose embedded users do what lines of JSON say: `python -m tests.storm.home`, as twistd.
+
+They come over the unix socket `home.sock` in the run directory: `{"do": "publish", "users": [...],
+"number": 7}` changes the state of users; `{"do": "asked", "since": T}` gives how often their presence was
+subscribed to in each second.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet.protocol import Factory
+from twisted.protocols.basic import LineReceiver
+from twisted.scripts.twistd import run
+
+from imxrouter.app.router import Router
+from imxrouter.gateways.embedded.service import EmbeddedService
+from imxrouter.model.address import Address
+from imxrouter.model.operations import Subscribe
+from imxrouter.model.presence import Basic, Note, Presence, PresenceTuple
+
+#: Characters of the second note, so that a document has about 400 bytes.
+_FILLER = "x" * 120
+
+
+class _Lines(LineReceiver):
+    delimiter = b"\n"
+    MAX_LENGTH = 1 << 20
+
+    def __init__(self, home: _Home) -> None:
+        self._home = home
+
+    def lineReceived(self, line: bytes) -> None:
+        """Do it, and answer."""
+        command = json.loads(line)
+        said = getattr(self._home, command.pop("do"))(**command)
+        self.sendLine(json.dumps(said).encode())  # type: ignore[no-untyped-call]
+
+
+class _Home:
+    def __init__(self, service: EmbeddedService) -> None:
+        self._service = service
+        self._asked: list[float] = []
+        self._deliver = service.presentities.deliver
+        cast("Any", service.presentities).deliver = self._count
+
+    def _count(self, asked: Subscribe, answer: Callable[[Any], None]) -> None:
+        self._asked.append(time.time())
+        self._deliver(asked, answer)
+
+    def publish(self, users: list[str], number: int) -> None:
+        for user in users:
+            address = Address.parse(user)
+            basic = Basic.OPEN if number % 2 else Basic.CLOSED
+            notes = (Note(f"state {number}", "en"), Note(_FILLER, "en"))
+            self._service.publish(address, "desk", Presence(address, (PresenceTuple("t", basic),), notes))
+
+    def asked(self, since: float) -> list[int]:
+        counts = Counter(int(at - since) for at in self._asked if at >= since)
+        return [counts[second] for second in range(max(counts, default=-1) + 1)]
+
+
+class HomeClient:
+    """The other end of the socket; comes back when the router does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._sock: socket.socket | None = None
+
+    def ask(self, word: str, **arguments: Any) -> Any:
+        """Have something done; gives what it says. Raises `OSError` where nobody is there."""
+        for last in (False, True):
+            try:
+                return self._ask(json.dumps({"do": word, **arguments}).encode() + b"\n")
+            except OSError:
+                self._sock = None
+                if last:
+                    raise
+        return None
+
+    def _ask(self, line: bytes) -> Any:
+        if self._sock is None:
+            self._sock = socket.socket(socket.AF_UNIX)
+            self._sock.settimeout(30)
+            self._sock.connect(str(self._path))
+        self._sock.sendall(line)
+        with self._sock.makefile("rb") as answers:
+            said = answers.readline()
+        if not said:
+            raise ConnectionResetError
+        return json.loads(said)
+
+
+def _with_socket() -> None:
+    original = Router.startService
+
+    def start_service(self: Router) -> None:
+        original(self)
+        home = _Home(next(iter(self.embedded.values())))
+        factory = Factory.forProtocol(lambda: _Lines(home))
+        path = Path(self.config.run_dir or "") / "home.sock"
+        path.unlink(missing_ok=True)
+        self._reactor.listenUNIX(str(path), factory)
+
+    Router.startService = start_service  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    _with_socket()
+    run()  # type: ignore[no-untyped-call]
