@@ -132,7 +132,7 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "two hosts asked at once": Mutation(
         (instead(verifier, "Verifier.verify_result", "verification.second = 0  # its", "pass  # its"),),
-        "liar", r"asked of two hosts at once", "two hosts",
+        "liar", r"asked of two hosts at once",
     ),
     "a token of any pair": Mutation(
         (

@@ -88,9 +88,6 @@ def test_a_liar_answers_what_he_was_asked_on_a_link_that_is_lost() -> None:
     world = World(SHAPES["two"], liar=True, calm=True)
     liar, b = world.liar, world.processes[1]
     assert liar is not None
-    other = ("192.0.2.67", 6481)
-    world.addresses[LIARS_DOMAIN] = [*world.addresses[LIARS_DOMAIN], other]
-    world.net.listening[other] = [liar]
     world.net.connect(liar, b.endpoint).addCallback(lambda end: _attach(LiarsLink(liar, opener=True), end))
     world.flow()
     (first,) = liar.links

@@ -12,13 +12,16 @@ from imxrouter.formats.mime import TEXT_PLAIN
 from imxrouter.link.claims import ClaimState
 from imxrouter.link.machine import Drop
 from imxrouter.model.address import Address
-from imxrouter.model.operations import Message
+from imxrouter.model.operations import Message, Operation
 from imxrouter.model.outcome import SUCCESS, Outcome, failure
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.transport.bus import MemoryExchange
 from imxrouter.wire.control import Control
-from imxrouter.wire.record import Record
-from tests.properties.judge import LIARS_DOMAINS, MOVED_DOMAIN, Broken, Judge, Sent
+from imxrouter.wire.fields import Field
+from imxrouter.wire.record import Envelope, Record
+from imxrouter.wire.registry import RecordType
+from tests.properties.files import File
+from tests.properties.judge import LIARS_DOMAIN, LIARS_DOMAINS, MOVED_DOMAIN, Broken, Judge, Sent
 from tests.properties.liar import Liar
 from tests.properties.net import Connection, End, Endpoint, Net
 from tests.properties.nodes import ROOMY, SETTINGS, Process
@@ -58,6 +61,8 @@ class World:
         self.secrets = Random(1)
         self.net = Net(self.clock, self.chance)
         self.addresses: dict[bytes, list[Endpoint]] = {}
+        #: what the processes of a host keep, by its address
+        self.files: dict[Endpoint, File] = {}
         self.processes: list[Process] = []
         self.truth: dict[int, Truth] = {}
         self.judge = Judge()
@@ -73,10 +78,13 @@ class World:
                 domains, [(f"192.0.2.{number + 1 + 10 * n}", 6481) for n in range(len(counts))], counts
             )
         if liar:
-            endpoint = ("192.0.2.66", 6481)
-            self.addresses.update({one: [endpoint] for one in sorted(LIARS_DOMAINS)})
-            self.liar = Liar(self, endpoint)
-            self.net.listening[endpoint] = [self.liar]
+            endpoint, other = ("192.0.2.66", 6481), ("192.0.2.67", 6481)
+            self.addresses.update({LIARS_DOMAIN: [endpoint, other], MOVED_DOMAIN: [endpoint]})
+            self.liar = self._new_liar(endpoint)
+            self.net.listening.update({endpoint: [self.liar], other: [self.liar]})
+
+    def _new_liar(self, endpoint: Endpoint) -> Liar:
+        return Liar(self, endpoint)
 
     def _organisation(
         self, domains: tuple[bytes, ...], endpoints: list[Endpoint], counts: tuple[int, ...]
@@ -111,6 +119,20 @@ class World:
             self.judge.written(process, record)
         if self.liar is not None:
             self.liar.overhear(record, control)
+
+    def deliver(self, process: Process, operation: Operation, answer: Callable[[Outcome], None]) -> None:
+        """What is no message reached the service behind a router."""
+        raise AssertionError(f"{process.domain!r} was given {operation} and answers nothing: {answer}")
+
+    def router_says(
+        self, process: Process, kind: RecordType, envelope: Envelope, fields: tuple[Field, ...]
+    ) -> Callable[[Record], None]:
+        """A router asks or says something by itself; gives what takes the answer."""
+        raise AssertionError(f"{process.domain!r} says {kind} to {envelope}: {fields}")
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        return 1e9 + self.clock.seconds()
 
     @property
     def living(self) -> list[Process]:
@@ -332,7 +354,7 @@ class World:
         """A second passes."""
         self.clock.advance(1)
         for process in self.living:
-            process.hub.tick()
+            process.tick()
         self.clock.advance(0)
         self.judge.broken += [fault for process in self.living for fault in process.overdue()]
 
