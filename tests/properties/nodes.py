@@ -89,6 +89,7 @@ ROOMY = replace(
 BACKOFF = BackOff(first_s=0.5, cap_s=3.0)
 #: More than honest watchers need; a liar can ask for more.
 SUBSCRIPTIONS = SubscriptionLimits(total=60, per_domain=30)
+TYPES = frozenset({RecordType.MESSAGE.value, RecordType.SUBSCRIBE.value, RecordType.NOTIFY.value})
 _ID_BYTES = 16
 
 
@@ -291,7 +292,7 @@ class Process:
         self.gateway.connect(self.recorder)
         for domain in self.domains:
             self.gateway.bind(domain, 0.0, 10.0)
-            self.switch.routes[domain] = Route([self.gateway.port], 1, 1500)
+            self.switch.routes[domain] = Route([self.gateway.port], 1, 1500, TYPES)
 
     def _make_presence(self) -> None:
         world = self.world
@@ -306,6 +307,7 @@ class Process:
         )
         self.federation.on_unreachable = self.liveness.failed
         self.federation.on_reached = self.liveness.reached
+        self.verifier.on_dropped = lambda domain: self.liveness.left((domain,))
         self.hub.events.append(self.liveness)
         kept.begin()
         self.liveness.begin(world.clock.seconds())
