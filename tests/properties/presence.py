@@ -283,8 +283,10 @@ class PresenceService:
         for asked in effects.send:
             self._ask(asked)
         for show in effects.show:
-            if (show.watcher, show.presentity) in self.wants:
-                self.shown[show.watcher, show.presentity] = None
+            pair = show.watcher, show.presentity
+            held = self.watching.standing(*pair, self.now)  # a fetch that fails says nothing of what is held
+            if held is not None and held.subscription_id == show.subscription_id:
+                self.shown[pair] = None
 
     # -- what must be in the end -------------------------------------------------------------------------
 
