@@ -293,10 +293,10 @@ class Liveness:
         self._reaches.more_links.open(domain, ended)
 
     def _move_to(self, domain: bytes) -> None:
-        """A new link is open while old ones are silent: nothing new goes over those."""
+        """A new link is open while old ones are silent: those are closed, whether they speak again or not."""
         self._doubted.pop(domain, None)
         for session in self._silent_of(domain):
-            self._hub.leave(session)
+            session.close(Reason.KEEPALIVE_TIMEOUT, text="silent, and a new connection is open")
         now = self._hub.now()
         if not self._is_up(domain):
             self._doubt_state(domain, now, now + FIRST_AGAIN_S)

@@ -34,7 +34,7 @@ class File:
             self.entries[key] = entry
         value, until = entry if entry is not None else (None, None)
         for other in self.open_ones:
-            if other is not by:
+            if other is not by and not other.has_waiting(key):
                 other.changed(key, value, until)
 
     def live(self) -> dict[bytes, tuple[bytes, float]]:
@@ -58,6 +58,10 @@ class Opened:
 
     def __len__(self) -> int:
         return len(self._file.live()) + len(self._waiting)
+
+    def has_waiting(self, key: bytes) -> bool:
+        """Whether a change of this process is to be written: what another one wrote before counts no more."""
+        return any(waiting == key for waiting, _ in self._waiting)
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """The value; nobody asks for what is not written yet."""

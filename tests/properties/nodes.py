@@ -350,6 +350,9 @@ class Process:
             if shares != port.destinations:
                 found.append(f"port {port.number}: destinations {port.destinations}, ledger {shares}")
         found += self._unanswered()
+        for session in self.hub.sessions.values():
+            if session.is_open and not session.port.usable and not session.port.closed:
+                found.append(f"link {session.number} is open and takes nothing")
         for by_source in switch.ways.values():
             for ports in by_source.values():
                 found += [

@@ -140,6 +140,8 @@ class PresenceService:
         self.shown.clear()
         self._late.clear()
         self.watching, self.notifying = self._new_watching(), self._new_notifying()
+        if not remembers:
+            self._newest.clear()
         if remembers:
             for watch in kept_watches:
                 self.watching.from_kept(watch, self.now)
