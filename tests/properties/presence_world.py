@@ -144,9 +144,9 @@ class PresenceWorld(World):
                 self.services[process.endpoint].lost(process)
         self.processes = [one for one in self.processes if one.alive]
 
-    def do_dark(self) -> None:
+    def do_dark(self, endpoint: Endpoint | None = None) -> None:
         """A host is cut off: everywhere else those who watch its users see soon that nobody knows."""
-        endpoint = self.chance.choice(list(self.services))
+        endpoint = endpoint or self.chance.choice(list(self.services))
         watched = self._surely_watched(endpoint)
         self.net.dark.add(endpoint)
         for connection in self.net.connections:
