@@ -159,6 +159,7 @@ class Liveness:
 
     def control(self, session: LinkSession, record: Control) -> None:
         """The peer ended what was proved of a domain; the link stays, and tells nothing more of it."""
+        del session
         if isinstance(record, Withdraw):
             self.left((record.from_domain,))
 

@@ -1,4 +1,4 @@
-"""What the processes of a simulated host keep together: one file, of which a killed process loses the last."""
+"""What the processes of a simulated host keep together: a file, of which a killed process loses the last."""
 
 from __future__ import annotations
 

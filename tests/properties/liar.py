@@ -1,9 +1,9 @@
 """A peer that lies: with a domain and an address of its own, it says on its links whatever it has learnt.
 
-Its domain has two addresses. It knows the tokens, secrets, nonces, answers, epochs and route tags that honest routers sent it, and of what
-they said to each other the tokens and every request. It can play by the rules where that helps it, and
-otherwise says any record at any time. DNS leads to its address also for a domain that an honest router
-serves.
+Its domain has two addresses. It knows the tokens, secrets, nonces, answers, epochs and route tags that
+honest routers sent it, and of what they said to each other the tokens and every request. It can play by the
+rules where that helps it, and otherwise says any record at any time. DNS leads to its address also for a
+domain that an honest router serves.
 """
 
 from __future__ import annotations
@@ -177,8 +177,11 @@ class Liar:
     def connect(self) -> None:
         """Open a connection to anybody."""
         endpoint = self._any([one for places in self.world.addresses.values() for one in places])
-        if self in self.world.net.listening[endpoint] or len(self.links) > 5:
-            return
+        if self not in self.world.net.listening[endpoint] and len(self.links) <= 5:
+            self.connect_to(endpoint)
+
+    def connect_to(self, endpoint: Endpoint) -> None:
+        """Open a connection."""
 
         def connected(end: End | None) -> None:
             if end is not None:

@@ -32,8 +32,8 @@ class Mutation:
 
     Attributes:
         changes: how it is replaced; more than one where the same is checked twice.
-        world: the events in which it is noticed: "bad network", "liar", "in order", "presence" or "presence and
-            a liar".
+        world: the events in which it is noticed: "bad network", "liar", "in order", "presence" or
+            "presence and a liar".
         shape: the organisations among which it is noticed.
         seen: how the property that notices it begins to say so; a regular expression.
         worlds: so many are enough to notice it, many times over; none is played after the one that does.

@@ -128,9 +128,7 @@ class PresenceService:
         """Tell somebody who may not have asked: the service is careless."""
         version = Version(self._life, 0)  # older than what it tells in order
         presence = shown_as(user, self.state[user])
-        told = Notify(
-            user, watcher, self.world.new_id(), ident, SubscriptionState.ACTIVE, version, presence
-        )
+        told = Notify(user, watcher, self.world.new_id(), ident, SubscriptionState.ACTIVE, version, presence)
         self._submit(told, lambda _outcome: None)
 
     def restart(self, *, remembers: bool) -> None:
@@ -233,7 +231,11 @@ class PresenceService:
         self._answer(process, operation, answer, outcome)
 
     def _answer(
-        self, process: Process, operation: Subscribe | Notify, answer: Callable[[Outcome], None], outcome: Outcome
+        self,
+        process: Process,
+        operation: Subscribe | Notify,
+        answer: Callable[[Outcome], None],
+        outcome: Outcome,
     ) -> None:
         if process.alive:
             self.world.presence.answers(process, operation, outcome)

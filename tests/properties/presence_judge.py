@@ -111,9 +111,8 @@ class Fate:
     def __str__(self) -> str:
         one = self.operation
         pair = f"{one.watcher}'s of {one.presentity}"
-        return (
-            f"{type(one).__name__} {pair}, delivered {self.deliveries}, decided {self.decided}, {self.outcome}"
-        )
+        became = f"delivered {self.deliveries}, decided {self.decided}, {self.outcome}"
+        return f"{type(one).__name__} {pair}, {became}"
 
 
 class PresenceJudge:
@@ -230,9 +229,7 @@ class PresenceJudge:
             if not self._router_asks[key, operation.duration_s]:
                 self.broken.append(f"subscribed in another's name: {operation}")
             self._router_asks[key, operation.duration_s] -= 1
-        self._life("to", process, key).begin(
-            operation.message_id, process, operation.duration_s, self.now
-        )
+        self._life("to", process, key).begin(operation.message_id, process, operation.duration_s, self.now)
         return fate
 
     def answers(self, process: Process, operation: Subscribe | Notify, outcome: Outcome) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from imxrouter.model.address import Address
 from imxrouter.model.operations import (
@@ -24,7 +25,9 @@ from tests.properties.judge import LIARS_DOMAIN
 from tests.properties.liar import Liar, LiarsLink
 from tests.properties.net import Endpoint
 from tests.properties.presence import shown_as
-from tests.properties.presence_world import PresenceWorld
+
+if TYPE_CHECKING:
+    from tests.properties.presence_world import PresenceWorld
 
 #: He is watched under this name.
 MALLORY = Address.parse("ann@" + LIARS_DOMAIN.decode())
@@ -50,6 +53,16 @@ class PresenceLiar(Liar):
             *self.plans[:3], self.be_watched, self.be_watched, self.advertise, self.advertise, self.flood,
             self.deny, self.hoard, self.forge,
         ]  # fmt: skip
+
+    def introduce(self) -> None:
+        """Prove our domain to everybody, and be watched by some: who lies begins as a neighbour."""
+        for endpoint, service in self._world.services.items():
+            service.watch(service.users[0], MALLORY, 30)
+            self.connect_to(endpoint)
+        for _ in range(4):
+            self.world.flow()
+            self.play_along()
+        self.world.flow()
 
     def routed(self, link: LiarsLink, record: Record) -> None:
         """A routed record came."""
@@ -111,22 +124,21 @@ class PresenceLiar(Liar):
             self._tell(link, self._notify(MALLORY, self._honest(), b"advertised"))
 
     def flood(self) -> None:
-        """Tell one who watches us much at once."""
+        """Tell one who watches us much at once, and that it goes on."""
         ours = [one for one in self.seen if one[1] == MALLORY]
         if ours:
             watcher, _, ident = self._any(ours)
             for link in self.links:
                 for _ in range(40):
-                    self._tell(link, self._notify(MALLORY, watcher, ident))
+                    told = self._notify(MALLORY, watcher, ident)
+                    self._tell(link, replace(told, state=SubscriptionState.ACTIVE, end_reason=EndReason.NONE))
 
     def deny(self) -> None:
         """Say as a router that nobody knows, of those who are none of ours."""
         for link in self.links:
             for watcher, presentity, ident in self.seen:
                 why = Unknown(presentity, Reason.UNREACHABLE, presentity.domain)
-                told = Notify(
-                    presentity, watcher, self._ident(), ident, SubscriptionState.ACTIVE, None, why
-                )
+                told = Notify(presentity, watcher, self._ident(), ident, SubscriptionState.ACTIVE, None, why)
                 record = notify_to_record(told, MALLORY.domain)
                 self.say(link, self._sent(record))
 

@@ -20,7 +20,7 @@ PRESENCE_MUTATIONS: dict[str, Mutation] = {
             presence, "PresenceChecks._judge_notify",
             r'key = b"\0".join((watcher_key, presentity_key, ident))',
             r'begins = b"\0".join((watcher_key, presentity_key, b""))' + "\n"
-            r'    key = next((one for one in self.table._entries if one.startswith(begins)), begins + ident)',
+            "    key = next((one for one in self.table._entries if one.startswith(begins)), begins + ident)",
         ),),
         "presence", _UNASKED, quick=True,
     ),
@@ -29,7 +29,7 @@ PRESENCE_MUTATIONS: dict[str, Mutation] = {
             presence, "PresenceChecks._judge_notify",
             r'key = b"\0".join((watcher_key, presentity_key, ident))',
             r'ends = b"\0".join((b"", presentity_key, ident))' + "\n"
-            r'    key = next((one for one in self.table._entries if one.endswith(ends)), ends)',
+            "    key = next((one for one in self.table._entries if one.endswith(ends)), ends)",
         ),),
         "presence", _UNASKED, quick=True,
     ),
@@ -51,13 +51,14 @@ PRESENCE_MUTATIONS: dict[str, Mutation] = {
     ),
     "a subscription that was refused goes on": Mutation(
         (instead(subscriptions, "Subscriptions.settle", "if not entry.granted:", "if False:"),),
-        "presence and a liar", _UNASKED,
+        "presence and a liar", _UNASKED, quick=True,
     ),
     "more is granted than was asked for": Mutation(
         (instead(
-            subscriptions, "Subscriptions.settle", "end = now + min(granted_s, asked_s)", "end = now + granted_s",
+            subscriptions, "Subscriptions.settle",
+            "end = now + min(granted_s, asked_s)", "end = now + granted_s",
         ),),
-        "presence and a liar", _REMEMBERED + r"|prolongs what nobody prolongs", quick=True,
+        "presence and a liar", _REMEMBERED + r"|prolongs what nobody prolongs",
     ),
     "a router renews for longer than is left": Mutation(
         (instead(
@@ -68,16 +69,20 @@ PRESENCE_MUTATIONS: dict[str, Mutation] = {
     # -- what is kept --
     "what ended is not forgotten": Mutation(
         (instead(
-            subscriptions, "Subscriptions.sweep", "if entry is not None and now >= entry.end + LATE_S:", "if False:",
+            subscriptions, "Subscriptions.sweep",
+            "if entry is not None and now >= entry.end + LATE_S:", "if False:",
         ),),
         "presence", _REMEMBERED, quick=True,
     ),
     "any number of subscriptions": Mutation(
         (instead(subscriptions, "Subscriptions.judge_subscribe", "return Reason.BUSY", "pass"),),
-        "presence and a liar", r"subscriptions too many are remembered",
+        "presence and a liar", r"subscriptions too many are remembered", quick=True,
     ),
     "what a request would change is not forgotten": Mutation(
-        (instead(presence, "PresenceChecks.settled", "self._changing.pop(entry[KEY], ", "self._changing.get(entry[KEY], "),),
+        (instead(
+            presence, "PresenceChecks.settled",
+            "self._changing.pop(entry[KEY], ", "self._changing.get(entry[KEY], ",
+        ),),
         "presence", r"keeps .*changes of subscriptions", quick=True,
     ),
     "answers to the router itself are waited for again": Mutation(
@@ -87,7 +92,7 @@ PRESENCE_MUTATIONS: dict[str, Mutation] = {
     # -- what watchers see --
     "watchers are not told that nobody knows": Mutation(
         (instead(liveness, "Liveness.failed", "if loss.failed_at is None:", "if False:"),),
-        "presence", r"of a host that is cut off", quick=True,
+        "presence", r"of a host that is cut off",
     ),
     "a domain that leaves a link which stays": Mutation(
         (nothing(liveness.Liveness, "control"),),

@@ -1,9 +1,8 @@
-"""A world with presence in it: users watch each other while the network, a liar and services do their worst."""
+"""A world with presence: users watch each other while the network, a liar and services do their worst."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from imxrouter.model.address import Address
 from imxrouter.model.operations import MAX_HOPS, Operation, SubscriptionState
@@ -19,10 +18,8 @@ from tests.properties.net import Endpoint
 from tests.properties.nodes import SETTINGS, Process
 from tests.properties.presence import DURATIONS_S, PresenceService
 from tests.properties.presence_judge import PresenceJudge
+from tests.properties.presence_liar import PresenceLiar
 from tests.properties.world import Shape, World
-
-if TYPE_CHECKING:
-    from tests.properties.liar import Liar
 
 #: A domain that cannot be reached is shown as unknown after this: a link is dead, or a dial in its stead
 #: fails; grace, and a back-off.
@@ -50,10 +47,10 @@ class PresenceWorld(World):
                 for presentity in self._others(service)[::2]:
                     service.watch(watcher, presentity, self.chance.choice(DURATIONS_S))
         self.do_second()
+        if isinstance(self.liar, PresenceLiar):
+            self.liar.introduce()
 
-    def _new_liar(self, endpoint: Endpoint) -> Liar:
-        from tests.properties.presence_liar import PresenceLiar
-
+    def _new_liar(self, endpoint: Endpoint) -> PresenceLiar:
         return PresenceLiar(self, endpoint)
 
     def new_id(self) -> bytes:
@@ -77,9 +74,7 @@ class PresenceWorld(World):
         self, process: Process, kind: RecordType, envelope: Envelope, fields: tuple[Field, ...]
     ) -> Callable[[Record], None]:
         """A router subscribes again, or says that nobody knows."""
-        record = Record(
-            kind, hops_left=MAX_HOPS, message_id=bytes(16), envelope=envelope, fields=fields
-        )
+        record = Record(kind, hops_left=MAX_HOPS, message_id=bytes(16), envelope=envelope, fields=fields)
         return self.presence.router_says(process, record)
 
     def _told(self, process: Process, record: Record, control: Control | None) -> None:
@@ -164,7 +159,7 @@ class PresenceWorld(World):
         self.do_thaw()
 
     def _surely_watched(self, endpoint: Endpoint) -> list[tuple[PresenceService, Standing]]:
-        """Subscriptions to users of a host that live on through a darkness, and are known to their routers."""
+        """Subscriptions to users of a host that live on through a darkness, and that routers know of."""
         found, now = [], self.clock.seconds()
         for service in self.services.values():
             known = [

@@ -82,9 +82,7 @@ def test_a_router_without_one_check_is_noticed(mutation: Mutation) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(
-    "mutation", [name for name, one in ALL.items() if not one.quick], indirect=True
-)
+@pytest.mark.parametrize("mutation", [name for name, one in ALL.items() if not one.quick], indirect=True)
 def test_a_router_without_one_check_is_noticed_in_time(mutation: Mutation) -> None:
     """All others."""
     with pytest.raises(Noticed):

@@ -41,7 +41,7 @@ SOAK_WORLDS = int(os.environ.get("IMXROUTER_SOAK_WORLDS", "1000"))
 
 #: The same worlds in each run, few; `make soak` plays many more.
 SHORT = settings(
-    max_examples=20,
+    max_examples=12,
     derandomize=True,
     database=None,
     deadline=None,
