@@ -13,12 +13,10 @@ from typing import Any
 from msgspec import structs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
 import imxrouter
-from imxrouter.admin.server import listen as listen_admin
 from imxrouter.admin.server import make_site as admin_site
 from imxrouter.app.console import Console
 from imxrouter.app.embedding import make_embedded
@@ -36,6 +34,7 @@ from imxrouter.app.peerlog import PeerLog
 from imxrouter.app.provisioning import Provisioner, served_domain
 from imxrouter.app.remembering import Remembering
 from imxrouter.app.rules import Rulebook
+from imxrouter.app.run_time_domains import RunTimeDomains
 from imxrouter.app.settings import (
     cap_settings,
     dial_settings,
@@ -45,11 +44,12 @@ from imxrouter.app.settings import (
     sender_rates,
 )
 from imxrouter.app.settling import Settling
-from imxrouter.app.steps import Steps
+from imxrouter.app.sockets import Sockets
+from imxrouter.app.steps import Steps, tells_every
 from imxrouter.app.storing import closed_store, make_store, store_figures
 from imxrouter.app.subscribed import BEGUN, KeptSubscriptions
 from imxrouter.app.targets import TargetDialer
-from imxrouter.config.net import HostPort, parse_published
+from imxrouter.config.net import parse_published
 from imxrouter.config.schema import Config
 from imxrouter.discovery.adapter import NameServerAsker
 from imxrouter.discovery.cache import AnswerCache
@@ -59,6 +59,7 @@ from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.link.ledger import Ledger
 from imxrouter.model.address import Address
+from imxrouter.model.domain import Domain
 from imxrouter.model.operations import MESSAGE_ID_BYTES, Kind, Operation
 from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.vocabulary import Reason
@@ -90,18 +91,12 @@ from imxrouter.transport.hub import Hub, Identity
 from imxrouter.transport.idle_proofs import IdleProofs
 from imxrouter.transport.inside import InsidePort
 from imxrouter.transport.keyring import KeyRing
-from imxrouter.transport.listener import LinkFactory
-from imxrouter.transport.listener import listen as listen_links
 from imxrouter.transport.liveness import STEP_S, Liveness
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
-from imxrouter.transport.session import Door, LinkSession, Purpose
+from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.transport.verifier import Verifier
 from imxrouter.transport.watchers import RouterWatchers
-
-
-def _address(port: IListeningPort) -> Any:
-    return port.getHost()
 
 
 class Router(Service):
@@ -122,8 +117,6 @@ class Router(Service):
         self.config = config
         self.version = imxrouter.__version__
         self._reactor = self.reactor = reactor
-        self._ports: list[IListeningPort] = []
-        self._link_ports: list[IListeningPort] = []
         self.service_names = frozenset(service.name for service in config.services)
         self.pinned = {peer.domain: tuple(peer.endpoints) for peer in config.peers if peer.addresses}
         self.mask = AddressMask(Privacy(config.log.addresses), os.urandom(32))
@@ -174,6 +167,7 @@ class Router(Service):
             self.bus = UnixBus(self._reactor, config.process, Path(config.run_dir))
         else:
             self.bus = MemoryExchange(self._reactor).join(config.process)
+        self._sockets = Sockets(config, self._reactor, reuse_port=self._shares_port)
 
     def _make_discovery(self, ask: Ask | None) -> None:
         config = self.config
@@ -238,7 +232,7 @@ class Router(Service):
         self.dialer.room.busy = self.verifier.busy
         self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect)
         self.handover = Handover(self.hub, self.bus, self.claimer)
-        self.steps = Steps(self.hub, self.trace, shown=config.lab)
+        self.steps = Steps(self.hub, self.trace, shown=config.lab, every=tells_every(config))
         self.peer_log = PeerLog(time.time)
         self.steps.on_failure = self.peer_log.failed
         self.steps.listen(self.dialer, self.claimer, self.verifier, self.federation)
@@ -249,7 +243,7 @@ class Router(Service):
             self.hub, self.subscriptions, watchers, self.federation, random.SystemRandom().random
         )
         self.federation.on_unreachable = self.liveness.failed
-        self.federation.on_reached = self.liveness.reached
+        self.federation.on_reached = self._reached
         self.verifier.on_dropped = lambda domain: self.liveness.left((domain,))
         self.hub.events += [self.idle_proofs, self.liveness]
 
@@ -302,6 +296,7 @@ class Router(Service):
             self.subscriptions, self.store, self.bus, time.monotonic, time.time
         )
         self.handover.others[BEGUN] = self._kept_subscriptions.begun_elsewhere
+        self.run_time_domains = RunTimeDomains(self.domains, self.store, self.service_names)
 
     def _traced(self, port: GatewayPort | OwnDomains) -> Submit:
         """What sends through a gateway's port, and tells the message's steps."""
@@ -319,6 +314,11 @@ class Router(Service):
             self.hub, self._reactor, open_link, uplink_key(uplink.key_file),
             (self.rates.interval_s, self.rates.burst_s),
         )  # fmt: skip
+
+    def _reached(self, domain: bytes) -> None:
+        self.liveness.reached(domain)
+        for service in self.embedded.values():
+            service.following.reached(Domain(domain.decode("ascii")))
 
     def _embedded_changed(self, service: str) -> None:
         self.embedded[service].serve(record for record in self.domains if record.service == service)
@@ -350,22 +350,20 @@ class Router(Service):
         """Whether this process takes traffic, and why not."""
         if self.hub.closing:
             return False, "going out of service"
-        if not self._link_ports:
+        if not self._sockets.for_links():
             return False, "not listening yet"
         return True, ""
 
     def listening(self) -> list[str]:
         """Where links are taken."""
-        return [str(HostPort(host.host, host.port)) for host in map(_address, self._link_ports)]
+        return [str(place) for place in self._sockets.for_links()]
 
     def published(self) -> list[tuple[str, int]]:
         """Host and port of every host of these domains, as others reach them."""
         if self.config.listen.publish:
             return [parse_published(text) for text in self.config.listen.publish]
-        port = (
-            _address(self._link_ports[0]).port if self._link_ports else self.config.listen.endpoints[0].port
-        )
-        return [(self.config.name, port)]
+        places = self._sockets.for_links() or self.config.listen.endpoints
+        return [(self.config.name, places[0].port)]
 
     def embedded_for(self, user: Address) -> EmbeddedService | None:
         """The embedded service that has this user."""
@@ -403,8 +401,8 @@ class Router(Service):
         try:
             self._open()
         except CannotOpen:
-            for port in (*self._link_ports, *self._ports):
-                maybeDeferred(port.stopListening)
+            self._sockets.close_links()
+            self._sockets.close_rest()
             self.bus.close()
             self.store.close(lambda: None)
             raise
@@ -427,32 +425,16 @@ class Router(Service):
                 Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         with opening("state_dir"):
             self.store.start()
+            self.run_time_domains.begin()
             self._remembering.begin()
             self._kept_subscriptions.begin()
+            self.subscriptions.forget_unserved(self.switch.routes)
         for embedded in self.embedded.values():
             embedded.begin(self.store)
         if isinstance(self.bus, UnixBus):
             with opening("run_dir"):
                 self.bus.start()
-        listen = config.listen
-        for key, endpoints, door in (
-            ("listen.addresses", listen.endpoints, Door.PEERS if listen.service.addresses else Door.ANY),
-            ("listen.service.addresses", listen.service.endpoints, Door.SERVICES),
-        ):
-            with opening(key):
-                self._link_ports += listen_links(
-                    self._reactor, endpoints, LinkFactory(self.hub, door), reuse_port=self._shares_port,
-                    backlog=listen.backlog,
-                )  # fmt: skip
-        endpoint = config.metrics.endpoint
-        if endpoint is not None:
-            site = metrics_site(self.metrics, self.ready)
-            with opening("metrics.listen"):
-                self._ports.append(self._reactor.listenTCP(endpoint.port, site, interface=endpoint.host))
-        with opening("admin.socket"):
-            self._ports.append(
-                listen_admin(self._reactor, Path(config.admin_socket), admin_site(Console(self)))
-            )
+        self._sockets.open(self.hub, metrics_site(self.metrics, self.ready), admin_site(Console(self)))
 
     def stopService(self) -> Deferred[Any]:
         """Close every link in order, then the sockets; no longer than the close deadline."""
@@ -463,7 +445,7 @@ class Router(Service):
             name=self.config.name, count=len(self.hub.sessions), requests=len(self.switch.ledger.entries),
         )  # fmt: skip
         self.hub.closing = True
-        closing = [maybeDeferred(port.stopListening) for port in self._link_ports]
+        closing = self._sockets.close_links()
         for session in list(self.hub.sessions.values()):
             if session.purpose is Purpose.VERIFY:  # carries nothing that a deadline could save
                 session.end(Reason.SHUTTING_DOWN)
@@ -477,7 +459,6 @@ class Router(Service):
         """A failure is logged and the next tick comes: without timers nothing would ever be answered late."""
         try:
             self.hub.tick()
-            self._housekeeping.tick(self.hub.now())
             self.figures.tick()
             for embedded in self.embedded.values():
                 embedded.tick()
@@ -487,6 +468,7 @@ class Router(Service):
     def _on_step(self) -> None:
         try:
             self.liveness.step(self.hub.now())
+            self._housekeeping.step(self.hub.now())
         except Exception:  # noqa: BLE001 - as in _on_tick
             self.log.failure("step")
 
@@ -504,7 +486,7 @@ class Router(Service):
                 call.stop()
         self._tick_meter.stop()
         self.bus.close()
-        closing += [maybeDeferred(port.stopListening) for port in self._ports]
+        closing += self._sockets.close_rest()
         closing.append(closed_store(self.store, self._reactor))
         self.log.info("{name} has stopped", name=self.config.name)
         return DeferredList(closing, consumeErrors=True)

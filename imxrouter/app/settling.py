@@ -60,8 +60,7 @@ class Settling:
     def listen(self, switch: Switch, config: Config) -> bool:
         """Be told by the switch; returns whether plain deliveries are traced too."""
         switch.on_settled, switch.on_answered = self.settled, self.answered
-        log = config.log
-        deliveries = bool(log.trace_entries and (config.lab or log.trace_deliveries))
+        deliveries = traces_deliveries(config)
         if deliveries and any(service.kind == "imx" for service in config.services):
             switch.on_delivered = self.delivered
         return deliveries
@@ -116,6 +115,11 @@ class Settling:
         if went and entry[SENT]:
             facts["peer_seconds"] = round(self._now() - entry[SENT], 6)
         return facts
+
+
+def traces_deliveries(config: Config) -> bool:
+    """Whether what is delivered at once is noted in the trace too."""
+    return bool(config.log.trace_entries and (config.lab or config.log.trace_deliveries))
 
 
 def parties(entry: Entry) -> tuple[bytes, bytes]:

@@ -14,13 +14,14 @@ from itertools import islice
 from twisted.logger import Logger, LogLevel
 
 from imxrouter.app.rules import Rule
-from imxrouter.app.settling import parties
+from imxrouter.app.settling import parties, traces_deliveries
 from imxrouter.app.targets import TargetDialer
+from imxrouter.config.schema import Config
 from imxrouter.link.claims import ClaimState
 from imxrouter.link.ledger import FROM_DOMAIN, HOPS, IN_PORT, KEY, OUT_PORT, TO_DOMAIN, Entry
 from imxrouter.link.machine import Side
 from imxrouter.model.domain import Domain
-from imxrouter.model.operations import KIND_OF, Message, Operation
+from imxrouter.model.operations import KIND_OF, Message, Notify, Operation
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import REASON_BY_WORD, Reason, Stage
 from imxrouter.routing.interfaces import Answer, Gateway
@@ -73,6 +74,15 @@ _CLAIM_STEPS = {
 }
 
 
+def tells_every(config: Config) -> bool:
+    """Whether the log or the trace of this configuration has each notification of an embedded user."""
+    return (
+        traces_deliveries(config)
+        or config.log.level == "debug"
+        or (config.lab and config.log.level == "info")
+    )
+
+
 class Steps:
     """Listens to the parts of one router. It is a `LinkEvents`.
 
@@ -80,13 +90,16 @@ class Steps:
         hub: links.
         trace: where messages' steps are kept.
         shown: whether steps are logged at `info`, as in a laboratory; else at `debug`.
+        every: whether each notification is told too; else those alone that failed, for those of users with
+            many watchers would push everything else out of the ring.
     """
 
-    def __init__(self, hub: Hub, trace: TraceRing, *, shown: bool) -> None:
+    def __init__(self, hub: Hub, trace: TraceRing, *, shown: bool, every: bool) -> None:
         self._log = Logger(namespace=NAMESPACE)  # of the instance: as a class attribute it takes our name
         self._hub = hub
         self._trace = trace
         self._level = LogLevel.info if shown else LogLevel.debug
+        self._every = every
         self._federation: Federation | None = None
         #: told (direction, domain, reason, note) of each failure with a peer; see `peerlog`
         self.on_failure: Callable[[str, bytes, Reason, str], None] = lambda *_: None
@@ -219,6 +232,8 @@ class Steps:
 
     def sending(self, operation: Operation, answer: Answer) -> Answer:
         """A user of an embedded service sends: returns the `answer` that tells of the outcome as well."""
+        if not self._every and isinstance(operation, Notify):
+            return answer  # `Settling` tells of those that fail
         ident, started_at = operation.message_id, self._hub.now()
         size = len(operation.content) if isinstance(operation, Message) else 0
         kind = KIND_OF[type(operation)].name.lower()
@@ -231,14 +246,15 @@ class Steps:
 
         def answered(outcome: Outcome) -> None:
             seconds = self._hub.now() - started_at
-            words = [outcome.status.name.lower()] + ([outcome.reason.word] if not outcome.ok else [])
+            status = outcome.status.name.lower()
+            words = status if outcome.ok else f"the sender is told: {status}, {outcome.reason.word},"
             told = {"stage": outcome.reason.stage.value, "reason": outcome.reason.word}
             self._tell(
-                Step.ANSWER, f"{' '.join(words)} after {seconds * 1000:.1f} ms", id=ident.hex(),
+                Step.ANSWER, f"{words} after {seconds * 1000:.1f} ms", id=ident.hex(),
                 seconds=round(seconds, 6), **told,
             )  # fmt: skip
             self._trace.add(
-                ident, Step.ANSWER.value, status=words[0], seconds=round(seconds, 6), **told,
+                ident, Step.ANSWER.value, status=status, seconds=round(seconds, 6), **told,
                 text="what the sender is told", decided_by=outcome.decided_by,
                 decided_role=outcome.decided_role,
             )  # fmt: skip
@@ -248,6 +264,8 @@ class Steps:
 
     def taken(self, message: Operation) -> None:
         """The switch has taken it: tell of the link, where it leaves at once over one that is there."""
+        if not self._every and isinstance(message, Notify):
+            return
         entry = self._in_flight(message)
         if entry is not None and entry[OUT_PORT] in self._hub.sessions:
             self._waiting(entry, entry[OUT_PORT])

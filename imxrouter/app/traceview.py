@@ -11,7 +11,7 @@ from imxrouter.app.settling import parties
 from imxrouter.link.ledger import IN_PORT, KEY, OUT_PORT, SINCE, Entry
 from imxrouter.model.address import Address, BadAddress
 from imxrouter.model.domain import BadDomain, Domain
-from imxrouter.model.outcome import Outcome
+from imxrouter.model.outcome import Outcome, failed_at
 from imxrouter.model.vocabulary import REASON_BY_WORD
 from imxrouter.switch.ports import Role
 from imxrouter.telemetry.trace import TraceEntry, Wanted
@@ -105,26 +105,29 @@ def _verdict(steps: list[TraceEntry]) -> VerdictView | None:
     last = max(ends, key=lambda step: _ENDS.index(step.event))
     said = next((step for step in reversed(steps) if step.event == "answer received"), None)
     by, role = last.get("decided_by"), last.get("decided_role")
+    to = next((name for step in steps if (name := _domain_of(step.get("destination")))), "")
     if last.get("status") == "success" and not by:  # the recipient's service has it
-        by = next((name for step in steps if (name := _domain_of(step.get("destination")))), "")
-        role = "service"
+        by, role = to, "service"
     return _verdict_view(
-        last.get("status"), last.get("reason"), by, role, rule=last.get("rule"), setting=last.get("setting"),
-        note=last.get("note"), answer=_said(said), retry_after_s=int(last.get("retry_after_s") or 0),
+        last.get("status"), last.get("reason"), by, role, to,
+        rule=last.get("rule"), setting=last.get("setting"), note=last.get("note"), answer=_said(said),
+        retry_after_s=int(last.get("retry_after_s") or 0),
     )  # fmt: skip
 
 
 def _verdict_view(
-    status: str, word: str, by: str, role: str, *, rule: str = "", setting: str = "", note: str = "",
+    status: str, word: str, by: str, role: str, to: str, *, rule: str = "", setting: str = "", note: str = "",
     answer: str = "", retry_after_s: int = 0,
 ) -> VerdictView:  # fmt: skip
     reason = REASON_BY_WORD.get(word)
     view = VerdictView(
-        status=status, stage="", reason="", decided_by=by, decided_role=role or "router", rule=rule,
-        setting=setting, answer=answer, note=note, remedy="", retry="", retry_after_s=retry_after_s,
+        status=status, stage="", reason="", decided_by=by, decided_role=role or "router", failed_at="",
+        rule=rule, setting=setting, answer=answer, note=note, remedy="", retry="",
+        retry_after_s=retry_after_s,
     )  # fmt: skip
     if reason is not None and status != "success":
         view["stage"], view["reason"] = reason.stage.value, reason.word
+        view["failed_at"] = failed_at(reason, by, to)
         view["remedy"], view["retry"] = reason.remedy, reason.retry.value
     return view
 
@@ -177,9 +180,10 @@ def _remembered(router: Router, ident: bytes) -> VerdictView | None:
         if key.startswith(ident) and isinstance(known, bytes):
             outcome: Outcome = decode_outcome(decode_record(known))
             word = "" if outcome.ok else outcome.reason.word
-            by = outcome.decided_by or (_domain_of(key.decode("utf-8", "replace")) if not outcome.ok else "")
+            to = _domain_of(key.decode("utf-8", "replace"))
+            by = outcome.decided_by or (to if not outcome.ok else "")
             return _verdict_view(
-                outcome.status.name.lower(), word, by, outcome.decided_role,
+                outcome.status.name.lower(), word, by, outcome.decided_role, to,
                 retry_after_s=outcome.retry_after_s, answer="as the sender was told",
             )  # fmt: skip
     return None

@@ -249,7 +249,8 @@ class DestinationTable:
         if most is None or not self._to_sweep:
             self._to_sweep = list(self._entries)
         at = len(self._to_sweep) - (len(self._to_sweep) if most is None else most)
-        looked_at, self._to_sweep = self._to_sweep[max(at, 0) :], self._to_sweep[: max(at, 0)]
+        looked_at = self._to_sweep[max(at, 0) :]
+        del self._to_sweep[max(at, 0) :]
         gone = [name for name in looked_at if self._is_stale(self._entries.get(name), now)]
         for name in gone:
             del self._entries[name]

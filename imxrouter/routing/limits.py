@@ -19,6 +19,8 @@ MAX_WAIT_S: Final = 3600.0
 _ROUNDING: Final = 0.001
 #: Part of all entries that the domains of one zone may take together.
 ZONE_SHARE: Final = 8
+#: Senders with a rate of their own are few, and all looked at so often.
+EXCEPTIONS_EVERY_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class SenderRates:
         self._zone_counts: dict[str, int] = {}
         self._exceptions: dict[bytes, Rate] = {}
         self._exception_arrivals: dict[bytes, float] = {}
+        self._next_exceptions = float("-inf")
         self._to_sweep: list[bytes] = []
 
     def set_exceptions(self, exceptions: dict[bytes, Rate]) -> None:
@@ -141,9 +144,12 @@ class SenderRates:
         """
         if not self._to_sweep:
             self._to_sweep = list(self.arrivals)
+        if now >= self._next_exceptions:
+            self._next_exceptions = now + EXCEPTIONS_EVERY_S
             for key in [key for key, arrival in self._exception_arrivals.items() if arrival <= now]:
                 del self._exception_arrivals[key]
-        looked_at, self._to_sweep = self._to_sweep[-most:], self._to_sweep[:-most]
+        looked_at = self._to_sweep[-most:]
+        del self._to_sweep[-most:]
         gone = [key for key in looked_at if self.arrivals.get(key, now + 1) <= now]
         for key in gone:
             self._forget(key)

@@ -400,12 +400,14 @@ class Notifying:
     def watchers(self, presentity: Address, now: float) -> Iterator[Onlooker]:
         """Who watches a presentity, or waits for its decision."""
         owner = self._presentities.get(presentity.key)
-        if owner is None:
-            return
-        for same in tuple(owner.subscriptions.values()):
+        for same in tuple(owner.subscriptions.values()) if owner is not None else ():
             for one in same:
                 if one.live:
                     yield Onlooker(one.watcher, one.ident, one.state, max(one.end_at - now, 0.0))
+
+    def presentities(self) -> list[Address]:
+        """Who has watchers."""
+        return [address_of(owner.wire) for owner in self._presentities.values()]
 
     def kept(self) -> Iterator[KeptSubscription]:
         """Every pending and active subscription as plain values."""
@@ -458,9 +460,7 @@ class Notifying:
 
     def _find(self, watcher: Address, presentity: Address, ident: bytes) -> Subscription | None:
         owner = self._presentities.get(presentity.key)
-        if owner is None:
-            return None
-        mine = owner.subscriptions.get(watcher.key, ())
+        mine = owner.subscriptions.get(watcher.key, ()) if owner is not None else ()
         return next((one for one in mine if one.ident == ident), None)
 
     def _add(self, watcher: Address, presentity: Address, ident: bytes) -> Subscription:

@@ -117,12 +117,14 @@ class Owed:
         presence: Presence | None = None,
         document: bytes = b"",
         attributes: tuple[Attribute, ...] = (),
+        version: Version | None = None,
     ) -> Notify:
-        """The operation; `presence` and `document` count only where it is `full`."""
+        """The operation; what comes after its id counts only where it is `full`."""
         told, body = (presence, document) if self.full else (None, b"")
+        said = version if self.full and version is not None else self.version
         return Notify(
-            self.presentity, self.watcher, message_id, self.subscription_id, self.state, self.version, told,
-            body, self.end_reason, self.expires_s, attributes,
+            self.presentity, self.watcher, message_id, self.subscription_id, self.state, said, told, body,
+            self.end_reason, self.expires_s, attributes,
         )  # fmt: skip
 
 

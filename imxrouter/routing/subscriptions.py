@@ -6,7 +6,7 @@ machines for what they hold; this table only decides what passes, and whom the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -31,6 +31,7 @@ class Subscription(NamedTuple):
         ident: its id.
         granted: somebody granted it; before it only waits for the answer.
         mine: this process passed it on last, and looks after its watcher.
+        over: number of the link over which it was asked for or renewed last; 0: not known.
     """
 
     end: float
@@ -39,6 +40,7 @@ class Subscription(NamedTuple):
     ident: bytes
     granted: bool
     mine: bool = True
+    over: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Subscriptions:
         limits: how many.
 
     Attributes:
+        asked_over: number of the link over which the subscription that was notified last was asked for.
         may_keep: whether a new one can be written down now.
         on_begun: told each entry that waits for its first answer.
         on_changed: told (key, entry) of each that is granted or renewed, and (key, None) of each that ended.
@@ -73,6 +76,7 @@ class Subscriptions:
 
     def __init__(self, limits: SubscriptionLimits = SubscriptionLimits()) -> None:
         self.limits = limits
+        self.asked_over = 0
         self.may_keep: Callable[[], bool] = lambda: True
         self.on_begun: Callable[[Subscription], None] = lambda _entry: None
         self.on_changed: Callable[[bytes, Subscription | None], None] = lambda *_: None
@@ -106,6 +110,7 @@ class Subscriptions:
         entry = self._entries.get(key)
         if entry is None or now >= entry.end + LATE_S:
             return Reason.NOT_SUBSCRIBED, 0.0
+        self.asked_over = entry.over
         arrival = self._arrivals.get(key, now)
         if arrival > now:
             wait = gcra_wait(arrival, now, NOTIFY_BURST_S)
@@ -116,17 +121,30 @@ class Subscriptions:
             self._arrivals[key] = now + NOTIFY_INTERVAL_S
         return None
 
-    def begin(self, key: bytes, watcher: bytes, presentity: bytes, ident: bytes, now: float) -> None:
-        """A SUBSCRIBE was accepted: notifications may come before its answer does, `LATE_S` at least."""
+    def begin(
+        self, key: bytes, watcher: bytes, presentity: bytes, ident: bytes, now: float, over: int = 0
+    ) -> None:
+        """A SUBSCRIBE was accepted: notifications may come before its answer does, `LATE_S` at least.
+
+        Args:
+            key: of the subscription.
+            watcher: as spelled in the envelope.
+            presentity: the same.
+            ident: its id.
+            now: monotonic seconds.
+            over: number of the link over which it came; 0: it is the router's own.
+        """
         entry = self._entries.get(key)
         if entry is None:
-            entry = Subscription(now, watcher, presentity, ident, False)
+            entry = Subscription(now, watcher, presentity, ident, False, over=over)
             self._enter(key, entry)
-        elif entry.end < now:
-            entry = self._entries[key] = entry._replace(end=now)
-        else:
+            self.on_begun(entry)
             return
-        self.on_begun(entry)
+        if over and over != entry.over:
+            entry = self._entries[key] = entry._replace(over=over)
+        if entry.end < now:
+            entry = self._entries[key] = entry._replace(end=now)
+            self.on_begun(entry)
 
     def settle(
         self, key: bytes, state: SubscriptionState | None, granted_s: int, asked_s: int, now: float
@@ -168,6 +186,9 @@ class Subscriptions:
 
     def restore(self, key: bytes, entry: Subscription) -> None:
         """One that a store or another process knows of; nobody is told."""
+        known = self._entries.get(key)
+        if known is not None:
+            entry = entry._replace(over=known.over)
         self._remove(key)
         self._enter(key, entry)
 
@@ -175,11 +196,31 @@ class Subscriptions:
         """One that another process knows to have ended; nobody is told."""
         self._remove(key)
 
+    def forget_unserved(self, served: Container[bytes], domains: Iterable[bytes] | None = None) -> int:
+        """Forget those that nobody here is a side of any more, and have that told. Returns how many.
+
+        Args:
+            served: domains served here.
+            domains: those to look at; None: all.
+        """
+        keys: set[bytes] = set(self._entries if domains is None else ())
+        for domain in domains or ():
+            keys.update(self._of_watcher.get(domain, ()), self._of_presentity.get(domain, ()))
+        strange = [key for key in keys if not any(domain in served for domain in self._sides(key))]
+        for key in strange:
+            self.ended(key)
+        return len(strange)
+
+    def _sides(self, key: bytes) -> tuple[bytes, bytes]:
+        entry = self._entries[key]
+        return entry.watcher.rpartition(b"@")[2], entry.presentity.rpartition(b"@")[2]
+
     def sweep(self, now: float, most: int = 5_000) -> int:
         """Forget what ended; looks at `most` entries, the next call goes on. Returns how many went."""
         if not self._to_sweep:
             self._to_sweep = list(self._entries)
-        looked_at, self._to_sweep = self._to_sweep[-most:], self._to_sweep[:-most]
+        looked_at = self._to_sweep[-most:]
+        del self._to_sweep[-most:]
         gone = 0
         for key in looked_at:
             entry = self._entries.get(key)

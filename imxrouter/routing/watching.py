@@ -7,16 +7,16 @@ the presentity's side refuses it. What has to be sent comes out of `due`; time, 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from math import inf
 from typing import Final
 
 from imxrouter.model.address import Address
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.operations import EndReason, Notify, Subscribe, SubscribeResult, SubscriptionState
-from imxrouter.model.outcome import Outcome, indeterminant
+from imxrouter.model.outcome import Outcome, failed_at, indeterminant
 from imxrouter.model.presence import Unknown
-from imxrouter.model.vocabulary import Reason, Stage
+from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.watched import (
     DEFAULT_SETTINGS,
@@ -43,8 +43,6 @@ REFUSED: Final = frozenset({
 #: Ends after which the watcher subscribes again at once, and later (RFC 6665 section 4.1.3).
 _AT_ONCE: Final = frozenset({EndReason.DEACTIVATED, EndReason.TIMEOUT, EndReason.NONE})
 _LATER: Final = frozenset({EndReason.PROBATION, EndReason.GIVEUP})
-#: Stages at which a failure says something of the presentity's domain, whoever noticed it.
-_THERE: Final = frozenset({Stage.DNS, Stage.CONNECT, Stage.TLS, Stage.IDENTITY, Stage.DIALBACK, Stage.PEER})
 #: An end is asked for so many times; then the subscription expires by itself.
 _END_TRIES: Final = 3
 #: Told with a refusal for want of room.
@@ -152,11 +150,15 @@ class Watching:
         return Subscribe(watcher, presentity, message_id, ident, 0)
 
     def again(self, domain: Domain, now: float) -> None:
-        """Renew every subscription to a domain that was lost or is reachable again, spread (section 7.6)."""
+        """A domain is reachable: what could not begin there is tried soon, spread (section 7.7).
+
+        What was granted and goes on is looked after by the router, which knows whether the domain was lost.
+        """
         for entry in sorted(self._by_domain.get(domain.wire, ()), key=lambda one: one.key):
-            if not entry.fresh and entry.asked is None and not entry.leaving:
-                soon = now + self.settings.again_s * self._chance()
-                self._wheel.set(entry, min(entry.due, soon))
+            lives = entry.state is not None and now < entry.end_at
+            waits = not entry.fresh and entry.asked is None and not entry.leaving
+            if entry.tries and waits and not lives and entry.due > now + self.settings.again_s:
+                self._wheel.set(entry, now + self.settings.again_s * self._chance())
 
     # -- what is to be sent ----------------------------------------------------------------------------
 
@@ -406,6 +408,12 @@ class Watching:
         """Every subscription that is wanted."""
         return (entry.standing(now) for entry in self._entries.values() if not entry.leaving)
 
+    def standings_of(self, watchers: Collection[Address], now: float) -> list[Standing]:
+        """Every subscription that one of these wants; looks at all that are held, once."""
+        keys = {watcher.key for watcher in watchers}
+        wanted = [one for one in self._entries.values() if not one.leaving and one.watcher_key in keys]
+        return [standing for one in wanted if (standing := one.standing(now)).watcher in watchers]
+
     def to_kept(self, watcher: Address, presentity: Address) -> KeptWatch | None:
         """One subscription as plain values; None where it is not wanted."""
         entry = self._entries.get(pair_key(watcher, presentity))
@@ -473,5 +481,5 @@ def _where(entry: Watched | Fetch, outcome: Outcome) -> Domain:
             return Domain.parse(outcome.decided_by)
         except BadDomain:
             pass  # a word of a stranger that is no domain: name his
-    there = outcome.reason.stage in _THERE
-    return entry.presentity.domain if there else entry.watcher.domain
+    there = entry.presentity.domain
+    return there if failed_at(outcome.reason, "", there.name) else entry.watcher.domain

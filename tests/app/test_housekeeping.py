@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imxrouter.app.housekeeping import DESTINATIONS_A_TICK, SENDERS_A_TICK, Housekeeping
+from imxrouter.app.housekeeping import DESTINATIONS_A_STEP, SENDERS_A_STEP, Housekeeping
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.destinations import DestinationTable
@@ -24,22 +24,22 @@ def test_a_full_table_of_senders_takes_new_ones_when_old_ones_have_rested() -> N
     for number in range(20_000):
         assert rates.admit(b"u%d@a.example" % number, b"a.example", 0.0) == 0.0
     assert rates.admit(b"new@a.example", b"a.example", 0.0) > 0
-    housekeeping.tick(1.0)
-    assert len(rates.arrivals) == 20_000 - SENDERS_A_TICK
+    housekeeping.step(1.0)
+    assert len(rates.arrivals) == 20_000 - SENDERS_A_STEP
     assert rates.admit(b"new@a.example", b"a.example", 1.0) == 0.0
 
 
 def test_destinations_nobody_wrote_to_are_forgotten_in_slices() -> None:
     """One that was used since stays."""
     _, destinations, _, housekeeping = parts()
-    for number in range(DESTINATIONS_A_TICK + 10):
+    for number in range(DESTINATIONS_A_STEP + 10):
         assert destinations.open(Domain(f"d{number}.example"), 0.0) is not None
     used = destinations.find(Domain("d7.example"))
     assert used is not None
     used.up(4.0)
-    housekeeping.tick(6.0)
+    housekeeping.step(6.0)
     assert len(destinations) == 10
-    housekeeping.tick(7.0)
+    housekeeping.step(7.0)
     assert [one.domain.name for one in destinations] == ["d7.example"]
 
 
@@ -54,7 +54,7 @@ def test_what_claims_used_of_their_limits_is_given_back() -> None:
     dialling.refused_token("192.0.2.1", Domain("c.example"), 0.0)
     dialling.release(permit)
     for second in range(1, 400):
-        housekeeping.tick(float(second))
+        housekeeping.step(float(second))
     memories = (dialling._connect_failed, dialling._dns_failed, dialling._refused, dialling._hosts)
     assert [len(one) for one in memories] == [0, 0, 0, 0]
     assert len(dialling._targets._all) == len(dialling._targets._parts) == 0

@@ -16,7 +16,7 @@ from imxrouter.app.router import Router
 from imxrouter.link.ledger import OUT_PORT, moved
 from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
-from imxrouter.switch import rewrite, switch
+from imxrouter.switch import core, rewrite
 from imxrouter.switch.checks import Checks
 from imxrouter.switch.core import SwitchCore
 from imxrouter.switch.ports import Port
@@ -32,7 +32,9 @@ def _epoch() -> None:
     def any_epoch(data: bytes, epoch: bytes) -> bytes | None:
         return rewrite.as_first(data, decode_record(data).value(FieldType.EPOCH) or epoch)
 
-    vars(switch)["as_first"] = any_epoch
+    if vars(core).pop("as_first") is not rewrite.as_first:
+        raise LookupError("the switch strips retries elsewhere now")
+    vars(core)["as_first"] = any_epoch
 
 
 def _unacknowledged() -> None:

@@ -155,8 +155,18 @@ class Place:
         """Answer TCP from a network with a reset, and let nothing of it in."""
         self._cut(["INPUT", "-s", network, "-p", "tcp", *match, "-j", "REJECT", "--reject-with", "tcp-reset"])
 
-    def _cut(self, rule: list[str]) -> None:
-        tool = "ip6tables" if any(":" in word for word in rule) else "iptables"
+    def lose_all(self) -> None:
+        """Drop what comes and what goes, in silence, as where the line behind a router is dead.
+
+        Neighbours are still found (ARP, NDP): else the kernel would soon know better, and say so.
+        """
+        for tool in ("iptables", "ip6tables"):
+            for chain, way in (("INPUT", "-i"), ("OUTPUT", "-o")):
+                for kind in ("tcp", "udp"):
+                    self._cut([chain, way, "eth0", "-p", kind, "-j", "DROP"], tool)
+
+    def _cut(self, rule: list[str], tool: str = "") -> None:
+        tool = tool or ("ip6tables" if any(":" in word for word in rule) else "iptables")
         self.run(program(tool), "-w", "-A", *rule)
         self.cuts.append([tool, *rule])
 

@@ -494,19 +494,36 @@ def test_a_restart_with_many_is_spread_at_a_bounded_pace_and_so_are_the_renewals
     assert not any(renewals[901:])
 
 
-def test_a_domain_that_is_back_is_asked_again_within_ten_seconds() -> None:
-    """Each at its own moment; other domains are not disturbed."""
+def test_what_could_not_begin_is_asked_within_ten_seconds_of_the_return() -> None:
+    """Each at its own moment, not when its pause of minutes ends; other domains are not disturbed."""
     watching = made(chance=None)
     for number in range(100):
         domain = "b.example" if number < 60 else "y.example"
         watching.want(ANN, Address.parse(f"u{number}@{domain}"), 1000)
-    for asked in watching.due(0).send:
-        watching.answered(asked, granted(), 0)
+    now = 0.0
+    while now < 2000:
+        for asked in watching.due(now).send:
+            watching.answered(asked, UNREACHABLE, now)
+        now += 1
+    watching.again(Domain("b.example"), now)
+    watching.again(Domain("b.example"), now)  # once is enough
+    sent = [watching.due(now + step / 2).send for step in range(22)]
+    returned = [asked for batch in sent for asked in batch if asked.presentity.domain.name == "b.example"]
+    assert len({asked.presentity for asked in returned}) == 60
+    assert max(map(len, sent)) < 20
+    assert len(returned) < 65  # one whose pause was over meanwhile may be asked twice
+
+
+def test_the_return_of_a_domain_leaves_alone_what_goes_on() -> None:
+    """The router renews it; also one whose last renewal failed, until it ends."""
+    watching = made()
+    begun(watching)
     watching.again(Domain("b.example"), 100)
-    sent = [watching.due(100 + step / 2).send for step in range(22)]
-    assert sum(map(len, sent)) == 60
-    assert max(map(len, sent)) < 12
-    assert {asked.presentity.domain.name for batch in sent for asked in batch} == {"b.example"}
+    assert watching.due(111).send == []
+    [renewal] = watching.due(700).send
+    watching.answered(renewal, failure(Reason.UNREACHABLE, retry_after_s=200), 700)
+    watching.again(Domain("b.example"), 701)
+    assert watching.due(712).send == []
 
 
 # -- storing ---------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -44,8 +44,11 @@ class _Lines(LineReceiver):
 
 
 class _Home:
-    def __init__(self, service: EmbeddedService) -> None:
-        self._service = service
+    """The users' programs: each says its state by itself, so there is at most one in a turn."""
+
+    def __init__(self, service: EmbeddedService, reactor: Any) -> None:
+        self._service, self._reactor = service, reactor
+        self._to_say: deque[tuple[str, int]] = deque()
         self._asked: list[float] = []
         self._deliver = service.presentities.deliver
         cast("Any", service.presentities).deliver = self._count
@@ -55,11 +58,18 @@ class _Home:
         self._deliver(asked, answer)
 
     def publish(self, users: list[str], number: int) -> None:
-        for user in users:
-            address = Address.parse(user)
-            basic = Basic.OPEN if number % 2 else Basic.CLOSED
-            notes = (Note(f"state {number}", "en"), Note(_FILLER, "en"))
-            self._service.publish(address, "desk", Presence(address, (PresenceTuple("t", basic),), notes))
+        if not self._to_say:
+            self._reactor.callLater(0, self._say)
+        self._to_say.extend((user, number) for user in users)
+
+    def _say(self) -> None:
+        user, number = self._to_say.popleft()
+        address = Address.parse(user)
+        basic = Basic.OPEN if number % 2 else Basic.CLOSED
+        notes = (Note(f"state {number}", "en"), Note(_FILLER, "en"))
+        self._service.publish(address, "desk", Presence(address, (PresenceTuple("t", basic),), notes))
+        if self._to_say:
+            self._reactor.callLater(0, self._say)
 
     def asked(self, since: float) -> list[int]:
         counts = Counter(int(at - since) for at in self._asked if at >= since)
@@ -102,7 +112,7 @@ def _with_socket() -> None:
 
     def start_service(self: Router) -> None:
         original(self)
-        home = _Home(next(iter(self.embedded.values())))
+        home = _Home(next(iter(self.embedded.values())), self._reactor)
         factory = Factory.forProtocol(lambda: _Lines(home))
         path = Path(self.config.run_dir or "") / "home.sock"
         path.unlink(missing_ok=True)

@@ -19,6 +19,10 @@ from tests.storm.world import RouterProcess, Size, World, say
 #: Megabytes that a router may take above its idle state: so many, and bytes for each subscription.
 ROOM_MB: Final = 60.0
 SUBSCRIPTION_BYTES: Final = 4096
+#: What is subscribed again takes so many seconds at least, and of all so much comes in one of them at most;
+#: routers take ten and more, a test machine may bunch some of them.
+SPREAD_SECONDS: Final = 5
+MOST_A_SECOND: Final = 0.25
 SHORT: Final = Size(star=400, users=50, each=2, still=1, rate=100.0, seconds=2.0)
 LONG: Final = Size(star=10_000, users=1_000, each=10, still=300, rate=100.0, seconds=20.0)
 
@@ -32,11 +36,10 @@ class Storm:
 
     def subscribe(self) -> None:
         """Everybody begins to watch."""
-        began = time.monotonic()
         count = self.size.subscriptions
         self.world.wait(lambda it: it["active"] == count, "every subscription active", 120)
         self.world.right(60)
-        took, status = time.monotonic() - began, self.world.crowd.ask("status")
+        took, status = time.monotonic() - self.world.began, self.world.crowd.ask("status")
         say(f"{count} subscriptions active and told in {took:.1f} s; {status['outcomes']}")
 
     def star(self) -> None:
@@ -106,7 +109,9 @@ class Storm:
         say("  subscribed again, a second: " + _histogram(status["renewed"]))
         talk = world.talk.ask("status")
         say(f"  messages meanwhile: {talk['measured']}, p50 {talk['p50']:.2f} ms, p99 {talk['p99']:.2f} ms")
-        assert sum(count > 0 for count in status["renewed"]) >= 5, status["renewed"]
+        again = status["renewed"]
+        assert sum(count > 0 for count in again) >= SPREAD_SECONDS, again
+        assert max(again) <= self.size.subscriptions * MOST_A_SECOND, again
 
     def judge(self) -> None:
         """Memory, messages, logs."""

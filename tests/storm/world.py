@@ -60,7 +60,8 @@ dial.backoff_cap_s = 2.0
 dns.nameservers = ["127.0.0.1:9"]
 limits.sender_rate_per_s = 1000
 limits.sender_burst = 1000
-log.level = "info"
+log.level = "warn"
+log.trace_entries = 0
 log.format = "text"
 """
         for prefix in ("", "talk-"):
@@ -164,7 +165,7 @@ class Size:
 
 
 class World:
-    """Both routers and both kinds of services; `close` ends them."""
+    """Both routers and both kinds of services, which begin to subscribe at once; `close` ends them."""
 
     def __init__(self, folder: Path, size: Size) -> None:
         self.size = size
@@ -177,12 +178,12 @@ class World:
         for router in self.routers:
             router.start()
         self.idle_mb = {router.name: router.rss_mb() for router in self.routers}
+        self.began = time.monotonic()
         both = [ports["x"], ports["z"]]
         plan = {"star": size.star, "users": size.users, "each": size.each, "still": size.still}
         home = str(self.z.home) if size.embedded else ""
         self.crowd = self._child("crowd", 1, ports=both, home=home, **plan)
         self.talk = self._child("talk", 2, ports=both, rate=size.rate)
-        self.crowd.ask("mark")
 
     def _child(self, part: str, number: int, **plan: Any) -> Child:
         self._children.append(Child(part, key=login_key(number).private_bytes_raw().hex(), **plan))

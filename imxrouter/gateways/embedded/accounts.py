@@ -24,7 +24,7 @@ from imxrouter.gateways.embedded.instances import Instances
 from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
 from imxrouter.model.operations import Attribute
-from imxrouter.model.presence import Presence, offline
+from imxrouter.model.presence import Presence
 
 #: People who wait for a decision without a subscription, and of those of one domain.
 MAX_KNOCKS: Final = 100
@@ -173,7 +173,7 @@ class Account:
         """The presence that a person is shown; whoever may not see it sees somebody who is offline."""
         ruling = self.ruling(person, right)
         if ruling.decision is not Decision.ALLOW:
-            return offline(self.address)
+            return self.instances.hidden(self.address)
         return self.instances.seen_by(self.address, person, ruling.detail)
 
     def attributes_for(self, person: Person) -> tuple[Attribute, ...]:

@@ -24,6 +24,8 @@ MAX_PUBLICATION_S: Final = 30 * 86_400.0
 MAX_PUBLISHED_BYTES: Final = 8_192
 MAX_STATE_BYTES: Final = 12_288
 _BASIC_ID: Final = "state"
+#: States of one user that are kept made: what everybody sees, what nobody sees, and those of some audiences.
+_MADE_STATES: Final = 32
 
 
 class BadPublication(RouterError):
@@ -56,6 +58,7 @@ class Instances:
 
     def __init__(self) -> None:
         self._published: dict[str, Publication] = {}
+        self._made: dict[tuple[Address, Detail, tuple[str, ...]], Presence] = {}
 
     def __len__(self) -> int:
         return len(self._published)
@@ -70,9 +73,11 @@ class Instances:
         if size > MAX_PUBLISHED_BYTES:
             raise BadPublication(f"a presence document of {size} bytes; {MAX_PUBLISHED_BYTES} at most")
         self._published[name] = publication
+        self._made.clear()
 
     def retract(self, name: str) -> bool:
         """Forget an instance; tells whether it was there."""
+        self._made.clear()
         return self._published.pop(name, None) is not None
 
     def expire(self, wall: float) -> list[str]:
@@ -80,6 +85,7 @@ class Instances:
         gone = [name for name, one in self._published.items() if one.until <= wall]
         for name in gone:
             del self._published[name]
+            self._made.clear()
         return gone
 
     def next_expiry(self) -> float:
@@ -95,13 +101,26 @@ class Instances:
         return _merged(owner, self.all())
 
     def seen_by(self, owner: Address, person: Person, detail: Detail) -> Presence:
-        """The state for one watcher who may see it.
+        """The state for one watcher who may see it; the very same object until something is published.
 
         Who is shown no instance sees what everybody sees of a user without any.
         """
-        shown = [(name, one) for name, one in self.all() if one.shown_to(person)]
-        state = _merged(owner, shown)
-        return state if detail is Detail.FULL else _basic(state)
+        shown = [name for name, one in self._published.items() if one.shown_to(person)]
+        return self._state(owner, detail, tuple(shown))
+
+    def hidden(self, owner: Address) -> Presence:
+        """The state for one who may not see it, made in the same way and time as for one who may."""
+        return self._state(owner, Detail.FULL, ())
+
+    def _state(self, owner: Address, detail: Detail, names: tuple[str, ...]) -> Presence:
+        key = (owner, detail, names)
+        made = self._made.get(key)
+        if made is None:
+            if len(self._made) >= _MADE_STATES:
+                self._made.clear()
+            state = _merged(owner, [(name, self._published[name]) for name in sorted(names)])
+            made = self._made[key] = state if detail is Detail.FULL else _basic(state)
+        return made
 
 
 def _merged(owner: Address, published: Iterable[tuple[str, Publication]]) -> Presence:

@@ -23,11 +23,12 @@ from imxrouter.gateways.embedded.instances import (
     Publication,
 )
 from imxrouter.gateways.embedded.register import Register, Topic
+from imxrouter.gateways.embedded.tellings import Telling, Tellings
 from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
 from imxrouter.model.operations import Attribute, EndReason, Subscribe, SubscriptionState, Version
 from imxrouter.model.outcome import Outcome, failure
-from imxrouter.model.presence import Presence, meaning
+from imxrouter.model.presence import Presence
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.routing.interfaces import Answer
 from imxrouter.routing.notifying import Notifying
@@ -36,8 +37,12 @@ from imxrouter.routing.owed import KeptSubscription, Onlooker, Owed
 from imxrouter.routing.watched import BETWEEN, address_of
 from imxrouter.routing.wheel import Timed, Wheel
 
-#: Notifications made in one go; other work has its turn in between.
+#: Notifications made in one go, and seconds after which no more are: messages wait for a turn of that
+#: length at each end. A turn costs a tenth of it by itself.
 SLICE: Final = 25
+SLICE_S: Final = 0.001
+#: Of those, how many are taken out at a time.
+_STEP: Final = 4
 #: Watchers that are looked at in one go after rules changed: some 5 ms.
 RULES_SLICE: Final = 250
 #: Patterns of one audience.
@@ -118,6 +123,7 @@ class Presentities:
         self._kept = True
         self._pending: dict[UserKey, dict[bytes, str]] = {}
         self._passes: dict[Address, tuple[Account, Iterator[Onlooker]]] = {}
+        self._tellings = Tellings()
         self._number = 0
         self._born = register.tools.now()
         self._notifying = self._new_machine()
@@ -167,8 +173,7 @@ class Presentities:
     def unserved(self) -> None:
         """Names or accounts went: subscriptions to them end."""
         now = self._register.tools.now()
-        for kept in list(self._notifying.kept()):
-            presentity = address_of(kept.presentity)
+        for presentity in self._notifying.presentities():
             if self._register.find(presentity) is None:
                 self._notifying.end(presentity, EndReason.NORESOURCE, now)
         self._wake()
@@ -424,28 +429,32 @@ class Presentities:
         now = self._register.tools.now()
         for address in list(self._passes)[:1]:
             self._pass_on(address)
-        due = self._notifying.due(now, SLICE)
-        for owed in due:
-            self._notify(owed, now)
+        count, due = 0, self._notifying.due(now, _STEP)
+        while due:
+            for owed in due:
+                self._notify(owed, now)
+            count += len(due)
+            now_s = self._register.tools.now()
+            if count >= SLICE or now_s >= now + SLICE_S:
+                break
+            due = self._notifying.due(now_s, _STEP)
         if due or self._passes or self._notifying.next_due(now) <= now:
             self._wake()
 
     def _notify(self, owed: Owed, now: float) -> None:
         account = self._register.find(owed.presentity)
-        state: Presence | None = None
+        telling: Telling | None = None
         along: tuple[Attribute, ...] = ()
-        digest = b""
         if owed.full and account is not None:
             person = self._register.person(account, owed.watcher)
             right = Right.FETCH if owed.state is SubscriptionState.TERMINATED else Right.SUBSCRIBE
-            state = replace(account.state_for(person, right), presentity=owed.presentity)
+            telling = self._tellings.of(account.state_for(person, right), owed.presentity)
             along = account.along_for(person)
-            digest = hash(meaning(state)).to_bytes(8, "big", signed=True)
-        if not self._notifying.sending(owed, digest, now):
+        if not self._notifying.sending(owed, telling.digest if telling is not None else b"", now):
             return
-        if owed.full:
-            owed = replace(owed, version=self._version(now))
-        told = owed.notify(self._register.tools.new_id(), state, attributes=along)
+        ident, version = self._register.tools.new_id(), self._version(now) if owed.full else None
+        state, document = (telling.state, telling.document) if telling is not None else (None, b"")
+        told = owed.notify(ident, state, document, along, version)
         self._register.tools.submit(told, lambda outcome: self._answered(owed, outcome))
 
     def _version(self, now: float) -> Version:

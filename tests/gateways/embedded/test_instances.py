@@ -106,3 +106,17 @@ def test_leaving_elements_out_invents_nothing() -> None:
     assert fitting(Presence(ALICE, (one, other)), 1_000).tuples == (other,)
     whole = Presence(ALICE, (PresenceTuple("a", Basic.OPEN),), extensions=(marked,))
     assert fitting(whole, 1_000).status is Basic.UNKNOWN
+
+
+def test_the_same_state_is_made_once_until_something_is_published() -> None:
+    """Thousands of watchers see one; what is shown to who sees nothing is kept in the same way."""
+    mine = Instances()
+    mine.publish("desk", published(state("open", "here")))
+    first, hidden = mine.seen_by(ALICE, BOB, Detail.FULL), mine.hidden(ALICE)
+    assert mine.seen_by(ALICE, EVE, Detail.FULL) is first
+    assert mine.hidden(ALICE) is hidden
+    assert hidden == offline(ALICE)
+    mine.publish("desk", published(state("open", "gone")))
+    assert words(mine.seen_by(ALICE, BOB, Detail.FULL)) == "open gone"
+    mine.expire(100.0)
+    assert mine.seen_by(ALICE, BOB, Detail.FULL) == offline(ALICE)

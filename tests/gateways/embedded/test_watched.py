@@ -8,15 +8,16 @@ from imxrouter.gateways.embedded.access import Decision, Defaults, Detail, Openn
 from imxrouter.gateways.embedded.accounts import MAX_KNOCKS_OF_DOMAIN, NotAllowed
 from imxrouter.gateways.embedded.contacts import Contact
 from imxrouter.gateways.embedded.instances import BadPublication
-from imxrouter.gateways.embedded.presentities import MAX_PENDING_OF_DOMAIN, RULES_SLICE
+from imxrouter.gateways.embedded.presentities import MAX_PENDING_OF_DOMAIN, RULES_SLICE, SLICE_S
 from imxrouter.gateways.embedded.register import Change, PresenceOff, Topic
 from imxrouter.gateways.embedded.settings import PRESENCE_RIGHTS, Role
 from imxrouter.model.domain import Domain
-from imxrouter.model.operations import EndReason, SubscribeResult, SubscriptionState
+from imxrouter.model.operations import EndReason, Operation, SubscribeResult, SubscriptionState
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.presence import offline
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.domains import CaseProfile, ServedDomain
+from imxrouter.routing.interfaces import Answer
 from tests.gateways.embedded.rigs import Stranger, World, at, state, words
 
 ALICE, MATE, BOB = at("alice@a.example"), at("mate@a.example"), at("bob@b.example")
@@ -204,6 +205,42 @@ def test_rules_reach_every_one_of_many(world: World) -> None:
     assert {one.watcher for one in crowd.told if one.end_reason is EndReason.REJECTED} == set(watchers)
     later = [one for one in crowd.told if one.presence is not None]
     assert all(one.presence == offline(ALICE) for one in later)
+
+
+class SlowWorld(World):
+    """Every notification takes a quarter of a millisecond to send; how many went in each turn is counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns: list[int] = []
+
+    def _submit(self, operation: Operation, answer: Answer) -> None:
+        self.now += 0.000_25
+        self.turns[-1] += 1
+        super()._submit(operation, answer)
+
+    def run(self) -> None:
+        """As always; each thing that happens is a turn."""
+        while self._soon:
+            self.turns.append(0)
+            self._soon.popleft()()
+
+
+def test_many_watchers_are_told_in_turns_of_a_millisecond() -> None:
+    """So that messages wait for no more; everybody is told the same document in the end."""
+    world = SlowWorld()
+    service, crowd = world.service("a.example", ["alice"], defaults=OPEN), Stranger(world, "x@crowd.example")
+    watchers = [at(f"u{number}@crowd.example") for number in range(200)]
+    for watcher in watchers:
+        crowd.address = watcher
+        crowd.subscribe("alice@a.example")
+    crowd.told.clear()
+    world.turns.clear()
+    service.publish(ALICE, "desk", state("open", "hello"))
+    world.run()
+    assert 0 < max(world.turns) * 0.000_25 <= SLICE_S + 0.001
+    assert {one.watcher for one in crowd.told} == set(watchers)
+    assert {words(one.presence) for one in crowd.told} == {"open hello"}
 
 
 def test_others_may_publish_for_a_user(world: World) -> None:
