@@ -208,7 +208,7 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "the answer of a retry is forgotten at once": Mutation(
         (nothing(core.SwitchCore, "doubt"),),
-        "bad network", _TWICE, "three", quick=True,
+        "bad network", _TWICE, "three",
     ),
     "what a lost link left unacknowledged is forgotten": Mutation(
         (instead(

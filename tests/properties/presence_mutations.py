@@ -76,7 +76,7 @@ PRESENCE_MUTATIONS: dict[str, Mutation] = {
     ),
     "any number of subscriptions": Mutation(
         (instead(subscriptions, "Subscriptions.judge_subscribe", "return Reason.BUSY", "pass"),),
-        "presence and a liar", r"subscriptions too many are remembered", quick=True,
+        "presence and a liar", r"subscriptions too many are remembered",
     ),
     "what a request would change is not forgotten": Mutation(
         (instead(
