@@ -231,6 +231,7 @@ class Parts:
         )
         self.federation.on_unreachable = self.liveness.failed
         self.federation.on_reached = self._reached
+        self.verifier.on_dropped = lambda domain: self.liveness.left((domain,))
         self.hub.events += [self.idle_proofs, self.liveness]
 
     def _make_services(self) -> None:

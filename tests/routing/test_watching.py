@@ -167,6 +167,22 @@ def test_wanting_again_while_the_end_is_under_way_begins_another() -> None:
     assert watching.late_answers == 1
 
 
+def test_what_is_wanted_again_is_shown_again_though_it_did_not_change() -> None:
+    """Whoever no longer wanted to know has forgotten it; the renewal is answered with the same state."""
+    watching = made()
+    asked = begun(watching)
+    assert watching.notified(told(asked, 7), 1).verdict is Verdict.NEWS
+    assert watching.notified(told(asked, 7), 2).verdict is Verdict.NOTHING_NEW
+    watching.unwant(ANN, BOB, 10)
+    watching.want(ANN, BOB, 1000)
+    [renewal] = watching.due(10).send
+    watching.answered(renewal, granted(), 10)
+    assert watching.notified(told(renewal, 6), 11).verdict is Verdict.NOTHING_NEW
+    assert watching.notified(told(renewal, 7), 12).verdict is Verdict.NEWS
+    watching.want(ANN, BOB, 1000)
+    assert watching.notified(told(renewal, 7), 13).verdict is Verdict.NOTHING_NEW
+
+
 def test_a_begin_that_is_unwanted_while_it_is_asked_is_ended_when_it_is_answered() -> None:
     """It would live on for half an hour otherwise."""
     watching = made()
