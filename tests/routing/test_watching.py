@@ -167,6 +167,22 @@ def test_wanting_again_while_the_end_is_under_way_begins_another() -> None:
     assert watching.late_answers == 1
 
 
+def test_what_is_wanted_again_is_shown_again_though_it_did_not_change() -> None:
+    """Whoever no longer wanted to know has forgotten it; the renewal is answered with the same state."""
+    watching = made()
+    asked = begun(watching)
+    assert watching.notified(told(asked, 7), 1).verdict is Verdict.NEWS
+    assert watching.notified(told(asked, 7), 2).verdict is Verdict.NOTHING_NEW
+    watching.unwant(ANN, BOB, 10)
+    watching.want(ANN, BOB, 1000)
+    [renewal] = watching.due(10).send
+    watching.answered(renewal, granted(), 10)
+    assert watching.notified(told(renewal, 6), 11).verdict is Verdict.NOTHING_NEW
+    assert watching.notified(told(renewal, 7), 12).verdict is Verdict.NEWS
+    watching.want(ANN, BOB, 1000)
+    assert watching.notified(told(renewal, 7), 13).verdict is Verdict.NOTHING_NEW
+
+
 def test_a_begin_that_is_unwanted_while_it_is_asked_is_ended_when_it_is_answered() -> None:
     """It would live on for half an hour otherwise."""
     watching = made()
@@ -552,3 +568,20 @@ def test_one_that_ended_while_nobody_was_there_is_begun_again() -> None:
     assert (standing.state, standing.version) == (None, None)
     [asked] = watching.due(100).send
     assert (asked.subscription_id, asked.presentity, asked.duration_s) == (b"id", BOB, 1000)
+
+
+def test_a_grant_of_a_second_does_not_make_us_ask_every_second() -> None:
+    """The other side decides for how long it grants, not what our router is busy with (section 7.6)."""
+    watching = made()
+    asked = begun(watching)
+    sent = []
+    for step in range(1, 600):
+        now = step / 10
+        if step % 10 == 1:
+            watching.answered(asked, granted(duration_s=1), now)
+        told_ = watching.notified(replace(told(asked, step), expires_s=1), now)
+        assert told_.verdict is Verdict.NEWS
+        for asked in watching.due(now).send:
+            sent.append(now)
+            watching.answered(asked, granted(duration_s=1), now)
+    assert 3 <= len(sent) <= 60 / 5 + 1
