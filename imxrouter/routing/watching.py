@@ -107,7 +107,8 @@ class Watching:
         key = pair_key(watcher, presentity)
         entry = self._entries.get(key)
         if entry is not None and (not entry.leaving or entry.asked is None):
-            entry.leaving = False  # where its end was not asked for yet, `due` renews it instead
+            if entry.leaving:  # its end was not asked for, or in vain: `due` renews it, and shows it anew
+                entry.leaving, entry.seen = False, Seen.NOTHING
             entry.duration_s = max(duration_s, 1)
             self._changed(entry)
             return None

@@ -162,12 +162,17 @@ class PresenceChecks:
             self.table.settle(key, state, granted, asked or 0, now, renews_only=renews_only)
 
     def delivered(self, entry: Entry) -> None:
-        """Plain success: a notification that told the end of its subscription was the last."""
+        """Plain success: a notification that told the end of its subscription was the last.
+
+        That of a SUBSCRIBE has no state: it counts as a failure (section 7.6).
+        """
         if self._changing:
             key, _ = self._changing.pop(entry[KEY], (b"", None))
             self._own.discard(entry[KEY])
             if key and entry[TYPE] == _NOTIFY:
                 self.table.ended(key)
+            elif key:
+                self.table.settle(key, None, 0, 0, 0.0)
 
     def _remember(self, record: Record) -> bool:
         """Note what an accepted SUBSCRIBE changes; False where it has no key."""

@@ -25,7 +25,7 @@ from imxrouter.transport.hub import Hub
 from imxrouter.transport.more_links import MoreLinks
 from imxrouter.transport.pursuit import NOT_IN_TIME, Cause
 from imxrouter.transport.session import LinkSession
-from imxrouter.wire.control import Control, Hello
+from imxrouter.wire.control import Control, Hello, Withdraw
 
 #: A domain that comes back within this is not told to be unknown: routers restart.
 GRACE_S: Final = 5.0
@@ -169,25 +169,27 @@ class Liveness:
             self._move_to(domain)
 
     def control(self, session: LinkSession, record: Control) -> None:
-        """Nothing."""
+        """The peer ended what was proved of a domain; the link stays, and tells nothing more of it."""
+        del session
+        if isinstance(record, Withdraw):
+            self.left((record.from_domain,))
 
     def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
         """The link takes nothing new."""
         del reason, by_peer
-        self._went(session)
+        self.left(_domains_of(session))
 
     def lost(self, session: LinkSession) -> None:
         """The link is gone."""
         domain = self._opening.pop(session.number, None)
         if domain is not None:
             self._give_up(domain, Cause.of_link(session))
-        self._went(session)
+        self.left(_domains_of(session))
 
-    def _went(self, session: LinkSession) -> None:
+    def left(self, domains: Iterable[bytes]) -> None:
+        """A link leads to these domains no longer: where it was the last one, subscribe again."""
         now = self._hub.now()
-        if self._hub.closing:
-            return
-        for domain in _domains_of(session):
+        for domain in domains if not self._hub.closing else ():
             if not self._is_up(domain) and self._table.watching(domain, now):
                 self._doubt_state(domain, now, now + FIRST_AGAIN_S)
 
@@ -306,10 +308,10 @@ class Liveness:
         self._reaches.more_links.open(domain, ended)
 
     def _move_to(self, domain: bytes) -> None:
-        """A new link is open while old ones are silent: nothing new goes over those."""
+        """A new link is open while old ones are silent: those are closed, whether they speak again or not."""
         self._doubted.pop(domain, None)
         for session in self._silent_of(domain):
-            self._hub.leave(session)
+            session.close(Reason.KEEPALIVE_TIMEOUT, text="silent, and a new connection is open")
         now = self._hub.now()
         if not self._is_up(domain):
             self._doubt_state(domain, now, now + FIRST_AGAIN_S)

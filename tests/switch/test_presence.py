@@ -135,6 +135,17 @@ def test_a_refused_one_is_forgotten(rig: Presence, outcome: Outcome) -> None:
     assert rig.told().reason is Reason.NOT_SUBSCRIBED
 
 
+def test_a_success_that_grants_nothing_is_none(rig: Presence) -> None:
+    """Without state and duration it counts as a failure (section 7.6); a renewal changes nothing."""
+    rig.feed(rig.peer, response_to(rig.ask(), SUCCESS))
+    rig.out(rig.service)
+    assert rig.told().reason is Reason.NOT_SUBSCRIBED
+    rig.grant(rig.ask())
+    rig.feed(rig.peer, response_to(rig.ask(), SUCCESS))
+    rig.out(rig.service)
+    assert rig.told().ok
+
+
 def test_one_in_doubt_may_be_there(rig: Presence) -> None:
     """The other side may have granted it, so what it tells is taken while an answer could come."""
     rig.answer(rig.peer, rig.ask(), indeterminant(Reason.ANSWER_TIMEOUT))
