@@ -19,11 +19,11 @@ from imxrouter.model.outcome import failed_at
 from imxrouter.routing.attribute_asking import Asked
 
 if TYPE_CHECKING:
-    from imxrouter.app.router import Router
+    from imxrouter.app.parts import Parts
 
 
 def ask_attributes(
-    router: Router, owner: str, names: Sequence[str], requester: str, *, fresh: bool
+    router: Parts, owner: str, names: Sequence[str], requester: str, *, fresh: bool
 ) -> Deferred[AttributesView]:
     """Ask through the router. Raises `AdminError` where the question itself is wrong."""
     whose, asker = _address(owner, "owner"), _requester(router, requester)
@@ -51,7 +51,7 @@ def _address(text: str, where: str) -> Address:
         raise AdminError("bad-request", str(error), where, "write local@domain, or @domain") from None
 
 
-def _requester(router: Router, text: str) -> Address:
+def _requester(router: Parts, text: str) -> Address:
     if not text:
         records = list(router.domains) if len(router.domains) == 1 else []
         if not records:

@@ -50,7 +50,7 @@ from imxrouter.routing.policy import BOUND, Policy
 from imxrouter.switch import slots
 
 if TYPE_CHECKING:
-    from imxrouter.app.router import Router
+    from imxrouter.app.parts import Parts
 
 #: Keys of a served domain that a request may give; those of [[domain]].
 _FIELDS = (
@@ -67,7 +67,7 @@ class Console:
         settings: of users.
     """
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Parts) -> None:
         self._router = router
         self.presence = PresenceConsole(router)
         self.settings = SettingsConsole(router, self.presence)

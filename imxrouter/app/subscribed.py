@@ -39,6 +39,7 @@ class KeptSubscriptions:
         bus: the other processes of this host.
         now: monotonic seconds.
         wall: seconds since 1970.
+        alone: this host has no other process now, whoever was there before: all are looked after here.
     """
 
     log = Logger()
@@ -50,12 +51,15 @@ class KeptSubscriptions:
         bus: Bus,
         now: Callable[[], float],
         wall: Callable[[], float],
+        *,
+        alone: bool = False,
     ) -> None:
         self._table = table
         self._store = store
         self._bus = bus
         self._now = now
         self._wall = wall
+        self._alone = alone
 
     def begin(self) -> None:
         """Give back what the store has; from now on keep what changes."""
@@ -74,12 +78,12 @@ class KeptSubscriptions:
         key = _key(kept)
         if key is None:
             return
-        now, entry = self._now(), self._table.find(key)
+        end, entry = self._table.waits_until(self._now()), self._table.find(key)
         if entry is None:
-            entry = Subscription(now, kept.watcher, kept.presentity, kept.ident, False, False)
+            entry = Subscription(end, kept.watcher, kept.presentity, kept.ident, False, False)
             self._table.restore(key, entry)
-        elif entry.end < now:
-            self._table.restore(key, entry._replace(end=now))
+        elif entry.end < end:
+            self._table.restore(key, entry._replace(end=end))
 
     def _begun(self, entry: Subscription) -> None:
         others = self._bus.peers()
@@ -112,7 +116,7 @@ class KeptSubscriptions:
             self.log.warn("state: an entry of {table} cannot be read and is dropped", table=SUBSCRIPTIONS)
             self._store.remove(SUBSCRIPTIONS, key)
             return
-        mine = kept.process == self._bus.process
+        mine = self._alone or kept.process == self._bus.process
         end = expires_at - self._wall() + self._now()
         self._table.restore(key, Subscription(end, kept.watcher, kept.presentity, kept.ident, True, mine))
 

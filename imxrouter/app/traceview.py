@@ -18,7 +18,7 @@ from imxrouter.telemetry.trace import TraceEntry, Wanted
 from imxrouter.wire.record import decode_outcome, decode_record
 
 if TYPE_CHECKING:
-    from imxrouter.app.router import Router
+    from imxrouter.app.parts import Parts
 
 #: Messages listed by one search; what a person can read, and an answer of some 300 KB.
 _MOST_ROWS: Final = 1000
@@ -28,7 +28,7 @@ _MOST_LOOKED_AT: Final = 1_000_000
 _ENDS: Final = ("answered", "delivery", "answer", "settled")
 
 
-def trace_view(router: Router, message_id: str) -> TraceView:
+def trace_view(router: Parts, message_id: str) -> TraceView:
     """All that is known of a message.
 
     Raises:
@@ -57,7 +57,7 @@ def trace_view(router: Router, message_id: str) -> TraceView:
     )  # fmt: skip
 
 
-def traces_view(router: Router, source: str, destination: str, since_s: float | None) -> TracesView:
+def traces_view(router: Parts, source: str, destination: str, since_s: float | None) -> TracesView:
     """The messages from and to an address or a domain.
 
     Args:
@@ -85,7 +85,7 @@ def traces_view(router: Router, source: str, destination: str, since_s: float | 
     )  # fmt: skip
 
 
-def _wanted(router: Router, text: str, where: str) -> Wanted | None:
+def _wanted(router: Parts, text: str, where: str) -> Wanted | None:
     if not text:
         return None
     try:
@@ -151,12 +151,12 @@ def _domain_of(address: str) -> str:
     return address.rpartition("@")[2]
 
 
-def _in_flight(router: Router, ident: bytes) -> Entry | None:
+def _in_flight(router: Parts, ident: bytes) -> Entry | None:
     entries = router.switch.ledger.entries.values()
     return next((entry for entry in entries if entry[KEY].startswith(ident)), None)
 
 
-def _flying(router: Router, entry: Entry) -> str:
+def _flying(router: Parts, entry: Entry) -> str:
     """Where a message is now."""
     source, destination = (router.mask.address(one) for one in parties(entry))
     age = f"{router.hub.now() - entry[SINCE]:.1f} s ago from {_link(router, entry[IN_PORT])}"
@@ -164,7 +164,7 @@ def _flying(router: Router, entry: Entry) -> str:
     return f"{source} to {destination} came {age}, {where} and is not answered yet"
 
 
-def _link(router: Router, number: int) -> str:
+def _link(router: Parts, number: int) -> str:
     session, port = router.hub.sessions.get(number), router.switch.ports.get(number)
     if session is None:
         return "this process" if port is not None else "a link that is gone"
@@ -172,7 +172,7 @@ def _link(router: Router, number: int) -> str:
     return f"link {number} ({Role(session.port.role).name.lower()}{name}, {session.remote[0]})"
 
 
-def _remembered(router: Router, ident: bytes) -> VerdictView | None:
+def _remembered(router: Parts, ident: bytes) -> VerdictView | None:
     """The stored answer, where the memory of duplicates still has it; looked for unless it is huge."""
     if len(router.switch.memory.seen) > _MOST_LOOKED_AT:
         return None
@@ -189,7 +189,7 @@ def _remembered(router: Router, ident: bytes) -> VerdictView | None:
     return None
 
 
-def _gaps(router: Router, steps: list[TraceEntry]) -> list[str]:
+def _gaps(router: Parts, steps: list[TraceEntry]) -> list[str]:
     gaps = []
     if any(step.event == "settled" and step.get("role") == "peer" for step in steps):
         gaps.append("hops before the peer are known to its own router: ask its operator for this id")
@@ -198,7 +198,7 @@ def _gaps(router: Router, steps: list[TraceEntry]) -> list[str]:
     return gaps
 
 
-def _limits(router: Router) -> list[str]:
+def _limits(router: Parts) -> list[str]:
     """What the ring does not hold, for whoever finds nothing there."""
     log = router.config.log
     if not log.trace_entries:

@@ -45,6 +45,8 @@ _AT_ONCE: Final = frozenset({EndReason.DEACTIVATED, EndReason.TIMEOUT, EndReason
 _LATER: Final = frozenset({EndReason.PROBATION, EndReason.GIVEUP})
 #: An end is asked for so many times; then the subscription expires by itself.
 _END_TRIES: Final = 3
+#: Not renewed sooner, whatever the other side grants; a domain SHOULD grant 10 s at least (section 7.6).
+_LEAST_RENEWAL_S: Final = 5.0
 #: Told with a refusal for want of room.
 _BUSY_RETRY_S: Final = 60
 
@@ -56,7 +58,7 @@ class Watching:
         new_id: gives 16 random bytes, for subscriptions and requests.
         chance: gives a random number in [0, 1).
         settings: bounds and pauses.
-        wall_ahead_s: seconds since 1970 less the seconds handed in as `now`, for what is kept.
+        wall_ahead_s: seconds since 1970 less the seconds handed in as `now`; for what is kept.
         kept: told of each subscription whose kept form changed: its key, and the form or None where it ended.
     """
 
@@ -77,7 +79,8 @@ class Watching:
         self.late_answers = 0
         self._new_id = new_id
         self._chance = chance
-        self._wall_ahead_s = wall_ahead_s
+        #: To be set anew where the clock on the wall was.
+        self.wall_ahead_s = wall_ahead_s
         self._kept = kept
         self._entries: dict[bytes, Watched] = {}
         self._by_domain: dict[bytes, set[Watched]] = {}
@@ -322,6 +325,7 @@ class Watching:
     def _renew_within(self, entry: Watched, start: float, span_s: float, now: float) -> None:
         low, high = self.settings.renew_from, self.settings.renew_to
         at = start + span_s * (low + (high - low) * self._chance())
+        at = max(at, entry.asked_at + min(_LEAST_RENEWAL_S, entry.duration_s * low))
         self._wheel.set(entry, now if entry.leaving else max(at, now))
 
     def _shortened(self, entry: Watched, left_s: int, now: float) -> None:
@@ -417,7 +421,7 @@ class Watching:
     def to_kept(self, watcher: Address, presentity: Address) -> KeptWatch | None:
         """One subscription as plain values; None where it is not wanted."""
         entry = self._entries.get(pair_key(watcher, presentity))
-        return entry.to_kept(self._wall_ahead_s) if entry is not None and not entry.leaving else None
+        return entry.to_kept(self.wall_ahead_s) if entry is not None and not entry.leaving else None
 
     def from_kept(self, kept: KeptWatch, now: float) -> Refusal | None:
         """Hold again what was held before a restart; it is renewed soon, at the pace of new ones.
@@ -426,7 +430,7 @@ class Watching:
             BadAddress: what was kept is no address.
             BadDomain: the same.
         """
-        entry = Watched.from_kept(kept, self._wall_ahead_s, now)
+        entry = Watched.from_kept(kept, self.wall_ahead_s, now)
         if entry.key in self._entries:
             return None
         refusal = self._refusal(entry.watcher)
@@ -467,7 +471,7 @@ class Watching:
 
     def _changed(self, entry: Watched) -> None:
         if self._kept is not None and not entry.leaving:
-            self._kept(entry.key, entry.to_kept(self._wall_ahead_s))
+            self._kept(entry.key, entry.to_kept(self.wall_ahead_s))
 
     def _forget_kept(self, key: bytes) -> None:
         if self._kept is not None:

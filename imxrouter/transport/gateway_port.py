@@ -96,14 +96,19 @@ class GatewayPort:
     def take(self, data: bytes) -> None:
         """Whole records for the gateway: requests for its domains, answers to what it sent."""
         for raw in self._splitter.feed(data):
-            record = decode_record(raw)
-            if record.is_response:
-                ident, answer = self._waiting.get(record.route_tag, (b"", None))
-                if answer is not None and ident == record.message_id:
-                    del self._waiting[record.route_tag]
-                    answer(result_of(record, decode_outcome(record)))
-            else:
-                self._deliver(record)
+            try:
+                self._take(decode_record(raw))
+            except Exception:  # noqa: BLE001 - one answer's bug must not keep the others of this read back
+                self.log.failure("an answer to a gateway failed")
+
+    def _take(self, record: Record) -> None:
+        if not record.is_response:
+            self._deliver(record)
+            return
+        ident, answer = self._waiting.get(record.route_tag, (b"", None))
+        if answer is not None and ident == record.message_id:
+            del self._waiting[record.route_tag]
+            answer(result_of(record, decode_outcome(record)))
 
     def _deliver(self, request: Record) -> None:
         answered = False

@@ -55,6 +55,7 @@ class RouterWatchers:
             Field(FieldType.PRESENTITY | CRITICAL_BIT, entry.presentity),
         )
         envelope = Envelope(watcher_local, watcher_domain, b"", teller)
+        self._table.asked_over = entry.over
         self._send(RecordType.NOTIFY, envelope, fields, lambda response: answered(decode_outcome(response)))
         return True
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from twisted.scripts.twistd import run
 
-from imxrouter.app.router import Router
+from imxrouter.app.parts import Parts
 from imxrouter.link.ledger import OUT_PORT, moved
 from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
@@ -54,12 +54,12 @@ def _unacknowledged() -> None:
 
 def _duplicates() -> None:
     """There is no duplicate memory."""
-    original = Router._make_hub
+    original = Parts._make_hub
 
-    def make_hub(self: Router, checks: Checks) -> None:
+    def make_hub(self: Parts, checks: Checks) -> None:
         original(self, replace(checks, duplicates=False))
 
-    Router._make_hub = make_hub  # type: ignore[method-assign]
+    Parts._make_hub = make_hub  # type: ignore[method-assign]
 
 
 def _late_first() -> None:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from imxrouter.model.operations import SubscriptionState
-from imxrouter.routing.subscriptions import Subscription, Subscriptions, subscription_key
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.subscriptions import (
+    LATE_S,
+    Subscription,
+    SubscriptionLimits,
+    Subscriptions,
+    subscription_key,
+)
 
 NOW = 1000.0
 
@@ -29,3 +36,41 @@ def test_what_is_between_strangers_goes() -> None:
     assert {key for key, _ in table.items()} == {stays, also}
     assert table.forget_unserved(()) == 2
     assert not table.concerns(b"x.example")
+
+
+def test_one_zone_leaves_room_for_the_others() -> None:
+    """Names below a registered one cost nothing: their watchers are counted together."""
+    table = Subscriptions(SubscriptionLimits(total=1_000, per_domain=80))
+    table.served = {b"x.example", b"other.example", b"a.host.example", b"b.host.example"}
+    keys = []
+    for number in range(80):
+        watcher = b"u@s%d.crowd.example" % number
+        assert table.judge_subscribe(b"new", watcher.rpartition(b"@")[2], b"x.example", 600) is None
+        keys.append(enter(table, watcher, b"alice@x.example"))
+    for presentity in (b"x.example", b"other.example"):
+        assert table.judge_subscribe(b"new", b"more.crowd.example", presentity, 600) is Reason.BUSY
+    assert table.judge_subscribe(keys[0], b"s0.crowd.example", b"x.example", 600) is None
+    for number in range(10):
+        assert table.judge_subscribe(b"new", b"y.example", b"x.example", 600) is None
+        keys.append(enter(table, b"u%d@y.example" % number, b"alice@x.example"))
+    assert table.judge_subscribe(b"new", b"y.example", b"x.example", 600) is Reason.BUSY
+    keys += [enter(table, b"u%d@a.host.example" % number, b"carol@far.example") for number in range(80)]
+    assert table.judge_subscribe(b"new", b"b.host.example", b"z.example", 600) is None, "one of ours"
+    for key in keys:
+        table.forget(key)
+    assert table.judge_subscribe(b"new", b"more.crowd.example", b"x.example", 600) is None
+    assert not table._of_zone
+
+
+def test_what_is_asked_waits_for_its_answer_as_long_as_the_router_does() -> None:
+    """A granted subscription that was forgotten meanwhile would never be notified."""
+    table = Subscriptions()
+    table.answer_s = 120.0
+    key = subscription_key(b"bob@x.example", b"alice@z.example", b"id")
+    table.begin(key, b"bob@x.example", b"alice@z.example", b"id", NOW)
+    table.sweep(NOW + 119)
+    assert table.judge_notify(key, NOW + 119) is None
+    table.settle(key, SubscriptionState.ACTIVE, 600, 600, NOW + 119)
+    assert table.judge_notify(key, NOW + 700) is None
+    table.sweep(NOW + 119 + 600 + LATE_S)
+    assert len(table) == 0

@@ -271,7 +271,9 @@ class Following:
 
     def send_due(self) -> None:
         """Send what is due: new subscriptions, renewals, ends."""
-        self._run(self._watching.due(self._register.tools.now()))
+        now = self._register.tools.now()
+        self._watching.wall_ahead_s = self._register.tools.wall() - now
+        self._run(self._watching.due(now))
 
     def _send(self, asked: Subscribe) -> None:
         self._register.tools.submit(asked, lambda outcome: self._answered(asked, outcome))
