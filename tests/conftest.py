@@ -5,6 +5,7 @@ not run proves nothing.
 """
 
 import os
+import signal
 
 import pytest
 
@@ -26,8 +27,11 @@ def skips_forbidden() -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the list of skips of this run."""
+    """Start the list of skips; hand programs their signals also where nohup or `&` began the run."""
     config.stash[_skips] = []
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

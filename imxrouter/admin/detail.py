@@ -25,7 +25,8 @@ class VerdictView(TypedDict):
     """What became of a message, as operators are told. `answer` is what the other side said, in its words.
 
     `rule` is the check that decided and `setting` the entry of the configuration behind it, where this router
-    decided. `remedy` is what to do; empty after a success.
+    decided. `failed_at` is the domain at which it failed, as in the answer of `imxctl send`. `remedy` is what
+    to do; empty after a success.
     """
 
     status: str
@@ -33,6 +34,7 @@ class VerdictView(TypedDict):
     reason: str
     decided_by: str
     decided_role: str
+    failed_at: str
     rule: str
     setting: str
     answer: str

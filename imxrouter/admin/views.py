@@ -104,7 +104,7 @@ class PeerChange(TypedDict):
 
 
 class DomainView(TypedDict):
-    """`imxctl domains`: a domain served here."""
+    """`imxctl domains`: a domain served here; `as_in_file` until it is changed at run time."""
 
     name: str
     state: str
@@ -113,15 +113,20 @@ class DomainView(TypedDict):
     aliases: list[str]
     policy: str
     up: bool
+    as_in_file: bool
 
 
 class DomainDiff(TypedDict):
-    """What a change of a domain did: each changed key with its value before and after."""
+    """What a change of a domain did: each changed key with its value before and after.
+
+    `kept` says whether it is on its way to the disk, and so holds after a restart.
+    """
 
     name: str
     action: str
     before: dict[str, Any]
     after: dict[str, Any]
+    kept: bool
 
 
 class TargetView(TypedDict):
@@ -162,6 +167,8 @@ class RecordsView(TypedDict):
 class OutcomeView(TypedDict):
     """`imxctl send`: what became of the message.
 
+    `decided_by` is empty where this router decided. `failed_at` is the domain at which it failed: who
+    decided, or the one that this router could not reach; empty after a success, and where it failed here.
     `retry` is `never` or `later` where it was not delivered, else empty.
     """
 
@@ -171,6 +178,7 @@ class OutcomeView(TypedDict):
     stage: str
     decided_by: str
     decided_role: str
+    failed_at: str
     retry: str
     retry_after_s: int
     note: str

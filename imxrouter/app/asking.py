@@ -15,14 +15,15 @@ from imxrouter.model.address import Address, BadAddress
 from imxrouter.model.attributes import MAX_NAMES, is_attribute_name, kind_of
 from imxrouter.model.domain import BadDomain
 from imxrouter.model.operations import Attribute, AttributeQuery
+from imxrouter.model.outcome import failed_at
 from imxrouter.routing.attribute_asking import Asked
 
 if TYPE_CHECKING:
-    from imxrouter.app.router import Router
+    from imxrouter.app.parts import Parts
 
 
 def ask_attributes(
-    router: Router, owner: str, names: Sequence[str], requester: str, *, fresh: bool
+    router: Parts, owner: str, names: Sequence[str], requester: str, *, fresh: bool
 ) -> Deferred[AttributesView]:
     """Ask through the router. Raises `AdminError` where the question itself is wrong."""
     whose, asker = _address(owner, "owner"), _requester(router, requester)
@@ -50,7 +51,7 @@ def _address(text: str, where: str) -> Address:
         raise AdminError("bad-request", str(error), where, "write local@domain, or @domain") from None
 
 
-def _requester(router: Router, text: str) -> Address:
+def _requester(router: Parts, text: str) -> Address:
     if not text:
         records = list(router.domains) if len(router.domains) == 1 else []
         if not records:
@@ -82,6 +83,7 @@ def _view(query: AttributeQuery, asked: Asked, seconds: float) -> AttributesView
         not_told=[name for name in dict.fromkeys(query.names) if name not in told] if outcome.ok else [],
         id=query.message_id.hex(), status=outcome.status.name.lower(), reason=reason.word,
         stage=reason.stage.value, decided_by=decided_by, decided_role=decided_role,
+        failed_at="" if outcome.ok else failed_at(reason, decided_by, query.owner.domain.name),
         retry="" if outcome.ok else reason.retry.value, retry_after_s=outcome.retry_after_s,
         note=outcome.note, seconds=round(seconds, 6), remedy="" if outcome.ok else reason.remedy,
     )  # fmt: skip

@@ -40,14 +40,14 @@ from imxrouter.wire.record import Envelope, Record, decode_outcome
 from imxrouter.wire.registry import RecordType
 
 if TYPE_CHECKING:
-    from imxrouter.app.router import Router
+    from imxrouter.app.parts import Parts
 
 #: What an ECHO carries: enough that nobody answers it without having read it.
 _ECHO_BYTES: Final = 32
 _UPLINK = "our uplink takes what goes to other domains"
 
 
-def check_as(router: Router, domain: Domain, ours: Domain, timeout_s: float) -> Deferred[CheckView]:
+def check_as(router: Parts, domain: Domain, ours: Domain, timeout_s: float) -> Deferred[CheckView]:
     """Check a domain as one of ours.
 
     Args:
@@ -70,7 +70,7 @@ def check_as(router: Router, domain: Domain, ours: Domain, timeout_s: float) -> 
 class _Checking:
     """One check under way."""
 
-    def __init__(self, router: Router, domain: Domain, ours: Domain, timeout_s: float) -> None:
+    def __init__(self, router: Parts, domain: Domain, ours: Domain, timeout_s: float) -> None:
         self._router = router
         self._domain = domain
         self._ours = ours

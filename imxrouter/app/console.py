@@ -43,14 +43,14 @@ from imxrouter.gateways.embedded.texts import shown
 from imxrouter.model.address import Address, BadAddress
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.operations import Kind, Message
-from imxrouter.model.outcome import Outcome
+from imxrouter.model.outcome import Outcome, failed_at
 from imxrouter.routing.destinations import Destination
 from imxrouter.routing.domains import DomainClash, DomainDiff, NotServed, ServedDomain
 from imxrouter.routing.policy import BOUND, Policy
 from imxrouter.switch import slots
 
 if TYPE_CHECKING:
-    from imxrouter.app.router import Router
+    from imxrouter.app.parts import Parts
 
 #: Keys of a served domain that a request may give; those of [[domain]].
 _FIELDS = (
@@ -67,7 +67,7 @@ class Console:
         settings: of users.
     """
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Parts) -> None:
         self._router = router
         self.presence = PresenceConsole(router)
         self.settings = SettingsConsole(router, self.presence)
@@ -176,6 +176,7 @@ class Console:
             aliases=[alias.name for alias in record.aliases],
             policy=record.policy or "",
             up=bool(route is not None and route.ports) and not record.suspended,
+            as_in_file=not self._router.run_time_domains.is_kept(record.name),
         )
 
     def domain_add(self, entry: Mapping[str, Any]) -> DiffView:
@@ -191,7 +192,7 @@ class Console:
     def domain_remove(self, name: str) -> DiffView:
         """Stop serving a domain."""
         record = self._served(name)
-        return _diff_view("removed", record.name.name, self._router.domains.remove(record.name))
+        return self._apply("removed", lambda record: self._router.domains.remove(record.name), record)
 
     def domain_doctor(self, name: str) -> Deferred[DoctorView]:
         """Look at a served domain as a peer does."""
@@ -218,11 +219,12 @@ class Console:
         self, action: str, apply: Callable[[ServedDomain], DomainDiff], record: ServedDomain
     ) -> DiffView:
         try:
-            return _diff_view(action, record.name.name, apply(record))
+            diff = apply(record)
         except DomainClash as clash:
             raise AdminError("conflict", str(clash), record.name.name, "choose another name") from None
         except NotServed as error:
             raise AdminError("not-found", str(error), record.name.name) from None
+        return _diff_view(action, record.name.name, diff, kept=self._router.run_time_domains.keep(diff))
 
     # -- DNS ---------------------------------------------------------------------------------------------
 
@@ -302,7 +304,7 @@ def _domain(text: str) -> Domain:
         raise AdminError("bad-request", str(error), "domain", "write a domain name") from None
 
 
-def _diff_view(action: str, name: str, diff: DomainDiff) -> DiffView:
+def _diff_view(action: str, name: str, diff: DomainDiff, *, kept: bool) -> DiffView:
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
     for change in diff.changed:
@@ -313,7 +315,9 @@ def _diff_view(action: str, name: str, diff: DomainDiff) -> DiffView:
         after = {name: _plain(getattr(record, name), name) for name in _FIELDS}
     for record in diff.removed:
         before = {name: _plain(getattr(record, name), name) for name in _FIELDS}
-    return DiffView(name=name, action=action if diff else "unchanged", before=before, after=after)
+    return DiffView(
+        name=name, action=action if diff else "unchanged", before=before, after=after, kept=kept
+    )  # fmt: skip
 
 
 def _plain(value: Any, field: str = "") -> Any:
@@ -330,9 +334,11 @@ def _outcome_view(message: Message, outcome: Outcome, seconds: float) -> Outcome
     decided_by, decided_role = outcome.decided_by, outcome.decided_role
     if outcome.ok and not decided_by:  # plain success says nothing more: the recipient's service has it
         decided_by, decided_role = message.destination.domain.name, "service"
+    where = message.destination.domain.name
     return OutcomeView(
         id=message.message_id.hex(), status=outcome.status.name.lower(), reason=outcome.reason.word,
         stage=outcome.reason.stage.value, decided_by=decided_by, decided_role=decided_role,
+        failed_at="" if outcome.ok else failed_at(outcome.reason, decided_by, where),
         retry="" if outcome.ok else outcome.reason.retry.value, retry_after_s=outcome.retry_after_s,
         note=outcome.note, seconds=round(seconds, 6),
     )  # fmt: skip

@@ -40,7 +40,7 @@ from imxrouter.model.presence import (
 )
 
 if TYPE_CHECKING:
-    from imxrouter.app.router import Router
+    from imxrouter.app.parts import Parts
 
 #: An answer to `subscribe` waits so long for the first word of the other side; a held request waits 15 s.
 SETTLE_S = 20.0
@@ -56,7 +56,7 @@ class PresenceConsole:
         router: whose users.
     """
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Parts) -> None:
         self._router = router
 
     # -- presence ----------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from imxrouter.gateways.embedded.settings import PRESENCE_RIGHTS, Role
 from imxrouter.model.operations import Attribute
 
 if TYPE_CHECKING:
-    from imxrouter.app.router import Router
+    from imxrouter.app.parts import Parts
 
 #: Others may keep an attribute so long unless its owner says otherwise.
 DEFAULT_MAX_AGE_S = 3600
@@ -34,7 +34,7 @@ class SettingsConsole:
         presence: tells who watches.
     """
 
-    def __init__(self, router: Router, presence: PresencePort) -> None:
+    def __init__(self, router: Parts, presence: PresencePort) -> None:
         self._router = router
         self._presence = presence
 
@@ -205,5 +205,5 @@ def _word(words: type[E], text: str, where: str, *more: str) -> E:
     raise AdminError("bad-request", f"{text[:40]!r} is unknown", where, do)
 
 
-def _name_of(router: Router, service: object) -> str:
+def _name_of(router: Parts, service: object) -> str:
     return next((name for name, one in router.embedded.items() if one is service), "")

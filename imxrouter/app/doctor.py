@@ -30,7 +30,7 @@ from imxrouter.routing.domains import ServedDomain
 from imxrouter.routing.policy import Policy
 
 if TYPE_CHECKING:
-    from imxrouter.app.router import Router
+    from imxrouter.app.parts import Parts
 
 #: From what needs a hand first to what needs none.
 SEVERITIES: Final = ("error", "warning", "note", "good")
@@ -40,7 +40,7 @@ _ALIASES: Final = 20
 _PATIENCE_S: Final = 5.0
 
 
-def make_checker(router: Router, guard: DialGuard, patience_s: float) -> Checker:
+def make_checker(router: Parts, guard: DialGuard, patience_s: float) -> Checker:
     """What looks up, connects and says hello as that router does: its name servers, its sockets."""
     return Checker(
         router.reactor, router.ask, guard, router.dialer.opener, timeout_s=patience_s,
@@ -59,7 +59,7 @@ class Doctor:
         AdminError: it is not served here.
     """
 
-    def __init__(self, router: Router, name: Domain, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(self, router: Parts, name: Domain, patience_s: float = _PATIENCE_S) -> None:
         record = router.domains.get(name)
         if record is None:
             raise AdminError("not-found", f"{name} is not served here", "domain", "see imxctl domains")

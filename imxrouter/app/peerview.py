@@ -18,10 +18,10 @@ from imxrouter.telemetry.catalogue import PEER_RESULTS
 from imxrouter.transport.session import LinkSession
 
 if TYPE_CHECKING:
-    from imxrouter.app.router import Router
+    from imxrouter.app.parts import Parts
 
 
-def peer_detail(router: Router, domain: Domain) -> PeerDetailView:
+def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
     """Everything this process knows of a remote domain.
 
     Raises:
@@ -63,7 +63,7 @@ def peer_detail(router: Router, domain: Domain) -> PeerDetailView:
     )  # fmt: skip
 
 
-def clear_waits(router: Router, domain: Domain) -> list[str]:
+def clear_waits(router: Parts, domain: Domain) -> list[str]:
     """End what keeps a remote domain from being tried now; returns what was ended, in words."""
     now, entry = router.hub.now(), router.federation.destinations.find(domain)
     cleared = []
@@ -77,7 +77,7 @@ def clear_waits(router: Router, domain: Domain) -> list[str]:
     return cleared
 
 
-def claims_towards(router: Router, domain: Domain) -> list[MadeClaim]:
+def claims_towards(router: Parts, domain: Domain) -> list[MadeClaim]:
     """Claims of ours towards a remote domain, on all links."""
     made = (claim for session in router.hub.sessions.values() for claim in session.made.claims())
     return [claim for claim in made if claim.to_domain == domain.wire]
@@ -92,7 +92,7 @@ def _concerns(session: LinkSession, domain: bytes) -> bool:
     return claims or domain in session.reached or domain in session.port.speaks
 
 
-def _counted(router: Router, domain: Domain) -> tuple[dict[str, dict[str, int]] | None, float | None]:
+def _counted(router: Parts, domain: Domain) -> tuple[dict[str, dict[str, int]] | None, float | None]:
     """What was counted under the domain's own label, and the mean seconds of what it delivered."""
     router.figures.tick()
     row = router.figures.peers.rows().get(domain.name)
@@ -103,7 +103,7 @@ def _counted(router: Router, domain: Domain) -> tuple[dict[str, dict[str, int]] 
     return {"came": came, "went": went}, mean
 
 
-def _remembered(router: Router, domain: Domain) -> tuple[str, float | None]:
+def _remembered(router: Parts, domain: Domain) -> tuple[str, float | None]:
     """The strongest level seen, in words, and when it is forgotten, seconds since 1970."""
     remembered, now = router.gatekeeper.remembered, router.hub.now()
     strength = remembered.seen(domain, now)

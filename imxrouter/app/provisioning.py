@@ -136,12 +136,14 @@ class Provisioner:
 
     def _changed(self, diff: DomainDiff) -> None:
         touched: set[str] = set()
+        lost = [name for record in diff.removed for name in record.names]
         for record in diff.removed:
             self._remove(record.names)
             self._unbind(record)
             touched.add(record.service)
         for change in diff.changed:
             gone = [name for name in change.before.names if name not in change.after.names]
+            lost += gone
             self._remove(gone)
             self._unbind(change.before)
             self._enter(change.after)
@@ -149,6 +151,8 @@ class Provisioner:
         for record in diff.added:
             self._enter(record)
             touched.add(record.service)
+        switch = self._hub.switch
+        switch.presence.table.forget_unserved(switch.routes, [name.wire for name in lost])
         for service in touched:
             if self._services is not None:
                 self._services.rebind(service)

@@ -246,14 +246,15 @@ class Steps:
 
         def answered(outcome: Outcome) -> None:
             seconds = self._hub.now() - started_at
-            words = [outcome.status.name.lower()] + ([outcome.reason.word] if not outcome.ok else [])
+            status = outcome.status.name.lower()
+            words = status if outcome.ok else f"the sender is told: {status}, {outcome.reason.word},"
             told = {"stage": outcome.reason.stage.value, "reason": outcome.reason.word}
             self._tell(
-                Step.ANSWER, f"{' '.join(words)} after {seconds * 1000:.1f} ms", id=ident.hex(),
+                Step.ANSWER, f"{words} after {seconds * 1000:.1f} ms", id=ident.hex(),
                 seconds=round(seconds, 6), **told,
             )  # fmt: skip
             self._trace.add(
-                ident, Step.ANSWER.value, status=words[0], seconds=round(seconds, 6), **told,
+                ident, Step.ANSWER.value, status=status, seconds=round(seconds, 6), **told,
                 text="what the sender is told", decided_by=outcome.decided_by,
                 decided_role=outcome.decided_role,
             )  # fmt: skip

@@ -74,12 +74,12 @@ class KeptSubscriptions:
         key = _key(kept)
         if key is None:
             return
-        now, entry = self._now(), self._table.find(key)
+        end, entry = self._table.waits_until(self._now()), self._table.find(key)
         if entry is None:
-            entry = Subscription(now, kept.watcher, kept.presentity, kept.ident, False, False)
+            entry = Subscription(end, kept.watcher, kept.presentity, kept.ident, False, False)
             self._table.restore(key, entry)
-        elif entry.end < now:
-            self._table.restore(key, entry._replace(end=now))
+        elif entry.end < end:
+            self._table.restore(key, entry._replace(end=end))
 
     def _begun(self, entry: Subscription) -> None:
         others = self._bus.peers()

@@ -11,14 +11,14 @@ from imxrouter.app.settling import parties
 from imxrouter.link.ledger import IN_PORT, KEY, OUT_PORT, SINCE, Entry
 from imxrouter.model.address import Address, BadAddress
 from imxrouter.model.domain import BadDomain, Domain
-from imxrouter.model.outcome import Outcome
+from imxrouter.model.outcome import Outcome, failed_at
 from imxrouter.model.vocabulary import REASON_BY_WORD
 from imxrouter.switch.ports import Role
 from imxrouter.telemetry.trace import TraceEntry, Wanted
 from imxrouter.wire.record import decode_outcome, decode_record
 
 if TYPE_CHECKING:
-    from imxrouter.app.router import Router
+    from imxrouter.app.parts import Parts
 
 #: Messages listed by one search; what a person can read, and an answer of some 300 KB.
 _MOST_ROWS: Final = 1000
@@ -28,7 +28,7 @@ _MOST_LOOKED_AT: Final = 1_000_000
 _ENDS: Final = ("answered", "delivery", "answer", "settled")
 
 
-def trace_view(router: Router, message_id: str) -> TraceView:
+def trace_view(router: Parts, message_id: str) -> TraceView:
     """All that is known of a message.
 
     Raises:
@@ -57,7 +57,7 @@ def trace_view(router: Router, message_id: str) -> TraceView:
     )  # fmt: skip
 
 
-def traces_view(router: Router, source: str, destination: str, since_s: float | None) -> TracesView:
+def traces_view(router: Parts, source: str, destination: str, since_s: float | None) -> TracesView:
     """The messages from and to an address or a domain.
 
     Args:
@@ -85,7 +85,7 @@ def traces_view(router: Router, source: str, destination: str, since_s: float | 
     )  # fmt: skip
 
 
-def _wanted(router: Router, text: str, where: str) -> Wanted | None:
+def _wanted(router: Parts, text: str, where: str) -> Wanted | None:
     if not text:
         return None
     try:
@@ -105,26 +105,29 @@ def _verdict(steps: list[TraceEntry]) -> VerdictView | None:
     last = max(ends, key=lambda step: _ENDS.index(step.event))
     said = next((step for step in reversed(steps) if step.event == "answer received"), None)
     by, role = last.get("decided_by"), last.get("decided_role")
+    to = next((name for step in steps if (name := _domain_of(step.get("destination")))), "")
     if last.get("status") == "success" and not by:  # the recipient's service has it
-        by = next((name for step in steps if (name := _domain_of(step.get("destination")))), "")
-        role = "service"
+        by, role = to, "service"
     return _verdict_view(
-        last.get("status"), last.get("reason"), by, role, rule=last.get("rule"), setting=last.get("setting"),
-        note=last.get("note"), answer=_said(said), retry_after_s=int(last.get("retry_after_s") or 0),
+        last.get("status"), last.get("reason"), by, role, to,
+        rule=last.get("rule"), setting=last.get("setting"), note=last.get("note"), answer=_said(said),
+        retry_after_s=int(last.get("retry_after_s") or 0),
     )  # fmt: skip
 
 
 def _verdict_view(
-    status: str, word: str, by: str, role: str, *, rule: str = "", setting: str = "", note: str = "",
+    status: str, word: str, by: str, role: str, to: str, *, rule: str = "", setting: str = "", note: str = "",
     answer: str = "", retry_after_s: int = 0,
 ) -> VerdictView:  # fmt: skip
     reason = REASON_BY_WORD.get(word)
     view = VerdictView(
-        status=status, stage="", reason="", decided_by=by, decided_role=role or "router", rule=rule,
-        setting=setting, answer=answer, note=note, remedy="", retry="", retry_after_s=retry_after_s,
+        status=status, stage="", reason="", decided_by=by, decided_role=role or "router", failed_at="",
+        rule=rule, setting=setting, answer=answer, note=note, remedy="", retry="",
+        retry_after_s=retry_after_s,
     )  # fmt: skip
     if reason is not None and status != "success":
         view["stage"], view["reason"] = reason.stage.value, reason.word
+        view["failed_at"] = failed_at(reason, by, to)
         view["remedy"], view["retry"] = reason.remedy, reason.retry.value
     return view
 
@@ -148,12 +151,12 @@ def _domain_of(address: str) -> str:
     return address.rpartition("@")[2]
 
 
-def _in_flight(router: Router, ident: bytes) -> Entry | None:
+def _in_flight(router: Parts, ident: bytes) -> Entry | None:
     entries = router.switch.ledger.entries.values()
     return next((entry for entry in entries if entry[KEY].startswith(ident)), None)
 
 
-def _flying(router: Router, entry: Entry) -> str:
+def _flying(router: Parts, entry: Entry) -> str:
     """Where a message is now."""
     source, destination = (router.mask.address(one) for one in parties(entry))
     age = f"{router.hub.now() - entry[SINCE]:.1f} s ago from {_link(router, entry[IN_PORT])}"
@@ -161,7 +164,7 @@ def _flying(router: Router, entry: Entry) -> str:
     return f"{source} to {destination} came {age}, {where} and is not answered yet"
 
 
-def _link(router: Router, number: int) -> str:
+def _link(router: Parts, number: int) -> str:
     session, port = router.hub.sessions.get(number), router.switch.ports.get(number)
     if session is None:
         return "this process" if port is not None else "a link that is gone"
@@ -169,7 +172,7 @@ def _link(router: Router, number: int) -> str:
     return f"link {number} ({Role(session.port.role).name.lower()}{name}, {session.remote[0]})"
 
 
-def _remembered(router: Router, ident: bytes) -> VerdictView | None:
+def _remembered(router: Parts, ident: bytes) -> VerdictView | None:
     """The stored answer, where the memory of duplicates still has it; looked for unless it is huge."""
     if len(router.switch.memory.seen) > _MOST_LOOKED_AT:
         return None
@@ -177,15 +180,16 @@ def _remembered(router: Router, ident: bytes) -> VerdictView | None:
         if key.startswith(ident) and isinstance(known, bytes):
             outcome: Outcome = decode_outcome(decode_record(known))
             word = "" if outcome.ok else outcome.reason.word
-            by = outcome.decided_by or (_domain_of(key.decode("utf-8", "replace")) if not outcome.ok else "")
+            to = _domain_of(key.decode("utf-8", "replace"))
+            by = outcome.decided_by or (to if not outcome.ok else "")
             return _verdict_view(
-                outcome.status.name.lower(), word, by, outcome.decided_role,
+                outcome.status.name.lower(), word, by, outcome.decided_role, to,
                 retry_after_s=outcome.retry_after_s, answer="as the sender was told",
             )  # fmt: skip
     return None
 
 
-def _gaps(router: Router, steps: list[TraceEntry]) -> list[str]:
+def _gaps(router: Parts, steps: list[TraceEntry]) -> list[str]:
     gaps = []
     if any(step.event == "settled" and step.get("role") == "peer" for step in steps):
         gaps.append("hops before the peer are known to its own router: ask its operator for this id")
@@ -194,7 +198,7 @@ def _gaps(router: Router, steps: list[TraceEntry]) -> list[str]:
     return gaps
 
 
-def _limits(router: Router) -> list[str]:
+def _limits(router: Parts) -> list[str]:
     """What the ring does not hold, for whoever finds nothing there."""
     log = router.config.log
     if not log.trace_entries:

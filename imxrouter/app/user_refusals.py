@@ -23,7 +23,7 @@ from imxrouter.model.presence import BadPresence
 from imxrouter.model.vocabulary import Reason
 
 if TYPE_CHECKING:
-    from imxrouter.app.router import Router
+    from imxrouter.app.parts import Parts
 
 #: Seconds after which a store that cannot write may be asked again, as watchers elsewhere are told.
 _STORE_AGAIN_S = 60
@@ -69,7 +69,7 @@ def address(text: str, where: str) -> Address:
     return parsed
 
 
-def service_of(router: Router, user: str) -> tuple[EmbeddedService, Address]:
+def service_of(router: Parts, user: str) -> tuple[EmbeddedService, Address]:
     """The service that a user has an account at, and his address; it has more than messages.
 
     Raises:

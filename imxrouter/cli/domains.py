@@ -16,7 +16,8 @@ from imxrouter.cli.options import Context, live
 def domains(shared: Context) -> None:
     """List the domains served here, or change them while the router runs.
 
-    What is changed here holds until the router restarts; write it to domains.d/ as well to keep it.
+    What is changed here holds for all processes of the router and over its restarts, until its file says
+    something new of that domain.
     """
     if click.get_current_context().invoked_subcommand is None:
         _list(shared)
@@ -41,6 +42,7 @@ def _list(shared: Context) -> None:
         ("policy", lambda row: row["policy"]),
         ("tenant", lambda row: row["tenant"]),
         ("aliases", lambda row: ", ".join(row["aliases"])),
+        ("", lambda row: "" if row["as_in_file"] else "changed at run time"),
     ]
     output.table(rows, columns, "no domain is served")
 
@@ -151,6 +153,8 @@ def _diff(shared: Context, diff: DomainDiff) -> None:
         before, after = diff["before"].get(key), diff["after"].get(key)
         if before != after:
             click.echo(f"  {key}: {_shown(before)} -> {_shown(after)}")
+    if not diff["kept"]:
+        click.echo("  not written yet: a restart would lose it; imxctl status says why (store)", err=True)
 
 
 def _shown(value: object) -> str:

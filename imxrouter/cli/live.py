@@ -104,7 +104,7 @@ def send(shared: Context, source: str, destination: str, text: str, html: bool) 
 
 def refusal(view: OutcomeView) -> str:
     """What was not done: reason, stage, who decided, and whether to try again."""
-    words = f"{view['status']}: {view['reason']} at stage {view['stage']}"
+    words = f"{view['status']}: {view['reason']} at stage {view['stage']}{output.towards(view)}"
     return f"{words}, decided by {_hop(view)}{_advice(view)}"
 
 

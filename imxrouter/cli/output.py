@@ -70,6 +70,11 @@ def advice(words: Mapping[str, Any]) -> str:
     return f"; try again after {after} s" if after else "; try again later"
 
 
+def towards(words: Mapping[str, Any]) -> str:
+    """Which domain could not be reached, where this router says so, to be put behind a stage (FCC-3)."""
+    return f" towards {words['failed_at']}" if words["failed_at"] and not words["decided_by"] else ""
+
+
 def problem(what: str, do: str = "") -> None:
     """Write an error to standard error, with what to do about it."""
     click.echo(f"error: {clean(what)}", err=True)

@@ -89,7 +89,8 @@ def _judge(verdict: VerdictView) -> None:
     by = f"{verdict['decided_by']} ({verdict['decided_role']})" if verdict["decided_by"] else _ROLES.get(
         verdict["decided_role"], verdict["decided_role"]
     )  # fmt: skip
-    why = f": {verdict['reason']} at stage {verdict['stage']}" if verdict["reason"] else ""
+    at = f"{verdict['stage']}{output.towards(verdict)}"
+    why = f": {verdict['reason']} at stage {at}" if verdict["reason"] else ""
     note = f" ({verdict['note']})" if verdict["note"] else ""
     again = f"; try again after {verdict['retry_after_s']} s" if verdict["retry_after_s"] else ""
     lines = {

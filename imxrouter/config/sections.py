@@ -408,7 +408,9 @@ class Limits(Section, frozen=True):
     subscriptions_per_domain: Annotated[
         int,
         key(
-            "Subscriptions remembered of the watchers, or to the users, of one domain.",
+            "Subscriptions remembered of the watchers, or to the users, of one domain. Watchers of a peer "
+            "are counted with those of all domains of its zone; where they alone have filled a domain of "
+            "ours, others have as much room again.",
             unit="subscriptions",
             ge=1,
             le=10**7,

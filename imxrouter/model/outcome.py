@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from imxrouter.model.operations import AttributeValues, SubscribeResult
-from imxrouter.model.vocabulary import REASON_BY_WORD, Reason, Retry, Status
+from imxrouter.model.vocabulary import REASON_BY_WORD, Reason, Retry, Stage, Status
 
 #: Retry times told to senders are rounded up to this, so that a limit's state cannot be read off exactly.
 DISCLOSED_RETRY_STEP_S = 5
+#: Stages at which a failure says something of the domain that was to be reached, whoever noticed it.
+_THERE: Final = frozenset({
+    Stage.DNS, Stage.CONNECT, Stage.TLS, Stage.IDENTITY, Stage.DIALBACK, Stage.PEER,
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +80,17 @@ def failure(
 def indeterminant(reason: Reason, *, by: str = "", role: str = "router", note: str = "") -> Outcome:
     """An answer that nobody can know: the request may or may not have been delivered."""
     return Outcome(Status.INDETERMINANT, reason, by, role, 0, note)
+
+
+def failed_at(reason: Reason, decided_by: str, destination: str) -> str:
+    """The domain at which something failed, so that nobody blames another (FCC-3).
+
+    Args:
+        reason: why.
+        decided_by: who decided, as in `Outcome`.
+        destination: the domain that was to be reached.
+
+    Returns:
+        who decided; where this router did, the destination that it could not reach; else "": it failed here.
+    """
+    return decided_by or (destination if reason.stage in _THERE else "")

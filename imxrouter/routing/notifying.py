@@ -34,6 +34,7 @@ from imxrouter.routing.owed import (
 )
 from imxrouter.routing.watched import address_of
 from imxrouter.routing.wheel import Wheel
+from imxrouter.routing.zones import zone_of
 
 #: Watchers of one presentity that are looked at before the next presentity has its turn.
 _SLICE: Final = 64
@@ -51,7 +52,7 @@ class Notifying:
         epoch: of this life; greater than that of every life before.
         chance: gives a random number in [0, 1).
         settings: bounds and pauses.
-        wall_ahead_s: seconds since 1970 less the seconds handed in as `now`, for what is kept.
+        wall_ahead_s: seconds since 1970 less the seconds handed in as `now`; for what is kept.
         kept: told of each subscription whose kept form changed: its key, and the form or None where it ended.
     """
 
@@ -74,12 +75,12 @@ class Notifying:
         #: Subscriptions that ended for want of a renewal.
         self.expired = 0
         self._chance = chance
-        self._wall_ahead_s = wall_ahead_s
+        self.wall_ahead_s = wall_ahead_s
         self._kept = kept
         self._number = 0
         self._tickets = count(1)
         self._presentities: dict[bytes, Presentity] = {}
-        self._by_domain: Counter[bytes] = Counter()
+        self._by_zone: Counter[str] = Counter()
         self._count = 0
         self._flights: dict[int, Flight] = {}
         self._wheel: Wheel[Subscription] = Wheel()
@@ -400,23 +401,25 @@ class Notifying:
     def watchers(self, presentity: Address, now: float) -> Iterator[Onlooker]:
         """Who watches a presentity, or waits for its decision."""
         owner = self._presentities.get(presentity.key)
-        if owner is None:
-            return
-        for same in tuple(owner.subscriptions.values()):
+        for same in tuple(owner.subscriptions.values()) if owner is not None else ():
             for one in same:
                 if one.live:
                     yield Onlooker(one.watcher, one.ident, one.state, max(one.end_at - now, 0.0))
+
+    def presentities(self) -> list[Address]:
+        """Who has watchers."""
+        return [address_of(owner.wire) for owner in self._presentities.values()]
 
     def kept(self) -> Iterator[KeptSubscription]:
         """Every pending and active subscription as plain values."""
         for owner in self._presentities.values():
             for same in owner.subscriptions.values():
-                yield from (one.to_kept(self._wall_ahead_s) for one in same if one.live)
+                yield from (one.to_kept(self.wall_ahead_s) for one in same if one.live)
 
     def to_kept(self, watcher: Address, presentity: Address, ident: bytes) -> KeptSubscription | None:
         """One subscription as plain values; None where there is none."""
         one = self._find(watcher, presentity, ident)
-        return one.to_kept(self._wall_ahead_s) if one is not None and one.live else None
+        return one.to_kept(self.wall_ahead_s) if one is not None and one.live else None
 
     def from_kept(self, kept: KeptSubscription, now: float) -> Refusal | None:
         """Go on with what was held before a restart; its watcher is told the state within `restart_s`.
@@ -435,7 +438,7 @@ class Notifying:
             return refusal
         one = self._add(watcher, presentity, kept.subscription_id)
         one.state = SubscriptionState(kept.state)
-        one.end_at = kept.ends_at - self._wall_ahead_s
+        one.end_at = kept.ends_at - self.wall_ahead_s
         if one.state is SubscriptionState.ACTIVE:
             one.flags |= Flag.FORCED
             one.spent = now + self.settings.restart_s * self._chance() + self._burst_s
@@ -445,11 +448,11 @@ class Notifying:
     def _refusal(self, watcher: Address, presentity: Address) -> Refusal | None:
         owner = self._presentities.get(presentity.key)
         mine = owner.subscriptions.get(watcher.key, ()) if owner is not None else ()
-        bounds = self.settings
+        bounds, zone = self.settings, zone_of(watcher.domain.name)
         for used, most, what in (
             (self._count, bounds.most, "in all"),
             (owner.count if owner is not None else 0, bounds.per_presentity, f"to {presentity}"),
-            (self._by_domain[watcher.domain.wire], bounds.per_domain, f"from {watcher.domain}"),
+            (self._by_zone[zone], bounds.per_zone, f"from {zone}"),
             (len(mine), bounds.per_watcher, f"of {watcher} to {presentity}"),
         ):
             if used >= most:
@@ -458,9 +461,7 @@ class Notifying:
 
     def _find(self, watcher: Address, presentity: Address, ident: bytes) -> Subscription | None:
         owner = self._presentities.get(presentity.key)
-        if owner is None:
-            return None
-        mine = owner.subscriptions.get(watcher.key, ())
+        mine = owner.subscriptions.get(watcher.key, ()) if owner is not None else ()
         return next((one for one in mine if one.ident == ident), None)
 
     def _add(self, watcher: Address, presentity: Address, ident: bytes) -> Subscription:
@@ -471,7 +472,7 @@ class Notifying:
         owner.subscriptions[one.key] = (*owner.subscriptions.get(one.key, ()), one)
         owner.count += 1
         self._count += 1
-        self._by_domain[one.domain] += 1
+        self._by_zone[one.zone] += 1
         return one
 
     def _remove(self, one: Subscription) -> None:
@@ -485,9 +486,9 @@ class Notifying:
         if not owner.count:
             del self._presentities[owner.key]
         self._count -= 1
-        self._by_domain[one.domain] -= 1
-        if not self._by_domain[one.domain]:
-            del self._by_domain[one.domain]
+        self._by_zone[one.zone] -= 1
+        if not self._by_zone[one.zone]:
+            del self._by_zone[one.zone]
         self._flights.pop(one.ticket, None)
         self._wheel.drop(one)
         one.flags |= Flag.GONE
@@ -496,4 +497,4 @@ class Notifying:
 
     def _changed(self, one: Subscription) -> None:
         if self._kept is not None:
-            self._kept(one.store_key, one.to_kept(self._wall_ahead_s) if one.live else None)
+            self._kept(one.store_key, one.to_kept(self.wall_ahead_s) if one.live else None)

@@ -21,6 +21,7 @@ from imxrouter.routing.caps import Refusal
 from imxrouter.routing.destinations import BackOff
 from imxrouter.routing.watched import BETWEEN, address_of
 from imxrouter.routing.wheel import Timed
+from imxrouter.routing.zones import zone_of
 
 _BACKOFF: Final = BackOff(first_s=2.0, cap_s=300.0)
 
@@ -32,7 +33,7 @@ class NotifySettings:
     Attributes:
         most: subscriptions in all, fetches that are not answered yet included.
         per_presentity: to one presentity.
-        per_domain: of the watchers of one domain.
+        per_zone: of the watchers of one zone.
         per_watcher: of one watcher to one presentity: his programs.
         rate_per_s: notifications of one subscription on average.
         burst: at once; a router lets 20 pass (specification section 7.7).
@@ -45,7 +46,7 @@ class NotifySettings:
 
     most: int = 200_000
     per_presentity: int = 20_000
-    per_domain: int = 100_000
+    per_zone: int = 100_000
     per_watcher: int = 8
     rate_per_s: float = 1.0
     burst: int = 5
@@ -247,9 +248,9 @@ class Subscription(Timed):
         self.spent = 0.0
 
     @property
-    def domain(self) -> bytes:
-        """The watcher's domain in wire form."""
-        return self.key.rpartition(b"@")[2]
+    def zone(self) -> str:
+        """The watcher's: under which his subscriptions are counted."""
+        return zone_of(self.key.rpartition(b"@")[2].decode("ascii"))
 
     @property
     def store_key(self) -> bytes:

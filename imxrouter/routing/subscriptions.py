@@ -6,13 +6,15 @@ machines for what they hold; this table only decides what passes, and whom the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from imxrouter.model.operations import SubscriptionState
 from imxrouter.model.vocabulary import Reason
-from imxrouter.routing.limits import gcra_wait
+from imxrouter.routing.limits import ZONE_SHARE, gcra_wait
+from imxrouter.routing.zones import zone_of
 
 #: Seconds after its end for which a subscription still takes what is late (specification section 7.6).
 LATE_S: Final = 32.0
@@ -31,6 +33,7 @@ class Subscription(NamedTuple):
         ident: its id.
         granted: somebody granted it; before it only waits for the answer.
         mine: this process passed it on last, and looks after its watcher.
+        over: number of the link over which it was asked for or renewed last; 0: not known.
     """
 
     end: float
@@ -39,6 +42,7 @@ class Subscription(NamedTuple):
     ident: bytes
     granted: bool
     mine: bool = True
+    over: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,8 @@ class SubscriptionLimits:
 
     Attributes:
         total: in all.
-        per_domain: of one watcher's or presentity's domain.
+        per_domain: of one watcher's or presentity's domain; of strangers' watchers of one zone, who makes as
+            many domains as he likes.
     """
 
     total: int = 200_000
@@ -66,6 +71,9 @@ class Subscriptions:
         limits: how many.
 
     Attributes:
+        answer_s: for so long an answer to a SUBSCRIBE is waited for.
+        asked_over: number of the link over which the subscription that was notified last was asked for.
+        served: domains that are no strangers'.
         may_keep: whether a new one can be written down now.
         on_begun: told each entry that waits for its first answer.
         on_changed: told (key, entry) of each that is granted or renewed, and (key, None) of each that ended.
@@ -73,12 +81,17 @@ class Subscriptions:
 
     def __init__(self, limits: SubscriptionLimits = SubscriptionLimits()) -> None:
         self.limits = limits
+        self.served: Container[bytes] = ()
+        self.answer_s = LATE_S
+        self.asked_over = 0
         self.may_keep: Callable[[], bool] = lambda: True
         self.on_begun: Callable[[Subscription], None] = lambda _entry: None
         self.on_changed: Callable[[bytes, Subscription | None], None] = lambda *_: None
         self._entries: dict[bytes, Subscription] = {}
         self._of_watcher: dict[bytes, dict[bytes, None]] = {}
         self._of_presentity: dict[bytes, dict[bytes, None]] = {}
+        #: of the watchers of a zone, in all (with b"") and to the users of each domain
+        self._of_zone: Counter[tuple[str, bytes]] = Counter()
         self._arrivals: dict[bytes, float] = {}
         self._to_sweep: list[bytes] = []
 
@@ -93,11 +106,16 @@ class Subscriptions:
         """Why a SUBSCRIBE may not pass; None where it may."""
         if key in self._entries:
             return None
-        if (
-            len(self._entries) >= self.limits.total
-            or len(self._of_watcher.get(watcher_domain, ())) >= self.limits.per_domain
-            or len(self._of_presentity.get(presentity_domain, ())) >= self.limits.per_domain
-        ):
+        most = self.limits.per_domain
+        if len(self._entries) >= self.limits.total or len(self._of_watcher.get(watcher_domain, ())) >= most:
+            return Reason.BUSY
+        zone = _zone(watcher_domain)
+        if self._of_zone[zone, b""] >= most and watcher_domain not in self.served:
+            return Reason.BUSY
+        used = len(self._of_presentity.get(presentity_domain, ()))
+        if used >= 2 * most or (
+            used >= most and self._of_zone[zone, presentity_domain] >= most // ZONE_SHARE
+        ):  # one zone alone must not shut out the others
             return Reason.BUSY
         return Reason.STATE_UNAVAILABLE if duration_s and not self.may_keep() else None
 
@@ -106,6 +124,7 @@ class Subscriptions:
         entry = self._entries.get(key)
         if entry is None or now >= entry.end + LATE_S:
             return Reason.NOT_SUBSCRIBED, 0.0
+        self.asked_over = entry.over
         arrival = self._arrivals.get(key, now)
         if arrival > now:
             wait = gcra_wait(arrival, now, NOTIFY_BURST_S)
@@ -116,17 +135,34 @@ class Subscriptions:
             self._arrivals[key] = now + NOTIFY_INTERVAL_S
         return None
 
-    def begin(self, key: bytes, watcher: bytes, presentity: bytes, ident: bytes, now: float) -> None:
-        """A SUBSCRIBE was accepted: notifications may come before its answer does, `LATE_S` at least."""
-        entry = self._entries.get(key)
+    def begin(
+        self, key: bytes, watcher: bytes, presentity: bytes, ident: bytes, now: float, over: int = 0
+    ) -> None:
+        """A SUBSCRIBE was accepted: notifications may come before its answer does, as long as that may take.
+
+        Args:
+            key: of the subscription.
+            watcher: as spelled in the envelope.
+            presentity: the same.
+            ident: its id.
+            now: monotonic seconds.
+            over: number of the link over which it came; 0: it is the router's own.
+        """
+        entry, end = self._entries.get(key), self.waits_until(now)
         if entry is None:
-            entry = Subscription(now, watcher, presentity, ident, False)
+            entry = Subscription(end, watcher, presentity, ident, False, over=over)
             self._enter(key, entry)
-        elif entry.end < now:
-            entry = self._entries[key] = entry._replace(end=now)
-        else:
+            self.on_begun(entry)
             return
-        self.on_begun(entry)
+        if over and over != entry.over:
+            entry = self._entries[key] = entry._replace(over=over)
+        if entry.end < end:
+            entry = self._entries[key] = entry._replace(end=end)
+            self.on_begun(entry)
+
+    def waits_until(self, now: float) -> float:
+        """The end of what is asked for now and has no answer yet; what is late has `LATE_S` more."""
+        return now + max(self.answer_s - LATE_S, 0.0)
 
     def settle(
         self, key: bytes, state: SubscriptionState | None, granted_s: int, asked_s: int, now: float
@@ -168,12 +204,34 @@ class Subscriptions:
 
     def restore(self, key: bytes, entry: Subscription) -> None:
         """One that a store or another process knows of; nobody is told."""
+        known = self._entries.get(key)
+        if known is not None:
+            entry = entry._replace(over=known.over)
         self._remove(key)
         self._enter(key, entry)
 
     def forget(self, key: bytes) -> None:
         """One that another process knows to have ended; nobody is told."""
         self._remove(key)
+
+    def forget_unserved(self, served: Container[bytes], domains: Iterable[bytes] | None = None) -> int:
+        """Forget those that nobody here is a side of any more, and have that told. Returns how many.
+
+        Args:
+            served: domains served here.
+            domains: those to look at; None: all.
+        """
+        keys: set[bytes] = set(self._entries if domains is None else ())
+        for domain in domains or ():
+            keys.update(self._of_watcher.get(domain, ()), self._of_presentity.get(domain, ()))
+        strange = [key for key in keys if not any(domain in served for domain in self._sides(key))]
+        for key in strange:
+            self.ended(key)
+        return len(strange)
+
+    def _sides(self, key: bytes) -> tuple[bytes, bytes]:
+        entry = self._entries[key]
+        return _domain(entry.watcher), _domain(entry.presentity)
 
     def sweep(self, now: float, most: int = 5_000) -> int:
         """Forget what ended; looks at `most` entries, the next call goes on. Returns how many went."""
@@ -223,17 +281,34 @@ class Subscriptions:
 
     def _enter(self, key: bytes, entry: Subscription) -> None:
         self._entries[key] = entry
-        self._of_watcher.setdefault(entry.watcher.rpartition(b"@")[2], {})[key] = None
-        self._of_presentity.setdefault(entry.presentity.rpartition(b"@")[2], {})[key] = None
+        watcher_domain, presentity_domain = self._sides(key)
+        self._of_watcher.setdefault(watcher_domain, {})[key] = None
+        self._of_presentity.setdefault(presentity_domain, {})[key] = None
+        zone = _zone(watcher_domain)
+        self._of_zone[zone, b""] += 1
+        self._of_zone[zone, presentity_domain] += 1
 
     def _remove(self, key: bytes) -> None:
         entry = self._entries.pop(key, None)
         self._arrivals.pop(key, None)
         if entry is None:
             return
-        for index, address in ((self._of_watcher, entry.watcher), (self._of_presentity, entry.presentity)):
-            domain = address.rpartition(b"@")[2]
+        watcher_domain, presentity_domain = _domain(entry.watcher), _domain(entry.presentity)
+        for index, domain in ((self._of_watcher, watcher_domain), (self._of_presentity, presentity_domain)):
             keys = index[domain]
             del keys[key]
             if not keys:
                 del index[domain]
+        zone = _zone(watcher_domain)
+        for place in ((zone, b""), (zone, presentity_domain)):
+            self._of_zone[place] -= 1
+            if not self._of_zone[place]:
+                del self._of_zone[place]
+
+
+def _domain(address: bytes) -> bytes:
+    return address.rpartition(b"@")[2]
+
+
+def _zone(domain: bytes) -> str:
+    return zone_of(domain.decode("ascii", "replace"))

@@ -7,16 +7,16 @@ the presentity's side refuses it. What has to be sent comes out of `due`; time, 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from math import inf
 from typing import Final
 
 from imxrouter.model.address import Address
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.operations import EndReason, Notify, Subscribe, SubscribeResult, SubscriptionState
-from imxrouter.model.outcome import Outcome, indeterminant
+from imxrouter.model.outcome import Outcome, failed_at, indeterminant
 from imxrouter.model.presence import Unknown
-from imxrouter.model.vocabulary import Reason, Stage
+from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.watched import (
     DEFAULT_SETTINGS,
@@ -43,10 +43,10 @@ REFUSED: Final = frozenset({
 #: Ends after which the watcher subscribes again at once, and later (RFC 6665 section 4.1.3).
 _AT_ONCE: Final = frozenset({EndReason.DEACTIVATED, EndReason.TIMEOUT, EndReason.NONE})
 _LATER: Final = frozenset({EndReason.PROBATION, EndReason.GIVEUP})
-#: Stages at which a failure says something of the presentity's domain, whoever noticed it.
-_THERE: Final = frozenset({Stage.DNS, Stage.CONNECT, Stage.TLS, Stage.IDENTITY, Stage.DIALBACK, Stage.PEER})
 #: An end is asked for so many times; then the subscription expires by itself.
 _END_TRIES: Final = 3
+#: Not renewed sooner, whatever the other side grants; a domain SHOULD grant 10 s at least (section 7.6).
+_LEAST_RENEWAL_S: Final = 5.0
 #: Told with a refusal for want of room.
 _BUSY_RETRY_S: Final = 60
 
@@ -58,7 +58,7 @@ class Watching:
         new_id: gives 16 random bytes, for subscriptions and requests.
         chance: gives a random number in [0, 1).
         settings: bounds and pauses.
-        wall_ahead_s: seconds since 1970 less the seconds handed in as `now`, for what is kept.
+        wall_ahead_s: seconds since 1970 less the seconds handed in as `now`; for what is kept.
         kept: told of each subscription whose kept form changed: its key, and the form or None where it ended.
     """
 
@@ -79,7 +79,8 @@ class Watching:
         self.late_answers = 0
         self._new_id = new_id
         self._chance = chance
-        self._wall_ahead_s = wall_ahead_s
+        #: To be set anew where the clock on the wall was.
+        self.wall_ahead_s = wall_ahead_s
         self._kept = kept
         self._entries: dict[bytes, Watched] = {}
         self._by_domain: dict[bytes, set[Watched]] = {}
@@ -106,7 +107,8 @@ class Watching:
         key = pair_key(watcher, presentity)
         entry = self._entries.get(key)
         if entry is not None and (not entry.leaving or entry.asked is None):
-            entry.leaving = False  # where its end was not asked for yet, `due` renews it instead
+            if entry.leaving:  # its end was not asked for, or in vain: `due` renews it, and shows it anew
+                entry.leaving, entry.seen = False, Seen.NOTHING
             entry.duration_s = max(duration_s, 1)
             self._changed(entry)
             return None
@@ -151,11 +153,15 @@ class Watching:
         return Subscribe(watcher, presentity, message_id, ident, 0)
 
     def again(self, domain: Domain, now: float) -> None:
-        """Renew every subscription to a domain that was lost or is reachable again, spread (section 7.6)."""
+        """A domain is reachable: what could not begin there is tried soon, spread (section 7.7).
+
+        What was granted and goes on is looked after by the router, which knows whether the domain was lost.
+        """
         for entry in sorted(self._by_domain.get(domain.wire, ()), key=lambda one: one.key):
-            if not entry.fresh and entry.asked is None and not entry.leaving:
-                soon = now + self.settings.again_s * self._chance()
-                self._wheel.set(entry, min(entry.due, soon))
+            lives = entry.state is not None and now < entry.end_at
+            waits = not entry.fresh and entry.asked is None and not entry.leaving
+            if entry.tries and waits and not lives and entry.due > now + self.settings.again_s:
+                self._wheel.set(entry, now + self.settings.again_s * self._chance())
 
     # -- what is to be sent ----------------------------------------------------------------------------
 
@@ -319,6 +325,7 @@ class Watching:
     def _renew_within(self, entry: Watched, start: float, span_s: float, now: float) -> None:
         low, high = self.settings.renew_from, self.settings.renew_to
         at = start + span_s * (low + (high - low) * self._chance())
+        at = max(at, entry.asked_at + min(_LEAST_RENEWAL_S, entry.duration_s * low))
         self._wheel.set(entry, now if entry.leaving else max(at, now))
 
     def _shortened(self, entry: Watched, left_s: int, now: float) -> None:
@@ -405,10 +412,16 @@ class Watching:
         """Every subscription that is wanted."""
         return (entry.standing(now) for entry in self._entries.values() if not entry.leaving)
 
+    def standings_of(self, watchers: Collection[Address], now: float) -> list[Standing]:
+        """Every subscription that one of these wants; looks at all that are held, once."""
+        keys = {watcher.key for watcher in watchers}
+        wanted = [one for one in self._entries.values() if not one.leaving and one.watcher_key in keys]
+        return [standing for one in wanted if (standing := one.standing(now)).watcher in watchers]
+
     def to_kept(self, watcher: Address, presentity: Address) -> KeptWatch | None:
         """One subscription as plain values; None where it is not wanted."""
         entry = self._entries.get(pair_key(watcher, presentity))
-        return entry.to_kept(self._wall_ahead_s) if entry is not None and not entry.leaving else None
+        return entry.to_kept(self.wall_ahead_s) if entry is not None and not entry.leaving else None
 
     def from_kept(self, kept: KeptWatch, now: float) -> Refusal | None:
         """Hold again what was held before a restart; it is renewed soon, at the pace of new ones.
@@ -417,7 +430,7 @@ class Watching:
             BadAddress: what was kept is no address.
             BadDomain: the same.
         """
-        entry = Watched.from_kept(kept, self._wall_ahead_s, now)
+        entry = Watched.from_kept(kept, self.wall_ahead_s, now)
         if entry.key in self._entries:
             return None
         refusal = self._refusal(entry.watcher)
@@ -458,7 +471,7 @@ class Watching:
 
     def _changed(self, entry: Watched) -> None:
         if self._kept is not None and not entry.leaving:
-            self._kept(entry.key, entry.to_kept(self._wall_ahead_s))
+            self._kept(entry.key, entry.to_kept(self.wall_ahead_s))
 
     def _forget_kept(self, key: bytes) -> None:
         if self._kept is not None:
@@ -472,5 +485,5 @@ def _where(entry: Watched | Fetch, outcome: Outcome) -> Domain:
             return Domain.parse(outcome.decided_by)
         except BadDomain:
             pass  # a word of a stranger that is no domain: name his
-    there = outcome.reason.stage in _THERE
-    return entry.presentity.domain if there else entry.watcher.domain
+    there = entry.presentity.domain
+    return there if failed_at(outcome.reason, "", there.name) else entry.watcher.domain

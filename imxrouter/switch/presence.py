@@ -13,6 +13,7 @@ from imxrouter.model.operations import MAX_SUBSCRIPTION_ID_BYTES, SubscriptionSt
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.subscriptions import Subscriptions, subscription_key
+from imxrouter.switch.ports import Port
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.layout import ADDRESSES_OFFSET, MESSAGE_ID_BYTES
 from imxrouter.wire.record import Record, decode_record
@@ -117,8 +118,22 @@ class PresenceChecks:
             self._judged = data[_LEDGER_KEY_OFFSET:from_end], None, (key, None)
         return self.table.judge_notify(key, now)
 
-    def accepted(self, data: bytes, now: float) -> None:
-        """A request was accepted: a subscription may be notified from now on."""
+    def way(self, ways: list[Port], turn: int) -> Port:
+        """The link for the notification that was judged last: that over which it was asked for, if it is up.
+
+        Hosts of a domain need not share what they remember of subscriptions (specification section 7.7).
+        """
+        asked_over = self.table.asked_over
+        return next((port for port in ways if port.number == asked_over), ways[turn % len(ways)])
+
+    def accepted(self, data: bytes, now: float, over: int = 0) -> None:
+        """A request was accepted: a subscription may be notified from now on.
+
+        Args:
+            data: the whole record.
+            now: monotonic seconds.
+            over: number of the link over which it came; 0: it is the router's own.
+        """
         ledger_key, record, change = self._judged
         if not ledger_key or not data.startswith(ledger_key, _LEDGER_KEY_OFFSET):
             if ((data[4] << 8) | data[5]) != _SUBSCRIBE or not self._remember(decode_record(data)):
@@ -128,7 +143,7 @@ class PresenceChecks:
         self._changing[ledger_key] = change
         if record is not None:
             ident = record.value(FieldType.SUBSCRIPTION_ID) or b""
-            self.table.begin(change[0], _watcher(record), _presentity(record), ident, now)
+            self.table.begin(change[0], _watcher(record), _presentity(record), ident, now, over)
 
     def settled(self, entry: Entry, outcome: Outcome, response: bytes, now: float) -> None:
         """A request that is no message has its answer."""
@@ -141,11 +156,16 @@ class PresenceChecks:
             self.table.settle(key, state, granted, asked or 0, now)
 
     def delivered(self, entry: Entry) -> None:
-        """Plain success: a notification that told the end of its subscription was the last."""
+        """Plain success: a notification that told the end of its subscription was the last.
+
+        That of a SUBSCRIBE has no state: it counts as a failure (section 7.6).
+        """
         if self._changing:
             key, _ = self._changing.pop(entry[KEY], (b"", None))
             if key and entry[TYPE] == _NOTIFY:
                 self.table.ended(key)
+            elif key:
+                self.table.settle(key, None, 0, 0, 0.0)
 
     def _remember(self, record: Record) -> bool:
         """Note what an accepted SUBSCRIBE changes; False where it has no key."""

@@ -259,7 +259,9 @@ class Switch(SwitchCore):
                 else:
                     ways = self.uplinks or self.ways.get(to_domain, _NONE).get(from_domain, _NO_PORTS)
                 if ways:
-                    chosen = ways[turn % len(ways)] if len(ways) > 1 else ways[0]
+                    chosen = ways[0]
+                    if len(ways) > 1:
+                        chosen = ways[turn % len(ways)] if rtype != _NOTIFY else self.presence.way(ways, turn)
                     if chosen is not out:
                         if out is not None:
                             out.sent += out_count
@@ -289,7 +291,7 @@ class Switch(SwitchCore):
                     messages += 1
                 else:
                     counters[BASE_OF_TYPE.get(rtype, OTHER_BASE)] += 1
-                    self.presence.accepted(data[start:stop], now)
+                    self.presence.accepted(data[start:stop], now, 0 if port in self.inside else number)
                 new_tag = next_tag()
                 entries[new_tag] = (
                     number, tag, size, ident, digest, to_domain, from_domain, rtype, hops, now, out_number,

@@ -76,6 +76,7 @@ class SwitchTables:
         #: the router's own: what a domain served here is asked itself goes there
         self.inside: list[Port] = []
         self.presence = PresenceChecks(self._known_key, Subscriptions())
+        self.presence.table.served = self.routes
         self.dirty: list[Port] = []
         #: route tags of requests that wait for a link; taken by the transport
         self.held: list[int] = []

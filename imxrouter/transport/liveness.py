@@ -8,10 +8,12 @@ notification that follows brings the state. Pure timing: what goes out is `Watch
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 from twisted.logger import Logger
@@ -23,7 +25,7 @@ from imxrouter.transport.hub import Hub
 from imxrouter.transport.more_links import MoreLinks
 from imxrouter.transport.pursuit import NOT_IN_TIME, Cause
 from imxrouter.transport.session import LinkSession
-from imxrouter.wire.control import Control, Hello
+from imxrouter.wire.control import Control, Hello, Withdraw
 
 #: A domain that comes back within this is not told to be unknown: routers restart.
 GRACE_S: Final = 5.0
@@ -34,6 +36,8 @@ SPREAD_S: Final = 10.0
 #: Subscriptions that are tried again, and watchers that are told, in one second, of all domains.
 AGAIN_PER_S: Final = 1000
 TOLD_PER_S: Final = 20_000
+#: Rest at least before what failed for now is asked or told again.
+LATER_S: Final = 1.0
 #: Seconds between two steps of it.
 STEP_S: Final = 0.05
 #: Part of DEAD_AFTER of silence after which a link is doubted, and after which nothing is waited for.
@@ -47,7 +51,9 @@ TOGETHER_S: Final = 30.0
 class Watchers(Protocol):
     """What is said to watchers, and asked in their name."""
 
-    def tell_unknown(self, key: bytes, reason: Reason, domain: bytes) -> bool:
+    def tell_unknown(
+        self, key: bytes, reason: Reason, domain: bytes, answered: Callable[[Outcome], None]
+    ) -> bool:
         """Tell the watcher of a subscription; False where there is no room now."""
 
     def subscribe_again(self, key: bytes, answered: Callable[[Outcome], None]) -> bool:
@@ -76,6 +82,7 @@ class _Loss:
         cause: of the last verdict.
         tell_at: when watchers are to be told; None where they were, or nothing failed yet.
         told: they were.
+        ours: that it is our own network; what the verdicts said meanwhile is not believed.
         to_tell: subscriptions whose watchers are to be told still.
         again: subscriptions to be tried again, in this order.
         next_again: when the next one is due.
@@ -87,6 +94,7 @@ class _Loss:
     cause: Cause = NOT_IN_TIME
     tell_at: float | None = None
     told: bool = False
+    ours: bool = False
     to_tell: deque[bytes] = field(default_factory=deque)
     again: deque[bytes] = field(default_factory=deque)
     next_again: float = 0.0
@@ -125,6 +133,9 @@ class Liveness:
         self._chance = chance
         self._losses: dict[bytes, _Loss] = {}
         self._doubted: dict[bytes, float] = {}
+        #: what failed for now, by the time at which it has its next turn: (at, domain, key, is it to be told)
+        self._put_off: list[tuple[float, bytes, bytes, bool]] = []
+        self._is_put_off: set[tuple[bytes, bool]] = set()
         #: numbers of new links whose hello is awaited, while older ones of the domain are silent
         self._opening: dict[int, bytes] = {}
         self._stepped_at = -math.inf
@@ -158,25 +169,27 @@ class Liveness:
             self._move_to(domain)
 
     def control(self, session: LinkSession, record: Control) -> None:
-        """Nothing."""
+        """The peer ended what was proved of a domain; the link stays, and tells nothing more of it."""
+        del session
+        if isinstance(record, Withdraw):
+            self.left((record.from_domain,))
 
     def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
         """The link takes nothing new."""
         del reason, by_peer
-        self._went(session)
+        self.left(_domains_of(session))
 
     def lost(self, session: LinkSession) -> None:
         """The link is gone."""
         domain = self._opening.pop(session.number, None)
         if domain is not None:
             self._give_up(domain, Cause.of_link(session))
-        self._went(session)
+        self.left(_domains_of(session))
 
-    def _went(self, session: LinkSession) -> None:
+    def left(self, domains: Iterable[bytes]) -> None:
+        """A link leads to these domains no longer: where it was the last one, subscribe again."""
         now = self._hub.now()
-        if self._hub.closing:
-            return
-        for domain in _domains_of(session):
+        for domain in domains if not self._hub.closing else ():
             if not self._is_up(domain) and self._table.watching(domain, now):
                 self._doubt_state(domain, now, now + FIRST_AGAIN_S)
 
@@ -188,7 +201,9 @@ class Liveness:
             if not self._table.watching(domain, now):
                 return
             loss = self._doubt_state(domain, now, now)
-        loss.cause = cause
+        if loss.ours and self.own_loss is None:  # the others are back, and it is not
+            loss.ours, loss.tell_at = False, now
+        loss.cause = cause if not loss.ours else _own(cause)
         loss.next_again = max(now + 0.1, self._reaches.next_try(domain, now))
         if loss.failed_at is None:
             loss.failed_at = now
@@ -212,9 +227,10 @@ class Liveness:
     def step(self, now: float) -> None:
         """Tell what is due, try again what is due; called often, so that messages need not wait for many."""
         passed_s = min(now - self._stepped_at, 1.0)
-        if not self._losses or passed_s <= 0:
+        if passed_s <= 0 or not (self._losses or self._put_off):
             return
         self._stepped_at = now
+        self._take_up(now)
         told, again = math.ceil(TOLD_PER_S * passed_s), math.ceil(AGAIN_PER_S * passed_s)
         with self._hub.together():
             for domain, loss in list(self._losses.items()):
@@ -292,10 +308,10 @@ class Liveness:
         self._reaches.more_links.open(domain, ended)
 
     def _move_to(self, domain: bytes) -> None:
-        """A new link is open while old ones are silent: nothing new goes over those."""
+        """A new link is open while old ones are silent: those are closed, whether they speak again or not."""
         self._doubted.pop(domain, None)
         for session in self._silent_of(domain):
-            self._hub.leave(session)
+            session.close(Reason.KEEPALIVE_TIMEOUT, text="silent, and a new connection is open")
         now = self._hub.now()
         if not self._is_up(domain):
             self._doubt_state(domain, now, now + FIRST_AGAIN_S)
@@ -339,8 +355,14 @@ class Liveness:
                 lost=len(lost), watched=len(watched), seconds=TOGETHER_S,
                 stage=Stage.CONNECT.value, reason=Reason.OWN_NETWORK.word,
             )  # fmt: skip
-        elif self.own_loss is not None and not any(self._losses.get(domain) for domain in watched):
-            self.own_loss = None
+        elif self.own_loss is not None:
+            down = sum(domain in self._doubted or self._is_down(domain) for domain in watched)
+            if 2 * down <= len(watched):
+                self.own_loss = None
+
+    def _is_down(self, domain: bytes) -> bool:
+        loss = self._losses.get(domain)
+        return loss is not None and loss.failed_at is not None
 
     # -- telling -----------------------------------------------------------------------------------------
 
@@ -348,7 +370,7 @@ class Liveness:
         if loss.tell_at is not None and now >= loss.tell_at:
             loss.tell_at, loss.told = None, True
             if self.own_loss is not None and domain not in self._hub.switch.routes:
-                loss.cause = Cause(Reason.OWN_NETWORK, loss.cause.reason.word)
+                loss.ours, loss.cause = True, _own(loss.cause)
             loss.to_tell = deque(self._table.watching(domain, now))
             self.on_unknown(domain, loss.cause, len(loss.to_tell))
         ours = loss.cause.reason is Reason.OWN_NETWORK
@@ -356,11 +378,18 @@ class Liveness:
             key = loss.to_tell[0]
             entry = self._table.find(key)
             named = entry.watcher.rpartition(b"@")[2] if ours and entry is not None else domain
-            if entry is not None and not self._watchers.tell_unknown(key, loss.cause.reason, named):
+            answered = partial(self._told, domain, key)
+            if entry is not None and not self._watchers.tell_unknown(key, loss.cause.reason, named, answered):
                 return 0
             loss.to_tell.popleft()
             room -= 1
         return room
+
+    def _told(self, domain: bytes, key: bytes, outcome: Outcome) -> None:
+        """A watcher whose side had no room for it does not know yet."""
+        loss = self._losses.get(domain)
+        if loss is not None and loss.told and _may_help(outcome):
+            self._later(domain, key, outcome.retry_after_s, tell=True)
 
     # -- recovering --------------------------------------------------------------------------------------
 
@@ -401,23 +430,45 @@ class Liveness:
             if outcome.ok:
                 if loss is not None and loss.failed_at is not None:
                     self._back(domain, loss)
-            elif outcome.reason.retry is Retry.LATER and (loss is None or loss.failed_at is None):
-                self._later(domain, key, max(outcome.retry_after_s, 1))
+            elif _may_help(outcome) and (loss is None or loss.failed_at is None):
+                self._later(domain, key, outcome.retry_after_s)
 
         return self._watchers.subscribe_again(key, answered)
 
-    def _later(self, domain: bytes, key: bytes, wait_s: int) -> None:
-        """It could not be renewed for now: once more after the time that was said."""
-        now = self._hub.now()
-        loss = self._losses.get(domain)
-        if loss is None:
-            loss = self._losses[domain] = _Loss(now, next_again=now + wait_s)
-        loss.again.append(key)
+    def _later(self, domain: bytes, key: bytes, wait_s: int, *, tell: bool = False) -> None:
+        """It failed for now: once more after the time that was said."""
+        if (key, tell) not in self._is_put_off:
+            self._is_put_off.add((key, tell))
+            at = self._hub.now() + max(wait_s, LATER_S) * (1.0 + 0.1 * self._chance())
+            heapq.heappush(self._put_off, (at, domain, key, tell))
+
+    def _take_up(self, now: float) -> None:
+        """What was put off until now has its turn again."""
+        while self._put_off and self._put_off[0][0] <= now:
+            _, domain, key, tell = heapq.heappop(self._put_off)
+            self._is_put_off.discard((key, tell))
+            loss = self._losses.get(domain)
+            if tell:
+                if loss is not None and loss.told:
+                    loss.to_tell.append(key)
+                continue
+            if loss is None:
+                loss = self._losses[domain] = _Loss(now, next_again=now)
+            loss.again.append(key)
+
+
+def _may_help(outcome: Outcome) -> bool:
+    """Whether to ask or tell the same again can help: where nobody knows what became of it, too."""
+    return not outcome.ok and (outcome.in_doubt or outcome.reason.retry is Retry.LATER)
 
 
 def _domains_of(session: LinkSession) -> Iterable[bytes]:
     """Remote domains that a link leads to or speaks for; of a service's link those served here."""
     return session.reached | session.port.speaks
+
+
+def _own(cause: Cause) -> Cause:
+    return cause if cause.reason is Reason.OWN_NETWORK else Cause(Reason.OWN_NETWORK, cause.reason.word)
 
 
 def _is_recent(loss: _Loss, now: float) -> bool:

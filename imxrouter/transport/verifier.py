@@ -115,6 +115,8 @@ class Verifier:
         self._by_claim: dict[tuple[int, int], _Verification] = {}
         #: told (domain) when a peer domain is proved on a link of ours
         self.on_proved: Callable[[LinkSession, bytes, bytes], None] = lambda *_: None
+        #: told of a domain whose proof on a link we ended
+        self.on_dropped: Callable[[bytes], None] = lambda _domain: None
         #: told why each claim ended, NONE where the domain was proved
         self.on_result: Callable[[Reason], None] = lambda _reason: None
         self.on_step: Callable[[str, LinkSession, bytes, bytes, str], None] = lambda *_: None
@@ -342,6 +344,7 @@ class Verifier:
         """A proof ends (age, policy, idleness): at once, and the peer is told."""
         if self._forget(session, domain):
             session.send(Withdraw(domain, reason.code))
+            self.on_dropped(domain)
 
     def _withdrawn(self, session: LinkSession, domain: bytes) -> None:
         """The claimer ends what holds of a domain, and what it claimed of it; there is no answer."""

@@ -33,7 +33,9 @@ class RouterWatchers:
         self._inside = inside
         self._table = table
 
-    def tell_unknown(self, key: bytes, reason: Reason, domain: bytes) -> bool:
+    def tell_unknown(
+        self, key: bytes, reason: Reason, domain: bytes, answered: Callable[[Outcome], None]
+    ) -> bool:
         """Tell a watcher that nobody knows, and where it failed; False where there is no room now.
 
         A watcher served here is told by the router of its own domain, another one by that of the presentity.
@@ -53,7 +55,8 @@ class RouterWatchers:
             Field(FieldType.PRESENTITY | CRITICAL_BIT, entry.presentity),
         )
         envelope = Envelope(watcher_local, watcher_domain, b"", teller)
-        self._send(RecordType.NOTIFY, envelope, fields, lambda _response: None)
+        self._table.asked_over = entry.over
+        self._send(RecordType.NOTIFY, envelope, fields, lambda response: answered(decode_outcome(response)))
         return True
 
     def subscribe_again(self, key: bytes, answered: Callable[[Outcome], None]) -> bool:

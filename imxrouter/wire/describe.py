@@ -222,6 +222,8 @@ def _decided_by(value: bytes) -> str:
 
 
 def _state(value: bytes) -> str:
+    if not value:
+        raise ValueError(0)
     states = ("pending", "active", "terminated")
     word = states[value[0]] if value[0] < len(states) else str(value[0])
     return word if len(value) < 2 or not value[1] else f"{word} ({value[1]})"

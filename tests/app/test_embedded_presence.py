@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,6 +85,27 @@ def test_presence_crosses_and_survives_restarts(lab: Lab) -> None:
     assert len(do(a, lambda service: service.watchers(ALICE))) == 1
     assert do(b, lambda service: service.unsubscribe(BOB, ALICE))
     until(lab, a, lambda service: not service.watchers(ALICE), "Bob has left")
+
+
+def test_what_could_not_begin_is_tried_when_the_domain_is_back(lab: Lab) -> None:
+    """Bob subscribed while Alice's router was down; he need not wait for his pause to end (section 7.7)."""
+    long = {"dial.backoff_first_s": 200.0, "dial.backoff_cap_s": 200.0}
+    a, b = lab.router("a.example"), lab.router("b.example", settings=long)
+    a.stop()
+    watching = do(b, lambda service: service.following._watching)
+    watching.settings = replace(watching.settings, again_s=0.5)
+    do(b, lambda service: service.subscribe(BOB, ALICE))
+
+    def waits(service: EmbeddedService) -> bool:
+        followed = service.subscription(BOB, ALICE)
+        return followed is not None and 50 < followed.standing.renewal_s <= 220
+
+    until(lab, b, waits, "it failed, and the pause is long")
+    a = lab.router("a.example", endpoint=a.endpoint)
+    do(a, lambda service: service.decide(ALICE, BOB, Decision.ALLOW))
+    do(a, lambda service: service.publish(ALICE, "desk", HERE))
+    assert a.send(str(ALICE), str(BOB)).outcome().ok
+    until(lab, b, lambda service: seen(service) == "here", "Bob sees Alice")
 
 
 def test_presence_within_one_domain(lab: Lab) -> None:

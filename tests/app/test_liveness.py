@@ -15,9 +15,10 @@ from imxrouter.model.address import Address
 from imxrouter.model.operations import EndReason, Subscribe, SubscribeResult, SubscriptionState
 from imxrouter.model.outcome import SUCCESS
 from imxrouter.model.presence import Unknown
-from imxrouter.model.vocabulary import Reason
+from imxrouter.model.vocabulary import Reason, Retry, Status
 from imxrouter.transport import liveness
 from imxrouter.transport.operations import record_to_notify, subscribe_to_record, with_result
+from imxrouter.transport.pursuit import Cause
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
 from imxrouter.wire.record import Record, response_to
 from imxrouter.wire.registry import RecordType
@@ -155,6 +156,17 @@ def test_silence_is_noticed_before_the_link_is_dead(lab: Lab) -> None:
     lab.wait_until(lambda: b"z.example" not in x.router.switch.ways, "the end of the silent link")
 
 
+def test_a_message_after_the_silence_may_be_sent_again(lab: Lab) -> None:
+    """It was never sent, so it fails with a time to try again, and not as what was under way (FCC-3)."""
+    x, _ = lab.router("x.example"), lab.router("z.example")
+    silent = Cause(Reason.KEEPALIVE_TIMEOUT, "silent for 26 s")
+    x.call(lambda: x.router.federation.unreachable(b"z.example", silent))
+    outcome = x.send("bob@x.example", str(ALICE)).outcome()
+    assert (outcome.status, outcome.reason) == (Status.FAILURE, Reason.UNREACHABLE)
+    assert outcome.reason.retry is Retry.LATER
+    assert outcome.retry_after_s > 0
+
+
 def test_the_loss_of_most_is_our_own(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three watched domains of three are lost at once: our own domain is named."""
     monkeypatch.setattr(liveness, "GRACE_S", 3.0)
@@ -171,3 +183,13 @@ def test_the_loss_of_most_is_our_own(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
     assert {one.domain.name for one in told} == {"x.example"}
     assert len({one.presentity for one in told}) == 3
     assert x.call(lambda: x.router.liveness.own_loss is not None)
+
+
+def test_of_a_domain_that_is_served_no_more_nothing_is_asked_or_told(
+    watched: tuple[RouterRig, RawPeer, RouterRig, RawPeer],
+) -> None:
+    """The router would speak for a domain that is not its own; the other side goes on by itself."""
+    x, _, z, _ = watched
+    x.call(lambda: x.router.domains.remove(BOB.domain))
+    assert x.call(lambda: (len(x.router.subscriptions), x.router.store.items("subscriptions"))) == (0, [])
+    assert z.call(lambda: len(z.router.subscriptions)) == 1

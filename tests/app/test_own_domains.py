@@ -196,7 +196,8 @@ def test_a_domain_served_here_is_told_what_strangers_are_not(lab: Lab) -> None:
     ("words", "code", "says"),
     [
         (["@nowhere.example"], Exit.FAILED,
-         ["no-such-domain at stage dns, decided by this router", "the domain does not exist in DNS"]),
+         ["no-such-domain at stage dns towards nowhere.example, decided by this router",
+          "the domain does not exist in DNS"]),
         (["@b.example", "alias"], Exit.NOT_FOUND, ["b.example tells nothing", "not told: alias"]),
         (["@b.example", "Alias"], Exit.USAGE, ["no attribute name", "DOMAIN/KEY"]),
         (["@b.example", *["alias"] * 65], Exit.USAGE, ["at most 64"]),

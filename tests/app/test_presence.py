@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from imxrouter.gateways.embedded.access import Decision, Right
@@ -142,3 +144,33 @@ def test_a_presentitys_side_that_forgot_is_asked_again(
     allow(a, ALICE)
     publish(a, ALICE, Basic.CLOSED)
     wait_seen(lab, b, BOB, ALICE, Basic.CLOSED)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_two_hosts_of_the_watchers_domain(lab: Lab, lost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They share a domain and no memory: what each asked for arrives at it, also after its links were cut."""
+    monkeypatch.setattr(liveness, "SPREAD_S", 0.5)
+    keys = lab.folder / "dialback.keys"
+    keys.write_text(f"1 {'5a' * 32}\n")
+    keys.chmod(0o600)
+    a = lab.router("a.example")
+    hosts = [
+        lab.router("b.example", publish=False, settings={"dialback.key_file": str(keys)}) for _ in range(2)
+    ]
+    lab.publish("b.example", *(host.endpoint for host in hosts))
+    allow(a, ALICE)
+    publish(a, ALICE, Basic.CLOSED)
+    for host in hosts:
+        follow(host, BOB, ALICE)
+        wait_seen(lab, host, BOB, ALICE, Basic.CLOSED)
+    if lost:
+        links = list(hosts[0].router.hub.sessions.values())
+        for link in links:
+            hosts[0].call(partial(link.abort, Reason.LINK_LOST, "cut"))
+        publish(a, ALICE, Basic.OPEN)
+    for status in (Basic.OPEN, Basic.CLOSED, Basic.OPEN, Basic.CLOSED):
+        publish(a, ALICE, status)
+        for host in hosts:
+            wait_seen(lab, host, BOB, ALICE, status)
+    if not lost:
+        assert [host.refusals(Reason.NOT_SUBSCRIBED) for host in hosts] == [0, 0]

@@ -85,6 +85,7 @@ def test_the_rule_that_decided_is_named(
     told = verdict(a, ident)
     assert (told["status"], told["reason"]) == ("failure", reason)
     assert (told["decided_by"], told["decided_role"], told["answer"]) == ("", "router", "")
+    assert told["failed_at"] == ("b.example" if told["stage"] == "connect" else "")
     assert told["rule"]
     assert told["setting"] == setting
     assert told["remedy"]

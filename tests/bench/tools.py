@@ -38,7 +38,8 @@ def build_load(build_dir: Path) -> Path:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         raise NoTool("the bench needs a C compiler for its load generator: apt install gcc libc6-dev")
-    if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
+    changed = max(part.stat().st_mtime for part in (source, *HERE.glob("*.h")))
+    if program.exists() and program.stat().st_mtime >= changed:
         return program
     build_dir.mkdir(parents=True, exist_ok=True)
     fresh = program.with_suffix(f".{os.getpid()}")

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from twisted.scripts.twistd import run
 
-from imxrouter.app.router import Router
+from imxrouter.app.parts import Parts
 from imxrouter.link.ledger import OUT_PORT, moved
 from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
-from imxrouter.switch import rewrite, switch
+from imxrouter.switch import core, rewrite
 from imxrouter.switch.checks import Checks
 from imxrouter.switch.core import SwitchCore
 from imxrouter.switch.ports import Port
@@ -32,7 +32,9 @@ def _epoch() -> None:
     def any_epoch(data: bytes, epoch: bytes) -> bytes | None:
         return rewrite.as_first(data, decode_record(data).value(FieldType.EPOCH) or epoch)
 
-    vars(switch)["as_first"] = any_epoch
+    if vars(core).pop("as_first") is not rewrite.as_first:
+        raise LookupError("the switch strips retries elsewhere now")
+    vars(core)["as_first"] = any_epoch
 
 
 def _unacknowledged() -> None:
@@ -52,12 +54,12 @@ def _unacknowledged() -> None:
 
 def _duplicates() -> None:
     """There is no duplicate memory."""
-    original = Router._make_hub
+    original = Parts._make_hub
 
-    def make_hub(self: Router, checks: Checks) -> None:
+    def make_hub(self: Parts, checks: Checks) -> None:
         original(self, replace(checks, duplicates=False))
 
-    Router._make_hub = make_hub  # type: ignore[method-assign]
+    Parts._make_hub = make_hub  # type: ignore[method-assign]
 
 
 def _late_first() -> None:

@@ -47,7 +47,7 @@ PEER: PeerView = {
 }  # fmt: skip
 DOMAIN: DomainView = {
     "name": "a.example", "state": "active", "service": "home", "tenant": "", "aliases": [],
-    "policy": "dialback", "up": True,
+    "policy": "dialback", "up": True, "as_in_file": True,
 }  # fmt: skip
 LOOKUP: LookupView = {
     "domain": "b.example", "form": "svcb", "result": "found", "stage": "dns", "reason": "", "ttl_s": 60.0,
@@ -58,7 +58,7 @@ LOOKUP: LookupView = {
 ZONE = "a.example. 3600 IN TYPE65400 \\# 3 000100\n"
 OUTCOME: OutcomeView = {
     "id": "00" * 16, "status": "success", "reason": "none", "stage": "service", "decided_by": "b.example",
-    "decided_role": "service", "retry": "", "retry_after_s": 0, "note": "", "seconds": 0.004,
+    "decided_role": "service", "failed_at": "", "retry": "", "retry_after_s": 0, "note": "", "seconds": 0.004,
 }  # fmt: skip
 PEER_DETAIL: PeerDetailView = {
     "domain": "b.example", "state": "failing", "state_for_s": 12.0, "source": "dns", "targets": [],
@@ -77,8 +77,8 @@ DOCTOR: DoctorView = {
 }  # fmt: skip
 VERDICT: VerdictView = {
     "status": "failure", "stage": "limit", "reason": "too-large", "decided_by": "", "decided_role": "router",
-    "rule": "size of a message", "setting": "limits.max_message_bytes = 16384", "answer": "", "note": "",
-    "remedy": "over the message size limit", "retry": "never", "retry_after_s": 0,
+    "failed_at": "", "rule": "size of a message", "setting": "limits.max_message_bytes = 16384", "answer": "",
+    "note": "", "remedy": "over the message size limit", "retry": "never", "retry_after_s": 0,
 }  # fmt: skip
 TRACED: TraceRow = {
     "id": "00" * 16, "at": 1.5, "kind": "message", "source": "*@a.example", "destination": "*@b.example",
@@ -223,17 +223,24 @@ class PortDouble:
         if entry.get("name") == "a.example":
             raise AdminError("conflict", "a.example is served already", "name", "change it instead")
         self.calls.append(("domain_add", dict(entry)))
-        return {"name": str(entry["name"]), "action": "added", "before": {}, "after": dict(entry)}
+        return {
+            "name": str(entry["name"]),
+            "action": "added",
+            "before": {},
+            "after": dict(entry),
+            "kept": True,
+        }
 
     def domain_change(self, name: str, changes: Mapping[str, Any]) -> DomainDiff:
         """Change anything."""
         self.calls.append(("domain_change", name, dict(changes)))
-        return {"name": name, "action": "changed", "before": {"state": "active"}, "after": dict(changes)}
+        before = {"state": "active"}
+        return {"name": name, "action": "changed", "before": before, "after": dict(changes), "kept": True}
 
     def domain_remove(self, name: str) -> DomainDiff:
         """Remove anything."""
         self.calls.append(("domain_remove", name))
-        return {"name": name, "action": "removed", "before": {"name": name}, "after": {}}
+        return {"name": name, "action": "removed", "before": {"name": name}, "after": {}, "kept": False}
 
     def check(self, domain: str, ours: str, timeout_s: float) -> dict[str, Any]:
         """Find nothing of any domain."""

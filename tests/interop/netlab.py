@@ -155,8 +155,20 @@ class Place:
         """Answer TCP from a network with a reset, and let nothing of it in."""
         self._cut(["INPUT", "-s", network, "-p", "tcp", *match, "-j", "REJECT", "--reject-with", "tcp-reset"])
 
-    def _cut(self, rule: list[str]) -> None:
-        tool = "ip6tables" if any(":" in word for word in rule) else "iptables"
+    def lose_all(self) -> None:
+        """Drop what comes and what goes, in silence, as where the line behind a router is dead.
+
+        But for DNS: name servers stand elsewhere, as they should (RFC 2182). Neighbours are still found too
+        (ARP, NDP): else the kernel would soon know better, and say so.
+        """
+        match = ["-m", "multiport", "!", "--ports", "53", "-j", "DROP"]
+        for tool in ("iptables", "ip6tables"):
+            for chain, way in (("INPUT", "-i"), ("OUTPUT", "-o")):
+                for kind in ("tcp", "udp"):
+                    self._cut([chain, way, "eth0", "-p", kind, *match], tool)
+
+    def _cut(self, rule: list[str], tool: str = "") -> None:
+        tool = tool or ("ip6tables" if any(":" in word for word in rule) else "iptables")
         self.run(program(tool), "-w", "-A", *rule)
         self.cuts.append([tool, *rule])
 

@@ -81,7 +81,7 @@ class Truth:
             for (_, before), (since, _) in zip(self.changes, self.changes[1:], strict=False)
             if before is not None and number >= before and since <= moment
         ]
-        return moment - max(ends)
+        return moment - max(ends, default=self.changes[0][0])
 
 
 class Record:

@@ -257,6 +257,13 @@ class Router:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         return _json(done.stdout, f"{' '.join(command)}: {done.stderr}")
 
+    def imxctl_says(self, *arguments: str, exits: int = 0) -> str:
+        """Run imxctl as a person does and return all that it prints."""
+        command = [str(BIN / "imxctl"), "--socket", str(self._socket), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == exits, f"{' '.join(command)}: exit {done.returncode}: {done.stderr}"
+        return done.stdout + done.stderr
+
     def sending(self, destination: str, text: str, source: str = "") -> Sending:
         """Begin to send a message from its user; `Sending.outcome` waits."""
         command = self._imxctl("send", source or self.org.address, destination, text)

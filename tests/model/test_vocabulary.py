@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imxrouter.model.outcome import DISCLOSED_RETRY_STEP_S, SUCCESS, Outcome, failure, indeterminant
+from imxrouter.model.outcome import (
+    DISCLOSED_RETRY_STEP_S,
+    SUCCESS,
+    Outcome,
+    failed_at,
+    failure,
+    indeterminant,
+)
 from imxrouter.model.vocabulary import REASON_BY_CODE, REASON_BY_WORD, Reason, Status
 
 outcomes = st.builds(
@@ -74,3 +81,20 @@ def test_outcomes_say_what_they_are() -> None:
     assert failure(Reason.LOOP, retry_after_s=3).retry_after_s == 0  # asking again never helps
     lost = indeterminant(Reason.LINK_LOST, by="b.example", role="peer")
     assert (lost.status, lost.ok) == (Status.INDETERMINANT, False)
+
+
+@pytest.mark.parametrize(
+    ("reason", "decided_by", "named"),
+    [
+        (Reason.CONNECT_TIMEOUT, "", "z.example"),
+        (Reason.DNS_FAILURE, "", "z.example"),
+        (Reason.KEEPALIVE_TIMEOUT, "", "z.example"),
+        (Reason.UNKNOWN_USER, "z.example", "z.example"),
+        (Reason.CONNECT_TIMEOUT, "up.example", "up.example"),
+        (Reason.RATE_LIMITED, "", ""),
+        (Reason.STATE_UNAVAILABLE, "", ""),
+    ],
+)
+def test_a_failure_names_the_domain_at_which_it_failed(reason: Reason, decided_by: str, named: str) -> None:
+    """Whoever said so; else the one that this router could not reach; nobody where it failed here."""
+    assert failed_at(reason, decided_by, "z.example") == named

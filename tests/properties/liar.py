@@ -1,9 +1,9 @@
 """A peer that lies: with a domain and an address of its own, it says on its links whatever it has learnt.
 
-It knows the tokens, secrets, nonces, answers, epochs and route tags that honest routers sent it, and of what
-they said to each other the tokens and every request. It can play by the rules where that helps it, and
-otherwise says any record at any time. DNS leads to its address also for a domain that an honest router
-serves.
+Its domain has two addresses. It knows the tokens, secrets, nonces, answers, epochs and route tags that
+honest routers sent it, and of what they said to each other the tokens and every request. It can play by the
+rules where that helps it, and otherwise says any record at any time. DNS leads to its address also for a
+domain that an honest router serves.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Liar:
         self.overheard: deque[Record] = deque(maxlen=8)
         self.plans: list[Callable[[], None]] = [
             self.impersonate, self.replay, self.misdirect, self.pretend, self.steal, self.meddle,
-            self.answer_for_others, self.crowd, self.sign_off,
+            self.answer_for_others, self.crowd, self.sign_off, self.disown,
         ]  # fmt: skip
         anywhere: list[Move] = [self._withdraw, self._request, self._request, self._response, self._response]
         #: what the opener of a link may say, what its acceptor may, and what nobody may
@@ -177,8 +177,11 @@ class Liar:
     def connect(self) -> None:
         """Open a connection to anybody."""
         endpoint = self._any([one for places in self.world.addresses.values() for one in places])
-        if endpoint[0] == self.ip or len(self.links) > 5:
-            return
+        if self not in self.world.net.listening[endpoint] and len(self.links) <= 5:
+            self.connect_to(endpoint)
+
+    def connect_to(self, endpoint: Endpoint) -> None:
+        """Open a connection."""
 
         def connected(end: End | None) -> None:
             if end is not None:
@@ -306,6 +309,17 @@ class Liar:
             link = self._any(links)
             requests = [encode_record(self._request(link)) for _ in range(3)]
             self.say(link, b"".join(requests) + bytes([0xFF]) * 8)
+
+    def disown(self) -> None:
+        """Say that another host of ours made the claims we are asked of, and hang up."""
+        asked = [link for link in self.links if link.asks]
+        for link in asked:
+            for ask in link.asks:
+                self.say(link, VerifyResult(ask.number, Reason.NOT_MINE.code))
+            link.end.loseConnection()
+        for link in self.links:
+            if not asked and link.opener:
+                self._claim_own(link)
 
     def _domain_at(self, link: LiarsLink) -> bytes | None:
         """Whose router is at the other end of a link that we opened."""

@@ -32,7 +32,8 @@ class Mutation:
 
     Attributes:
         changes: how it is replaced; more than one where the same is checked twice.
-        world: the events in which it is noticed: "bad network", "liar" or "in order".
+        world: the events in which it is noticed: "bad network", "liar", "in order", "presence" or
+            "presence and a liar".
         shape: the organisations among which it is noticed.
         seen: how the property that notices it begins to say so; a regular expression.
         worlds: so many are enough to notice it, many times over; none is played after the one that does.
@@ -126,6 +127,14 @@ MUTATIONS: dict[str, Mutation] = {
         (instead(verifier, "Verifier.verify_result", "or verification.second != second.number ", ""),),
         "liar", r"a nonce was returned that no router asked gave|no router asked refused it", "three",
     ),
+    "a result for a question on a lost link": Mutation(
+        (instead(verifier, "Verifier._second_gone", "self._put_by(verification)", "pass"),),
+        "liar", r"keeps .*verifications|no router asked refused it", quick=True,
+    ),
+    "two hosts asked at once": Mutation(
+        (instead(verifier, "Verifier.verify_result", "verification.second = 0  # its", "pass  # its"),),
+        "liar", r"asked of two hosts at once",
+    ),
     "a token of any pair": Mutation(
         (
             instead(
@@ -199,7 +208,7 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "the answer of a retry is forgotten at once": Mutation(
         (nothing(core.SwitchCore, "doubt"),),
-        "bad network", _TWICE, "three", quick=True,
+        "bad network", _TWICE, "three",
     ),
     "what a lost link left unacknowledged is forgotten": Mutation(
         (instead(

@@ -215,6 +215,8 @@ class Net:
         self.listening: dict[Endpoint, list[Party]] = {}
         self.dialling: list[tuple[Deferred[End | None], Party, Endpoint]] = []
         self.opened: list[Callable[[Connection], None]] = []
+        #: hosts that nobody reaches, and who reach nobody
+        self.dark: set[Endpoint] = set()
         self._numbers = 0
 
     def connect(self, party: Party, endpoint: Endpoint) -> Deferred[End | None]:
@@ -229,7 +231,8 @@ class Net:
         if not party.alive:
             return
         takers = [one for one in self.listening.get(endpoint, ()) if one.alive]
-        if fail or not takers:
+        in_the_dark = any(endpoint == one or party.ip == one[0] for one in self.dark)
+        if fail or in_the_dark or not takers:
             done.callback(None)
             return
         taker = self.chance.choice(takers)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
+from imxrouter.app.subscribed import BEGUN, KeptSubscriptions
 from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.link.ledger import FROM_DOMAIN, IN_PORT, IN_TAG, KEY, OUT_PORT, SIZE, TO_DOMAIN, Entry, Ledger
 from imxrouter.link.machine import LinkSettings, LinkState
@@ -21,6 +22,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.destinations import BackOff, DestinationTable
 from imxrouter.routing.dialling import Permit
 from imxrouter.routing.limits import SenderRates
+from imxrouter.routing.subscriptions import SubscriptionLimits
 from imxrouter.switch import slots
 from imxrouter.switch.ports import Port, Route
 from imxrouter.switch.switch import Switch
@@ -31,10 +33,17 @@ from imxrouter.transport.federation import Federation
 from imxrouter.transport.gateway_port import GatewayPort
 from imxrouter.transport.handover import Handover
 from imxrouter.transport.hub import Hub, Identity
+from imxrouter.transport.inside import InsidePort
 from imxrouter.transport.keyring import KeyRing
+from imxrouter.transport.liveness import Liveness
 from imxrouter.transport.session import LinkSession
 from imxrouter.transport.settings import HubSettings
 from imxrouter.transport.verifier import Verdict, Verifier
+from imxrouter.transport.watchers import RouterWatchers
+from imxrouter.wire.fields import Field
+from imxrouter.wire.record import Envelope, Record
+from imxrouter.wire.registry import RecordType
+from tests.properties.files import File
 from tests.properties.net import End, Endpoint
 
 if TYPE_CHECKING:
@@ -78,6 +87,9 @@ ROOMY = replace(
     unread_bytes=1 << 22,
 )
 BACKOFF = BackOff(first_s=0.5, cap_s=3.0)
+#: More than honest watchers need; a liar can ask for more.
+SUBSCRIPTIONS = SubscriptionLimits(total=60, per_domain=30)
+TYPES = frozenset({RecordType.MESSAGE.value, RecordType.SUBSCRIBE.value, RecordType.NOTIFY.value})
 _ID_BYTES = 16
 
 
@@ -194,14 +206,36 @@ class Recorder:
         self.pending: list[Pending] = []
 
     def deliver(self, operation: Operation, answer: Callable[[Outcome], None]) -> None:
-        """Take a message; nobody sends anything else."""
-        assert isinstance(operation, Message)
+        """Take a message; whatever else is for those who know it."""
+        if not isinstance(operation, Message):
+            self._process.world.deliver(self._process, operation, answer)
+            return
         self._process.world.judge.delivered(self._process, operation)
         self.pending.append(Pending(operation, answer, self._process.world.clock.seconds()))
 
     def domains(self) -> frozenset[Domain]:
         """Ours."""
         return frozenset(Domain(domain.decode()) for domain in self._process.domains)
+
+
+class ToldWatchers(RouterWatchers):
+    """The world is told what the router says of presence, and asks, by itself."""
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(process.hub, process.inside, process.table)
+        self._process = process
+
+    def _send(
+        self, kind: RecordType, envelope: Envelope, fields: tuple[Field, ...],
+        respond: Callable[[Record], None],
+    ) -> None:  # fmt: skip
+        answered = self._process.world.router_says(self._process, kind, envelope, fields)
+
+        def told(response: Record) -> None:
+            answered(response)
+            respond(response)
+
+        super()._send(kind, envelope, fields, told)
 
 
 @dataclass
@@ -235,7 +269,9 @@ class Process:
             SenderRates(0.0, 10.0),
             slots.new_counters(),
         )
-        identity = Identity(sha256(self.domain).digest()[:8], self.number, world.secrets.randbytes(16))
+        identity = Identity(
+            sha256(self.domain + self.ip.encode()).digest()[:8], self.number, world.secrets.randbytes(16)
+        )
         self.hub = Hub(world.clock.seconds, self.switch, world.settings, identity, world.secrets.randbytes)
         dialer = SimulatedDialer(self)
         self.bus = self.exchange.join(self.number)
@@ -250,12 +286,37 @@ class Process:
         self.verifier.on_proved = self.federation.peer_proved
         self.handover = Handover(self.hub, self.bus, self.claimer)
         self.hub.events += [self.claimer, self.verifier, self.federation]
+        self._make_presence()
         self.gateway = GatewayPort(self.hub)
         self.recorder = Recorder(self)
         self.gateway.connect(self.recorder)
         for domain in self.domains:
             self.gateway.bind(domain, 0.0, 10.0)
-            self.switch.routes[domain] = Route([self.gateway.port], 1, 1500)
+            self.switch.routes[domain] = Route([self.gateway.port], 1, 1500, TYPES)
+
+    def _make_presence(self) -> None:
+        world = self.world
+        self.inside = InsidePort(self.hub)
+        self.table = self.switch.presence.table
+        self.table.limits = SUBSCRIPTIONS
+        self.store = world.files.setdefault(self.endpoint, File(world.wall)).open()
+        kept = KeptSubscriptions(self.table, self.store, self.bus, world.clock.seconds, world.wall)
+        self.handover.others[BEGUN] = kept.begun_elsewhere
+        self.liveness = Liveness(
+            self.hub, self.table, ToldWatchers(self), self.federation, world.chance.random
+        )
+        self.federation.on_unreachable = self.liveness.failed
+        self.federation.on_reached = self.liveness.reached
+        self.verifier.on_dropped = lambda domain: self.liveness.left((domain,))
+        self.hub.events.append(self.liveness)
+        kept.begin()
+        self.liveness.begin(world.clock.seconds())
+
+    def tick(self) -> None:
+        """A second has passed."""
+        self.hub.tick()
+        self.table.sweep(self.world.clock.seconds())
+        self.store.flush()
 
     def accept(self) -> LinkSession:
         """Somebody connects."""
@@ -267,6 +328,7 @@ class Process:
         self.recorder.pending.clear()
         self.world.net.kill(self)
         self.bus.close()
+        self.store.lose()
 
     # -- what must hold ----------------------------------------------------------------------------------
 
@@ -288,6 +350,9 @@ class Process:
             if shares != port.destinations:
                 found.append(f"port {port.number}: destinations {port.destinations}, ledger {shares}")
         found += self._unanswered()
+        for session in self.hub.sessions.values():
+            if session.is_open and not session.port.usable and not session.port.closed:
+                found.append(f"link {session.number} is open and takes nothing")
         for by_source in switch.ways.values():
             for ports in by_source.values():
                 found += [
@@ -298,6 +363,8 @@ class Process:
     def _rule_1(self, entry: Entry) -> str:
         """What is wrong with a request that was accepted; empty where nothing is."""
         port = self.switch.ports.get(entry[IN_PORT])
+        if port is self.inside.port:
+            return "" if {entry[TO_DOMAIN], entry[FROM_DOMAIN]} & set(self.domains) else "the router relays"
         ours, theirs = entry[TO_DOMAIN] in self.domains, entry[FROM_DOMAIN] not in self.domains
         if port is self.gateway.port or port is None:
             return ""
@@ -364,6 +431,9 @@ class Process:
             "pursuits": len(self.federation._pursuits),
             "verifications": len(self.verifier._by_claim) + len(self.verifier._asked),
             "permits": len(self.trust.running),
-            "waiting": len(self.gateway._waiting),
+            "waiting": len(self.gateway._waiting) + len(self.inside._waiting),
+            "subscriptions": len(self.table) + len(self.table._arrivals) + len(self.store),
+            "changes of subscriptions": len(self.switch.presence._changing),
+            "losses": len(self.liveness._losses) + len(self.liveness._doubted) + len(self.liveness._opening),
         }
         return [f"{word}: {count}" for word, count in figures.items() if count]

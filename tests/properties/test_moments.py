@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from imxrouter.link.machine import LinkState
 from imxrouter.model.vocabulary import Reason
+from imxrouter.transport.session import Purpose
 from imxrouter.wire.control import Claim, ClaimResult, Verify, VerifyResult
 from tests.properties.judge import LIARS_DOMAIN
 from tests.properties.liar import LiarsLink
 from tests.properties.net import End
-from tests.properties.nodes import Process
+from tests.properties.nodes import SETTINGS, Process
+from tests.properties.presence_world import PresenceWorld
 from tests.properties.test_worlds import SHAPES
 from tests.properties.world import World
 
@@ -88,9 +91,6 @@ def test_a_liar_answers_what_he_was_asked_on_a_link_that_is_lost() -> None:
     world = World(SHAPES["two"], liar=True, calm=True)
     liar, b = world.liar, world.processes[1]
     assert liar is not None
-    other = ("192.0.2.67", 6481)
-    world.addresses[LIARS_DOMAIN] = [*world.addresses[LIARS_DOMAIN], other]
-    world.net.listening[other] = [liar]
     world.net.connect(liar, b.endpoint).addCallback(lambda end: _attach(LiarsLink(liar, opener=True), end))
     world.flow()
     (first,) = liar.links
@@ -111,3 +111,62 @@ def test_a_liar_answers_what_he_was_asked_on_a_link_that_is_lost() -> None:
     results = [control.reason for _, control in liar.heard if isinstance(control, ClaimResult)]
     assert results == [Reason.NOT_MINE.code]
     assert sum(isinstance(control, Verify) for _, control in liar.heard) == 2
+
+
+def _watching(shape: str) -> tuple[PresenceWorld, Process]:
+    """A world in which everybody is shown what he wants to see, and its first router."""
+    world = PresenceWorld(SHAPES[shape])
+    world.heal()
+    world.come_right()
+    return world, world.processes[0]
+
+
+def test_a_silent_link_that_speaks_again_is_not_used_for_ever() -> None:
+    """A new link was opened in its stead; when that one ends, what was silent is not in its way."""
+    world, a = _watching("two")
+    silent = list(a.hub.sessions.values())
+    for connection in world.net.connections:
+        connection.frozen = True
+    while any(one.is_open for one in silent):
+        world.do_second()
+    assert world.clock.seconds() < SETTINGS.link.dead_s
+    assert LinkState.DRAINING in {one.machine.state for one in silent}
+    new = [one for one in a.hub.sessions.values() if one.is_open]
+    assert new
+    world.do_thaw()
+    world.do_second()
+    for session in new:
+        session.transport.connection.cut(world.chance)
+    for _ in range(5):
+        world.do_second()
+    sent = world.submit(a, b"b.example")
+    world.do_second()
+    assert sent.deliveries == 1
+    world.check()
+
+
+def test_a_watched_domain_that_leaves_a_link_is_looked_after() -> None:
+    """Its proofs end, the link stays for another domain; then the host is cut off, and nobody would see."""
+    world, a = _watching("more domains")
+    b = world.processes[1]
+    b.claimer.withdraw(b"d.example")
+    world.flow()
+    assert b"d.example" not in a.switch.ways
+    assert b"b.example" in a.switch.ways
+    world.do_dark(b.endpoint)
+
+
+def test_a_proof_that_we_end_ourselves_is_looked_after_as_well() -> None:
+    """As those do that nothing used for an hour."""
+    world, a = _watching("more domains")
+    b = world.processes[1]
+    for session in list(a.hub.sessions.values()):
+        if session.purpose is Purpose.DATA:
+            session.close(Reason.IDLE)
+    world.do_second()
+    for session in list(a.hub.sessions.values()):
+        a.verifier.drop_proof(session, b"d.example", Reason.IDLE)
+    assert b"d.example" not in a.switch.ways
+    assert b"b.example" in a.switch.ways
+    world.flow()
+    world.do_dark(b.endpoint)

@@ -10,13 +10,21 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.properties.judge import Broken
 from tests.properties.mutations import MUTATIONS, Mutation
+from tests.properties.presence_mutations import PRESENCE_MUTATIONS
+from tests.properties.test_presence_worlds import EVENTS as PRESENCE
+from tests.properties.test_presence_worlds import LIES as PRESENCE_LIES
+from tests.properties.test_presence_worlds import run_presence
 from tests.properties.test_worlds import EVENTS, LIES, ORDERLY, Script, run, run_in_order, scripts
+
+ALL = MUTATIONS | PRESENCE_MUTATIONS
 
 #: What may happen to a router of each kind of world, and the longest and the shortest script.
 WORLDS = {
     "bad network": (EVENTS, 120, 40),
     "liar": (EVENTS + LIES * 2, 150, 50),
     "in order": (ORDERLY, 80, 20),
+    "presence": (PRESENCE, 60, 20),
+    "presence and a liar": (PRESENCE + PRESENCE_LIES * 2, 80, 30),
 }
 
 
@@ -45,6 +53,8 @@ def look_for(mutation: Mutation) -> None:
         try:
             if mutation.world == "in order":
                 run_in_order(mutation.shape, script)
+            elif mutation.world.startswith("presence"):
+                run_presence(mutation.shape, script, liar="liar" in mutation.world)
             else:
                 run(mutation.shape, script, liar=mutation.world == "liar")
         except Broken as broken:
@@ -57,14 +67,14 @@ def look_for(mutation: Mutation) -> None:
 @pytest.fixture
 def mutation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mutation]:
     """Carry a mutation out, for one test."""
-    chosen = MUTATIONS[request.param]
+    chosen = ALL[request.param]
     for change in chosen.changes:
         change(monkeypatch)
     yield chosen
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize("mutation", [name for name, one in MUTATIONS.items() if one.quick], indirect=True)
+@pytest.mark.parametrize("mutation", [name for name, one in ALL.items() if one.quick], indirect=True)
 def test_a_router_without_one_check_is_noticed(mutation: Mutation) -> None:
     """The ones that break a world soon."""
     with pytest.raises(Noticed):
@@ -72,16 +82,14 @@ def test_a_router_without_one_check_is_noticed(mutation: Mutation) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(
-    "mutation", [name for name, one in MUTATIONS.items() if not one.quick], indirect=True
-)
+@pytest.mark.parametrize("mutation", [name for name, one in ALL.items() if not one.quick], indirect=True)
 def test_a_router_without_one_check_is_noticed_in_time(mutation: Mutation) -> None:
     """All others."""
     with pytest.raises(Noticed):
         look_for(mutation)
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, indirect=True)
+@pytest.mark.parametrize("mutation", ALL, indirect=True)
 def test_the_place_of_each_check_is_known(mutation: Mutation) -> None:
     """Who rewrites a check says here where it stands now; that it is noticed, the long form shows."""
     assert mutation.changes

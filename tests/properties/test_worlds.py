@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from imxrouter.model.vocabulary import Reason, Status
 from tests.properties.judge import Broken
-from tests.properties.world import World
+from tests.properties.world import Shape, World
 
-SHAPES = {
+SHAPES: dict[str, Shape] = {
     "two": {"a.example": 1, "b.example": 1},
     "three": {"a.example": 1, "b.example": 1, "c.example": 1},
     "two processes": {"a.example": 1, "b.example": 2},
+    "two hosts": {"a.example": 1, "b.example": (1, 1)},
     "more domains": {"a.example": 1, "b.example d.example": 1},
 }
 EVENTS = [
@@ -40,7 +41,7 @@ SOAK_WORLDS = int(os.environ.get("IMXROUTER_SOAK_WORLDS", "1000"))
 
 #: The same worlds in each run, few; `make soak` plays many more.
 SHORT = settings(
-    max_examples=20,
+    max_examples=12,
     derandomize=True,
     database=None,
     deadline=None,

@@ -172,6 +172,8 @@ class Truth:
             said.proofs_said.add(control.number)
         elif isinstance(control, Verify):
             ask = (control.from_domain, control.to_domain, control.token, control.secret)
+            if self._is_asked(ask):
+                self.faults.append(f"a claim of {control.from_domain!r} is asked of two hosts at once")
             said.asks_said[control.number] = ask
             if not self.is_at(control.from_domain, said):
                 self.faults.append(f"{control.from_domain!r} was verified elsewhere, at {said.dialled}")
@@ -179,6 +181,16 @@ class Truth:
             said.nonces_said[control.nonce] = said.asks_heard[control.number]
         elif isinstance(control, ClaimResult):
             self._result_said(said, control)
+
+    def _is_asked(self, ask: tuple[bytes, bytes, bytes, bytes]) -> bool:
+        """Whether a host was asked that and may still answer: its link is up, and it has not."""
+        for end, said in self.said.items():
+            if end.closed or end.protocol.port.closed:
+                continue
+            numbers = {number for number, one in said.asks_said.items() if one == ask}
+            if numbers - {verdict.number for verdict in said.verdicts_heard}:
+                return True
+        return False
 
     def _result_said(self, said: Said, result: ClaimResult) -> None:
         """What we say of a claim is what its own domain's router said, where it was asked."""

@@ -12,13 +12,16 @@ from imxrouter.formats.mime import TEXT_PLAIN
 from imxrouter.link.claims import ClaimState
 from imxrouter.link.machine import Drop
 from imxrouter.model.address import Address
-from imxrouter.model.operations import Message
+from imxrouter.model.operations import Message, Operation
 from imxrouter.model.outcome import SUCCESS, Outcome, failure
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.transport.bus import MemoryExchange
 from imxrouter.wire.control import Control
-from imxrouter.wire.record import Record
-from tests.properties.judge import LIARS_DOMAINS, MOVED_DOMAIN, Broken, Judge, Sent
+from imxrouter.wire.fields import Field
+from imxrouter.wire.record import Envelope, Record
+from imxrouter.wire.registry import RecordType
+from tests.properties.files import File
+from tests.properties.judge import LIARS_DOMAIN, LIARS_DOMAINS, MOVED_DOMAIN, Broken, Judge, Sent
 from tests.properties.liar import Liar
 from tests.properties.net import Connection, End, Endpoint, Net
 from tests.properties.nodes import ROOMY, SETTINGS, Process
@@ -34,16 +37,21 @@ SLOW_S = 10
 HEAL_S = 90
 
 
+#: Processes of each organisation, or of each of its hosts, by its domains.
+Shape = dict[str, int | tuple[int, ...]]
+
+
 class World:
     """Honest routers, perhaps a liar, and the network between them.
 
     Args:
-        shape: processes of each organisation by its domains: {"a.example": 1, "b.example d.example": 2}.
+        shape: processes of each organisation by its domains: {"a.example": 1, "b.example d.example": 2};
+            of an organisation with more hosts, those of each: {"a.example": 1, "b.example": (1, 1)}.
         liar: whether there is one.
         calm: no attempt to connect fails, and there is room for every request.
     """
 
-    def __init__(self, shape: dict[str, int], *, liar: bool = False, calm: bool = False) -> None:
+    def __init__(self, shape: Shape, *, liar: bool = False, calm: bool = False) -> None:
         self.settings = ROOMY if calm else SETTINGS
         self._calm = calm
         self.clock = Clock()
@@ -53,6 +61,8 @@ class World:
         self.secrets = Random(1)
         self.net = Net(self.clock, self.chance)
         self.addresses: dict[bytes, list[Endpoint]] = {}
+        #: what the processes of a host keep, by its address
+        self.files: dict[Endpoint, File] = {}
         self.processes: list[Process] = []
         self.truth: dict[int, Truth] = {}
         self.judge = Judge()
@@ -63,19 +73,28 @@ class World:
             domains = tuple(names.encode().split())
             if liar and not number:
                 domains += (MOVED_DOMAIN,)
-            self._organisation(domains, (f"192.0.2.{number + 1}", 6481), count)
+            counts = count if isinstance(count, tuple) else (count,)
+            self._organisation(
+                domains, [(f"192.0.2.{number + 1 + 10 * n}", 6481) for n in range(len(counts))], counts
+            )
         if liar:
-            endpoint = ("192.0.2.66", 6481)
-            self.addresses.update({one: [endpoint] for one in sorted(LIARS_DOMAINS)})
-            self.liar = Liar(self, endpoint)
-            self.net.listening[endpoint] = [self.liar]
+            endpoint, other = ("192.0.2.66", 6481), ("192.0.2.67", 6481)
+            self.addresses.update({LIARS_DOMAIN: [endpoint, other], MOVED_DOMAIN: [endpoint]})
+            self.liar = self._new_liar(endpoint)
+            self.net.listening.update({endpoint: [self.liar], other: [self.liar]})
 
-    def _organisation(self, domains: tuple[bytes, ...], endpoint: Endpoint, count: int) -> None:
-        self.addresses.update({one: [endpoint] for one in domains})
-        exchange = MemoryExchange(self.clock)
-        self.net.listening[endpoint] = []
-        for number in range(count):
-            self._start(domains, endpoint, number, exchange)
+    def _new_liar(self, endpoint: Endpoint) -> Liar:
+        return Liar(self, endpoint)
+
+    def _organisation(
+        self, domains: tuple[bytes, ...], endpoints: list[Endpoint], counts: tuple[int, ...]
+    ) -> None:
+        self.addresses.update({one: list(endpoints) for one in domains})
+        for endpoint, count in zip(endpoints, counts, strict=True):
+            exchange = MemoryExchange(self.clock)
+            self.net.listening[endpoint] = []
+            for number in range(count):
+                self._start(domains, endpoint, number, exchange)
 
     def _start(
         self, domains: tuple[bytes, ...], endpoint: Endpoint, number: int, exchange: MemoryExchange
@@ -100,6 +119,21 @@ class World:
             self.judge.written(process, record)
         if self.liar is not None:
             self.liar.overhear(record, control)
+
+    def deliver(self, process: Process, operation: Operation, answer: Callable[[Outcome], None]) -> None:
+        """What is no message reached the service behind a router."""
+        del answer
+        raise AssertionError(f"{process.domain!r} was given {operation}")
+
+    def router_says(
+        self, process: Process, kind: RecordType, envelope: Envelope, fields: tuple[Field, ...]
+    ) -> Callable[[Record], None]:
+        """A router asks or says something by itself; gives what takes the answer."""
+        raise AssertionError(f"{process.domain!r} says {kind} to {envelope}: {fields}")
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        return 1e9 + self.clock.seconds()
 
     @property
     def living(self) -> list[Process]:
@@ -321,7 +355,7 @@ class World:
         """A second passes."""
         self.clock.advance(1)
         for process in self.living:
-            process.hub.tick()
+            process.tick()
         self.clock.advance(0)
         self.judge.broken += [fault for process in self.living for fault in process.overdue()]
 

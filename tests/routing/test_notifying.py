@@ -372,9 +372,9 @@ def test_a_state_that_comes_during_the_fan_out_reaches_everybody() -> None:
     assert 0 < len(first) <= 500
 
 
-def test_bounds_are_named_and_one_domain_leaves_room_for_others() -> None:
-    """In all, of one presentity, of one domain's watchers, of one watcher's programs."""
-    settings = NotifySettings(most=8, per_presentity=6, per_domain=4, per_watcher=2)
+def test_bounds_are_named_and_one_zone_leaves_room_for_others() -> None:
+    """In all, of one presentity, of one zone's watchers, of one watcher's programs."""
+    settings = NotifySettings(most=8, per_presentity=6, per_zone=4, per_watcher=2)
     machine = made(settings)
 
     def tries(watcher: str, ident: bytes, presentity: Address = BOB) -> Reason | None:
@@ -384,11 +384,11 @@ def test_bounds_are_named_and_one_domain_leaves_room_for_others() -> None:
 
     busy = Reason.BUSY
     assert [tries("a@x.example", bytes([n])) for n in (1, 2, 3)] == [None, None, busy]
-    assert [tries(f"b{n}@x.example", b"i") for n in range(3)] == [None, None, busy]
+    assert [tries(f"b{n}@s{n}.x.example", b"i") for n in range(3)] == [None, None, busy]
     assert [tries(f"c{n}@y.example", b"i") for n in range(3)] == [None, None, busy]
     carl = Address.parse("carl@b.example")
     assert [tries(f"d{n}@z.example", b"i", carl) for n in range(3)] == [None, None, busy]
-    machine.subscribe(ask(0, Address.parse("b0@x.example"), b"i"), ALLOW, 0, 1800)
+    machine.subscribe(ask(0, Address.parse("b0@s0.x.example"), b"i"), ALLOW, 0, 1800)
     assert tries("d2@z.example", b"i", carl) is None
 
 

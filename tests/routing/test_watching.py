@@ -1,88 +1,38 @@
-"""The watcher's side: renewals, new tries, what is news, bounds, and what outlives a restart."""
+"""The watcher's side: renewals, new tries, bounds, and what outlives a restart."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from itertools import count, pairwise
-from random import Random
+from itertools import pairwise
 
 import pytest
 
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import (
-    EndReason,
-    Notify,
     Subscribe,
-    SubscribeResult,
-    SubscriptionState,
-    Version,
 )
-from imxrouter.model.outcome import SUCCESS, Outcome, failure
-from imxrouter.model.presence import Unknown, offline
+from imxrouter.model.outcome import SUCCESS, failure
+from imxrouter.model.presence import Unknown
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import Refusal
-from imxrouter.routing.destinations import BackOff
 from imxrouter.routing.watched import KeptWatch, Seen, Verdict, WatchSettings
 from imxrouter.routing.watching import Watching
-
-ANN = Address.parse("ann@a.example")
-BOB = Address.parse("Bob@b.example")
-ACTIVE, PENDING, TERMINATED = (
-    SubscriptionState.ACTIVE, SubscriptionState.PENDING, SubscriptionState.TERMINATED,
-)  # fmt: skip
-SETTINGS = WatchSettings(backoff=BackOff(first_s=5, cap_s=300, jitter=0.5))
-UNREACHABLE = failure(Reason.UNREACHABLE)
-
-
-def ids() -> Callable[[], bytes]:
-    """Ids in order."""
-    numbers = count(1)
-    return lambda: next(numbers).to_bytes(16, "big")
-
-
-def made(settings: WatchSettings = SETTINGS, chance: float | None = 0.5) -> Watching:
-    """A machine whose chance is always the same, or with None seeded."""
-    seeded = Random(1)
-    return Watching(ids(), seeded.random if chance is None else lambda: chance, settings)
-
-
-def granted(state: SubscriptionState = ACTIVE, duration_s: int = 1000) -> Outcome:
-    """A success."""
-    return replace(SUCCESS, result=SubscribeResult(state, duration_s))
-
-
-def begun(watching: Watching, now: float = 0.0, duration_s: int = 1000) -> Subscribe:
-    """A subscription that is active."""
-    assert watching.want(ANN, BOB, duration_s) is None
-    [asked] = watching.due(now).send
-    effects = watching.answered(asked, granted(duration_s=duration_s), now)
-    assert (effects.send, effects.show, effects.ended) == ([], [], [])
-    return asked
-
-
-def told(asked: Subscribe, number: int, epoch: int = 1) -> Notify:
-    """A notification with a state."""
-    return Notify(BOB, ANN, b"m" * 16, asked.subscription_id, ACTIVE, Version(epoch, number), offline(BOB))
-
-
-def ended(asked: Subscribe, why: EndReason) -> Notify:
-    """A notification that it is over."""
-    return Notify(BOB, ANN, b"m" * 16, asked.subscription_id, TERMINATED, end_reason=why)
-
-
-def moments(watching: Watching, start: float, until: float) -> list[float]:
-    """When requests are sent that all fail, at ticks of a second."""
-    sent = []
-    now = start
-    while now < until:
-        for asked in watching.due(now).send:
-            sent.append(now)
-            watching.answered(asked, UNREACHABLE, now)
-        now += 1.0
-    return sent
-
+from tests.routing.watching_rig import (
+    ACTIVE,
+    ANN,
+    BOB,
+    PENDING,
+    SETTINGS,
+    TERMINATED,
+    UNREACHABLE,
+    begun,
+    granted,
+    ids,
+    made,
+    moments,
+    told,
+)
 
 # -- begin, renew, end -----------------------------------------------------------------------------------
 
@@ -165,6 +115,22 @@ def test_wanting_again_while_the_end_is_under_way_begins_another() -> None:
     watching.answered(end, granted(TERMINATED, 0), 22)
     assert watching.standing(ANN, BOB, 22) is not None
     assert watching.late_answers == 1
+
+
+def test_what_is_wanted_again_is_shown_again_though_it_did_not_change() -> None:
+    """Whoever no longer wanted to know has forgotten it; the renewal is answered with the same state."""
+    watching = made()
+    asked = begun(watching)
+    assert watching.notified(told(asked, 7), 1).verdict is Verdict.NEWS
+    assert watching.notified(told(asked, 7), 2).verdict is Verdict.NOTHING_NEW
+    watching.unwant(ANN, BOB, 10)
+    watching.want(ANN, BOB, 1000)
+    [renewal] = watching.due(10).send
+    watching.answered(renewal, granted(), 10)
+    assert watching.notified(told(renewal, 6), 11).verdict is Verdict.NOTHING_NEW
+    assert watching.notified(told(renewal, 7), 12).verdict is Verdict.NEWS
+    watching.want(ANN, BOB, 1000)
+    assert watching.notified(told(renewal, 7), 13).verdict is Verdict.NOTHING_NEW
 
 
 def test_a_begin_that_is_unwanted_while_it_is_asked_is_ended_when_it_is_answered() -> None:
@@ -285,152 +251,6 @@ def test_a_success_without_its_result_is_a_failure() -> None:
     assert shown.presence == Unknown(BOB, Reason.PEER_FAILED, BOB.domain)
 
 
-# -- notifications ---------------------------------------------------------------------------------------
-
-
-def test_the_newest_version_wins_and_a_restart_of_the_notifier_is_newer() -> None:
-    """Older and equal ones are dropped and counted."""
-    watching = made()
-    asked = begun(watching)
-    versions = [(1, 5), (1, 4), (1, 5), (1, 6), (2, 0), (1, 9), (2, 1)]
-    verdicts = [watching.notified(told(asked, number, epoch), 1).verdict for epoch, number in versions]
-    news, old = Verdict.NEWS, Verdict.NOTHING_NEW
-    assert verdicts == [news, old, old, news, news, old, news]
-    assert watching.old_dropped == 3
-
-
-def test_only_the_subscription_itself_is_listened_to() -> None:
-    """Another id, watcher or presentity is `not-subscribed`."""
-    watching = made()
-    asked = begun(watching)
-    good = told(asked, 1)
-    for wrong in (
-        replace(good, subscription_id=b"other"),
-        replace(good, watcher=Address.parse("eve@a.example")),
-        replace(good, presentity=Address.parse("eve@b.example")),
-    ):
-        assert watching.notified(wrong, 1).verdict is Verdict.NOT_SUBSCRIBED
-    assert watching.strange_dropped == 3
-    assert watching.notified(good, 1).verdict is Verdict.NEWS
-
-
-def test_unknown_from_a_router_stays_until_the_presentity_is_heard() -> None:
-    """The subscription goes on, and is renewed soon."""
-    watching = made(chance=0.5)
-    asked = begun(watching)
-    watching.notified(told(asked, 3), 1)
-    unknown = Unknown(BOB, Reason.SERVICE_DOWN, BOB.domain)
-    doubt = Notify(BOB, ANN, b"m" * 16, asked.subscription_id, ACTIVE, presence=unknown)
-    assert watching.notified(doubt, 2).verdict is Verdict.NEWS
-    assert watching.notified(doubt, 3).verdict is Verdict.NOTHING_NEW
-    [renewal] = watching.due(7).send
-    watching.answered(renewal, granted(), 7)
-    assert watching.notified(told(asked, 3), 8).verdict is Verdict.NEWS
-
-
-@pytest.mark.parametrize("why", [EndReason.DEACTIVATED, EndReason.TIMEOUT])
-def test_deactivated_and_timeout_begin_again_within_ten_seconds(why: EndReason) -> None:
-    """RFC 6665 section 4.1.3."""
-    watching = made(chance=0.9)
-    asked = begun(watching)
-    assert watching.notified(ended(asked, why), 1).effects.ended == []
-    assert watching.due(9.9).send == []
-    assert len(watching.due(10.25).send) == 1
-
-
-def test_an_end_that_overtakes_the_answer_is_not_forgotten() -> None:
-    """The answer to what was asked before says active, but it is over."""
-    watching = made(chance=0.0)
-    watching.want(ANN, BOB, 1000)
-    [asked] = watching.due(0).send
-    watching.notified(ended(asked, EndReason.DEACTIVATED), 1)
-    watching.answered(asked, granted(), 1)
-    assert len(watching.due(1.25).send) == 1
-
-
-@pytest.mark.parametrize("why", [EndReason.PROBATION, EndReason.GIVEUP])
-def test_probation_and_giveup_begin_again_later(why: EndReason) -> None:
-    """Between half of the longest pause and the whole of it; unknown until then."""
-    watching = made(chance=0.0)
-    asked = begun(watching)
-    [shown] = watching.notified(ended(asked, why), 1).effects.show
-    assert shown.presence.reason is Reason.NOT_SUBSCRIBED
-    assert watching.due(150).send == []
-    assert len(watching.due(151).send) == 1
-
-
-@pytest.mark.parametrize("why", [EndReason.REJECTED, EndReason.NORESOURCE, EndReason.INVARIANT])
-def test_rejected_noresource_and_invariant_end_it(why: EndReason) -> None:
-    """For good."""
-    watching = made()
-    asked = begun(watching)
-    [end] = watching.notified(ended(asked, why), 1).effects.ended
-    assert (end.end_reason, end.subscription_id) == (why, asked.subscription_id)
-    assert len(watching) == 0
-    assert watching.due(10_000).send == []
-
-
-def test_a_shorter_time_told_by_the_notifier_is_kept_to() -> None:
-    """It may only shorten (RFC 6665 section 4.2.2)."""
-    watching = made(chance=0.0)
-    asked = begun(watching)
-    watching.notified(replace(told(asked, 1), expires_s=100), 10)
-    assert len(watching.due(60).send) == 1
-    watching = made(chance=0.0)
-    asked = begun(watching)
-    watching.notified(replace(told(asked, 1), expires_s=9000), 10)
-    standing = watching.standing(ANN, BOB, 10)
-    assert standing is not None
-    assert standing.left_s == 990
-
-
-def test_a_decision_is_told_by_a_notification() -> None:
-    """Pending becomes active; an older notification does not undo it."""
-    watching = made()
-    watching.want(ANN, BOB, 1000)
-    [asked] = watching.due(0).send
-    watching.answered(asked, granted(PENDING), 0)
-    watching.notified(told(asked, 4), 5)
-    watching.notified(replace(told(asked, 3), state=PENDING), 6)
-    standing = watching.standing(ANN, BOB, 6)
-    assert standing is not None
-    assert standing.state is ACTIVE
-
-
-# -- fetch -----------------------------------------------------------------------------------------------
-
-
-def test_a_fetch_ends_with_one_notification() -> None:
-    """The second is a stranger's."""
-    watching = made()
-    asked = watching.fetch(ANN, BOB, 0)
-    assert isinstance(asked, Subscribe)
-    assert asked.duration_s == 0
-    watching.answered(asked, granted(TERMINATED, 0), 1)
-    answer = replace(told(asked, 1), state=TERMINATED, end_reason=EndReason.TIMEOUT)
-    assert watching.notified(answer, 2).verdict is Verdict.NEWS
-    assert watching.notified(answer, 3).verdict is Verdict.NOT_SUBSCRIBED
-    assert watching.due(100).show == []
-
-
-def test_a_fetch_that_brings_nothing_ends_as_unknown() -> None:
-    """Refused, undecided, or never answered."""
-    for outcome, reason in (
-        (failure(Reason.NOT_DELIVERED, by="b.example", role="service"), Reason.NOT_DELIVERED),
-        (granted(PENDING, 0), Reason.CONSENT_NEEDED),
-    ):
-        watching = made()
-        asked = watching.fetch(ANN, BOB, 0)
-        assert isinstance(asked, Subscribe)
-        [shown] = watching.answered(asked, outcome, 1).show
-        assert (shown.subscription_id, shown.presence.reason) == (asked.subscription_id, reason)
-    watching = made()
-    watching.fetch(ANN, BOB, 0)
-    assert watching.due(63).show == []
-    [shown] = watching.due(64).show
-    assert shown.presence.reason is Reason.ANSWER_TIMEOUT
-
-
 # -- bounds and spreading --------------------------------------------------------------------------------
 
 
@@ -478,19 +298,36 @@ def test_a_restart_with_many_is_spread_at_a_bounded_pace_and_so_are_the_renewals
     assert not any(renewals[901:])
 
 
-def test_a_domain_that_is_back_is_asked_again_within_ten_seconds() -> None:
-    """Each at its own moment; other domains are not disturbed."""
+def test_what_could_not_begin_is_asked_within_ten_seconds_of_the_return() -> None:
+    """Each at its own moment, not when its pause of minutes ends; other domains are not disturbed."""
     watching = made(chance=None)
     for number in range(100):
         domain = "b.example" if number < 60 else "y.example"
         watching.want(ANN, Address.parse(f"u{number}@{domain}"), 1000)
-    for asked in watching.due(0).send:
-        watching.answered(asked, granted(), 0)
+    now = 0.0
+    while now < 2000:
+        for asked in watching.due(now).send:
+            watching.answered(asked, UNREACHABLE, now)
+        now += 1
+    watching.again(Domain("b.example"), now)
+    watching.again(Domain("b.example"), now)  # once is enough
+    sent = [watching.due(now + step / 2).send for step in range(22)]
+    returned = [asked for batch in sent for asked in batch if asked.presentity.domain.name == "b.example"]
+    assert len({asked.presentity for asked in returned}) == 60
+    assert max(map(len, sent)) < 20
+    assert len(returned) < 65  # one whose pause was over meanwhile may be asked twice
+
+
+def test_the_return_of_a_domain_leaves_alone_what_goes_on() -> None:
+    """The router renews it; also one whose last renewal failed, until it ends."""
+    watching = made()
+    begun(watching)
     watching.again(Domain("b.example"), 100)
-    sent = [watching.due(100 + step / 2).send for step in range(22)]
-    assert sum(map(len, sent)) == 60
-    assert max(map(len, sent)) < 12
-    assert {asked.presentity.domain.name for batch in sent for asked in batch} == {"b.example"}
+    assert watching.due(111).send == []
+    [renewal] = watching.due(700).send
+    watching.answered(renewal, failure(Reason.UNREACHABLE, retry_after_s=200), 700)
+    watching.again(Domain("b.example"), 701)
+    assert watching.due(712).send == []
 
 
 # -- storing ---------------------------------------------------------------------------------------------
@@ -535,3 +372,20 @@ def test_one_that_ended_while_nobody_was_there_is_begun_again() -> None:
     assert (standing.state, standing.version) == (None, None)
     [asked] = watching.due(100).send
     assert (asked.subscription_id, asked.presentity, asked.duration_s) == (b"id", BOB, 1000)
+
+
+def test_a_grant_of_a_second_does_not_make_us_ask_every_second() -> None:
+    """The other side decides for how long it grants, not what our router is busy with (section 7.6)."""
+    watching = made()
+    asked = begun(watching)
+    sent = []
+    for step in range(1, 600):
+        now = step / 10
+        if step % 10 == 1:
+            watching.answered(asked, granted(duration_s=1), now)
+        told_ = watching.notified(replace(told(asked, step), expires_s=1), now)
+        assert told_.verdict is Verdict.NEWS
+        for asked in watching.due(now).send:
+            sent.append(now)
+            watching.answered(asked, granted(duration_s=1), now)
+    assert 3 <= len(sent) <= 60 / 5 + 1

@@ -9,7 +9,7 @@ from imxrouter.model.outcome import SUCCESS, Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.routing.subscriptions import LATE_S, SubscriptionLimits
 from imxrouter.switch.checks import ALL_CHECKS, Checks
-from imxrouter.switch.ports import Role
+from imxrouter.switch.ports import Port, Role
 from imxrouter.wire.fields import Field
 from imxrouter.wire.record import Envelope, Record, encode_record, response_to
 from imxrouter.wire.registry import FieldType, RecordType
@@ -133,6 +133,17 @@ def test_a_refused_one_is_forgotten(rig: Presence, outcome: Outcome) -> None:
     rig.answer(rig.peer, rig.ask(), outcome)
     rig.out(rig.service)
     assert rig.told().reason is Reason.NOT_SUBSCRIBED
+
+
+def test_a_success_that_grants_nothing_is_none(rig: Presence) -> None:
+    """Without state and duration it counts as a failure (section 7.6); a renewal changes nothing."""
+    rig.feed(rig.peer, response_to(rig.ask(), SUCCESS))
+    rig.out(rig.service)
+    assert rig.told().reason is Reason.NOT_SUBSCRIBED
+    rig.grant(rig.ask())
+    rig.feed(rig.peer, response_to(rig.ask(), SUCCESS))
+    rig.out(rig.service)
+    assert rig.told().ok
 
 
 def test_one_in_doubt_may_be_there(rig: Presence) -> None:
@@ -290,3 +301,36 @@ def test_a_copy_of_a_last_word_gets_its_answer(rig: Presence) -> None:
     assert rig.outcome(rig.peer).ok
     rig.feed(rig.peer, data)
     assert rig.outcome(rig.peer).ok
+
+
+def test_a_notification_takes_the_link_it_was_asked_over(rig: Presence) -> None:
+    """Of several to the watcher's domain, so that its hosts need not know each other's subscriptions."""
+    other = rig.port(3, Role.PEER)
+    rig.prove(other, PEER)
+    rig.switch.ways.open(PEER, HERE, other)
+
+    def asked(over: Port, ident: bytes) -> None:
+        """Alice asks for bob's presence."""
+        record = replace(rig.subscribe(ident=ident), envelope=Envelope(BOB, HERE, ALICE, PEER))
+        rig.feed(over, record)
+        (sent,) = rig.out(rig.service)
+        said = (
+            Field(FieldType.SUBSCRIPTION_STATE, ACTIVE),
+            Field(FieldType.DURATION, (60).to_bytes(4, "big")),
+        )
+        response = response_to(sent, SUCCESS)
+        rig.feed(rig.service, replace(response, fields=(*response.fields, *said)))
+        rig.out(over)
+
+    def told(ident: bytes) -> list[Port]:
+        """Bob's side tells alice; the links that it went over."""
+        rig.feed(rig.service, replace(rig.notify(ident=ident), envelope=Envelope(ALICE, PEER, BOB, HERE)))
+        return [port for port in (rig.peer, other) if rig.out(port)]
+
+    asked(rig.peer, b"one")
+    asked(other, b"two")
+    assert [told(b"one") + told(b"two") for _ in range(3)] == [[rig.peer, other]] * 3
+    asked(other, b"one")  # renewed after a loss, perhaps
+    assert [told(b"one") for _ in range(3)] == [[other]] * 3
+    rig.switch.stop_using(other)
+    assert told(b"one") == told(b"two") == [rig.peer]

@@ -41,8 +41,11 @@ class Scene:
         chance = random.Random(seed).random
         self.liveness = Liveness(cast("Any", hub), table, self, cast("Any", None), chance)
 
-    def tell_unknown(self, key: bytes, reason: Reason, domain: bytes) -> bool:
+    def tell_unknown(
+        self, key: bytes, reason: Reason, domain: bytes, answered: Callable[[Outcome], None]
+    ) -> bool:
         """Nobody is told here."""
+        del answered
         raise AssertionError(f"{key!r} is told {reason} of {Domain.from_wire(domain)}")
 
     def subscribe_again(self, key: bytes, answered: Callable[[Outcome], None]) -> bool:

@@ -19,9 +19,12 @@ from imxrouter.link import claims, duplicates, token
 from imxrouter.link.machine import LEGAL, LinkSettings, LinkState, Side
 from imxrouter.model.attributes import GLOBAL_KEYS
 from imxrouter.model.generated import write_or_check
-from imxrouter.model.operations import MAX_HOPS
+from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S, MAX_HOPS
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing import attribute_cache, subscriptions
+from imxrouter.routing.watched import WatchSettings
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED
+from imxrouter.transport import echo, liveness
 from imxrouter.wire.control import CONTROLS
 from imxrouter.wire.fields import Field, decode_fields
 from imxrouter.wire.layout import (
@@ -211,8 +214,25 @@ def timers() -> str:
         ("fields of a record", str(MAX_FIELDS), "4.2", "fixed"),
         ("unacknowledged responses", str(MAX_UNACKNOWLEDGED), "8.1", "of one link"),
         ("CREDIT_REQUESTS, CREDIT_BYTES", f"{links.credit_requests}, {links.credit_bytes}", "5.3", "as sent"),
+        *_presence_timers(),
     ]
     return table("| name | default | section | what for |", (f"| {' | '.join(row)} |" for row in rows))
+
+
+def _presence_timers() -> Iterator[tuple[str, str, str, str]]:
+    """Those of subscriptions, notifications, attributes and echoes."""
+    watch, burst = WatchSettings(), round(1 + subscriptions.NOTIFY_BURST_S / subscriptions.NOTIFY_INTERVAL_S)
+    yield "subscription-lifetime", f"{DEFAULT_SUBSCRIPTION_S} s", "7.6", "the longest that is granted"
+    part = f"{watch.renew_from:.0%} to {watch.renew_to:.0%}"
+    yield "renewal", part, "7.6", "of what was granted, at random"
+    yield "late", f"{subscriptions.LATE_S:g} s", "7.6", "notifications pass so long after the end; fixed"
+    rate = f"{1 / subscriptions.NOTIFY_INTERVAL_S:g} a second, {burst} at once"
+    yield "notifications", rate, "7.7", "of one subscription; fixed"
+    yield "loss", f"{liveness.GRACE_S:g} s", "7.7", "a shorter one is not told as *unknown*; fixed"
+    yield "spread", f"{liveness.SPREAD_S:g} s", "7.7", "to subscribe again after a loss; fixed"
+    yield "attributes", f"{attribute_cache.MAX_AGE_S:g} s", "7.8", "kept at most; fixed"
+    yield "no attribute", f"{attribute_cache.NEGATIVE_S:g} s", "7.8", "that there is none is kept; fixed"
+    yield "echo", f"{echo.MAX_ECHO_BYTES} bytes, 1 a second, 10 at once", "7.9", "for each From domain; fixed"
 
 
 def types() -> str:

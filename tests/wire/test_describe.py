@@ -101,6 +101,15 @@ def test_what_is_not_known_is_hex() -> None:
     assert shown["critical"] == ["0x7ff0"]
 
 
+@pytest.mark.parametrize("number", FieldType)
+def test_an_empty_value_is_shown(number: FieldType) -> None:
+    """Of each field, as malformed or as it is: a peer chose it, and `imxctl decode` must not end there."""
+    envelope = Envelope(b"", b"b", b"", b"a")
+    shown = only(encode_record(Record(0x100, envelope=envelope, fields=(Field(number, b""),))))
+    assert isinstance(shown["fields"], dict)
+    assert len(shown["fields"]) == 1
+
+
 def test_a_stream_is_walked_to_its_end() -> None:
     """Offsets count on; a whole end has no error."""
     shown = list(describe_stream(b"".join(VECTORS.values())))

@@ -25,10 +25,12 @@ from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
 from imxrouter.model.operations import Attribute
 from imxrouter.model.presence import Presence
+from imxrouter.routing.zones import zone_of
 
-#: People who wait for a decision without a subscription, and of those of one domain.
+#: People who wait for a decision without a subscription, and of those of one zone: its owner makes as many
+#: domains as he likes.
 MAX_KNOCKS: Final = 100
-MAX_KNOCKS_OF_DOMAIN: Final = 10
+MAX_KNOCKS_OF_ZONE: Final = 10
 #: Who did not come back for so long is forgotten.
 KNOCK_S: Final = 7 * 86_400.0
 #: People who may act for one user.
@@ -73,8 +75,9 @@ class Knocks:
             self._all[key, right] = Knock(person, right, wall, known.count + 1)
             return False
         self._all = {place: one for place, one in self._all.items() if wall - one.at < KNOCK_S}
-        of_domain = sum(1 for one in self._all.values() if one.person.domain == person.domain)
-        if len(self._all) >= MAX_KNOCKS or of_domain >= MAX_KNOCKS_OF_DOMAIN:
+        zone = zone_of(person.domain.name)
+        of_zone = sum(1 for one in self._all.values() if zone_of(one.person.domain.name) == zone)
+        if len(self._all) >= MAX_KNOCKS or of_zone >= MAX_KNOCKS_OF_ZONE:
             return False
         self._all[key, right] = Knock(person, right, wall)
         return True

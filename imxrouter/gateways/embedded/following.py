@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,7 @@ from imxrouter.gateways.embedded.directory import UserKey
 from imxrouter.gateways.embedded.keeping import NotKept
 from imxrouter.gateways.embedded.register import PresenceOff, Register, Topic
 from imxrouter.model.address import Address
+from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
 from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S, Attribute, EndReason, Notify, Subscribe
 from imxrouter.model.outcome import SUCCESS, Outcome, failure
@@ -121,14 +122,20 @@ class Following:
         except RouterError:
             return
 
-    def gone(self, account: Account) -> None:
-        """An account is served no more: its subscriptions end."""
+    def gone(self, accounts: Iterable[Account]) -> None:
+        """Accounts are served no more: their subscriptions end."""
         now = self._register.tools.now()
-        for standing in [one for one in self._watching.standings(now) if one.watcher == account.address]:
+        addresses = {account.address for account in accounts}
+        for standing in self._watching.standings_of(addresses, now):
             self._watching.unwant(standing.watcher, standing.presentity, now)
             self._seen.pop(pair_key(standing.watcher, standing.presentity), None)
-        self._ends.pop(account.address.key, None)
+        for address in addresses:
+            self._ends.pop(address.key, None)
         self._wake()
+
+    def reached(self, domain: Domain) -> None:
+        """A remote domain is reachable: what could not begin there does not wait for its pause to end."""
+        self._watching.again(domain, self._register.tools.now())
 
     # -- what users want ---------------------------------------------------------------------------------
 
@@ -206,7 +213,7 @@ class Following:
     def subscriptions(self, user: Address) -> tuple[Followed, ...]:
         """Whom a user watches, and what he was told, by address. Raises `NotAUser`."""
         account, now = self._register.account(user), self._register.tools.now()
-        mine = [one for one in self._watching.standings(now) if one.watcher == account.address]
+        mine = self._watching.standings_of([account.address], now)
         return tuple(
             Followed(one, self._seen.get(pair_key(one.watcher, one.presentity)))
             for one in sorted(mine, key=lambda one: one.presentity)
@@ -264,7 +271,9 @@ class Following:
 
     def send_due(self) -> None:
         """Send what is due: new subscriptions, renewals, ends."""
-        self._run(self._watching.due(self._register.tools.now()))
+        now = self._register.tools.now()
+        self._watching.wall_ahead_s = self._register.tools.wall() - now
+        self._run(self._watching.due(now))
 
     def _send(self, asked: Subscribe) -> None:
         self._register.tools.submit(asked, lambda outcome: self._answered(asked, outcome))

@@ -36,6 +36,7 @@ from imxrouter.routing.owed import Decision as Word
 from imxrouter.routing.owed import KeptSubscription, Onlooker, Owed
 from imxrouter.routing.watched import BETWEEN, address_of
 from imxrouter.routing.wheel import Timed, Wheel
+from imxrouter.routing.zones import zone_of
 
 #: Notifications made in one go, and seconds after which no more are: messages wait for a turn of that
 #: length at each end. A turn costs a tenth of it by itself.
@@ -47,9 +48,9 @@ _STEP: Final = 4
 RULES_SLICE: Final = 250
 #: Patterns of one audience.
 MAX_AUDIENCE: Final = 16
-#: Subscriptions that wait for one user's decision, and of those of one domain.
+#: Subscriptions that wait for one user's decision, and of those of one zone.
 MAX_PENDING: Final = 1_000
-MAX_PENDING_OF_DOMAIN: Final = 100
+MAX_PENDING_OF_ZONE: Final = 100
 #: Users whose publications are looked at for being over in one tick.
 MAX_EXPIRIES: Final = 1_000
 
@@ -173,8 +174,7 @@ class Presentities:
     def unserved(self) -> None:
         """Names or accounts went: subscriptions to them end."""
         now = self._register.tools.now()
-        for kept in list(self._notifying.kept()):
-            presentity = address_of(kept.presentity)
+        for presentity in self._notifying.presentities():
             if self._register.find(presentity) is None:
                 self._notifying.end(presentity, EndReason.NORESOURCE, now)
         self._wake()
@@ -399,7 +399,7 @@ class Presentities:
     ) -> None:
         waiting = self._pending.setdefault(account.key, {})
         if kept is not None and kept.state == SubscriptionState.PENDING:
-            waiting[key] = watcher.domain.name
+            waiting[key] = zone_of(watcher.domain.name)
         else:
             waiting.pop(key, None)
         if not waiting:
@@ -408,14 +408,16 @@ class Presentities:
     def _has_room(self, account: Account, watcher: Address) -> bool:
         """Whether one more may wait for the user's decision: strangers must not fill his table."""
         waiting = self._pending.get(account.key, {})
-        of_domain = sum(1 for domain in waiting.values() if domain == watcher.domain.name)
-        return len(waiting) < MAX_PENDING and of_domain < MAX_PENDING_OF_DOMAIN
+        zone = zone_of(watcher.domain.name)
+        of_zone = sum(1 for one in waiting.values() if one == zone)
+        return len(waiting) < MAX_PENDING and of_zone < MAX_PENDING_OF_ZONE
 
     # -- notifications -----------------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Forget what has expired."""
         wall = self._register.tools.wall()
+        self._notifying.wall_ahead_s = wall - self._register.tools.now()
         for entry in self._expiries.take(wall, MAX_EXPIRIES):
             account = entry.account
             if self._register.accounts.get(account.key) is not account:

@@ -112,7 +112,8 @@ class EmbeddedService:
         came, gone = self._register.serve(records)
         for account in gone:
             self.inboxes.drop(account.key)
-            self.following.gone(account)
+        if gone:
+            self.following.gone(gone)
         if gone or before - self.directory.domains():
             self.presentities.unserved()
         self.presentities.returned(came)

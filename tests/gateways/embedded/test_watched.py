@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from imxrouter.gateways.embedded.access import Decision, Defaults, Detail, Openness, Right, Scope
-from imxrouter.gateways.embedded.accounts import MAX_KNOCKS_OF_DOMAIN, NotAllowed
+from imxrouter.gateways.embedded.accounts import MAX_KNOCKS_OF_ZONE, NotAllowed
 from imxrouter.gateways.embedded.contacts import Contact
 from imxrouter.gateways.embedded.instances import BadPublication
-from imxrouter.gateways.embedded.presentities import MAX_PENDING_OF_DOMAIN, RULES_SLICE, SLICE_S
+from imxrouter.gateways.embedded.presentities import MAX_PENDING_OF_ZONE, RULES_SLICE, SLICE_S
 from imxrouter.gateways.embedded.register import Change, PresenceOff, Topic
 from imxrouter.gateways.embedded.settings import PRESENCE_RIGHTS, Role
 from imxrouter.model.domain import Domain
@@ -18,6 +18,7 @@ from imxrouter.model.presence import offline
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.domains import CaseProfile, ServedDomain
 from imxrouter.routing.interfaces import Answer
+from imxrouter.store.memory import MemoryStore
 from tests.gateways.embedded.rigs import Stranger, World, at, state, words
 
 ALICE, MATE, BOB = at("alice@a.example"), at("mate@a.example"), at("bob@b.example")
@@ -306,11 +307,11 @@ def test_who_may_write(world: World) -> None:
 
 
 def test_strangers_do_not_fill_the_table(world: World) -> None:
-    """So many of one domain may wait for a user, and so many in all; who is let in finds room."""
+    """So many of one zone may wait for a user, and so many in all; who is let in finds room."""
     service, bob = world.service("a.example", ["alice"]), Stranger(world, "bob@b.example")
     crowd = Stranger(world, "x@crowd.example")
-    for number in range(MAX_PENDING_OF_DOMAIN):
-        crowd.address = at(f"u{number}@crowd.example")
+    for number in range(MAX_PENDING_OF_ZONE):
+        crowd.address = at(f"u{number}@{'' if number == 7 else f's{number}.'}crowd.example")
         assert crowd.subscribe("alice@a.example").ok
     crowd.address = at("more@crowd.example")
     refused = crowd.subscribe("alice@a.example")
@@ -324,12 +325,12 @@ def test_strangers_do_not_fill_the_table(world: World) -> None:
     world.pass_time(700)
     assert service.watchers(ALICE) == ()
     assert crowd.subscribe("alice@a.example").ok
-    for number in range(MAX_KNOCKS_OF_DOMAIN + 1):
-        crowd.address = at(f"u{number}@crowd.example")
+    for number in range(MAX_KNOCKS_OF_ZONE + 1):
+        crowd.address = at(f"u@s{number}.crowd.example")
         crowd.subscribe("alice@a.example", b"fetch", 0)
     bob.subscribe("alice@a.example", b"fetch", 0)
     assert BOB in [one.person for one in service.knocks(ALICE)]
-    assert len(service.knocks(ALICE)) == MAX_KNOCKS_OF_DOMAIN + 1
+    assert len(service.knocks(ALICE)) == MAX_KNOCKS_OF_ZONE + 1
 
 
 def test_an_alias_is_no_way_round_a_rule(world: World) -> None:
@@ -406,3 +407,33 @@ def test_with_several_processes_there_are_messages_only(world: World) -> None:
             change()
     assert bob.write("alice@a.example").ok
     world.pass_time(5)
+
+
+class SetClock(World):
+    """Its clock on the wall is set forward."""
+
+    ahead_s = 0.0
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        return super().wall() + self.ahead_s
+
+
+def test_subscriptions_outlive_a_clock_that_is_set_and_a_restart() -> None:
+    """A machine learns the time after its start: what is granted after that is kept by the new time."""
+    world = SetClock()
+    store = MemoryStore(world.wall)
+    service = world.service("a.example", ["alice"], defaults=OPEN, store=store)
+    theirs = world.service("b.example", ["bob"], store=store)
+    theirs.subscribe(BOB, ALICE, 600)
+    world.pass_time(5)
+    world.ahead_s = 86_400.0
+    world.pass_time(590)  # renewed meanwhile
+    for one in (service, theirs):
+        world.stop(one)
+    again = world.service("a.example", ["alice"], defaults=OPEN, store=store)
+    (watcher,) = again.watchers(ALICE)
+    assert (watcher.watcher, watcher.state) == (BOB, ACTIVE)
+    followed = world.service("b.example", ["bob"], store=store).subscription(BOB, ALICE)
+    assert followed is not None
+    assert followed.standing.state is ACTIVE

@@ -1,0 +1,377 @@
+"""What a router process is made of: every part, and what ties it to the others."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from msgspec import structs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+import imxrouter
+from imxrouter.app.embedding import make_embedded
+from imxrouter.app.figures import Figures, links_by_state
+from imxrouter.app.full_outcomes import FullOutcomes
+from imxrouter.app.gatekeeper import Gatekeeper
+from imxrouter.app.housekeeping import Housekeeping
+from imxrouter.app.keys import dialback_secrets, service_keys, uplink_key
+from imxrouter.app.lookups import CountedFinder
+from imxrouter.app.own import OwnDomains, router_facts
+from imxrouter.app.peerlog import PeerLog
+from imxrouter.app.provisioning import Provisioner, served_domain
+from imxrouter.app.remembering import Remembering
+from imxrouter.app.rules import Rulebook
+from imxrouter.app.run_time_domains import RunTimeDomains
+from imxrouter.app.settings import (
+    cap_settings,
+    dial_settings,
+    discovery_limits,
+    hub_settings,
+    policy_table,
+    sender_rates,
+)
+from imxrouter.app.settling import Settling
+from imxrouter.app.sockets import Sockets
+from imxrouter.app.steps import Steps, tells_every
+from imxrouter.app.storing import make_store, store_figures
+from imxrouter.app.subscribed import BEGUN, KeptSubscriptions
+from imxrouter.app.targets import TargetDialer
+from imxrouter.config.net import parse_published
+from imxrouter.config.schema import Config
+from imxrouter.discovery.adapter import NameServerAsker
+from imxrouter.discovery.cache import AnswerCache
+from imxrouter.discovery.finder import Ask
+from imxrouter.discovery.guard import DialGuard
+from imxrouter.gateways.embedded.service import EmbeddedService
+from imxrouter.link.duplicates import DuplicateMemory
+from imxrouter.link.ledger import Ledger
+from imxrouter.model.address import Address
+from imxrouter.model.domain import Domain
+from imxrouter.model.operations import MESSAGE_ID_BYTES, Kind, Operation
+from imxrouter.model.outcome import Outcome, failure
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.attribute_asking import AttributeAsker
+from imxrouter.routing.attribute_cache import AttributeCache
+from imxrouter.routing.caps import ConnectionCaps
+from imxrouter.routing.destinations import BackOff, DestinationTable
+from imxrouter.routing.dialling import DialLimits
+from imxrouter.routing.domains import ServedDomains
+from imxrouter.routing.interfaces import Answer, Gateway, Submit
+from imxrouter.routing.limits import Rate
+from imxrouter.routing.policy import RememberedStrength
+from imxrouter.routing.subscriptions import SubscriptionLimits
+from imxrouter.switch import slots
+from imxrouter.switch.checks import ALL_CHECKS, Checks
+from imxrouter.switch.switch import Switch
+from imxrouter.telemetry.metrics import Metrics
+from imxrouter.telemetry.privacy import AddressMask, Privacy
+from imxrouter.telemetry.trace import TraceRing
+from imxrouter.transport.bus import BusEnd, MemoryExchange
+from imxrouter.transport.bus_unix import UnixBus
+from imxrouter.transport.dialback import Claimer
+from imxrouter.transport.federation import Federation
+from imxrouter.transport.gateway_port import GatewayPort
+from imxrouter.transport.handover import Handover
+from imxrouter.transport.hub import Hub, Identity
+from imxrouter.transport.idle_proofs import IdleProofs
+from imxrouter.transport.inside import InsidePort
+from imxrouter.transport.keyring import KeyRing
+from imxrouter.transport.liveness import Liveness
+from imxrouter.transport.redirecting import Redirector
+from imxrouter.transport.services import Services, UplinkDialer
+from imxrouter.transport.session import LinkSession
+from imxrouter.transport.verifier import Verifier
+from imxrouter.transport.watchers import RouterWatchers
+
+
+class Parts:
+    """The parts of one router process, tied together; nothing is open yet.
+
+    Args:
+        config: what `config.load` gave.
+        reactor: the reactor.
+        ask: asks DNS; None: the configured or the system's resolvers. Tests hand in zones of their own.
+        checks: checks of the hot path; all of them outside tests and benchmarks.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, config: Config, reactor: Any, *, ask: Ask | None = None, checks: Checks = ALL_CHECKS
+    ) -> None:
+        self.config = config
+        self.version = imxrouter.__version__
+        self._reactor = self.reactor = reactor
+        self.service_names = frozenset(service.name for service in config.services)
+        self.pinned = {peer.domain: tuple(peer.endpoints) for peer in config.peers if peer.addresses}
+        self.mask = AddressMask(Privacy(config.log.addresses), os.urandom(32))
+        self.trace = TraceRing(time.time, self.mask, config.log.trace_entries, config.log.trace_age_s)
+        self.metrics = Metrics(self.version, time.time)
+        self._make_hub(checks)
+        self._make_discovery(ask)
+        self._make_trust()
+        self._make_links()
+        self._make_services()
+        self._make_store()
+        self._observe()
+        self._housekeeping = Housekeeping(
+            self.rates, self.federation.destinations, self.gatekeeper.dialling, self.subscriptions
+        )
+
+    # -- building ----------------------------------------------------------------------------------------
+
+    def _make_hub(self, checks: Checks) -> None:
+        config, counters = self.config, slots.new_counters()
+        self.rates = sender_rates(config.limits)
+        self.switch = Switch(
+            Ledger(config.process, int.from_bytes(os.urandom(8), "big")),
+            DuplicateMemory(os.urandom(8), config.links.duplicate_window_s, config.links.duplicate_entries),
+            self.rates,
+            counters,
+            checks,
+        )
+        self.switch.max_hops = config.links.max_hops
+        secrets, server = dialback_secrets(config)
+        identity = Identity(server, config.process, os.urandom(16))
+        self.hub = Hub(time.monotonic, self.switch, hub_settings(config), identity, os.urandom)
+        self.hub.on_ended = lambda reason: self.metrics.link_ends.inc(reason.stage.value, reason.word)
+        self.inside = InsidePort(self.hub)
+        self.subscriptions = self.switch.presence.table
+        self.subscriptions.limits = SubscriptionLimits(
+            config.limits.subscriptions, config.limits.subscriptions_per_domain
+        )
+        self.subscriptions.answer_s = config.links.answer_timeout_s
+        self._keyring = KeyRing(secrets)
+        self.bus: BusEnd
+        self._shares_port = config.workers > 1 or config.listen.reuse_port
+        if self._shares_port:
+            self.bus = UnixBus(self._reactor, config.process, Path(config.run_dir))
+        else:
+            self.bus = MemoryExchange(self._reactor).join(config.process)
+        self._sockets = Sockets(config, self._reactor, reuse_port=self._shares_port)
+
+    def _make_discovery(self, ask: Ask | None) -> None:
+        config = self.config
+        if ask is None:
+            asker = NameServerAsker(
+                self._reactor, config.dns.nameservers, question_s=config.dns.query_timeout_s
+            )
+            ask = asker.ask
+        self.ask = ask
+        cache_limits, find_limits = discovery_limits(config.dns)
+        self.finder = CountedFinder(
+            self.metrics, self._reactor, ask, random.SystemRandom(),
+            AnswerCache(time.monotonic, cache_limits), find_limits,
+        )  # fmt: skip
+
+    def _make_trust(self) -> None:
+        config = self.config
+        self.gatekeeper = Gatekeeper(
+            policy_table(config),
+            RememberedStrength(age_s=config.trust.remember_days * 86_400.0),
+            ConnectionCaps(cap_settings(config)),
+            ConnectionCaps(cap_settings(config)),
+            DialLimits(dial_settings(config.caps)),
+            self._peer_terms,
+            time.monotonic,
+        )
+        self.hub.admit = self.gatekeeper.admit
+        own = {peer.domain.encode(): peer for peer in config.peers}
+        limits = config.limits
+        self._peer_rates = {
+            domain: Rate.of(
+                peer.sender_rate_per_s or limits.sender_rate_per_s, peer.sender_burst or limits.sender_burst
+            )
+            for domain, peer in own.items()
+        }
+
+    def _peer_terms(self, domain: bytes) -> tuple[float, float]:
+        rate = self._peer_rates.get(domain)
+        if rate is None:
+            return self.rates.interval_s, self.rates.burst_s
+        return rate.interval_s, rate.burst_s
+
+    def _make_links(self) -> None:
+        config = self.config
+        guard = DialGuard(
+            config.dial.allow_networks,
+            config.dial.allow_ports_below_1024,
+            config.listen.endpoints,
+        )
+        self.dialer = TargetDialer(
+            self._reactor, self.hub, self.finder, guard, self.gatekeeper, self.pinned,
+            (config.dial, config.dns), self.metrics,
+        )  # fmt: skip
+        self.claimer = Claimer(self.hub, self._keyring, self.bus, time.time, self._peer_terms)
+        self.verifier = Verifier(self.hub, self.dialer, self.gatekeeper)
+        backoff = BackOff(config.dial.backoff_first_s, config.dial.backoff_cap_s, config.dial.backoff_jitter)
+        destinations = DestinationTable(random.SystemRandom().random, backoff)
+        self.federation = Federation(self.hub, self.dialer, self.claimer, destinations)
+        self.verifier.on_proved = self.federation.peer_proved
+        self.verifier.on_result = partial(self._claim_ended, "received")
+        self.claimer.on_result = partial(self._claim_ended, "made")
+        self.dialer.room.busy = self.verifier.busy
+        self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect)
+        self.handover = Handover(self.hub, self.bus, self.claimer)
+        self.steps = Steps(self.hub, self.trace, shown=config.lab, every=tells_every(config))
+        self.peer_log = PeerLog(time.time)
+        self.steps.on_failure = self.peer_log.failed
+        self.steps.listen(self.dialer, self.claimer, self.verifier, self.federation)
+        self.idle_proofs = IdleProofs(self.hub, self.verifier.drop_proof)
+        self.hub.events += [self.steps, self.claimer, self.verifier, self.federation, self.redirector]
+        watchers = RouterWatchers(self.hub, self.inside, self.subscriptions)
+        self.liveness = Liveness(
+            self.hub, self.subscriptions, watchers, self.federation, random.SystemRandom().random
+        )
+        self.federation.on_unreachable = self.liveness.failed
+        self.federation.on_reached = self._reached
+        self.verifier.on_dropped = lambda domain: self.liveness.left((domain,))
+        self.hub.events += [self.idle_proofs, self.liveness]
+
+    def _make_services(self) -> None:
+        config = self.config
+        self.domains = ServedDomains()
+        facts = router_facts(config, self.hub.settings)
+        self.own = OwnDomains(self.inside, self.domains, facts, self.hub.now)
+        self.own.echo.on_result = self.metrics.echoes.inc
+        self.attributes = AttributeAsker(AttributeCache(), self.submit, self.hub.now)
+        self.attributes.on_way = self.metrics.questions.inc
+        self.full_outcomes = FullOutcomes()
+        self.embedded: dict[str, EmbeddedService] = {}
+        gateways: dict[str, GatewayPort] = {}
+        for service in config.services:
+            if service.kind == "embedded":
+                port = GatewayPort(self.hub, partial(self._reactor.callLater, 0))
+                self.embedded[service.name] = make_embedded(
+                    service,
+                    self._traced(port),
+                    self._reactor,
+                    self.hub.together,
+                    self.attributes.cache,
+                    self._shares_port,
+                )
+                served: Gateway = self.embedded[service.name]
+                port.connect(self.steps.watched(served))
+                port.on_taken = self.steps.taken
+                gateways[service.name] = port
+        self.gateways = gateways
+        self.provisioner = Provisioner(self.domains, self.hub, config.limits, gateways, self.claimer)
+        self.services = Services(
+            self.hub, service_keys(config.services), self.provisioner.domains_of, self.provisioner.terms
+        )
+        self.services.on_login = self.gatekeeper.closed
+        self.provisioner.with_services(self.services)
+        self.provisioner.on_embedded = self._embedded_changed
+        self.hub.events.append(self.services)
+        self.domains.replace_all(served_domain(entry) for entry in config.domains)
+        self.config = structs.replace(config, domains=())  # 100,000 of them are 30 MB; `domains` has them now
+        self._uplinks = [self._make_uplink(uplink) for uplink in config.uplinks]
+        self.hub.events += self._uplinks
+
+    def _make_store(self) -> None:
+        self.store = make_store(self.config, self._reactor, shared=self._shares_port)
+        self._remembering = Remembering(
+            self.store, self.federation.destinations, self.gatekeeper.remembered, time.monotonic, time.time
+        )
+        self._kept_subscriptions = KeptSubscriptions(
+            self.subscriptions, self.store, self.bus, time.monotonic, time.time
+        )
+        self.handover.others[BEGUN] = self._kept_subscriptions.begun_elsewhere
+        self.run_time_domains = RunTimeDomains(self.domains, self.store, self.service_names)
+
+    def _traced(self, port: GatewayPort | OwnDomains) -> Submit:
+        """What sends through a gateway's port, and tells the message's steps."""
+
+        def submit(operation: Operation, answer: Answer) -> None:
+            port.submit(operation, self.steps.sending(operation, answer))
+
+        return submit
+
+    def _make_uplink(self, uplink: Any) -> UplinkDialer:
+        def open_link(session: LinkSession) -> Deferred[object]:
+            return self.dialer.open(session, uplink.endpoint)
+
+        return UplinkDialer(
+            self.hub, self._reactor, open_link, uplink_key(uplink.key_file),
+            (self.rates.interval_s, self.rates.burst_s),
+        )  # fmt: skip
+
+    def _reached(self, domain: bytes) -> None:
+        self.liveness.reached(domain)
+        for service in self.embedded.values():
+            service.following.reached(Domain(domain.decode("ascii")))
+
+    def _embedded_changed(self, service: str) -> None:
+        self.embedded[service].serve(record for record in self.domains if record.service == service)
+
+    def _observe(self) -> None:
+        self.metrics.add_slots(slots.slot_table(), self.switch.counters)
+        self.metrics.watch_in_flight(
+            lambda: {
+                kind.name.lower(): count
+                for kind, count in zip(Kind, self.switch.in_flight_by_kind(), strict=True)
+            }
+        )
+        self.metrics.watch_held(lambda: self.federation.held)
+        self.metrics.watch_links(partial(links_by_state, self.hub))
+        self.figures = Figures(self.metrics, self.hub, self.federation, self.config.metrics.watch)
+        self.metrics.watch_store(lambda: store_figures(self.store.health()))
+        ports, now = self.switch.ports, self.hub.now
+        self.rules = Rulebook(self.config, self.domains, self.gatekeeper, ports, now)
+        self.steps.policy_of = self.rules.policy_of
+        settling = Settling(self.trace, self.full_outcomes, self.rules, ports, now)
+        self.traces_deliveries = settling.listen(self.switch, self.config)
+
+    def _claim_ended(self, direction: str, reason: Reason) -> None:
+        self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)
+
+    # -- for the console ---------------------------------------------------------------------------------
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether this process takes traffic, and why not."""
+        if self.hub.closing:
+            return False, "going out of service"
+        if not self._sockets.for_links():
+            return False, "not listening yet"
+        return True, ""
+
+    def listening(self) -> list[str]:
+        """Where links are taken."""
+        return [str(place) for place in self._sockets.for_links()]
+
+    def published(self) -> list[tuple[str, int]]:
+        """Host and port of every host of these domains, as others reach them."""
+        if self.config.listen.publish:
+            return [parse_published(text) for text in self.config.listen.publish]
+        places = self._sockets.for_links() or self.config.listen.endpoints
+        return [(self.config.name, places[0].port)]
+
+    def embedded_for(self, user: Address) -> EmbeddedService | None:
+        """The embedded service that has this user."""
+        record = self.domains.get(user.domain)
+        service = self.embedded.get(record.service) if record is not None else None
+        return service if service is not None and service.knows(user) else None
+
+    def new_id(self) -> bytes:
+        """A message id that nobody has."""
+        return os.urandom(MESSAGE_ID_BYTES)
+
+    def submit(self, operation: Operation, answer: Callable[[Outcome], None]) -> None:
+        """Send for an operator, as a user of an embedded service or as a domain: gives the full outcome."""
+        source = operation.source
+        record = self.domains.get(source.domain)
+        port = self.gateways.get(record.service) if record is not None and source.local else None
+        if record is not None and not source.local:
+            send: Submit = self._traced(self.own)
+        elif port is not None:
+            send = self._traced(port)
+        else:
+            answer(failure(Reason.NOT_PROVED))
+            return
+        send(operation, self.full_outcomes.of(operation, answer))

@@ -1,0 +1,72 @@
+"""What a router listens on: for links, for metrics, for administration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.web.server import Site
+
+from imxrouter.admin.server import listen as listen_admin
+from imxrouter.app.opening import opening
+from imxrouter.config.net import HostPort
+from imxrouter.config.schema import Config
+from imxrouter.transport.hub import Hub
+from imxrouter.transport.listener import LinkFactory
+from imxrouter.transport.listener import listen as listen_links
+from imxrouter.transport.session import Door
+
+
+class Sockets:
+    """The listening sockets of one process.
+
+    Args:
+        config: says where.
+        reactor: the reactor.
+        reuse_port: other processes of the router share the ports for links.
+    """
+
+    def __init__(self, config: Config, reactor: Any, *, reuse_port: bool) -> None:
+        self._config = config
+        self._reactor = reactor
+        self._reuse_port = reuse_port
+        self._links: list[IListeningPort] = []
+        self._rest: list[IListeningPort] = []
+
+    def open(self, hub: Hub, metrics: Site, admin: Site) -> None:
+        """Open all of them.
+
+        Raises:
+            CannotOpen: one cannot be opened; those before it stay open.
+        """
+        listen = self._config.listen
+        for key, endpoints, door in (
+            ("listen.addresses", listen.endpoints, Door.PEERS if listen.service.addresses else Door.ANY),
+            ("listen.service.addresses", listen.service.endpoints, Door.SERVICES),
+        ):
+            with opening(key):
+                self._links += listen_links(
+                    self._reactor, endpoints, LinkFactory(hub, door), reuse_port=self._reuse_port,
+                    backlog=listen.backlog,
+                )  # fmt: skip
+        endpoint = self._config.metrics.endpoint
+        if endpoint is not None:
+            with opening("metrics.listen"):
+                self._rest.append(self._reactor.listenTCP(endpoint.port, metrics, interface=endpoint.host))
+        with opening("admin.socket"):
+            self._rest.append(listen_admin(self._reactor, Path(self._config.admin_socket), admin))
+
+    def for_links(self) -> list[HostPort]:
+        """Where links are taken; empty before it listens."""
+        hosts: list[Any] = [port.getHost() for port in self._links]
+        return [HostPort(host.host, host.port) for host in hosts]
+
+    def close_links(self) -> list[Deferred[Any]]:
+        """Take no new links; each fires when its port is closed."""
+        return [maybeDeferred(port.stopListening) for port in self._links]
+
+    def close_rest(self) -> list[Deferred[Any]]:
+        """Close what is for operators."""
+        return [maybeDeferred(port.stopListening) for port in self._rest]
