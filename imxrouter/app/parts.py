@@ -247,7 +247,7 @@ class Parts:
         gateways: dict[str, GatewayPort] = {}
         for service in config.services:
             if service.kind == "embedded":
-                port = GatewayPort(self.hub)
+                port = GatewayPort(self.hub, partial(self._reactor.callLater, 0))
                 self.embedded[service.name] = make_embedded(
                     service,
                     self._traced(port),

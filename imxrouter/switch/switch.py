@@ -7,6 +7,8 @@ a call per record costs more than most of the checks (docs/decisions/0002-hot-pa
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from imxrouter.model.operations import Kind
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
@@ -15,6 +17,7 @@ from imxrouter.switch.flows import FLOWS_AT_MOST
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role
 from imxrouter.switch.presence import INSIDE_TYPES
 from imxrouter.switch.rewrite import LONG_RESPONSE
+from imxrouter.switch.slots import DELIVERY_BOUNDS_S, THEIRS
 from imxrouter.wire.control import ACK_BYTES, ACK_START
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.fields import are_harmless
@@ -450,8 +453,9 @@ class Switch(SwitchCore):
         finally:
             if run_port is not None:
                 self.put(run_port, view[run_start:run_end])
-            if plain:
-                tally.theirs(plain, took)
+            if plain:  # as `tally.theirs`, without a call for each read
+                counters[THEIRS + bisect_left(DELIVERY_BOUNDS_S, took)] += plain
+                tally.theirs_s += plain * took
             port.responses_read += records_in
             counters[slots.RECORDS_IN] += records_in
             counters[slots.RECORDS_OUT] += records_out

@@ -6,7 +6,9 @@ the same path through the switch as what comes over a socket, with the same chec
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from twisted.logger import Logger
 
@@ -27,18 +29,25 @@ from imxrouter.wire.framing import RecordSplitter
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED, HIGHEST_MAX_RECORD
 from imxrouter.wire.record import Record, decode_outcome, decode_record, encode_record, response_to
 
+#: Seconds in which the gateway is given records before links have their turn.
+TAKE_S: Final = 0.001
+
 
 class GatewayPort:
     """Joins a gateway to the switch.
 
     Args:
         hub: the centre of the process.
+        later: calls a function in the next turn; without it everything is done at once.
     """
 
     log = Logger()
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, later: Callable[[Callable[[], None]], object] | None = None) -> None:
         self._hub = hub
+        self._later = later
+        self._to_take: deque[bytes] = deque()
+        self._goes_on = False
         self._gateway: Gateway | None = None
         self._splitter = RecordSplitter(HIGHEST_MAX_RECORD + 4096)
         self._waiting: dict[int, tuple[bytes, Callable[[Outcome], None]]] = {}
@@ -94,12 +103,31 @@ class GatewayPort:
     # -- from the switch ---------------------------------------------------------------------------------
 
     def take(self, data: bytes) -> None:
-        """Whole records for the gateway: requests for its domains, answers to what it sent."""
-        for raw in self._splitter.feed(data):
+        """Whole records for the gateway: requests for its domains, answers to what it sent.
+
+        What takes longer than `TAKE_S` goes on in later turns: many for the gateway hold up nobody else. What
+        waits is bounded by the port's credit.
+        """
+        self._to_take.extend(self._splitter.feed(data))
+        if not self._goes_on:
+            self._take_some()
+
+    def _take_some(self) -> None:
+        until = None if self._later is None else self._hub.now() + TAKE_S
+        while self._to_take:
             try:
-                self._take(decode_record(raw))
-            except Exception:  # noqa: BLE001 - one answer's bug must not keep the others of this read back
-                self.log.failure("an answer to a gateway failed")
+                self._take(decode_record(self._to_take.popleft()))
+            except Exception:  # noqa: BLE001 - one operation's failure must not lose those behind it
+                self.log.failure("gateway of port {link}", link=self.port.number)
+            if self._to_take and self._later and until is not None and self._hub.now() >= until:
+                self._goes_on = True
+                self._later(self._go_on)
+                return
+
+    def _go_on(self) -> None:
+        self._goes_on = False
+        with self._hub.together():
+            self._take_some()
 
     def _take(self, record: Record) -> None:
         if not record.is_response:

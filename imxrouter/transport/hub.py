@@ -181,9 +181,11 @@ class Hub:
         machine = session.machine
         machine.heard(now)
         before = session.port.responses_read + session.port.in_flight
-        put = self.switch.tally.put_out()
+        switch = self.switch
+        counters, tally = switch.counters, switch.tally
+        put = counters[slots.RECORDS_OUT] - tally.apart
         try:
-            self.switch.receive(session.port, data, now)
+            switch.receive(session.port, data, now)
         except WireError as error:
             session.end(Reason.PROTOCOL_ERROR, str(error))
         if session.port.responses_read + session.port.in_flight != before:
@@ -192,10 +194,10 @@ class Hub:
             session.end(Reason.NOT_PROVED, "too much without a proof")
         if len(session.port.unacked) > UNACKNOWLEDGED_AT_MOST:
             session.end(Reason.UNREAD_ANSWERS, "answers are not acknowledged")
-        put = self.switch.tally.put_out() - put
+        put = counters[slots.RECORDS_OUT] - tally.apart - put
         self.flush()
         if put:
-            self.switch.tally.ours(put, self.now() - now)
+            tally.ours(put, self._monotonic() - now)
         session.settle()
 
     def opened(self, session: LinkSession, peer: Hello) -> None:

@@ -40,6 +40,16 @@ _VERIFY_CAPS = (
     "target_per_minute", "target_prefix_per_minute", "source_per_minute", "source_prefix_per_minute",
     "zone_per_minute", "s",
 )  # fmt: skip
+#: What is stated in docs/scaling.md and must hold, from the first measurement with a third to spare: at most
+#: so many microseconds of CPU, or bytes, and at least so many a second.
+BUDGETS = {
+    "us CPU a notify pair": 15.0,
+    "notify pairs a second": 60_000.0,
+    "bytes a subscription, subscribed": 2_000.0,
+    "bytes a subscription, restarted": 2_000.0,
+}
+#: Of a pair of request and response: microseconds of CPU, or times those of the plain forwarder.
+SATURATION_US, IN_FLIGHT_TIMES = 8.0, 3.5
 _WIDTHS = (12, 9, 10, 9, 9, 7, 8)
 
 
@@ -277,8 +287,34 @@ def show(figures: list[Figures]) -> None:
             print(
                 f"  {one.name:28}{one.us_per_pair:12.2f}{ratio}{one.pairs_per_s:10.0f}{one.p50_us:9.0f}"
                 f"{one.p99_us:9.0f}{one.other['core']:7.2f}{one.other['generator_us']:8.2f}"
+                + _pair_budget(one, plain)
                 + (f"  not success: {bad} {one.other['reasons']}" if bad else "")
             )
+
+
+def _pair_budget(one: Figures, plain: float) -> str:
+    if one.name != "router, all checks":
+        return ""
+    if one.load == "saturation":
+        return judged(one.us_per_pair, SATURATION_US, "us")
+    if one.load.startswith("16 in flight") and plain:
+        return judged(one.us_per_pair / plain, IN_FLIGHT_TIMES, "x plain")
+    return ""
+
+
+def judged(value: float, budget: float, unit: str = "", *, least: bool = False) -> str:
+    """What stands behind a figure that has a budget."""
+    held = value >= budget if least else value <= budget
+    words = f"budget {'at least' if least else 'at most'} {budget:,g} {unit}".rstrip()
+    return f"  {words}{'' if held else ': NOT HELD'}"
+
+
+def show_more(figures: dict[str, float]) -> None:
+    """One figure a line, with its budget."""
+    for words, value in figures.items():
+        budget = BUDGETS.get(words)
+        told = "" if budget is None else judged(value, budget, least=words.endswith("a second"))
+        print(f"{words:42}{value:12.1f}{told}")
 
 
 def main() -> int:
@@ -312,8 +348,7 @@ def main() -> int:
         memory = bench.memory() if whole else {}
         if wanted and not options.quick:
             memory.update(presence.memory())
-        for words, value in {**told, **memory}.items():
-            print(f"{words:42}{value:12.1f}")
+        show_more({**told, **memory})
     if options.json:
         options.json.write_text(
             json.dumps({"runs": [vars(one) for one in figures], "presence": told, "memory": memory}, indent=1)
