@@ -280,7 +280,7 @@ class Parts:
             self.store, self.federation.destinations, self.gatekeeper.remembered, time.monotonic, time.time
         )
         self._kept_subscriptions = KeptSubscriptions(
-            self.subscriptions, self.store, self.bus, time.monotonic, time.time
+            self.subscriptions, self.store, self.bus, time.monotonic, time.time, alone=not self._shares_port
         )
         self.handover.others[BEGUN] = self._kept_subscriptions.begun_elsewhere
         self.run_time_domains = RunTimeDomains(self.domains, self.store, self.service_names)

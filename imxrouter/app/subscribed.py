@@ -39,6 +39,7 @@ class KeptSubscriptions:
         bus: the other processes of this host.
         now: monotonic seconds.
         wall: seconds since 1970.
+        alone: this host has no other process now, whoever was there before: all are looked after here.
     """
 
     log = Logger()
@@ -50,12 +51,15 @@ class KeptSubscriptions:
         bus: Bus,
         now: Callable[[], float],
         wall: Callable[[], float],
+        *,
+        alone: bool = False,
     ) -> None:
         self._table = table
         self._store = store
         self._bus = bus
         self._now = now
         self._wall = wall
+        self._alone = alone
 
     def begin(self) -> None:
         """Give back what the store has; from now on keep what changes."""
@@ -112,7 +116,7 @@ class KeptSubscriptions:
             self.log.warn("state: an entry of {table} cannot be read and is dropped", table=SUBSCRIPTIONS)
             self._store.remove(SUBSCRIPTIONS, key)
             return
-        mine = kept.process == self._bus.process
+        mine = self._alone or kept.process == self._bus.process
         end = expires_at - self._wall() + self._now()
         self._table.restore(key, Subscription(end, kept.watcher, kept.presentity, kept.ident, True, mine))
 

@@ -165,8 +165,9 @@ class Subscriptions:
         return now + max(self.answer_s - LATE_S, 0.0)
 
     def settle(
-        self, key: bytes, state: SubscriptionState | None, granted_s: int, asked_s: int, now: float
-    ) -> None:
+        self, key: bytes, state: SubscriptionState | None, granted_s: int, asked_s: int, now: float, *,
+        renews_only: bool = False,
+    ) -> None:  # fmt: skip
         """The answer to a SUBSCRIBE.
 
         Args:
@@ -175,9 +176,10 @@ class Subscriptions:
             granted_s: what the answer grants.
             asked_s: what was asked for; more is never granted.
             now: monotonic seconds.
+            renews_only: the router asked by itself, so what its watcher has ended meanwhile stays so.
         """
         entry = self._entries.get(key)
-        if entry is None:
+        if entry is None or (renews_only and not entry.granted):
             return
         if state is None:
             if not entry.granted:

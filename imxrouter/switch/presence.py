@@ -51,6 +51,8 @@ class PresenceChecks:
         #: requests in flight that change the table: ledger key -> subscription, and seconds asked for; None
         #: of a notification that tells its end
         self._changing: dict[bytes, tuple[bytes, int | None]] = {}
+        #: those among them that the router itself asks in a watcher's name
+        self._own: set[bytes] = set()
         #: the ledger key of the request that was judged last, and what is remembered once it is accepted
         self._judged: tuple[bytes, Record | None, tuple[bytes, int | None]] = _NOTHING
 
@@ -141,6 +143,8 @@ class PresenceChecks:
             ledger_key, record, change = self._judged
         self._judged = _NOTHING
         self._changing[ledger_key] = change
+        if not over:
+            self._own.add(ledger_key)
         if record is not None:
             ident = record.value(FieldType.SUBSCRIPTION_ID) or b""
             self.table.begin(change[0], _watcher(record), _presentity(record), ident, now, over)
@@ -148,12 +152,14 @@ class PresenceChecks:
     def settled(self, entry: Entry, outcome: Outcome, response: bytes, now: float) -> None:
         """A request that is no message has its answer."""
         key, asked = self._changing.pop(entry[KEY], (b"", None))
+        renews_only = entry[KEY] in self._own
+        self._own.discard(entry[KEY])
         if entry[TYPE] == _NOTIFY:
             if outcome.ok and key:
                 self.table.ended(key)
         elif key and (outcome.ok or not outcome.in_doubt):
             state, granted = _granted(response) if outcome.ok else (None, 0)
-            self.table.settle(key, state, granted, asked or 0, now)
+            self.table.settle(key, state, granted, asked or 0, now, renews_only=renews_only)
 
     def delivered(self, entry: Entry) -> None:
         """Plain success: a notification that told the end of its subscription was the last.
@@ -162,6 +168,7 @@ class PresenceChecks:
         """
         if self._changing:
             key, _ = self._changing.pop(entry[KEY], (b"", None))
+            self._own.discard(entry[KEY])
             if key and entry[TYPE] == _NOTIFY:
                 self.table.ended(key)
             elif key:

@@ -114,23 +114,20 @@ class GatewayPort:
 
     def _take_some(self) -> None:
         until = self._hub.now() + TAKE_S
-        try:
-            while self._to_take:
+        while self._to_take:
+            try:
                 self._take(decode_record(self._to_take.popleft()))
-                if self._later is not None and self._hub.now() >= until:
-                    return
-        finally:
-            if self._to_take and self._later is not None:
+            except Exception:  # noqa: BLE001 - one answer's bug must not keep the others back
+                self.log.failure("an answer to a gateway failed")
+            if self._to_take and self._later is not None and self._hub.now() >= until:
                 self._goes_on = True
                 self._later(self._go_on)
+                return
 
     def _go_on(self) -> None:
         self._goes_on = False
-        try:
-            with self._hub.together():
-                self._take_some()
-        except Exception:  # noqa: BLE001 - one operation's failure must not lose those behind it
-            self.log.failure("gateway of port {link}", link=self.port.number)
+        with self._hub.together():
+            self._take_some()
 
     def _take(self, record: Record) -> None:
         if not record.is_response:

@@ -88,14 +88,19 @@ class InsidePort:
     def take(self, data: bytes) -> None:
         """Whole records for the router: requests to its domains, answers to what it sent."""
         for raw in self._splitter.feed(data):
-            record = decode_record(raw)
-            if record.is_response:
-                ident, respond = self._waiting.get(record.route_tag, (b"", None))
-                if respond is not None and ident == record.message_id:
-                    del self._waiting[record.route_tag]
-                    respond(record)
-            else:
-                self._handle(record)
+            try:
+                self._take(decode_record(raw))
+            except Exception:  # noqa: BLE001 - one answer's bug must not keep the others of this read back
+                self.log.failure("an answer to the router failed")
+
+    def _take(self, record: Record) -> None:
+        if not record.is_response:
+            self._handle(record)
+            return
+        ident, respond = self._waiting.get(record.route_tag, (b"", None))
+        if respond is not None and ident == record.message_id:
+            del self._waiting[record.route_tag]
+            respond(record)
 
     def _handle(self, request: Record) -> None:
         answered = False

@@ -20,11 +20,13 @@ KEY = subscription_key(b"bob@x.example", ALICE, ID)
 class Life:
     """One life of a process: its clock and its table; store and exchange are handed from one to the next."""
 
-    def __init__(self, store: MemoryStore, wall: Clock, bus: Bus) -> None:
+    def __init__(self, store: MemoryStore, wall: Clock, bus: Bus, *, is_alone: bool = False) -> None:
         self.monotonic = Clock()
         self.monotonic.advance(5000 + wall.seconds() % 777)  # begins anywhere
         self.table = Subscriptions()
-        self.kept = KeptSubscriptions(self.table, store, bus, self.monotonic.seconds, wall.seconds)
+        self.kept = KeptSubscriptions(
+            self.table, store, bus, self.monotonic.seconds, wall.seconds, alone=is_alone
+        )
         self.kept.begin()
         bus.listen(self._take)
 
@@ -121,6 +123,14 @@ def test_another_process_knows_it_at_once_and_does_not_look_after_it(store: Memo
     one.subscribe()
     assert Life(store, wall, exchange.join(3)).watching() == []
     assert one.watching() == [KEY]
+
+
+def test_what_other_processes_left_is_looked_after_where_there_are_none_now(
+    store: MemoryStore, wall: Clock
+) -> None:
+    """`workers` was made 1: else nobody would subscribe again, or say that nothing is known."""
+    Life(store, wall, MemoryExchange(Clock()).join(2)).subscribe()
+    assert Life(store, wall, alone(), is_alone=True).watching() == [KEY]
 
 
 def test_a_full_disk_refuses_new_ones_by_name(wall: Clock) -> None:

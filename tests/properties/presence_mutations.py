@@ -75,7 +75,7 @@ PRESENCE_MUTATIONS: dict[str, Mutation] = {
         "presence", _REMEMBERED, quick=True,
     ),
     "any number of subscriptions": Mutation(
-        (instead(subscriptions, "Subscriptions.judge_subscribe", "return Reason.BUSY", "pass"),),
+        (instead(subscriptions, "Subscriptions.judge_subscribe", "if key in self._entries:", "if key:"),),
         "presence and a liar", r"subscriptions too many are remembered",
     ),
     "what a request would change is not forgotten": Mutation(
@@ -86,7 +86,7 @@ PRESENCE_MUTATIONS: dict[str, Mutation] = {
         "presence", r"keeps .*changes of subscriptions", quick=True,
     ),
     "answers to the router itself are waited for again": Mutation(
-        (instead(inside, "InsidePort.take", "del self._waiting[record.route_tag]", "pass"),),
+        (instead(inside, "InsidePort._take", "del self._waiting[record.route_tag]", "pass"),),
         "presence", r"keeps .*'waiting|answered", quick=True,
     ),
     # -- what watchers see --

@@ -334,3 +334,22 @@ def test_a_notification_takes_the_link_it_was_asked_over(rig: Presence) -> None:
     assert [told(b"one") for _ in range(3)] == [[other]] * 3
     rig.switch.stop_using(other)
     assert told(b"one") == told(b"two") == [rig.peer]
+
+
+def test_a_renewal_of_the_router_does_not_bring_back_what_its_watcher_has_ended(rig: Presence) -> None:
+    """The end overtakes it on another link, or crosses its answer."""
+    inside = rig.port(9, Role.SERVICE)
+    rig.prove(inside, HERE)
+    rig.switch.inside.append(inside)
+    rig.grant(rig.ask())
+    rig.feed(inside, rig.subscribe())
+    (own,) = rig.out(rig.peer)
+    rig.grant(rig.ask(duration=0), TERMINATED, 0)
+    rig.grant(own)
+    assert rig.switch.presence.table.watching(PEER, rig.now) == []
+    rig.grant(rig.ask())
+    rig.feed(inside, rig.subscribe(duration=90))
+    (own,) = rig.out(rig.peer)
+    rig.grant(own, seconds=90)
+    ((_, entry),) = rig.switch.presence.table.items()
+    assert (entry.granted, entry.end) == (True, rig.now + 90)
