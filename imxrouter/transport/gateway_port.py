@@ -113,13 +113,13 @@ class GatewayPort:
             self._take_some()
 
     def _take_some(self) -> None:
-        until = self._hub.now() + TAKE_S
+        until = None if self._later is None else self._hub.now() + TAKE_S
         while self._to_take:
             try:
                 self._take(decode_record(self._to_take.popleft()))
-            except Exception:  # noqa: BLE001 - one answer's bug must not keep the others back
-                self.log.failure("an answer to a gateway failed")
-            if self._to_take and self._later is not None and self._hub.now() >= until:
+            except Exception:  # noqa: BLE001 - one operation's failure must not lose those behind it
+                self.log.failure("gateway of port {link}", link=self.port.number)
+            if self._to_take and self._later and until is not None and self._hub.now() >= until:
                 self._goes_on = True
                 self._later(self._go_on)
                 return

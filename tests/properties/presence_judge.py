@@ -285,8 +285,9 @@ class PresenceJudge:
         """Bounds of the table of subscriptions."""
         table, of_host = process.table, len(self._world.net.listening[process.endpoint])
         sizes = [len(table) - SUBSCRIPTIONS.total * of_host]
-        for index in (table._of_watcher, table._of_presentity):
-            sizes += [len(keys) - SUBSCRIPTIONS.per_domain * of_host for keys in index.values()]
+        for index, times in ((table._of_watcher, 1), (table._of_presentity, 2)):
+            most = times * SUBSCRIPTIONS.per_domain * of_host
+            sizes += [len(keys) - most for keys in index.values()]
         return [f"{size} subscriptions too many are remembered" for size in sizes if size > 0]
 
 

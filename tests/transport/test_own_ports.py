@@ -26,10 +26,6 @@ class Hub:
         """Of the one port."""
         return 1
 
-    def now(self) -> float:
-        """Time stands still."""
-        return 0.0
-
     def attach(self, _sink: object) -> None:
         """Nothing is written."""
 
