@@ -268,6 +268,7 @@ class Parts:
         self.services.on_login = self.gatekeeper.closed
         self.provisioner.with_services(self.services)
         self.provisioner.on_embedded = self._embedded_changed
+        self.provisioner.on_leaving = self.liveness.leaving
         self.hub.events.append(self.services)
         self.domains.replace_all(served_domain(entry) for entry in config.domains)
         self.config = structs.replace(config, domains=())  # 100,000 of them are 30 MB; `domains` has them now

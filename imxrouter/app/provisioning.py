@@ -103,6 +103,8 @@ class Provisioner:
         self._gateways = gateways
         self._claimer = claimer
         self._services: Services | None = None
+        #: told each domain, as on the wire, just before it is served no more or suspended
+        self.on_leaving: Callable[[bytes], None] = lambda _domain: None
         #: told the domains of an embedded service after each change
         self.on_embedded: Callable[[str], None] = lambda _service: None
         self._ports: dict[str, list[Port]] = {}
@@ -137,6 +139,14 @@ class Provisioner:
     def _changed(self, diff: DomainDiff) -> None:
         touched: set[str] = set()
         lost = [name for record in diff.removed for name in record.names]
+        suspended = [
+            name
+            for change in diff.changed
+            if change.after.suspended and not change.before.suspended
+            for name in change.before.names
+        ]
+        for name in (*lost, *suspended):
+            self.on_leaving(name.wire)
         for record in diff.removed:
             self._remove(record.names)
             self._unbind(record)

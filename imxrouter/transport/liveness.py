@@ -210,6 +210,17 @@ class Liveness:
             silent = cause.reason is Reason.KEEPALIVE_TIMEOUT
             loss.tell_at = now if silent else now + GRACE_S
 
+    def leaving(self, domain: bytes) -> None:
+        """A domain served here is going: those who watch its users are told while it can still speak.
+
+        As many as there is room for at once; the others learn it when they renew.
+        """
+        now = self._hub.now()
+        with self._hub.together():
+            for key in self._table.watching(domain, now):
+                if not self._watchers.tell_unknown(key, Reason.SERVICE_DOWN, domain, lambda _outcome: None):
+                    return
+
     def reached(self, domain: bytes) -> None:
         """The domain was reached, or proved itself."""
         self._doubted.pop(domain, None)

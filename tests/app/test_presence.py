@@ -174,3 +174,24 @@ def test_two_hosts_of_the_watchers_domain(lab: Lab, lost: bool, monkeypatch: pyt
             wait_seen(lab, host, BOB, ALICE, status)
     if not lost:
         assert [host.refusals(Reason.NOT_SUBSCRIBED) for host in hosts] == [0, 0]
+
+
+@pytest.mark.parametrize("how", ["remove", "suspend"])
+def test_a_domain_that_is_served_no_more(lab: Lab, how: str) -> None:
+    """Its users' watchers elsewhere are told at once that nobody knows, and the truth when it is back."""
+    a, b = lab.router("a.example", "other.example"), lab.router("b.example")
+    allow(a, ALICE)
+    publish(a, ALICE, Basic.OPEN)
+    follow(b, BOB, ALICE)
+    wait_seen(lab, b, BOB, ALICE, Basic.OPEN)
+    domains, domain = a.router.domains, ALICE.domain
+    record = domains.get(domain)
+    assert record is not None
+    a.call(lambda: domains.remove(domain) if how == "remove" else domains.suspend(domain))
+    lab.wait_until(lambda: isinstance(seen(b, BOB, ALICE), Unknown), "unknown")
+    unknown = seen(b, BOB, ALICE)
+    assert isinstance(unknown, Unknown)
+    assert (unknown.reason, unknown.domain) == (Reason.SERVICE_DOWN, domain)
+    if how == "suspend":
+        a.call(lambda: domains.resume(domain))
+        wait_seen(lab, b, BOB, ALICE, Basic.OPEN)
