@@ -280,8 +280,10 @@ class Parts:
         self._remembering = Remembering(
             self.store, self.federation.destinations, self.gatekeeper.remembered, time.monotonic, time.time
         )
+        workers = self.config.workers
+        processes = workers if workers > 1 or not self._shares_port else 0
         self._kept_subscriptions = KeptSubscriptions(
-            self.subscriptions, self.store, self.bus, time.monotonic, time.time, alone=not self._shares_port
+            self.subscriptions, self.store, self.bus, time.monotonic, time.time, processes=processes
         )
         self.handover.others[BEGUN] = self._kept_subscriptions.begun_elsewhere
         self.run_time_domains = RunTimeDomains(self.domains, self.store, self.service_names)

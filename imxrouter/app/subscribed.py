@@ -39,7 +39,8 @@ class KeptSubscriptions:
         bus: the other processes of this host.
         now: monotonic seconds.
         wall: seconds since 1970.
-        alone: this host has no other process now, whoever was there before: all are looked after here.
+        processes: how many there are now, numbered from 0; 0: not known. What processes that are gone
+            looked after is shared out among them.
     """
 
     log = Logger()
@@ -52,14 +53,14 @@ class KeptSubscriptions:
         now: Callable[[], float],
         wall: Callable[[], float],
         *,
-        alone: bool = False,
+        processes: int = 0,
     ) -> None:
         self._table = table
         self._store = store
         self._bus = bus
         self._now = now
         self._wall = wall
-        self._alone = alone
+        self._processes = processes
 
     def begin(self) -> None:
         """Give back what the store has; from now on keep what changes."""
@@ -116,9 +117,14 @@ class KeptSubscriptions:
             self.log.warn("state: an entry of {table} cannot be read and is dropped", table=SUBSCRIPTIONS)
             self._store.remove(SUBSCRIPTIONS, key)
             return
-        mine = self._alone or kept.process == self._bus.process
+        mine = self._is_mine(kept.process)
         end = expires_at - self._wall() + self._now()
         self._table.restore(key, Subscription(end, kept.watcher, kept.presentity, kept.ident, True, mine))
+
+    def _is_mine(self, process: int) -> bool:
+        if process == self._bus.process or self._processes == 1:
+            return True
+        return 1 < self._processes <= process and process % self._processes == self._bus.process
 
 
 def _key(kept: _Kept) -> bytes | None:

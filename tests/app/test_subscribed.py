@@ -20,12 +20,12 @@ KEY = subscription_key(b"bob@x.example", ALICE, ID)
 class Life:
     """One life of a process: its clock and its table; store and exchange are handed from one to the next."""
 
-    def __init__(self, store: MemoryStore, wall: Clock, bus: Bus, *, is_alone: bool = False) -> None:
+    def __init__(self, store: MemoryStore, wall: Clock, bus: Bus, *, processes: int = 0) -> None:
         self.monotonic = Clock()
         self.monotonic.advance(5000 + wall.seconds() % 777)  # begins anywhere
         self.table = Subscriptions()
         self.kept = KeptSubscriptions(
-            self.table, store, bus, self.monotonic.seconds, wall.seconds, alone=is_alone
+            self.table, store, bus, self.monotonic.seconds, wall.seconds, processes=processes
         )
         self.kept.begin()
         bus.listen(self._take)
@@ -130,7 +130,14 @@ def test_what_other_processes_left_is_looked_after_where_there_are_none_now(
 ) -> None:
     """`workers` was made 1: else nobody would subscribe again, or say that nothing is known."""
     Life(store, wall, MemoryExchange(Clock()).join(2)).subscribe()
-    assert Life(store, wall, alone(), is_alone=True).watching() == [KEY]
+    assert Life(store, wall, alone(), processes=1).watching() == [KEY]
+
+
+def test_what_gone_processes_left_is_shared_out(store: MemoryStore, wall: Clock) -> None:
+    """`workers` went from 8 to 3: exactly one of those that are left looks after it."""
+    Life(store, wall, MemoryExchange(Clock()).join(7)).subscribe()
+    exchange = MemoryExchange(Clock())
+    assert [Life(store, wall, exchange.join(n), processes=3).watching() for n in range(3)] == [[], [KEY], []]
 
 
 def test_a_full_disk_refuses_new_ones_by_name(wall: Clock) -> None:
