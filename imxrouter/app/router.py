@@ -28,7 +28,6 @@ from imxrouter.transport.bus_unix import UnixBus
 from imxrouter.transport.liveness import STEP_S
 from imxrouter.transport.session import Purpose
 
-
 #: Seconds for which the thread that writes the state file may run Python before it lets the reactor go on;
 #: CPython's own 5 ms can be seen in the delay of messages.
 SWITCH_S: Final = 0.0005
