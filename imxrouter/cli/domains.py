@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from imxrouter.admin.client import DomainDiff
-from imxrouter.admin.views import DomainView
+from imxrouter.admin.client import DomainDiff, DomainView
 from imxrouter.cli import output
 from imxrouter.cli.options import Context, live
 
