@@ -20,7 +20,7 @@ from imxrouter.model.presence import Presence, Unknown, same_meaning
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.interfaces import Answer
-from imxrouter.routing.watched import Effects, KeptWatch, Standing, Verdict, address_of, pair_key
+from imxrouter.routing.watched import Effects, KeptWatch, Seen, Standing, Verdict, address_of, pair_key
 from imxrouter.routing.watching import Watching
 
 #: Ends of subscriptions that are remembered for one user to read.
@@ -255,6 +255,7 @@ class Following:
         elif heard.verdict is Verdict.NEWS and told.presence is not None:
             self._show(account, told.presentity, told.presence)
         elif heard.verdict is Verdict.STATE_ONLY:
+            self._drop_doubt(told.watcher, told.presentity)
             self._register.tell(account, Topic.WATCHING, told.presentity)
         self._run(heard.effects)
 
@@ -286,8 +287,17 @@ class Following:
         account = self._register.find(asked.watcher)
         if account is None or before is None or after is None:
             return
+        self._drop_doubt(asked.watcher, asked.presentity)
         if (before.state, before.why, before.failures > 0) != (after.state, after.why, after.failures > 0):
             self._register.tell(account, Topic.WATCHING, asked.presentity)
+
+    def _drop_doubt(self, watcher: Address, presentity: Address) -> None:
+        """Show no `Unknown` any more where what it said is over, and nothing else is known."""
+        standing = self._watching.standing(watcher, presentity, self._register.tools.now())
+        key = pair_key(watcher, presentity)
+        over = standing is not None and standing.seen is Seen.NOTHING
+        if over and isinstance(self._seen.get(key), Unknown):
+            del self._seen[key]
 
     def _run(self, effects: Effects) -> None:
         for show in effects.show:

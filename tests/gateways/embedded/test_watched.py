@@ -14,7 +14,7 @@ from imxrouter.gateways.embedded.settings import PRESENCE_RIGHTS, Role
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import EndReason, Operation, SubscribeResult, SubscriptionState
 from imxrouter.model.outcome import Outcome
-from imxrouter.model.presence import offline
+from imxrouter.model.presence import Unknown, offline
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.domains import CaseProfile, ServedDomain
 from imxrouter.routing.interfaces import Answer
@@ -437,3 +437,26 @@ def test_subscriptions_outlive_a_clock_that_is_set_and_a_restart() -> None:
     followed = world.service("b.example", ["bob"], store=store).subscription(BOB, ALICE)
     assert followed is not None
     assert followed.standing.state is ACTIVE
+
+
+def test_who_waits_for_a_decision_is_shown_nothing_of_an_outage_that_is_over(world: World) -> None:
+    """A renewal that is granted as pending is all that can be known; a later outage is told anew."""
+    world.service("a.example", ["alice"])
+    theirs = world.service("b.example", ["bob"])
+    theirs.subscribe(BOB, ALICE, 100)
+    world.run()
+    for _ in range(2):
+        world.cut.add("a.example")
+        world.pass_time(110)
+        followed = theirs.subscription(BOB, ALICE)
+        assert followed is not None
+        assert isinstance(followed.presence, Unknown)
+        world.cut.clear()
+        seen: list[Change] = []
+        stop = theirs.listen(BOB, seen.append)
+        world.pass_time(400)
+        stop()
+        followed = theirs.subscription(BOB, ALICE)
+        assert followed is not None
+        assert (followed.standing.state, followed.standing.why, followed.presence) == (PENDING, None, None)
+        assert seen == [Change(BOB, Topic.WATCHING, ALICE)]
