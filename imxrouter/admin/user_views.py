@@ -198,7 +198,7 @@ class RulesView(TypedDict):
 
 
 class ContactView(TypedDict):
-    """One entry of a contact list; `watch`: a subscription is kept for it."""
+    """One entry of a contact list; `watch`: a subscription to his presence is held now."""
 
     address: str
     name: str

@@ -182,7 +182,9 @@ def rule_view(one: Rule) -> RuleView:
 
 def contact_view(one: Contact) -> ContactView:
     """A contact."""
-    return ContactView(address=str(one.address), name=one.name, groups=sorted(one.groups), watch=one.watch)
+    return ContactView(
+        address=str(one.address), name=one.name, groups=sorted(one.groups), watch=bool(one.watch)
+    )
 
 
 def attribute_view(one: OwnAttribute) -> OwnAttributeView:

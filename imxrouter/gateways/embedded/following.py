@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from imxrouter.gateways.embedded.accounts import Account
-from imxrouter.gateways.embedded.contacts import Contact
 from imxrouter.gateways.embedded.directory import UserKey
 from imxrouter.gateways.embedded.keeping import NotKept
 from imxrouter.gateways.embedded.register import PresenceOff, Register, Topic
@@ -199,14 +198,18 @@ class Following:
             raise PresenceOff(f"{account.address} and another user differ in case alone")
         return account, self._register.canonical(presentity)
 
-    def contact_changed(self, account: Account, before: Contact | None, after: Contact | None) -> None:
-        """An entry of a contact list changed: subscribe or end it. Raises as `subscribe`."""
-        watched = before is not None and before.watch
-        if after is not None and after.watch:
-            if not watched:
-                self.subscribe(account.address, after.address)
-        elif watched and before is not None:
-            self.unsubscribe(account.address, before.address)
+    def watches(self, account: Account, address: Address) -> bool:
+        """Whether a subscription of this user to somebody is held; by the account's address of ours."""
+        return self._watching.standing(account.address, address, self._register.tools.now()) is not None
+
+    def watch(self, account: Account, address: Address, *, wanted: bool) -> None:
+        """Subscribe to a contact or end it, unless it is so already. Raises as `subscribe`."""
+        if wanted == self.watches(account, address):
+            return
+        if wanted:
+            self.subscribe(account.address, address)
+        else:
+            self.unsubscribe(account.address, address)
 
     # -- what they know ----------------------------------------------------------------------------------
 

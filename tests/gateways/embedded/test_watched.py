@@ -460,3 +460,53 @@ def test_who_waits_for_a_decision_is_shown_nothing_of_an_outage_that_is_over(wor
         assert followed is not None
         assert (followed.standing.state, followed.standing.why, followed.presence) == (PENDING, None, None)
         assert seen == [Change(BOB, Topic.WATCHING, ALICE)]
+
+
+def test_contacts_say_who_is_watched_in_truth(world: World) -> None:
+    """Not who was to be: after an end by the user, by the other side, and of the user's own domain."""
+    theirs = world.service("a.example", ["alice"], defaults=OPEN)
+    service = world.service("b.example", ["bob"])
+
+    def watched() -> bool | None:
+        (contact,) = service.contacts(BOB)
+        assert (contact.address, contact.name) == (ALICE, "Alice")
+        return contact.watch
+
+    def watch() -> None:
+        service.set_contact(BOB, Contact(ALICE, "Alice", watch=True))
+        world.run()
+        assert watched()
+
+    watch()
+    service.unsubscribe(BOB, ALICE)
+    assert watched() is False
+    service.set_contact(BOB, Contact(ALICE, "Alice", frozenset({"friends"})))
+    assert watched() is False
+    watch()
+    theirs.decide(ALICE, BOB, Decision.REFUSE)
+    world.run()
+    assert watched() is False
+    theirs.decide(ALICE, BOB, Decision.ALLOW)
+    watch()
+    service.serve([])
+    world.run()
+    service.serve([ServedDomain(Domain("b.example"), "home")])
+    service.set_contact(BOB, Contact(ALICE, "Alice"))
+    assert watched() is False
+    service.subscribe(BOB, ALICE)  # by another way
+    assert watched()
+    service.set_contact(BOB, Contact(ALICE, "Alice"))
+    assert watched()
+    service.set_contact(BOB, Contact(ALICE, "Alice", watch=False))
+    assert service.subscriptions(BOB) == ()
+
+
+def test_a_contact_that_goes_takes_along_what_it_began(world: World) -> None:
+    """And nothing else."""
+    world.service("a.example", ["alice"], defaults=OPEN)
+    service = world.service("b.example", ["bob"])
+    for watch, left in ((True, 0), (None, 1)):
+        service.set_contact(BOB, Contact(ALICE, watch=watch))
+        service.subscribe(BOB, ALICE)
+        assert service.remove_contact(BOB, ALICE)
+        assert len(service.subscriptions(BOB)) == left
