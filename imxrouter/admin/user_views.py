@@ -77,7 +77,10 @@ class RulingView(TypedDict):
 
 
 class WatcherView(TypedDict):
-    """Somebody who watches a user: `state` is what he knows, `decision` and `because` what he is not told."""
+    """Somebody who watches a user: `state` is what he knows, `decision` and `because` what he is not told.
+
+    `failures` counts the notifications in a row that his side did not take.
+    """
 
     watcher: str
     state: str
@@ -86,6 +89,7 @@ class WatcherView(TypedDict):
     decision: str
     because: str
     detail: str
+    failures: int
 
 
 class SeenView(TypedDict):

@@ -149,7 +149,7 @@ def watcher_view(one: WatcherOf, wall: float) -> WatcherView:
     return WatcherView(
         watcher=str(one.watcher), state=one.state.name.lower(), left_s=round(one.left_s, 1),
         until=round(wall + one.left_s, 1), decision=one.ruling.decision.value, because=one.ruling.because,
-        detail=one.ruling.detail.value,
+        detail=one.ruling.detail.value, failures=one.failures,
     )  # fmt: skip
 
 

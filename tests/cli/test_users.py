@@ -116,7 +116,7 @@ def test_all_of_a_publication_is_sent(shell: Shell) -> None:
         (["subscriptions", ALICE],
          ["in 1m 1s", "unknown (connect-timeout at stage connect, b.example)",
           "ended: not-delivered at stage service; trying again will not help"]),
-        (["watchers", BOB], ["group:spam", "offline", "waits for a decision: eve@e.example (fetch,",
+        (["watchers", BOB], ["group:spam", "offline", "2 failures in a row", "waits for a decision: eve@e.example (fetch,",
                              "3 times", f"decided: {ALICE}: allow messages"]),
         (["rules", BOB], ["*.example", "allow, open or closed only", "everybody else",
                           f"may publish for him: {ALICE}"]),

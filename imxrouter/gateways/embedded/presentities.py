@@ -71,6 +71,7 @@ class WatcherOf:
         state: as the watcher knows it.
         left_s: seconds until it ends.
         ruling: what is decided on him, and why; he is not told.
+        failures: notifications that were not taken, in a row.
     """
 
     watcher: Address
@@ -78,6 +79,7 @@ class WatcherOf:
     state: SubscriptionState
     left_s: float
     ruling: Ruling
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +282,9 @@ class Presentities:
         for address in self._register.names_of(account):
             for one in self._notifying.watchers(address, now):
                 ruling = account.ruling(self._register.person(account, one.watcher), Right.SUBSCRIBE)
-                found.append(WatcherOf(one.watcher, one.subscription_id, one.state, one.left_s, ruling))
+                found.append(
+                    WatcherOf(one.watcher, one.subscription_id, one.state, one.left_s, ruling, one.failures)
+                )
         return tuple(sorted(found, key=lambda one: (one.watcher, one.subscription_id)))
 
     def shown_to(self, user: Address, watcher: Address) -> Shown:

@@ -13,7 +13,7 @@ from imxrouter.gateways.embedded.register import Change, PresenceOff, Topic
 from imxrouter.gateways.embedded.settings import PRESENCE_RIGHTS, Role
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import EndReason, Operation, SubscribeResult, SubscriptionState
-from imxrouter.model.outcome import Outcome
+from imxrouter.model.outcome import SUCCESS, Outcome, failure
 from imxrouter.model.presence import Unknown, offline
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.domains import CaseProfile, ServedDomain
@@ -510,3 +510,27 @@ def test_a_contact_that_goes_takes_along_what_it_began(world: World) -> None:
         service.subscribe(BOB, ALICE)
         assert service.remove_contact(BOB, ALICE)
         assert len(service.subscriptions(BOB)) == left
+
+
+def test_a_subscription_that_the_watchers_side_lost_is_forgotten(world: World) -> None:
+    """With a change, or where he begins another; until then his failures are shown."""
+    service, bob = world.service("a.example", ["alice"], defaults=OPEN), Stranger(world, "bob@b.example")
+
+    def held() -> list[tuple[bytes, int]]:
+        return [(one.subscription_id, one.failures) for one in service.watchers(ALICE)]
+
+    bob.subscribe("alice@a.example", b"old")
+    bob.answer = failure(Reason.NOT_SUBSCRIBED, by="b.example", role="service")
+    service.publish(ALICE, "desk", state())
+    world.run()
+    assert held() == [(b"old", 1)]
+    world.pass_time(3)
+    assert held() == []
+    for known in (True, False):
+        bob.answer = SUCCESS
+        bob.subscribe("alice@a.example", b"one")
+        bob.answer = SUCCESS if known else failure(Reason.SERVICE_DOWN, by="b.example", role="service")
+        bob.subscribe("alice@a.example", b"two")
+        world.pass_time(3)
+        assert [ident for ident, _ in held()] == [b"one", b"two"]
+    assert [count > 1 for _, count in held()] == [False, True]
