@@ -95,7 +95,8 @@ class WatcherView(TypedDict):
 class SeenView(TypedDict):
     """`imxctl presence USER --seen-by WATCHER`: what that watcher is shown of the user, and why.
 
-    `fetch` tells what a fetch is shown where that differs from a subscription, else it is null.
+    `fetch` tells what a fetch is shown where that differs from a subscription, else it is null. Who is
+    refused or waits for a decision is shown nothing: `unknown`, with the reason that a fetch of his gets.
     """
 
     user: str

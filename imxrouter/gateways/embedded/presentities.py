@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
-from imxrouter.gateways.embedded.access import BadRule, Decision, Right, Ruling
+from imxrouter.gateways.embedded.access import BadRule, Decision, Person, Right, Ruling
 from imxrouter.gateways.embedded.accounts import Account, NotAllowed
 from imxrouter.gateways.embedded.directory import UserKey
 from imxrouter.gateways.embedded.inbox import refused
@@ -28,7 +28,7 @@ from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
 from imxrouter.model.operations import Attribute, EndReason, Subscribe, SubscriptionState, Version
 from imxrouter.model.outcome import Outcome, failure
-from imxrouter.model.presence import Presence
+from imxrouter.model.presence import Presence, Unknown
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.routing.interfaces import Answer
 from imxrouter.routing.notifying import Notifying
@@ -88,14 +88,14 @@ class Shown:
 
     Attributes:
         watcher: the person.
-        subscribed: what a subscription tells him; somebody who is offline where nothing is.
-        fetched: what a fetch tells him.
+        subscribed: what a subscription tells him; `Unknown` where he is refused or waits for a decision.
+        fetched: what a fetch tells him; the same.
         rulings: what is decided on him, and why.
     """
 
     watcher: Address
-    subscribed: Presence
-    fetched: Presence
+    subscribed: Presence | Unknown
+    fetched: Presence | Unknown
     rulings: tuple[tuple[Right, Ruling], ...]
 
 
@@ -293,8 +293,8 @@ class Presentities:
         person = self._register.person(account, watcher)
         return Shown(
             watcher,
-            account.state_for(person, Right.SUBSCRIBE),
-            account.state_for(person, Right.FETCH),
+            _shown(account, person, Right.SUBSCRIBE),
+            _shown(account, person, Right.FETCH),
             tuple((right, account.ruling(person, right)) for right in Right),
         )
 
@@ -474,6 +474,15 @@ class Presentities:
         self._notifying.answered(owed, outcome, now)
         if self._notifying.next_due(now) <= now:
             self._wake()
+
+
+def _shown(account: Account, person: Person, right: Right) -> Presence | Unknown:
+    """What this right lets a person see: the state, or why he is told none, in the words that he gets."""
+    word, whose = _WORDS[account.ruling(person, right).decision], account.address
+    if word is Word.ALLOW:
+        return account.state_for(person, right)
+    why = Reason.CONSENT_NEEDED if word is Word.WAIT else Reason.NOT_DELIVERED
+    return Unknown(whose, why, whose.domain)
 
 
 def _store_key(kept: KeptSubscription) -> bytes:
