@@ -26,6 +26,7 @@ from imxrouter.admin.user_views import (
     SubscriptionView,
     UserView,
     WatchersView,
+    WatcherView,
 )
 from imxrouter.admin.views import (
     AttributesView,
@@ -74,6 +75,7 @@ __all__ = [
     "UserClient",
     "UserView",
     "VerdictView",
+    "WatcherView",
     "WatchersView",
 ]
 

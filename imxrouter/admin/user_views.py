@@ -77,7 +77,10 @@ class RulingView(TypedDict):
 
 
 class WatcherView(TypedDict):
-    """Somebody who watches a user: `state` is what he knows, `decision` and `because` what he is not told."""
+    """Somebody who watches a user: `state` is what he knows, `decision` and `because` what he is not told.
+
+    `failures` counts the notifications in a row that his side did not take.
+    """
 
     watcher: str
     state: str
@@ -86,12 +89,14 @@ class WatcherView(TypedDict):
     decision: str
     because: str
     detail: str
+    failures: int
 
 
 class SeenView(TypedDict):
     """`imxctl presence USER --seen-by WATCHER`: what that watcher is shown of the user, and why.
 
-    `fetch` tells what a fetch is shown where that differs from a subscription, else it is null.
+    `fetch` tells what a fetch is shown where that differs from a subscription, else it is null. Who is
+    refused or waits for a decision is shown nothing: `unknown`, with the reason that a fetch of his gets.
     """
 
     user: str
@@ -198,7 +203,7 @@ class RulesView(TypedDict):
 
 
 class ContactView(TypedDict):
-    """One entry of a contact list; `watch`: a subscription is kept for it."""
+    """One entry of a contact list; `watch`: a subscription to his presence is held now."""
 
     address: str
     name: str

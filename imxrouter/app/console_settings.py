@@ -127,7 +127,7 @@ class SettingsConsole:
                 whom,
                 before.name if name is None else name,
                 before.groups if groups is None else frozenset(groups),
-                before.watch if watch is None else watch,
+                watch,
             )
             service.set_contact(whose, entry)
         return self.contacts(user)

@@ -149,7 +149,7 @@ def watcher_view(one: WatcherOf, wall: float) -> WatcherView:
     return WatcherView(
         watcher=str(one.watcher), state=one.state.name.lower(), left_s=round(one.left_s, 1),
         until=round(wall + one.left_s, 1), decision=one.ruling.decision.value, because=one.ruling.because,
-        detail=one.ruling.detail.value,
+        detail=one.ruling.detail.value, failures=one.failures,
     )  # fmt: skip
 
 
@@ -182,7 +182,9 @@ def rule_view(one: Rule) -> RuleView:
 
 def contact_view(one: Contact) -> ContactView:
     """A contact."""
-    return ContactView(address=str(one.address), name=one.name, groups=sorted(one.groups), watch=one.watch)
+    return ContactView(
+        address=str(one.address), name=one.name, groups=sorted(one.groups), watch=bool(one.watch)
+    )
 
 
 def attribute_view(one: OwnAttribute) -> OwnAttributeView:

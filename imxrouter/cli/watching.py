@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from imxrouter.admin.client import SubscriptionsView, SubscriptionView, WatchersView
+from imxrouter.admin.client import SubscriptionsView, SubscriptionView, WatchersView, WatcherView
 from imxrouter.cli import output
 from imxrouter.cli.options import Context, live
 from imxrouter.cli.presence import follow_changes, moment, standing, state
@@ -88,6 +88,7 @@ def _watchers(view: WatchersView) -> None:
     columns: list[output.Column] = [
         ("watcher", lambda row: row["watcher"]),
         ("subscription", lambda row: row["state"]),
+        ("not told", _not_told),
         ("until", lambda row: f"{moment(row['until'])} (in {output.duration(row['left_s'])})"),
         ("decision", lambda row: row["decision"]),
         ("because of", lambda row: row["because"]),
@@ -101,3 +102,7 @@ def _watchers(view: WatchersView) -> None:
     for one in view["decisions"]:
         line = f"decided: {one['person']}: {one['decision']} {one['scope']} ({moment(one['at'])})"
         click.echo(output.clean(line))
+
+
+def _not_told(row: WatcherView) -> str:
+    return f"{row['failures']} failures in a row" if row["failures"] else ""

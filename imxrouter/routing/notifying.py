@@ -113,6 +113,9 @@ class Notifying:
         granted = max(min(asked.duration_s, longest_s), 1)
         state = SubscriptionState.ACTIVE if decision is Decision.ALLOW else SubscriptionState.PENDING
         if found is None:
+            for other in self._mine(asked.watcher, asked.presentity):
+                if other.live and not other.ticket:
+                    self._tell(other)  # where his side has lost it, this is refused, and it is forgotten
             refusal = self._refusal(asked.watcher, asked.presentity)
             if refusal is not None:
                 return Taken(None, refusal)
@@ -197,11 +200,9 @@ class Notifying:
         """
         if decision is Decision.REFUSE:
             return self.end(presentity, EndReason.REJECTED, now, watcher)
-        owner = self._presentities.get(presentity.key)
-        mine = owner.subscriptions.get(watcher.key, ()) if owner is not None else ()
         allowed = decision is Decision.ALLOW
         state = SubscriptionState.ACTIVE if allowed else SubscriptionState.PENDING
-        concerned = [one for one in mine if one.live]
+        concerned = [one for one in self._mine(watcher, presentity) if one.live]
         for one in concerned:
             if one.state is state and not allowed:
                 continue
@@ -217,10 +218,7 @@ class Notifying:
         owner = self._presentities.get(presentity.key)
         if owner is None:
             return 0
-        if watcher is not None:
-            concerned = owner.subscriptions.get(watcher.key, ())
-        else:
-            concerned = tuple(one for same in owner.subscriptions.values() for one in same)
+        concerned = self._mine(watcher, presentity) if watcher is not None else owner.all()
         ended = [one for one in concerned if one.live]
         for one in ended:
             self._terminate(one, why, now)
@@ -401,10 +399,10 @@ class Notifying:
     def watchers(self, presentity: Address, now: float) -> Iterator[Onlooker]:
         """Who watches a presentity, or waits for its decision."""
         owner = self._presentities.get(presentity.key)
-        for same in tuple(owner.subscriptions.values()) if owner is not None else ():
-            for one in same:
-                if one.live:
-                    yield Onlooker(one.watcher, one.ident, one.state, max(one.end_at - now, 0.0))
+        for one in owner.all() if owner is not None else ():
+            if one.live:
+                left = max(one.end_at - now, 0.0)
+                yield Onlooker(one.watcher, one.ident, one.state, left, one.tries)
 
     def presentities(self) -> list[Address]:
         """Who has watchers."""
@@ -413,8 +411,7 @@ class Notifying:
     def kept(self) -> Iterator[KeptSubscription]:
         """Every pending and active subscription as plain values."""
         for owner in self._presentities.values():
-            for same in owner.subscriptions.values():
-                yield from (one.to_kept(self.wall_ahead_s) for one in same if one.live)
+            yield from (one.to_kept(self.wall_ahead_s) for one in owner.all() if one.live)
 
     def to_kept(self, watcher: Address, presentity: Address, ident: bytes) -> KeptSubscription | None:
         """One subscription as plain values; None where there is none."""
@@ -447,22 +444,23 @@ class Notifying:
 
     def _refusal(self, watcher: Address, presentity: Address) -> Refusal | None:
         owner = self._presentities.get(presentity.key)
-        mine = owner.subscriptions.get(watcher.key, ()) if owner is not None else ()
         bounds, zone = self.settings, zone_of(watcher.domain.name)
         for used, most, what in (
             (self._count, bounds.most, "in all"),
             (owner.count if owner is not None else 0, bounds.per_presentity, f"to {presentity}"),
             (self._by_zone[zone], bounds.per_zone, f"from {zone}"),
-            (len(mine), bounds.per_watcher, f"of {watcher} to {presentity}"),
+            (len(self._mine(watcher, presentity)), bounds.per_watcher, f"of {watcher} to {presentity}"),
         ):
             if used >= most:
                 return Refusal(Reason.BUSY, _BUSY_RETRY_S, f"as many subscriptions {what} as may be")
         return None
 
-    def _find(self, watcher: Address, presentity: Address, ident: bytes) -> Subscription | None:
+    def _mine(self, watcher: Address, presentity: Address) -> tuple[Subscription, ...]:
         owner = self._presentities.get(presentity.key)
-        mine = owner.subscriptions.get(watcher.key, ()) if owner is not None else ()
-        return next((one for one in mine if one.ident == ident), None)
+        return owner.subscriptions.get(watcher.key, ()) if owner is not None else ()
+
+    def _find(self, watcher: Address, presentity: Address, ident: bytes) -> Subscription | None:
+        return next((one for one in self._mine(watcher, presentity) if one.ident == ident), None)
 
     def _add(self, watcher: Address, presentity: Address, ident: bytes) -> Subscription:
         owner = self._presentities.get(presentity.key)

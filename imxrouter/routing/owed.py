@@ -131,12 +131,13 @@ class Owed:
 
 @dataclass(frozen=True, slots=True)
 class Onlooker:
-    """Somebody who watches a presentity, as the presentity may be told."""
+    """Somebody who watches a presentity, as the presentity may be told; `failures` to tell him, in a row."""
 
     watcher: Address
     subscription_id: bytes
     state: SubscriptionState
     left_s: float
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,10 @@ class Presentity:
         self.walk: list[bytes] | None = None
         self.fanning = False
         self.again = False
+
+    def all(self) -> tuple[Subscription, ...]:
+        """Every subscription to him."""
+        return tuple(one for same in self.subscriptions.values() for one in same)
 
 
 class Subscription(Timed):

@@ -270,6 +270,15 @@ class Watched(Timed):
         self.seen, self.why = Seen.UNKNOWN, why
         return True
 
+    def reached(self) -> None:
+        """Note that the other side answers: what is said of an earlier failure is over.
+
+        To be called where no notification with a presence is to come, or none is waited for.
+        """
+        self.why = None
+        if self.seen is Seen.UNKNOWN:
+            self.seen = Seen.NOTHING
+
     def standing(self, now: float) -> Standing:
         """How it is, for people."""
         left = max(self.end_at - now, 0.0) if self.state is not None else 0.0

@@ -239,6 +239,8 @@ class Watching:
         stale = told.version is not None and entry.version is not None and told.version < entry.version
         if entry.state is not None and not stale:
             entry.state = told.state
+            if told.state is SubscriptionState.PENDING:
+                entry.reached()
             if told.expires_s is not None:
                 self._shortened(entry, max(told.expires_s, 1), now)
         self._changed(entry)
@@ -317,8 +319,8 @@ class Watching:
         entry.state = result.state
         entry.end_at = entry.asked_at + granted
         entry.tries = 0
-        if entry.seen is not Seen.UNKNOWN:
-            entry.why = None
+        if entry.seen is not Seen.UNKNOWN or result.state is SubscriptionState.PENDING:
+            entry.reached()
         self._renew_within(entry, entry.asked_at, granted, now)
         self._changed(entry)
 

@@ -136,6 +136,10 @@ def test_each_decision_is_answered_in_its_words(lab: Lab, two: tuple[RouterRig, 
     assert "ended: not-delivered at stage service; trying again will not help" in refused.output
     (ended,) = ctl_json(a, "subscriptions", ALICE)["ended"]
     assert (ended["state"], ended["reason"]) == ("terminated", "not-delivered")
+    seen = ctl_json(b, "presence", BOB, "--seen-by", ALICE)
+    assert (seen["state"]["status"], seen["state"]["reason"], seen["fetch"]) == (
+        "unknown", "not-delivered", None,
+    )  # fmt: skip
 
     ctl_json(b, "watchers", BOB, "--block", ALICE)
     blocked = ctl_json(a, "subscribe", ALICE, BOB)
@@ -164,6 +168,8 @@ def test_a_fetch_brings_the_state_or_the_reason(two: tuple[RouterRig, RouterRig]
     """Once; whoever has to be asked first is told so, and stands on the other side's list."""
     a, b = two
     ctl_json(b, "presence", BOB, "--publish", "busy")
+    waits = ctl(b, "presence", BOB, "--seen-by", ALICE).output
+    assert f"{ALICE} sees {BOB}: unknown (consent-needed at stage policy, b.example)\n" in waits
     needs = ctl(a, "subscribe", ALICE, BOB, "--fetch")
     assert needs.exit_code == Exit.FAILED
     assert "consent-needed at stage policy" in needs.output

@@ -49,7 +49,7 @@ PRESENCE: PresenceView = {
 }  # fmt: skip
 WATCHER: WatcherView = {
     "watcher": ALICE, "state": "active", "left_s": 61.0, "until": 1.0, "decision": "block",
-    "because": "group:spam", "detail": "full",
+    "because": "group:spam", "detail": "full", "failures": 2,
 }  # fmt: skip
 SEEN: SeenView = {
     "user": BOB, "watcher": ALICE, "state": {**AWAY, "status": "closed", "activities": [], "notes": []},

@@ -218,6 +218,25 @@ def test_not_subscribed_twice_is_forgotten() -> None:
     assert (len(machine), machine.forgotten) == (0, 1)
 
 
+def test_what_the_watchers_side_has_lost_is_noticed_when_he_begins_another() -> None:
+    """It is told at once, refused twice and forgotten, without a change of presence; the new one stays."""
+    machine = begun()
+    strange = failure(Reason.NOT_SUBSCRIBED)
+
+    def answer(now: float) -> None:
+        for owed in machine.due(now):
+            assert machine.sending(owed, b"state", now)
+            machine.answered(owed, strange if owed.subscription_id == b"id" else SUCCESS, now)
+
+    machine.subscribe(ask(ident=b"new"), ALLOW, 10, 1800)
+    answer(10)
+    failures = {one.subscription_id: one.failures for one in machine.watchers(BOB, 11)}
+    assert failures == {b"id": 1, b"new": 0}
+    answer(12)
+    assert [one.subscription_id for one in machine.watchers(BOB, 12)] == [b"new"]
+    assert machine.forgotten == 1
+
+
 def test_no_answer_counts_as_a_failure_and_a_late_one_changes_nothing() -> None:
     """The state is sent again."""
     machine = begun()

@@ -15,13 +15,14 @@ from imxrouter.model.operations import (
 from imxrouter.model.outcome import failure
 from imxrouter.model.presence import Unknown
 from imxrouter.model.vocabulary import Reason
-from imxrouter.routing.watched import Verdict
+from imxrouter.routing.watched import Seen, Verdict
 from tests.routing.watching_rig import (
     ACTIVE,
     ANN,
     BOB,
     PENDING,
     TERMINATED,
+    UNREACHABLE,
     begun,
     ended,
     granted,
@@ -139,6 +140,55 @@ def test_a_decision_is_told_by_a_notification() -> None:
     standing = watching.standing(ANN, BOB, 6)
     assert standing is not None
     assert standing.state is ACTIVE
+
+
+def test_a_pending_renewal_ends_unknown() -> None:
+    """No notification is owed while it waits for a decision: its answer says all that there is."""
+    watching = made()
+    watching.want(ANN, BOB, 1000)
+    [asked] = watching.due(0).send
+    watching.answered(asked, granted(PENDING), 0)
+    unknown = Unknown(BOB, Reason.UNREACHABLE, BOB.domain)
+    doubt = Notify(BOB, ANN, b"m" * 16, asked.subscription_id, PENDING, presence=unknown)
+    assert watching.notified(doubt, 1).verdict is Verdict.NEWS
+    [renewal] = watching.due(20).send
+    watching.answered(renewal, granted(PENDING), 20)
+    standing = watching.standing(ANN, BOB, 20)
+    assert standing is not None
+    assert (standing.seen, standing.why, standing.failures) == (Seen.NOTHING, None, 0)
+    assert watching.notified(doubt, 21).verdict is Verdict.NEWS, "a new outage is news again"
+
+
+def test_a_pending_subscription_that_could_not_be_renewed_in_time_ends_unknown() -> None:
+    """The doubt is the watcher's own here; a failure that came to nothing is forgotten as well."""
+    watching = made()
+    watching.want(ANN, BOB, 100)
+    [asked] = watching.due(0).send
+    watching.answered(asked, UNREACHABLE, 0)
+    [again] = watching.due(20).send
+    watching.answered(again, granted(PENDING, 100), 20)
+    standing = watching.standing(ANN, BOB, 20)
+    assert standing is not None
+    assert (standing.seen, standing.why) == (Seen.NOTHING, None)
+
+
+def test_an_active_renewal_leaves_unknown_to_the_notification_that_follows() -> None:
+    """Which brings the full state; one that says pending ends it by itself."""
+    watching = made()
+    asked = begun(watching)
+    watching.notified(told(asked, 3), 1)
+    unknown = Unknown(BOB, Reason.SERVICE_DOWN, BOB.domain)
+    watching.notified(Notify(BOB, ANN, b"m" * 16, asked.subscription_id, ACTIVE, presence=unknown), 2)
+    [renewal] = watching.due(20).send
+    watching.answered(renewal, granted(), 20)
+    standing = watching.standing(ANN, BOB, 20)
+    assert standing is not None
+    assert standing.seen is Seen.UNKNOWN
+    pending = Notify(BOB, ANN, b"m" * 16, asked.subscription_id, PENDING)
+    assert watching.notified(pending, 21).verdict is Verdict.STATE_ONLY
+    standing = watching.standing(ANN, BOB, 21)
+    assert standing is not None
+    assert (standing.seen, standing.why) == (Seen.NOTHING, None)
 
 
 # -- fetch -----------------------------------------------------------------------------------------------

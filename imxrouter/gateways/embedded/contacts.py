@@ -28,13 +28,13 @@ class Contact:
         address: of the person.
         name: how the user calls him; may be empty.
         groups: for rules, and for order on a screen.
-        watch: keep a subscription to his presence.
+        watch: keep a subscription to his presence, or end it; None: leave that as it is.
     """
 
     address: Address
     name: str = ""
     groups: frozenset[str] = frozenset()
-    watch: bool = False
+    watch: bool | None = None
 
     def __post_init__(self) -> None:
         if len(self.name) > MAX_NAME:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from imxrouter.gateways.embedded.accounts import Account
-from imxrouter.gateways.embedded.contacts import Contact
 from imxrouter.gateways.embedded.directory import UserKey
 from imxrouter.gateways.embedded.keeping import NotKept
 from imxrouter.gateways.embedded.register import PresenceOff, Register, Topic
@@ -20,7 +19,7 @@ from imxrouter.model.presence import Presence, Unknown, same_meaning
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.interfaces import Answer
-from imxrouter.routing.watched import Effects, KeptWatch, Standing, Verdict, address_of, pair_key
+from imxrouter.routing.watched import Effects, KeptWatch, Seen, Standing, Verdict, address_of, pair_key
 from imxrouter.routing.watching import Watching
 
 #: Ends of subscriptions that are remembered for one user to read.
@@ -199,14 +198,18 @@ class Following:
             raise PresenceOff(f"{account.address} and another user differ in case alone")
         return account, self._register.canonical(presentity)
 
-    def contact_changed(self, account: Account, before: Contact | None, after: Contact | None) -> None:
-        """An entry of a contact list changed: subscribe or end it. Raises as `subscribe`."""
-        watched = before is not None and before.watch
-        if after is not None and after.watch:
-            if not watched:
-                self.subscribe(account.address, after.address)
-        elif watched and before is not None:
-            self.unsubscribe(account.address, before.address)
+    def watches(self, account: Account, address: Address) -> bool:
+        """Whether a subscription of this user to somebody is held; by the account's address of ours."""
+        return self._watching.standing(account.address, address, self._register.tools.now()) is not None
+
+    def watch(self, account: Account, address: Address, *, wanted: bool) -> None:
+        """Subscribe to a contact or end it, unless it is so already. Raises as `subscribe`."""
+        if wanted == self.watches(account, address):
+            return
+        if wanted:
+            self.subscribe(account.address, address)
+        else:
+            self.unsubscribe(account.address, address)
 
     # -- what they know ----------------------------------------------------------------------------------
 
@@ -255,6 +258,7 @@ class Following:
         elif heard.verdict is Verdict.NEWS and told.presence is not None:
             self._show(account, told.presentity, told.presence)
         elif heard.verdict is Verdict.STATE_ONLY:
+            self._drop_doubt(told.watcher, told.presentity)
             self._register.tell(account, Topic.WATCHING, told.presentity)
         self._run(heard.effects)
 
@@ -286,8 +290,17 @@ class Following:
         account = self._register.find(asked.watcher)
         if account is None or before is None or after is None:
             return
+        self._drop_doubt(asked.watcher, asked.presentity)
         if (before.state, before.why, before.failures > 0) != (after.state, after.why, after.failures > 0):
             self._register.tell(account, Topic.WATCHING, asked.presentity)
+
+    def _drop_doubt(self, watcher: Address, presentity: Address) -> None:
+        """Show no `Unknown` any more where what it said is over, and nothing else is known."""
+        standing = self._watching.standing(watcher, presentity, self._register.tools.now())
+        key = pair_key(watcher, presentity)
+        over = standing is not None and standing.seen is Seen.NOTHING
+        if over and isinstance(self._seen.get(key), Unknown):
+            del self._seen[key]
 
     def _run(self, effects: Effects) -> None:
         for show in effects.show:

@@ -162,7 +162,7 @@ class Keeping:
     def contacts(self, account: Account) -> bool:
         """Keep the contact list."""
         entries = [
-            _Contact(str(one.address), one.name, sorted(one.groups), one.watch)
+            _Contact(str(one.address), one.name, sorted(one.groups), bool(one.watch))
             for one in account.contacts.all()
         ]
         return self._put(CONTACTS, user_key(account.key), _Contacts(FORM, entries) if entries else None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
-from imxrouter.gateways.embedded.access import BadRule, Decision, Right, Ruling
+from imxrouter.gateways.embedded.access import BadRule, Decision, Person, Right, Ruling
 from imxrouter.gateways.embedded.accounts import Account, NotAllowed
 from imxrouter.gateways.embedded.directory import UserKey
 from imxrouter.gateways.embedded.inbox import refused
@@ -28,7 +28,7 @@ from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
 from imxrouter.model.operations import Attribute, EndReason, Subscribe, SubscriptionState, Version
 from imxrouter.model.outcome import Outcome, failure
-from imxrouter.model.presence import Presence
+from imxrouter.model.presence import Presence, Unknown
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.routing.interfaces import Answer
 from imxrouter.routing.notifying import Notifying
@@ -71,6 +71,7 @@ class WatcherOf:
         state: as the watcher knows it.
         left_s: seconds until it ends.
         ruling: what is decided on him, and why; he is not told.
+        failures: notifications that were not taken, in a row.
     """
 
     watcher: Address
@@ -78,6 +79,7 @@ class WatcherOf:
     state: SubscriptionState
     left_s: float
     ruling: Ruling
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +88,14 @@ class Shown:
 
     Attributes:
         watcher: the person.
-        subscribed: what a subscription tells him; somebody who is offline where nothing is.
-        fetched: what a fetch tells him.
+        subscribed: what a subscription tells him; `Unknown` where he is refused or waits for a decision.
+        fetched: what a fetch tells him; the same.
         rulings: what is decided on him, and why.
     """
 
     watcher: Address
-    subscribed: Presence
-    fetched: Presence
+    subscribed: Presence | Unknown
+    fetched: Presence | Unknown
     rulings: tuple[tuple[Right, Ruling], ...]
 
 
@@ -280,7 +282,9 @@ class Presentities:
         for address in self._register.names_of(account):
             for one in self._notifying.watchers(address, now):
                 ruling = account.ruling(self._register.person(account, one.watcher), Right.SUBSCRIBE)
-                found.append(WatcherOf(one.watcher, one.subscription_id, one.state, one.left_s, ruling))
+                found.append(
+                    WatcherOf(one.watcher, one.subscription_id, one.state, one.left_s, ruling, one.failures)
+                )
         return tuple(sorted(found, key=lambda one: (one.watcher, one.subscription_id)))
 
     def shown_to(self, user: Address, watcher: Address) -> Shown:
@@ -289,8 +293,8 @@ class Presentities:
         person = self._register.person(account, watcher)
         return Shown(
             watcher,
-            account.state_for(person, Right.SUBSCRIBE),
-            account.state_for(person, Right.FETCH),
+            _shown(account, person, Right.SUBSCRIBE),
+            _shown(account, person, Right.FETCH),
             tuple((right, account.ruling(person, right)) for right in Right),
         )
 
@@ -470,6 +474,15 @@ class Presentities:
         self._notifying.answered(owed, outcome, now)
         if self._notifying.next_due(now) <= now:
             self._wake()
+
+
+def _shown(account: Account, person: Person, right: Right) -> Presence | Unknown:
+    """What this right lets a person see: the state, or why he is told none, in the words that he gets."""
+    word, whose = _WORDS[account.ruling(person, right).decision], account.address
+    if word is Word.ALLOW:
+        return account.state_for(person, right)
+    why = Reason.CONSENT_NEEDED if word is Word.WAIT else Reason.NOT_DELIVERED
+    return Unknown(whose, why, whose.domain)
 
 
 def _store_key(kept: KeptSubscription) -> bytes:

@@ -72,7 +72,7 @@ class EmbeddedService:
         self.queries = Queries(register, cache, self.presentities.knock)
         self.following = Following(register, self.queries.take_along, self._wake)
         self.inboxes = Inboxes(register, limits, self._watcher_failed, self.queries.take_along)
-        self.settings = Settings(register, self._settings_changed, self.following.contact_changed)
+        self.settings = Settings(register, self._settings_changed, self.following)
 
         self.listen = register.listen
         self.inbox, self.watch = self.inboxes.inbox, self.inboxes.watch

@@ -18,6 +18,7 @@ from imxrouter.gateways.embedded.access import (
 from imxrouter.gateways.embedded.accounts import Account, Delegates, Knock
 from imxrouter.gateways.embedded.attributes import OwnAttribute
 from imxrouter.gateways.embedded.contacts import Contact
+from imxrouter.gateways.embedded.following import Following
 from imxrouter.gateways.embedded.keeping import NotKept
 from imxrouter.gateways.embedded.register import Register, Topic
 from imxrouter.model.address import Address
@@ -44,18 +45,18 @@ class Settings:
     Args:
         register: of accounts.
         changed: told of each account whose rules, decisions, contacts or delegates changed.
-        contact_changed: told of an entry of a contact list before and after; may raise to refuse it.
+        following: holds the subscriptions to contacts.
     """
 
     def __init__(
         self,
         register: Register,
         changed: Callable[[Account], None],
-        contact_changed: Callable[[Account, Contact | None, Contact | None], None],
+        following: Following,
     ) -> None:
         self._register = register
         self._changed = changed
-        self._contact_changed = contact_changed
+        self._following = following
 
     # -- rules -------------------------------------------------------------------------------------------
 
@@ -161,11 +162,13 @@ class Settings:
     # -- contacts ----------------------------------------------------------------------------------------
 
     def contacts(self, user: Address) -> tuple[Contact, ...]:
-        """A user's contact list, by address."""
-        return self._register.account(user).contacts.all()
+        """A user's contact list, by address; `watch` tells whether a subscription is held now."""
+        account = self._register.account(user)
+        watches = self._following.watches
+        return tuple(replace(one, watch=watches(account, one.address)) for one in account.contacts.all())
 
     def set_contact(self, user: Address, contact: Contact) -> None:
-        """Add or replace an entry; with `watch` the user subscribes.
+        """Add or replace an entry; with `watch` the user subscribes, without it he ends that.
 
         Raises:
             BadContact: the list is full.
@@ -174,10 +177,13 @@ class Settings:
         """
         account = self._register.changeable(user)
         contact = replace(contact, address=self._register.canonical(contact.address))
-        before = account.contacts.find(contact.address.key)
+        before, wanted = account.contacts.find(contact.address.key), contact.watch
+        if wanted is None:
+            contact = replace(contact, watch=before is not None and bool(before.watch))
         account.contacts.set(contact)
         try:
-            self._contact_changed(account, before, contact)
+            if wanted is not None:
+                self._following.watch(account, contact.address, wanted=wanted)
         except RouterError:
             if before is None:
                 account.contacts.remove(contact.address)
@@ -187,11 +193,12 @@ class Settings:
         self._settled(account, self._register.keeping.contacts(account), contact.address)
 
     def remove_contact(self, user: Address, address: Address) -> bool:
-        """Drop an entry; tells whether there was one. Raises `NotKept`."""
+        """Drop an entry; tells whether there was one. Ends what `watch` began. Raises `NotKept`."""
         account, address = self._register.changeable(user), self._register.canonical(address)
         before = account.contacts.find(address.key)
         account.contacts.remove(address)
-        self._contact_changed(account, before, None)
+        if before is not None and before.watch:
+            self._following.watch(account, address, wanted=False)
         self._settled(account, self._register.keeping.contacts(account), address)
         return before is not None
 

@@ -110,7 +110,7 @@ def test_a_blocked_watcher_sees_what_the_watcher_of_an_offline_user_sees() -> No
     assert polite == true
     told = [what for _, what in true if isinstance(what, dict) and "subscription_id" in what]
     assert [one["state"].name for one in told] == [
-        "ACTIVE", "ACTIVE", "TERMINATED", "ACTIVE", "ACTIVE", "TERMINATED", "TERMINATED"
+        "ACTIVE", "ACTIVE", "TERMINATED", "ACTIVE", "ACTIVE", "ACTIVE", "TERMINATED", "TERMINATED"
     ]  # fmt: skip
 
 
