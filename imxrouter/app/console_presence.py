@@ -150,7 +150,7 @@ class PresenceConsole:
         started = time.monotonic()
 
         def done(state: Presence | Unknown) -> None:
-            view = userviews.state_view(state)
+            view = userviews.state_view(state, whose)
             took = round(time.monotonic() - started, 6)
             answered.callback(FetchView(watcher=str(whose), presentity=str(whom), state=view, seconds=took))
 
