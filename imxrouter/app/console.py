@@ -253,7 +253,7 @@ class Console:
         service = self._router.embedded_for(sender)
         if service is None:
             raise AdminError(
-                "refused",
+                "not-found",
                 f"{sender} is not a user of an embedded service here",
                 "source",
                 "see imxctl domains",
