@@ -107,10 +107,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
 class _Logged(MultiService):
     """Gives twistd our log observer in place of its own, at the moment it takes the service."""
 
-    log = Logger("imxrouter.tap")
-
     def __init__(self, observer: ILogObserver, hangup: Hangup) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.log = Logger("imxrouter.tap")  # of the instance: as a class attribute it takes our name
         self._observer = observer
         self._hangup = hangup
 

@@ -55,6 +55,7 @@ __all__ = [
     "ContactsView",
     "DoctorView",
     "DomainDiff",
+    "DomainView",
     "FetchView",
     "LinkView",
     "MessageView",

@@ -79,7 +79,6 @@ class Console:
         router = self._router
         ready, why = router.ready()
         counters = router.hub.switch.counters
-        messages = Kind.MESSAGE * slots.KIND_STRIDE
         return StatusView(
             name=router.config.name,
             role=router.config.role,
@@ -94,7 +93,10 @@ class Console:
             links=len(router.hub.sessions),
             in_flight=len(router.hub.switch.ledger.entries),
             held=router.federation.held[0],
-            counters={word: counters[messages + place] for place, word in enumerate(slots.RESULTS)},
+            counters={
+                word: sum(counters[kind * slots.KIND_STRIDE + place] for kind in range(len(Kind)))
+                for place, word in enumerate(slots.RESULTS)
+            },
             store=store_view(router.store.health()),
         )
 

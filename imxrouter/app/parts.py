@@ -269,6 +269,7 @@ class Parts:
         self.provisioner.with_services(self.services)
         self.provisioner.on_embedded = self._embedded_changed
         self.provisioner.on_leaving = self.liveness.leaving
+        self.provisioner.on_returned = self.liveness.returned
         self.hub.events.append(self.services)
         self.domains.replace_all(served_domain(entry) for entry in config.domains)
         self.config = structs.replace(config, domains=())  # 100,000 of them are 30 MB; `domains` has them now

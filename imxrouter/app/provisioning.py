@@ -105,6 +105,8 @@ class Provisioner:
         self._services: Services | None = None
         #: told each domain, as on the wire, just before it is served no more or suspended
         self.on_leaving: Callable[[bytes], None] = lambda _domain: None
+        #: told each domain that was suspended and is served again
+        self.on_returned: Callable[[bytes], None] = lambda _domain: None
         #: told the domains of an embedded service after each change
         self.on_embedded: Callable[[str], None] = lambda _service: None
         self._ports: dict[str, list[Port]] = {}
@@ -139,13 +141,7 @@ class Provisioner:
     def _changed(self, diff: DomainDiff) -> None:
         touched: set[str] = set()
         lost = [name for record in diff.removed for name in record.names]
-        suspended = [
-            name
-            for change in diff.changed
-            if change.after.suspended and not change.before.suspended
-            for name in change.before.names
-        ]
-        for name in (*lost, *suspended):
+        for name in (*lost, *_names(diff, suspended=True)):
             self.on_leaving(name.wire)
         for record in diff.removed:
             self._remove(record.names)
@@ -161,6 +157,8 @@ class Provisioner:
         for record in diff.added:
             self._enter(record)
             touched.add(record.service)
+        for name in _names(diff, suspended=False):
+            self.on_returned(name.wire)
         switch = self._hub.switch
         switch.presence.table.forget_unserved(switch.routes, [name.wire for name in lost])
         for service in touched:
@@ -217,3 +215,13 @@ class Provisioner:
 
     def __iter__(self) -> Iterator[ServedDomain]:
         return iter(self._domains)
+
+
+def _names(diff: DomainDiff, *, suspended: bool) -> list[Domain]:
+    """Names of the domains that became suspended, or active again."""
+    return [
+        name
+        for change in diff.changed
+        if change.after.suspended is suspended is not change.before.suspended
+        for name in change.after.names
+    ]

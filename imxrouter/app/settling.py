@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from twisted.logger import Logger
 
@@ -29,6 +30,9 @@ from imxrouter.switch.switch import Switch
 from imxrouter.telemetry.trace import TraceRing
 from imxrouter.wire.registry import KIND_OF_TYPE
 
+#: Of its log lines.
+NAMESPACE: Final = "imxrouter.app.router.Router"
+
 
 class Settling:
     """Listens to the switch.
@@ -41,8 +45,6 @@ class Settling:
         now: monotonic seconds.
     """
 
-    log = Logger(namespace="imxrouter.app.router.Router")
-
     def __init__(
         self,
         trace: TraceRing,
@@ -51,6 +53,7 @@ class Settling:
         ports: dict[int, Port],
         now: Callable[[], float],
     ) -> None:
+        self.log = Logger(namespace=NAMESPACE)  # of the instance: as a class attribute it takes our name
         self._trace = trace
         self._full = full
         self._rules = rules

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from imxrouter.admin.client import DomainDiff
+from imxrouter.admin.client import DomainDiff, DomainView
 from imxrouter.cli import output
 from imxrouter.cli.options import Context, live
 
@@ -30,6 +30,11 @@ def list_command(shared: Context) -> None:
     _list(shared)
 
 
+def _service(row: DomainView) -> str:
+    down = row["state"] == "active" and not row["up"]
+    return row["service"] + (" (down)" if down else "")
+
+
 def _list(shared: Context) -> None:
     rows = shared.client.domains()
     if shared.json:
@@ -38,7 +43,7 @@ def _list(shared: Context) -> None:
     columns: list[output.Column] = [
         ("domain", lambda row: row["name"]),
         ("state", lambda row: row["state"]),
-        ("service", lambda row: row["service"] + ("" if row["up"] else " (down)")),
+        ("service", _service),
         ("policy", lambda row: row["policy"]),
         ("tenant", lambda row: row["tenant"]),
         ("aliases", lambda row: ", ".join(row["aliases"])),

@@ -107,10 +107,11 @@ class StateFile:
             lock.close()
 
     def _open(self, lock: SharedLock) -> None:
-        if not self.path.exists():
+        if not self.path.exists() or not self.path.stat().st_size:
+            what = "empty" if self.path.exists() else "gone"
             self.fresh = True
             if not lock.is_new and not self.notes:
-                self.notes.append((f"{self.path} is gone; an empty one is made", True))
+                self.notes.append((f"{self.path} is {what}; a new one is made", True))
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self.path.chmod(0o600)
         self._inode = self.path.stat().st_ino

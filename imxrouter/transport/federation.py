@@ -314,7 +314,8 @@ class Federation:
             return
         outcome: Outcome
         if entry[TRIES]:
-            outcome = indeterminant(Reason.LINK_LOST, role="peer")
+            note = " ".join(filter(None, ("the next try failed:", cause.reason.word, cause.note)))
+            outcome = indeterminant(Reason.LINK_LOST, role="peer", note=note)
         else:
             role = "peer" if cause.by_peer else "router"
             outcome = failure(cause.reason, role=role, retry_after_s=retry_after_s, note=cause.note)

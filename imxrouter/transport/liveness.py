@@ -211,15 +211,31 @@ class Liveness:
             loss.tell_at = now if silent else now + GRACE_S
 
     def leaving(self, domain: bytes) -> None:
-        """A domain served here is going: those who watch its users are told while it can still speak.
+        """A domain served here is going: those who watch its users, and its users who watch others, are told.
 
-        As many as there is room for at once; the others learn it when they renew.
+        While it can still speak and hear; as many as there is room for at once, the others learn it when they
+        renew.
         """
         now = self._hub.now()
         with self._hub.together():
-            for key in self._table.watching(domain, now):
+            for key in (*self._table.watching(domain, now), *self._table.watched_by(domain, now)):
                 if not self._watchers.tell_unknown(key, Reason.SERVICE_DOWN, domain, lambda _outcome: None):
                     return
+
+    def returned(self, domain: bytes) -> None:
+        """A domain served here is served again: what its users watch is subscribed to again, spread."""
+        now = self._hub.now()
+        wanted: dict[bytes, list[bytes]] = {}
+        for key in self._table.watched_by(domain, now):
+            entry = self._table.find(key)
+            if entry is not None:
+                wanted.setdefault(entry.presentity.rpartition(b"@")[2], []).append(key)
+        for presentity_domain, keys in wanted.items():
+            if presentity_domain not in self._losses:
+                loss = self._losses[presentity_domain] = _Loss(now)
+                loss.again = deque(self._shuffled(keys))
+                loss.every_s = SPREAD_S / len(keys)
+                loss.next_again = now + FIRST_AGAIN_S * self._chance()
 
     def reached(self, domain: bytes) -> None:
         """The domain was reached, or proved itself."""

@@ -195,3 +195,17 @@ def test_a_domain_that_is_served_no_more(lab: Lab, how: str) -> None:
     if how == "suspend":
         a.call(lambda: domains.resume(domain))
         wait_seen(lab, b, BOB, ALICE, Basic.OPEN)
+
+
+def test_users_of_a_suspended_domain_see_nothing_stale(lab: Lab) -> None:
+    """They are told that nobody knows, and the truth when their domain is served again."""
+    a, b = lab.router("a.example"), lab.router("b.example")
+    allow(a, ALICE)
+    publish(a, ALICE, Basic.OPEN)
+    follow(b, BOB, ALICE)
+    wait_seen(lab, b, BOB, ALICE, Basic.OPEN)
+    b.call(lambda: b.router.domains.suspend(BOB.domain))
+    lab.wait_until(lambda: isinstance(seen(b, BOB, ALICE), Unknown), "unknown")
+    publish(a, ALICE, Basic.CLOSED)
+    b.call(lambda: b.router.domains.resume(BOB.domain))
+    wait_seen(lab, b, BOB, ALICE, Basic.CLOSED)

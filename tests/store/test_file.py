@@ -76,15 +76,18 @@ def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
     rig.close()
 
 
-def test_a_lost_file_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["gone", "empty"])
+def test_a_lost_file_is_told(tmp_path: Path, how: str) -> None:
     """Unlike a first start."""
     rig = SqliteRig(tmp_path)
     rig.store.put("t", b"k", b"v")
     rig.close()
     rig.path.unlink()
+    if how == "empty":
+        rig.path.touch()
     rig.store = rig._open()
     assert rig.store.items("t") == []
-    assert rig.notes == [(f"{rig.path} is gone; an empty one is made", True)]
+    assert rig.notes == [(f"{rig.path} is {how}; a new one is made", True)]
     rig.close()
 
 
