@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,13 @@ from click.testing import CliRunner
 
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.main import imxctl
+from imxrouter.model.address import Address
+from imxrouter.model.operations import Subscribe
 from imxrouter.model.vocabulary import Reason
+from imxrouter.transport.operations import operation_to_record
+from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
 from tests.doubles.raw_peer import Endpoint
-from tests.doubles.router_rig import RouterRig, free_port, fresh_address
+from tests.doubles.router_rig import RouterRig, free_port, fresh_address, login_key, service_table
 from tests.staged.scene import Scene
 
 ALICE, ZOE = "alice@a.example", "zoe@z.example"
@@ -69,3 +74,21 @@ def test_an_own_domain_that_is_suspended(scene: Scene) -> None:
     words = ["--socket", a.router.config.admin_socket, "domains", "suspend", "a.example"]
     assert CliRunner().invoke(imxctl, words).exit_code == Exit.OK
     _told_alike(a, Reason.SUSPENDED, "")
+
+
+def test_who_asks_over_a_link_is_told_the_disclosed_word(scene: Scene) -> None:
+    """A service of its own, at the same router and in the same moment as a user of the embedded one."""
+    key = login_key(1)
+    tables = service_table("office", key, "c.example", types=["subscribe", "notify"])
+    scene.lab.publish("z.example", _closed_port(scene))
+    a = scene.router("a.example", tables=tables, settings={**SHORT, "lab": True})
+    service = scene.peer(a)
+    service.hello()
+    assert service.log_in(key) == 0
+    asked = operation_to_record(
+        Subscribe(Address.parse("carol@c.example"), Address.parse(ZOE), bytes(16), b"1", 60)
+    )
+    service.send(replace(asked, route_tag=1, flags=asked.flags | FLAG_RESPONSE_WANTED))
+    assert _run(a, "subscribe", ALICE, ZOE)["reason"] == Reason.CONNECTION_REFUSED.word
+    outcome = service.outcome()
+    assert (outcome.reason, outcome.note) == (Reason.UNREACHABLE, "")
