@@ -44,11 +44,12 @@ def optional_flag(body: Body, name: str) -> bool | None:
     return value
 
 
-def optional_seconds(body: Body, name: str) -> int | None:
-    """A whole number of seconds, at least 0, or None where it is not there."""
+def optional_seconds(body: Body, name: str, most: int = 0xFFFFFFFF) -> int | None:
+    """A whole number of seconds from 0 to `most`, or None where it is not there."""
     value = body.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0xFFFFFFFF:
-        raise AdminError("bad-request", "no number of seconds", name, f'send {{"{name}": 3600}}')
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        do = f"give a whole number of seconds from 0 to {most}"
+        raise AdminError("bad-request", f"{str(value)[:40]!r} is no allowed number of seconds", name, do)
     return value

@@ -27,8 +27,12 @@ class UsersPort(Protocol):
 Call = Callable[[UsersPort, list[str], Mapping[str, Any]], Any]
 
 
+#: Longer times are refused here, others by whoever knows how long is allowed.
+_JUDGED_THERE = 2**53
+
+
 def _publishing(body: bodies.Body) -> Publishing:
-    seconds = bodies.optional_seconds(body, "for_s")
+    seconds = bodies.optional_seconds(body, "for_s", _JUDGED_THERE)
     return Publishing(
         instance=bodies.text(body, "instance"),
         status=bodies.text(body, "status"),

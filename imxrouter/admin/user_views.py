@@ -27,7 +27,8 @@ class StateView(TypedDict):
     """What is known of somebody's presence: `status` is `open`, `closed` or `unknown`.
 
     Where a router says that nobody can know, `reason` has its word, `domain` names where that was decided,
-    and `stage`, `remedy` and `retry` are those of the reason; else they are empty.
+    `failed_at` is the domain at which it failed, empty where that was here, as in the answer of
+    `imxctl send`, and `stage`, `remedy` and `retry` are those of the reason; else they are empty.
     """
 
     status: str
@@ -37,6 +38,7 @@ class StateView(TypedDict):
     reason: str
     stage: str
     domain: str
+    failed_at: str
     remedy: str
     retry: str
 
@@ -112,9 +114,9 @@ class SubscriptionView(TypedDict):
 
     `presence` is what was told last, null where nothing was since the start. `renewal_s` is when it is asked
     for again, null while it is; `failures` counts those in a row, and `reason` (with `stage`, `domain`,
-    `remedy` and `retry`) is that of the last one, or of the refusal. `end_reason` says why a terminated one
-    ended, in the words of RFC 6665. `at` is when that was, or now. With `--follow`, `dropped` counts what was
-    left out before it.
+    `failed_at`, `remedy` and `retry`) is that of the last one, or of the refusal. `end_reason` says why a
+    terminated one ended, in the words of RFC 6665. `at` is when that was, or now. With `--follow`, `dropped`
+    counts what was left out before it.
     """
 
     at: float
@@ -129,6 +131,7 @@ class SubscriptionView(TypedDict):
     reason: str
     stage: str
     domain: str
+    failed_at: str
     remedy: str
     retry: str
     dropped: NotRequired[int]

@@ -169,7 +169,7 @@ class OutcomeView(TypedDict):
 
     `decided_by` is empty where this router decided. `failed_at` is the domain at which it failed: who
     decided, or the one that this router could not reach; empty after a success, and where it failed here.
-    `retry` is `never` or `later` where it was not delivered, else empty.
+    `retry` is `never` or `later` where it was not delivered, else empty; `remedy` says what to do about that.
     """
 
     id: str
@@ -182,6 +182,7 @@ class OutcomeView(TypedDict):
     retry: str
     retry_after_s: int
     note: str
+    remedy: str
     seconds: float
 
 
@@ -202,15 +203,13 @@ class AttributeView(TypedDict):
 class AttributesView(OutcomeView):
     """`imxctl attributes`: what was told, and what became of the question.
 
-    `not_told` are the names asked for that do not exist or that the requester may not see. `remedy` says what
-    to do about a failure.
+    `not_told` are the names asked for that do not exist or that the requester may not see.
     """
 
     owner: str
     requester: str
     values: list[AttributeView]
     not_told: list[str]
-    remedy: str
 
 
 class MessageView(TypedDict):

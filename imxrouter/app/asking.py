@@ -61,12 +61,12 @@ def _requester(router: Parts, text: str) -> Address:
     asker = _address(text, "as")
     record = router.domains.get(asker.domain)
     if record is None:
-        raise AdminError("refused", f"{asker.domain} is not served here", "as", "see imxctl domains")
+        raise AdminError("not-found", f"{asker.domain} is not served here", "as", "see imxctl domains")
     if record.suspended:
         raise AdminError("refused", f"{asker.domain} is suspended", "as", "imxctl domains resume it")
     if asker.local and router.embedded_for(asker) is None:
         what = f"{asker} is not a user of an embedded service here"
-        raise AdminError("refused", what, "as", f"ask as the domain: --as @{asker.domain}")
+        raise AdminError("not-found", what, "as", f"ask as the domain: --as @{asker.domain}")
     return asker
 
 

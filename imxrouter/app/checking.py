@@ -60,7 +60,7 @@ def check_as(router: Parts, domain: Domain, ours: Domain, timeout_s: float) -> D
         AdminError: `ours` is not served here, or `domain` is.
     """
     if ours not in router.domains:
-        raise AdminError("bad-request", f"{ours} is not served here", "as", "see imxctl domains")
+        raise AdminError("not-found", f"{ours} is not served here", "as", "see imxctl domains")
     if domain in router.domains:
         do = f"imxctl domains doctor {domain}"
         raise AdminError("bad-request", f"{domain} is served here: no link leads there", "domain", do)

@@ -255,7 +255,7 @@ class Console:
         service = self._router.embedded_for(sender)
         if service is None:
             raise AdminError(
-                "refused",
+                "not-found",
                 f"{sender} is not a user of an embedded service here",
                 "source",
                 "see imxctl domains",
@@ -342,7 +342,7 @@ def _outcome_view(message: Message, outcome: Outcome, seconds: float) -> Outcome
         stage=outcome.reason.stage.value, decided_by=decided_by, decided_role=decided_role,
         failed_at="" if outcome.ok else failed_at(outcome.reason, decided_by, where),
         retry="" if outcome.ok else outcome.reason.retry.value, retry_after_s=outcome.retry_after_s,
-        note=outcome.note, seconds=round(seconds, 6),
+        note=outcome.note, remedy="" if outcome.ok else outcome.reason.remedy, seconds=round(seconds, 6),
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from imxrouter.admin.user_views import (
 )
 from imxrouter.app import userviews
 from imxrouter.app.user_refusals import address, service_of, told
+from imxrouter.gateways.embedded.access import Who
 from imxrouter.gateways.embedded.instances import DEFAULT_PUBLICATION_S
 from imxrouter.gateways.embedded.register import Change, Topic
 from imxrouter.gateways.embedded.service import EmbeddedService
@@ -96,6 +97,7 @@ class PresenceConsole:
         service, whose = service_of(self._router, user)
         by = address(what.by, "by") if what.by else None
         with told():
+            _check_groups(service, whose, what.audience)
             service.publish(
                 whose, what.instance, _presence(whose, what), by=by,
                 expires_s=DEFAULT_PUBLICATION_S if what.for_s is None else what.for_s, audience=what.audience,
@@ -150,7 +152,7 @@ class PresenceConsole:
         started = time.monotonic()
 
         def done(state: Presence | Unknown) -> None:
-            view = userviews.state_view(state)
+            view = userviews.state_view(state, whose)
             took = round(time.monotonic() - started, 6)
             answered.callback(FetchView(watcher=str(whose), presentity=str(whom), state=view, seconds=took))
 
@@ -283,6 +285,15 @@ def _standing(service: EmbeddedService, user: Address, presentity: Address, sinc
         if end.presentity.key == presentity.key and end.at >= since:
             return userviews.ended_view(user, end)
     return userviews.gone_view(user, presentity, time.time())
+
+
+def _check_groups(service: EmbeddedService, user: Address, audience: Iterable[str]) -> None:
+    """A group without anybody is a mistake: nobody would see him. Raises `AdminError`, `BadRule`."""
+    known = {group for one in service.contacts(user) for group in one.groups}
+    for who in map(Who.parse, audience):
+        if who.group and who.group not in known:
+            what, do = f"no contact is of group {who.group!r}", ", ".join(sorted(known)) or "none"
+            raise AdminError("not-found", what, "audience", f"there are: {do}")
 
 
 def _presence(user: Address, what: Publishing) -> Presence:

@@ -1,4 +1,4 @@
-"""The full outcomes of what an operator sends: the answer of a request holds the disclosed form only."""
+"""The full outcomes of what is sent from here: the answer of a request holds the disclosed form only."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from imxrouter.link.ledger import KEY, Entry
-from imxrouter.model.operations import Operation
+from imxrouter.model.operations import Operation, Subscribe
 from imxrouter.model.outcome import Outcome
-from imxrouter.routing.interfaces import Answer
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.interfaces import Answer, Submit
 
 
 class FullOutcomes:
-    """Listens to the switch for messages of an operator's own."""
+    """Listens to the switch for requests of an operator, and of users who watch somebody."""
 
     def __init__(self) -> None:
         self._awaited: dict[bytes, Outcome | None] = {}
@@ -24,6 +25,28 @@ class FullOutcomes:
         """
         full = self.awaiting(message.message_id + message.destination.wire + message.source.wire)
         return lambda disclosed: answer(full(disclosed))
+
+    def for_watchers(self, submit: Submit) -> Submit:
+        """What sends for users of a service of ours: why a subscription or a fetch failed is told in full.
+
+        What a recipient's side hides from senders stays hidden (RFC 2779 section 5.1.15). Other operations
+        get the disclosed outcome: it may go on to others.
+        """
+
+        def submit_for_watcher(operation: Operation, answer: Answer) -> None:
+            if not isinstance(operation, Subscribe):
+                submit(operation, answer)
+                return
+            key = operation.message_id + operation.destination.wire + operation.source.wire
+            full = self.awaiting(key)
+
+            def answered(disclosed: Outcome) -> None:
+                told = full(disclosed)
+                answer(disclosed if disclosed.reason is Reason.NOT_DELIVERED else told)
+
+            submit(operation, answered)
+
+        return submit_for_watcher
 
     def awaiting(self, key: bytes) -> Callable[[Outcome], Outcome]:
         """Return what makes the full outcome of the disclosed one; call it once, when the answer is there.

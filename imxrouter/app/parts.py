@@ -250,7 +250,7 @@ class Parts:
                 port = GatewayPort(self.hub, partial(self._reactor.callLater, 0))
                 self.embedded[service.name] = make_embedded(
                     service,
-                    self._traced(port),
+                    self.full_outcomes.for_watchers(self._traced(port)),
                     self._reactor,
                     self.hub.together,
                     self.attributes.cache,

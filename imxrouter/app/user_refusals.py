@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from imxrouter.admin.errors import AdminError
+from imxrouter.app.embedding import SEVERAL_PROCESSES
 from imxrouter.gateways.embedded.access import BadRule
 from imxrouter.gateways.embedded.accounts import NotAllowed, TooMany
 from imxrouter.gateways.embedded.contacts import BadContact
@@ -25,6 +26,8 @@ from imxrouter.model.vocabulary import Reason
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
 
+_ONE_PROCESS = "set workers = 1 and listen.reuse_port = false, and restart the router"
+_OTHER_NAME = "rename one of the two in [[service]]"
 #: Seconds after which a store that cannot write may be asked again, as watchers elsewhere are told.
 _STORE_AGAIN_S = 60
 
@@ -37,7 +40,7 @@ def told() -> Iterator[None]:
     except NotAUser as error:
         raise _no_user(error.address) from None
     except PresenceOff as error:
-        raise AdminError.of(Reason.TYPE_NOT_ENABLED, "refused", str(error), "user") from None
+        raise _presence_off(str(error)) from None
     except NotAllowed as error:
         do = "let him: imxctl rules USER --let OTHER publish"
         raise AdminError.of(Reason.BLOCKED, "refused", str(error), "by", do) from None
@@ -80,8 +83,13 @@ def service_of(router: Parts, user: str) -> tuple[EmbeddedService, Address]:
     if service is None:
         raise _no_user(whose)
     if service.presence_off:
-        raise AdminError.of(Reason.TYPE_NOT_ENABLED, "refused", service.presence_off, "user")
+        raise _presence_off(service.presence_off)
     return service, whose
+
+
+def _presence_off(why: str) -> AdminError:
+    do = _ONE_PROCESS if why == SEVERAL_PROCESSES else _OTHER_NAME
+    return AdminError.of(Reason.TYPE_NOT_ENABLED, "refused", why, "user", do)
 
 
 def _no_user(whose: Address) -> AdminError:

@@ -43,13 +43,13 @@ class ReasonWords(TypedDict):
     retry: str
 
 
-def state_view(state: Presence | Unknown) -> StateView:
-    """What is known of somebody's presence."""
+def state_view(state: Presence | Unknown, watcher: Address | None = None) -> StateView:
+    """What is known of somebody's presence; `watcher` is who was told so, where that is another."""
     if isinstance(state, Unknown):
         nothing: list[NoteView] = []
         return StateView(
             status="unknown", activities=[], notes=nothing, tuples=[], domain=state.domain.name,
-            **reason_words(state.reason),
+            failed_at=_failed_at(state.domain, state.presentity, watcher), **reason_words(state.reason),
         )  # fmt: skip
     notes = [*state.notes]
     doing: list[str] = []
@@ -62,8 +62,15 @@ def state_view(state: Presence | Unknown) -> StateView:
         doing += _doing(one.activities)
     return StateView(
         status=state.status.value, activities=list(dict.fromkeys(doing)), notes=_notes(notes),
-        tuples=[_tuple_view(one) for one in tuples], reason="", stage="", domain="", remedy="", retry="",
+        tuples=[_tuple_view(one) for one in tuples], reason="", stage="", domain="", failed_at="", remedy="",
+        retry="",
     )  # fmt: skip
+
+
+def _failed_at(domain: Domain, presentity: Address, watcher: Address | None) -> str:
+    """The domain at which something failed; empty where it failed here (FCC-3)."""
+    here = watcher is not None and domain == watcher.domain and domain != presentity.domain
+    return "" if here else domain.name
 
 
 def reason_words(reason: Reason) -> ReasonWords:
@@ -113,7 +120,7 @@ def followed_view(one: Followed, wall: float) -> SubscriptionView:
     return _subscription(
         wall, standing.watcher, standing.presentity, state, reason, domain, left_s=round(standing.left_s, 1),
         renewal_s=renewal, failures=standing.failures,
-        presence=None if one.presence is None else state_view(one.presence),
+        presence=None if one.presence is None else state_view(one.presence, standing.watcher),
     )  # fmt: skip
 
 
@@ -139,8 +146,9 @@ def _subscription(
     return SubscriptionView(
         at=at, watcher=str(watcher), presentity=str(presentity), state=state, left_s=left_s,
         renewal_s=renewal_s, presence=presence, failures=failures, end_reason="", reason=words["reason"],
-        stage=words["stage"], domain=domain.name if domain is not None else "", remedy=words["remedy"],
-        retry=words["retry"],
+        stage=words["stage"], domain=domain.name if domain is not None else "",
+        failed_at=_failed_at(domain, presentity, watcher) if domain is not None else "",
+        remedy=words["remedy"], retry=words["retry"],
     )  # fmt: skip
 
 

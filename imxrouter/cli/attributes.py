@@ -7,7 +7,7 @@ import click
 from imxrouter.admin.client import AttributesView, AttributeView
 from imxrouter.cli import output
 from imxrouter.cli.exits import Exit
-from imxrouter.cli.live import refusal
+from imxrouter.cli.live import refusal, remedy
 from imxrouter.cli.options import Context, live
 
 #: Longer values are cut for people; `--json` has them whole.
@@ -36,7 +36,7 @@ def attributes(shared: Context, owner: str, names: tuple[str, ...], requester: s
     elif view["status"] == "success":
         _show(view)
     else:
-        output.problem(refusal(view), view["remedy"] + (f" ({view['note']})" if view["note"] else ""))
+        output.problem(refusal(view), remedy(view))
     if view["status"] != "success":
         raise click.exceptions.Exit(Exit.FAILED)
     if names and not view["values"]:

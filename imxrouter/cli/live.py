@@ -97,7 +97,7 @@ def send(shared: Context, source: str, destination: str, text: str, html: bool) 
         by = view["decided_by"] or "this router"
         click.echo(f"delivered to {output.clean(by)} in {view['seconds'] * 1000:.1f} ms (id {view['id']})")
     else:
-        output.problem(refusal(view), view["note"])
+        output.problem(refusal(view), remedy(view))
     if view["status"] != "success":
         raise click.exceptions.Exit(Exit.FAILED)
 
@@ -106,6 +106,11 @@ def refusal(view: OutcomeView) -> str:
     """What was not done: reason, stage, who decided, and whether to try again."""
     words = f"{view['status']}: {view['reason']} at stage {view['stage']}{output.towards(view)}"
     return f"{words}, decided by {_hop(view)}{_advice(view)}"
+
+
+def remedy(view: OutcomeView) -> str:
+    """What to do about it, and the operator's detail."""
+    return view["remedy"] + (f" ({view['note']})" if view["note"] else "")
 
 
 def _hop(view: OutcomeView) -> str:

@@ -179,6 +179,9 @@ def user(
     if (details and not set_) or (visible and hidden):
         raise click.UsageError("--visible, --hidden, --along and --max-age are for --set")
     pairs = [_pair(text) for text in set_]
+    both = [key for key, _ in pairs if key in unset]
+    if both:
+        raise click.UsageError(f"{both[0]!r} is set and unset: give one of --set and --unset")
     one = shared.client.user(user)
     view: UserView | None = None
     seen = list(visible) if visible or hidden else None

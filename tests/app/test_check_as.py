@@ -238,10 +238,16 @@ def test_a_pinned_domain_is_reached_without_dns(lab: Lab) -> None:
     assert stage(view, "policy")["evidence"][0]["facts"]["by"].startswith("[[peer]] domain = ")
 
 
+def test_a_domain_that_is_not_served_here_is_not_found(lab: Lab) -> None:
+    """As everywhere: exit code 5."""
+    result = ctl(lab.router("a.example"), "check", "b.example", "--as", "c.example")
+    assert result.exit_code == Exit.NOT_FOUND
+    assert "c.example is not served here" in result.output
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["b.example", "--as", "c.example"], "c.example is not served here"),
         (["a.example", "--as", "a.example"], "imxctl domains doctor a.example"),
         (["b.example", "--as", "..", "--timeout", "1"], "domain"),
         (["b.example", "--as", "a.example", "--lab"], "rules of its own"),

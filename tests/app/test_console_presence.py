@@ -262,6 +262,12 @@ def test_others_publish_only_with_leave(two: tuple[RouterRig, RouterRig]) -> Non
     assert "(blocked at stage policy" in refused.output
     assert "imxctl rules USER --let OTHER publish" in refused.output
     assert ctl_json(b, "rules", BOB, "--let", ALICE, "publish")["publishers"] == [ALICE]
+    nowhere = ctl(b, *words, "--to", "group:work")
+    assert nowhere.exit_code == Exit.NOT_FOUND
+    assert "no contact is of group 'work'" in nowhere.output
+    assert "there are: none" in nowhere.output
+    assert ctl_json(b, "presence", BOB)["instances"] == []
+    ctl_json(b, "contacts", BOB, "--add", ALICE, "--group", "work")
     (instance,) = ctl_json(b, *words, "--for", "60", "--to", "group:work")["instances"]
     assert (instance["by"], instance["audience"]) == (ALICE, ["group:work"])
     assert 55 < instance["left_s"] <= 60
@@ -326,6 +332,8 @@ def test_attributes_are_set_and_dropped(two: tuple[RouterRig, RouterRig]) -> Non
         (["presence", BOB, "--retract"], Exit.NOT_FOUND, "there are: none"),
         (["presence", BOB, "--publish", "open", "--language", "de"], Exit.USAGE, "more languages than notes"),
         (["presence", BOB, "--publish", "open", "--for", "99999999"], Exit.USAGE, "at most 2592000"),
+        (["presence", BOB, "--publish", "open", "--for", "9999999999999"], Exit.USAGE, "at most 2592000"),
+        (["subscribe", BOB, ALICE, "--for", "9999999999999"], Exit.USAGE, "from 0 to 4294967295"),
         (["presence", BOB, "--note", "x"], Exit.USAGE, "--note is for --publish"),
         (["presence", BOB, "--publish", "nonsense"], Exit.USAGE, "'nonsense' is not one of"),
         (["subscribe", BOB, ALICE, "--fetch", "--cancel"], Exit.USAGE, "different things"),
@@ -336,6 +344,7 @@ def test_attributes_are_set_and_dropped(two: tuple[RouterRig, RouterRig]) -> Non
         (["contacts", BOB, "--name", "x"], Exit.USAGE, "give --add"),
         (["user", BOB, "--set", "alias"], Exit.USAGE, "write KEY=VALUE"),
         (["user", BOB, "--hidden"], Exit.USAGE, "are for --set"),
+        (["user", BOB, "--unset", "alias", "--set", "alias=x"], Exit.USAGE, "'alias' is set and unset"),
     ],
 )
 def test_what_is_wrong_is_said(lab: Lab, words: list[str], code: Exit, says: str) -> None:
@@ -353,7 +362,7 @@ def test_no_presence_with_several_processes(lab: Lab) -> None:
     error = json.loads(result.output)["error"]
     assert (error["reason"], error["stage"], error["retry"]) == ("type-not-enabled", "policy", "never")
     assert "a single process" in error["what"]
-    assert error["do"]
+    assert error["do"] == "set workers = 1 and listen.reuse_port = false, and restart the router"
     for words in (
         ["presence", BOB],
         ["watchers", BOB],

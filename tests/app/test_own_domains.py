@@ -202,8 +202,8 @@ def test_a_domain_served_here_is_told_what_strangers_are_not(lab: Lab) -> None:
         (["@b.example", "Alias"], Exit.USAGE, ["no attribute name", "DOMAIN/KEY"]),
         (["@b.example", *["alias"] * 65], Exit.USAGE, ["at most 64"]),
         (["nobody at all"], Exit.USAGE, ["write local@domain, or @domain"]),
-        (["@b.example", "--as", "mallory@a.example"], Exit.FAILED, ["not a user", "--as @a.example"]),
-        (["@b.example", "--as", "@c.example"], Exit.FAILED, ["not served here"]),
+        (["@b.example", "--as", "mallory@a.example"], Exit.NOT_FOUND, ["not a user", "--as @a.example"]),
+        (["@b.example", "--as", "@c.example"], Exit.NOT_FOUND, ["not served here"]),
         (["@b.example", "--as", "@@"], Exit.USAGE, ["as: "]),
     ],
 )  # fmt: skip

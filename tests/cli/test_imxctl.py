@@ -157,11 +157,16 @@ def test_a_failed_message_exits_with_one(shell: Shell) -> None:
     """The answer says status, reason, stage and who decided."""
     shell.port.outcome = {
         **OUTCOME, "status": "failure", "reason": "busy", "stage": "limit", "retry": "later",
-        "retry_after_s": 5, "note": "full",
+        "retry_after_s": 5, "note": "full", "remedy": "see imxctl links",
     }  # fmt: skip
     result = shell("send", "a@a.example", "b@b.example", "hi")
     assert result.exit_code == Exit.FAILED
-    for text in ("failure: busy at stage limit", "b.example (service)", "after 5 s", "full"):
+    for text in (
+        "failure: busy at stage limit",
+        "b.example (service)",
+        "after 5 s",
+        "       see imxctl links (full)\n",
+    ):
         assert text in result.output
     assert shell("send", "a@a.example", "b@b.example", "hi", "--json").exit_code == Exit.FAILED
 

@@ -58,7 +58,8 @@ LOOKUP: LookupView = {
 ZONE = "a.example. 3600 IN TYPE65400 \\# 3 000100\n"
 OUTCOME: OutcomeView = {
     "id": "00" * 16, "status": "success", "reason": "none", "stage": "service", "decided_by": "b.example",
-    "decided_role": "service", "failed_at": "", "retry": "", "retry_after_s": 0, "note": "", "seconds": 0.004,
+    "decided_role": "service", "failed_at": "", "retry": "", "retry_after_s": 0, "note": "", "remedy": "",
+    "seconds": 0.004,
 }  # fmt: skip
 PEER_DETAIL: PeerDetailView = {
     "domain": "b.example", "state": "failing", "state_for_s": 12.0, "source": "dns", "targets": [],
@@ -94,7 +95,7 @@ CHECK: dict[str, Any] = {
 }  # fmt: skip
 
 TOLD: AttributesView = {
-    **OUTCOME, "decided_role": "router", "owner": "b.example", "requester": "a.example", "remedy": "",
+    **OUTCOME, "decided_role": "router", "owner": "b.example", "requester": "a.example",
     "values": [
         {"name": "max-message-size", "kind": "number", "value": "16384", "encoding": "text",
          "max_age_s": 3600, "cached": True},

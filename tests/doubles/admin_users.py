@@ -34,11 +34,12 @@ AWAY: StateView = {
         {"id": "desk", "status": "open", "contact": "im:bob@b.example", "priority": None, "activities": [],
          "notes": []},
     ],
-    "reason": "", "stage": "", "domain": "", "remedy": "", "retry": "",
+    "reason": "", "stage": "", "domain": "", "failed_at": "", "remedy": "", "retry": "",
 }  # fmt: skip
 UNKNOWN: StateView = {
     "status": "unknown", "activities": [], "notes": [], "tuples": [], "reason": "connect-timeout",
-    "stage": "connect", "domain": "b.example", "remedy": "see what stands between", "retry": "later",
+    "stage": "connect", "domain": "b.example", "failed_at": "b.example",
+    "remedy": "see what stands between", "retry": "later",
 }  # fmt: skip
 PRESENCE: PresenceView = {
     "user": BOB, "state": AWAY,
@@ -62,18 +63,18 @@ SEEN: SeenView = {
 }  # fmt: skip
 SUBSCRIPTION: SubscriptionView = {
     "at": 1.0, "watcher": ALICE, "presentity": BOB, "state": "active", "left_s": 1800.0, "renewal_s": 61.0,
-    "presence": AWAY, "failures": 0, "end_reason": "", "reason": "", "stage": "", "domain": "", "remedy": "",
-    "retry": "",
+    "presence": AWAY, "failures": 0, "end_reason": "", "reason": "", "stage": "", "domain": "",
+    "failed_at": "", "remedy": "", "retry": "",
 }  # fmt: skip
 FAILING: SubscriptionView = {
     **SUBSCRIPTION, "state": "asked", "left_s": 0.0, "presence": UNKNOWN, "failures": 2,
     "reason": "connect-timeout", "stage": "connect", "domain": "b.example",
-    "remedy": "see what stands between", "retry": "later",
+    "failed_at": "b.example", "remedy": "see what stands between", "retry": "later",
 }  # fmt: skip
 ENDED: SubscriptionView = {
     **SUBSCRIPTION, "state": "terminated", "presence": None, "renewal_s": None, "end_reason": "rejected",
-    "reason": "not-delivered", "stage": "service", "domain": "b.example", "remedy": "ask him",
-    "retry": "never",
+    "reason": "not-delivered", "stage": "service", "domain": "b.example", "failed_at": "b.example",
+    "remedy": "ask him", "retry": "never",
 }  # fmt: skip
 SUBSCRIPTIONS: SubscriptionsView = {"user": ALICE, "subscriptions": [SUBSCRIPTION, FAILING], "ended": [ENDED]}
 FETCHED: FetchView = {"watcher": ALICE, "presentity": BOB, "state": AWAY, "seconds": 0.25}

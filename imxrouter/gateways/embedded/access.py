@@ -153,13 +153,18 @@ class Who:
         except (BadAddress, BadDomain) as error:
             raise BadRule(f"{error}; write an address, a domain, *.domain, group:NAME or *") from None
 
+    @property
+    def group(self) -> str:
+        """The name of the group that it names; else empty."""
+        return self.text[len(_GROUP) :] if self.rank is Rank.GROUP else ""
+
     def names(self, person: Person) -> bool:
         """Whether the person is one of them."""
         match self.rank:
             case Rank.ADDRESS:
                 return person.key == self.key
             case Rank.GROUP:
-                return self.text[len(_GROUP) :] in person.groups
+                return self.group in person.groups
             case Rank.DOMAIN:
                 return person.domain == self.text
             case Rank.ZONE:
