@@ -32,7 +32,8 @@ def test_a_watcher_learns_why_but_not_what_the_other_side_hides(
     operation: Operation, why: Reason, told: Reason
 ) -> None:
     """A router of the watcher's own knows why; what becomes of a notification is the disclosed word."""
-    full, heard = FullOutcomes(), []
+    full = FullOutcomes()
+    heard: list[Outcome] = []
 
     def submit(operation: Operation, answer: Answer) -> None:
         outcome: Outcome = failure(why, note="detail")
