@@ -18,7 +18,8 @@ from imxrouter.transport.inside import Respond
 from imxrouter.wire.control import Claim, ClaimResult
 from imxrouter.wire.record import Record, response_to
 from imxrouter.wire.registry import RecordType
-from tests.app.test_console import ctl, ctl_json, proofs
+from tests.app.test_console import proofs
+from tests.doubles.ctl import ctl, ctl_json
 from tests.doubles.raw_peer import RawPeer
 from tests.doubles.router_rig import Lab, RawOrganisation, RouterRig
 

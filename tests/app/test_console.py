@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from twisted.internet.defer import Deferred
 
 from imxrouter.cli.exits import Exit
-from imxrouter.cli.main import imxctl
 from imxrouter.lab.zones import ZoneBook
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
@@ -21,19 +19,8 @@ from imxrouter.model.outcome import SUCCESS
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.policy import Level
 from imxrouter.wire.control import Close
+from tests.doubles.ctl import ctl, ctl_json, ctl_json_of_failure
 from tests.doubles.router_rig import Lab, RouterRig
-
-
-def ctl(rig: RouterRig, *words: str) -> Result:
-    """Run `imxctl` against a router."""
-    return CliRunner().invoke(imxctl, ["--socket", rig.router.config.admin_socket, *words])
-
-
-def ctl_json(rig: RouterRig, *words: str) -> Any:
-    """Run `imxctl --json` against a router; it must succeed."""
-    result = ctl(rig, "--json", *words)
-    assert result.exit_code == 0, result.output
-    return json.loads(result.output)
 
 
 def proofs(rig: RouterRig) -> set[tuple[int, str]]:
@@ -439,13 +426,6 @@ def test_a_suspended_domain_comes_back(lab: Lab) -> None:
     assert ctl(a, "domains", "resume", "blue.example").exit_code == Exit.OK
     assert ctl(a, "send", "alice@blue.example", "bob@b.example", "back").exit_code == Exit.OK
     assert ctl(b, "send", "bob@b.example", "alice@blue.example", "welcome").exit_code == Exit.OK
-
-
-def ctl_json_of_failure(rig: RouterRig, *words: str) -> Any:
-    """Run `imxctl --json`; it must fail with 1."""
-    result = ctl(rig, "--json", *words)
-    assert result.exit_code == Exit.FAILED, result.output
-    return json.loads(result.output)
 
 
 # -- the end ---------------------------------------------------------------------------------------------

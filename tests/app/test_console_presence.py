@@ -12,7 +12,7 @@ import pytest
 
 from imxrouter.cli.exits import Exit
 from imxrouter.transport import liveness
-from tests.app.test_console import ctl, ctl_json
+from tests.doubles.ctl import ctl, ctl_json
 from tests.doubles.router_rig import Lab, RouterRig
 
 ALICE, BOB = "alice@a.example", "bob@b.example"

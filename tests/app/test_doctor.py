@@ -10,7 +10,7 @@ import pytest
 
 from imxrouter.cli.exits import Exit
 from imxrouter.model.vocabulary import REASON_BY_WORD
-from tests.app.test_console import ctl, ctl_json
+from tests.doubles.ctl import ctl, ctl_json
 from tests.doubles.router_rig import Lab, RouterRig
 
 

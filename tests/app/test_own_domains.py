@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from imxrouter.cli.exits import Exit
-from imxrouter.cli.main import imxctl
 from imxrouter.model.address import Address
 from imxrouter.model.operations import Attribute, AttributeQuery, AttributeValues, Kind
 from imxrouter.model.outcome import SUCCESS, Outcome, failure
@@ -26,6 +23,7 @@ from imxrouter.wire.fields import Field
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED, OUTCOME_BYTES
 from imxrouter.wire.record import Record, decode_outcome, response_to
 from imxrouter.wire.registry import FieldType, RecordType
+from tests.doubles.ctl import ctl, ctl_json
 from tests.doubles.raw_peer import RawPeer, text_message
 from tests.doubles.router_rig import Lab, RawOrganisation, RouterRig, login_key, service_table
 
@@ -63,18 +61,6 @@ NO_NAME, A_NAME = Field(FieldType.ATTRIBUTE_NAME, b"\xff"), Field(FieldType.ATTR
 def rich(lab: Lab, **options: Any) -> RouterRig:
     """A router that serves b.example and www.example."""
     return lab.router("b.example", "www.example", embedded=False, tables=RICH, **options)
-
-
-def ctl(rig: RouterRig, *words: str) -> Result:
-    """Run `imxctl` against a router."""
-    return CliRunner().invoke(imxctl, ["--socket", rig.router.config.admin_socket, *words])
-
-
-def ctl_json(rig: RouterRig, *words: str) -> Any:
-    """Run `imxctl --json` against a router; it must succeed."""
-    result = ctl(rig, "--json", *words)
-    assert result.exit_code == 0, result.output
-    return json.loads(result.output)
 
 
 def values(view: Any) -> dict[str, str]:

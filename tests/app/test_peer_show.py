@@ -8,7 +8,7 @@ from imxrouter.app.peerlog import PER_DOMAIN, PeerLog
 from imxrouter.cli.exits import Exit
 from imxrouter.model.vocabulary import Reason
 from imxrouter.wire.control import Claim, ClaimResult
-from tests.app.test_console import ctl, ctl_json
+from tests.doubles.ctl import ctl, ctl_json
 from tests.doubles.router_rig import Lab
 
 SEND = ("send", "alice@a.example", "bob@b.example", "x")

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from imxrouter.app.run_time_domains import DOMAINS, RunTimeDomains
 from imxrouter.cli.exits import Exit
-from imxrouter.cli.main import imxctl
 from imxrouter.model.domain import Domain
 from imxrouter.routing.domains import DomainState, ServedDomain, ServedDomains
 from imxrouter.routing.interfaces import StoreChange
 from imxrouter.store.memory import MemoryStore
+from tests.doubles.ctl import ctl, ctl_json
 from tests.doubles.router_rig import Lab, RouterRig
 
 A, B, C, X = (Domain(f"{name}.example") for name in "abcx")
@@ -214,18 +212,6 @@ def test_a_name_that_is_not_free_yet_is_waited_for() -> None:
 
 
 # -- whole routers -------------------------------------------------------------------------------------------
-
-
-def ctl(rig: RouterRig, *words: str) -> Result:
-    """Run `imxctl` against a router."""
-    return CliRunner().invoke(imxctl, ["--socket", rig.router.config.admin_socket, *words])
-
-
-def ctl_json(rig: RouterRig, *words: str) -> Any:
-    """Run `imxctl --json` against a router; it must succeed."""
-    result = ctl(rig, "--json", *words)
-    assert result.exit_code == Exit.OK, result.output
-    return json.loads(result.output)
 
 
 def sent(rig: RouterRig, to: str) -> bool:

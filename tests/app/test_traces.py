@@ -17,7 +17,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.telemetry.logs import render
 from imxrouter.telemetry.privacy import AddressMask, Privacy
 from imxrouter.wire.record import Record
-from tests.app.test_console import ctl, ctl_json
+from tests.doubles.ctl import ctl, ctl_json
 from tests.doubles.raw_peer import RawPeer, text_message
 from tests.doubles.router_rig import Lab, RouterRig, login_key, service_table
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from imxrouter.model.operations import Subscribe
 from imxrouter.model.vocabulary import Reason
 from imxrouter.transport.operations import operation_to_record
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
+from tests.doubles.ctl import ctl_json_of_failure
 from tests.doubles.raw_peer import Endpoint
 from tests.doubles.router_rig import RouterRig, free_port, fresh_address, login_key, service_table
 from tests.staged.scene import Scene
@@ -31,13 +31,6 @@ def _closed_port(_scene: Scene) -> Endpoint:
     return ip, free_port(ip)
 
 
-def _run(rig: RouterRig, *words: str) -> Any:
-    """What `imxctl --json` answers to what fails."""
-    result = CliRunner().invoke(imxctl, ["--socket", rig.router.config.admin_socket, "--json", *words])
-    assert result.exit_code == Exit.FAILED, result.output
-    return json.loads(result.output)
-
-
 def _words(view: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(view[name] for name in TOLD)
 
@@ -45,11 +38,11 @@ def _words(view: Mapping[str, Any]) -> tuple[str, ...]:
 def _told_alike(rig: RouterRig, reason: Reason, failed_at: str) -> None:
     """By subscribing, by what is held of it, by fetching, and by sending."""
     expected = (reason.word, reason.stage.value, failed_at, reason.remedy)
-    subscribed = _run(rig, "subscribe", ALICE, ZOE)
+    subscribed = ctl_json_of_failure(rig, "subscribe", ALICE, ZOE)
     assert _words(subscribed) == expected
     assert _words(subscribed["presence"]) == expected
-    assert _words(_run(rig, "subscribe", ALICE, ZOE, "--fetch")["state"]) == expected
-    assert _words(_run(rig, "send", ALICE, ZOE, "hello")) == expected
+    assert _words(ctl_json_of_failure(rig, "subscribe", ALICE, ZOE, "--fetch")["state"]) == expected
+    assert _words(ctl_json_of_failure(rig, "send", ALICE, ZOE, "hello")) == expected
 
 
 @pytest.mark.parametrize(
@@ -89,6 +82,6 @@ def test_who_asks_over_a_link_is_told_the_disclosed_word(scene: Scene) -> None:
         Subscribe(Address.parse("carol@c.example"), Address.parse(ZOE), bytes(16), b"1", 60)
     )
     service.send(replace(asked, route_tag=1, flags=asked.flags | FLAG_RESPONSE_WANTED))
-    assert _run(a, "subscribe", ALICE, ZOE)["reason"] == Reason.CONNECTION_REFUSED.word
+    assert ctl_json_of_failure(a, "subscribe", ALICE, ZOE)["reason"] == Reason.CONNECTION_REFUSED.word
     outcome = service.outcome()
     assert (outcome.reason, outcome.note) == (Reason.UNREACHABLE, "")
