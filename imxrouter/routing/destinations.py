@@ -12,6 +12,7 @@ from typing import Final
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.rounds import Rounds
 
 #: Exponents above this reach any cap; keeps the power small.
 _MOST_DOUBLINGS: Final = 30
@@ -203,7 +204,7 @@ class DestinationTable:
         self.keep_s = keep_s
         self.on_changed: Callable[[Domain, Destination | None], None] = lambda *_: None
         self._entries: dict[str, Destination] = {}
-        self._to_sweep: list[str] = []
+        self._rounds: Rounds[str] = Rounds()
         self._full_until = float("-inf")
 
     def __len__(self) -> int:
@@ -246,11 +247,7 @@ class DestinationTable:
             now: monotonic seconds.
             most: entries looked at; the next call goes on. None: all.
         """
-        if most is None or not self._to_sweep:
-            self._to_sweep = list(self._entries)
-        at = len(self._to_sweep) - (len(self._to_sweep) if most is None else most)
-        looked_at = self._to_sweep[max(at, 0) :]
-        del self._to_sweep[max(at, 0) :]
+        looked_at = list(self._entries) if most is None else self._rounds.next(self._entries, most)
         gone = [name for name in looked_at if self._is_stale(self._entries.get(name), now)]
         for name in gone:
             del self._entries[name]

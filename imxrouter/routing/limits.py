@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from imxrouter.routing.rounds import Rounds
 from imxrouter.routing.zones import zone_of
 
 #: Wait told to a sender whose rate cannot be kept because the table is full; a sweep takes about as long.
@@ -87,7 +88,7 @@ class SenderRates:
         self._exceptions: dict[bytes, Rate] = {}
         self._exception_arrivals: dict[bytes, float] = {}
         self._next_exceptions = float("-inf")
-        self._to_sweep: list[bytes] = []
+        self._rounds: Rounds[bytes] = Rounds()
 
     def set_exceptions(self, exceptions: dict[bytes, Rate]) -> None:
         """Replace the senders with a rate of their own: by address key, or by domain for all its users."""
@@ -142,15 +143,13 @@ class SenderRates:
         Returns:
             How many were forgotten. Forgetting them changes no decision: a new entry starts full.
         """
-        if not self._to_sweep:
-            self._to_sweep = list(self.arrivals)
         if now >= self._next_exceptions:
             self._next_exceptions = now + EXCEPTIONS_EVERY_S
             for key in [key for key, arrival in self._exception_arrivals.items() if arrival <= now]:
                 del self._exception_arrivals[key]
-        looked_at = self._to_sweep[-most:]
-        del self._to_sweep[-most:]
-        gone = [key for key in looked_at if self.arrivals.get(key, now + 1) <= now]
+        gone = [
+            key for key in self._rounds.next(self.arrivals, most) if self.arrivals.get(key, now + 1) <= now
+        ]
         for key in gone:
             self._forget(key)
         return len(gone)

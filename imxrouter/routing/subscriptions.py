@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from imxrouter.model.operations import SubscriptionState
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.limits import ZONE_SHARE, gcra_wait
+from imxrouter.routing.rounds import Rounds
 from imxrouter.routing.zones import zone_of
 
 #: Seconds after its end for which a subscription still takes what is late (specification section 7.6).
@@ -93,7 +94,7 @@ class Subscriptions:
         #: of the watchers of a zone, in all (with b"") and to the users of each domain
         self._of_zone: Counter[tuple[str, bytes]] = Counter()
         self._arrivals: dict[bytes, float] = {}
-        self._to_sweep: list[bytes] = []
+        self._rounds: Rounds[bytes] = Rounds()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -237,12 +238,8 @@ class Subscriptions:
 
     def sweep(self, now: float, most: int = 5_000) -> int:
         """Forget what ended; looks at `most` entries, the next call goes on. Returns how many went."""
-        if not self._to_sweep:
-            self._to_sweep = list(self._entries)
-        looked_at = self._to_sweep[-most:]
-        del self._to_sweep[-most:]
         gone = 0
-        for key in looked_at:
+        for key in self._rounds.next(self._entries, most):
             entry = self._entries.get(key)
             if entry is not None and now >= entry.end + LATE_S:
                 self._remove(key)
