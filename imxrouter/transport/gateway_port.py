@@ -113,15 +113,16 @@ class GatewayPort:
             self._take_some()
 
     def _take_some(self) -> None:
-        until = None if self._later is None else self._hub.now() + TAKE_S
+        later = self._later
+        until = self._hub.now() + TAKE_S if later is not None else 0.0
         while self._to_take:
             try:
                 self._take(decode_record(self._to_take.popleft()))
             except Exception:  # noqa: BLE001 - one operation's failure must not lose those behind it
                 self.log.failure("gateway of port {link}", link=self.port.number)
-            if self._to_take and self._later and until is not None and self._hub.now() >= until:
+            if later is not None and self._to_take and self._hub.now() >= until:
                 self._goes_on = True
-                self._later(self._go_on)
+                later(self._go_on)
                 return
 
     def _go_on(self) -> None:

@@ -232,10 +232,7 @@ class Liveness:
                 wanted.setdefault(entry.presentity.rpartition(b"@")[2], []).append(key)
         for presentity_domain, keys in wanted.items():
             if presentity_domain not in self._losses:
-                loss = self._losses[presentity_domain] = _Loss(now)
-                loss.again = deque(self._shuffled(keys))
-                loss.every_s = SPREAD_S / len(keys)
-                loss.next_again = now + FIRST_AGAIN_S * self._chance()
+                self._doubt_state(presentity_domain, now, now + FIRST_AGAIN_S * self._chance(), keys)
 
     def reached(self, domain: bytes) -> None:
         """The domain was reached, or proved itself."""
@@ -266,12 +263,19 @@ class Liveness:
 
     # -- losing ------------------------------------------------------------------------------------------
 
-    def _doubt_state(self, domain: bytes, now: float, first: float) -> _Loss:
-        """Nobody knows whether the state that watchers have is still right: subscribe again."""
+    def _doubt_state(self, domain: bytes, now: float, first: float, of: list[bytes] | None = None) -> _Loss:
+        """Nobody knows whether the state that watchers have is still right: subscribe again.
+
+        Args:
+            domain: of the presentities.
+            now: monotonic seconds.
+            first: when the first is due.
+            of: subscriptions; None: all to that domain.
+        """
         loss = self._losses.get(domain)
         if loss is None:
             loss = self._losses[domain] = _Loss(now)
-        keys = self._table.watching(domain, now)
+        keys = self._table.watching(domain, now) if of is None else of
         loss.again = deque(self._shuffled(keys))
         loss.every_s = SPREAD_S / max(len(keys), 1)
         loss.next_again = first
