@@ -154,7 +154,7 @@ class Parts:
             self.bus = UnixBus(self._reactor, config.process, Path(config.run_dir))
         else:
             self.bus = MemoryExchange(self._reactor).join(config.process)
-        self._sockets = Sockets(config, self._reactor, reuse_port=self._shares_port)
+        self._sockets = Sockets(self._reactor, reuse_port=self._shares_port)
 
     def _make_discovery(self, ask: Ask | None) -> None:
         config = self.config

@@ -95,7 +95,9 @@ class Router(Parts, Service):
         if isinstance(self.bus, UnixBus):
             with opening("run_dir"):
                 self.bus.start()
-        self._sockets.open(self.hub, metrics_site(self.metrics, self.ready), admin_site(Console(self)))
+        self._sockets.open(
+            config, self.hub, metrics_site(self.metrics, self.ready), admin_site(Console(self))
+        )
 
     def stopService(self) -> Deferred[Any]:
         """Close every link in order, then the sockets; no longer than the close deadline."""

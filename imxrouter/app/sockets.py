@@ -23,25 +23,23 @@ class Sockets:
     """The listening sockets of one process.
 
     Args:
-        config: says where.
         reactor: the reactor.
         reuse_port: other processes of the router share the ports for links.
     """
 
-    def __init__(self, config: Config, reactor: Any, *, reuse_port: bool) -> None:
-        self._config = config
+    def __init__(self, reactor: Any, *, reuse_port: bool) -> None:
         self._reactor = reactor
         self._reuse_port = reuse_port
         self._links: list[IListeningPort] = []
         self._rest: list[IListeningPort] = []
 
-    def open(self, hub: Hub, metrics: Site, admin: Site) -> None:
-        """Open all of them.
+    def open(self, config: Config, hub: Hub, metrics: Site, admin: Site) -> None:
+        """Open all of them where the configuration says; it is not kept, for it may hold 100,000 domains.
 
         Raises:
             CannotOpen: one cannot be opened; those before it stay open.
         """
-        listen = self._config.listen
+        listen = config.listen
         for key, endpoints, door in (
             ("listen.addresses", listen.endpoints, Door.PEERS if listen.service.addresses else Door.ANY),
             ("listen.service.addresses", listen.service.endpoints, Door.SERVICES),
@@ -51,12 +49,12 @@ class Sockets:
                     self._reactor, endpoints, LinkFactory(hub, door), reuse_port=self._reuse_port,
                     backlog=listen.backlog,
                 )  # fmt: skip
-        endpoint = self._config.metrics.endpoint
+        endpoint = config.metrics.endpoint
         if endpoint is not None:
             with opening("metrics.listen"):
                 self._rest.append(self._reactor.listenTCP(endpoint.port, metrics, interface=endpoint.host))
         with opening("admin.socket"):
-            self._rest.append(listen_admin(self._reactor, Path(self._config.admin_socket), admin))
+            self._rest.append(listen_admin(self._reactor, Path(config.admin_socket), admin))
 
     def for_links(self) -> list[HostPort]:
         """Where links are taken; empty before it listens."""

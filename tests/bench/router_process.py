@@ -27,6 +27,7 @@ def main(arguments: list[str]) -> None:
     checks = replace(ALL_CHECKS, **{arguments[1]: False}) if len(arguments) > 1 else ALL_CHECKS
     router = Router(config, reactor, checks=checks)
     globalLogBeginner.beginLoggingTo([observer_for(config.log, router.mask)], redirectStandardIO=False)
+    del config  # 100,000 domains are 30 MB, and twistd does not keep them either
     reactor.callWhenRunning(router.startService)
     reactor.run()
 
