@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +32,10 @@ LOG_ENTRIES: Final = 10_000
 #: The write-ahead file is cut down to this after a checkpoint.
 _WAL_BYTES: Final = 4 * 1024 * 1024
 
-_PUT: Final = "INSERT OR REPLACE INTO entry (name, key, value, expires_at) VALUES (?, ?, ?, ?)"
+_PUT: Final = "INSERT OR REPLACE INTO entry (name, key, value, expires_at) VALUES "
+_NOTE: Final = "INSERT INTO change (name, key) VALUES "
+#: Rows of one statement. For each statement the thread takes the interpreter from the reactor for a moment.
+_ROWS: Final = 200
 _SIDE_FILES: Final = ("-wal", "-shm")
 
 
@@ -248,8 +252,8 @@ class StateFile:
         )
         return {(name, key): (value, expires_at) for name, key, value, expires_at in rows}
 
-    def write(self, batch: Mapping[Place, Change]) -> None:
-        """Write all of it or nothing.
+    def write(self, batch: Mapping[Place, Change], *, shared: bool = True) -> None:
+        """Write all of it or nothing; where it is shared, with a note of what changed.
 
         Raises:
             StoreFailed: nothing was written.
@@ -259,9 +263,10 @@ class StateFile:
         with self._problems():
             connection = self._open_connection()
             with self._transaction(connection):
-                connection.executemany(_PUT, puts)
+                _insert(connection, _PUT, puts)
                 connection.executemany("DELETE FROM entry WHERE name = ? AND key = ?", gone)
-                self._log(connection, batch)
+                if shared:
+                    self._log(connection, batch)
             self._measure()
 
     def rewrite(self, everything: Iterable[tuple[str, bytes, bytes, float | None]]) -> None:
@@ -274,7 +279,7 @@ class StateFile:
             connection = self._open_connection()
             with self._transaction(connection):
                 connection.execute("DELETE FROM entry")
-                connection.executemany(_PUT, everything)
+                _insert(connection, _PUT, everything)
                 self._log(connection, [("", b"")])
             self._measure()
 
@@ -319,7 +324,7 @@ class StateFile:
     def _log(self, connection: sqlite3.Connection, places: Iterable[Place]) -> None:
         """Note what changed, and that we know of it; inside of a transaction."""
         before = self._newest(connection)
-        connection.executemany("INSERT INTO change (name, key) VALUES (?, ?)", list(places))
+        _insert(connection, _NOTE, places)
         newest = self._newest(connection)
         connection.execute("DELETE FROM change WHERE number <= ?", (newest - LOG_ENTRIES,))
         if self._seen_change == before:
@@ -373,6 +378,13 @@ class StateFile:
         for end in ("", "-wal"):
             with contextlib.suppress(FileNotFoundError):
                 self.size_bytes += Path(f"{self.path}{end}").stat().st_size
+
+
+def _insert(connection: sqlite3.Connection, into: str, rows: Iterable[tuple[object, ...]]) -> None:
+    left = iter(rows)
+    while some := list(islice(left, _ROWS)):
+        places = ", ".join(["(" + ", ".join("?" * len(some[0])) + ")"] * len(some))
+        connection.execute(into + places, [value for row in some for value in row])
 
 
 def _corrupt(detail: str) -> sqlite3.DatabaseError:

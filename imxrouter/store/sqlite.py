@@ -327,7 +327,7 @@ class SqliteStore:
             if everything:
                 self._file.rewrite(rows)
             else:
-                self._file.write(batch)
+                self._file.write(batch, shared=self._shared)
         except BaseException:
             with self._changed:
                 self._waiting.give_back(batch, everything)

@@ -326,10 +326,22 @@ def test_the_last_writer_wins_everywhere(tmp_path: Path) -> None:
     two.close()
 
 
+def test_who_is_alone_notes_no_changes(tmp_path: Path) -> None:
+    """Nobody reads them, and they would be half of what is written; who comes later reads everything."""
+    one = SqliteRig(tmp_path)
+    one.store.put("t", b"k", b"v")
+    assert one.flush()
+    assert ask(one.path, "SELECT count(*) FROM change") == [(0,)]
+    one.close()
+    two = SqliteRig(tmp_path, shared=True)
+    assert two.store.get("t", b"k") == b"v"
+    two.close()
+
+
 @pytest.mark.usefixtures("only_when_asked")
 def test_who_missed_too_much_reads_all_again(tmp_path: Path) -> None:
     """The list of changes is bounded; nothing is lost by that, and it stays bounded."""
-    one, two = SqliteRig(tmp_path), SqliteRig(tmp_path, shared=True)
+    one, two = SqliteRig(tmp_path, shared=True), SqliteRig(tmp_path, shared=True)
     one.store.put("t", b"gone", b"v")
     assert one.flush()
     assert two.flush()
