@@ -40,11 +40,12 @@ def crowd_users(users: int, still: int) -> list[str]:
 class Child:
     """A process with services, as a scene holds it."""
 
-    def __init__(self, part: str, **plan: Any) -> None:
+    def __init__(self, part: str, cores: set[int], **plan: Any) -> None:
         self._child = subprocess.Popen(
             [sys.executable, "-m", "tests.storm.children", part],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],
         )  # fmt: skip
+        os.sched_setaffinity(self._child.pid, cores)
         self.ask("start", **plan)
 
     def ask(self, word: str, **arguments: Any) -> Any:
