@@ -18,8 +18,24 @@ from imxrouter.model.operations import MESSAGE_ID_BYTES
 from imxrouter.routing.attribute_cache import AttributeCache
 from imxrouter.routing.interfaces import Submit
 
+#: Message ids that are asked of the system at a time.
+_IDS: Final = 256
 #: Told to who asks for presence where each process would have one of its own.
 SEVERAL_PROCESSES: Final = "presence needs a single process: see workers and listen.reuse_port"
+
+
+class RandomIds:
+    """Gives random message ids; asks the system for many at a time, for that costs more than all the rest."""
+
+    def __init__(self) -> None:
+        self._left: list[bytes] = []
+
+    def __call__(self) -> bytes:
+        """One that was never given before."""
+        if not self._left:
+            many = os.urandom(MESSAGE_ID_BYTES * _IDS)
+            self._left = [many[at : at + MESSAGE_ID_BYTES] for at in range(0, len(many), MESSAGE_ID_BYTES)]
+        return self._left.pop()
 
 
 def make_embedded(
@@ -50,7 +66,7 @@ def make_embedded(
 
     tools = Tools(
         submit,
-        lambda: os.urandom(MESSAGE_ID_BYTES),
+        RandomIds(),
         time.monotonic,
         time.time,
         random.SystemRandom().random,

@@ -72,6 +72,12 @@ class Address:
             raise BadAddress(f"local part {local[:80]!r} is not UTF-8") from None
         return cls(check_local(text), Domain.from_wire(domain))
 
+    @classmethod
+    def from_own(cls, raw: bytes) -> Address:
+        """Take what `wire` of an address gave; it is not checked again."""
+        local, _, domain = raw.rpartition(b"@")
+        return cls(local.decode("utf-8"), Domain(domain.decode("ascii")))
+
     @property
     def wire(self) -> bytes:
         """`local@domain` as it stands in an envelope, the sender's spelling kept."""
@@ -80,7 +86,8 @@ class Address:
     @property
     def key(self) -> bytes:
         """What policy, limits and subscriptions compare (case-folded NFKC local part)."""
-        return address_key(self.wire)
+        wire = self.wire
+        return wire.lower() if self.local.isascii() else address_key(wire)
 
     def __str__(self) -> str:
         return f"{self.local}@{self.domain.name}" if self.local else self.domain.name

@@ -406,7 +406,7 @@ class Notifying:
 
     def presentities(self) -> list[Address]:
         """Who has watchers."""
-        return [address_of(owner.wire) for owner in self._presentities.values()]
+        return [owner.address for owner in self._presentities.values()]
 
     def kept(self) -> Iterator[KeptSubscription]:
         """Every pending and active subscription as plain values."""

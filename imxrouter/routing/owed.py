@@ -19,7 +19,7 @@ from imxrouter.model.operations import (
 from imxrouter.model.presence import Presence
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.destinations import BackOff
-from imxrouter.routing.watched import BETWEEN, address_of
+from imxrouter.routing.watched import BETWEEN
 from imxrouter.routing.wheel import Timed
 from imxrouter.routing.zones import zone_of
 
@@ -185,7 +185,7 @@ class Presentity:
 
     Attributes:
         key: of the presentity.
-        wire: its address as it is spelled.
+        address: of the presentity.
         number: of its newest state.
         subscriptions: by watcher's key.
         count: of subscriptions.
@@ -194,11 +194,11 @@ class Presentity:
         again: a newer state came while the watchers were told.
     """
 
-    __slots__ = ("again", "count", "fanning", "key", "number", "subscriptions", "walk", "wire")
+    __slots__ = ("address", "again", "count", "fanning", "key", "number", "subscriptions", "walk")
 
     def __init__(self, presentity: Address, number: int) -> None:
         self.key = presentity.key
-        self.wire = presentity.wire
+        self.address = presentity
         self.number = number
         self.subscriptions: dict[bytes, tuple[Subscription, ...]] = {}
         self.count = 0
@@ -270,17 +270,17 @@ class Subscription(Timed):
     @property
     def watcher(self) -> Address:
         """Who watches."""
-        return address_of(self.wire)
+        return Address.from_own(self.wire)
 
     @property
     def presentity(self) -> Address:
         """Whom."""
-        return address_of(self.of.wire)
+        return self.of.address
 
     def to_kept(self, wall_ahead_s: float) -> KeptSubscription:
         """Its plain form; `wall_ahead_s` is wall time less the machine's time."""
         return KeptSubscription(
-            self.wire, self.of.wire, self.ident, int(self.state), self.end_at + wall_ahead_s
+            self.wire, self.of.address.wire, self.ident, int(self.state), self.end_at + wall_ahead_s
         )
 
 

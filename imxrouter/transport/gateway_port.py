@@ -13,13 +13,13 @@ from typing import Final
 from twisted.logger import Logger
 
 from imxrouter.model.operations import Operation
-from imxrouter.model.outcome import Outcome, failure
+from imxrouter.model.outcome import SUCCESS, Outcome, failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.interfaces import Gateway
 from imxrouter.switch.ports import FOREVER, Port, Role, bound_proof
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.operations import (
-    operation_to_record,
+    operation_to_bytes,
     record_to_operation,
     result_of,
     with_result,
@@ -27,7 +27,14 @@ from imxrouter.transport.operations import (
 from imxrouter.transport.translate import TranslationError
 from imxrouter.wire.framing import RecordSplitter
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED, HIGHEST_MAX_RECORD
-from imxrouter.wire.record import Record, decode_outcome, decode_record, encode_record, response_to
+from imxrouter.wire.record import (
+    Record,
+    decode_outcome,
+    decode_record,
+    encode_record,
+    read_plain_success,
+    response_to,
+)
 
 #: Seconds in which the gateway is given records before links have their turn.
 TAKE_S: Final = 0.001
@@ -83,22 +90,15 @@ class GatewayPort:
         tag = self._next_tag
         self._next_tag += 1
         try:
-            record = operation_to_record(operation)
-            data = encode_record(
-                Record(
-                    record.type, record.flags | FLAG_RESPONSE_WANTED, record.hops_left, tag,
-                    record.message_id,
-                    record.envelope, record.fields, record.body,
-                )
-            )  # fmt: skip
+            data = operation_to_bytes(operation, FLAG_RESPONSE_WANTED, tag)
         except TranslationError as error:
             answer(failure(error.reason, note=str(error)))
             return
         if len(data) > self.port.max_record:
             answer(failure(Reason.TOO_LARGE))
             return
-        self._waiting[tag] = (record.message_id, answer)
-        self._hub.inject(self.port, data, lambda: self.on_taken(operation))
+        self._waiting[tag] = (operation.message_id, answer)
+        self._hub.submit(self.port, data, lambda: self.on_taken(operation))
 
     # -- from the switch ---------------------------------------------------------------------------------
 
@@ -117,7 +117,7 @@ class GatewayPort:
         until = self._hub.now() + TAKE_S if later is not None else 0.0
         while self._to_take:
             try:
-                self._take(decode_record(self._to_take.popleft()))
+                self._take(self._to_take.popleft())
             except Exception:  # noqa: BLE001 - one operation's failure must not lose those behind it
                 self.log.failure("gateway of port {link}", link=self.port.number)
             if later is not None and self._to_take and self._hub.now() >= until:
@@ -130,14 +130,23 @@ class GatewayPort:
         with self._hub.together():
             self._take_some()
 
-    def _take(self, record: Record) -> None:
-        if not record.is_response:
-            self._deliver(record)
+    def _take(self, data: bytes) -> None:
+        taken = read_plain_success(data)
+        if taken is not None:
+            self._answered(*taken, SUCCESS)
             return
-        ident, answer = self._waiting.get(record.route_tag, (b"", None))
-        if answer is not None and ident == record.message_id:
-            del self._waiting[record.route_tag]
-            answer(result_of(record, decode_outcome(record)))
+        record = decode_record(data)
+        if record.is_response:
+            outcome = result_of(record, decode_outcome(record))
+            self._answered(record.route_tag, record.message_id, outcome)
+        else:
+            self._deliver(record)
+
+    def _answered(self, tag: int, ident: bytes, outcome: Outcome) -> None:
+        asked, answer = self._waiting.get(tag, (b"", None))
+        if answer is not None and asked == ident:
+            del self._waiting[tag]
+            answer(outcome)
 
     def _deliver(self, request: Record) -> None:
         answered = False

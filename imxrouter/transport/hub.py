@@ -119,6 +119,8 @@ class Hub:
         self._sinks: dict[int, Sink] = {}
         self._next_port = 1
         self._flushing = False
+        #: while things are done together: what is submitted, by port
+        self._submitted: dict[int, tuple[Port, list[bytes], list[Callable[[], None]]]] | None = None
         self.closing = False
 
     # -- making ------------------------------------------------------------------------------------------
@@ -286,12 +288,17 @@ class Hub:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """What is injected meanwhile is written at the end, once for each link."""
-        outer, self._flushing = self._flushing, True
+        """What is submitted meanwhile is taken at the end, and all is written then, once for each link."""
+        if self._submitted is not None:
+            yield
+            return
+        outer, self._flushing, self._submitted = self._flushing, True, {}
         try:
             yield
         finally:
-            self._flushing = outer
+            submitted, self._submitted, self._flushing = self._submitted, None, outer
+            for port, records, taken in submitted.values():
+                self._receive(port, b"".join(records), *taken)
             self.flush()
 
     def _write(self, port: Port) -> None:
@@ -354,12 +361,31 @@ class Hub:
         """Count a refusal outside the hot path."""
         self.switch.counters[slots.REASON_SLOT[reason]] += 1
 
-    def inject(self, port: Port, data: bytes, taken: Callable[[], None] = lambda: None) -> None:
-        """Whole records from a gateway inside this process; `taken` is called before anything is written."""
+    def inject(self, port: Port, data: bytes) -> None:
+        """Take whole records from inside this process now."""
+        self._receive(port, data)
+
+    def submit(self, port: Port, record: bytes, taken: Callable[[], None]) -> None:
+        """Take a request of a gateway, at the end of what is done `together`.
+
+        Args:
+            port: of the gateway.
+            record: one that is legal and within the port's `max_record`.
+            taken: called when the switch has it, and before anything is written.
+        """
+        if self._submitted is None:
+            self._receive(port, record, taken)
+            return
+        _, records, waiting = self._submitted.setdefault(port.number, (port, [], []))
+        records.append(record)
+        waiting.append(taken)
+
+    def _receive(self, port: Port, data: bytes, *taken: Callable[[], None]) -> None:
         now, put = self.now(), self.switch.tally.put_out()
         self.switch.receive(port, data, now)
         put = self.switch.tally.put_out() - put
-        taken()
+        for tell in taken:
+            tell()
         self.flush()
         if put:
             self.switch.tally.ours(put, self.now() - now)

@@ -76,12 +76,7 @@ class InsidePort:
         """Send a request; `respond` gets its response, exactly once, maybe before this returns."""
         tag = self._next_tag
         self._next_tag += 1
-        data = encode_record(
-            Record(
-                request.type, request.flags | FLAG_RESPONSE_WANTED, request.hops_left, tag,
-                request.message_id, request.envelope, request.fields, request.body,
-            )
-        )  # fmt: skip
+        data = encode_record(request, FLAG_RESPONSE_WANTED, tag)
         self._waiting[tag] = (request.message_id, respond)
         self._hub.inject(self.port, data)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from struct import Struct
 from typing import Final
 
 from imxrouter.formats.pidf import BadPidf, read_pidf, write_pidf
@@ -39,10 +40,17 @@ from imxrouter.transport.translate import (
     record_to_message,
 )
 from imxrouter.wire.attributes import fitting, read_values, write_attribute, write_values
-from imxrouter.wire.errors import WireError
+from imxrouter.wire.errors import RecordTooLarge, WireError
 from imxrouter.wire.fields import Field
-from imxrouter.wire.layout import OUTCOME_BYTES
-from imxrouter.wire.record import Record
+from imxrouter.wire.layout import (
+    DEFAULT_MAX_RECORD,
+    HEADER,
+    HEADER_BYTES,
+    LENGTH_BYTES,
+    MESSAGE_ID_BYTES,
+    OUTCOME_BYTES,
+)
+from imxrouter.wire.record import Record, encode_record
 from imxrouter.wire.registry import CRITICAL_BIT, FieldType, RecordType
 
 #: Content type of a notification's document unless it says another.
@@ -50,6 +58,11 @@ PIDF: Final = "application/pidf+xml"
 
 _END_REASONS: Final = {reason.code: reason for reason in EndReason}
 _VERSION_BYTES: Final = 16
+#: Type and length of fields, and one whole.
+_ID_HEAD: Final = FieldType.SUBSCRIPTION_ID.to_bytes(2, "big")
+_STATE_HEAD: Final = FieldType.SUBSCRIPTION_STATE.to_bytes(2, "big") + b"\0\2"
+_DURATION_HEAD: Final = FieldType.DURATION.to_bytes(2, "big") + b"\0\4"
+_VERSION_FIELD: Final = Struct(">HHQQ")
 
 
 def operation_to_record(operation: Operation) -> Record:
@@ -161,6 +174,50 @@ def notify_to_record(operation: Notify, teller: Domain | None = None) -> Record:
         RecordType.NOTIFY, hops_left=operation.hops_left, message_id=operation.message_id,
         envelope=envelope_of(sender, operation.watcher), fields=tuple(fields), body=document,
     )  # fmt: skip
+
+
+def operation_to_bytes(operation: Operation, flags: int, route_tag: int) -> bytes:
+    """The record of any operation as bytes. Raises `TranslationError`.
+
+    That of a notification is made in one go, for a user may have 10,000 watchers.
+    """
+    if not isinstance(operation, Notify) or not _is_usual(operation):
+        try:
+            return encode_record(operation_to_record(operation), flags, route_tag)
+        except RecordTooLarge as error:
+            raise TranslationError(Reason.TOO_LARGE, str(error)) from None
+        except WireError as error:
+            raise TranslationError(Reason.BAD_RECORD, str(error)) from None
+    watcher, presentity, ident = operation.watcher, operation.presentity, operation.subscription_id
+    to_local, to_domain = watcher.local.encode("utf-8"), watcher.domain.wire
+    from_local, from_domain = presentity.local.encode("utf-8"), presentity.domain.wire
+    fields = _ID_HEAD + len(ident).to_bytes(2, "big") + ident
+    fields += _STATE_HEAD + bytes((operation.state, operation.end_reason.code))
+    if operation.version is not None:
+        fields += _VERSION_FIELD.pack(
+            FieldType.VERSION, _VERSION_BYTES, operation.version.epoch, operation.version.number
+        )
+    if operation.expires_s is not None:
+        fields += _DURATION_HEAD + _u32(operation.expires_s)
+    rest = b"".join((to_local, b"@", to_domain, from_local, b"@", from_domain, fields, operation.document))
+    head = HEADER.pack(
+        HEADER_BYTES - LENGTH_BYTES + len(rest), RecordType.NOTIFY, flags, operation.hops_left, route_tag,
+        len(to_local), len(to_domain), len(from_local), len(from_domain), len(fields), 0,
+        operation.message_id,
+    )  # fmt: skip
+    return head + rest
+
+
+def _is_usual(told: Notify) -> bool:
+    """Whether nothing of a notification needs a closer look."""
+    return (
+        not told.attributes
+        and not isinstance(told.presence, Unknown)
+        and (told.presence is None or bool(told.document))
+        and len(told.document) <= DEFAULT_MAX_RECORD
+        and len(told.message_id) == MESSAGE_ID_BYTES
+        and 0 < len(told.subscription_id) <= MAX_SUBSCRIPTION_ID_BYTES
+    )
 
 
 def record_to_notify(record: Record) -> Notify:

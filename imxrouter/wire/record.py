@@ -23,10 +23,13 @@ from imxrouter.wire.layout import (
     OUTCOME_BYTES,
     RESPONSE_BIT,
 )
-from imxrouter.wire.registry import FieldType, is_routed
+from imxrouter.wire.registry import FieldType, RecordType, is_routed
 
 _ROLES = ("router", "service", "peer", "uplink")
 _ZERO_ID = bytes(16)
+#: Answers whose success brings nothing beside itself.
+_BARE = frozenset({RecordType.MESSAGE_RESPONSE, RecordType.NOTIFY_RESPONSE})
+_SUCCESS = OUTCOME.pack(Status.SUCCESS, 0, Reason.NONE.code, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,13 @@ class Record:
         return first_value(self.fields, number)
 
 
-def encode_record(record: Record) -> bytes:
+def encode_record(record: Record, more_flags: int = 0, route_tag: int | None = None) -> bytes:
     """The bytes of a record.
+
+    Args:
+        record: the record.
+        more_flags: set beside its own.
+        route_tag: in the place of its own.
 
     Raises:
         WireError: a part is longer than its length field can say, or the id is not 16 bytes.
@@ -108,8 +116,8 @@ def encode_record(record: Record) -> bytes:
     if size - LENGTH_BYTES >= 1 << 24:
         raise RecordTooLarge(size, 1 << 24)
     head = HEADER.pack(
-        size - LENGTH_BYTES, record.type, record.flags, record.hops_left, record.route_tag, *lengths,
-        len(fields), 0, record.message_id,
+        size - LENGTH_BYTES, record.type, record.flags | more_flags, record.hops_left,
+        record.route_tag if route_tag is None else route_tag, *lengths, len(fields), 0, record.message_id,
     )  # fmt: skip
     return head + addresses + fields + record.body
 
@@ -187,6 +195,20 @@ def decode_outcome(record: Record) -> Outcome:
     role = _ROLES[decided[0]] if decided and decided[0] < len(_ROLES) else "router"
     by = decided[1:].decode("ascii") if is_wire_domain(decided[1:]) else ""
     return Outcome(Status(status), reason, by, role, retry_after, note)
+
+
+def read_plain_success(data: bytes) -> tuple[int, bytes] | None:
+    """Route tag and message id of the plain success of a message or a notification; None of all else.
+
+    It needs no `decode_record`: of 10,000 watchers as many answers come.
+    """
+    if len(data) < HEADER_BYTES:
+        return None
+    _, rtype, _, _, tag, to_l, to_d, from_l, from_d, ext, reserved, ident = HEADER.unpack_from(data)
+    whole = HEADER_BYTES + to_l + to_d + from_l + from_d + 2 + OUTCOME_BYTES
+    if rtype not in _BARE or ext or reserved or len(data) != whole or not data.endswith(_SUCCESS):
+        return None
+    return tag, ident
 
 
 def response_to(request: Record, outcome: Outcome, values: bytes = b"") -> Record:

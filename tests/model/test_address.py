@@ -99,6 +99,7 @@ def test_parsing_and_the_wire_agree(local: str) -> None:
     except BadAddress:
         return
     assert Address.from_wire(address.local.encode(), b"b.example") == address
+    assert Address.from_own(address.wire) == address
     assert address.key == address_key(address.wire)
 
 

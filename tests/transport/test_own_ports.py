@@ -29,9 +29,13 @@ class Hub:
     def attach(self, _sink: object) -> None:
         """Nothing is written."""
 
-    def inject(self, _port: object, data: bytes, taken: Any = lambda: None) -> None:
+    def inject(self, _port: object, data: bytes) -> None:
         """What the port sends."""
         self.sent.append(decode_record(data))
+
+    def submit(self, port: object, record: bytes, taken: Any) -> None:
+        """A request of the gateway."""
+        self.inject(port, record)
         taken()
 
 

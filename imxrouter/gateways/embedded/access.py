@@ -244,6 +244,9 @@ class Ruling:
     detail: Detail = Detail.FULL
 
 
+_BY_DEFAULT: Final = {decision: Ruling(decision, "default") for decision in Decision}
+
+
 class RuleBook:
     """The rules of one user, at most one for each pattern and right."""
 
@@ -269,6 +272,8 @@ class RuleBook:
 
     def find(self, person: Person, right: Right) -> Rule | None:
         """The rule that decides: the closest pattern, and the strictest of several groups."""
+        if not self._rules:
+            return None
         found = [rule for rule in self._rules.values() if rule.right is right and rule.who.names(person)]
         return min(found, key=_place) if found else None
 
@@ -291,7 +296,7 @@ def rule_on(
         return Ruling(consent.decision, "consent", detail)
     if rule is not None:
         return Ruling(rule.decision, rule.who.text, detail)
-    return Ruling(defaults.of(person, right), "default")
+    return _BY_DEFAULT[defaults.of(person, right)]
 
 
 def _place(rule: Rule) -> tuple[int, int, int, str]:

@@ -35,6 +35,7 @@ MAX_KNOCKS_OF_ZONE: Final = 10
 KNOCK_S: Final = 7 * 86_400.0
 #: People who may act for one user.
 MAX_DELEGATES: Final = 32
+_SELF: Final = Ruling(Decision.ALLOW, "self")
 
 
 class NotAllowed(RouterError):
@@ -147,6 +148,7 @@ class Account:
         self.readers = Delegates()
         self.knocks = Knocks()
         self._defaults = defaults
+        self._own_key = address.key
 
     def person(self, address: Address, *, same_domain: bool) -> Person:
         """What is to be known of somebody who wants something.
@@ -162,8 +164,8 @@ class Account:
 
     def ruling(self, person: Person, right: Right) -> Ruling:
         """What is decided on a person; nobody needs leave of himself."""
-        if person.key == self.address.key and person.same_domain:
-            return Ruling(Decision.ALLOW, "self")
+        if person.key == self._own_key and person.same_domain:
+            return _SELF
         return rule_on(self.rules, self.consents, self._defaults, person, right)
 
     def may_watch(self, person: Person) -> bool:
@@ -185,7 +187,7 @@ class Account:
 
     def along_for(self, person: Person) -> tuple[Attribute, ...]:
         """The attributes that ride along to a person."""
-        return self.attributes.along(person, self.may_watch(person))
+        return self.attributes.along(person, self.may_watch(person)) if self.attributes else ()
 
     def room_for_consent(self, person: Address, scope: Scope) -> None:
         """Raise `TooMany` unless one more decision can be kept."""

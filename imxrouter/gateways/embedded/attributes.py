@@ -77,6 +77,9 @@ class OwnAttributes:
     def __init__(self) -> None:
         self._all: dict[str, OwnAttribute] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
     def set(self, one: OwnAttribute, domain: Domain) -> None:
         """Add or replace one.
 

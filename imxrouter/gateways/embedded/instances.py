@@ -98,7 +98,7 @@ class Instances:
 
     def whole(self, owner: Address) -> Presence:
         """The state of all instances, as its owner sees it."""
-        return _merged(owner, self.all())
+        return self._state(owner, Detail.FULL, tuple(self._published))
 
     def seen_by(self, owner: Address, person: Person, detail: Detail) -> Presence:
         """The state for one watcher who may see it; the very same object until something is published.
