@@ -21,10 +21,10 @@ class Ways(dict[bytes, dict[bytes, list[Port]]]):
 
     def open(self, to_domain: bytes, from_domain: bytes, port: Port) -> None:
         """The link may carry requests from a domain of ours to a remote one."""
-        ports = self.setdefault(to_domain, {}).setdefault(from_domain, [])
-        if port not in ports:
-            ports.append(port)
-            self._of_port.setdefault(port.number, set()).add((to_domain, from_domain))
+        pairs = self._of_port.setdefault(port.number, set())
+        if (to_domain, from_domain) not in pairs:
+            pairs.add((to_domain, from_domain))
+            self.setdefault(to_domain, {}).setdefault(from_domain, []).append(port)
 
     def end(self, to_domain: bytes, from_domain: bytes, port: Port) -> None:
         """The link carries that pair no longer; nothing happens where it did not."""

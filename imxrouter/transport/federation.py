@@ -196,7 +196,7 @@ class Federation:
             self._dial(pursuit)
 
     def _session_for(self, to_domain: bytes) -> LinkSession | None:
-        for session in self._hub.sessions.values():
+        for session in self._hub.opened_links:
             if (
                 session.purpose is Purpose.DATA
                 and to_domain in session.reached
@@ -219,13 +219,8 @@ class Federation:
         dialled.addErrback(self._broken, pursuit)
 
     def _reusable(self, endpoint: Endpoint) -> LinkSession | None:
-        for session in self._hub.sessions.values():
-            if (
-                session.purpose is Purpose.DATA
-                and session.remote == endpoint
-                and not session.redirected
-                and session.is_open
-            ):
+        for session in self._hub.opened_links.to(endpoint):
+            if session.purpose is Purpose.DATA and not session.redirected and session.is_open:
                 return session
         return None
 

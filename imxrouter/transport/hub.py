@@ -18,6 +18,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, RETRY_BYTES, Port
 from imxrouter.switch.switch import Switch
+from imxrouter.transport.opened_links import OpenedLinks
 from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.transport.settings import HubSettings
 from imxrouter.wire.control import Ack, Control, Credit, Hello
@@ -105,6 +106,8 @@ class Hub:
         self.identity = identity
         self.random_bytes = random_bytes
         self.sessions: dict[int, LinkSession] = {}
+        #: those of them that we opened
+        self.opened_links = OpenedLinks()
         self.events: list[LinkEvents] = []
         #: asked before a stranger's connection is taken: None, or (reason, retry after seconds)
         self.admit: Callable[[LinkSession], tuple[Reason, int] | None] = lambda _session: None
@@ -164,6 +167,8 @@ class Hub:
     def connected(self, session: LinkSession) -> None:
         """A connection is up."""
         self.sessions[session.number] = session
+        if session.side is Side.OPENER:
+            self.opened_links.add(session)
         port = session.port
         port.granted_requests = self.settings.credit_requests
         port.granted_bytes = self.settings.credit_bytes
@@ -247,6 +252,7 @@ class Hub:
         """The connection is gone."""
         if self.sessions.pop(session.number, None) is None:
             return
+        self.opened_links.remove(session)
         reason, note = session.drop_reason, session.drop_note
         why = reason if reason.disclosed == Reason.LINK_LOST.word else Reason.LINK_LOST
         self.switch.remove_port(session.port, self.now(), why, f"{reason.word}: {note}".strip(": "))

@@ -54,7 +54,7 @@ class MoreLinks:
         """More links are opened by load, never by user, and few (IMX-14); not to a domain that is dialled."""
         links: dict[bytes, int] = {}
         idle: set[bytes] = set()
-        for session in self._hub.sessions.values():
+        for session in self._hub.opened_links:
             if session.purpose is Purpose.DATA and session.machine.state is not LinkState.DRAINING:
                 is_busy = session.port.sent * 2 > session.port.credit_requests
                 for domain in session.reached:

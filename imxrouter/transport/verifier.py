@@ -198,10 +198,9 @@ class Verifier:
 
     def _reusable(self, endpoint: Endpoint) -> LinkSession | None:
         """A link that we opened to that very endpoint, not at a peer's word (architecture 5.3)."""
-        for session in self._hub.sessions.values():
+        for session in self._hub.opened_links.to(endpoint):
             if (
-                session.remote == endpoint
-                and session.purpose in (Purpose.VERIFY, Purpose.DATA)
+                session.purpose in (Purpose.VERIFY, Purpose.DATA)
                 and not session.redirected
                 and session.machine.state in (LinkState.AWAIT_HELLO, LinkState.OPEN)
                 and not session.port.closed

@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.dialling import Permit
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.session import LinkSession
 
 #: One network causes one in so many of them.
 NETWORK_PART = 4
@@ -44,7 +44,7 @@ class VerifyRoom:
         prefix = permit.source.prefix
         most = self._hub.settings.verify_links
         share = max(most // NETWORK_PART, 1)
-        links = [one for one in self._hub.sessions.values() if one.purpose is Purpose.VERIFY]
+        links = self._hub.opened_links.verifying()
         mine = [one for one in links if one.asked_by == prefix]
         if len(mine) + sum(1 for one in self._opening.values() if one == prefix) >= share:
             room = self._give_way(mine)

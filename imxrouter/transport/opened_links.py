@@ -1,0 +1,42 @@
+"""Links that this process opened, by where they lead: few beside the thousands that others open to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from imxrouter.transport.session import LinkSession, Purpose
+
+
+class OpenedLinks:
+    """What would be looked for among all links, for each claim and each dialling."""
+
+    def __init__(self) -> None:
+        self._to: dict[tuple[str, int], dict[int, LinkSession]] = {}
+        self._verifying: dict[int, LinkSession] = {}
+
+    def __iter__(self) -> Iterator[LinkSession]:
+        return (session for same in self._to.values() for session in same.values())
+
+    def add(self, session: LinkSession) -> None:
+        """A connection of ours is up."""
+        self._to.setdefault(session.remote, {})[session.number] = session
+        if session.purpose is Purpose.VERIFY:
+            self._verifying[session.number] = session
+
+    def remove(self, session: LinkSession) -> None:
+        """It is gone."""
+        same = self._to.get(session.remote, {})
+        same.pop(session.number, None)
+        if not same:
+            self._to.pop(session.remote, None)
+        self._verifying.pop(session.number, None)
+
+    def to(self, endpoint: tuple[str, int]) -> list[LinkSession]:
+        """Those to an address and port, the oldest first."""
+        return list(self._to.get(endpoint, {}).values())
+
+    def verifying(self) -> list[LinkSession]:
+        """Those that are for verifications alone; one that became more is so for ever."""
+        for number in [one.number for one in self._verifying.values() if one.purpose is not Purpose.VERIFY]:
+            del self._verifying[number]
+        return list(self._verifying.values())
