@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from twisted.internet import tcp
 from twisted.internet.interfaces import IPullProducer
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -17,6 +19,7 @@ from imxrouter.link.machine import (
     Draining,
     Drop,
     Effect,
+    LinkMachine,
     LinkState,
     Opened,
     Received,
@@ -26,11 +29,10 @@ from imxrouter.link.machine import (
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.ports import Port, Role
-from imxrouter.wire.control import Control, encode_ack
+from imxrouter.switch.switch import Switch
+from imxrouter.transport.settings import HubSettings
+from imxrouter.wire.control import Control, Hello, encode_ack
 from imxrouter.wire.layout import TLS_FIRST_BYTE
-
-if TYPE_CHECKING:
-    from imxrouter.transport.hub import Hub
 
 #: Acknowledge at the latest after so many responses (specification section 8.1).
 ACK_EVERY = 256
@@ -55,8 +57,49 @@ class Door(Enum):
     SERVICES = "logins of services"
 
 
+class Centre(Protocol):
+    """What a link asks of its process, and tells it: `Hub`."""
+
+    switch: Switch
+    settings: HubSettings
+    random_bytes: Callable[[int], bytes]
+
+    def now(self) -> float:
+        """Seconds of the monotonic clock."""
+
+    def next_port_number(self) -> int:
+        """A number that no other port has."""
+
+    def new_machine(self, side: Side, challenge: bytes | None) -> LinkMachine:
+        """A link machine that says hello as this process."""
+
+    def connected(self, session: LinkSession) -> None:
+        """A connection is up."""
+
+    def received(self, session: LinkSession, data: bytes) -> None:
+        """Bytes came."""
+
+    def opened(self, session: LinkSession, peer: Hello) -> None:
+        """Both hellos are there."""
+
+    def control(self, session: LinkSession, record: Control) -> None:
+        """A legal record of the link's own."""
+
+    def draining(self, session: LinkSession, effect: Draining) -> None:
+        """No new request goes out on it."""
+
+    def leave(self, session: LinkSession) -> None:
+        """It is as good as gone."""
+
+    def ending(self, session: LinkSession) -> None:
+        """It ends on our word."""
+
+    def lost(self, session: LinkSession) -> None:
+        """The connection is gone."""
+
+
 @implementer(IPullProducer)
-class LinkSession(Protocol):
+class LinkSession(TwistedProtocol):
     """A link. Made by the hub for an accepted connection or by a connector for one of ours.
 
     Attributes:
@@ -71,7 +114,7 @@ class LinkSession(Protocol):
     transport: Any  # a TCP connection; its interface has no producers
 
     def __init__(
-        self, hub: Hub, purpose: Purpose, *, redirected: bool = False, door: Door = Door.ANY
+        self, hub: Centre, purpose: Purpose, *, redirected: bool = False, door: Door = Door.ANY
     ) -> None:
         self._hub = hub
         self.purpose = purpose
