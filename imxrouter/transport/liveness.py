@@ -25,6 +25,7 @@ from imxrouter.transport.hub import Hub
 from imxrouter.transport.more_links import MoreLinks
 from imxrouter.transport.pursuit import NOT_IN_TIME, Cause
 from imxrouter.transport.session import LinkSession
+from imxrouter.transport.silence import Silence, domains_of
 from imxrouter.wire.control import Control, Hello, Withdraw
 
 #: A domain that comes back within this is not told to be unknown: routers restart.
@@ -40,9 +41,6 @@ TOLD_PER_S: Final = 20_000
 LATER_S: Final = 1.0
 #: Seconds between two steps of it.
 STEP_S: Final = 0.05
-#: Part of DEAD_AFTER of silence after which a link is doubted, and after which nothing is waited for.
-DOUBT: Final = 0.5
-NO_DOUBT: Final = 0.85
 #: Of so many watched domains at least, more than half lost in `TOGETHER_S` means that we are.
 OWN_LOSS_OF: Final = 3
 TOGETHER_S: Final = 30.0
@@ -132,12 +130,10 @@ class Liveness:
         self._reaches = reaches
         self._chance = chance
         self._losses: dict[bytes, _Loss] = {}
-        self._doubted: dict[bytes, float] = {}
+        self.silence = Silence(hub, table, reaches.more_links, self)
         #: what failed for now, by the time at which it has its next turn: (at, domain, key, is it to be told)
         self._put_off: list[tuple[float, bytes, bytes, bool]] = []
         self._is_put_off: set[tuple[bytes, bool]] = set()
-        #: numbers of new links whose hello is awaited, while older ones of the domain are silent
-        self._opening: dict[int, bytes] = {}
         self._stepped_at = -math.inf
         self.own_loss: float | None = None
         self.on_unknown: Callable[[bytes, Cause, int], None] = lambda *_: None
@@ -147,7 +143,7 @@ class Liveness:
 
     def keeps(self, session: LinkSession) -> bool:
         """Whether a link is not closed for being idle: somebody watches somebody over it."""
-        return any(map(self._table.concerns, _domains_of(session)))
+        return any(map(self._table.concerns, domains_of(session)))
 
     def unknown_domains(self) -> list[tuple[str, Reason]]:
         """Domains whose watchers were told."""
@@ -162,11 +158,9 @@ class Liveness:
     # -- what happens ------------------------------------------------------------------------------------
 
     def opened(self, session: LinkSession, peer: Hello) -> None:
-        """A new link speaks while older ones are silent."""
+        """Both hellos are there."""
         del peer
-        domain = self._opening.pop(session.number, None)
-        if domain is not None:
-            self._move_to(domain)
+        self.silence.opened(session)
 
     def control(self, session: LinkSession, record: Control) -> None:
         """The peer ended what was proved of a domain; the link stays, and tells nothing more of it."""
@@ -177,14 +171,12 @@ class Liveness:
     def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
         """The link takes nothing new."""
         del reason, by_peer
-        self.left(_domains_of(session))
+        self.left(domains_of(session))
 
     def lost(self, session: LinkSession) -> None:
         """The link is gone."""
-        domain = self._opening.pop(session.number, None)
-        if domain is not None:
-            self._give_up(domain, Cause.of_link(session))
-        self.left(_domains_of(session))
+        self.silence.lost(session)
+        self.left(domains_of(session))
 
     def left(self, domains: Iterable[bytes]) -> None:
         """A link leads to these domains no longer: where it was the last one, subscribe again."""
@@ -209,6 +201,17 @@ class Liveness:
             loss.failed_at = now
             silent = cause.reason is Reason.KEEPALIVE_TIMEOUT
             loss.tell_at = now if silent else now + GRACE_S
+
+    def moved(self, domain: bytes) -> None:
+        """A new link took the place of silent ones."""
+        self.left((domain,))
+
+    def given_up(self, domain: bytes, cause: Cause) -> None:
+        """Its links are silent, and a new connection fails: watchers have waited enough."""
+        self._reaches.unreachable(domain, cause)
+        loss = self._losses.get(domain)
+        if loss is not None and not loss.told:
+            loss.tell_at = self._hub.now()
 
     def leaving(self, domain: bytes) -> None:
         """A domain served here is going: those who watch its users, and its users who watch others, are told.
@@ -236,7 +239,7 @@ class Liveness:
 
     def reached(self, domain: bytes) -> None:
         """The domain was reached, or proved itself."""
-        self._doubted.pop(domain, None)
+        self.silence.reached(domain)
         loss = self._losses.get(domain)
         if loss is not None and (loss.failed_at is not None or loss.told):
             self._back(domain, loss)
@@ -244,7 +247,7 @@ class Liveness:
     def tick(self, now: float) -> None:
         """Doubt what is silent; then as `step`."""
         self._look_at_services()
-        self._look_for_silence(now)
+        self.silence.look(now)
         self._judge_ourselves(now)
         self.step(now)
 
@@ -307,67 +310,6 @@ class Liveness:
             elif loss.failed_at is None:
                 self.failed(domain, Cause(Reason.SERVICE_DOWN))
 
-    def _look_for_silence(self, now: float) -> None:
-        """A silent link of a watched domain: try a new one, and do not wait for ever."""
-        dead_s = self._hub.settings.link.dead_s
-        for session in list(self._hub.sessions.values()):
-            if not session.is_open:
-                continue
-            silent = session.machine.silent_for(now)
-            if silent < dead_s * DOUBT:
-                continue
-            for domain in _domains_of(session):
-                if domain in self._hub.switch.routes or not self._table.watching(domain, now):
-                    continue
-                if domain not in self._doubted:
-                    self._doubted[domain] = now
-                    self._try_new_link(domain)
-                elif silent >= dead_s * NO_DOUBT:
-                    self._give_up(domain, Cause(Reason.KEEPALIVE_TIMEOUT, f"silent for {silent:.0f} s"))
-
-    def _try_new_link(self, domain: bytes) -> None:
-        def ended(cause: Cause | None, session: LinkSession | None) -> None:
-            if domain not in self._doubted:
-                return
-            if session is None:
-                self._give_up(domain, cause or Cause(Reason.UNREACHABLE))
-            elif session.is_open:
-                self._move_to(domain)
-            else:
-                self._opening[session.number] = domain
-
-        self._reaches.more_links.open(domain, ended)
-
-    def _move_to(self, domain: bytes) -> None:
-        """A new link is open while old ones are silent: those are closed, whether they speak again or not."""
-        self._doubted.pop(domain, None)
-        for session in self._silent_of(domain):
-            session.close(Reason.KEEPALIVE_TIMEOUT, text="silent, and a new connection is open")
-        now = self._hub.now()
-        if not self._is_up(domain):
-            self._doubt_state(domain, now, now + FIRST_AGAIN_S)
-
-    def _give_up(self, domain: bytes, cause: Cause) -> None:
-        """A new connection fails as well: the silent links are as good as gone."""
-        self._doubted.pop(domain, None)
-        silent = self._silent_of(domain)
-        if not silent:
-            return  # it spoke again
-        self._reaches.unreachable(domain, cause)
-        loss = self._losses.get(domain)
-        if loss is not None and not loss.told:
-            loss.tell_at = self._hub.now()
-        for session in silent:
-            session.abort(Reason.KEEPALIVE_TIMEOUT, "silent, and a new connection fails")
-
-    def _silent_of(self, domain: bytes) -> list[LinkSession]:
-        now, limit = self._hub.now(), self._hub.settings.link.dead_s * DOUBT
-        return [
-            session
-            for session in self._hub.sessions.values()
-            if domain in _domains_of(session) and session.machine.silent_for(now) >= limit
-        ]
-
     def _judge_ourselves(self, now: float) -> None:
         """Most watched domains lost together: the loss is our own."""
         routes = self._hub.switch.routes
@@ -375,7 +317,7 @@ class Liveness:
         lost = [
             domain
             for domain in watched
-            if domain in self._doubted
+            if self.silence.doubts(domain)
             or ((loss := self._losses.get(domain)) is not None and _is_recent(loss, now))
         ]
         ours = len(watched) >= OWN_LOSS_OF and 2 * len(lost) > len(watched)
@@ -387,7 +329,7 @@ class Liveness:
                 stage=Stage.CONNECT.value, reason=Reason.OWN_NETWORK.word,
             )  # fmt: skip
         elif self.own_loss is not None:
-            down = sum(domain in self._doubted or self._is_down(domain) for domain in watched)
+            down = sum(self.silence.doubts(domain) or self._is_down(domain) for domain in watched)
             if 2 * down <= len(watched):
                 self.own_loss = None
 
@@ -491,11 +433,6 @@ class Liveness:
 def _may_help(outcome: Outcome) -> bool:
     """Whether to ask or tell the same again can help: where nobody knows what became of it, too."""
     return not outcome.ok and (outcome.in_doubt or outcome.reason.retry is Retry.LATER)
-
-
-def _domains_of(session: LinkSession) -> Iterable[bytes]:
-    """Remote domains that a link leads to or speaks for; of a service's link those served here."""
-    return session.reached | session.port.speaks
 
 
 def _own(cause: Cause) -> Cause:

@@ -434,6 +434,6 @@ class Process:
             "waiting": len(self.gateway._waiting) + len(self.inside._waiting),
             "subscriptions": len(self.table) + len(self.table._arrivals) + len(self.store),
             "changes of subscriptions": len(self.switch.presence._changing),
-            "losses": len(self.liveness._losses) + len(self.liveness._doubted) + len(self.liveness._opening),
+            "losses": len(self.liveness._losses) + len(self.liveness.silence),
         }
         return [f"{word}: {count}" for word, count in figures.items() if count]

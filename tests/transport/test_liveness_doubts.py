@@ -37,7 +37,7 @@ class Scene:
             now=lambda: self.now, sessions={}, closing=False, together=contextlib.nullcontext,
             settings=SimpleNamespace(link=SimpleNamespace(dead_s=30.0)), switch=switch,
         )  # fmt: skip
-        reaches = SimpleNamespace(next_try=lambda _domain, now: now + 5.0)
+        reaches = SimpleNamespace(more_links=None, next_try=lambda _domain, now: now + 5.0)
         self.liveness = Liveness(cast("Any", hub), self.table, self, cast("Any", reaches), lambda: 0.5)
 
     def watch(self, domain: str, name: bytes = b"") -> None:

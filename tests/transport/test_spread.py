@@ -39,7 +39,9 @@ class Scene:
             switch=SimpleNamespace(routes={}, ways={b"z.example": {}}),
         )  # fmt: skip
         chance = random.Random(seed).random
-        self.liveness = Liveness(cast("Any", hub), table, self, cast("Any", None), chance)
+        self.liveness = Liveness(
+            cast("Any", hub), table, self, cast("Any", SimpleNamespace(more_links=None)), chance
+        )
 
     def tell_unknown(
         self, key: bytes, reason: Reason, domain: bytes, answered: Callable[[Outcome], None]
