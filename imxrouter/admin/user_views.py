@@ -58,9 +58,13 @@ class InstanceView(TypedDict):
 
 
 class PresenceView(TypedDict):
-    """`imxctl presence USER`: the whole state, as he sees it himself, and its instances."""
+    """`imxctl presence USER`: the whole state, as he sees it himself, and its instances.
+
+    `kept` says whether all that was set is written, and so holds after a restart.
+    """
 
     user: str
+    kept: bool
     state: StateView
     instances: list[InstanceView]
 
@@ -173,9 +177,13 @@ class DecisionView(TypedDict):
 
 
 class WatchersView(TypedDict):
-    """`imxctl watchers`: who watches a user, who was turned away until he decides, and what he decided."""
+    """`imxctl watchers`: who watches a user, who was turned away until he decides, and what he decided.
+
+    `kept` says whether all that was set is written, and so holds after a restart.
+    """
 
     user: str
+    kept: bool
     watchers: list[WatcherView]
     waiting: list[KnockView]
     decisions: list[DecisionView]
@@ -193,10 +201,12 @@ class RuleView(TypedDict):
 class RulesView(TypedDict):
     """`imxctl rules`: rules, decisions on persons (which come first), and what holds for everybody else.
 
-    `publishers` may publish for the user, `readers` may read his messages.
+    `publishers` may publish for the user, `readers` may read his messages; `kept` says whether all that was
+    set is written, and so holds after a restart.
     """
 
     user: str
+    kept: bool
     rules: list[RuleView]
     decisions: list[DecisionView]
     presence_default: str
@@ -215,9 +225,13 @@ class ContactView(TypedDict):
 
 
 class ContactsView(TypedDict):
-    """`imxctl contacts`: a user's contact list."""
+    """`imxctl contacts`: a user's contact list.
+
+    `kept` says whether all that was set is written, and so holds after a restart.
+    """
 
     user: str
+    kept: bool
     contacts: list[ContactView]
 
 
@@ -236,9 +250,13 @@ class OwnAttributeView(TypedDict):
 
 
 class UserView(TypedDict):
-    """`imxctl user`: what a user has, in figures, and his attributes."""
+    """`imxctl user`: what a user has, in figures, and his attributes.
+
+    `kept` says whether all that was set is written, and so holds after a restart.
+    """
 
     user: str
+    kept: bool
     service: str
     presence: str
     instances: int

@@ -158,8 +158,7 @@ def _diff(shared: Context, diff: DomainDiff) -> None:
         before, after = diff["before"].get(key), diff["after"].get(key)
         if before != after:
             click.echo(f"  {key}: {_shown(before)} -> {_shown(after)}")
-    if not diff["kept"]:
-        click.echo("  not written yet: a restart would lose it; imxctl status says why (store)", err=True)
+    output.unwritten(diff)
 
 
 def _shown(value: object) -> str:

@@ -82,6 +82,12 @@ def problem(what: str, do: str = "") -> None:
         click.echo(f"       {clean(do)}", err=True)
 
 
+def unwritten(view: Mapping[str, Any]) -> None:
+    """Say of a change that it is not on the disk, where it is not (`kept`)."""
+    if not view["kept"]:
+        click.echo("  not written yet: a restart would lose it; imxctl status says why (store)", err=True)
+
+
 def _console() -> Console:
     if sys.stdout.isatty():
         return Console(file=sys.stdout, highlight=False)

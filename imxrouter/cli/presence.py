@@ -97,6 +97,8 @@ def presence(
     else:
         view = one.presence()
     _show(shared, view, _presence)
+    if chosen and not shared.json:
+        output.unwritten(view)
 
 
 def _check_given(chosen: list[str], given: dict[str, Any]) -> None:

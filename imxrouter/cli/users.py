@@ -63,8 +63,10 @@ def rules(
         view = one.rules()
     if shared.json:
         output.as_json(view)
-    else:
-        _rules(view)
+        return
+    _rules(view)
+    if chosen or let or let_not:
+        output.unwritten(view)
 
 
 def _rule(one: UserClient, decision: str, who: str, rights: list[str], detail: str) -> RulesView:
@@ -124,8 +126,10 @@ def contacts(
         view = one.remove_contact(remove) if remove else one.contacts()
     if shared.json:
         output.as_json(view)
-    else:
-        _contacts(view)
+        return
+    _contacts(view)
+    if add or remove:
+        output.unwritten(view)
 
 
 def _contacts(view: ContactsView) -> None:
@@ -192,8 +196,10 @@ def user(
     view = one.show() if view is None else view
     if shared.json:
         output.as_json(view)
-    else:
-        _user(view)
+        return
+    _user(view)
+    if pairs or unset:
+        output.unwritten(view)
 
 
 def _pair(text: str) -> tuple[str, str]:

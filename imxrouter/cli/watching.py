@@ -80,8 +80,10 @@ def watchers(
     )
     if shared.json:
         output.as_json(view)
-    else:
-        _watchers(view)
+        return
+    _watchers(view)
+    if chosen:
+        output.unwritten(view)
 
 
 def _watchers(view: WatchersView) -> None:

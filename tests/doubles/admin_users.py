@@ -42,7 +42,7 @@ UNKNOWN: StateView = {
     "remedy": "see what stands between", "retry": "later",
 }  # fmt: skip
 PRESENCE: PresenceView = {
-    "user": BOB, "state": AWAY,
+    "user": BOB, "kept": True, "state": AWAY,
     "instances": [
         {"instance": "desk", "until": 1.0, "left_s": 61.0, "by": ALICE, "audience": ["group:work"],
          "state": AWAY},
@@ -79,21 +79,23 @@ ENDED: SubscriptionView = {
 SUBSCRIPTIONS: SubscriptionsView = {"user": ALICE, "subscriptions": [SUBSCRIPTION, FAILING], "ended": [ENDED]}
 FETCHED: FetchView = {"watcher": ALICE, "presentity": BOB, "state": AWAY, "seconds": 0.25}
 WATCHERS: WatchersView = {
-    "user": BOB, "watchers": [WATCHER],
+    "user": BOB, "kept": True, "watchers": [WATCHER],
     "waiting": [{"person": "eve@e.example", "right": "fetch", "at": 1.0, "count": 3}],
     "decisions": [{"person": ALICE, "scope": "messages", "decision": "allow", "at": 1.0}],
 }  # fmt: skip
 RULES: RulesView = {
-    "user": BOB, "rules": [{"who": "*.example", "right": "fetch", "decision": "allow", "detail": "basic"}],
+    "user": BOB, "kept": False,
+    "rules": [{"who": "*.example", "right": "fetch", "decision": "allow", "detail": "basic"}],
     "decisions": WATCHERS["decisions"], "presence_default": "ask", "messages_default": "open",
     "publishers": [ALICE], "readers": [],
 }  # fmt: skip
 CONTACTS: ContactsView = {
-    "user": BOB, "contacts": [{"address": ALICE, "name": "Al", "groups": ["friends"], "watch": True}],
+    "user": BOB, "kept": True,
+    "contacts": [{"address": ALICE, "name": "Al", "groups": ["friends"], "watch": True}],
 }  # fmt: skip
 USER: UserView = {
-    "user": BOB, "service": "home", "presence": "open", "instances": 1, "subscriptions": 2, "watchers": 3,
-    "waiting": 4, "rules": 5, "contacts": 6,
+    "user": BOB, "kept": True, "service": "home", "presence": "open", "instances": 1, "subscriptions": 2,
+    "watchers": 3, "waiting": 4, "rules": 5, "contacts": 6,
     "attributes": [
         {"name": "alias", "value": "Bobby", "encoding": "text", "visible": ["*"], "along": True,
          "max_age_s": 60},
