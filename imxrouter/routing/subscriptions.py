@@ -28,7 +28,8 @@ class Subscription(NamedTuple):
     """One entry.
 
     Attributes:
-        end: monotonic seconds at which it ends; what is late has `LATE_S` more.
+        end: monotonic seconds at which it ends; what is late has `LATE_S` more. While it is asked for, it may
+            pass after that; only an answer changes this.
         watcher: as spelled in the envelope.
         presentity: the same.
         ident: its id.
@@ -94,6 +95,8 @@ class Subscriptions:
         #: of the watchers of a zone, in all (with b"") and to the users of each domain
         self._of_zone: Counter[tuple[str, bytes]] = Counter()
         self._arrivals: dict[bytes, float] = {}
+        #: of those that are asked for now: how many answers are waited for, and until when one may come
+        self._asked: dict[bytes, tuple[int, float]] = {}
         self._rounds: Rounds[bytes] = Rounds()
 
     def __len__(self) -> int:
@@ -123,7 +126,7 @@ class Subscriptions:
     def judge_notify(self, key: bytes, now: float) -> tuple[Reason, float] | None:
         """Why a NOTIFY may not pass, and for how many seconds; None where it may, and is counted."""
         entry = self._entries.get(key)
-        if entry is None or now >= entry.end + LATE_S:
+        if entry is None or (now >= entry.end + LATE_S and not self._waits(key, now)):
             return Reason.NOT_SUBSCRIBED, 0.0
         self.asked_over = entry.over
         arrival = self._arrivals.get(key, now)
@@ -149,21 +152,34 @@ class Subscriptions:
             now: monotonic seconds.
             over: number of the link over which it came; 0: it is the router's own.
         """
-        entry, end = self._entries.get(key), self.waits_until(now)
+        entry, until = self._entries.get(key), self.waits_until(now)
         if entry is None:
-            entry = Subscription(end, watcher, presentity, ident, False, over=over)
+            entry = Subscription(now, watcher, presentity, ident, False, over=over)
             self._enter(key, entry)
             self.on_begun(entry)
-            return
-        if over and over != entry.over:
-            entry = self._entries[key] = entry._replace(over=over)
-        if entry.end < end:
-            entry = self._entries[key] = entry._replace(end=end)
-            self.on_begun(entry)
+        else:
+            if over and over != entry.over:
+                entry = self._entries[key] = entry._replace(over=over)
+            if entry.end < until:
+                self.on_begun(entry)
+        count, before = self._asked.get(key, (0, until))
+        self._asked[key] = count + 1, max(before, until)
 
     def waits_until(self, now: float) -> float:
         """The end of what is asked for now and has no answer yet; what is late has `LATE_S` more."""
         return now + max(self.answer_s - LATE_S, 0.0)
+
+    def _waits(self, key: bytes, now: float) -> bool:
+        """Whether an answer may come still, for which the subscription is there."""
+        asked = self._asked.get(key)
+        return asked is not None and now < asked[1] + LATE_S
+
+    def _answered(self, key: bytes) -> float:
+        """One answer fewer is waited for; returns the end of what waited for it."""
+        count, until = self._asked.pop(key, (0, 0.0))
+        if count > 1:
+            self._asked[key] = count - 1, until
+        return until
 
     def settle(
         self, key: bytes, state: SubscriptionState | None, granted_s: int, asked_s: int, now: float, *,
@@ -179,15 +195,16 @@ class Subscriptions:
             now: monotonic seconds.
             renews_only: the router asked by itself, so what its watcher has ended meanwhile stays so.
         """
+        self._answered(key)
         entry = self._entries.get(key)
         if entry is None or (renews_only and not entry.granted):
             return
         if state is None:
-            if not entry.granted:
+            if not entry.granted and key not in self._asked:
                 self._remove(key)
             return
         if state is SubscriptionState.TERMINATED or not min(granted_s, asked_s):
-            self._entries[key] = entry._replace(end=min(entry.end, now), granted=False)
+            self._entries[key] = entry._replace(end=now, granted=False)
             if entry.granted:
                 self.on_changed(key, None)
             return
@@ -196,6 +213,12 @@ class Subscriptions:
             return
         entry = self._entries[key] = entry._replace(end=end, granted=True, mine=True)
         self.on_changed(key, entry)
+
+    def doubt(self, key: bytes) -> None:
+        """Nobody knows what became of a SUBSCRIBE: notifications may come as if its answer might still."""
+        until, entry = self._answered(key), self._entries.get(key)
+        if entry is not None and entry.end < until:
+            self._entries[key] = entry._replace(end=until)
 
     def ended(self, key: bytes) -> None:
         """A notification told that it is terminated."""
@@ -207,11 +230,13 @@ class Subscriptions:
 
     def restore(self, key: bytes, entry: Subscription) -> None:
         """One that a store or another process knows of; nobody is told."""
-        known = self._entries.get(key)
+        known, asked = self._entries.get(key), self._asked.get(key)
         if known is not None:
             entry = entry._replace(over=known.over)
         self._remove(key)
         self._enter(key, entry)
+        if asked is not None:
+            self._asked[key] = asked
 
     def forget(self, key: bytes) -> None:
         """One that another process knows to have ended; nobody is told."""
@@ -241,7 +266,7 @@ class Subscriptions:
         gone = 0
         for key in self._rounds.next(self._entries, most):
             entry = self._entries.get(key)
-            if entry is not None and now >= entry.end + LATE_S:
+            if entry is not None and now >= entry.end + LATE_S and not self._waits(key, now):
                 self._remove(key)
                 gone += 1
             elif self._arrivals.get(key, now + 1) <= now:
@@ -290,6 +315,7 @@ class Subscriptions:
     def _remove(self, key: bytes) -> None:
         entry = self._entries.pop(key, None)
         self._arrivals.pop(key, None)
+        self._asked.pop(key, None)
         if entry is None:
             return
         watcher_domain, presentity_domain = _domain(entry.watcher), _domain(entry.presentity)

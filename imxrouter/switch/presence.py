@@ -157,7 +157,9 @@ class PresenceChecks:
         if entry[TYPE] == _NOTIFY:
             if outcome.ok and key:
                 self.table.ended(key)
-        elif key and (outcome.ok or not outcome.in_doubt):
+        elif key and outcome.in_doubt:
+            self.table.doubt(key)
+        elif key:
             state, granted = _granted(response) if outcome.ok else (None, 0)
             self.table.settle(key, state, granted, asked or 0, now, renews_only=renews_only)
 

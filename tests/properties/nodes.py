@@ -433,6 +433,7 @@ class Process:
             "permits": len(self.trust.running),
             "waiting": len(self.gateway._waiting) + len(self.inside._waiting),
             "subscriptions": len(self.table) + len(self.table._arrivals) + len(self.store),
+            "answers to subscriptions": len(self.table._asked),
             "changes of subscriptions": len(self.switch.presence._changing),
             "losses": len(self.liveness._losses) + len(self.liveness.silence),
         }

@@ -57,7 +57,7 @@ PRESENCE_MUTATIONS: dict[str, Mutation] = {
         "presence and a liar", _UNASKED,
     ),
     "a subscription that was refused goes on": Mutation(
-        (instead(subscriptions, "Subscriptions.settle", "if not entry.granted:", "if False:"),),
+        (instead(subscriptions, "Subscriptions.settle", "if not entry.granted and", "if False and"),),
         "presence and a liar", _UNASKED, quick=True,
     ),
     "more is granted than was asked for": Mutation(
@@ -77,7 +77,7 @@ PRESENCE_MUTATIONS: dict[str, Mutation] = {
     "what ended is not forgotten": Mutation(
         (instead(
             subscriptions, "Subscriptions.sweep",
-            "if entry is not None and now >= entry.end + LATE_S:", "if False:",
+            "if entry is not None and now >= entry.end + LATE_S and", "if False and",
         ),),
         "presence", _REMEMBERED, quick=True,
     ),

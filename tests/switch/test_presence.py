@@ -127,6 +127,43 @@ def test_a_renewal_goes_on(rig: Presence) -> None:
     assert rig.told().ok
 
 
+def test_renewals_that_fail_do_not_keep_it(rig: Presence) -> None:
+    """However often it is tried after its end, and whatever was in doubt before."""
+    rig.grant(rig.ask(60))
+    rig.now += 60
+    rig.answer(rig.peer, rig.ask(60), indeterminant(Reason.LINK_LOST))
+    for _ in range(4):
+        rig.out(rig.service)
+        assert rig.told().ok
+        rig.now += LATE_S / 4
+        rig.answer(rig.peer, rig.ask(60), failure(Reason.UNREACHABLE))
+    rig.out(rig.service)
+    assert rig.told().reason is Reason.NOT_SUBSCRIBED
+    rig.switch.presence.table.sweep(rig.now)
+    assert len(rig.switch.presence.table) == 0
+    rig.grant(rig.ask(60))
+    assert rig.told().ok
+
+
+def test_one_that_fails_does_not_end_what_another_asks_for(rig: Presence) -> None:
+    """A service that began anew asks under the same id; the answers come in any order."""
+    first, second = rig.ask(), rig.ask()
+    rig.answer(rig.peer, first, failure(Reason.BUSY))
+    rig.out(rig.service)
+    assert rig.told().ok
+    rig.grant(second)
+    rig.now += 60 + LATE_S - 1
+    assert rig.told().ok
+    first, second = rig.ask(), rig.ask()
+    rig.now += 2
+    rig.answer(rig.peer, second, failure(Reason.BUSY))
+    rig.out(rig.service)
+    assert rig.told().ok
+    rig.answer(rig.peer, first, failure(Reason.BUSY))
+    rig.out(rig.service)
+    assert rig.told().reason is Reason.NOT_SUBSCRIBED
+
+
 @pytest.mark.parametrize("outcome", [failure(Reason.NOT_DELIVERED), failure(Reason.CONSENT_NEEDED)])
 def test_a_refused_one_is_forgotten(rig: Presence, outcome: Outcome) -> None:
     """Nothing of it stays."""
@@ -160,6 +197,17 @@ def test_a_fetch_takes_one_answer(rig: Presence) -> None:
     rig.grant(rig.ask(0), TERMINATED, 0)
     assert rig.told(rig.notify(TERMINATED)).ok
     assert rig.told(rig.notify(TERMINATED)).reason is Reason.NOT_SUBSCRIBED
+
+
+def test_a_fetch_that_is_answered_late_is_followed_by_its_notification(rig: Presence) -> None:
+    """What is late has its time from the answer on."""
+    sent = rig.ask(0)
+    rig.now += LATE_S - 1
+    rig.grant(sent, TERMINATED, 0)
+    rig.now += LATE_S - 1
+    assert rig.told().ok
+    rig.now += 1
+    assert rig.told().reason is Reason.NOT_SUBSCRIBED
 
 
 def test_the_last_word_ends_it(rig: Presence) -> None:
