@@ -230,13 +230,11 @@ class Subscriptions:
 
     def restore(self, key: bytes, entry: Subscription) -> None:
         """One that a store or another process knows of; nobody is told."""
-        known, asked = self._entries.get(key), self._asked.get(key)
+        known = self._entries.get(key)
         if known is not None:
             entry = entry._replace(over=known.over)
-        self._remove(key)
+            self._leave(key, known)
         self._enter(key, entry)
-        if asked is not None:
-            self._asked[key] = asked
 
     def forget(self, key: bytes) -> None:
         """One that another process knows to have ended; nobody is told."""
@@ -316,8 +314,10 @@ class Subscriptions:
         entry = self._entries.pop(key, None)
         self._arrivals.pop(key, None)
         self._asked.pop(key, None)
-        if entry is None:
-            return
+        if entry is not None:
+            self._leave(key, entry)
+
+    def _leave(self, key: bytes, entry: Subscription) -> None:
         watcher_domain, presentity_domain = _domain(entry.watcher), _domain(entry.presentity)
         for index, domain in ((self._of_watcher, watcher_domain), (self._of_presentity, presentity_domain)):
             keys = index[domain]

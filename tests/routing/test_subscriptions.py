@@ -74,3 +74,21 @@ def test_what_is_asked_waits_for_its_answer_as_long_as_the_router_does() -> None
     assert table.judge_notify(key, NOW + 700) is None
     table.sweep(NOW + 119 + 600 + LATE_S)
     assert len(table) == 0
+
+
+def test_what_another_process_says_changes_neither_the_rate_nor_what_is_asked_for() -> None:
+    """A peer that is asked again and again by one process would get a new burst at each of the others."""
+    table = Subscriptions()
+    key = enter(table, b"bob@x.example", b"alice@z.example")
+    while table.judge_notify(key, NOW) is None:
+        pass
+    table.begin(key, b"bob@x.example", b"alice@z.example", b"id", NOW)
+    table.restore(key, Subscription(NOW - LATE_S, b"bob@x.example", b"alice@z.example", b"id", True, False))
+    refusal = table.judge_notify(key, NOW)
+    assert refusal is not None
+    assert refusal[0] is Reason.RATE_LIMITED
+    assert table.judge_notify(key, NOW + 5) is None
+    table.settle(key, None, 0, 600, NOW + 5)
+    refusal = table.judge_notify(key, NOW + 5)
+    assert refusal is not None
+    assert refusal[0] is Reason.NOT_SUBSCRIBED
