@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: What is late is passed on for so long, and so many notifications at once, then one a second.
 LATE_S, AT_ONCE = 32.0, 20
+#: The file of a router is written behind, within this: a killed one forgets what came after (decision 0006).
+WRITTEN_S = 1.0
 #: Watcher, presentity, subscription's id.
 Key = tuple[bytes, bytes, bytes]
 
@@ -47,6 +49,10 @@ class Life:
         until: nothing passes after this, unless something is asked.
         end: the latest end that was ever granted.
         spent: up to when the rate of notifications is used up.
+        is_over: its end was told: what is asked for from then on is a new one, with a rate of its own, also
+            where a renewal was under way meanwhile.
+        unwritten: when it was made shorter last, and until when something passed before. Where the router is
+            killed before that is written, what has ended is back after its restart.
     """
 
     alone: bool
@@ -54,6 +60,8 @@ class Life:
     until: float = -inf
     end: float = -inf
     spent: float = -inf
+    is_over: bool = False
+    unwritten: tuple[float, float] = (-inf, -inf)
 
     def live(self, now: float) -> bool:
         """Whether a notification may pass."""
@@ -61,8 +69,9 @@ class Life:
 
     def begin(self, number: bytes, process: Process, duration_s: int, now: float) -> None:
         """It is asked for."""
-        if not self.live(now):
+        if self.is_over or not self.live(now):
             self.spent = -inf
+        self.is_over = False
         self.asked[number] = process, duration_s
 
     def settle(self, number: bytes, outcome: Outcome, now: float) -> None:
@@ -73,6 +82,8 @@ class Life:
             ends = result.state is SubscriptionState.TERMINATED
             granted_s = 0 if ends else min(result.duration_s, duration_s)
             until = now + granted_s + LATE_S + 1
+            if self.alone and not self.asked:
+                self._shortened(until, now)
             self.until = until if self.alone and not self.asked else max(self.until, until)
             self.end = max(self.end, now + granted_s)
         elif outcome.in_doubt or not self.alone:
@@ -85,11 +96,21 @@ class Life:
             del self.asked[number]
         if mine and not self.alone:
             self.until = max(self.until, now + LATE_S)
+        at, until = self.unwritten
+        if now - at < WRITTEN_S:
+            self.until = max(self.until, until)
 
     def over(self, now: float) -> None:
         """A notification told its end."""
+        self.is_over = True
         if self.alone and not self.asked:
+            self._shortened(now, now)
             self.until = now
+
+    def _shortened(self, until: float, now: float) -> None:
+        if until < self.until:
+            at, before = self.unwritten
+            self.unwritten = now, max(self.until, before) if now - at < WRITTEN_S else self.until
 
 
 @dataclass
@@ -204,8 +225,9 @@ class PresenceJudge:
 
     def lost(self, process: Process) -> None:
         """A process was killed."""
-        for life in self._lives.values():
-            life.lost(process, self.now)
+        for (_, endpoint, _), life in self._lives.items():
+            if endpoint == process.endpoint:
+                life.lost(process, self.now)
 
     def written(self, process: Process, record: Record) -> None:
         """A router wrote a request to another one: of its presentities only to who subscribed."""

@@ -129,14 +129,14 @@ class PresenceWorld(World):
         """A service begins anew, with its memory or without."""
         self._service().restart(remembers=self.chance.random() < 0.5)
 
-    def do_restart(self) -> None:
+    def do_restart(self, process: Process | None = None) -> None:
         """A router process is killed; its service is told."""
         before = list(self.processes)
-        super().do_restart()
-        for process in before:
-            if not process.alive:
-                self.presence.lost(process)
-                self.services[process.endpoint].lost(process)
+        super().do_restart(process)
+        for one in before:
+            if not one.alive:
+                self.presence.lost(one)
+                self.services[one.endpoint].lost(one)
         self.processes = [one for one in self.processes if one.alive]
 
     def do_dark(self, endpoint: Endpoint | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imxrouter.link.machine import LinkState
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.owed import Decision
 from imxrouter.transport.session import Purpose
 from imxrouter.wire.control import Claim, ClaimResult, Verify, VerifyResult
 from tests.properties.judge import LIARS_DOMAIN
@@ -169,4 +170,22 @@ def test_a_proof_that_we_end_ourselves_is_looked_after_as_well() -> None:
     assert b"d.example" not in a.switch.ways
     assert b"b.example" in a.switch.ways
     world.flow()
+    world.do_dark(b.endpoint)
+
+
+def test_a_killed_router_forgets_which_subscriptions_ended_in_its_last_second() -> None:
+    """Its file is written behind (decision 0006): it looks after them again until their time is over."""
+    world, a = _watching("two")
+    b = world.processes[1]
+    service, one = world._surely_watched(b.endpoint)[0]
+    world.services[b.endpoint].decide(one.watcher, one.presentity, Decision.REFUSE)
+    world.clock.advance(0)
+    world.flow()
+    world.answer(a, always=True)
+    world.flow()
+    assert service.watching.standing(one.watcher, one.presentity, service.now) is None
+    known = {key for key, _ in a.table.items()}
+    world.do_restart(a)
+    (back,) = {key for key, _ in world.living[-1].table.items()} - known
+    assert back.endswith(one.subscription_id)
     world.do_dark(b.endpoint)

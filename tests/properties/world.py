@@ -253,9 +253,9 @@ class World:
             self.answer(other, always=True)
         self._arrive(self.net.connections)
 
-    def do_restart(self) -> None:
+    def do_restart(self, process: Process | None = None) -> None:
         """A process is killed, and another one takes its place."""
-        process = self.chance.choice(self.living)
+        process = process or self.chance.choice(self.living)
         process.kill()
         self.net.listening[process.endpoint].remove(process)
         self._start(process.domains, process.endpoint, process.number, process.exchange)
