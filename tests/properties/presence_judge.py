@@ -151,6 +151,8 @@ class PresenceJudge:
         self._lives: dict[tuple[str, Endpoint, Key], Life] = {}
         self._router_asks: Counter[tuple[Key, int]] = Counter()
         self._router_says: Counter[tuple[Key, Unknown]] = Counter()
+        #: those among them that watchers' own routers say, which pass on nothing: they have no rate
+        self._own_words: Counter[tuple[Key, Unknown]] = Counter()
         self._numbers = 0
 
     @property
@@ -206,6 +208,7 @@ class PresenceJudge:
             told = record_to_notify(record)
             assert isinstance(told.presence, Unknown)
             self._router_says[key_of(told), told.presence] += 1
+            self._own_words[key_of(told), told.presence] += told.watcher.domain.wire in process.domains
             return lambda _response: None
         asked = record_to_subscribe(record)
         self._numbers += 1
@@ -271,7 +274,10 @@ class PresenceJudge:
         life = self._life("by", process, key)
         if not life.live(self.now):
             self.broken.append(f"reached a watcher without a live subscription: {operation}")
-        life.spent = max(life.spent, self.now) + 1
+        if isinstance(operation.presence, Unknown) and self._own_words[key, operation.presence]:
+            self._own_words[key, operation.presence] -= 1
+        else:
+            life.spent = max(life.spent, self.now) + 1
         if isinstance(operation.presence, Unknown):
             if not self._router_says[key, operation.presence] and not self._is_liars(operation.presentity):
                 self.broken.append(f"unknown, says somebody who may not: {operation}")

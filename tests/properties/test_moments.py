@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from imxrouter.link.machine import LinkState
+from imxrouter.model.operations import Notify
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.owed import Decision
+from imxrouter.routing.subscriptions import subscription_key
 from imxrouter.transport.session import Purpose
 from imxrouter.wire.control import Claim, ClaimResult, Verify, VerifyResult
 from tests.properties.judge import LIARS_DOMAIN
 from tests.properties.liar import LiarsLink
 from tests.properties.net import End
 from tests.properties.nodes import SETTINGS, Process
+from tests.properties.presence_judge import AT_ONCE
 from tests.properties.presence_world import PresenceWorld
 from tests.properties.test_worlds import SHAPES
 from tests.properties.world import World
@@ -189,3 +192,26 @@ def test_a_killed_router_forgets_which_subscriptions_ended_in_its_last_second() 
     (back,) = {key for key, _ in world.living[-1].table.items()} - known
     assert back.endswith(one.subscription_id)
     world.do_dark(b.endpoint)
+
+
+def test_what_a_router_says_by_itself_is_no_part_of_what_it_passes_on() -> None:
+    """Who was just told as much as may be is told that nobody knows all the same; then it goes on."""
+    world, a = _watching("two")
+    b = world.processes[1]
+    service, one = world._surely_watched(b.endpoint)[0]
+    for _ in range(5):
+        world.do_second()
+    key = subscription_key(one.watcher.key, one.presentity.key, one.subscription_id)
+    before = set(world.presence.fates)
+    for number in range(AT_ONCE + 1):
+        if number == AT_ONCE:
+            assert a.liveness._watchers.tell_unknown(key, Reason.UNREACHABLE, b"b.example", lambda _: None)
+            assert service.shown[one.watcher, one.presentity] is None
+            world.do_second()
+        world.services[b.endpoint].stray(one.watcher, one.presentity, one.subscription_id)
+        world.flow()
+        world.answer(a, always=True)
+        world.flow()
+        world.check()
+    fates = [fate for number, fate in world.presence.fates.items() if number not in before]
+    assert sum(fate.deliveries for fate in fates if isinstance(fate.operation, Notify)) == AT_ONCE + 1
