@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 from typing import Final, TypeVar
 from urllib.parse import quote, unquote
 
@@ -399,10 +400,12 @@ def entity(presentity: Address) -> str:
     return f"pres:{quote(presentity.local, safe=_SAFE)}@{name}" if presentity.local else f"pres:{name}"
 
 
+@lru_cache(maxsize=32)
 def write_pidf(state: Presence) -> bytes:
     """Write a document that `pidf.xsd` holds for; the same state gives the same bytes.
 
-    Characters that XML cannot carry become U+FFFD.
+    Characters that XML cannot carry become U+FFFD. Some are kept: one state is written to judge its size, for
+    the store, and for watchers.
     """
     out = ['<?xml version="1.0" encoding="UTF-8"?>\n<presence xmlns="', PIDF, '"']
     if state.persons:

@@ -291,7 +291,7 @@ def rule_on(
     """
     rule = rules.find(person, right)
     detail = rule.detail if rule is not None else Detail.FULL
-    consent = consents.get((person.key, right.scope))
+    consent = consents.get((person.key, right.scope)) if consents else None
     if consent is not None:
         return Ruling(consent.decision, "consent", detail)
     if rule is not None:

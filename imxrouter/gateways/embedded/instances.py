@@ -58,7 +58,8 @@ class Instances:
 
     def __init__(self) -> None:
         self._published: dict[str, Publication] = {}
-        self._made: dict[tuple[Address, Detail, tuple[str, ...]], Presence] = {}
+        #: by whether all of it is shown, and whose instances
+        self._made: dict[tuple[bool, tuple[str, ...]], Presence] = {}
 
     def __len__(self) -> int:
         return len(self._published)
@@ -113,7 +114,7 @@ class Instances:
         return self._state(owner, Detail.FULL, ())
 
     def _state(self, owner: Address, detail: Detail, names: tuple[str, ...]) -> Presence:
-        key = (owner, detail, names)
+        key = (detail is Detail.FULL, names)
         made = self._made.get(key)
         if made is None:
             if len(self._made) >= _MADE_STATES:
