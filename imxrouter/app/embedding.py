@@ -6,8 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Final
 
 from imxrouter.config.served import Service
 from imxrouter.gateways.embedded.access import Defaults, Openness
@@ -41,8 +40,7 @@ class RandomIds:
 def make_embedded(
     service: Service,
     submit: Submit,
-    reactor: Any,
-    together: Callable[[], AbstractContextManager[None]],
+    later: Callable[[Callable[[], None]], None],
     cache: AttributeCache,
     shared: bool,
 ) -> EmbeddedService:
@@ -51,19 +49,10 @@ def make_embedded(
     Args:
         service: its configuration.
         submit: sends an operation of one of its users.
-        reactor: calls what is to be done soon.
-        together: what is sent within it is written at its end.
+        later: does something soon.
         cache: of attributes of others.
         shared: other processes serve the same domains, so presence is off.
     """
-
-    def later(what: Callable[[], None]) -> None:
-        reactor.callLater(0, in_one, what)
-
-    def in_one(what: Callable[[], None]) -> None:
-        with together():
-            what()
-
     tools = Tools(
         submit,
         RandomIds(),

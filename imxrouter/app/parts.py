@@ -42,6 +42,7 @@ from imxrouter.app.steps import Steps, tells_every
 from imxrouter.app.storing import make_store, store_figures
 from imxrouter.app.subscribed import BEGUN, KeptSubscriptions
 from imxrouter.app.targets import TargetDialer
+from imxrouter.app.turns import Turns
 from imxrouter.config.net import parse_published
 from imxrouter.config.schema import Config
 from imxrouter.discovery.adapter import NameServerAsker
@@ -245,14 +246,14 @@ class Parts:
         self.full_outcomes = FullOutcomes()
         self.embedded: dict[str, EmbeddedService] = {}
         gateways: dict[str, GatewayPort] = {}
+        turns = Turns(self._reactor, self.hub.together)
         for service in config.services:
             if service.kind == "embedded":
-                port = GatewayPort(self.hub, partial(self._reactor.callLater, 0))
+                port = GatewayPort(self.hub, turns.later)
                 self.embedded[service.name] = make_embedded(
                     service,
                     self.full_outcomes.for_watchers(self._traced(port)),
-                    self._reactor,
-                    self.hub.together,
+                    turns.later,
                     self.attributes.cache,
                     self._shares_port,
                 )
