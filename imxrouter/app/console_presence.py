@@ -20,7 +20,6 @@ from imxrouter.admin.user_views import (
     WatchersView,
 )
 from imxrouter.app import userviews
-from imxrouter.app.storing import is_written
 from imxrouter.app.user_refusals import address, service_of, told
 from imxrouter.gateways.embedded.access import Who
 from imxrouter.gateways.embedded.instances import DEFAULT_PUBLICATION_S
@@ -70,7 +69,7 @@ class PresenceConsole:
         with told():
             state, instances = service.state_of(whose), service.instances(whose)
         return PresenceView(
-            user=str(state.presentity), kept=is_written(self._router.store),
+            user=str(state.presentity), kept=self._router.store.health().works,
             state=userviews.state_view(state),
             instances=[userviews.instance_view(name, one, wall) for name, one in instances],
         )  # fmt: skip
@@ -198,7 +197,7 @@ class PresenceConsole:
         with told():
             return WatchersView(
                 user=str(whose),
-                kept=is_written(self._router.store),
+                kept=self._router.store.health().works,
                 watchers=[userviews.watcher_view(one, wall) for one in service.watchers(whose)],
                 waiting=[userviews.knock_view(one) for one in service.knocks(whose)],
                 decisions=[userviews.decision_view(one) for one in service.consents(whose)],

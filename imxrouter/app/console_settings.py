@@ -10,7 +10,6 @@ from imxrouter.admin.errors import AdminError
 from imxrouter.admin.user_port import PresencePort
 from imxrouter.admin.user_views import ContactsView, RulesView, UserView, WatchersView
 from imxrouter.app import userviews
-from imxrouter.app.storing import is_written
 from imxrouter.app.user_refusals import address, service_of, told
 from imxrouter.gateways.embedded.access import Decision, Detail, Right, Scope
 from imxrouter.gateways.embedded.attributes import PUBLIC, OwnAttribute, Visibility
@@ -64,7 +63,7 @@ class SettingsConsole:
         with told():
             return RulesView(
                 user=str(whose),
-                kept=is_written(self._router.store),
+                kept=self._router.store.health().works,
                 rules=[userviews.rule_view(one) for one in service.rules(whose)],
                 decisions=[userviews.decision_view(one) for one in service.consents(whose)],
                 presence_default=service.defaults.presence.value,
@@ -113,7 +112,7 @@ class SettingsConsole:
         with told():
             found = service.contacts(whose)
         return ContactsView(
-            user=str(whose), kept=is_written(self._router.store),
+            user=str(whose), kept=self._router.store.health().works,
             contacts=[userviews.contact_view(one) for one in found],
         )  # fmt: skip
 
@@ -154,7 +153,7 @@ class SettingsConsole:
         with told():
             return UserView(
                 user=str(whose),
-                kept=is_written(self._router.store),
+                kept=self._router.store.health().works,
                 service=_name_of(self._router, service),
                 presence=service.state_of(whose).status.value,
                 instances=len(service.instances(whose)),

@@ -17,7 +17,7 @@ from imxrouter.config.load import parse_domain
 from imxrouter.config.problems import ConfigError
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.routing.domains import DomainClash, DomainDiff, ServedDomain, ServedDomains
-from imxrouter.routing.interfaces import Store, StoreProblem
+from imxrouter.routing.interfaces import Store
 
 #: The table of the store; keys are domains as on the wire.
 DOMAINS: Final = "domain"
@@ -85,7 +85,7 @@ class RunTimeDomains:
         changes += [(change.after.name, change.before, change.after) for change in diff.changed]
         changes += [(record.name, record, None) for record in diff.removed]
         refused = [name for name, before, after in changes if not self._put(name, before, after)]
-        return not refused and self._store.health().problem is StoreProblem.NONE
+        return not refused and self._store.health().works
 
     def is_kept(self, name: Domain) -> bool:
         """Whether a domain is as it was changed at run time, not as in the file."""

@@ -15,7 +15,7 @@ from imxrouter.app import remembering, run_time_domains
 from imxrouter.app.subscribed import SUBSCRIPTIONS
 from imxrouter.config.schema import Config
 from imxrouter.gateways.embedded import keeping
-from imxrouter.routing.interfaces import Store, StoreHealth, StoreProblem
+from imxrouter.routing.interfaces import StoreHealth, StoreProblem
 from imxrouter.store.file import StateFile
 from imxrouter.store.sqlite import SqliteStore
 from imxrouter.telemetry.metrics import StoreFigures
@@ -63,11 +63,6 @@ def _note(text: str, bad: bool) -> None:
     (log.warn if bad else log.info)("{text}", text=text)
 
 
-def is_written(store: Store) -> bool:
-    """Whether what was changed is on the disk, or on its way there."""
-    return store.health().problem is StoreProblem.NONE
-
-
 def store_view(health: StoreHealth) -> StoreView:
     """For `imxctl status`."""
     return StoreView(
@@ -80,7 +75,7 @@ def store_view(health: StoreHealth) -> StoreView:
 def store_figures(health: StoreHealth) -> StoreFigures:
     """For `/metrics`."""
     return StoreFigures(
-        works=health.problem is StoreProblem.NONE,
+        works=health.works,
         entries=health.entries,
         size_bytes=health.size_bytes,
         waiting=health.waiting,

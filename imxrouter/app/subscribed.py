@@ -9,7 +9,7 @@ import msgspec
 from twisted.logger import Logger
 
 from imxrouter.model.address import BadAddress, address_key
-from imxrouter.routing.interfaces import Bus, Store, StoreProblem
+from imxrouter.routing.interfaces import Bus, Store
 from imxrouter.routing.subscriptions import Subscription, Subscriptions, subscription_key
 
 #: The table of the store; its keys are those of `Subscriptions`.
@@ -68,7 +68,7 @@ class KeptSubscriptions:
             self._restore(key, value, expires_at)
         self._table.on_changed = self._changed
         self._table.on_begun = self._begun
-        self._table.may_keep = lambda: self._store.health().problem is StoreProblem.NONE
+        self._table.may_keep = lambda: self._store.health().works
         self._store.watch(SUBSCRIPTIONS, self._restore)
         if len(self._table):
             self.log.info("state: {count} subscription(s) go on", count=len(self._table))

@@ -78,6 +78,11 @@ class StoreHealth:
     failures: Mapping[StoreProblem, int]
     refused: int
 
+    @property
+    def works(self) -> bool:
+        """Whether what is changed is on the disk, or on its way there."""
+        return self.problem is StoreProblem.NONE
+
 
 #: Told of what another process changed: key, value (None: removed), and when it expires.
 StoreChange = Callable[[bytes, bytes | None, float | None], None]

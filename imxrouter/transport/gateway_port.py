@@ -45,7 +45,7 @@ class GatewayPort:
 
     Args:
         hub: the centre of the process.
-        later: calls a function in the next turn; without it everything is done at once.
+        later: calls a function in a later turn, `together`; without it everything is done at once.
     """
 
     log = Logger()
@@ -127,8 +127,7 @@ class GatewayPort:
 
     def _go_on(self) -> None:
         self._goes_on = False
-        with self._hub.together():
-            self._take_some()
+        self._take_some()
 
     def _take(self, data: bytes) -> None:
         taken = read_plain_success(data)

@@ -304,7 +304,7 @@ class Hub:
         finally:
             submitted, self._submitted, self._flushing = self._submitted, None, outer
             for port, records, taken in submitted.values():
-                self._receive(port, b"".join(records), *taken)
+                self.inject(port, b"".join(records), *taken)
             self.flush()
 
     def _write(self, port: Port) -> None:
@@ -367,10 +367,6 @@ class Hub:
         """Count a refusal outside the hot path."""
         self.switch.counters[slots.REASON_SLOT[reason]] += 1
 
-    def inject(self, port: Port, data: bytes) -> None:
-        """Take whole records from inside this process now."""
-        self._receive(port, data)
-
     def submit(self, port: Port, record: bytes, taken: Callable[[], None]) -> None:
         """Take a request of a gateway, at the end of what is done `together`.
 
@@ -380,13 +376,14 @@ class Hub:
             taken: called when the switch has it, and before anything is written.
         """
         if self._submitted is None:
-            self._receive(port, record, taken)
+            self.inject(port, record, taken)
             return
         _, records, waiting = self._submitted.setdefault(port.number, (port, [], []))
         records.append(record)
         waiting.append(taken)
 
-    def _receive(self, port: Port, data: bytes, *taken: Callable[[], None]) -> None:
+    def inject(self, port: Port, data: bytes, *taken: Callable[[], None]) -> None:
+        """Take whole records from inside this process now; `taken` are called before anything is written."""
         now, put = self.now(), self.switch.tally.put_out()
         self.switch.receive(port, data, now)
         put = self.switch.tally.put_out() - put

@@ -21,6 +21,7 @@ from imxrouter.routing.interfaces import StoreProblem
 from imxrouter.routing.policy import Level, RememberedStrength
 from imxrouter.store.memory import MemoryStore
 from imxrouter.wire.control import Claim, ClaimResult
+from tests.doubles.full_disk import fill_disk
 from tests.doubles.raw_peer import PATIENCE_S, SOME_TOKEN
 from tests.doubles.router_rig import Lab, RouterRig, free_port, fresh_address
 from tests.store.rigs import filled
@@ -293,13 +294,7 @@ def test_a_full_disk_lets_messages_pass(lab: Lab) -> None:
     """Status and metrics tell it; what must last is refused."""
     a = lab.router("a.example")
     lab.router("b.example")
-
-    def full(connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA max_page_count = 1")
-
-    a.router.store._file._prepare = full
-    a.call(lambda: a.router.store.put("test", b"k", b"v" * 50_000))
-    lab.wait_until(lambda: a.router.store.health().problem.value == "full", "the full disk")
+    fill_disk(lab, a)
     assert a.send("alice@a.example", "bob@b.example").outcome().ok
     assert not a.call(lambda: a.router.store.put("test", b"more", b"v", durable=True))
     status = a.call(Console(a.router).status)

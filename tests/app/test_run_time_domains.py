@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +14,7 @@ from imxrouter.routing.domains import DomainState, ServedDomain, ServedDomains
 from imxrouter.routing.interfaces import StoreChange
 from imxrouter.store.memory import MemoryStore
 from tests.doubles.ctl import ctl, ctl_json
+from tests.doubles.full_disk import fill_disk
 from tests.doubles.router_rig import Lab, RouterRig
 
 A, B, C, X = (Domain(f"{name}.example") for name in "abcx")
@@ -254,13 +254,7 @@ def test_processes_of_one_router_serve_alike(lab: Lab) -> None:
 def test_a_change_that_a_full_disk_does_not_take(lab: Lab) -> None:
     """Holds, and its author is told that a restart would lose it."""
     a = lab.router("a.example")
-
-    def full(connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA max_page_count = 1")
-
-    a.router.store._file._prepare = full
-    a.call(lambda: a.router.store.put("test", b"k", b"v" * 50_000))
-    lab.wait_until(lambda: a.router.store.health().problem.value == "full", "the full disk")
+    fill_disk(lab, a)
     said = ctl(a, "domains", "suspend", "a.example")
     assert said.exit_code == Exit.OK
     assert "active -> suspended" in said.output

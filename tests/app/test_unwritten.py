@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import pytest
 
 from tests.doubles.ctl import ctl, ctl_json
+from tests.doubles.full_disk import fill_disk
 from tests.doubles.router_rig import Lab, RouterRig
 
 BOB, ALICE = "bob@b.example", "alice@a.example"
@@ -27,25 +26,13 @@ def bobs(lab: Lab) -> RouterRig:
     return lab.router("b.example")
 
 
-def fill(lab: Lab, rig: RouterRig) -> None:
-    """Let the disk be full from now on."""
-
-    def full(connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA max_page_count = 1")
-
-    store = rig.router.store
-    store._file._prepare = full
-    rig.call(lambda: store.put("test", b"k", b"v" * 50_000))
-    lab.wait_until(lambda: store.health().problem.value == "full", "the full disk")
-
-
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_on_a_full_disk(lab: Lab, bobs: RouterRig, change: tuple[str, ...]) -> None:
     """It is made, and the command says that it is not written; with a disk that works it does not."""
     works = ctl(bobs, *change)
     assert (works.exit_code, WORDS in works.output) == (0, False), works.output
     assert ctl_json(bobs, *change)["kept"] is True
-    fill(lab, bobs)
+    fill_disk(lab, bobs)
     full = ctl(bobs, *change)
     assert full.exit_code == 0, full.output
     assert WORDS in full.stderr
@@ -55,5 +42,5 @@ def test_a_change_on_a_full_disk(lab: Lab, bobs: RouterRig, change: tuple[str, .
 @pytest.mark.parametrize("word", sorted({change[0] for change in CHANGES}))
 def test_a_look_on_a_full_disk(lab: Lab, bobs: RouterRig, word: str) -> None:
     """Nothing was changed, so nothing is said."""
-    fill(lab, bobs)
+    fill_disk(lab, bobs)
     assert WORDS not in ctl(bobs, word, BOB).output
