@@ -12,6 +12,11 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.interfaces import Answer, Submit
 
 
+def key_of(operation: Operation) -> bytes:
+    """Under which the ledger has the request of an operation that is sent from here."""
+    return operation.message_id + operation.destination.wire + operation.source.wire
+
+
 class FullOutcomes:
     """Listens to the switch for requests of an operator, and of users who watch somebody."""
 
@@ -23,7 +28,7 @@ class FullOutcomes:
 
         Send the message then; its id must be new.
         """
-        full = self.awaiting(message.message_id + message.destination.wire + message.source.wire)
+        full = self.awaiting(key_of(message))
         return lambda disclosed: answer(full(disclosed))
 
     def for_watchers(self, submit: Submit) -> Submit:
@@ -37,8 +42,7 @@ class FullOutcomes:
             if not isinstance(operation, Subscribe):
                 submit(operation, answer)
                 return
-            key = operation.message_id + operation.destination.wire + operation.source.wire
-            full = self.awaiting(key)
+            full = self.awaiting(key_of(operation))
 
             def answered(disclosed: Outcome) -> None:
                 told = full(disclosed)

@@ -13,6 +13,7 @@ from itertools import islice
 
 from twisted.logger import Logger, LogLevel
 
+from imxrouter.app.full_outcomes import key_of
 from imxrouter.app.rules import Rule
 from imxrouter.app.settling import parties, traces_deliveries
 from imxrouter.app.targets import TargetDialer
@@ -272,8 +273,7 @@ class Steps:
 
     def _in_flight(self, message: Operation) -> Entry | None:
         switch = self._hub.switch
-        key = message.message_id + message.destination.wire + message.source.wire
-        known = switch.memory.seen.get(key, (0, b""))[1]
+        known = switch.memory.seen.get(key_of(message), (0, b""))[1]
         return switch.ledger.entries.get(known) if isinstance(known, int) else None
 
     def watched(self, gateway: Gateway) -> Gateway:
