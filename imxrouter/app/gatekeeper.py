@@ -7,7 +7,7 @@ from math import ceil
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
-from imxrouter.routing.caps import ConnectionCaps
+from imxrouter.routing.caps import ConnectionCaps, ConnectionRates, Refusal
 from imxrouter.routing.dialling import DialLimits, Permit
 from imxrouter.routing.policy import Decision, Offer, PolicyTable, RememberedStrength, Tls, decide
 from imxrouter.transport.session import Door, LinkSession
@@ -27,6 +27,7 @@ class Gatekeeper:
         remembered: the strongest seen of each.
         caps: connections that came in.
         service_caps: the same, at the listener of services: strangers elsewhere do not fill it.
+        rates: how often an address may connect.
         dialling: work done at a stranger's word.
         terms: GCRA interval and burst, seconds, of a peer domain's senders.
         now: monotonic seconds.
@@ -38,6 +39,7 @@ class Gatekeeper:
         remembered: RememberedStrength,
         caps: ConnectionCaps,
         service_caps: ConnectionCaps,
+        rates: ConnectionRates,
         dialling: DialLimits,
         terms: Callable[[bytes], tuple[float, float]],
         now: Callable[[], float],
@@ -46,6 +48,9 @@ class Gatekeeper:
         self.remembered = remembered
         self.caps = caps
         self._service_caps = service_caps
+        self.rates = rates
+        #: told each refusal by a limit, and whose it is
+        self.on_refused: Callable[[Refusal, str], None] = lambda _refusal, _who: None
         self.dialling = dialling
         self._terms = terms
         self._now = now
@@ -54,8 +59,14 @@ class Gatekeeper:
     def admit(self, session: LinkSession) -> tuple[Reason, int] | None:
         """A connection came in."""
         caps = self._service_caps if session.door is Door.SERVICES else self.caps
-        refused = caps.opened(session.number, session.remote[0])
-        return None if refused is None else (refused.reason, refused.retry_after_s)
+        address, now = session.remote[0], self._now()
+        refused = self.rates.opened(address, now) or caps.opened(
+            session.number, address, known=self.rates.is_known(address, now)
+        )
+        if refused is None:
+            return None
+        self.on_refused(refused, address)
+        return refused.reason, refused.retry_after_s
 
     def may_claim(self, session: LinkSession, from_domain: Domain, to_domain: Domain) -> Verdict:
         """Policy first, because it costs nothing; then the limits of dialling at a stranger's word."""
@@ -65,6 +76,7 @@ class Gatekeeper:
             return Verdict(decision.reason)
         permit = self.dialling.admit(session.remote[0], from_domain, self._now(), link=session.number)
         if not isinstance(permit, Permit):
+            self.on_refused(permit, session.remote[0])
             return Verdict(permit.reason, permit.retry_after_s)
         self._permits[session.number, from_domain] = permit
         return Verdict(Reason.NONE, 0, decision.strength)
@@ -87,7 +99,10 @@ class Gatekeeper:
     def may_prove(self, session: LinkSession, from_domain: Domain) -> Verdict:
         """The cap counts proved domains only."""
         refused = self.caps.proved(session.number, from_domain)
-        return Verdict(Reason.NONE) if refused is None else Verdict(refused.reason, refused.retry_after_s)
+        if refused is None:
+            return Verdict(Reason.NONE)
+        self.on_refused(refused, from_domain.name)
+        return Verdict(refused.reason, refused.retry_after_s)
 
     def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> int:
         """Give the permit back; remember what failed, where it belongs, and tell for how long."""
@@ -97,6 +112,7 @@ class Gatekeeper:
         now = self._now()
         if reason is Reason.NONE:
             self.dialling.proved(from_domain, now)
+            self.rates.proved(session.remote[0], now)
             self.remembered.note(from_domain, self.decide(from_domain).strength, now)
         elif reason in (Reason.DIALBACK_REFUSED, Reason.NOT_MINE):
             return ceil(self.dialling.refused_token(session.remote[0], from_domain, now, reason))

@@ -21,6 +21,7 @@ from imxrouter.app.full_outcomes import FullOutcomes
 from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.app.housekeeping import Housekeeping
 from imxrouter.app.keys import dialback_secrets, service_keys, uplink_key
+from imxrouter.app.limiting import Limiting
 from imxrouter.app.lookups import CountedFinder
 from imxrouter.app.own import OwnDomains, router_facts
 from imxrouter.app.peerlog import PeerLog
@@ -30,6 +31,7 @@ from imxrouter.app.rules import Rulebook
 from imxrouter.app.run_time_domains import RunTimeDomains
 from imxrouter.app.settings import (
     cap_settings,
+    connection_rates,
     dial_settings,
     discovery_limits,
     hub_settings,
@@ -129,7 +131,7 @@ class Parts:
 
     def _make_hub(self, checks: Checks) -> None:
         config, counters = self.config, slots.new_counters()
-        self.rates = sender_rates(config.limits)
+        self.rates = sender_rates(config.limits, cools=checks.cooldown)
         self.switch = Switch(
             Ledger(config.process, int.from_bytes(os.urandom(8), "big")),
             DuplicateMemory(os.urandom(8), config.links.duplicate_window_s, config.links.duplicate_entries),
@@ -178,6 +180,7 @@ class Parts:
             RememberedStrength(age_s=config.trust.remember_days * 86_400.0),
             ConnectionCaps(cap_settings(config)),
             ConnectionCaps(cap_settings(config)),
+            connection_rates(config.caps),
             DialLimits(dial_settings(config.caps)),
             self._peer_terms,
             time.monotonic,
@@ -266,6 +269,9 @@ class Parts:
         self.services = Services(
             self.hub, service_keys(config.services), self.provisioner.domains_of, self.provisioner.terms
         )
+        self.limiting = Limiting(config, self.hub, self.domains, self.log.warn)
+        self.gatekeeper.on_refused = self.limiting.refused
+        self.provisioner.on_entered = self.limiting.entered
         self.services.on_login = self.gatekeeper.closed
         self.provisioner.with_services(self.services)
         self.provisioner.on_embedded = self._embedded_changed

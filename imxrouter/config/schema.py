@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 from msgspec import field
 
+from imxrouter.config.bounds import Limits, Overload
 from imxrouter.config.fields import key
 from imxrouter.config.sections import (
     Admin,
     Caps,
     Dial,
     Dns,
-    Limits,
     Links,
     Listen,
     Log,
@@ -73,7 +73,10 @@ class Config(Section, frozen=True):
     dial: Annotated[Dial, key("Dialling and holding.")] = field(default_factory=Dial)
     links: Annotated[Links, key("Every link.")] = field(default_factory=Links)
     caps: Annotated[Caps, key("What strangers may cause.")] = field(default_factory=Caps)
-    limits: Annotated[Limits, key("What senders may send.")] = field(default_factory=Limits)
+    limits: Annotated[Limits, key("What may be sent, and received.")] = field(default_factory=Limits)
+    overload: Annotated[Overload, key("What is left out when there is too much to do.")] = field(
+        default_factory=Overload
+    )
     trust: Annotated[Trust, key("How strongly domains must be proved.")] = field(default_factory=Trust)
     dialback: Annotated[Dialback, key("Dial-back keys.")] = field(default_factory=Dialback)
     log: Annotated[Log, key("Logs and traces.")] = field(default_factory=Log)

@@ -27,8 +27,9 @@ from imxrouter.link.ledger import (
     moved,
     process_of,
 )
+from imxrouter.model.limits import Limit
 from imxrouter.model.operations import Kind
-from imxrouter.model.outcome import Outcome, failure, indeterminant
+from imxrouter.model.outcome import SUCCESS, Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.switch import slots
 from imxrouter.switch.ports import Port, Role, Route
@@ -37,8 +38,10 @@ from imxrouter.switch.rewrite import (
     READS,
     as_first,
     as_retry,
+    is_plain_success,
     judged_response,
     shortened,
+    with_rate_left,
     with_tag,
 )
 from imxrouter.switch.tables import SwitchTables
@@ -85,6 +88,11 @@ class SwitchCore(SwitchTables):
         if self.on_settled is not None:
             self.on_settled(entry, outcome)
         self._answer(port, encode_record(response_to(record, outcome.disclosed())), b"")
+
+    def refuse_by(self, limit: Limit, port: Port, data: bytes, who: bytes, wait_s: float) -> None:
+        """Answer a request that is over a limit, and count it by the limit's name."""
+        self.book.add(limit, who)
+        self.refuse(port, data, limit.reason, wait_s, limit.word)
 
     @staticmethod
     def _entry_of(port: Port, record: Record, data: bytes) -> Entry:
@@ -158,14 +166,16 @@ class SwitchCore(SwitchTables):
             self._answer(port, with_tag(known, tag), key)
         elif entry is not None:
             joined = self._joined.setdefault(known, [])
+            self._odd.add(known)
             if len(joined) < MAX_JOINED:
                 joined.append((port.number, tag))
             else:
-                self.refuse(port, data, Reason.BUSY, 5, "too many copies of one request")
+                self.refuse_by(Limit.COPIES, port, data, entry[FROM_DOMAIN], 5)
 
     def doubt(self, tag: int) -> None:
         """The request came as a retry: its first try may still come, so its answer is kept for the window."""
         self._joined.setdefault(tag, [])
+        self._odd.add(tag)
 
     def answer_indeterminant(self, port: Port, data: bytes, reason: Reason) -> None:
         """Answer a request with `indeterminant`, nothing passed on."""
@@ -207,6 +217,9 @@ class SwitchCore(SwitchTables):
             self.presence.settled(entry, outcome, response, now)
         self._release_credit(entry)
         joined = self._joined.pop(tag, None)
+        left = self._unmark(tag)
+        if left is not None and outcome.ok:
+            response = with_rate_left(response, left)
         waiting = [(entry[IN_PORT], entry[IN_TAG]), *(joined or ())]
         if self.checks.duplicates:
             self._remember(entry, response)
@@ -221,6 +234,11 @@ class SwitchCore(SwitchTables):
             kept = kept or (single and port.acknowledges)
         if not kept:
             self.memory.keep_for_window(entry[KEY], now)
+
+    def _unmark(self, tag: int) -> int | None:
+        """The answer of a request is at hand: what its sender is to be told that he has left."""
+        self._odd.discard(tag)
+        return self.warned.pop(tag, None)
 
     def _remember(self, entry: Entry, response: bytes) -> None:
         """Keep an answer for copies of its request; a long one by its outcome, that of a read not at all."""
@@ -417,10 +435,14 @@ class SwitchCore(SwitchTables):
             return 1 << 60, 1 << 60, out.largest
         return out.credit_requests - out.sent, out.credit_bytes - out.sent_bytes, out.largest
 
-    @staticmethod
-    def _no_way(ways: list[Port], size: int) -> Reason:
-        """Why no link of these takes a request: none would ever, or none does now."""
-        return Reason.TOO_LARGE if all(size > way.largest for way in ways) else Reason.BUSY
+    def refuse_no_way(self, port: Port, data: bytes, ways: list[Port], size: int) -> None:
+        """No link of these takes a request: none would ever, or none does now."""
+        if all(size > way.largest for way in ways):
+            self.refuse(port, data, Reason.TOO_LARGE, 1)
+        else:
+            self.refuse_by(
+                Limit.OUTPUT, port, data, self._entry_of(port, decode_record(data), data)[TO_DOMAIN], 1
+            )
 
     def _refuse_by_route(self, port: Port, data: bytes, route: Route, rtype: int) -> None:
         """Suspended, a type that the domain does not take, or too large; in that order."""
@@ -441,6 +463,11 @@ class SwitchCore(SwitchTables):
 
     def _odd_response(self, port: Port, data: bytes, tag: int, entry: Entry, now: float) -> None:
         try:
+            if tag in self.warned and tag not in self._joined and is_plain_success(data):
+                self.tally.answered(entry, Status.SUCCESS, now - entry[SENT])
+                del self.ledger.entries[tag]
+                self._settle(tag, entry, SUCCESS, data, now)
+                return
             self.settle_response(port, data, tag, entry, now)
         except WireError:
             self.counters[slots.STRAY_RESPONSES] += 1

@@ -16,6 +16,7 @@ from imxrouter.link.claims import ClaimState, MadeClaim
 from imxrouter.link.ledger import FROM_DOMAIN, KEY, RECORD, SIZE, TO_DOMAIN, TRIES, TYPE, Entry
 from imxrouter.link.machine import LinkState
 from imxrouter.model.domain import BadDomain, Domain
+from imxrouter.model.limits import Limit
 from imxrouter.model.outcome import Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.destinations import DestinationState, DestinationTable
@@ -367,7 +368,7 @@ class Federation:
             port = self._hub.switch.way(pursuit.domain.wire, from_domain)
             entry = self._hub.switch.ledger.entries.get(tag)
             if port is None or not self._hub.switch.forward(tag, port, self._hub.now()):
-                self._give_up(tag, Cause(Reason.BUSY, "no link takes it"), 1)
+                self._give_up(tag, Cause(Reason.BUSY, Limit.OUTPUT.word), 1)
             elif entry is not None:
                 self.on_waiting(entry, port.number)
 

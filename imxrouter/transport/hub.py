@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from imxrouter.link.machine import Draining, LinkMachine, Side
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.traffic import LINK_DEBT_S
 from imxrouter.switch import slots
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, RETRY_BYTES, Port
 from imxrouter.switch.switch import Switch
@@ -120,6 +121,8 @@ class Hub:
         #: told responses for other processes
         self.hand_over: Callable[[int, bytes, frozenset[bytes]], None] = lambda *_: None
         self._sinks: dict[int, Sink] = {}
+        #: links that are over their rate: until when nothing is read of them
+        self._slowed: dict[int, float] = {}
         self._next_port = 1
         self._flushing = False
         #: while things are done together: what is submitted, by port
@@ -172,6 +175,7 @@ class Hub:
         port = session.port
         port.granted_requests = self.settings.credit_requests
         port.granted_bytes = self.settings.credit_bytes
+        port.meter = self.switch.traffic.of_link(session.name_for_limits())
         self.switch.add_port(port)
         if session.side is Side.ACCEPTOR:
             refused = (Reason.SHUTTING_DOWN, 5) if self.closing else self.admit(session)
@@ -206,6 +210,20 @@ class Hub:
         if put:
             tally.ours(put, self._monotonic() - now)
         session.settle()
+        meter = session.port.meter
+        if meter is not None and meter.insists and session.number not in self._slowed:
+            self._slowed[session.number] = now + LINK_DEBT_S
+            session.read_slowly()
+
+    def resume(self, now: float) -> None:
+        """Read links again that were over their rate; to be called some times a second."""
+        for number, until in list(self._slowed.items()):
+            session = self.sessions.get(number)
+            if session is None or session.port.meter is None:
+                del self._slowed[number]
+            elif until <= now:
+                del self._slowed[number]
+                session.read_on(slowly=session.port.meter.insists)
 
     def opened(self, session: LinkSession, peer: Hello) -> None:
         """Both hellos are there."""
