@@ -11,7 +11,7 @@ from imxrouter.config.schema import Config
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.domains import ServedDomain, ServedDomains
-from imxrouter.routing.inboxes import InboxRate, InboxTerms
+from imxrouter.routing.inboxes import DomainTerms, InboxRate
 from imxrouter.routing.overload import Level, Overload, OverloadSettings
 from imxrouter.routing.traffic import Traffic, TrafficRate
 from imxrouter.switch.ports import Route
@@ -41,13 +41,7 @@ class Limiting:
         self._rate = lru_cache(maxsize=4096)(self._make_rate)
         self._inbox = lru_cache(maxsize=4096)(self._make_inbox)
         hub.switch.traffic = Traffic(self._terms, self._peer_rate, self._tenant_rate)
-        hub.switch.traffic.receivers.on_forget = self._forgotten
         self.configure(config)
-
-    def _forgotten(self, domain: bytes) -> None:
-        route = self._hub.switch.routes.get(domain)
-        if route is not None:
-            route.meter = None
 
     def configure(self, config: Config) -> None:
         """Take the limits of a configuration; what was used until now is forgotten."""
@@ -74,8 +68,11 @@ class Limiting:
 
     def entered(self, record: ServedDomain, domain: bytes, route: Route) -> None:
         """A domain is served from now on, or changed."""
+        traffic = self._hub.switch.traffic
+        traffic.forget(domain)
         route.inbox = self._inbox(record.recipient_rate_per_s)
-        self._hub.switch.traffic.forget(domain)
+        own = record.records_per_s or record.bytes_per_s or record.tenant in self._tenants
+        route.meter = traffic.receivers.of(domain) if own else None
 
     def refused(self, refusal: Refusal, who: str) -> None:
         """The gatekeeper refused by a limit."""
@@ -105,7 +102,7 @@ class Limiting:
     def _make_rate(self, records_per_s: float, bytes_per_s: float) -> TrafficRate:
         return TrafficRate.of(records_per_s, bytes_per_s, self._limits.traffic_burst_s)
 
-    def _make_inbox(self, per_s: float) -> tuple[InboxTerms, InboxTerms]:
+    def _make_inbox(self, per_s: float) -> DomainTerms:
         limits: Limits = self._limits
         burst, strangers = limits.recipient_burst, limits.recipient_strangers_rate_per_s
         if per_s and limits.recipient_rate_per_s:  # a domain's own rate changes the rest in proportion

@@ -26,7 +26,13 @@ class TenantLimit(Section, frozen=True):
     name: Annotated[str, key("As `tenant` of its domains.", min_length=1, example="shop")]
     records_per_s: Annotated[
         float,
-        key("Requests a second; 0: no limit.", unit="requests a second", ge=0, le=10_000_000, example=500.0),
+        key(
+            "Requests a second that they send, and as many to them; 0: no limit.",
+            unit="requests a second",
+            ge=0,
+            le=10_000_000,
+            example=500.0,
+        ),
     ]
     bytes_per_s: Annotated[
         float, key("Bytes a second; 0: no limit.", unit="bytes a second", ge=0, le=64 * 1024 * MIB)
@@ -111,7 +117,8 @@ class Limits(Section, frozen=True):
     domain_records_per_s: Annotated[
         float,
         key(
-            "Requests a second that one domain served here sends, and as many to it; 0: no limit.",
+            "Requests a second that one domain served here sends; 0: no limit. What is sent to it is limited "
+            "where it has a rate of its own.",
             unit="requests a second",
             ge=0,
             le=1e7,
@@ -123,7 +130,8 @@ class Limits(Section, frozen=True):
     tenant_records_per_s: Annotated[
         float,
         key(
-            "Requests a second that all domains of one tenant send, and as many to them; 0: no limit.",
+            "Requests a second that all domains of one tenant send; 0: no limit. What is sent to them is "
+            "limited where they have a rate of their own.",
             unit="requests a second",
             ge=0,
             le=1e7,

@@ -87,12 +87,12 @@ class Limit(Enum):
         (), Reason.OVER_RATE, "10 s", fixed="100,000")
     DOMAIN_OUT = LimitInfo("domain-out", "requests and their bytes a second that one served domain sends",
         ("limits.domain_records_per_s", "limits.domain_bytes_per_s", "domain.records_per_s", "domain.bytes_per_s"), Reason.OVER_RATE, "when it is below its rate again")
-    DOMAIN_IN = LimitInfo("domain-in", "requests and their bytes a second to one served domain",
-        ("limits.domain_records_per_s", "limits.domain_bytes_per_s", "domain.records_per_s", "domain.bytes_per_s"), Reason.OVER_RATE, "when it is below its rate again")
+    DOMAIN_IN = LimitInfo("domain-in", "requests and their bytes a second to one served domain that has a rate of its own",
+        ("domain.records_per_s", "domain.bytes_per_s"), Reason.OVER_RATE, "when it is below its rate again")
     TENANT_OUT = LimitInfo("tenant-out", "requests and their bytes a second that all domains of one tenant send",
         ("limits.tenant_records_per_s", "limits.tenant_bytes_per_s", "limits.tenants.records_per_s", "limits.tenants.bytes_per_s"), Reason.OVER_RATE, "when it is below its rate again")
-    TENANT_IN = LimitInfo("tenant-in", "requests and their bytes a second to all domains of one tenant",
-        ("limits.tenant_records_per_s", "limits.tenant_bytes_per_s", "limits.tenants.records_per_s", "limits.tenants.bytes_per_s"), Reason.OVER_RATE, "when it is below its rate again")
+    TENANT_IN = LimitInfo("tenant-in", "requests and their bytes a second to all domains of one tenant that has a rate of its own",
+        ("limits.tenants.records_per_s", "limits.tenants.bytes_per_s"), Reason.OVER_RATE, "when it is below its rate again")
     # people
     SENDER = LimitInfo("sender", "messages and subscriptions of one sender",
         ("limits.sender_rate_per_s", "limits.sender_burst", "limits.cooldown_s", "limits.exceptions", "peer.sender_rate_per_s", "domain.sender_rate_per_s"), Reason.RATE_LIMITED, "when one more is allowed")

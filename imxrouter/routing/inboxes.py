@@ -4,6 +4,9 @@ Each recipient has a place by the hash of its address; two may share one. So nob
 inventing recipients, nothing is evicted, and there is nothing to tidy: a place that was not used for long is
 as good as new. Python's hash of bytes is keyed anew in each process, so nobody outside can choose a place.
 
+A domain to which fewer messages come than one recipient may get is *calm*: none of its recipients can be
+over, so none is looked at. It counts down some messages, and only then is asked how long they took.
+
 A place is one float, the time at which the allowance would be full again (as in `limits`). A stranger's
 message costs more of it, and strangers may use half of the burst: the rest is for those who are known.
 """
@@ -21,8 +24,18 @@ STRANGERS_PART: Final = 0.5
 #: As in `limits`: rounding costs nobody his last message.
 _ROUNDING: Final = 0.001
 
+#: A calm domain counts down so many messages, or the part of the burst below: one recipient may get as many
+#: more than his limit. Below 256 a sum in Python makes no object.
+CALM_MESSAGES: Final = 250
+CALM_PART: Final = 4
+#: How long the recipients of a domain are looked at before it may be calm again.
+WATCHED_S: Final = 10.0
+_NO_RATE: Final = 1e18
+
 #: Seconds that a message costs, and how far ahead of now the place may be when it comes.
 InboxTerms = tuple[float, float]
+#: Of who is known, of strangers; messages that a calm domain counts down, and how many a second are calm.
+DomainTerms = tuple[InboxTerms, InboxTerms, tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +52,14 @@ class InboxRate:
     burst: int = 1
     strangers_per_s: float = 0.0
 
-    def terms(self) -> tuple[InboxTerms, InboxTerms]:
-        """Terms of who is known, and of strangers."""
+    def terms(self) -> DomainTerms:
+        """What the hot path needs of it."""
         if not self.per_s:
-            return (0.0, float("inf")), (0.0, float("inf"))
+            return (0.0, float("inf")), (0.0, float("inf")), (1 << 29, _NO_RATE)
         reach = (max(self.burst, 1) - 1 + _ROUNDING) / self.per_s
         strangers = min(self.strangers_per_s or self.per_s, self.per_s)
-        return (1 / self.per_s, reach), (1 / strangers, reach * STRANGERS_PART)
+        calm = min(self.burst // CALM_PART, CALM_MESSAGES) if self.burst >= CALM_MESSAGES else 0
+        return (1 / self.per_s, reach), (1 / strangers, reach * STRANGERS_PART), (calm, strangers)
 
 
 NO_TERMS: Final = InboxRate().terms()

@@ -171,7 +171,6 @@ class Payers:
 
     Attributes:
         meters: of those that used something lately; the hot path reads it.
-        on_forget: told who is forgotten.
 
     Args:
         limits: names of the rates of served domains, of tenants and of peers.
@@ -190,7 +189,6 @@ class Payers:
         limit: int = 100_000,
     ) -> None:
         self.meters: dict[bytes, Meter] = {}
-        self.on_forget: Callable[[bytes], None] = lambda _domain: None
         self._domain_limit, self._tenant_limit, self._peer_limit = limits
         self._terms, self._peer_rate, self._tenant_rate = terms, peer_rate, tenant_rate
         self._limit = limit
@@ -237,8 +235,6 @@ class Payers:
     def forget(self, domain: bytes) -> None:
         """What is known of a domain no longer holds: its rate or its tenant changed, or it is gone."""
         meter = self.meters.pop(domain, None)
-        if meter is not None:
-            self.on_forget(domain)
         if meter is not None and meter.limit is self._peer_limit:
             zone = zone_of(domain.decode("ascii"))
             left = self._zones[zone] - 1
@@ -322,6 +318,5 @@ class Traffic:
         self.receivers.forget_all()
 
     def sweep(self, now: float, most: int) -> None:
-        """Forget a little of what is not used."""
+        """Forget a little of what is not used; of receivers, only those with rates of their own are there."""
         self.senders.sweep(now, most)
-        self.receivers.sweep(now, most)

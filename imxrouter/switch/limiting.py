@@ -136,6 +136,11 @@ class SwitchLimits(SwitchCore):
         self.warned[tag] = left
         self._odd.add(tag)
 
+    def refuse_inbox(self, port: Port, data: bytes, wait_s: float, stranger: int, now: float) -> None:
+        """Too many messages to one recipient."""
+        limit = Limit.RECIPIENT_STRANGERS if stranger else Limit.RECIPIENT
+        self.refuse_over(port, data, limit, wait_s, self._from_domain(data), now)
+
     def refuse_sender(self, port: Port, data: bytes, wait_s: float, key: bytes, now: float) -> None:
         """The sender's rate: his own, or there is no room to keep it."""
         known = key in self.rates.arrivals or self.rates.is_exception(key)

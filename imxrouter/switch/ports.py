@@ -8,7 +8,7 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Final
 
-from imxrouter.routing.inboxes import NO_TERMS, InboxTerms
+from imxrouter.routing.inboxes import NO_TERMS, WATCHED_S, DomainTerms
 from imxrouter.routing.traffic import LinkMeter, Meter
 from imxrouter.wire.layout import DEFAULT_MAX_RECORD, LENGTH_BYTES, MAX_RECORD_BEFORE_PROOF
 
@@ -113,10 +113,15 @@ class Route:
         types: routed types it takes.
         suspended: everything to it is refused for now.
         inbox: what one of its recipients takes of those who are known, and of strangers.
-        meter: requests and bytes a second to it; None until there is one.
+        meter: requests and bytes a second to it; None where it has no rate of its own.
+        calm: messages that may come before it is asked how long they took; below 0 they are counted on.
+        watched_until: until then each recipient is looked at.
     """
 
-    __slots__ = ("inbox", "level", "max_bytes", "meter", "ports", "suspended", "types")
+    __slots__ = (
+        "_calm_since", "calm", "inbox", "level", "max_bytes", "meter", "ports", "suspended", "types",
+        "watched_until",
+    )  # fmt: skip
 
     def __init__(
         self, ports: list[Port], level: int, max_bytes: int, types: frozenset[int] = MESSAGES
@@ -126,8 +131,20 @@ class Route:
         self.max_bytes = max_bytes
         self.types = types
         self.suspended = False
-        self.inbox: tuple[InboxTerms, InboxTerms] = NO_TERMS
+        self.inbox: DomainTerms = NO_TERMS
         self.meter: Meter | None = None
+        self.calm = 0
+        self.watched_until = self._calm_since = float("-inf")
+
+    def is_calm(self, now: float) -> bool:
+        """Whether fewer messages came than one recipient may get; asked when they are counted down."""
+        most, per_s = self.inbox[2]
+        came, seconds = most - self.calm, now - self._calm_since
+        self._calm_since, self.calm = now, most
+        if most and came <= seconds * per_s:
+            return True
+        self.calm, self.watched_until = -1, now + WATCHED_S
+        return False
 
 
 class RouteTable(dict[bytes, Route]):

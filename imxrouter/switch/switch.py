@@ -212,10 +212,8 @@ class Switch(SwitchReads):
                     if sends.left < 0 or sends.left_bytes < 0:
                         if self.over_rate(sends, port, data[start:stop], now):
                             continue
-                    if route is not None:
-                        takes = route.meter
-                        if takes is None:
-                            takes = route.meter = self.traffic.receivers.of(to_domain)
+                    takes = route.meter if route is not None else None
+                    if takes is not None:
                         takes.left -= 1
                         takes.left_bytes -= size
                         if takes.left < 0 or takes.left_bytes < 0:
@@ -234,13 +232,14 @@ class Switch(SwitchReads):
                     else:
                         arrivals[key] = now + proof[3]
                 if check_recipient and rtype == _MESSAGE and route is not None:
-                    cost, reach = route.inbox[stranger]
-                    due = due_of[place]
-                    if due - now > reach:
-                        which = Limit.RECIPIENT_STRANGERS if stranger else Limit.RECIPIENT
-                        self.refuse_over(port, data[start:stop], which, due - now - reach, from_domain, now)
-                        continue
-                    due_of[place] = (max(now, due)) + cost
+                    route.calm -= 1
+                    if route.calm < 0 and (now < route.watched_until or not route.is_calm(now)):
+                        cost, reach = route.inbox[stranger]
+                        due = due_of[place]
+                        if due - now > reach:
+                            self.refuse_inbox(port, data[start:stop], due - now - reach, stranger, now)
+                            continue
+                        due_of[place] = (due if due > now else now) + cost
                 share = destinations.get(to_domain, 0)
                 if check_credit and (
                     in_flight >= granted
