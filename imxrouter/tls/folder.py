@@ -25,7 +25,7 @@ from imxrouter.model.errors import RouterError
 from imxrouter.tls import pem
 from imxrouter.tls.identity import identifiers_of
 from imxrouter.tls.own import OwnCertificate, PrivateKey
-from imxrouter.tls.peer import MAX_CHAIN, Anchors, PeerCertificate, fingerprint_of
+from imxrouter.tls.peer import MAX_CHAIN, Anchors, PeerCertificate, chain_fingerprint
 from imxrouter.tls.store import CertificateSet
 from imxrouter.tls.strength import weak_digest, weak_key
 
@@ -90,6 +90,7 @@ def load_folder(
     chosen: Mapping[Domain, Path] | None = None,
     domains: Sequence[Domain] = (),
     anchors: Anchors | None = None,
+    take_ended: bool = False,
 ) -> CertificateSet:
     """Read and check all certificates.
 
@@ -100,6 +101,8 @@ def load_folder(
             not hinder the others' renewal.
         chosen: domain -> file that the configuration names for it; need not lie in the folder.
         domains: our own, for the default certificate.
+        take_ended: one that has ended is a warning in any case: what was there already when the router
+            started must not hinder the others' renewal either.
         anchors: whom we trust; a chain that does not lead there is a warning.
 
     Raises:
@@ -118,7 +121,7 @@ def load_folder(
     for pair in pairs:
         try:
             one = _load(pair)
-            _check(one, at, old, warnings)
+            _check(one, at, take_ended or one.fingerprint in old, warnings)
         except _Bad as bad:
             problems.append(bad.problem)
             continue
@@ -244,7 +247,7 @@ def _load(pair: _Pair) -> OwnCertificate:
         key=key,
         identifiers=identifiers_of(leaf),
         path=pair.chain,
-        fingerprint=fingerprint_of(leaf),
+        fingerprint=chain_fingerprint(chain),
         not_before=max(one.not_valid_before_utc.timestamp() for one in chain),
         not_after=min(one.not_valid_after_utc.timestamp() for one in chain),
     )
@@ -282,7 +285,7 @@ def _match(pair: _Pair, chain: Sequence[x509.Certificate], key: PrivateKey) -> N
     raise _Bad(pair.key, f"the key does not belong to {pair.chain.name}", do)
 
 
-def _check(one: OwnCertificate, at: float, old: set[bytes], warnings: list[str]) -> None:
+def _check(one: OwnCertificate, at: float, may_have_ended: bool, warnings: list[str]) -> None:
     if len(one.chain) > MAX_CHAIN:
         raise _Bad(
             one.path, f"{len(one.chain)} certificates in a row", "keep the certificate and its intermediates"
@@ -301,7 +304,7 @@ def _check(one: OwnCertificate, at: float, old: set[bytes], warnings: list[str])
     if at > one.not_after:
         until = _date(min(one.chain, key=lambda other: other.not_valid_after_utc).not_valid_after_utc)
         what = f"it ended {until}"
-        if one.fingerprint not in old:
+        if not may_have_ended:
             raise _Bad(one.path, what, "renew it, or move it away")
         warnings.append(f"{one.path}: {what}: renew it, or move it away")
 
