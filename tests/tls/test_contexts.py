@@ -264,6 +264,7 @@ def test_a_resumed_session_keeps_the_certificates_and_is_judged_anew(
 
 
 ELSEWHERE: dict[str, tuple[Domain | None, str, str, int]] = {
+    "the same place": (A, "b.example", "192.0.2.1", 6490),
     "another address": (A, "b.example", "192.0.2.2", 6490),
     "another port": (A, "b.example", "192.0.2.1", 6491),
     "another name": (A, "a.example", "192.0.2.1", 6490),
@@ -276,10 +277,10 @@ ELSEWHERE: dict[str, tuple[Domain | None, str, str, int]] = {
 def test_a_session_is_resumed_only_where_it_was(ours: CertificateSet, name: str) -> None:
     """Else the acceptor would take us for whom we were, or we a stranger for a friend."""
     opening, taking = TlsContexts(ours), TlsContexts(ours)
-    join(opening, taking)
+    _, _, ends = join(opening, taking)
+    release(ends.opener)
     mine, other = Ends(opening.open(*ELSEWHERE[name]), accepting(taking)).shake()
-    assert not mine.resumed
-    assert not other.resumed
+    assert mine.resumed is other.resumed is (name == "the same place")
 
 
 def test_a_session_of_another_domain_proves_nothing_of_this_one(ours: CertificateSet) -> None:
@@ -316,15 +317,20 @@ def test_a_refused_session_is_forgotten(ours: CertificateSet) -> None:
     opening, taking = TlsContexts(ours), TlsContexts(ours)
     _, _, ends = join(opening, taking)
     opening.forget_session(ends.opener, "b.example", "192.0.2.1", 6490)
+    release(ends.opener)
     assert not join(opening, taking)[0].resumed
 
 
 def test_a_new_set_resumes_no_session_of_the_old_one(ours: CertificateSet) -> None:
     """Tickets are of the contexts that gave them; the handshake is then a whole one."""
     opening = TlsContexts(ours)
-    join(opening, TlsContexts(ours))
-    mine, _, _ = join(opening, TlsContexts(ours))
+    _, _, first = join(opening, TlsContexts(ours))
+    release(first.opener)
+    mine, _, ends = join(opening, TlsContexts(ours))
     assert not mine.resumed
+    opening.retire()
+    opening.keep_session(ends.opener, "b.example", "192.0.2.1", 6490)
+    assert not opening._sessions
     assert mine.peer is not None
 
 
@@ -384,12 +390,15 @@ def test_retired_contexts_go_with_their_last_connection(ours: CertificateSet) ->
             weakref.ref(ends.opener.get_context()),
         ]
         assert watched[0]() is not watched[1]()
+        under_way = Ends(TlsContexts(ours).open(A, "b.example", "192.0.2.1", 6490), accepting(taking))
         taking.retire()
         opening.retire()
+        under_way.shake()
+        watched.append(weakref.ref(under_way.acceptor.get_context()))
         del taking, opening
         assert all(one() is not None for one in watched)
-        del ends
-        assert [one() for one in watched] == [None, None, None]
+        del ends, under_way
+        assert [one() for one in watched] == [None, None, None, None]
     finally:
         gc.enable()
 

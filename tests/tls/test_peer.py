@@ -210,6 +210,7 @@ def test_a_resumed_session_finds_its_intermediate_again() -> None:
     bare = Issued(issued.certificate, issued.key)
     assert trust.judge(peer(bare, resumed=True), at=NOW, as_client=True).problem is not None
     assert trust.judge(peer(issued), at=NOW, as_client=True).problem is None
+    assert len(known) == 1  # not the anchor, not the peer's own
     assert trust.judge(peer(bare, resumed=True), at=NOW, as_client=True).problem is None
     assert trust.judge(peer(bare), at=NOW, as_client=True).problem is ChainProblem.UNKNOWN_AUTHORITY
     late = trust.judge(peer(bare, resumed=True), at=NOW + 91 * DAY, as_client=True)
