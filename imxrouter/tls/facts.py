@@ -10,6 +10,7 @@ from imxrouter.model.domain import is_wire_domain
 from imxrouter.tls.openssl import was_resumed
 from imxrouter.tls.own import OwnCertificate
 from imxrouter.tls.peer import PeerCertificate
+from imxrouter.tls.reading import UNREADABLE
 
 #: RFC 9266 section 4: the label of the channel binding, its length, and an empty context.
 EXPORTER_LABEL = b"EXPORTER-Channel-Binding"
@@ -29,8 +30,9 @@ class TlsFacts:
         resumed: an earlier session was resumed.
         exporter: 32 bytes that both ends of this session share and nobody else (RFC 9266); empty before
             TLS 1.3, whose predecessor does not bind them to the handshake in every case.
-        peer: the other side's certificate; None if it showed none.
+        peer: the other side's certificate; None if it showed none, or none that can be read.
         own: the certificate that this side showed, or would have shown; None if it has none.
+        unreadable: why the certificate that the other side showed cannot be read; else empty.
     """
 
     version: str
@@ -41,12 +43,14 @@ class TlsFacts:
     exporter: bytes
     peer: PeerCertificate | None
     own: OwnCertificate | None
+    unreadable: str = ""
 
 
 def read_facts(connection: SSL.Connection) -> TlsFacts:
     """Read a connection whose handshake is done, and whose context `TlsContexts` made."""
     version = connection.get_protocol_version_name()
     resumed = was_resumed(connection)
+    peer, unreadable = _peer(connection, resumed=resumed)
     return TlsFacts(
         version=version,
         cipher=connection.get_cipher_name() or "",
@@ -54,8 +58,9 @@ def read_facts(connection: SSL.Connection) -> TlsFacts:
         server_name=server_name_of(connection),
         resumed=resumed,
         exporter=_exporter(connection) if version == TLS_1_3 else b"",
-        peer=_peer(connection, resumed=resumed),
+        peer=peer,
         own=own_of(connection.get_context()),
+        unreadable=unreadable,
     )
 
 
@@ -89,12 +94,16 @@ def _exporter(connection: SSL.Connection) -> bytes:
     return connection.export_keying_material(EXPORTER_LABEL, EXPORTER_BYTES, b"")
 
 
-def _peer(connection: SSL.Connection, *, resumed: bool) -> PeerCertificate | None:
-    leaf = connection.get_peer_certificate(as_cryptography=True)
-    if leaf is None:
-        return None
-    # An opener gets the leaf as first of the chain, an acceptor too; a resumed session may have no chain.
-    chain = connection.get_peer_cert_chain(as_cryptography=True) or []
+def _peer(connection: SSL.Connection, *, resumed: bool) -> tuple[PeerCertificate | None, str]:
+    """What the other side showed, or why it cannot be read: OpenSSL takes more than `cryptography` does."""
+    try:
+        leaf = connection.get_peer_certificate(as_cryptography=True)
+        if leaf is None:
+            return None, ""
+        # Here the chain begins with the leaf, or is not there at all in a session that was resumed.
+        chain = connection.get_peer_cert_chain(as_cryptography=True) or []
+    except UNREADABLE as error:
+        return None, f"{error}"[:200]
     if not chain or chain[0] != leaf:
         chain = [leaf, *chain]
-    return PeerCertificate(leaf, tuple(chain), resumed=resumed)
+    return PeerCertificate(leaf, tuple(chain), resumed=resumed), ""
