@@ -1,9 +1,10 @@
-"""SIGHUP: a router in the foreground drains when its terminal closes; elsewhere nothing changes."""
+"""SIGHUP: a router in the foreground drains when its terminal closes; elsewhere files are read again."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +18,9 @@ class Hangup:
     Args:
         reactor: stopped when the terminal closes.
         follows: the process is a worker; it ends with its leader, which gets the same signal.
+
+    Attributes:
+        actions: called in order where the router goes on; each reads some files again, and raises nothing.
     """
 
     log = Logger()
@@ -25,6 +29,7 @@ class Hangup:
         self._reactor = reactor
         self._follows = follows
         self._drains = False
+        self.actions: list[Callable[[], object]] = []
 
     def start(self) -> None:
         """Take the signal. Call it in the main thread, once the process is a daemon where it shall be one."""
@@ -40,7 +45,9 @@ class Hangup:
             with suppress(ReactorNotRunning):  # it stops already
                 self._reactor.stop()
         else:
-            self.log.info("SIGHUP: nothing is read again; changed files are taken at the next start")
+            self.log.info("SIGHUP: files are read again")
+            for action in self.actions:
+                action()
 
 
 def has_terminal() -> bool:

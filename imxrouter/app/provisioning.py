@@ -117,6 +117,20 @@ class Provisioner:
         """Services that log in over links are told too."""
         self._services = services
 
+    def change(self, limits: Limits) -> None:
+        """Give domains without limits of their own other ones, on open links too."""
+        self._limits = limits
+        self._terms.clear()
+        for record in self._domains:
+            self._enter(record)
+        for service in list(self._ports):
+            if self._services is not None:
+                self._services.rebind(service)
+
+    def forget(self, service: str) -> None:
+        """A service that no domain has any more is gone; one of its name may come again, of another kind."""
+        self._ports.pop(service, None)
+
     def domains_of(self, service: str) -> list[bytes]:
         """Names and aliases of the service's active domains: those that share its list of links."""
         ports = self._ports_of(service)

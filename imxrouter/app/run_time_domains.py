@@ -6,7 +6,8 @@ can be edited meanwhile: where it says something new of a domain, it is newer th
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -36,6 +37,21 @@ class _Kept(msgspec.Struct, frozen=True):
 
 class _Unusable(Exception):
     """Why what is kept of a domain cannot be served."""
+
+
+@dataclass(frozen=True, slots=True)
+class DomainPlan:
+    """What `RunTimeDomains.plan` found.
+
+    Attributes:
+        wanted: the domains to be served.
+        dropped: domains whose changes at run time go, and why.
+        services: the services that there are.
+    """
+
+    wanted: tuple[ServedDomain, ...]
+    dropped: dict[str, str]
+    services: frozenset[str]
 
 
 class RunTimeDomains:
@@ -78,6 +94,63 @@ class RunTimeDomains:
                 names=", ".join(line.partition(":")[0] for line in diff.lines()[:20]),
             )  # fmt: skip
         self._store.watch(DOMAINS, self._changed_elsewhere)
+
+    # -- another file ------------------------------------------------------------------------------------
+
+    def in_file(self) -> Iterator[ServedDomain]:
+        """The domains as the file has them that is in force, without what was changed at run time."""
+        kept = dict(self._kept())
+        for record in self._domains:
+            if record.name.name not in kept:
+                yield record
+        yield from (before for before, _ in kept.values() if before is not None)
+
+    def plan(self, file: Iterable[ServedDomain], services: Collection[str]) -> DomainPlan:
+        """What is served with another file: where it says something new of a domain, it holds (BEY-8).
+
+        Args:
+            file: the domains of the new file.
+            services: the names of its services.
+
+        Raises:
+            DomainClash: two domains of the file want one name.
+        """
+        wanted: dict[str, Record] = {record.name.name: record for record in file}
+        dropped: dict[str, str] = {}
+        changes: dict[str, Record] = {}
+        for name, (before, now) in self._kept():
+            if before != wanted.get(name):
+                dropped[name] = "the file says something new of it, and holds"
+            elif now is not None and now.service not in services:
+                dropped[name] = f"no service {now.service!r} is configured any more"
+            else:
+                changes[name] = now
+        holders = {name.name: record for record in wanted.values() if record for name in record.names}
+        for name, now in list(changes.items()):
+            names = now.names if now is not None else ()
+            clash = next((holders[one.name] for one in names if one.name in holders), None)
+            if clash is not None and clash.name.name != name and clash.name.name not in changes:
+                dropped[name] = f"the file gives one of its names to {clash.name}"
+                del changes[name]
+        wanted.update(changes)
+        return DomainPlan(
+            tuple(record for record in wanted.values() if record is not None), dropped, frozenset(services)
+        )
+
+    def commit(self, plan: DomainPlan) -> DomainDiff:
+        """Serve what was planned."""
+        self._services = plan.services
+        for name, why in plan.dropped.items():
+            self._drop(Domain(name), why)
+        return self._domains.replace_all(plan.wanted)
+
+    def _kept(self) -> Iterator[tuple[str, tuple[Record, Record]]]:
+        """Each domain that was changed at run time: as the file had it, and as it is now."""
+        for key, value, _ in self._store.items(DOMAINS):
+            if (read := self._read(key, value)) is not None:
+                name, before, now = read
+                if now == self._file(name):  # else it was left aside: the file's is served
+                    yield name.name, (before, now)
 
     def keep(self, diff: DomainDiff) -> bool:
         """Keep what was changed here; False where it will not survive a restart, or is not written yet."""

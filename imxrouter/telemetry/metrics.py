@@ -95,6 +95,7 @@ class Metrics:
         lookups: DNS look-ups, by `found`, `cached` or a reason's word.
         echoes: echoes asked of domains served here, by `answered` or a reason's word.
         questions: for attributes of others, by how they were answered.
+        reloads: times the configuration was read again, by result.
         tick: histogram of the reactor's turns, in seconds.
         last_tick_s: Unix time when the reactor last came round; set by `tick.TickMeter`.
     """
@@ -113,6 +114,7 @@ class Metrics:
         self.lookups = ClosedCounter(catalogue.LOOKUPS, catalogue.LOOKUP_RESULTS, self.registry)
         self.echoes = ClosedCounter(catalogue.ECHOES, catalogue.ECHO_RESULTS, self.registry)
         self.questions = ClosedCounter(catalogue.QUESTIONS, catalogue.QUESTION_WAYS, self.registry)
+        self.reloads = ClosedCounter(catalogue.RELOADS, catalogue.RELOAD_RESULTS, self.registry)
         self.tick = Histogram(
             catalogue.TICK.name, catalogue.TICK.help, buckets=_TICK_BUCKETS_S, registry=self.registry
         )
