@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from imxrouter.app.keys import dialback_secrets, service_keys
 from imxrouter.app.own import router_facts
 from imxrouter.app.peerview import clear_waits
@@ -212,7 +214,7 @@ class Applying:
                 router.trace.change(log.trace_entries, log.trace_age_s)
             router.traces_deliveries = router.settling.listen(router.switch, config)
             router.steps.change(every=tells_every(config))
-            router.rules.read(config)
+            router.rules.read(structs.replace(config, domains=()))  # the table of domains has them
             if changes.touch("metrics.watch"):
                 router.figures.watch(config.metrics.watch)
 
