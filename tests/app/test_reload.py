@@ -341,3 +341,30 @@ def test_one_reload_at_a_time_and_only_of_a_file(lab: Lab) -> None:
     answer = ctl(b, "config", "reload")
     assert answer.exit_code == 1
     assert "without a configuration file" in answer.stderr
+
+
+def test_uplinks_come_go_and_change(lab: Lab) -> None:
+    """By their name, address and key; what comes over one that stays is not touched."""
+    keys = [login_key(number) for number in (21, 22)]
+    satellites = [service_table("sat", key, f"s{number}.example") for number, key in enumerate(keys)]
+    hubs = [
+        lab.router(f"hub{number}.example", settings={"lab": True}, tables=tables)
+        for number, tables in enumerate(satellites)
+    ]
+    a = lab.router("a.example", publish=False, settings={"lab": True})
+    file = Reloadable(a)
+    first, second = (lab.uplink_table(hub.endpoint, key) for hub, key in zip(hubs, keys, strict=True))
+    file.edit(also=first).reload()
+    lab.wait_until(lambda: len(a.router.switch.uplinks) == 1, "the uplink")
+    (kept,) = links(a)
+    file.edit(before="links.max_hops = 30\n", also=second).reload()
+    lab.wait_until(lambda: len(a.router.switch.uplinks) == 2, "both uplinks")
+    assert kept in links(a)
+    view = file.edit((first, "")).reload()
+    assert [one["link"] for one in view["links"]] == [kept]
+    lab.wait_until(lambda: len(a.router.switch.uplinks) == 1 and kept not in a.router.hub.sessions, "the end")
+    (left,) = links(a)
+    file.edit((second, "")).reload()
+    lab.wait_until(lambda: not a.router.hub.sessions, "the end of the last")
+    assert left != kept
+    assert not a.router.uplinks
