@@ -92,7 +92,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         lines = LogLines(config.log, router.mask)
         router.reloading.owners.append(lines.prepare)
         if loaded is not None:
-            router.reloading.read_from(lambda: load(file), loaded)
+            router.reloading.read_from(lambda: load(file), loaded, config.process - loaded.config.process)
     except CannotLog as error:
         raise CannotStartError(str(error)) from None
     except ConfigError as error:
@@ -107,7 +107,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     if options["follow"]:
         reactor.callWhenRunning(end_with_standard_input, reactor)
     if config.workers > 1 and options["process"] is None:
-        Workers(config, file, reactor).setServiceParent(service)  # type: ignore[no-untyped-call]
+        workers = Workers(config, file, reactor)
+        workers.deadline_s = lambda: router.config.links.close_deadline_s
+        workers.setServiceParent(service)  # type: ignore[no-untyped-call]
     return service
 
 

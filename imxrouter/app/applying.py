@@ -28,6 +28,7 @@ from imxrouter.app.settings import (
     policy_table,
 )
 from imxrouter.app.steps import tells_every
+from imxrouter.app.weak_proofs import WeakProofs, close_unused
 from imxrouter.config.diff import Changes
 from imxrouter.config.keys import read_ed25519
 from imxrouter.config.schema import Config
@@ -39,7 +40,6 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.destinations import BackOff
 from imxrouter.routing.domains import ServedDomain
 from imxrouter.routing.limits import Rate
-from imxrouter.routing.policy import PolicyTable, needed_strength
 from imxrouter.routing.subscriptions import SubscriptionLimits
 from imxrouter.switch.ports import Role
 from imxrouter.telemetry.privacy import Privacy
@@ -95,6 +95,8 @@ class Applying:
 
     def __init__(self, router: Parts) -> None:
         self._router = router
+        self.weak = WeakProofs(router)
+        router.hub.events.append(self.weak)
         #: others may add theirs
         self.owners: list[Owner] = [
             self._links, self._discovery, self._keys, self._trust, self._limits, self._telling,
@@ -164,20 +166,18 @@ class Applying:
             return None
         router, policies, gatekeeper = self._router, policy_table(config), self._router.gatekeeper
         caps, dialling = cap_settings(config), dial_settings(config.caps)
-        weak = list(weaker(router, policies))
 
         def commit() -> None:
             gatekeeper.policies = policies
             gatekeeper.remembered.change(config.trust.remember_days * 86_400.0)
             if changes.touch("caps", "peer"):
                 gatekeeper.change(caps, dialling if changes.touch("caps") else None)
-            for session, domain in weak:
-                drop(router, session, domain)
+            self.weak.end(policies)
             for entry in router.federation.destinations:  # what failed by the old policy is tried by the new
                 if entry.last_error is not None and entry.last_error.reason in _BY_POLICY:
                     clear_waits(router, entry.domain)
 
-        words = "the proof of {} ends: weaker than its policy"
+        words, weak = "the proof of {} ends: weaker than its policy", self.weak.proofs(policies)
         return Step(commit, tuple(Touched(one, words.format(domain.decode())) for one, domain in weak))
 
     def _limits(self, config: Config, changes: Changes) -> Step | None:
@@ -245,11 +245,13 @@ class Applying:
             return None
         router = self._router
         names = frozenset(service.name for service in config.services)
-        plan = router.run_time_domains.plan(map(served_domain, config.domains), names)
+        file = [served_domain(entry) for entry in config.domains]
+        plan = router.run_time_domains.plan(file, names)
 
         def commit() -> None:
             gone, router.service_names = router.service_names - names, names
-            router.run_time_domains.commit(plan)
+            # planned anew, for domains may have been changed while other processes were asked
+            router.run_time_domains.commit(router.run_time_domains.plan(file, names))
             router.embeddings.settle()
             for name in gone:
                 router.provisioner.forget(name)
@@ -277,18 +279,20 @@ class Applying:
         pinned = {peer.domain: tuple(peer.endpoints) for peer in config.peers if peer.addresses}
         before = router.pinned
         changed = {name for name in before.keys() | pinned.keys() if before.get(name) != pinned.get(name)}
-        left = [
-            (session, domain)
-            for session in router.hub.sessions.values()
-            for domain in sorted({*session.reached, *session.port.sources})
-            if domain.decode() in changed and session.port.role is Role.PEER
-            if session.side is not Side.OPENER or session.remote not in pinned.get(domain.decode(), ())
-        ]
+
+        def left() -> list[tuple[LinkSession, bytes]]:
+            return [
+                (session, domain)
+                for session in router.hub.sessions.values()
+                for domain in sorted({*session.reached, *session.port.sources})
+                if domain.decode("ascii") in changed and session.port.role is Role.PEER
+                if session.side is not Side.OPENER or session.remote not in pinned.get(domain.decode(), ())
+            ]
 
         def commit() -> None:
             before.clear()
             before.update(pinned)
-            for session, domain in left:
+            for session, domain in left():
                 if session.side is Side.OPENER:
                     router.claimer.leave(session, domain)
                     close_unused(session)
@@ -298,7 +302,7 @@ class Applying:
                 clear_waits(router, Domain(name))
 
         words = "the proof of {} ends: its addresses are others"
-        return Step(commit, tuple(Touched(one, words.format(domain.decode())) for one, domain in left))
+        return Step(commit, tuple(Touched(one, words.format(domain.decode())) for one, domain in left()))
 
     def _uplinks(self, config: Config, _changes: Changes) -> Step | None:
         """Uplinks that come, go, or have another address or key; the file of a key may hold another one."""
@@ -323,33 +327,6 @@ class Applying:
         words = "closed in order: uplink {} is another, or gone"
         links = tuple(Touched(one, words.format(name)) for name, one in sessions if one is not None)
         return Step(commit, links)
-
-
-def weaker(router: Parts, policies: PolicyTable) -> Iterator[tuple[LinkSession, bytes]]:
-    """Proofs of peer domains on open links that would not satisfy these policies."""
-    for session in router.hub.sessions.values():
-        if session.port.role is not Role.PEER:
-            continue
-        for domain, proof in session.port.sources.items():
-            policy = policies.policy_for(Domain(domain.decode("ascii")))
-            if needed_strength(policy) & ~proof[0]:
-                yield session, domain
-
-
-def drop(router: Parts, session: LinkSession, domain: bytes) -> None:
-    """End the proof of a peer domain at once, for what it sends and for what we send it."""
-    if session.side is Side.OPENER:
-        router.claimer.leave(session, domain)
-        session.port.speaks.discard(domain)
-    else:
-        router.verifier.drop_proof(session, domain, Reason.WEAKER_THAN_POLICY)
-    close_unused(session)
-
-
-def close_unused(session: LinkSession) -> None:
-    """A link that we opened and that leads nowhere any more is closed in order."""
-    if session.side is Side.OPENER and session.is_open and not session.reached and not session.port.sources:
-        session.close(Reason.IDLE)
 
 
 def retermed(router: Parts, session: LinkSession) -> None:

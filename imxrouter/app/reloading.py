@@ -30,6 +30,7 @@ from imxrouter.config.problems import ConfigError, Problem
 from imxrouter.config.schema import Config
 from imxrouter.config.served import ServedDomain
 from imxrouter.model.errors import RouterError
+from imxrouter.routing.domains import ServedDomain as Record
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
@@ -74,12 +75,19 @@ class Reloading:
         self.owners = Applying(router).owners
         self.loaded_at = time.time()
         self.counts = dict.fromkeys((APPLIED, UNCHANGED, REFUSED, FAILED), 0)
+        self._after = 0
         self._running = False
         router.handover.asked[KIND] = self._asked
 
-    def read_from(self, source: Callable[[], Loaded], loaded: Loaded) -> None:
-        """Say where the configuration comes from, and what was read there at the start."""
-        self.source, self.file, self.given = source, loaded.files[0], loaded.given
+    def read_from(self, source: Callable[[], Loaded], loaded: Loaded, after: int = 0) -> None:
+        """Say where the configuration comes from.
+
+        Args:
+            source: reads it.
+            loaded: what was read there at the start.
+            after: how many processes of the same file come before this one.
+        """
+        self.source, self.file, self.given, self._after = source, loaded.files[0], loaded.given, after
 
     def reload(self, *, dry_run: bool = False, alone: bool = False) -> Deferred[ReloadView]:
         """Read the files and apply what is new in every process; a dry run only says what that would do.
@@ -97,6 +105,8 @@ class Reloading:
     async def _reload(self, dry_run: bool, alone: bool) -> ReloadView:
         if self.source is None:
             raise AdminError("conflict", "this router was started without a configuration file", "config")
+        if self._router.hub.closing:
+            raise AdminError("conflict", "the router goes out of service", "config")
         if self._running:
             raise AdminError("conflict", "a reload is under way", "config", "wait for it to end")
         self._running = True
@@ -130,7 +140,7 @@ class Reloading:
         reactor, plan = self._router.reactor, Plan()
         try:
             loaded = await deferToThreadPool(reactor, reactor.getThreadPool(), source)
-            wanted = as_process(loaded.config, self._router.config.process)
+            wanted = as_process(loaded.config, loaded.config.process + self._after)
         except ConfigError as error:
             plan.problems, plan.result = error.problems, REFUSED
             return plan
@@ -138,8 +148,10 @@ class Reloading:
             plan.problems, plan.result = [Problem(self.file, "", str(error), "correct the file")], REFUSED
             return plan
         plan.loaded = loaded
-        old = structs.replace(self._router.config, domains=tuple(self._domains()))
-        plan.changes = diff(old, wanted)
+        records = list(self._router.run_time_domains.in_file())
+        old, plan.changes = await deferToThreadPool(
+            reactor, reactor.getThreadPool(), _compared, self._router.config, records, wanted
+        )
         plan.config = effective(old, wanted)
         plan.problems = self._faults(plan.config, plan.changes)
         if not plan.problems:
@@ -149,11 +161,6 @@ class Reloading:
         elif any(step.counts for step in plan.steps):
             plan.result = APPLIED
         return plan
-
-    def _domains(self) -> list[ServedDomain]:
-        """The `[[domain]]` tables of the file that is in force."""
-        records = self._router.run_time_domains.in_file()
-        return [msgspec.convert(domain_entry(record), ServedDomain) for record in records]
 
     def _faults(self, config: Config, changes: Changes) -> list[Problem]:
         """What stays until a restart may contradict what would change now."""
@@ -281,6 +288,13 @@ class Reloading:
             for note in step.notes:
                 self.log.info("reload: {note}", note=note)
         self.log.info("reload {result}: {count} change(s)", result=plan.result, count=len(plan.changes.all))
+
+
+def _compared(config: Config, records: list[Record], wanted: Config) -> tuple[Config, Changes]:
+    """The configuration in force, with the domains of its file, and what another one changes of it."""
+    domains = tuple(msgspec.convert(domain_entry(record), ServedDomain) for record in records)
+    old = structs.replace(config, domains=domains)
+    return old, diff(old, wanted)
 
 
 def _digest(loaded: Loaded) -> bytes:

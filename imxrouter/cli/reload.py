@@ -38,6 +38,8 @@ def reload(shared: Context, dry_run: bool) -> None:
     else:
         _show(view)
     code = _EXITS[view["result"]]
+    if any(process["result"] in {"refused", "failed"} for process in view["processes"]):
+        code = code or Exit.FAILED
     if code is not Exit.OK:
         raise click.exceptions.Exit(code)
 
