@@ -245,7 +245,9 @@ class Applying:
             return None
         router = self._router
         names = frozenset(service.name for service in config.services)
-        file = [served_domain(entry) for entry in config.domains]
+        entries = changes.entries("domain")
+        file: dict[str, ServedDomain | None] = dict.fromkeys(entries)
+        file.update((one.name, served_domain(one)) for one in config.domains if one.name in entries)
         plan = router.run_time_domains.plan(file, names)
 
         def commit() -> None:

@@ -149,11 +149,11 @@ class Reloading:
             return plan
         plan.loaded = loaded
         records = list(self._router.run_time_domains.in_file())
-        old, plan.changes = await deferToThreadPool(
+        plan.changes, config = await deferToThreadPool(
             reactor, reactor.getThreadPool(), _compared, self._router.config, records, wanted
         )
-        plan.config = effective(old, wanted)
-        plan.problems = self._faults(plan.config, plan.changes)
+        plan.config = config
+        plan.problems = self._faults(config, plan.changes)
         if not plan.problems:
             self._prepare(plan)
         if plan.problems:
@@ -290,11 +290,11 @@ class Reloading:
         self.log.info("reload {result}: {count} change(s)", result=plan.result, count=len(plan.changes.all))
 
 
-def _compared(config: Config, records: list[Record], wanted: Config) -> tuple[Config, Changes]:
-    """The configuration in force, with the domains of its file, and what another one changes of it."""
+def _compared(config: Config, records: list[Record], wanted: Config) -> tuple[Changes, Config]:
+    """What another configuration changes of the one in force, and what would be in force then."""
     domains = tuple(msgspec.convert(domain_entry(record), ServedDomain) for record in records)
     old = structs.replace(config, domains=domains)
-    return old, diff(old, wanted)
+    return diff(old, wanted), effective(old, wanted)
 
 
 def _digest(loaded: Loaded) -> bytes:

@@ -6,7 +6,7 @@ can be edited meanwhile: where it says something new of a domain, it is newer th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -105,34 +105,28 @@ class RunTimeDomains:
                 yield record
         yield from (before for before, _ in kept.values() if before is not None)
 
-    def plan(self, file: Iterable[ServedDomain], services: Collection[str]) -> DomainPlan:
+    def plan(self, file: Mapping[str, Record], services: Collection[str]) -> DomainPlan:
         """What is served with another file: where it says something new of a domain, it holds (BEY-8).
 
         Args:
-            file: the domains of the new file.
+            file: the domains of which it says something new, by name; None for those that it has no more.
             services: the names of its services.
-
-        Raises:
-            DomainClash: two domains of the file want one name.
         """
-        wanted: dict[str, Record] = {record.name.name: record for record in file}
+        wanted: dict[str, Record] = {record.name.name: record for record in self._domains}
         dropped: dict[str, str] = {}
-        changes: dict[str, Record] = {}
-        for name, (before, now) in self._kept():
-            if before != wanted.get(name):
+        kept = dict(self._kept())
+        for name, (before, now) in kept.items():
+            if name in file:
                 dropped[name] = "the file says something new of it, and holds"
             elif now is not None and now.service not in services:
-                dropped[name] = f"no service {now.service!r} is configured any more"
-            else:
-                changes[name] = now
-        holders = {name.name: record for record in wanted.values() if record for name in record.names}
-        for name, now in list(changes.items()):
-            names = now.names if now is not None else ()
-            clash = next((holders[one.name] for one in names if one.name in holders), None)
-            if clash is not None and clash.name.name != name and clash.name.name not in changes:
-                dropped[name] = f"the file gives one of its names to {clash.name}"
-                del changes[name]
-        wanted.update(changes)
+                dropped[name], wanted[name] = f"no service {now.service!r} is configured any more", before
+        wanted.update(file)
+        holders = {name.name: name_of for name_of, record in file.items() if record for name in record.names}
+        for name in kept.keys() - dropped.keys():
+            record = wanted.get(name)
+            clash = next((one.name for one in record.names if one.name in holders), "") if record else ""
+            if clash:
+                dropped[name], wanted[name] = f"the file gives {clash} to {holders[clash]}", kept[name][0]
         return DomainPlan(
             tuple(record for record in wanted.values() if record is not None), dropped, frozenset(services)
         )

@@ -190,7 +190,8 @@ def _merged_entries(path: str, old: Iterable[Section], new: Iterable[Section]) -
     before = {identity(path, entry, 0): entry for entry in old}
     for entry in new:
         known = before.get(identity(path, entry, 0))
-        waits = known is not None and any(
-            change.applies is Applies.RESTART for change in _table(path, known, entry)
-        )
-        yield known if waits and known is not None else entry
+        if known is None or known == entry:
+            yield entry
+            continue
+        waits = any(change.applies is Applies.RESTART for change in _table(path, known, entry))
+        yield known if waits else entry
