@@ -368,3 +368,25 @@ def test_uplinks_come_go_and_change(lab: Lab) -> None:
     lab.wait_until(lambda: not a.router.hub.sessions, "the end of the last")
     assert left != kept
     assert not a.router.uplinks
+
+
+def test_a_changed_key_file_is_taken_under_its_old_name(lab: Lab) -> None:
+    """A new key is known first, signs then, and the old one goes; no claim is refused meanwhile."""
+    keys = lab.folder / "dialback.keys"
+    old, new = f"k1 {'11' * 32}\n", f"k2 {'22' * 32}\n"
+    keys.write_text(old)
+    a = lab.router("a.example", settings={"dialback.key_file": str(keys)})
+    file = Reloadable(a)
+    for number, text in enumerate((old + new, new + old, new)):
+        keys.write_text(text)
+        view = file.reload()
+        assert view["notes"] == ["dial-back keys: others than before"]
+        assert view["changes"] == []
+        peer = lab.router(f"b{number}.example")
+        assert a.send("alice@a.example", f"bob@b{number}.example").outcome().ok
+        assert peer.send(f"bob@b{number}.example", "alice@a.example").outcome().ok
+    file.reload(result="unchanged")
+    keys.write_text("k3 short\n")
+    view = file.reload(result="refused")
+    assert "dialback.key_file" in view["problems"][0]["path"]
+    assert a.router.keyring.holds([bytes.fromhex("22" * 32)])
