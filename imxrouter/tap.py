@@ -100,8 +100,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     except RouterError as error:
         raise CannotStartError(f"cannot start: {error}") from None
     hangup = Hangup(reactor, follows=options["follow"])
-    # a worker leaves the others to its leader, which gets the same signal where a terminal sends it
-    hangup.actions.append(lambda: router.reloading.hung_up(alone=options["follow"]))
+    if not options["follow"]:  # a worker is told by its leader, over the bus and not by the signal
+        hangup.reads("the configuration", router.reloading.hung_up)
+    hangup.reads("certificates", router.certificates.reload)
     service = _Logged(lines, hangup)
     router.setServiceParent(service)  # type: ignore[no-untyped-call]
     if options["follow"]:
@@ -110,6 +111,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         workers = Workers(config, file, reactor)
         workers.deadline_s = lambda: router.config.links.close_deadline_s
         workers.setServiceParent(service)  # type: ignore[no-untyped-call]
+        hangup.reads("files of workers", workers.hang_up)
     return service
 
 

@@ -100,7 +100,7 @@ class Applying:
         #: others may add theirs
         self.owners: list[Owner] = [
             self._links, self._discovery, self._keys, self._trust, self._limits, self._telling,
-            self._services, self._domains, self._pins, self._uplinks,
+            self._services, self._domains, self._pins, self._uplinks, router.certificates.prepare,
         ]  # fmt: skip
 
     # -- settings that the parts read --------------------------------------------------------------------

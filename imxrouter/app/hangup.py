@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
@@ -18,9 +19,6 @@ class Hangup:
     Args:
         reactor: stopped when the terminal closes.
         follows: the process is a worker; it ends with its leader, which gets the same signal.
-
-    Attributes:
-        actions: called in order where the router goes on; each reads some files again, and raises nothing.
     """
 
     log = Logger()
@@ -29,7 +27,16 @@ class Hangup:
         self._reactor = reactor
         self._follows = follows
         self._drains = False
-        self.actions: list[Callable[[], object]] = []
+        self._reads: dict[str, Callable[[], object]] = {}
+
+    def reads(self, what: str, read: Callable[[], object]) -> None:
+        """Have a function called at each signal, in the order of these calls.
+
+        Args:
+            what: what it reads again, in the plural, for the log.
+            read: may give a Deferred; a failure is logged and keeps nobody else from being called.
+        """
+        self._reads[what] = read
 
     def start(self) -> None:
         """Take the signal. Call it in the main thread, once the process is a daemon where it shall be one."""
@@ -44,10 +51,14 @@ class Hangup:
             self.log.info("SIGHUP: the terminal is gone, so the router stops in order")
             with suppress(ReactorNotRunning):  # it stops already
                 self._reactor.stop()
-        else:
-            self.log.info("SIGHUP: files are read again")
-            for action in self.actions:
-                action()
+            return
+        what = ", ".join(self._reads) or "nothing"
+        self.log.info("SIGHUP: read again: {what}", what=what)
+        for name, read in self._reads.items():
+            maybeDeferred(read).addErrback(self._failed, name)
+
+    def _failed(self, failure: Any, what: str) -> None:
+        self.log.failure("SIGHUP: reading {what} failed", failure=failure, what=what)
 
 
 def has_terminal() -> bool:

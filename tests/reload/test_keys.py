@@ -34,6 +34,7 @@ VALUES: Mapping[str, str] = {
     "limits.sender_rate_per_s": "2", "limits.sender_burst": "22", "limits.senders_per_domain": "222",
     "limits.max_message_bytes": "2222", "limits.attribute_age_s": "60",
     "limits.subscriptions_per_domain": "222", "trust.default_policy": '"dialback+tls"',
+    "tls.watch_s": "5",
     "trust.proof_max_age_s": "5000", "trust.proof_idle_s": "500", "trust.remember_days": "3",
     "dialback.keys": '{ k1 = "abababababababababababababababab" }', "dialback.token_ttl_s": "30",
     "dialback.clock_skew_s": "3", "dialback.claim_timeout_s": "13", "log.level": '"debug"',
@@ -73,7 +74,15 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 #: Shown in other tests: the key file and the log file are files, uplinks are dialled.
-ELSEWHERE = {"dialback.key_file", "log.file", "uplink.name", "uplink.address", "uplink.key_file"}
+#: and certificates need a folder.
+ELSEWHERE = {
+    "dialback.key_file",
+    "log.file",
+    "uplink.name",
+    "uplink.address",
+    "uplink.key_file",
+    "domain.certificate",
+}
 
 
 def facts(router: Router) -> dict[str, Any]:
@@ -116,6 +125,7 @@ def facts(router: Router) -> dict[str, Any]:
         "users": {
             name: (one.defaults, set(one.directory.users())) for name, one in router.embedded.items()
         },
+        "certificates": (router.certificates._settings, router.certificates._first),
         "mask": router.mask.mode,
         "trace": (router.trace._entries.maxlen, router.trace._max_age_s, router.traces_deliveries),
         "told": (router.steps._every, router.switch.on_delivered is None),
