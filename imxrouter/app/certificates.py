@@ -90,6 +90,8 @@ class OwnCertificates:
     ) -> None:
         self._settings = config.tls
         self._folder = Path(config.tls.certificates) if config.tls.certificates else None
+        #: the same certificates are for other domains
+        self._others_chosen = False
         self._choose(config)
         self._reactor, self._now, self._metrics = reactor, now, metrics
         self._in_thread = in_thread or self._in_pool
@@ -141,6 +143,7 @@ class OwnCertificates:
             before = self._chosen
             self._choose(config)
             if self._chosen != before:
+                self._others_chosen = True
                 self.reload().addErrback(self._failed)
 
         return Step(commit)
@@ -245,7 +248,8 @@ class OwnCertificates:
     def _swap(self, found: CertificateSet) -> Change:
         self.warnings = found.warnings
         change = change_between(self._store.current, found)
-        if change:
+        others, self._others_chosen = self._others_chosen, False
+        if change or others:
             self._store.swap(found)
             old, self.contexts = self.contexts, TlsContexts(found, minimum=self._settings.minimum)
             old.retire()

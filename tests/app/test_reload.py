@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
 from imxrouter.model.vocabulary import Reason
+from tests.doubles.authority import DAY, Authority
 from tests.doubles.ctl import ctl, ctl_json
 from tests.doubles.raw_peer import RawPeer
 from tests.doubles.reload_rig import Reloadable, lines
@@ -390,3 +393,27 @@ def test_a_changed_key_file_is_taken_under_its_old_name(lab: Lab) -> None:
     view = file.reload(result="refused")
     assert "dialback.key_file" in view["problems"][0]["path"]
     assert a.router.keyring.holds([bytes.fromhex("22" * 32)])
+
+
+def test_a_domain_may_be_given_another_certificate(lab: Lab) -> None:
+    """By its file; the folder is read as by `imxctl certs reload`, and nothing else of it changes."""
+    folder, authority, now = lab.folder / "certificates", Authority.root(), time.time()
+    folder.mkdir()
+    for name in ("first", "second"):
+        issued = authority.issue("a.example", not_before=now - DAY, not_after=now + 30 * DAY)
+        issued.write(folder, name)
+    trust = [str(authority.issued.write(lab.folder, "root"))]
+    settings = {"tls.certificates": str(folder), "tls.watch_s": 0, "tls.trust": trust}
+    a = lab.router("a.example", settings=settings)
+    file, entry = Reloadable(a), 'name = "a.example"\nservice = "home"\n'
+
+    def shown() -> list[str]:
+        return [Path(one["file"]).stem for one in ctl_json(a, "certs")["certificates"] if one["domains"]]
+
+    (before,) = shown()
+    (other,) = {"first", "second"} - {before}
+    view = file.edit((entry, f'{entry}certificate = "{folder}/{other}.crt"\n')).reload()
+    assert lines(view) == ["~ domain a.example certificate: at once"]
+    lab.wait_until(lambda: not a.router.certificates._lock.locked, "the folder")
+    assert shown() == [other]
+    file.reload(result="unchanged")

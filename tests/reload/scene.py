@@ -9,12 +9,14 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from imxrouter.admin.client import AdminClient, AdminUnreachable
 from imxrouter.admin.config_views import ReloadView
+from tests.doubles.authority import DAY, Authority
 from tests.doubles.router_rig import Lab, RouterRig, Sent, free_port, fresh_address
 from tests.doubles.twistd import start_router
 
@@ -37,6 +39,8 @@ links.close_deadline_s = 1
 log.level = "{level}"
 log.file = "{folder}/log"
 log.trace_entries = 1000
+tls.certificates = "{folder}/certificates"
+tls.watch_s = 0
 limits.sender_rate_per_s = 100000
 limits.sender_burst = {burst}
 links.max_hops = {hops}
@@ -57,6 +61,7 @@ class Scene:
 
     Attributes:
         reloads: how many were asked for, by result.
+        certificates: the same, of the folder of certificates.
         sent: messages that were answered; all of them were delivered.
     """
 
@@ -73,12 +78,17 @@ class Scene:
         self.peer: RouterRig = lab.router("b.example", tables=pins, settings=settings)
         self.file = folder / "router.toml"
         self.write(0)
+        self._authority = Authority.root()
+        (folder / "certificates").mkdir()
+        for one in range(WRITTEN_TO):
+            self.certify(one)
         self._process = start_router(self.file, folder / "said")
         self.console = AdminClient(str(folder / "admin.sock"))
         self._under_way: list[Sent] = []
         self._turn = itertools.cycle(self._names)
         self.sent = 0
         self.reloads: dict[str, int] = {}
+        self.certificates: dict[str, int] = {}
 
     def begin(self) -> None:
         """Wait for the process, and open a way to each domain that is written to."""
@@ -130,6 +140,27 @@ class Scene:
         self.reloads[expected] = self.reloads.get(expected, 0) + 1
         return view
 
+    def certify(self, number: int) -> None:
+        """A new certificate for one of the domains, of which there are `WRITTEN_TO`."""
+        name, now = self._names[number % WRITTEN_TO], time.time()
+        made = self._authority.issue(name, not_before=now - DAY, not_after=now + 30 * DAY)
+        made.write(self._folder / "certificates", name)
+
+    def reload_certificates(self, number: int) -> None:
+        """Renew one, or leave a key of another beside it; and have the folder read, under load."""
+        bad = number % 10 == 9
+        self.certify(number)
+        wrong = self._folder / "certificates" / "wrong.crt"
+        if bad:
+            wrong.write_text("no certificate")
+        self.load()
+        answer = self.console.certs_reload()
+        self.load()
+        wrong.unlink(missing_ok=True)
+        assert answer["result"] == ("refused" if bad else "swapped"), answer
+        assert answer["count"] == WRITTEN_TO
+        self.certificates[answer["result"]] = self.certificates.get(answer["result"], 0) + 1
+
     def load(self) -> None:
         """Judge what was answered, and send until enough is under way."""
         waiting = [one for one in self._under_way if not one.outcomes]
@@ -167,12 +198,13 @@ class Scene:
             self._process.wait()
 
 
-def rounds(scene: Scene, count: int, each: int, told: Callable[[str], object]) -> Iterator[int]:
+def rounds(scene: Scene, reload: Callable[[int], object], count: int, each: int, what: str) -> Iterator[int]:
     """Reload so often; yields the memory of the process, KiB, after each so many reloads."""
     for number in range(1, count + 1):
-        scene.reload(number)
+        reload(number)
         if number % each == 0:
             assert scene.link_numbers() == scene.links
             rss = scene.rss_kib()
-            told(f"{number:5} reloads, {scene.sent:7} messages, {rss} KiB")
+            sys.stdout.write(f"{number:5} reloads of {what}, {scene.sent:7} messages, {rss} KiB\n")
+            sys.stdout.flush()
             yield rss
