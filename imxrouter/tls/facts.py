@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import OrderedDict
+from dataclasses import dataclass, replace
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from imxrouter.model.domain import is_wire_domain
@@ -16,6 +19,9 @@ from imxrouter.tls.reading import UNREADABLE
 EXPORTER_LABEL = b"EXPORTER-Channel-Binding"
 EXPORTER_BYTES = 32
 TLS_1_3 = "TLSv1.3"
+#: Chains kept for sessions, and bytes of each, the leaf not counted. Public ones have 1,000 to 3,000.
+CHAINS = 1000
+CHAIN_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +76,48 @@ def server_name_of(connection: SSL.Connection) -> str:
     return raw.decode("ascii") if is_wire_domain(raw) else ""
 
 
+class Chains:
+    """What stood beside peers' certificates in whole handshakes, for the sessions that resume them.
+
+    A ticket holds the peer's own certificate and nothing else (SSL_SESSION is written without its chain). It
+    lives and dies with the contexts, as the keys of their tickets do. Where it is full and an entry is gone,
+    `peer.Intermediates` may still know what is missing.
+    """
+
+    def __init__(self, entries: int = CHAINS) -> None:
+        self._entries = entries
+        self._above: OrderedDict[bytes, tuple[x509.Certificate, ...]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._above)
+
+    def complete(self, peer: PeerCertificate) -> PeerCertificate:
+        """Remember a whole chain; give a resumed session's certificate its chain again."""
+        if peer.resumed:
+            above = self._above.get(peer.fingerprint, ()) if len(peer.chain) == 1 else ()
+            return replace(peer, chain=(*peer.chain, *above)) if above else peer
+        above = peer.chain[1:]
+        if above and sum(len(one.public_bytes(Encoding.DER)) for one in above) <= CHAIN_BYTES:
+            self._above[peer.fingerprint] = above
+            self._above.move_to_end(peer.fingerprint)
+            if len(self._above) > self._entries:
+                self._above.popitem(last=False)
+        return peer
+
+
 @dataclass(frozen=True, slots=True)
 class ContextNote:
     """What rides on a context as its application data.
 
     Attributes:
         own: the certificate that the context shows.
+        chains: of peers that connected; None where we connect, for a session in memory keeps its own.
         front: the context that took the connection, kept alive because OpenSSL goes on calling its
             functions after the connection was switched to another one.
     """
 
     own: OwnCertificate | None
+    chains: Chains | None = None
     front: SSL.Context | None = None
 
 
@@ -106,4 +143,7 @@ def _peer(connection: SSL.Connection, *, resumed: bool) -> tuple[PeerCertificate
         return None, f"{error}"[:200]
     if not chain or chain[0] != leaf:
         chain = [leaf, *chain]
-    return PeerCertificate(leaf, tuple(chain), resumed=resumed), ""
+    peer = PeerCertificate(leaf, tuple(chain), resumed=resumed)
+    note = connection.get_context().get_app_data()
+    chains = note.chains if isinstance(note, ContextNote) else None
+    return (chains.complete(peer) if chains is not None else peer), ""

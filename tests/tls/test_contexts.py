@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 
@@ -16,9 +17,9 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.errors import LocalMisuse
 from imxrouter.tls import contexts as contexts_module
 from imxrouter.tls.contexts import ALPN, TlsContexts, release
-from imxrouter.tls.facts import TlsFacts, read_facts
+from imxrouter.tls.facts import CHAIN_BYTES, Chains, TlsFacts, read_facts
 from imxrouter.tls.folder import load_folder
-from imxrouter.tls.peer import Anchors, ChainProblem, Intermediates
+from imxrouter.tls.peer import Anchors, ChainProblem, Intermediates, PeerCertificate
 from imxrouter.tls.store import CertificateSet
 from tests.doubles.authority import CLIENT, DAY, NOW, Authority
 
@@ -261,6 +262,38 @@ def test_a_resumed_session_keeps_the_certificates_and_is_judged_anew(
         assert trust.judge(peer, at=NOW + 91 * DAY, as_client=True).problem is ChainProblem.EXPIRED
         elsewhere = Anchors([Authority.root().certificate], partial=False, known=known)
         assert elsewhere.judge(peer, at=NOW, as_client=True).problem is ChainProblem.UNKNOWN_AUTHORITY
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_resumed_session_has_its_chain_again(ours: CertificateSet, version: str) -> None:
+    """Also where nobody judged it the first time, because the policy asked for less then."""
+    opening, taking = TlsContexts(ours), TlsContexts(ours)
+    for resumed in (False, True):
+        ends = Ends(opening.open(A, "b.example", "192.0.2.1", 6490), accepting(taking))
+        if version == "1.2":
+            ends.opener.set_options(SSL.OP_NO_TLSv1_3)
+        for facts in ends.shake():
+            assert facts.resumed is resumed
+            assert facts.peer is not None
+            assert len(facts.peer.chain) == 2
+            trust = Anchors([ROOT.certificate], partial=False)
+            assert trust.judge(facts.peer, at=NOW, as_client=True).problem is None
+        opening.keep_session(ends.opener, "b.example", "192.0.2.1", 6490)
+        release(ends.opener)
+
+
+def test_chains_of_sessions_are_bounded() -> None:
+    """By their number and by their size."""
+    chains = Chains(2)
+    for number in range(4):
+        issued = MIDDLE.issue(f"d{number}.example")
+        chains.complete(PeerCertificate(issued.certificate, issued.chain))
+    assert len(chains) == 2
+    large = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.55555.2"), bytes(CHAIN_BYTES))
+    issued = ROOT.below("large", extra=[(large, False)]).issue("large.example")
+    chains.complete(PeerCertificate(issued.certificate, issued.chain))
+    bare = PeerCertificate(issued.certificate, (issued.certificate,), resumed=True)
+    assert chains.complete(bare).chain == bare.chain
 
 
 ELSEWHERE: dict[str, tuple[Domain | None, str, str, int]] = {
