@@ -78,7 +78,8 @@ def test_show_has_each_key_with_its_source(shell: Shell) -> None:
     assert shell("config", "show").stdout.splitlines() == [
         "# /etc/imxrouter/imxrouter.toml", 'name = "router.a.example"  # file', "", "[links]",
         "ping_s = 10.0  # default, another value waits for a restart", "", "[[domain]]",
-        'service = "home"  # run time', "", "[[peer]]", "# policy is not set", "", "# and 1000 more domains: imxctl domains",
+        'service = "home"  # run time', "", "[[peer]]", "# policy is not set", "",
+        "# and 1000 more domains: imxctl domains",
     ]  # fmt: skip
     assert shell("config", "show", "links").stdout.splitlines()[-1].startswith("ping_s = 10.0  # default")
     assert "service" not in shell("config", "show", "links").stdout
