@@ -169,7 +169,7 @@ class Applying:
         caps, dialling = cap_settings(config), dial_settings(config.caps)
 
         def commit() -> None:
-            gatekeeper.policies = policies
+            gatekeeper.judge_by(policies)
             gatekeeper.remembered.change(config.trust.remember_days * 86_400.0)
             if changes.touch("caps", "peer"):
                 gatekeeper.change(caps, dialling if changes.touch("caps") else None)
