@@ -12,6 +12,9 @@ from urllib.parse import quote
 from imxrouter.admin.detail import VIEWS as DETAIL_VIEWS
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import STATUS, AdminError, AdminUnreachable, Kind
+from imxrouter.admin.policy_client import PolicyClient
+from imxrouter.admin.policy_views import VIEWS as POLICY_VIEWS
+from imxrouter.admin.policy_views import AccessListView, ExplainView
 from imxrouter.admin.user_client import UserClient
 from imxrouter.admin.user_views import VIEWS as USER_VIEWS
 from imxrouter.admin.user_views import (
@@ -48,6 +51,7 @@ from imxrouter.admin.views import (
 
 __all__ = [
     "VIEWS",
+    "AccessListView",
     "AdminClient",
     "AdminError",
     "AdminUnreachable",
@@ -57,6 +61,7 @@ __all__ = [
     "DoctorView",
     "DomainDiff",
     "DomainView",
+    "ExplainView",
     "FetchView",
     "LinkView",
     "MessageView",
@@ -83,7 +88,7 @@ __all__ = [
 VIEWS: tuple[type, ...] = (
     StatusView, StoreView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff, OutcomeView,
     AttributesView, AttributeView, MessageView, LookupView, TargetView, RecordsView, *DETAIL_VIEWS,
-    *USER_VIEWS,
+    *USER_VIEWS, *POLICY_VIEWS,
 )  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).
@@ -199,6 +204,11 @@ class AdminClient:
         return UserClient(
             lambda method, parts, body: self._ask(method, *parts, body=body), self._stream, user
         )
+
+    @property
+    def policy(self) -> PolicyClient:
+        """Block and allow lists."""
+        return PolicyClient(lambda method, parts, body: self._ask(method, *parts, body=body))
 
     def traces(self, source: str, destination: str, since_s: float | None) -> TracesView:
         """List traced messages by sender and recipient."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView
+from imxrouter.admin.policy_port import PolicyPort
 from imxrouter.admin.user_port import PresencePort, SettingsPort
 from imxrouter.admin.views import (
     AttributesView,
@@ -40,6 +41,10 @@ class AdminPort(Protocol):
     @property
     def settings(self) -> SettingsPort:
         """What users of embedded services set."""
+
+    @property
+    def policy(self) -> PolicyPort:
+        """Block and allow lists."""
 
     def status(self) -> StatusView | Deferred[StatusView]:
         """Tell how this process is."""

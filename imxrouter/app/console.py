@@ -26,6 +26,7 @@ from imxrouter.admin.views import (
 )
 from imxrouter.app.asking import ask_attributes
 from imxrouter.app.checking import check_as
+from imxrouter.app.console_policy import PolicyConsole
 from imxrouter.app.console_presence import PresenceConsole
 from imxrouter.app.console_settings import SettingsConsole
 from imxrouter.app.dnsview import look_up, records_view
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 #: Keys of a served domain that a request may give; those of [[domain]].
 _FIELDS = (
     "service", "tenant", "policy", "state", "aliases", "max_message_bytes", "subscription_lifetime_s",
-    "abuse_contact", "content_types", "attributes", "hidden_attributes",
+    "abuse_contact", "first_contact", "content_types", "attributes", "hidden_attributes",
 )  # fmt: skip
 
 
@@ -65,12 +66,14 @@ class Console:
     Attributes:
         presence: of users.
         settings: of users.
+        policy: block and allow lists.
     """
 
     def __init__(self, router: Parts) -> None:
         self._router = router
         self.presence = PresenceConsole(router)
         self.settings = SettingsConsole(router, self.presence)
+        self.policy = PolicyConsole(router)
 
     # -- how it is ---------------------------------------------------------------------------------------
 

@@ -21,7 +21,6 @@ from imxrouter.admin.user_views import (
 )
 from imxrouter.app import userviews
 from imxrouter.app.user_refusals import address, service_of, told
-from imxrouter.gateways.embedded.access import Who
 from imxrouter.gateways.embedded.instances import DEFAULT_PUBLICATION_S
 from imxrouter.gateways.embedded.register import Change, Topic
 from imxrouter.gateways.embedded.service import EmbeddedService
@@ -39,6 +38,7 @@ from imxrouter.model.presence import (
     Unknown,
     element_id,
 )
+from imxrouter.routing.rules import Who
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts

@@ -11,11 +11,11 @@ from imxrouter.admin.user_port import PresencePort
 from imxrouter.admin.user_views import ContactsView, RulesView, UserView, WatchersView
 from imxrouter.app import userviews
 from imxrouter.app.user_refusals import address, service_of, told
-from imxrouter.gateways.embedded.access import Decision, Detail, Right, Scope
 from imxrouter.gateways.embedded.attributes import PUBLIC, OwnAttribute, Visibility
 from imxrouter.gateways.embedded.contacts import Contact
 from imxrouter.gateways.embedded.settings import PRESENCE_RIGHTS, Role
 from imxrouter.model.operations import Attribute
+from imxrouter.routing.rules import Decision, Detail, Right, Scope
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts

@@ -15,6 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 import imxrouter
+from imxrouter.app.access_control import AccessControl, first_contacts
+from imxrouter.app.barred import watch_barred
 from imxrouter.app.embedding import make_embedded
 from imxrouter.app.figures import Figures, links_by_state
 from imxrouter.app.full_outcomes import FullOutcomes
@@ -226,7 +228,7 @@ class Parts:
         self.steps.listen(self.dialer, self.claimer, self.verifier, self.federation)
         self.idle_proofs = IdleProofs(self.hub, self.verifier.drop_proof)
         self.hub.events += [self.steps, self.claimer, self.verifier, self.federation, self.redirector]
-        watchers = RouterWatchers(self.hub, self.inside, self.subscriptions)
+        watchers = self._watchers = RouterWatchers(self.hub, self.inside, self.subscriptions)
         self.liveness = Liveness(
             self.hub, self.subscriptions, watchers, self.federation, random.SystemRandom().random
         )
@@ -272,6 +274,11 @@ class Parts:
         self.provisioner.on_leaving = self.liveness.leaving
         self.provisioner.on_returned = self.liveness.returned
         self.hub.events.append(self.services)
+        self.access = AccessControl(
+            config.access, self.domains, first_contacts(config.services), self.hub, self._watchers,
+            self.verifier.drop_proof, time.time,
+        )  # fmt: skip
+        self.gatekeeper.shuts_out = self.access.shuts_out
         self.domains.replace_all(served_domain(entry) for entry in config.domains)
         self.config = structs.replace(config, domains=())  # 100,000 of them are 30 MB; `domains` has them now
         self._uplinks = [self._make_uplink(uplink) for uplink in config.uplinks]
@@ -332,6 +339,7 @@ class Parts:
         self.steps.policy_of = self.rules.policy_of
         settling = Settling(self.trace, self.full_outcomes, self.rules, ports, now)
         self.traces_deliveries = settling.listen(self.switch, self.config)
+        watch_barred(self)
 
     def _claim_ended(self, direction: str, reason: Reason) -> None:
         self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)

@@ -87,6 +87,7 @@ class Router(Parts, Service):
         with opening("state_dir"):
             self.store.start()
             self.run_time_domains.begin()
+            self.access.begin(self.store)
             self._remembering.begin()
             self._kept_subscriptions.begin()
             self.subscriptions.forget_unserved(self.switch.routes)
@@ -122,6 +123,7 @@ class Router(Parts, Service):
         """A failure is logged and the next tick comes: without timers nothing would ever be answered late."""
         try:
             self.hub.tick()
+            self.access.tick(self._reactor)
             self.figures.tick()
             for embedded in self.embedded.values():
                 embedded.tick()

@@ -8,9 +8,11 @@ a call per record costs more than most of the checks (docs/decisions/0002-hot-pa
 from __future__ import annotations
 
 from bisect import bisect_left
+from typing import Literal
 
 from imxrouter.model.operations import Kind
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.gate import Bar
 from imxrouter.switch import slots
 from imxrouter.switch.core import SUSPENDED_S, SwitchCore
 from imxrouter.switch.flows import FLOWS_AT_MOST
@@ -117,6 +119,7 @@ class Switch(SwitchCore):
         arrivals, counters, checks = self.rates.arrivals, self.counters, self.checks
         check_source, check_rate, check_credit = checks.source, checks.rate, checks.credit
         check_duplicates, check_names, check_size = checks.duplicates, checks.addresses, checks.size
+        gate, passes = self.gate if checks.access else None, self._passes
         sources, destinations, limit, end = port.sources, port.destinations, port.max_record, len(data)
         is_service, is_uplink = port.role is Role.SERVICE, port.role is Role.UPLINK
         turn, number, max_hops = self._turn, port.number, self.max_hops
@@ -286,6 +289,14 @@ class Switch(SwitchCore):
                     continue
                 else:
                     out_number = 0
+                # -- access, last: who is barred sees what he sees who writes to nobody --
+                bar: Bar | Literal[False] | None = False
+                if gate is not None and (rtype != _NOTIFY or port not in self.inside):
+                    bar = passes.get(data[start + ADDRESSES_OFFSET : from_end]) if rtype == _MESSAGE else None
+                    if bar is None:
+                        bar, passes = self._bar(data[start:stop], rtype, from_end - start, key), self._passes
+                    if bar:
+                        out_number = 0
                 # -- accepted --
                 if rtype == _MESSAGE:
                     messages += 1
@@ -304,7 +315,10 @@ class Switch(SwitchCore):
                 in_bytes += size
                 destinations[to_domain] = share + 1
                 if not out_number:
-                    self.held.append(new_tag)
+                    if bar:
+                        self.barred.append((new_tag, bar))
+                    else:
+                        self.held.append(new_tag)
                     if stripped is not None:
                         self.doubt(new_tag)
                     continue

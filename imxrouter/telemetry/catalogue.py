@@ -110,6 +110,16 @@ QUESTIONS = Family(
     "Questions for attributes of others: `asked` of the owner, `joined` to an equal one under way, `cached` "
     "where all was known, `refused` where too many were under way.",
 )
+BARRED = Family(
+    "imxrouter_access_refusals_total",
+    "counter",
+    ("rule", "direction"),
+    "Requests that an access list or a recipient's rule refused: by what the rule names, or `recipient` "
+    "and `first-contact`.",
+)
+ACCESS_ENTRIES = Family(
+    "imxrouter_access_entries", "gauge", ("action", "origin"), "Entries of block and allow lists."
+)
 HELD = Family(
     "imxrouter_held_requests", "gauge", (), "Requests that wait for their destination to be dialled."
 )
@@ -206,6 +216,8 @@ ALL: tuple[Family, ...] = (
     LOOKUPS,
     ECHOES,
     QUESTIONS,
+    BARRED,
+    ACCESS_ENTRIES,
     HELD,
     HELD_BYTES,
     HELD_OLDEST,
@@ -247,4 +259,10 @@ ECHO_RESULTS: tuple[tuple[str], ...] = (
     ("answered",), ("bad-address",), ("too-large",), ("rate-limited",),
 )  # fmt: skip
 QUESTION_WAYS: tuple[tuple[str], ...] = (("asked",), ("joined",), ("cached",), ("refused",))
+#: Rules as `routing.gate` has them.
+BARRED_BY: tuple[tuple[str, str], ...] = tuple(
+    (rule, direction)
+    for rule in ("address", "local", "domain", "zone", "everybody", "recipient", "first-contact")
+    for direction in ("in", "out")
+)
 LOOKUP_RESULTS: tuple[tuple[str], ...] = tuple((word,) for word in ("found", "cached", *REASON_WORDS[1:]))

@@ -23,6 +23,7 @@ from imxrouter.admin.views import (
     RecordsView,
     StatusView,
 )
+from tests.doubles.admin_policy import PolicyDouble
 from tests.doubles.admin_users import UsersDouble
 
 STATUS: StatusView = {
@@ -121,6 +122,7 @@ class PortDouble:
 
     def __init__(self) -> None:
         self.users = UsersDouble()
+        self.access = PolicyDouble()
         self.calls: list[tuple[Any, ...]] = []
         self.outcome: OutcomeView = {**OUTCOME}
         self.told: AttributesView = deepcopy(TOLD)
@@ -135,6 +137,11 @@ class PortDouble:
     def settings(self) -> UsersDouble:
         """Their settings."""
         return self.users
+
+    @property
+    def policy(self) -> PolicyDouble:
+        """Access."""
+        return self.access
 
     def status(self) -> StatusView:
         """Answer at once."""
