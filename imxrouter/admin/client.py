@@ -14,7 +14,7 @@ from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, Trace
 from imxrouter.admin.errors import STATUS, AdminError, AdminUnreachable, Kind
 from imxrouter.admin.policy_client import PolicyClient
 from imxrouter.admin.policy_views import VIEWS as POLICY_VIEWS
-from imxrouter.admin.policy_views import AccessListView, ExplainView
+from imxrouter.admin.policy_views import AbuseReportView, AccessListView, ExplainView
 from imxrouter.admin.user_client import UserClient
 from imxrouter.admin.user_views import VIEWS as USER_VIEWS
 from imxrouter.admin.user_views import (
@@ -51,6 +51,7 @@ from imxrouter.admin.views import (
 
 __all__ = [
     "VIEWS",
+    "AbuseReportView",
     "AccessListView",
     "AdminClient",
     "AdminError",

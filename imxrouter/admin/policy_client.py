@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from imxrouter.admin.policy_views import AccessListView, ExplainView
+from imxrouter.admin.policy_views import AbuseReportView, AccessListView, ExplainView
 
 #: Asks: method, parts of the path, and the body.
 Ask = Callable[[str, tuple[str, ...], Mapping[str, Any] | None], Any]
@@ -41,3 +41,11 @@ class PolicyClient:
         """Tell what would happen to a request."""
         body = {"from": source, "to": destination, "kind": kind, "size": size}
         return cast("ExplainView", self._ask("POST", ("policy", "explain"), body))
+
+    def reports(self, about: str = "") -> list[AbuseReportView]:
+        """List reports of abuse, the newest first."""
+        return cast("list[AbuseReportView]", self._ask("POST", ("abuse", "list"), {"about": about}))
+
+    def report(self, report: Mapping[str, Any]) -> AbuseReportView:
+        """Report somebody to his domain; keys as `policy_port.NewReport`, `from` and `to`."""
+        return cast("AbuseReportView", self._ask("POST", ("abuse", "reports"), report))

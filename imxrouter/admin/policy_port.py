@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from imxrouter.admin.policy_views import AccessListView, ExplainView
+from twisted.internet.defer import Deferred
+
+from imxrouter.admin.policy_views import AbuseReportView, AccessListView, ExplainView
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,18 @@ class NewEntry:
     reason: str = ""
     author: str = ""
     expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewReport:
+    """A report of abuse that is to be sent; the message's id in hexadecimal, its time since 1970."""
+
+    source: str
+    destination: str
+    kind: str = "other"
+    message_id: str = ""
+    message_at: int | None = None
+    text: str = ""
 
 
 class PolicyPort(Protocol):
@@ -38,3 +52,9 @@ class PolicyPort(Protocol):
 
     def explain(self, source: str, destination: str, kind: str, size: int) -> ExplainView:
         """Tell what would happen to a request."""
+
+    def reports(self, about: str) -> list[AbuseReportView]:
+        """List reports of abuse, the newest first; those of an address or a domain where one is given."""
+
+    def report(self, report: NewReport) -> Deferred[AbuseReportView] | AbuseReportView:
+        """Report somebody to his domain."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from imxrouter.admin import bodies
-from imxrouter.admin.policy_port import NewEntry, PolicyPort
+from imxrouter.admin.policy_port import NewEntry, NewReport, PolicyPort
 
 
 class AccessPort(Protocol):
@@ -45,6 +45,19 @@ def _explain(port: AccessPort, _parts: list[str], body: bodies.Body) -> Any:
     )
 
 
+def _report(port: AccessPort, _parts: list[str], body: bodies.Body) -> Any:
+    return port.policy.report(
+        NewReport(
+            bodies.text(body, "from"),
+            bodies.text(body, "to"),
+            bodies.optional_text(body, "kind") or "other",
+            bodies.optional_text(body, "message_id") or "",
+            bodies.optional_seconds(body, "message_at"),
+            bodies.optional_text(body, "text") or "",
+        )
+    )
+
+
 #: Each path begins with /v1/; `*` is a variable part.
 ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("POST", "policy/list"): lambda port, _parts, body: port.policy.entries(
@@ -54,4 +67,8 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("DELETE", "policy/entries/*"): lambda port, parts, _body: port.policy.remove(parts[0]),
     ("POST", "policy/reload"): lambda port, _parts, _body: port.policy.reload(),
     ("POST", "policy/explain"): _explain,
+    ("POST", "abuse/list"): lambda port, _parts, body: port.policy.reports(
+        bodies.optional_text(body, "about") or ""
+    ),
+    ("POST", "abuse/reports"): _report,
 }

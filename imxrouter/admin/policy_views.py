@@ -54,5 +54,25 @@ class ExplainView(TypedDict):
     steps: list[PolicyStepView]
 
 
+class AbuseReportView(TypedDict):
+    """One report of abuse. `direction` is `received` or `sent`; `by` reported `source`.
+
+    Of a sent one `status` and `reason` say what its domain answered, `contact` whom to write to instead.
+    """
+
+    direction: str
+    at: float
+    by: str
+    kind: str
+    source: str
+    destination: str
+    message_at: int
+    message_id: str
+    text: str
+    status: str
+    reason: str
+    contact: str
+
+
 #: For the reference page.
-VIEWS: tuple[type, ...] = (AccessListView, AccessEntryView, ExplainView, PolicyStepView)
+VIEWS: tuple[type, ...] = (AccessListView, AccessEntryView, ExplainView, PolicyStepView, AbuseReportView)

@@ -7,11 +7,16 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred
+
 from imxrouter.admin.errors import AdminError
-from imxrouter.admin.policy_port import NewEntry
-from imxrouter.admin.policy_views import AccessEntryView, AccessListView, ExplainView
+from imxrouter.admin.policy_port import NewEntry, NewReport
+from imxrouter.admin.policy_views import AbuseReportView, AccessEntryView, AccessListView, ExplainView
+from imxrouter.app.abuse import KeptReport
 from imxrouter.app.barred import place_of
 from imxrouter.app.explaining import explain
+from imxrouter.app.user_refusals import address
+from imxrouter.model.abuse import MAX_REPORT_BYTES, AbuseType, BadReport, Report
 from imxrouter.model.address import Address, BadAddress
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.patterns import BadPattern, Pattern, Rank, places_of
@@ -109,12 +114,52 @@ class PolicyConsole:
         """Tell what would happen to a request."""
         return explain(self._router, source, destination, kind, size)
 
+    # -- abuse -------------------------------------------------------------------------------------------
+
+    def reports(self, about: str) -> list[AbuseReportView]:
+        """List reports of abuse, the newest first; those of an address or a domain where one is given."""
+        about = about.strip().lower()
+        found = self._router.abuse.reports()
+        return [
+            report_view(one)
+            for one in found
+            if not about or about in (one.source.lower(), one.source.lower().rpartition("@")[2])
+        ]
+
+    def report(self, report: NewReport) -> Deferred[AbuseReportView]:
+        """Report somebody to his domain."""
+        kinds = [one.value for one in AbuseType]
+        if report.kind not in kinds:
+            raise AdminError("bad-request", f"{report.kind[:40]!r} is unknown", "kind", ", ".join(kinds))
+        source, destination = address(report.source, "from"), address(report.destination, "to")
+        if self._router.domains.get(destination.domain) is None:
+            do = "name the user of ours who got it"
+            raise AdminError("not-found", f"{destination.domain} is not served here", "to", do)
+        at = int(time.time()) if report.message_at is None else report.message_at
+        try:
+            ident = bytes.fromhex(report.message_id)
+            made = Report(AbuseType(report.kind), source, destination, at, ident, report.text)
+            Report.decode(made.encode())
+        except (ValueError, BadReport) as error:
+            do = f"an id has 32 hexadecimal digits; all together at most {MAX_REPORT_BYTES} bytes"
+            raise AdminError("bad-request", str(error), "report", do) from None
+        return self._router.abuse.report(made).addCallback(report_view)
+
     def _view(self, entries: Iterable[Entry], *, kept: bool | None = None) -> AccessListView:
         return AccessListView(
             entries=[entry_view(entry) for entry in entries],
             problems=[str(problem) for problem in self._access.problems],
             kept=self._router.store.health().works if kept is None else kept,
         )
+
+
+def report_view(report: KeptReport) -> AbuseReportView:
+    """A report as operators see it."""
+    return AbuseReportView(
+        direction=report.direction, at=report.at, by=report.by, kind=report.kind, source=report.source,
+        destination=report.destination, message_at=report.message_at, message_id=report.message_id,
+        text=report.text, status=report.status, reason=report.reason, contact=report.contact,
+    )  # fmt: skip
 
 
 def entry_view(entry: Entry) -> AccessEntryView:

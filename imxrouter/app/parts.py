@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 import imxrouter
+from imxrouter.app.abuse import AbuseDesk
 from imxrouter.app.access_control import AccessControl, first_contacts
 from imxrouter.app.barred import watch_barred
 from imxrouter.app.embedding import make_embedded
@@ -340,6 +341,7 @@ class Parts:
         settling = Settling(self.trace, self.full_outcomes, self.rules, ports, now)
         self.traces_deliveries = settling.listen(self.switch, self.config)
         watch_barred(self)
+        self.abuse = AbuseDesk(self)
 
     def _claim_ended(self, direction: str, reason: Reason) -> None:
         self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)

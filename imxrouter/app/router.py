@@ -88,6 +88,7 @@ class Router(Parts, Service):
             self.store.start()
             self.run_time_domains.begin()
             self.access.begin(self.store)
+            self.abuse.begin(self.store)
             self._remembering.begin()
             self._kept_subscriptions.begin()
             self.subscriptions.forget_unserved(self.switch.routes)

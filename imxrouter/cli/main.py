@@ -10,6 +10,7 @@ import click
 
 from imxrouter import __version__
 from imxrouter.cli import (
+    abuse,
     attributes,
     check,
     configs,
@@ -39,7 +40,7 @@ def imxctl() -> None:
 socket_option(imxctl, SOCKET_VARIABLE)
 
 for _command in (
-    live.status, live.links, peers.peers, policy.policy, domains.domains, live.send, live.watch,
+    live.status, live.links, peers.peers, policy.policy, abuse.abuse, domains.domains, live.send, live.watch,
     presence.presence, presence.subscribe, watching.subscriptions, watching.watchers, users.rules,
     users.contacts, users.user, attributes.attributes, dns.dns, configs.config, trace.trace, check.check,
     decode.decode,

@@ -82,6 +82,10 @@ class Access(Section, frozen=True):
     dir: Annotated[
         str, key("Directory whose `*.toml` files hold [[entry]] tables; it need not exist.", path=True)
     ] = "access.d"
+    abuse_reports: Annotated[
+        int,
+        key("Abuse reports kept, received and sent; the oldest go first.", unit="reports", ge=1, le=10**6),
+    ] = 1000
     entries: Annotated[tuple[AccessEntry, ...], key("Entries in the main file.")] = msgspec.field(
         default=(), name="entry"
     )

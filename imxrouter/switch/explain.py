@@ -14,7 +14,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.gate import Bar
 from imxrouter.routing.rules import Right
 from imxrouter.switch.ports import Port, Proof, Role, Route
-from imxrouter.switch.presence import INSIDE_TYPES
+from imxrouter.switch.presence import INSIDE_TYPES, OF_DOMAINS
 from imxrouter.switch.switch import Switch
 from imxrouter.switch.tables import key_of
 from imxrouter.wire.registry import RecordType
@@ -137,7 +137,7 @@ def _destination(route: Route | None, to_domain: bytes, case: Case, *, is_servic
     yield Step("destination", Verdict.PASS, text=f"{name} is served here")
     if route.suspended:
         yield Step("state of the destination", Verdict.REFUSE, Reason.SUSPENDED, f"{name} is suspended")
-    if case.rtype not in route.types and case.rtype != RecordType.ECHO:
+    if case.rtype not in route.types and case.rtype not in OF_DOMAINS:
         text = f"{name} does not take type 0x{case.rtype:04x}"
         yield Step("record types", Verdict.REFUSE, Reason.TYPE_NOT_ENABLED, text)
     yield Step("record types", Verdict.PASS, text=f"{name} takes it")

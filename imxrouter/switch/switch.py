@@ -17,7 +17,7 @@ from imxrouter.switch import slots
 from imxrouter.switch.core import SUSPENDED_S, SwitchCore
 from imxrouter.switch.flows import FLOWS_AT_MOST
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role
-from imxrouter.switch.presence import INSIDE_TYPES
+from imxrouter.switch.presence import INSIDE_TYPES, OF_DOMAINS
 from imxrouter.switch.rewrite import LONG_RESPONSE
 from imxrouter.switch.slots import DELIVERY_BOUNDS_S, THEIRS
 from imxrouter.wire.control import ACK_BYTES, ACK_START
@@ -42,7 +42,8 @@ from imxrouter.wire.registry import KIND_OF_TYPE, RecordType
 _KEEP_FLAGS = 0xFF & ~FLAG_RETRY
 _MESSAGE = RecordType.MESSAGE.value
 _NOTIFY = RecordType.NOTIFY.value
-_ECHO = RecordType.ECHO.value
+#: What the router itself may say to whom it has blocked: that nothing is known, and that he is reported.
+_OWN_WORDS = frozenset({_NOTIFY, RecordType.REPORT.value})
 _MESSAGE_RESPONSE = RecordType.MESSAGE_RESPONSE.value
 _ID_OFFSET = 24
 _AT = 0x40
@@ -179,7 +180,7 @@ class Switch(SwitchCore):
                         continue
                 elif (
                     route.suspended
-                    or (rtype not in route.types and rtype != _ECHO)
+                    or (rtype not in route.types and rtype not in OF_DOMAINS)
                     or (check_size and stop - body_at > route.max_bytes)
                 ):
                     self._refuse_by_route(port, data[start:stop], route, rtype)
@@ -291,7 +292,7 @@ class Switch(SwitchCore):
                     out_number = 0
                 # -- access, last: who is barred sees what he sees who writes to nobody --
                 bar: Bar | Literal[False] | None = False
-                if gate is not None and (rtype != _NOTIFY or port not in self.inside):
+                if gate is not None and (rtype not in _OWN_WORDS or port not in self.inside):
                     bar = passes.get(data[start + ADDRESSES_OFFSET : from_end]) if rtype == _MESSAGE else None
                     if bar is None:
                         bar, passes = self._bar(data[start:stop], rtype, from_end - start, key), self._passes

@@ -21,7 +21,7 @@ from imxrouter.routing.subscriptions import Subscriptions
 from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
 from imxrouter.switch.ports import RETRY_BYTES, Port, Route, RouteTable
-from imxrouter.switch.presence import PresenceChecks
+from imxrouter.switch.presence import OF_DOMAINS, PresenceChecks
 from imxrouter.switch.rewrite import (
     shortened,
 )
@@ -216,7 +216,7 @@ class SwitchTables:
 
 def right_of(data: bytes, rtype: int) -> Right | None:
     """What a request wants of its recipient; None of what he asked for, and of what wants nothing of him."""
-    if rtype in (RecordType.NOTIFY, RecordType.ECHO):
+    if rtype == RecordType.NOTIFY or rtype in OF_DOMAINS:
         return None
     if rtype == RecordType.SUBSCRIBE:
         duration = decode_record(data).value(FieldType.DURATION)

@@ -120,6 +120,12 @@ BARRED = Family(
 ACCESS_ENTRIES = Family(
     "imxrouter_access_entries", "gauge", ("action", "origin"), "Entries of block and allow lists."
 )
+ABUSE = Family(
+    "imxrouter_abuse_reports_total",
+    "counter",
+    ("direction", "result"),
+    "Reports of abuse, `received` and `sent`: `taken`, `refused` by the other side, or why.",
+)
 HELD = Family(
     "imxrouter_held_requests", "gauge", (), "Requests that wait for their destination to be dialled."
 )
@@ -218,6 +224,7 @@ ALL: tuple[Family, ...] = (
     QUESTIONS,
     BARRED,
     ACCESS_ENTRIES,
+    ABUSE,
     HELD,
     HELD_BYTES,
     HELD_OLDEST,
@@ -264,5 +271,9 @@ BARRED_BY: tuple[tuple[str, str], ...] = tuple(
     (rule, direction)
     for rule in ("address", "local", "domain", "zone", "everybody", "recipient", "first-contact")
     for direction in ("in", "out")
+)
+ABUSE_RESULTS: tuple[tuple[str, str], ...] = (
+    *(("received", word) for word in ("taken", "bad-address", "too-large", "rate-limited", "bad-body")),
+    *(("sent", word) for word in ("taken", "refused")),
 )
 LOOKUP_RESULTS: tuple[tuple[str], ...] = tuple((word,) for word in ("found", "cached", *REASON_WORDS[1:]))

@@ -96,6 +96,7 @@ class Metrics:
         echoes: echoes asked of domains served here, by `answered` or a reason's word.
         questions: for attributes of others, by how they were answered.
         barred: requests refused by access lists and recipients' rules, by rule and direction.
+        abuse: reports of abuse, by direction and result.
         tick: histogram of the reactor's turns, in seconds.
         last_tick_s: Unix time when the reactor last came round; set by `tick.TickMeter`.
     """
@@ -115,6 +116,7 @@ class Metrics:
         self.echoes = ClosedCounter(catalogue.ECHOES, catalogue.ECHO_RESULTS, self.registry)
         self.questions = ClosedCounter(catalogue.QUESTIONS, catalogue.QUESTION_WAYS, self.registry)
         self.barred = ClosedCounter(catalogue.BARRED, catalogue.BARRED_BY, self.registry)
+        self.abuse = ClosedCounter(catalogue.ABUSE, catalogue.ABUSE_RESULTS, self.registry)
         self.tick = Histogram(
             catalogue.TICK.name, catalogue.TICK.help, buckets=_TICK_BUCKETS_S, registry=self.registry
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from imxrouter.admin.policy_port import NewEntry
-from imxrouter.admin.policy_views import AccessEntryView, AccessListView, ExplainView
+from imxrouter.admin.policy_port import NewEntry, NewReport
+from imxrouter.admin.policy_views import AbuseReportView, AccessEntryView, AccessListView, ExplainView
 
 ENTRY: AccessEntryView = {
     "id": "r-00000001", "match": ".spam.example", "rank": "zone", "action": "block", "direction": "both",
@@ -24,6 +24,13 @@ EXPLAINED: ExplainView = {
          "text": "access rule r-00000001", "rule": "access lists: block .spam.example, both",
          "setting": "imxctl policy entry r-00000001"},
     ],
+}  # fmt: skip
+
+
+REPORT: AbuseReportView = {
+    "direction": "sent", "at": 1.0, "by": "b.example", "kind": "spam", "source": "x@spam.example",
+    "destination": "bob@b.example", "message_at": 1, "message_id": "00" * 16, "text": "buy",
+    "status": "failure", "reason": "type-not-enabled", "contact": "mailto:abuse@spam.example",
 }  # fmt: skip
 
 
@@ -57,3 +64,13 @@ class PolicyDouble:
         """Note it."""
         self.calls.append(("explain", source, destination, kind, size))
         return EXPLAINED
+
+    def reports(self, about: str) -> list[AbuseReportView]:
+        """The one report."""
+        self.calls.append(("reports", about))
+        return [REPORT]
+
+    def report(self, report: NewReport) -> AbuseReportView:
+        """Note it."""
+        self.calls.append(("report", asdict(report)))
+        return REPORT
