@@ -1,4 +1,4 @@
-"""docs/operators/access.md, carried out: its files are the configuration, its commands are run in their order."""
+"""docs/operators/access.md, carried out: its files are the configuration, its commands run in order."""
 
 from __future__ import annotations
 
