@@ -77,7 +77,6 @@ class AbuseDesk:
         self._router = router
         self._store: Store | None = None
         self._kept: dict[bytes, KeptReport] = {}
-        self._most = router.config.access.abuse_reports
         reports = Reports(router.hub.now, self._same_domain, self._received)
         reports.on_result = lambda word: router.metrics.abuse.inc("received", word)
         router.inside.handlers[RecordType.REPORT] = lambda request, answer: answer(reports.respond(request))
@@ -197,7 +196,7 @@ class AbuseDesk:
         except msgspec.MsgspecError:
             self.log.warn("abuse: a report of the store cannot be read")
             return
-        while len(self._kept) > self._most:
+        while len(self._kept) > self._router.config.access.abuse_reports:
             oldest = min(self._kept)
             del self._kept[oldest]
             if self._store is not None:

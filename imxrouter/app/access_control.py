@@ -81,6 +81,7 @@ class AccessControl:
         self._store: Store | None = None
         self._seen: Seen = {}
         self._reading = False
+        self._stale = False
         self.lists = AccessLists(self._home)
         self.recipients = Recipients(self._main_name, self._first_contact)
         self.recipients.on_changed = self._keep_book
@@ -139,15 +140,24 @@ class AccessControl:
                 self.lists.remove(entry.ident)
                 self.log.info("access: {entry} has expired", entry=entry.ident)
             self._refresh()
-        if not self._reading and self._config_names_files():
+        if not self._reading and (self._stale or self._config_names_files()):
             seen = look_at(self._config)
-            if seen != self._seen:
-                self._seen, self._reading = seen, True
+            if seen != self._seen or self._stale:
+                self._seen, self._reading, self._stale = seen, True, False
                 reading = deferToThreadPool(reactor, reactor.getThreadPool(), read_lists, self._config)
                 reading.addCallbacks(self._read, self._not_read)
 
     def _config_names_files(self) -> bool:
         return bool(self._config.lists) or Path(self._config.dir).is_dir()
+
+    def runs_with(self, config: Access, first_contact: dict[str, FirstContact]) -> bool:
+        """Whether that is what it has."""
+        return (config, first_contact) == (self._config, self._of_service)
+
+    def change(self, config: Access, first_contact: dict[str, FirstContact]) -> None:
+        """Take another configuration; its lists hold within a second."""
+        self._config, self._of_service, self._stale = config, first_contact, True
+        self._refresh()
 
     def reload(self) -> tuple[Problem, ...]:
         """Read the files now; returns what is wrong with them, and then nothing was changed."""

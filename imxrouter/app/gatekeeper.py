@@ -7,8 +7,8 @@ from math import ceil
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
-from imxrouter.routing.caps import ConnectionCaps
-from imxrouter.routing.dialling import DialLimits, Permit
+from imxrouter.routing.caps import CapSettings, ConnectionCaps
+from imxrouter.routing.dialling import DialLimits, DialSettings, Permit
 from imxrouter.routing.policy import Decision, Offer, PolicyTable, RememberedStrength, Tls, decide
 from imxrouter.transport.session import Door, LinkSession
 from imxrouter.transport.verifier import Verdict
@@ -53,6 +53,13 @@ class Gatekeeper:
         self.shuts_out: Callable[[bytes], bool] = lambda _domain: False
         self._permits: dict[tuple[int, Domain], Permit] = {}
 
+    def change(self, caps: CapSettings, dialling: DialSettings | None) -> None:
+        """Judge by other caps and limits of dialling; links that are there are not touched."""
+        self.caps.change(caps)
+        self._service_caps.change(caps)
+        if dialling is not None:
+            self.dialling.change(dialling)
+
     def admit(self, session: LinkSession) -> tuple[Reason, int] | None:
         """A connection came in."""
         caps = self._service_caps if session.door is Door.SERVICES else self.caps
@@ -89,9 +96,12 @@ class Gatekeeper:
             self.dialling.not_mine(permit)
 
     def may_prove(self, session: LinkSession, from_domain: Domain) -> Verdict:
-        """The cap counts proved domains only."""
+        """The policy as it is now, for it may have changed meanwhile; the cap counts proved domains only."""
         if self.shuts_out(from_domain.wire):
             return Verdict(Reason.BLOCKED)
+        decision = self.decide(from_domain)
+        if not decision.accepted:
+            return Verdict(decision.reason)
         refused = self.caps.proved(session.number, from_domain)
         return Verdict(Reason.NONE) if refused is None else Verdict(refused.reason, refused.retry_after_s)
 

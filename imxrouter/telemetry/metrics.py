@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from imxrouter.model.errors import LocalMisuse
 from imxrouter.telemetry import catalogue
 from imxrouter.telemetry.catalogue import Family
+from imxrouter.telemetry.certificates import CertificateFigures, PeerCertificates, certificate_metrics
 from imxrouter.telemetry.peers import PeerFigures, peer_metrics
 from imxrouter.telemetry.slots import SlotCollector, SlotTable
 
@@ -97,6 +98,9 @@ class Metrics:
         questions: for attributes of others, by how they were answered.
         barred: requests refused by access lists and recipients' rules, by rule and direction.
         abuse: reports of abuse, by direction and result.
+        reloads: times the configuration was read again, by result.
+        certificate_reloads: times our certificates were read, by result.
+        peer_certificates: when certificates of peers end.
         tick: histogram of the reactor's turns, in seconds.
         last_tick_s: Unix time when the reactor last came round; set by `tick.TickMeter`.
     """
@@ -117,6 +121,11 @@ class Metrics:
         self.questions = ClosedCounter(catalogue.QUESTIONS, catalogue.QUESTION_WAYS, self.registry)
         self.barred = ClosedCounter(catalogue.BARRED, catalogue.BARRED_BY, self.registry)
         self.abuse = ClosedCounter(catalogue.ABUSE, catalogue.ABUSE_RESULTS, self.registry)
+        self.reloads = ClosedCounter(catalogue.RELOADS, catalogue.CONFIG_RELOAD_RESULTS, self.registry)
+        self.certificate_reloads = ClosedCounter(
+            catalogue.CERTIFICATE_RELOADS, catalogue.RELOAD_RESULTS, self.registry
+        )
+        self.peer_certificates = PeerCertificates(now_s)
         self.tick = Histogram(
             catalogue.TICK.name, catalogue.TICK.help, buckets=_TICK_BUCKETS_S, registry=self.registry
         )
@@ -130,6 +139,7 @@ class Metrics:
         self._peers: Callable[[], PeerFigures] = PeerFigures
         self._store: Callable[[], StoreFigures] = StoreFigures
         self._access: Callable[[], Mapping[tuple[str, ...], float]] = dict
+        self._certificates: Callable[[], CertificateFigures] = CertificateFigures
         self.registry.register(_Gauges(self._gauges))
 
     def add_slots(
@@ -179,6 +189,10 @@ class Metrics:
         """Ask this at each scrape for the entries of access lists by (action, origin)."""
         self._access = source
 
+    def watch_certificates(self, source: Callable[[], CertificateFigures]) -> None:
+        """Ask this at each scrape for our certificates."""
+        self._certificates = source
+
     @property
     def uptime_s(self) -> float:
         """Seconds since the object was made."""
@@ -203,6 +217,7 @@ class Metrics:
         yield from peer_metrics(self._peers())
         yield from _store_metrics(self._store())
         yield _gauge(catalogue.ACCESS_ENTRIES, self._access())
+        yield from certificate_metrics(self._certificates(), self.peer_certificates)
         yield _gauge(catalogue.UPTIME, {(): self.uptime_s})
         yield _gauge(catalogue.TICK_SEEN, {(): self.last_tick_s})
         yield _gauge(catalogue.BUILD, {(self._version, platform.python_version()): 1})

@@ -81,6 +81,19 @@ class Services:
         #: told a link on which a service logged in: it is no stranger's any more
         self.on_login: Callable[[LinkSession], None] = lambda _session: None
 
+    def concerned(self, keys: list[ServiceKey]) -> list[LinkSession]:
+        """Links whose service is none of these any more, or has another key."""
+        kept = {one.name for one in keys if self._keys.get(key_id(one.public)) == one}
+        return [one for one in self._hub.sessions.values() if one.service and one.service not in kept]
+
+    def change(self, keys: list[ServiceKey]) -> None:
+        """Know these services alone; links of others, and those with a key that went, are closed in order."""
+        gone = self.concerned(keys)
+        self._keys = {key_id(one.public): one for one in keys}
+        for session in gone:
+            why = f"service {session.service} has no such key here any more"
+            session.close(Reason.LOGIN_FAILED, text=why)
+
     def login(self, session: LinkSession, login: Login) -> None:
         """Judge a login; a wrong one ends the link."""
         if session.door is Door.PEERS:
@@ -180,10 +193,29 @@ class UplinkDialer:
         self._terms = terms
         self._wait_s = UPLINK_RETRY_S[0]
         self._session: LinkSession | None = None
+        self._stopped = False
+
+    @property
+    def session(self) -> LinkSession | None:
+        """The link, or the connection on the way."""
+        return self._session
+
+    def change(self, terms: tuple[float, float]) -> None:
+        """Let senders that come over it have other limits."""
+        self._terms = terms
+        port = self._session.port if self._session is not None else None
+        if port is not None and b"*" in port.sources:
+            port.sources[b"*"] = (0xFF, None, FOREVER, *terms, FOREVER)
+
+    def stop(self) -> None:
+        """It is not configured any more: its link is closed in order, and not dialled again."""
+        self._stopped, session = True, self._session
+        if session is not None and session.number in self._hub.sessions:
+            session.close(Reason.SHUTTING_DOWN)
 
     def start(self) -> None:
         """Dial now."""
-        if self._hub.closing:
+        if self._hub.closing or self._stopped:
             return
         self._session = LinkSession(self._hub, Purpose.UPLINK)
         self._open_link(self._session).addErrback(self._not_open)

@@ -19,6 +19,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.access import Action, Direction, Entry, Scope
 from tests.doubles.ctl import ctl, ctl_json, ctl_json_of_failure
 from tests.doubles.raw_peer import text_message
+from tests.doubles.reload_rig import Reloadable
 from tests.doubles.router_rig import Lab, RouterRig
 
 BOB, EVE = "bob@b.example", "eve@m.example"
@@ -184,3 +185,23 @@ def test_a_long_list_is_read_in_time(tmp_path: Path) -> None:
     path.write_text("".join(f"spam{n}.example\n" for n in range(20_000)), "utf-8")
     placed, problems = read_lists(Access(dir=str(tmp_path), lists=(AccessList(file=str(path)),)))
     assert (len(placed), problems) == (20_000, [])
+
+
+def test_a_reload_takes_lists_and_first_contact(lab: Lab) -> None:
+    """`imxctl config reload` as well as the files of the lists; domains and services as they say now."""
+    b = lab.router("b.example")
+    file = Reloadable(b)
+    file.text += '[[access.entry]]\nmatch = "eve@m.example"\nreason = "bad"\n'
+    file.edit()
+    view = file.reload()
+    assert [(one["table"], one["entry"], one["applies"]) for one in view["changes"]] == [
+        ("access.entry", "eve@m.example", "at once")
+    ]
+    lab.wait_until(lambda: len(b.router.access.lists) == 1, "the list is taken")
+    assert judged(b)["steps"][-1]["setting"] == "[[access.entry]] 1"
+    file.text = file.text.replace("eve@m", "ann@m")
+    file.edit()
+    file.reload()
+    lists = b.router.access.lists
+    lab.wait_until(lambda: [one.pattern.text for one in lists] == ["ann@m.example"], "it is taken anew")
+    assert judged(b)["verdict"] == "wait"
