@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
+from imxrouter.app.access_control import first_contacts
 from imxrouter.app.keys import dialback_secrets, service_keys
 from imxrouter.app.own import router_facts
 from imxrouter.app.peerview import clear_waits
@@ -102,6 +103,7 @@ class Applying:
         self.owners: list[Owner] = [
             self._links, self._discovery, self._keys, self._trust, self._limits, self._telling,
             self._services, self._domains, self._pins, self._uplinks, router.certificates.prepare,
+            self._access,
         ]  # fmt: skip
 
     # -- settings that the parts read --------------------------------------------------------------------
@@ -308,6 +310,13 @@ class Applying:
 
         words = "the proof of {} ends: its addresses are others"
         return Step(commit, tuple(Touched(one, words.format(domain.decode())) for one, domain in left()))
+
+    def _access(self, config: Config, _changes: Changes) -> Step | None:
+        """Lists and what strangers may do; files are read at the next tick, off the reactor's thread."""
+        access, contacts = self._router.access, first_contacts(config.services)
+        if access.runs_with(config.access, contacts):
+            return None
+        return Step(partial(access.change, config.access, contacts))
 
     def _uplinks(self, config: Config, _changes: Changes) -> Step | None:
         """Uplinks that come, go, or have another address or key; the file of a key may hold another one."""

@@ -49,6 +49,8 @@ class Gatekeeper:
         self.dialling = dialling
         self._terms = terms
         self._now = now
+        #: whether a domain is shut out by an access list
+        self.shuts_out: Callable[[bytes], bool] = lambda _domain: False
         self._permits: dict[tuple[int, Domain], Permit] = {}
 
     def judge_by(self, policies: PolicyTable) -> None:
@@ -71,6 +73,8 @@ class Gatekeeper:
     def may_claim(self, session: LinkSession, from_domain: Domain, to_domain: Domain) -> Verdict:
         """Policy first, because it costs nothing; then the limits of dialling at a stranger's word."""
         del to_domain  # its own policy is the route's level, checked on every record
+        if self.shuts_out(from_domain.wire):
+            return Verdict(Reason.BLOCKED)
         decision = self.decide(from_domain)
         if not decision.accepted:
             return Verdict(decision.reason)
@@ -97,6 +101,8 @@ class Gatekeeper:
 
     def may_prove(self, session: LinkSession, from_domain: Domain) -> Verdict:
         """The policy as it is now, for it may have changed meanwhile; the cap counts proved domains only."""
+        if self.shuts_out(from_domain.wire):
+            return Verdict(Reason.BLOCKED)
         decision = self.decide(from_domain)
         if not decision.accepted:
             return Verdict(decision.reason)
