@@ -10,7 +10,10 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from imxrouter.admin.certs_views import CertsReload, CertsView
+from imxrouter.admin.config_routes import ConfigPort
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView
+from imxrouter.admin.policy_port import PolicyPort
 from imxrouter.admin.user_port import PresencePort, SettingsPort
 from imxrouter.admin.views import (
     AttributesView,
@@ -38,8 +41,16 @@ class AdminPort(Protocol):
         """Presence of users of embedded services, and subscriptions."""
 
     @property
+    def configuration(self) -> ConfigPort:
+        """The configuration that is in force."""
+
+    @property
     def settings(self) -> SettingsPort:
         """What users of embedded services set."""
+
+    @property
+    def policy(self) -> PolicyPort:
+        """Block and allow lists."""
 
     def status(self) -> StatusView | Deferred[StatusView]:
         """Tell how this process is."""
@@ -95,6 +106,12 @@ class AdminPort(Protocol):
 
     def check(self, domain: str, ours: str, timeout_s: float) -> Deferred[dict[str, Any]] | dict[str, Any]:
         """Check a domain as one of ours; answers as `imxctl check` does."""
+
+    def certs(self) -> CertsView | Deferred[CertsView]:
+        """List our certificates."""
+
+    def certs_reload(self) -> CertsReload | Deferred[CertsReload]:
+        """Read the folder of our certificates again."""
 
     def trace(self, message_id: str) -> TraceView | Deferred[TraceView]:
         """Tell the steps of a message; its id in hexadecimal."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
-from imxrouter.admin import user_routes
+from imxrouter.admin import config_routes, policy_routes, user_routes
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.port import AdminPort
 
@@ -69,11 +69,15 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("POST", "attributes"): lambda port, _parts, body: port.attributes(
         _text(body, "owner"), _texts(body, "names"), _text(body, "as"), fresh=body.get("fresh") is True
     ),
+    ("GET", "certs"): lambda port, _parts, _body: port.certs(),
+    ("POST", "certs/reload"): lambda port, _parts, _body: port.certs_reload(),
     ("GET", "trace/*"): lambda port, parts, _body: port.trace(parts[0]),
     ("POST", "traces"): lambda port, _parts, body: port.traces(
         _optional(body, "from"), _optional(body, "to"), _seconds(body, "since_s")
     ),
     **user_routes.ROUTES,
+    **policy_routes.ROUTES,
+    **config_routes.ROUTES,
 }
 
 #: (port, variable parts of the path, called for each value) -> ends the stream.

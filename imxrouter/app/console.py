@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 
+from imxrouter.admin.certs_views import CertsReload, CertsView
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.views import (
@@ -26,6 +27,8 @@ from imxrouter.admin.views import (
 )
 from imxrouter.app.asking import ask_attributes
 from imxrouter.app.checking import check_as
+from imxrouter.app.config_view import ConfigConsole
+from imxrouter.app.console_policy import PolicyConsole
 from imxrouter.app.console_presence import PresenceConsole
 from imxrouter.app.console_settings import SettingsConsole
 from imxrouter.app.dnsview import look_up, records_view
@@ -55,7 +58,7 @@ if TYPE_CHECKING:
 #: Keys of a served domain that a request may give; those of [[domain]].
 _FIELDS = (
     "service", "tenant", "policy", "state", "aliases", "max_message_bytes", "subscription_lifetime_s",
-    "abuse_contact", "content_types", "attributes", "hidden_attributes",
+    "abuse_contact", "first_contact", "content_types", "attributes", "hidden_attributes",
 )  # fmt: skip
 
 
@@ -64,13 +67,17 @@ class Console:
 
     Attributes:
         presence: of users.
+        configuration: in force, and read again.
         settings: of users.
+        policy: block and allow lists.
     """
 
     def __init__(self, router: Parts) -> None:
         self._router = router
         self.presence = PresenceConsole(router)
+        self.configuration = ConfigConsole(router)
         self.settings = SettingsConsole(router, self.presence)
+        self.policy = PolicyConsole(router)
 
     # -- how it is ---------------------------------------------------------------------------------------
 
@@ -212,6 +219,9 @@ class Console:
         except ConfigError as error:
             problem = error.problems[0]
             raise AdminError("bad-request", problem.what, problem.path, problem.do) from None
+        if parsed.certificate:
+            do = "put it into the folder tls.certificates, which is watched"
+            raise AdminError("bad-request", "a certificate is named in files only", "certificate", do)
         if parsed.service not in self._router.service_names:
             known = ", ".join(sorted(self._router.service_names))
             raise AdminError("bad-request", f"no service {parsed.service!r}", "service", f"one of: {known}")
@@ -289,6 +299,19 @@ class Console:
         if service is None:
             raise AdminError("not-found", f"{user} is not a user of an embedded service here", "user")
         return service.watch(address, lambda message: emit(_message_view(message)))
+
+    # -- certificates ------------------------------------------------------------------------------------
+
+    def certs(self) -> CertsView:
+        """List our certificates."""
+        records = self._router.domains
+        return self._router.certificates.view(name for one in records for name in (one.name, *one.aliases))
+
+    def certs_reload(self) -> Deferred[CertsReload]:
+        """Read the folder of our certificates again."""
+        return self._router.certificates.reload()
+
+    # -- traces ------------------------------------------------------------------------------------------
 
     def trace(self, message_id: str) -> TraceView:
         """Tell the steps of a message; its id in hexadecimal."""

@@ -12,7 +12,7 @@ from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.domains import ServedDomain, ServedDomains
 from imxrouter.routing.inboxes import DomainTerms, InboxRate
-from imxrouter.routing.overload import Level, Overload, OverloadSettings
+from imxrouter.routing.overload import Overload, OverloadSettings
 from imxrouter.routing.traffic import Traffic, TrafficRate
 from imxrouter.switch.ports import Route
 from imxrouter.transport.hub import Hub
@@ -38,6 +38,7 @@ class Limiting:
         self._hub = hub
         self._domains = domains
         self._log = log
+        self.overload = Overload(OverloadSettings())
         self._rate = lru_cache(maxsize=4096)(self._make_rate)
         self._inbox = lru_cache(maxsize=4096)(self._make_inbox)
         hub.switch.traffic = Traffic(self._terms, self._peer_rate, self._tenant_rate)
@@ -58,8 +59,7 @@ class Limiting:
             session.port.meter = switch.traffic.of_link(session.name_for_limits())
         marks = config.overload
         settings = OverloadSettings(marks.lag_ms / 1000, marks.unwritten_bytes, marks.calm_s)
-        self.overload = Overload(settings)
-        switch.shed = Level.NOTHING
+        self.overload.settings = settings
         for record in self._domains:
             for name in record.names:
                 route = switch.routes.get(name.wire)

@@ -71,9 +71,10 @@ class Router(Parts, Service):
         self._tick.start(1.0 if config.links.ping_s >= 2 else 0.2, now=False)
         self._steps.start(STEP_S, now=False)
         self._tick_meter.start()
+        self.certificates.begin()
         self.liveness.begin(self.hub.now())
         self._reactor.callLater(0, settle_memory)
-        for uplink in self._uplinks:
+        for uplink in self.uplinks.values():
             uplink.start()
         places = ", ".join(self.listening())
         self.log.info("{name} listens on {places}", name=config.name, places=places)
@@ -87,6 +88,8 @@ class Router(Parts, Service):
         with opening("state_dir"):
             self.store.start()
             self.run_time_domains.begin()
+            self.access.begin(self.store)
+            self.abuse.begin(self.store)
             self._remembering.begin()
             self._kept_subscriptions.begin()
             self.subscriptions.forget_unserved(self.switch.routes)
@@ -122,6 +125,7 @@ class Router(Parts, Service):
         """A failure is logged and the next tick comes: without timers nothing would ever be answered late."""
         try:
             self.hub.tick()
+            self.access.tick(self._reactor)
             self.figures.tick()
             for embedded in self.embedded.values():
                 embedded.tick()
@@ -149,6 +153,7 @@ class Router(Parts, Service):
             if call.running:
                 call.stop()
         self._tick_meter.stop()
+        self.certificates.end()
         self.bus.close()
         closing += self._sockets.close_rest()
         closing.append(closed_store(self.store, self._reactor))

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import field
 
+from imxrouter.config.access import Access
 from imxrouter.config.bounds import Limits, Overload
 from imxrouter.config.fields import key
 from imxrouter.config.sections import (
@@ -21,6 +22,7 @@ from imxrouter.config.sections import (
     Section,
 )
 from imxrouter.config.served import ServedDomain, Service
+from imxrouter.config.tls import Tls
 from imxrouter.config.trust import Dialback, PinnedPeer, PolicyName, Trust, Uplink
 
 
@@ -77,7 +79,9 @@ class Config(Section, frozen=True):
     overload: Annotated[Overload, key("What is left out when there is too much to do.")] = field(
         default_factory=Overload
     )
+    access: Annotated[Access, key("Block and allow lists.")] = field(default_factory=Access)
     trust: Annotated[Trust, key("How strongly domains must be proved.")] = field(default_factory=Trust)
+    tls: Annotated[Tls, key("Certificates, and whose are trusted.")] = field(default_factory=Tls)
     dialback: Annotated[Dialback, key("Dial-back keys.")] = field(default_factory=Dialback)
     log: Annotated[Log, key("Logs and traces.")] = field(default_factory=Log)
     services: Annotated[tuple[Service, ...], key("Who answers for domains.")] = field(

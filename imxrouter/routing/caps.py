@@ -85,6 +85,10 @@ class ConnectionCaps:
         self._peers: Counter[str] = Counter()
         self.strangers = 0
 
+    def change(self, settings: CapSettings) -> None:
+        """Judge by other caps; what is open above a lower one stays."""
+        self._settings = settings
+
     def opened(self, link: int, source_ip: str, *, known: bool = False) -> Refusal | None:
         """A connection came in. Where it is refused it is not counted, and `closed` is not called for it.
 
@@ -181,6 +185,10 @@ class ConnectionRates:
         self._hosts = Buckets(Rate.of(per_host_minute / 60, int(per_host_minute)))
         self._prefixes = Buckets(Rate.of(per_prefix_minute / 60, int(per_prefix_minute)))
         self._known: ShareTable[bool] = ShareTable(remembered, max(remembered // 64, 16), sweep_every_s=60.0)
+
+    def change(self, other: ConnectionRates) -> None:
+        """Take the rates of another one; what was used until now is forgotten, known addresses are not."""
+        self._hosts, self._prefixes = other._hosts, other._prefixes
 
     def opened(self, source_ip: str, now: float) -> Refusal | None:
         """A connection came in; a refused one costs nothing."""

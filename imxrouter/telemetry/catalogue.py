@@ -1,6 +1,7 @@
 """Every metric family: name, type, labels, and what it says. Labels come from closed sets.
 
-All but `peer`: domains, and no more of them than `peers.TOP` and the watch list.
+All but `peer`: domains, and no more of them than `peers.TOP` and the watch list; and `file`, no more of them
+than `certificates.SHOWN`.
 """
 
 from __future__ import annotations
@@ -110,6 +111,29 @@ QUESTIONS = Family(
     "Questions for attributes of others: `asked` of the owner, `joined` to an equal one under way, `cached` "
     "where all was known, `refused` where too many were under way.",
 )
+BARRED = Family(
+    "imxrouter_access_refusals_total",
+    "counter",
+    ("rule", "direction"),
+    "Requests that an access list or a recipient's rule refused: by what the rule names, or `recipient` "
+    "and `first-contact`.",
+)
+ACCESS_ENTRIES = Family(
+    "imxrouter_access_entries", "gauge", ("action", "origin"), "Entries of block and allow lists."
+)
+ABUSE = Family(
+    "imxrouter_abuse_reports_total",
+    "counter",
+    ("direction", "result"),
+    "Reports of abuse, `received` and `sent`: `taken`, `refused` by the other side, or why.",
+)
+RELOADS = Family(
+    "imxrouter_config_reloads_total",
+    "counter",
+    ("result",),
+    "Times the configuration was read again: `applied`, `unchanged`, `refused` (the files are wrong) or "
+    "`failed` (a part or another process cannot take them); after the last two the old one stays.",
+)
 HELD = Family(
     "imxrouter_held_requests", "gauge", (), "Requests that wait for their destination to be dialled."
 )
@@ -176,6 +200,39 @@ STORE_FAILURES = Family(
     "Tries to open or write the state file that failed: `full`, `read-only`, `corrupt`, `locked`, `broken` "
     "or `closed`.",
 )
+CERTIFICATES = Family("imxrouter_certificates", "gauge", (), "Certificates of ours in use.")
+CERTIFICATE_FIRST = Family(
+    "imxrouter_certificate_first_expiry_timestamp_seconds",
+    "gauge",
+    (),
+    "Unix time when the first of our certificates ends; absent when there is none.",
+)
+CERTIFICATE_EXPIRY = Family(
+    "imxrouter_certificate_expiry_timestamp_seconds",
+    "gauge",
+    ("file",),
+    "Unix time when a certificate of ours ends, its chain included, by its file; of the 50 that end first.",
+)
+CERTIFICATE_PROBLEMS = Family(
+    "imxrouter_certificate_problems",
+    "gauge",
+    (),
+    "Faults that kept the certificate folder from being taken as it is, at the last try (see imxctl certs).",
+)
+CERTIFICATE_RELOADS = Family(
+    "imxrouter_certificate_reloads_total",
+    "counter",
+    ("result",),
+    "Times the certificate folder was read since the start: `swapped` for a new set, `unchanged`, or "
+    "`refused` for its faults.",
+)
+PEER_CERTIFICATE = Family(
+    "imxrouter_peer_certificate_expiry_timestamp_seconds",
+    "gauge",
+    ("peer",),
+    "Unix time when the certificate of a peer domain ends; of the 50 that end first of those seen in the "
+    "last week.",
+)
 UPTIME = Family("imxrouter_uptime_seconds", "gauge", (), "Seconds since this process started.")
 BUILD = Family("imxrouter_build_info", "gauge", ("version", "python"), "Always 1; the labels say what runs.")
 TICK = Family(
@@ -206,6 +263,10 @@ ALL: tuple[Family, ...] = (
     LOOKUPS,
     ECHOES,
     QUESTIONS,
+    BARRED,
+    ACCESS_ENTRIES,
+    ABUSE,
+    RELOADS,
     HELD,
     HELD_BYTES,
     HELD_OLDEST,
@@ -220,6 +281,12 @@ ALL: tuple[Family, ...] = (
     STORE_WRITTEN,
     STORE_REFUSED,
     STORE_FAILURES,
+    CERTIFICATES,
+    CERTIFICATE_FIRST,
+    CERTIFICATE_EXPIRY,
+    CERTIFICATE_PROBLEMS,
+    CERTIFICATE_RELOADS,
+    PEER_CERTIFICATE,
     UPTIME,
     BUILD,
     TICK,
@@ -247,4 +314,16 @@ ECHO_RESULTS: tuple[tuple[str], ...] = (
     ("answered",), ("bad-address",), ("too-large",), ("rate-limited",),
 )  # fmt: skip
 QUESTION_WAYS: tuple[tuple[str], ...] = (("asked",), ("joined",), ("cached",), ("refused",))
+#: Rules as `routing.gate` has them.
+BARRED_BY: tuple[tuple[str, str], ...] = tuple(
+    (rule, direction)
+    for rule in ("address", "local", "domain", "zone", "everybody", "recipient", "first-contact")
+    for direction in ("in", "out")
+)
+ABUSE_RESULTS: tuple[tuple[str, str], ...] = (
+    *(("received", word) for word in ("taken", "bad-address", "too-large", "rate-limited", "bad-body")),
+    *(("sent", word) for word in ("taken", "refused")),
+)
+CONFIG_RELOAD_RESULTS: tuple[tuple[str], ...] = (("applied",), ("unchanged",), ("refused",), ("failed",))
+RELOAD_RESULTS: tuple[tuple[str], ...] = (("swapped",), ("unchanged",), ("refused",))
 LOOKUP_RESULTS: tuple[tuple[str], ...] = tuple((word,) for word in ("found", "cached", *REASON_WORDS[1:]))
