@@ -41,10 +41,13 @@ from imxrouter.admin.views import (
     ClaimView,
     DomainDiff,
     DomainView,
+    LimitView,
     LinkView,
     LookupView,
     MessageView,
+    OffenderView,
     OutcomeView,
+    OverloadView,
     PeerChange,
     PeerView,
     RecordsView,
@@ -71,6 +74,7 @@ __all__ = [
     "DomainView",
     "ExplainView",
     "FetchView",
+    "LimitView",
     "LinkView",
     "MessageView",
     "NoteView",
@@ -96,7 +100,7 @@ __all__ = [
 
 #: The shapes of all answers, outer ones first; for the reference page.
 VIEWS: tuple[type, ...] = (
-    StatusView, StoreView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff, OutcomeView,
+    StatusView, StoreView, OverloadView, LimitView, OffenderView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff, OutcomeView,
     AttributesView, AttributeView, MessageView, LookupView, TargetView, RecordsView, *DETAIL_VIEWS,
     *USER_VIEWS, *CERTS_VIEWS, *CONFIG_VIEWS, *POLICY_VIEWS,
 )  # fmt: skip
@@ -141,6 +145,10 @@ class AdminClient:
     def status(self) -> StatusView:
         """Tell how the process is."""
         return cast("StatusView", self._ask("GET", "status"))
+
+    def limits(self) -> list[LimitView]:
+        """Tell how each limit stands."""
+        return cast("list[LimitView]", self._ask("GET", "limits"))
 
     def links(self) -> list[LinkView]:
         """List the links."""

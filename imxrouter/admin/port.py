@@ -19,6 +19,7 @@ from imxrouter.admin.views import (
     AttributesView,
     DomainDiff,
     DomainView,
+    LimitView,
     LinkView,
     LookupView,
     MessageView,
@@ -54,6 +55,9 @@ class AdminPort(Protocol):
 
     def status(self) -> StatusView | Deferred[StatusView]:
         """Tell how this process is."""
+
+    def limits(self) -> list[LimitView] | Deferred[list[LimitView]]:
+        """Tell how each limit stands."""
 
     def links(self) -> list[LinkView] | Deferred[list[LinkView]]:
         """List the links."""

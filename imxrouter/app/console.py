@@ -14,6 +14,7 @@ from imxrouter.admin.errors import AdminError
 from imxrouter.admin.views import (
     AttributesView,
     DomainView,
+    LimitView,
     LookupView,
     MessageView,
     OutcomeView,
@@ -33,6 +34,7 @@ from imxrouter.app.console_presence import PresenceConsole
 from imxrouter.app.console_settings import SettingsConsole
 from imxrouter.app.dnsview import look_up, records_view
 from imxrouter.app.doctor import Doctor
+from imxrouter.app.limitview import limits_view, overload_view
 from imxrouter.app.linkview import link_view
 from imxrouter.app.peerview import claims_towards, clear_waits, peer_detail
 from imxrouter.app.provisioning import domain_entry, served_domain
@@ -105,7 +107,12 @@ class Console:
                 for place, word in enumerate(slots.RESULTS)
             },
             store=store_view(router.store.health()),
+            overload=overload_view(router),
         )
+
+    def limits(self) -> list[LimitView]:
+        """Tell how each limit stands."""
+        return limits_view(self._router)
 
     def links(self) -> list[Any]:
         """List the links."""

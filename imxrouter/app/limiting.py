@@ -79,6 +79,11 @@ class Limiting:
         if refusal.limit is not None:
             self._hub.switch.book.add(refusal.limit, who.encode("utf-8", "replace"))
 
+    def figures(self) -> tuple[dict[str, int], int]:
+        """Refusals by the limit's name, and the level of overload."""
+        counts = self._hub.switch.book.counts
+        return {limit.word: count for limit, count in counts.items()}, int(self.overload.level)
+
     def measure(self, lag_s: float) -> None:
         """The reactor came round, so late: four times a second."""
         hub, now, before = self._hub, self._hub.now(), self.overload.level

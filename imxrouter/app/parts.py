@@ -352,6 +352,7 @@ class Parts:
                 for kind, count in zip(Kind, self.switch.in_flight_by_kind(), strict=True)
             }
         )
+        self.metrics.watch_limits(self.limiting.figures)
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(partial(links_by_state, self.hub))
         self.figures = Figures(self.metrics, self.hub, self.federation, self.config.metrics.watch)

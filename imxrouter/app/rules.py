@@ -188,9 +188,10 @@ class Rulebook:
     # -- rules that depend on the domains ----------------------------------------------------------------
 
     def _plain(self, check: str, keys: Iterable[str]) -> Rule:
-        return Rule(check, ", ".join(f"{key} = {self._value(key)}" for key in keys))
+        return Rule(check, ", ".join(f"{key} = {self.value(key)}" for key in keys))
 
-    def _value(self, key: str) -> str:
+    def value(self, key: str) -> str:
+        """The value of a key of the configuration, as it stands there."""
         value: object = self._config
         for part in key.split("."):
             value = getattr(value, part)

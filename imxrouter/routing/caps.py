@@ -161,6 +161,10 @@ class ConnectionCaps:
         """Links that a proved domain has."""
         return self._peers.get(domain.name, 0)
 
+    def most_links(self) -> tuple[str, int]:
+        """The proved domain with most links, and how many; an empty name where there is none."""
+        return max(self._peers.items(), key=lambda item: item[1], default=("", 0))
+
     def _stranger(self, host: bytes, prefix: bytes, by: int) -> None:
         self.strangers += by
         for counter, key in ((self._hosts, host), (self._prefixes, prefix)):
