@@ -100,9 +100,9 @@ __all__ = [
 
 #: The shapes of all answers, outer ones first; for the reference page.
 VIEWS: tuple[type, ...] = (
-    StatusView, StoreView, OverloadView, LimitView, OffenderView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff, OutcomeView,
-    AttributesView, AttributeView, MessageView, LookupView, TargetView, RecordsView, *DETAIL_VIEWS,
-    *USER_VIEWS, *CERTS_VIEWS, *CONFIG_VIEWS, *POLICY_VIEWS,
+    StatusView, StoreView, OverloadView, LimitView, OffenderView, LinkView, ClaimView, PeerView, PeerChange,
+    DomainView, DomainDiff, OutcomeView, AttributesView, AttributeView, MessageView, LookupView, TargetView,
+    RecordsView, *DETAIL_VIEWS, *USER_VIEWS, *CERTS_VIEWS, *CONFIG_VIEWS, *POLICY_VIEWS,
 )  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).

@@ -26,7 +26,7 @@ class StoreView(TypedDict):
 
 
 class OverloadView(TypedDict):
-    """What is shed: `level` 0 nothing, 1 presence, 2 new subscriptions too, 3 to 6 a part of the messages too.
+    """What is shed: `level` 0 nothing, 1 presence, 2 subscriptions too, 3 to 6 part of the messages too.
 
     `times` counts how often anything was shed since the start.
     """

@@ -44,7 +44,8 @@ socket_option(imxctl, SOCKET_VARIABLE)
 
 for _command in (
     live.status, live.links, limits.limits, peers.peers, policy.policy, abuse.abuse, domains.domains,
-    live.send, live.watch, presence.presence, presence.subscribe, watching.subscriptions, watching.watchers, users.rules,
+    live.send, live.watch, presence.presence, presence.subscribe, watching.subscriptions, watching.watchers,
+    users.rules,
     users.contacts, users.user, attributes.attributes, certs.certs, dns.dns, configs.config,
     trace.trace, check.check, decode.decode,
 ):  # fmt: skip

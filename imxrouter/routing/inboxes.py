@@ -8,7 +8,7 @@ A domain to which fewer messages come than one recipient may get is *calm*: none
 over, so none is looked at. It counts down some messages, and only then is asked how long they took.
 
 A place is one float, the time at which the allowance would be full again (as in `limits`). A stranger's
-message costs more of it, and strangers may use half of the burst: the rest is for those who are known.
+message costs more of it, and strangers leave half of the burst to those who are known.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 #: Places, a power of two: of 10,000 recipients at one time, one in 13 shares its place. 4 MiB at most. A
 #: list, for a look into an array costs three times as much.
 PLACES: Final = 1 << 17
-#: Part of the burst that strangers may use together.
+#: Part of the burst that strangers may use together; at least one message, where nothing else came.
 STRANGERS_PART: Final = 0.5
 #: As in `limits`: rounding costs nobody his last message.
 _ROUNDING: Final = 0.001
@@ -59,7 +59,8 @@ class InboxRate:
         reach = (max(self.burst, 1) - 1 + _ROUNDING) / self.per_s
         strangers = min(self.strangers_per_s or self.per_s, self.per_s)
         calm = min(self.burst // CALM_PART, CALM_MESSAGES) if self.burst >= CALM_MESSAGES else 0
-        return (1 / self.per_s, reach), (1 / strangers, reach * STRANGERS_PART), (calm, strangers)
+        theirs = max(reach * STRANGERS_PART - 1 / strangers, _ROUNDING)
+        return (1 / self.per_s, reach), (1 / strangers, theirs), (calm, strangers)
 
 
 NO_TERMS: Final = InboxRate().terms()
