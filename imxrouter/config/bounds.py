@@ -87,7 +87,7 @@ class Limits(Section, frozen=True):
         float,
         key(
             "The same of all senders together whose domains are neither served here nor in [[peer]]; they "
-            "get half of the burst. 0: as all.",
+            "leave half of the burst to others. 0: as all.",
             unit="messages a second",
             ge=0,
             le=1_000_000,

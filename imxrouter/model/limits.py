@@ -100,7 +100,7 @@ class Limit(Enum):
         ("limits.senders_per_domain",), Reason.RATE_LIMITED, "10 s")
     RECIPIENT = LimitInfo("recipient", "messages to one recipient, from all",
         ("limits.recipient_rate_per_s", "limits.recipient_burst"), Reason.RECIPIENT_LIMIT, "when one more is allowed")
-    RECIPIENT_STRANGERS = LimitInfo("recipient-strangers", "messages to one recipient from domains that are neither served here nor in [[peer]]; they get half of the burst",
+    RECIPIENT_STRANGERS = LimitInfo("recipient-strangers", "messages to one recipient from domains that are neither served here nor in [[peer]]; they leave half of the burst to others",
         ("limits.recipient_strangers_rate_per_s",), Reason.RECIPIENT_LIMIT, "when one more is allowed")
     SIZE = LimitInfo("size", "bytes of a message",
         ("limits.max_message_bytes", "domain.max_message_bytes"), Reason.TOO_LARGE, "never", counted=False)

@@ -22,7 +22,7 @@ def test_strangers_never_shut_out_the_known() -> None:
     """They get half of the burst and their own rate; the rest stays."""
     table, (known, strangers, _) = Inboxes(1024), InboxRate(10, 20, 2).terms()
     place = table.place(b"bob@x")
-    assert sum(not table.admit(place, 0.0, strangers) for _ in range(50)) == 2
+    assert sum(not table.admit(place, 0.0, strangers) for _ in range(50)) == 1
     assert sum(not table.admit(place, 0.0, known) for _ in range(50)) >= 9
     now, passed = 0.0, 0
     while now < 60:
@@ -80,4 +80,4 @@ def test_a_small_burst_is_always_looked_at_and_no_rate_never() -> None:
     assert not any(route.is_calm(float(now)) for now in range(0, 1000, 100))
     route.inbox = NO_TERMS
     route.calm = -1
-    assert route.is_calm(1.0)
+    assert route.is_calm(2000.0)

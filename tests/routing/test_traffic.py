@@ -135,17 +135,15 @@ def test_who_is_over_is_not_forgotten() -> None:
 
 def test_a_link_is_refused_and_then_read_slowly() -> None:
     """After its burst; it waits a quarter of a second at most, and insists where it goes on."""
-    meter = Traffic(link_rate=TrafficRate.of(100, 0, 1.0)).of_link(b"link 1")
-    meter.charge(100, 10_000, 0.0)
+    meter, insisted = Traffic(link_rate=TrafficRate.of(100, 0, 1.0)).of_link(b"link 1"), []
+    meter.charge(99, 10_000, 0.0)
     assert meter.until < 0
-    meter.charge(20, 2_000, 0.0)
-    assert math.isclose(meter.until, 0.19, abs_tol=0.02)
-    assert not meter.insists
-    meter.charge(200, 2_000, 0.1)
-    assert meter.insists
-    assert math.isclose(meter.until, 0.1 + LINK_DEBT_S, abs_tol=0.01)
-    meter.charge(1, 100, 0.1 + LINK_DEBT_S + 0.02)
-    assert not meter.insists
+    for count, now in ((21, 0.0), (200, 0.1), (1, 0.1 + LINK_DEBT_S + 0.02)):
+        meter.charge(count, 1_000, now)
+        insisted.append((meter.insists, round(meter.until - now, 1)))
+    assert insisted[:2] == [(False, 0.2), (True, 0.2)]
+    assert math.isclose(LINK_DEBT_S, 0.25)
+    assert not insisted[2][0]
 
 
 def test_what_is_used_is_told() -> None:
