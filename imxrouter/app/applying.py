@@ -33,6 +33,7 @@ from imxrouter.app.weak_proofs import WeakProofs, close_unused
 from imxrouter.config.diff import Changes
 from imxrouter.config.keys import read_ed25519
 from imxrouter.config.schema import Config
+from imxrouter.config.served import Service
 from imxrouter.discovery.adapter import NameServerAsker
 from imxrouter.discovery.guard import DialGuard
 from imxrouter.link.machine import Side
@@ -170,7 +171,7 @@ class Applying:
         caps, dialling = cap_settings(config), dial_settings(config.caps)
 
         def commit() -> None:
-            gatekeeper.policies = policies
+            gatekeeper.judge_by(policies)
             gatekeeper.remembered.change(config.trust.remember_days * 86_400.0)
             if changes.touch("caps", "peer"):
                 gatekeeper.change(caps, dialling if changes.touch("caps") else None)
@@ -229,14 +230,16 @@ class Applying:
         if not changes.touch("service"):
             return None
         services, keys = self._router.services, service_keys(config.services)
+        before = {one.name: _login(one) for one in self._router.config.services}
+        kept = {one.name for one in config.services if before.get(one.name) == _login(one)}
         prepared = self._router.embeddings.prepare(config.services)
         gone = [
-            Touched(session, f"closed in order: service {session.service} has no such key any more")
-            for session in services.concerned(keys)
+            Touched(session, f"closed in order: service {session.service} may not log in so any more")
+            for session in services.concerned(kept)
         ]
 
         def commit() -> None:
-            services.change(keys)
+            services.change(keys, kept)
             prepared()
 
         return Step(commit, tuple(gone))
@@ -338,6 +341,11 @@ class Applying:
         words = "closed in order: uplink {} is another, or gone"
         links = tuple(Touched(one, words.format(name)) for name, one in sessions if one is not None)
         return Step(commit, links)
+
+
+def _login(service: Service) -> tuple[object, ...]:
+    """All by which a service is known when it logs in."""
+    return service.kind, service.key
 
 
 def retermed(router: Parts, session: LinkSession) -> None:

@@ -53,6 +53,10 @@ class Gatekeeper:
         self.shuts_out: Callable[[bytes], bool] = lambda _domain: False
         self._permits: dict[tuple[int, Domain], Permit] = {}
 
+    def judge_by(self, policies: PolicyTable) -> None:
+        """Ask of domains what these say, from now on."""
+        self.policies = policies
+
     def change(self, caps: CapSettings, dialling: DialSettings | None) -> None:
         """Judge by other caps and limits of dialling; links that are there are not touched."""
         self.caps.change(caps)
