@@ -219,7 +219,7 @@ class RememberedStrength:
 
     Both ways are remembered apart: how a domain proved itself on links that it opened to us, and how we
     reached it on ours. A router may take links over TLS and open its own in clear, because its peer takes no
-    other; what we saw on the one says nothing of the other.
+    other; what we saw when we reached it says nothing of how it can prove itself.
 
     Bounded, and a zone gets a 64th of it at most (16 at least), so that no stranger's inventions push out
     what is remembered of others. What does not fit is not remembered: `overflow` counts it.
@@ -251,7 +251,11 @@ class RememberedStrength:
             reached: at which we reached it, instead of at which it proved itself.
         """
         both = self._table.get(domain.name, now) or 0
-        return (both >> _REACHED_SHIFT if reached else both) & _ONE_WAY
+        proved = both & _ONE_WAY
+        if not reached:
+            return proved
+        # dial-back reached the domain as well: what was seen on the second connection counts for ours
+        return both >> _REACHED_SHIFT | (proved & Level.DIALBACK_CERTIFICATE if proved & _DIALBACK else 0)
 
     def note(self, domain: Domain, strength: int, now: float, *, reached: bool = False) -> bool:
         """Remember an accepted decision's strength.

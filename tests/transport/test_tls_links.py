@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from imxrouter.link.machine import Side
-from imxrouter.model.vocabulary import Reason
-from imxrouter.transport.session import LinkSession
-from tests.doubles.reactor_thread import ReactorThread
 from tests.doubles.router_rig import Lab, RouterRig
 
 STRICT = {"trust.default_policy": "dialback+certificate"}
@@ -25,7 +18,9 @@ def tls_router(lab: Lab, *domains: str, policy: str = "dialback+certificate", **
 def level(rig: RouterRig, domain: str, side: Side) -> set[int]:
     """At which strengths a peer domain speaks on links of that side."""
     raw = domain.encode()
-    return {one.port.sources[raw][0] for one in rig.sessions() if one.side is side and raw in one.port.sources}
+    return {
+        one.port.sources[raw][0] for one in rig.sessions() if one.side is side and raw in one.port.sources
+    }
 
 
 def test_two_routers_prove_each_other_with_certificates(lab: Lab) -> None:
