@@ -124,7 +124,9 @@ class LinkTls:
         """Nothing."""
 
     def lost(self, session: LinkSession) -> None:
-        """Nothing."""
+        """A link is gone: what waits for room may be dialled."""
+        self._dialer.wake()
 
     def tick(self, now: float) -> None:
-        """Nothing is due."""
+        """What waits for room may be dialled, or has waited long enough."""
+        self._dialer.wake()

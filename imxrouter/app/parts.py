@@ -343,6 +343,7 @@ class Parts:
 
     def _claim_ended(self, direction: str, reason: Reason) -> None:
         self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)
+        self.dialer.wake()
 
     # -- for the console ---------------------------------------------------------------------------------
 

@@ -140,7 +140,7 @@ def decide(policy: Policy, offer: Offer, remembered: int = 0) -> Decision:
     """
     has = _strength(offer, policy)
     missing = needed_strength(policy, remembered) & ~has
-    if not missing:
+    if not missing and has & (_DIALBACK | _CERTIFICATE):
         return Decision(Level(has & ~BOUND), has)
     note = "missing: " + ", ".join(word for bit, word in _WORDS.items() if missing & bit)
     if not policy.level & ~has:
@@ -156,6 +156,7 @@ _WORDS: Final = {
 
 
 def _strength(offer: Offer, policy: Policy) -> int:
+    """The bits of an offer; TLS alone proves nobody."""
     strength = 0
     if offer.dialback and policy is not Policy.CERTIFICATE:
         strength |= _DIALBACK
@@ -165,7 +166,7 @@ def _strength(offer: Offer, policy: Policy) -> int:
             strength |= _CERTIFICATE
         if offer.tls is Tls.V1_3 and strength & _DIALBACK:
             strength |= BOUND
-    return strength if strength & (_DIALBACK | _CERTIFICATE) else 0
+    return strength
 
 
 class BadPolicyRule(RouterError):
