@@ -216,8 +216,8 @@ def test_an_aggregator_with_separate_certificates_claims_on_one_link(lab: Lab) -
 
 def test_an_opener_reaches_many_domains_with_separate_certificates(lab: Lab) -> None:
     """One link for each: each has its own SNI, and the aggregator's cap counts them apart."""
-    agg = tls_router(lab, *MANY, settings={"caps.in_per_peer": 2})
-    b = tls_router(lab, "b.example", settings={"limits.sender_burst": 1000})
+    agg = tls_router(lab, *MANY, settings={"caps.in_per_peer": 2, "limits.sender_burst": 100})
+    b = tls_router(lab, "b.example", settings={"limits.sender_burst": 100})
     sent = [b.send("bob@b.example", f"alice@{name}") for name in MANY]
     assert [one.outcome(20).reason for one in sent] == [Reason.NONE] * len(MANY)
     links = [one for one in b.sessions() if one.side is Side.OPENER and one.purpose.value == "data"]
