@@ -94,6 +94,7 @@ def rig(tmp_path: Path) -> Rig:
     """One with a certificate for a.example."""
     made = Rig(tmp_path)
     MIDDLE.issue("a.example").write(made.folder, "a.example")
+    return made
 
 
 def test_the_start_takes_what_is_good(rig: Rig) -> None:
