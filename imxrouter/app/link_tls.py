@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+
+from twisted.internet.defer import Deferred
 
 from imxrouter.app.certificates import OwnCertificates
 from imxrouter.app.targets import TargetDialer
 from imxrouter.config.schema import Config
+from imxrouter.config.served import Service
+from imxrouter.config.trust import Uplink
 from imxrouter.link.machine import Side
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.policy import Decision, Level
 from imxrouter.tls.anchors import anchors_from
 from imxrouter.tls.contexts import TlsContexts
+from imxrouter.tls.facts import TlsFacts
 from imxrouter.tls.peer import Anchors, PeerCertificate
 from imxrouter.transport.dialback import Claimer
+from imxrouter.transport.encryption import HandshakeFailed
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
+from imxrouter.transport.services import ServiceNamed
 from imxrouter.transport.session import LinkSession
 from imxrouter.transport.strengths import Judged, Strengths
 from imxrouter.transport.tls_ends import TlsEnds
 from imxrouter.wire.control import Control, Hello
 
+#: How a service's certificate is pinned in the configuration.
+PIN = "sha256:"
 #: Names of a certificate that a note tells; one may hold hundreds.
 _TOLD_NAMES = 5
 
@@ -54,6 +63,7 @@ class LinkTls:
         self._wall = wall
         self._anchors: Callable[[], Anchors] | None = None
         self._pinned: Mapping[str, Anchors] = {}
+        self._uplinks: dict[str, Anchors] = {}
         self.ends: TlsEnds | None = None
         federation.apart.has_certificate = self._has_certificate
         claimer.worth = self._worth
@@ -76,9 +86,7 @@ class LinkTls:
         }
 
         def take(contexts: TlsContexts) -> None:
-            self.use(
-                contexts, lambda: certificates.anchors, pinned, on_links=bool(config.tls.certificates)
-            )
+            self.use(contexts, lambda: certificates.anchors, pinned, on_links=bool(config.tls.certificates))
 
         take(certificates.contexts)
         certificates.on_swapped.append(take)
@@ -112,7 +120,11 @@ class LinkTls:
 
     def judge(self, peer: PeerCertificate, domain: Domain, as_client: bool) -> Judged:
         """Judge a peer's certificate for a domain: its chain, by the domain's anchors, and its names."""
-        anchors = self._pinned.get(domain.name)
+        return self._judge_by(self._pinned.get(domain.name), peer, domain, as_client=as_client)
+
+    def _judge_by(
+        self, anchors: Anchors | None, peer: PeerCertificate, domain: Domain, *, as_client: bool
+    ) -> Judged:
         if anchors is None:
             if self._anchors is None:
                 return Judged(False, "no authority is trusted")
@@ -124,6 +136,52 @@ class LinkTls:
             names = ", ".join(peer.names[:_TOLD_NAMES]) or "nothing"
             return Judged(False, f"wrong-name: the certificate names {names}, and not {domain}")
         return Judged(True)
+
+    def service_finder(self, services: Iterable[Service]) -> Callable[[PeerCertificate], ServiceNamed]:
+        """What finds the service that logs in by a client certificate."""
+        pinned: dict[bytes, str] = {}
+        named: dict[Domain, str] = {}
+        for service in services:
+            if service.certificate.startswith(PIN):
+                pinned[bytes.fromhex(service.certificate.removeprefix(PIN))] = service.name
+            elif service.certificate:
+                named[Domain.parse(service.certificate)] = service.name
+
+        def find(peer: PeerCertificate) -> ServiceNamed:
+            if peer.fingerprint in pinned:
+                return ServiceNamed(pinned[peer.fingerprint])
+            for domain, name in named.items():
+                if peer.covers(domain):
+                    judged = self.judge(peer, domain, True)
+                    return ServiceNamed(name) if judged.good else ServiceNamed(why=judged.note)
+            return ServiceNamed()
+
+        return find
+
+    def uplink_opener(self, uplink: Uplink, own: Domain | None) -> Callable[[LinkSession], Deferred[object]]:
+        """What connects a link to our uplink, and judges who is there.
+
+        Raises:
+            BadAnchors: the uplink's file cannot be used.
+        """
+        name = Domain.parse(uplink.server_name) if uplink.server_name else None
+        if name is not None and uplink.anchor:
+            self._uplinks[name.name] = anchors_from((uplink.anchor,))
+
+        def judge(facts: TlsFacts) -> None:
+            if name is None:
+                return
+            judged = Judged(False, "no certificate was presented")
+            if facts.peer is not None:
+                judged = self._judge_by(self._uplinks.get(name.name), facts.peer, name, as_client=False)
+            if not judged.good:
+                raise HandshakeFailed(judged.note, Reason.CERTIFICATE_REFUSED)
+
+        def open_link(session: LinkSession) -> Deferred[object]:
+            server_name = name.name if name is not None else ""
+            return self._dialer.open(session, uplink.endpoint, server_name, own, judge)
+
+        return open_link
 
     def _has_certificate(self, domain: bytes) -> bool:
         if self.ends is None or not self._strengths.tls:
