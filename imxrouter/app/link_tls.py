@@ -74,7 +74,7 @@ class LinkTls:
     def follow(self, certificates: OwnCertificates, config: Config) -> None:
         """Show the certificates of the configured folder, whatever they are at each moment.
 
-        Without a folder links of peers and to peers are in clear; one to our uplink may be in TLS all the same.
+        Without a folder links of peers and to peers are in clear; one to our uplink may be in TLS.
 
         Raises:
             BadAnchors: the file of a pinned peer cannot be used.
@@ -214,8 +214,10 @@ class LinkTls:
 
     def lost(self, session: LinkSession) -> None:
         """A link is gone: what waits for room may be dialled."""
+        del session
         self._dialer.wake()
 
     def tick(self, now: float) -> None:
         """What waits for room may be dialled, or has waited long enough."""
+        del now
         self._dialer.wake()

@@ -26,7 +26,8 @@ class Tls(Section, frozen=True):
         str,
         key(
             "Folder of our certificates and their keys: `NAME.crt` with `NAME.key`, `fullchain.pem` with "
-            "`privkey.pem`, or both in `NAME.pem`; also two folders deep. Empty: links of peers are in clear.",
+            "`privkey.pem`, or both in `NAME.pem`; also two folders deep. Empty: links of peers are in "
+            "clear.",
             path=True,
             example="/etc/imxrouter/certificates",
         ),

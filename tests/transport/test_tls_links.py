@@ -45,7 +45,12 @@ def level(rig: RouterRig, domain: str, side: Side) -> set[int]:
 
 def end_links(rig: RouterRig) -> None:
     """Close every link, without blame."""
-    rig.call(lambda: [one.end(Reason.IDLE) for one in list(rig.router.hub.sessions.values())])
+
+    def end() -> None:
+        for one in list(rig.router.hub.sessions.values()):
+            one.end(Reason.IDLE)
+
+    rig.call(end)
 
 
 def cause(rig: RouterRig, domain: str) -> tuple[Reason, str]:
@@ -164,7 +169,7 @@ def test_a_peer_that_was_stronger_is_not_taken_weaker(lab: Lab) -> None:
 
 
 def test_published_tls_raises_and_never_lowers(lab: Lab) -> None:
-    """A record that asks for TLS is obeyed under a policy that does not; `none` cannot lower one that does."""
+    """A record that asks for TLS is obeyed where policy does not; `none` cannot lower one that does."""
     a = tls_router(lab, "a.example", policy="dialback", tables=peer("d.example", BOTH))
     b = tls_router(lab, "b.example", policy="dialback", publish=False)
     c = tls_router(lab, "c.example", policy="dialback", publish=False)
@@ -202,14 +207,22 @@ def test_a_domain_of_ours_may_ask_for_more_than_its_neighbour(lab: Lab) -> None:
     assert sorted(one.tls is not None for one in opened) == [False, True]
 
 
+#: Verifications and messages in numbers, all between two addresses.
+BUSY: Mapping[str, object] = {
+    "caps.verify_per_target_per_minute": 100_000,
+    "caps.verify_per_target_prefix_per_minute": 100_000,
+    "caps.verify_per_source_per_minute": 100_000,
+    "caps.verify_per_source_prefix_per_minute": 100_000,
+    "caps.verify_per_zone_per_minute": 100_000,
+    "limits.sender_burst": 1000,
+}
 MANY = [f"d{n}.example" for n in range(24)]
 
 
 def test_an_aggregator_with_separate_certificates_claims_on_one_link(lab: Lab) -> None:
-    """Each domain is verified on a second connection of its own, with SNI; one first link carries them all."""
-    settings = {"caps.verify_per_target_per_minute": 1000, "dial.verify_links": 16}
+    """Each domain is verified on a second connection with its own SNI; one first link carries them all."""
     agg = tls_router(lab, *MANY)
-    b = tls_router(lab, "b.example", settings=settings)
+    b = tls_router(lab, "b.example", settings={**BUSY, "dial.verify_links": 16})
     sent = [agg.send(f"alice@{name}", "bob@b.example") for name in MANY]
     assert [one.outcome(20).reason for one in sent] == [Reason.NONE] * len(MANY)
     first = [one for one in b.sessions() if one.side is Side.ACCEPTOR and one.port.sources]
@@ -220,8 +233,8 @@ def test_an_aggregator_with_separate_certificates_claims_on_one_link(lab: Lab) -
 
 def test_an_opener_reaches_many_domains_with_separate_certificates(lab: Lab) -> None:
     """One link for each: each has its own SNI, and the aggregator's cap counts them apart."""
-    agg = tls_router(lab, *MANY, settings={"caps.in_per_peer": 2, "limits.sender_burst": 100})
-    b = tls_router(lab, "b.example", settings={"limits.sender_burst": 100})
+    agg = tls_router(lab, *MANY, settings={**BUSY, "caps.in_per_peer": 2})
+    b = tls_router(lab, "b.example", settings=BUSY)
     sent = [b.send("bob@b.example", f"alice@{name}") for name in MANY]
     assert [one.outcome(20).reason for one in sent] == [Reason.NONE] * len(MANY)
     links = [one for one in b.sessions() if one.side is Side.OPENER and one.purpose.value == "data"]
@@ -239,7 +252,7 @@ def test_one_certificate_for_many_domains_needs_one_link(lab: Lab) -> None:
 
 
 def test_by_certificate_alone_each_domain_presents_its_own(lab: Lab) -> None:
-    """The peer takes only what the link's certificate names; a second domain gets a link that shows its own."""
+    """The peer takes what the link's certificate names; a second domain gets a link that shows its own."""
     agg = tls_router(lab, "d1.example", "d2.example", policy="certificate")
     b = tls_router(lab, "b.example", policy="certificate")
     assert agg.send("alice@d1.example", "bob@b.example").outcome().ok

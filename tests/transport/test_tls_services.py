@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.switch import slots
 from imxrouter.tls.own import OwnCertificate
-from imxrouter.tls.peer import Anchors
+from imxrouter.tls.peer import Anchors, PeerCertificate
 from tests.doubles.router_rig import Lab, RouterRig, anchors_of, authority, issued, login_key
 
 #: A domain of the service, whose router stands behind a firewall.
@@ -62,8 +63,6 @@ def write(folder: Path, own: OwnCertificate) -> Path:
     """Leave a certificate in a folder."""
     folder.mkdir()
     (folder / "own.crt").write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in own.chain))
-    from cryptography.hazmat.primitives.serialization import NoEncryption, PrivateFormat
-
     pem = own.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "own.key").write_bytes(pem)
     (folder / "own.key").chmod(0o600)
@@ -104,7 +103,8 @@ def test_a_certificate_that_is_not_bound_is_refused(lab: Lab) -> None:
     """Another's certificate of the same authority, and the right name of an authority that is not trusted."""
     hub = hub_router(lab, certificate="other.example")
     tenant_router(lab, hub)
-    lab.wait_until(lambda: hub.refusals(Reason.LOGIN_FAILED), "it is refused")
+    counters, slot = hub.router.switch.counters, slots.REASON_SLOT[Reason.LOGIN_FAILED]
+    lab.wait_until(lambda: counters[slot], "it is refused")
     assert not hub.router.switch.routes[TENANT.encode()].ports
 
 
@@ -125,8 +125,6 @@ def test_several_links_of_a_service_share_the_load(lab: Lab) -> None:
     hub = hub_router(lab, key=7)
     one, two = tenant_router(lab, hub, key=7), tenant_router(lab, hub, key=7)
     logged_in(lab, hub, 2)
-    users = [f"u{n}" for n in range(40)]
-    del users
     sent = [hub.send("bob@hub.example", f"alice@{TENANT}", str(n)) for n in range(16)]
     assert all(each.outcome().ok for each in sent)
     got = [text for rig in (one, two) for _, text in rig.inbox(f"alice@{TENANT}")]
@@ -148,8 +146,6 @@ def test_trust_of_a_pinned_peer_is_its_own(lab: Lab) -> None:
     pinned: dict[str, Anchors] = {"b.example": own}
     a.call(lambda: a.router.link_tls.use(contexts.contexts, lambda: lab.anchors, pinned))
     peer = issued("b.example", by="stranger")
-    from imxrouter.tls.peer import PeerCertificate
-
     shown = PeerCertificate(peer.leaf, peer.chain)
     assert a.call(lambda: a.router.link_tls.judge(shown, Domain("b.example"), False)).good
     both = issued("b.example", "c.example", by="stranger")
