@@ -14,6 +14,7 @@ from imxrouter.config.trust import Uplink
 from imxrouter.link.machine import Side
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.probe.encrypted import TlsProbe
 from imxrouter.routing.policy import Decision, Level
 from imxrouter.tls.anchors import anchors_from
 from imxrouter.tls.contexts import TlsContexts
@@ -25,14 +26,12 @@ from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.services import ServiceNamed
 from imxrouter.transport.session import LinkSession
-from imxrouter.transport.strengths import Judged, Strengths
+from imxrouter.transport.strengths import Judged, Strengths, judge_certificate
 from imxrouter.transport.tls_ends import TlsEnds
 from imxrouter.wire.control import Control, Hello
 
 #: How a service's certificate is pinned in the configuration.
 PIN = "sha256:"
-#: Names of a certificate that a note tells; one may hold hundreds.
-_TOLD_NAMES = 5
 
 
 class LinkTls:
@@ -129,13 +128,7 @@ class LinkTls:
             if self._anchors is None:
                 return Judged(False, "no authority is trusted")
             anchors = self._anchors()
-        judgement = anchors.judge(peer, at=self._wall(), as_client=as_client)
-        if judgement.problem is not None:
-            return Judged(False, f"{judgement.problem.value}: {judgement.note}".rstrip(": "))
-        if not peer.covers(domain):
-            names = ", ".join(peer.names[:_TOLD_NAMES]) or "nothing"
-            return Judged(False, f"wrong-name: the certificate names {names}, and not {domain}")
-        return Judged(True)
+        return judge_certificate(anchors, peer, domain, self._wall(), as_client=as_client)
 
     def service_finder(self, services: Iterable[Service]) -> Callable[[PeerCertificate], ServiceNamed]:
         """What finds the service that logs in by a client certificate."""
@@ -182,6 +175,17 @@ class LinkTls:
             return self._dialer.open(session, uplink.endpoint, server_name, own, judge)
 
         return open_link
+
+    def probe(self) -> TlsProbe | None:
+        """How a check of this router speaks TLS: as its links do."""
+        ends = self.ends
+        if ends is None or not self._strengths.tls:
+            return None
+        return TlsProbe(
+            lambda domain, target: self._strengths.asks_tls(domain, target.tls),
+            lambda name, endpoint: ends.opening(None, name, endpoint),
+            lambda peer, domain: self.judge(peer, domain, False),
+        )
 
     def _has_certificate(self, domain: bytes) -> bool:
         if self.ends is None or not self._strengths.tls:

@@ -23,10 +23,12 @@ from imxrouter.routing.policy import (
     tls_needed,
 )
 from imxrouter.tls.facts import TlsFacts
-from imxrouter.tls.peer import PeerCertificate
+from imxrouter.tls.peer import Anchors, PeerCertificate
 
 #: Words of a target's record for which we dial with TLS: DNS raises what we ask, never lowers it.
 _TLS_WORDS = frozenset({"required", "optional"})
+#: Names of a certificate that a note tells; one may hold hundreds.
+_TOLD_NAMES = 5
 _VERSIONS = {"TLSv1.3": Tls.V1_3, "TLSv1.2": Tls.V1_2}
 
 
@@ -165,6 +167,27 @@ class Strengths:
         seen = self.remembered.seen(domain, self._now(), reached=True)
         needed = needed_strength(self.policies.policy_for(domain), seen)
         return bool(needed & Level.CERTIFICATE & ~Level.DIALBACK_TLS)
+
+
+def judge_certificate(
+    anchors: Anchors, peer: PeerCertificate, domain: Domain, at: float, *, as_client: bool
+) -> Judged:
+    """Judge a peer's certificate for a domain: its chain, and its names.
+
+    Args:
+        anchors: whom to trust.
+        peer: the certificate.
+        domain: whom it must name.
+        at: seconds since 1970.
+        as_client: the peer opened the link.
+    """
+    judgement = anchors.judge(peer, at=at, as_client=as_client)
+    if judgement.problem is not None:
+        return Judged(False, f"{judgement.problem.value}: {judgement.note}".rstrip(": "))
+    if not peer.covers(domain):
+        names = ", ".join(peer.names[:_TOLD_NAMES]) or "nothing"
+        return Judged(False, f"wrong-name: the certificate names {names}, and not {domain}")
+    return Judged(True)
 
 
 def version_of(facts: TlsFacts | None) -> Tls:
