@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred
 
 from imxrouter.app.certificates import OwnCertificates
 from imxrouter.app.targets import TargetDialer
 from imxrouter.config.schema import Config
-from imxrouter.config.served import Service
 from imxrouter.config.trust import Uplink
 from imxrouter.link.machine import Side
 from imxrouter.model.domain import Domain
@@ -19,19 +18,15 @@ from imxrouter.routing.policy import Decision, Level
 from imxrouter.tls.anchors import anchors_from
 from imxrouter.tls.contexts import TlsContexts
 from imxrouter.tls.facts import TlsFacts
-from imxrouter.tls.peer import Anchors, PeerCertificate
+from imxrouter.tls.peer import Anchors, Intermediates, PeerCertificate
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.encryption import HandshakeFailed
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.services import ServiceNamed
 from imxrouter.transport.session import LinkSession
 from imxrouter.transport.strengths import Judged, Strengths, judge_certificate
 from imxrouter.transport.tls_ends import TlsEnds
 from imxrouter.wire.control import Control, Hello
-
-#: How a service's certificate is pinned in the configuration.
-PIN = "sha256:"
 
 
 class LinkTls:
@@ -61,7 +56,7 @@ class LinkTls:
         self._claimer = claimer
         self._wall = wall
         self._anchors: Callable[[], Anchors] | None = None
-        self._pinned: Mapping[str, Anchors] = {}
+        self.pinned: Mapping[str, Anchors] = {}
         self._uplinks: dict[str, Anchors] = {}
         self.ends: TlsEnds | None = None
         federation.apart.has_certificate = self._has_certificate
@@ -78,14 +73,11 @@ class LinkTls:
         Raises:
             BadAnchors: the file of a pinned peer cannot be used.
         """
-        pinned = {
-            peer.domain: anchors_from((peer.anchor,), certificates.intermediates)
-            for peer in config.peers
-            if peer.anchor
-        }
+        self.pinned = pinned_anchors(config, certificates.intermediates)
 
         def take(contexts: TlsContexts) -> None:
-            self.use(contexts, lambda: certificates.anchors, pinned, on_links=bool(config.tls.certificates))
+            on_links = bool(config.tls.certificates)
+            self.use(contexts, lambda: certificates.anchors, on_links=on_links)
 
         take(certificates.contexts)
         certificates.on_swapped.append(take)
@@ -104,10 +96,12 @@ class LinkTls:
         Args:
             contexts: with our certificates.
             anchors: whom to trust.
-            pinned: whom to trust instead for single domains, by name.
+            pinned: whom to trust instead for single domains, by name; None: as before.
             on_links: whether there is TLS on links of peers; it is offered where there is a certificate.
         """
-        self._anchors, self._pinned = anchors, pinned or {}
+        self._anchors = anchors
+        if pinned is not None:
+            self.pinned = pinned
         if self.ends is None:
             self.ends = TlsEnds(contexts)
         self.ends.contexts = contexts
@@ -119,7 +113,7 @@ class LinkTls:
 
     def judge(self, peer: PeerCertificate, domain: Domain, as_client: bool) -> Judged:
         """Judge a peer's certificate for a domain: its chain, by the domain's anchors, and its names."""
-        return self._judge_by(self._pinned.get(domain.name), peer, domain, as_client=as_client)
+        return self._judge_by(self.pinned.get(domain.name), peer, domain, as_client=as_client)
 
     def _judge_by(
         self, anchors: Anchors | None, peer: PeerCertificate, domain: Domain, *, as_client: bool
@@ -130,26 +124,10 @@ class LinkTls:
             anchors = self._anchors()
         return judge_certificate(anchors, peer, domain, self._wall(), as_client=as_client)
 
-    def service_finder(self, services: Iterable[Service]) -> Callable[[PeerCertificate], ServiceNamed]:
-        """What finds the service that logs in by a client certificate."""
-        pinned: dict[bytes, str] = {}
-        named: dict[Domain, str] = {}
-        for service in services:
-            if service.certificate.startswith(PIN):
-                pinned[bytes.fromhex(service.certificate.removeprefix(PIN))] = service.name
-            elif service.certificate:
-                named[Domain.parse(service.certificate)] = service.name
-
-        def find(peer: PeerCertificate) -> ServiceNamed:
-            if peer.fingerprint in pinned:
-                return ServiceNamed(pinned[peer.fingerprint])
-            for domain, name in named.items():
-                if peer.covers(domain):
-                    judged = self.judge(peer, domain, True)
-                    return ServiceNamed(name) if judged.good else ServiceNamed(why=judged.note)
-            return ServiceNamed()
-
-        return find
+    def why_not(self, peer: PeerCertificate, domain: Domain) -> str:
+        """Why a client certificate is no good for a domain; empty where it is good."""
+        judged = self.judge(peer, domain, True)
+        return "" if judged.good else judged.note
 
     def uplink_opener(self, uplink: Uplink, own: Domain | None) -> Callable[[LinkSession], Deferred[object]]:
         """What connects a link to our uplink, and judges who is there.
@@ -225,3 +203,20 @@ class LinkTls:
         """What waits for room may be dialled, or has waited long enough."""
         del now
         self._dialer.wake()
+
+
+def pinned_anchors(config: Config, known: Intermediates) -> dict[str, Anchors]:
+    """Whom to trust for pinned peers instead of `tls.trust`, by domain.
+
+    Raises:
+        BadAnchors: a file cannot be used.
+    """
+    return {peer.domain: anchors_from((peer.anchor,), known) for peer in config.peers if peer.anchor}
+
+
+def others_trusted(before: Mapping[str, Anchors], after: Mapping[str, Anchors]) -> set[str]:
+    """Pinned domains for which others are trusted than before."""
+    prints = [{name: one.fingerprints for name, one in table.items()} for table in (before, after)]
+    return {
+        name for name in prints[0].keys() | prints[1].keys() if prints[0].get(name) != prints[1].get(name)
+    }
