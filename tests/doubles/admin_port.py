@@ -25,6 +25,7 @@ from imxrouter.admin.views import (
     StatusView,
 )
 from tests.doubles.admin_config import ConfigDouble
+from tests.doubles.admin_policy import PolicyDouble
 from tests.doubles.admin_users import UsersDouble
 
 STATUS: StatusView = {
@@ -141,6 +142,7 @@ class PortDouble:
 
     def __init__(self) -> None:
         self.users = UsersDouble()
+        self.access = PolicyDouble()
         self.config = ConfigDouble()
         self.calls: list[tuple[Any, ...]] = []
         self.outcome: OutcomeView = {**OUTCOME}
@@ -157,6 +159,11 @@ class PortDouble:
     def settings(self) -> UsersDouble:
         """Their settings."""
         return self.users
+
+    @property
+    def policy(self) -> PolicyDouble:
+        """Access."""
+        return self.access
 
     @property
     def configuration(self) -> ConfigDouble:
