@@ -61,6 +61,7 @@ class Middle:
         self._back = _context(ssl.PROTOCOL_TLS_CLIENT, presented, version) if server_name else None
         self._name = server_name
         self._sockets: list[socket.socket] = []
+        self._backs: list[socket.socket] = []
         self._listening = socket.create_server((fresh_address(), 0))
         self.endpoint: Endpoint = self._listening.getsockname()[:2]
         self.seen = bytearray()
@@ -73,6 +74,10 @@ class Middle:
         self._listening.close()
         for one in self._sockets:
             _cut(one)
+
+    def inject(self, data: bytes) -> None:
+        """Say something to the true router, on the last connection."""
+        self._backs[-1].sendall(data)
 
     def _accept(self) -> None:
         while True:
@@ -91,6 +96,7 @@ class Middle:
             if self._back is not None:
                 back = self._back.wrap_socket(back, server_hostname=self._name)
             self._sockets.append(back)
+            self._backs.append(back)
             threading.Thread(target=self._pump, args=("out", back, front), daemon=True).start()
             self._pump("in", front, back)
 
