@@ -7,6 +7,7 @@ passes, and may change it.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import tempfile
@@ -21,6 +22,8 @@ from imxrouter.tls.own import OwnCertificate
 from tests.doubles.raw_peer import PATIENCE_S, Endpoint
 from tests.doubles.router_rig import fresh_address
 
+#: How often it is looked whether there is something to inject.
+_LOOK_S = 0.02
 #: Changes what passes; given the direction, `in` (towards the true router) or `out`, and the bytes of a read.
 Change = Callable[[str, bytes], bytes]
 
@@ -61,7 +64,7 @@ class Middle:
         self._back = _context(ssl.PROTOCOL_TLS_CLIENT, presented, version) if server_name else None
         self._name = server_name
         self._sockets: list[socket.socket] = []
-        self._backs: list[socket.socket] = []
+        self._to_inject: list[bytes] = []
         self._listening = socket.create_server((fresh_address(), 0))
         self.endpoint: Endpoint = self._listening.getsockname()[:2]
         self.seen = bytearray()
@@ -76,8 +79,8 @@ class Middle:
             _cut(one)
 
     def inject(self, data: bytes) -> None:
-        """Say something to the true router, on the last connection."""
-        self._backs[-1].sendall(data)
+        """Say something to the true router, on the connections there are."""
+        self._to_inject.append(data)
 
     def _accept(self) -> None:
         while True:
@@ -96,17 +99,44 @@ class Middle:
             if self._back is not None:
                 back = self._back.wrap_socket(back, server_hostname=self._name)
             self._sockets.append(back)
-            self._backs.append(back)
-            threading.Thread(target=self._pump, args=("out", back, front), daemon=True).start()
-            self._pump("in", front, back)
+            self._pump(front, back)
 
-    def _pump(self, direction: str, source: socket.socket, to: socket.socket) -> None:
+    def _pump(self, front: socket.socket, back: socket.socket) -> None:
+        """One thread for both directions: a TLS session is not to be read and written at the same time."""
+        others = {front: ("in", back), back: ("out", front)}
+        injected = 0
         with contextlib.suppress(OSError):
-            source.settimeout(None)
-            while data := source.recv(65536):
-                self.seen += data
-                to.sendall(self._change(direction, data))
-        _cut(to)
+            for one in others:
+                one.setblocking(False)
+            while True:
+                waiting = [one for one in others if isinstance(one, ssl.SSLSocket) and one.pending()]
+                for one in waiting or select.select(list(others), [], [], _LOOK_S)[0]:
+                    direction, to = others[one]
+                    data = _read(one)
+                    if data == b"":
+                        raise ConnectionResetError
+                    if data is not None:
+                        self.seen += data
+                        _write(to, self._change(direction, data))
+                for data in self._to_inject[injected:]:
+                    _write(back, data)
+                injected = len(self._to_inject)
+        _cut(front)
+        _cut(back)
+
+
+def _read(one: socket.socket) -> bytes | None:
+    """What is there; None where it is not a whole TLS record yet."""
+    try:
+        return one.recv(65536)
+    except (ssl.SSLWantReadError, BlockingIOError):
+        return None
+
+
+def _write(one: socket.socket, data: bytes) -> None:
+    one.settimeout(PATIENCE_S)
+    one.sendall(data)
+    one.setblocking(False)
 
 
 def _context(
