@@ -1,4 +1,4 @@
-"""`docs/specs/attacks.md`: every attack that is carried out, its one check, what comes of it with and without.
+"""`docs/specs/attacks.md`: every attack that is carried out, its check, what comes of it with and without.
 
     python -m tests.attacks.table [--check]
 
