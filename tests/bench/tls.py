@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.pool import ThreadPool
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.bench.links import BenchLink, login_on, prove_on
