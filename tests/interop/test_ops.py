@@ -48,8 +48,8 @@ tests:
       - {series: 'imxrouter_certificate_expiry_timestamp_seconds{instance="x", file="a.crt"}', values: '1210000x30'}
       - {series: 'imxrouter_certificate_expiry_timestamp_seconds{instance="x", file="b.crt"}', values: '1220000x30'}
       - {series: 'imxrouter_certificate_problems{instance="x"}', values: '0x2 1x28'}
-      - {series: 'imxrouter_peer_certificate_expiry_timestamp_seconds{instance="x", peer="b.example"}', values: '605000x30'}
-      - {series: 'imxrouter_peer_certificate_expiry_timestamp_seconds{instance="x", peer="c.example"}', values: '607000x30'}
+      - {series: 'imxrouter_peer_certificate_expiry_timestamp_seconds{instance="x", peer="b.example"}', values: '173000x30'}
+      - {series: 'imxrouter_peer_certificate_expiry_timestamp_seconds{instance="x", peer="c.example"}', values: '175000x30'}
     alert_rule_test:
       - eval_time: 20m
         alertname: ImxrouterCertificateEnds
@@ -65,7 +65,7 @@ tests:
         alertname: ImxrouterPeerCertificateEnds
         exp_alerts:
           - exp_labels: {instance: x, peer: b.example}
-            exp_annotations: {summary: "x: the certificate of b.example ends in less than a week; tell its operator"}
+            exp_annotations: {summary: "x: the certificate of b.example ends in less than two days; tell its operator"}
       - eval_time: 20m
         alertname: ImxrouterPeerFails
         exp_alerts:
