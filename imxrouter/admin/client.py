@@ -12,6 +12,8 @@ from urllib.parse import quote
 from imxrouter.admin.detail import VIEWS as DETAIL_VIEWS
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import STATUS, AdminError, AdminUnreachable, Kind
+from imxrouter.admin.report import VIEWS as REPORT_VIEWS
+from imxrouter.admin.report import KindView, MeasureView, OutageView, PeerReportView, TimesView
 from imxrouter.admin.user_client import UserClient
 from imxrouter.admin.user_views import VIEWS as USER_VIEWS
 from imxrouter.admin.user_views import (
@@ -58,12 +60,16 @@ __all__ = [
     "DomainDiff",
     "DomainView",
     "FetchView",
+    "KindView",
     "LinkView",
+    "MeasureView",
     "MessageView",
     "NoteView",
+    "OutageView",
     "OutcomeView",
     "PeerChange",
     "PeerDetailView",
+    "PeerReportView",
     "PeerView",
     "PresenceView",
     "RulesView",
@@ -72,6 +78,7 @@ __all__ = [
     "StoreView",
     "SubscriptionView",
     "SubscriptionsView",
+    "TimesView",
     "UserClient",
     "UserView",
     "VerdictView",
@@ -83,7 +90,7 @@ __all__ = [
 VIEWS: tuple[type, ...] = (
     StatusView, StoreView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff, OutcomeView,
     AttributesView, AttributeView, MessageView, LookupView, TargetView, RecordsView, *DETAIL_VIEWS,
-    *USER_VIEWS,
+    *REPORT_VIEWS, *USER_VIEWS,
 )  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).
@@ -143,6 +150,10 @@ class AdminClient:
     def peer_forget(self, name: str) -> PeerChange:
         """Forget the strongest level seen of a remote domain."""
         return cast("PeerChange", self._ask("POST", "peers", name, "forget"))
+
+    def peer_report(self, name: str, since_s: float | None = None) -> PeerReportView:
+        """Tell how a remote domain was in the last seconds, or in the last day."""
+        return cast("PeerReportView", self._ask("POST", "peers", name, "report", body={"since_s": since_s}))
 
     def domains(self) -> list[DomainView]:
         """List the domains served."""

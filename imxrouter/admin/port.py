@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView
+from imxrouter.admin.report import PeerReportView
 from imxrouter.admin.user_port import PresencePort, SettingsPort
 from imxrouter.admin.views import (
     AttributesView,
@@ -58,6 +59,9 @@ class AdminPort(Protocol):
 
     def peer_forget(self, name: str) -> PeerChange | Deferred[PeerChange]:
         """Forget the strongest level that a remote domain was seen at."""
+
+    def peer_report(self, name: str, since_s: float | None) -> PeerReportView | Deferred[PeerReportView]:
+        """Tell how a remote domain was in the last seconds; a day where none are given."""
 
     def domains(self) -> list[DomainView] | Deferred[list[DomainView]]:
         """List the domains served here."""

@@ -88,6 +88,7 @@ class Router(Parts, Service):
             self.store.start()
             self.run_time_domains.begin()
             self._remembering.begin()
+            self.quality.begin()
             self._kept_subscriptions.begin()
             self.subscriptions.forget_unserved(self.switch.routes)
         for embedded in self.embedded.values():
@@ -148,6 +149,8 @@ class Router(Parts, Service):
             if call.running:
                 call.stop()
         self._tick_meter.stop()
+        self.figures.tick()
+        self.quality.end()
         self.bus.close()
         closing += self._sockets.close_rest()
         closing.append(closed_store(self.store, self._reactor))

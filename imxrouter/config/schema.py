@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from msgspec import field
 
 from imxrouter.config.fields import key
+from imxrouter.config.quality import Objectives
 from imxrouter.config.sections import (
     Admin,
     Caps,
@@ -76,6 +77,9 @@ class Config(Section, frozen=True):
     limits: Annotated[Limits, key("What senders may send.")] = field(default_factory=Limits)
     trust: Annotated[Trust, key("How strongly domains must be proved.")] = field(default_factory=Trust)
     dialback: Annotated[Dialback, key("Dial-back keys.")] = field(default_factory=Dialback)
+    qos: Annotated[Objectives, key("What is expected of every peer, unless its [[peer]] says otherwise.")] = (
+        field(default_factory=Objectives)
+    )
     log: Annotated[Log, key("Logs and traces.")] = field(default_factory=Log)
     services: Annotated[tuple[Service, ...], key("Who answers for domains.")] = field(
         default=(), name="service"
