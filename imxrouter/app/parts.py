@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 import imxrouter
-from imxrouter.app import quality
+from imxrouter.app.certificates import OwnCertificates
 from imxrouter.app.embedding import make_embedded
 from imxrouter.app.figures import Figures, links_by_state
 from imxrouter.app.full_outcomes import FullOutcomes
@@ -26,7 +26,7 @@ from imxrouter.app.lookups import CountedFinder
 from imxrouter.app.own import OwnDomains, router_facts
 from imxrouter.app.peerlog import PeerLog
 from imxrouter.app.provisioning import Provisioner, served_domain
-from imxrouter.app.quality import Quality
+from imxrouter.app.quality import Quality, always
 from imxrouter.app.remembering import Remembering
 from imxrouter.app.rules import Rulebook
 from imxrouter.app.run_time_domains import RunTimeDomains
@@ -176,6 +176,7 @@ class Parts:
 
     def _make_trust(self) -> None:
         config = self.config
+        self.certificates = OwnCertificates(config, self._reactor, time.time, self.metrics)
         self.gatekeeper = Gatekeeper(
             policy_table(config),
             RememberedStrength(age_s=config.trust.remember_days * 86_400.0),
@@ -334,9 +335,7 @@ class Parts:
         )
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(partial(links_by_state, self.hub))
-        self.figures = Figures(
-            self.metrics, self.hub, self.federation, self.quality, quality.always(self.config)
-        )
+        self.figures = Figures(self.metrics, self.hub, self.federation, self.quality, always(self.config))
         self.metrics.watch_store(lambda: store_figures(self.store.health()))
         ports, now = self.switch.ports, self.hub.now
         self.rules = Rulebook(self.config, self.domains, self.gatekeeper, ports, now)
