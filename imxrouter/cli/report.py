@@ -125,7 +125,7 @@ def _outages(outages: list[OutageView]) -> Iterator[str]:
 
 def outage_line(one: OutageView) -> str:
     """One outage: begin, end, whose it was and why."""
-    end = moment(one["end"]) if one["end"] is not None else "still lasts"
+    end = moment(one["end"]) if one["end"] is not None else "now"
     side = "the network of the reporting router" if one["side"] == "ours" else "the peer's side"
     all_reasons = ", ".join(f"{word} ({count})" for word, count in one["reasons"].items())
     flaps = f", back for a moment {one['flaps']} time(s)" if one["flaps"] else ""
@@ -145,7 +145,8 @@ def _asked(view: PeerReportView) -> Iterator[str]:
     for objective in missed:
         yield f"  the objective for {objective} was missed"
     for one in view["asked"]:
-        seen = [f"{one[name]} {name}" for name in ("outages", "requests") if one[name]]
+        counts = ((one["outages"], "outage"), (one["requests"], "request"))
+        seen = [f"{count} {word}{'s' * (count > 1)}" for count, word in counts if count]
         yield f"  {one['stage']}: {one['reason']} ({', '.join(seen)}): {one['text']}"
 
 

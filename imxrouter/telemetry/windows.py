@@ -49,19 +49,19 @@ class Sum(NamedTuple):
     begin: float
 
 
-def encode(cells: Mapping[int, int]) -> bytes:
-    """A table as bytes."""
-    return msgspec.msgpack.encode((LAYOUT, cells))
+def encode(cells: Mapping[int, int], first_at: float) -> bytes:
+    """A table as bytes, with the time at which its peer was first counted."""
+    return msgspec.msgpack.encode((LAYOUT, first_at, cells))
 
 
-def decode(value: bytes) -> Cells | None:
-    """The table of these bytes; None where they are none, or of another layout."""
+def decode(value: bytes) -> Sum | None:
+    """The table of these bytes, and when its peer was first counted; None of other bytes or layouts."""
     try:
-        layout, cells = msgspec.msgpack.decode(value, type=tuple[int, dict[int, int]])
+        layout, first_at, cells = msgspec.msgpack.decode(value, type=tuple[int, float, dict[int, int]])
     except msgspec.MsgspecError:
         return None
     sound = layout == LAYOUT and all(0 <= cell < CELLS and count >= 0 for cell, count in cells.items())
-    return cells if sound else None
+    return Sum(cells, first_at) if sound else None
 
 
 class _Ring:
@@ -75,7 +75,7 @@ class _Ring:
         self.open: Cells = {}
         self.closed: dict[int, bytes] = {}
 
-    def roll(self, now: float) -> tuple[int, bytes] | None:
+    def roll(self, now: float, first_at: float) -> tuple[int, bytes] | None:
         """Close the open bucket where its time is over; returns it, where something is in it.
 
         A clock that is set back leaves it open.
@@ -83,7 +83,7 @@ class _Ring:
         index = int(now // self.seconds)
         if index <= self.index:
             return None
-        over = (self.index, encode(self.open)) if self.open else None
+        over = (self.index, encode(self.open, first_at)) if self.open else None
         if over is not None:
             self.closed[self.index] = over[1]
         self.index, self.open = index, {}
@@ -101,7 +101,8 @@ class _Ring:
         cells = dict(self.open)
         for index, value in self.closed.items():
             if index >= first:
-                add(cells, decode(value) or {})
+                kept = decode(value)
+                add(cells, kept.cells if kept is not None else {})
         return cells
 
 
@@ -127,7 +128,9 @@ class PeerWindows:
     def roll(self, now: float, domain: bytes) -> list[Kept]:
         """Close what is over; returns what is to be kept, open buckets of longer rings too."""
         kept = [
-            self._kept(ring, domain, *over) for ring in self.rings if (over := ring.roll(now)) is not None
+            self._kept(ring, domain, *over)
+            for ring in self.rings
+            if (over := ring.roll(now, self.first_at)) is not None
         ]
         if kept:
             kept += self.all(domain)
@@ -135,7 +138,11 @@ class PeerWindows:
 
     def all(self, domain: bytes) -> list[Kept]:
         """The open buckets, for a stop."""
-        return [self._kept(ring, domain, ring.index, encode(ring.open)) for ring in self.rings if ring.open]
+        return [
+            self._kept(ring, domain, ring.index, encode(ring.open, self.first_at))
+            for ring in self.rings
+            if ring.open
+        ]
 
     def since(self, span_s: float, now: float) -> Sum:
         """What was counted in the last seconds, as far back as there are buckets of a size that suits."""
@@ -206,14 +213,14 @@ class QualityBook:
 
     def restore(self, kept: Kept, now: float) -> bool:
         """Take back a bucket of a former life; False where it cannot be read."""
-        cells = decode(kept.value)
-        if cells is None or kept.ring not in dict(RINGS):
+        counted = decode(kept.value)
+        if counted is None or kept.ring not in dict(RINGS):
             return False
         windows = self._windows(kept.domain, now)
         if windows is not None:
-            windows.first_at = min(windows.first_at, float(kept.number * kept.ring))
+            windows.first_at = min(windows.first_at, counted.begin)
             next(one for one in windows.rings if one.seconds == kept.ring).restore(
-                kept.number, kept.value, cells
+                kept.number, kept.value, counted.cells
             )
         return True
 

@@ -40,11 +40,11 @@ def test_a_report_can_be_read(shell: Shell) -> None:
         "  notify: 0 delivered, 3 refused\n",
         "  2027-01-15 08:00:00 UTC to 2027-01-15 08:01:30 UTC, down 1m 2s, back for a moment 2 time(s)",
         ": the peer's side, stage connect: connection-refused (3), connect-timeout (1)\n",
-        "still lasts, down 1m 2s: the network of the reporting router, stage connect",
+        " to now, down 1m 2s: the network of the reporting router, stage connect",
         "  from the peer: 3 service: unknown-user, decided by the recipient\n",
         "please look at, on the side of b.example\n",
         "  the objective for availability was missed\n",
-        "  connect: connection-refused (1 outages, 2 requests): nothing listens\n",
+        "  connect: connection-refused (1 outage, 2 requests): nothing listens\n",
     ):
         assert line in text
     assert shell("peers", "report", "b.example", "--text").output == text

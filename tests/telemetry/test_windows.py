@@ -87,6 +87,10 @@ def test_windows_conserve(story: list[tuple[float, Cells]]) -> None:
     assert all(again.restore(one, now) for one in kept.values() if one.expires_at > now)
     for span_s in (HOUR, DAY, MONTH):
         assert total(again, B, span_s, now) == total(book, B, span_s, now)
+    first, second = book.find(B, now), again.find(B, now)
+    assert first is not None
+    assert second is not None
+    assert first.since(MONTH, now).begin == second.since(MONTH, now).begin
     again.add(B, {MESSAGES: 1}, now)
     quality.add(counted, {MESSAGES: 1})
     assert total(again, B, MONTH, now) == counted
@@ -118,7 +122,9 @@ def test_memory_is_bounded() -> None:
     ] * 3
 
 
-@pytest.mark.parametrize("value", [b"", b"\xff", encode({}) + b"x", encode({CELLS: 1}), encode({1: -1})])
+@pytest.mark.parametrize(
+    "value", [b"", b"\xff", encode({}, 0.0) + b"x", encode({CELLS: 1}, 0.0), encode({1: -1}, 0.0)]
+)
 def test_what_cannot_be_read_is_refused(value: bytes) -> None:
     """Other layouts, other cells, other bytes."""
     assert decode(value) is None
