@@ -193,6 +193,9 @@ class Outages:
             last.settled, last.counted_at, last.failed_at = True, now, now
             last.told_ms = last.down_ms
             self._open[domain] = last
+            if last.side == OURS:
+                self._own.add(domain)
+                self._own_size = max(self._own_size, len(self._own))
 
     # -- the machine -------------------------------------------------------------------------------------
 

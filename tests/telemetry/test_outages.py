@@ -213,6 +213,24 @@ def test_a_restart_keeps_them_and_counts_nothing_meanwhile() -> None:
     assert later.last().begin == story.last().begin
 
 
+def test_our_own_loss_goes_on_after_a_restart() -> None:
+    """Until half of those that were lost together are back, no peer is blamed."""
+    story, later = Story(), Story()
+    names = peers(3)
+    story.reach(*names)
+    story.fail(*names)
+    story.wait(40)
+    later.now = story.now + 10
+    for name in names:
+        later.outages.restore(name, story.outages.of(name), later.now)
+    later.fail(*names)
+    assert [later.last(name).side for name in names] == ["ours"] * 3
+    later.reach(*names[:2])
+    later.wait(1)
+    later.fail(names[2])
+    assert later.last(names[2]).side == "theirs"
+
+
 def test_tables_are_bounded() -> None:
     """Of one peer the oldest outages go; of all peers the one whose outage is over and began first."""
     story = Story()
