@@ -101,7 +101,7 @@ class PeerDetailView(TypedDict):
 
     `required` is what it must prove (`required_by` the entry that says so), `remembered` the strongest that
     it was seen at, until `remembered_until`; both in the words of policies. `acceptable` tells whether a link
-    of this version can meet both. `errors` are the last ones, the newest first. `next_try_s` is null where
+    of ours can meet both. `errors` are the last ones, the newest first. `next_try_s` is null where
     nothing waits; `failures` counts those in a row. `held_age_s` is the age of the oldest request that waits.
     `outages` are the last five, the newest first; `objectives` what is expected of it, and how it was since
     yesterday.

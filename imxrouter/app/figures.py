@@ -46,6 +46,10 @@ class Figures:
         metrics.watch_delivery(self._delivery)
         metrics.watch_peers(self._peers)
 
+    def watch(self, watch: Iterable[bytes]) -> None:
+        """Let others always have figures of their own."""
+        self.peers.watch(watch)
+
     def tick(self) -> None:
         """About once a second: take over what the hot path counted for domains."""
         flows = self._quality.count(self._hub.switch.tally.flows.take())

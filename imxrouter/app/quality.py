@@ -56,12 +56,18 @@ class Quality:
         self._wall = wall
         self._own_loss = own_loss
         self._process = b"%d/" % config.process
-        self._default = _objectives(config.qos, Expected())
-        self._own = {peer.domain.encode(): _objectives(peer.objectives, config.qos) for peer in config.peers}
         self.outages = Outages(max(QUIET_S, 3 * config.dial.backoff_cap_s))
-        self.book = QualityBook(always(config))
+        self.book = QualityBook()
         self._now = wall()
         self._burns: dict[bytes, tuple[float, dict[tuple[str, str], float]]] = {}
+        self.expect(config)
+
+    def expect(self, config: Config) -> None:
+        """Obey a configuration: what is expected, and of whom figures are always there."""
+        self._default = _objectives(config.qos, Expected())
+        self._own = {peer.domain.encode(): _objectives(peer.objectives, config.qos) for peer in config.peers}
+        self.book.always = frozenset(always(config)) | {REST}
+        self._burns.clear()
 
     # -- life --------------------------------------------------------------------------------------------
 

@@ -74,7 +74,7 @@ class Router(Parts, Service):
         self.certificates.begin()
         self.liveness.begin(self.hub.now())
         self._reactor.callLater(0, settle_memory)
-        for uplink in self._uplinks:
+        for uplink in self.uplinks.values():
             uplink.start()
         places = ", ".join(self.listening())
         self.log.info("{name} listens on {places}", name=config.name, places=places)
@@ -88,6 +88,8 @@ class Router(Parts, Service):
         with opening("state_dir"):
             self.store.start()
             self.run_time_domains.begin()
+            self.access.begin(self.store)
+            self.abuse.begin(self.store)
             self._remembering.begin()
             self.quality.begin()
             self._kept_subscriptions.begin()
@@ -124,6 +126,7 @@ class Router(Parts, Service):
         """A failure is logged and the next tick comes: without timers nothing would ever be answered late."""
         try:
             self.hub.tick()
+            self.access.tick(self._reactor)
             self.figures.tick()
             for embedded in self.embedded.values():
                 embedded.tick()

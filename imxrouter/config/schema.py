@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import field
 
+from imxrouter.config.access import Access
 from imxrouter.config.fields import key
 from imxrouter.config.quality import Objectives
 from imxrouter.config.sections import (
@@ -23,7 +24,9 @@ from imxrouter.config.sections import (
 )
 from imxrouter.config.served import ServedDomain, Service
 from imxrouter.config.tls import Tls
-from imxrouter.config.trust import Dialback, PinnedPeer, PolicyName, Trust, Uplink
+from imxrouter.config.trust import Dialback, PinnedPeer, PolicyName, Trust, Uplink, policy_for
+
+__all__ = ["Config", "policy_for"]
 
 
 class Config(Section, frozen=True):
@@ -76,6 +79,7 @@ class Config(Section, frozen=True):
     links: Annotated[Links, key("Every link.")] = field(default_factory=Links)
     caps: Annotated[Caps, key("What strangers may cause.")] = field(default_factory=Caps)
     limits: Annotated[Limits, key("What senders may send.")] = field(default_factory=Limits)
+    access: Annotated[Access, key("Block and allow lists.")] = field(default_factory=Access)
     trust: Annotated[Trust, key("How strongly domains must be proved.")] = field(default_factory=Trust)
     tls: Annotated[Tls, key("Certificates, and whose are trusted.")] = field(default_factory=Tls)
     dialback: Annotated[Dialback, key("Dial-back keys.")] = field(default_factory=Dialback)
@@ -105,13 +109,3 @@ class Config(Section, frozen=True):
         rules: dict[str, PolicyName] = {entry.domain: entry.policy for entry in self.trust.peers}
         rules.update({peer.domain: peer.policy for peer in self.peers if peer.policy is not None})
         return rules
-
-
-def policy_for(rules: dict[str, PolicyName], default: PolicyName, domain: str) -> PolicyName:
-    """Find the policy for a domain: its own entry, else that of the nearest `*.zone`, else the default."""
-    found = rules.get(domain)
-    zone = domain
-    while found is None and "." in zone:
-        zone = zone.partition(".")[2]
-        found = rules.get("*." + zone)
-    return default if found is None else found

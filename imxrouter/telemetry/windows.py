@@ -167,7 +167,7 @@ class QualityBook:
     def __init__(
         self, always: Iterable[bytes] = (), keep: Callable[[Kept], None] = lambda _: None, most: int = PEERS
     ) -> None:
-        self._always = frozenset(always) | {REST}
+        self.always = frozenset(always) | {REST}
         self._most = most
         self._peers: dict[bytes, PeerWindows] = {}
         self._round: list[bytes] = []
@@ -231,7 +231,7 @@ class QualityBook:
 
     def _windows(self, domain: bytes, now: float) -> PeerWindows | None:
         windows = self._peers.get(domain)
-        if windows is None and (domain in self._always or self._room(now)):
+        if windows is None and (domain in self.always or self._room(now)):
             windows = self._peers[domain] = PeerWindows(now)
         return windows
 
@@ -242,7 +242,7 @@ class QualityBook:
         """
         if now < self._full_until:
             return False
-        others = self._peers.keys() - self._always
+        others = self._peers.keys() - self.always
         if len(others) < self._most:
             return True
         silent = min(others, key=lambda one: self._peers[one].active_at)

@@ -167,6 +167,9 @@ def test_objectives_of_a_peer_stand_before_those_of_all() -> None:
     mine, others = desk.quality.objectives(B), desk.quality.objectives(b"c.example")
     assert (mine.availability_percent, mine.delivery_p99_s, mine.refusals_percent) == (99.0, 0.5, None)
     assert (others.availability_percent, others.delivery_p99_s) == (99.0, None)
+    desk.quality.expect(config(qos={"refusals_percent": 3.0}))
+    assert desk.quality.objectives(b"c.example").refusals_percent == 3.0
+    assert desk.quality.objectives(b"c.example").availability_percent is None
 
 
 def test_burns_are_of_the_time_that_the_process_was_there() -> None:
