@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from imxrouter.admin.certs_views import CertsReload, CertsView
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView
 from imxrouter.admin.errors import AdminError
+from imxrouter.admin.report import PeerReportView
 from imxrouter.admin.views import (
     AttributesView,
     DomainView,
@@ -35,9 +36,10 @@ from imxrouter.app.console_settings import SettingsConsole
 from imxrouter.app.dnsview import look_up, records_view
 from imxrouter.app.doctor import Doctor
 from imxrouter.app.limitview import limits_view, overload_view
-from imxrouter.app.linkview import link_view
+from imxrouter.app.linkview import link_view, peer_tls
 from imxrouter.app.peerview import claims_towards, clear_waits, peer_detail
 from imxrouter.app.provisioning import domain_entry, served_domain
+from imxrouter.app.report import peer_report
 from imxrouter.app.storing import store_view
 from imxrouter.app.traceview import trace_view, traces_view
 from imxrouter.config.load import parse_domain
@@ -140,6 +142,7 @@ class Console:
             state=entry.state.value if entry is not None else "calls us",
             source="pinned" if domain.name in router.pinned else "dns",
             policy=router.gatekeeper.policies.policy_for(domain).value,
+            **peer_tls(links, domain.wire),
             targets=sorted({f"{s.remote[0]}:{s.remote[1]}" for s in links if domain.wire in s.reached}),
             links=len(links),
             held=router.federation.held_for(domain),
@@ -152,6 +155,10 @@ class Console:
     def peer(self, name: str) -> PeerDetailView:
         """Tell all that is known of a remote domain."""
         return peer_detail(self._router, _domain(name))
+
+    def peer_report(self, name: str, since_s: float | None) -> PeerReportView:
+        """Tell how a remote domain was in the last seconds."""
+        return peer_report(self._router, _domain(name), since_s)
 
     def peer_retry(self, name: str) -> Deferred[PeerChange]:
         """Clear what keeps a remote domain from being tried now, and ask DNS for it anew."""
@@ -169,7 +176,8 @@ class Console:
         """Forget the strongest level that a remote domain was seen at."""
         router, domain = self._router, _domain(name)
         remembered = router.gatekeeper.remembered
-        strength = remembered.seen(domain, router.hub.now())
+        now = router.hub.now()
+        strength = remembered.seen(domain, now) | remembered.seen(domain, now, reached=True)
         if not remembered.forget(domain) or not strength:
             raise AdminError("not-found", f"nothing is remembered of {domain}", "peer", "see imxctl peers")
         words = [policy.value for policy in Policy if policy.level == strength & ~BOUND]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import structs
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 import imxrouter
@@ -25,12 +24,14 @@ from imxrouter.app.figures import Figures, links_by_state
 from imxrouter.app.full_outcomes import FullOutcomes
 from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.app.housekeeping import Housekeeping
-from imxrouter.app.keys import dialback_secrets, service_keys, uplink_key
+from imxrouter.app.keys import dialback_secrets, key_bytes, service_keys, uplink_key
 from imxrouter.app.limiting import Limiting
+from imxrouter.app.link_tls import LinkTls
 from imxrouter.app.lookups import CountedFinder
 from imxrouter.app.own import OwnDomains, router_facts
 from imxrouter.app.peerlog import PeerLog
 from imxrouter.app.provisioning import Provisioner, served_domain
+from imxrouter.app.quality import Quality, always
 from imxrouter.app.reloading import Reloading
 from imxrouter.app.remembering import Remembering
 from imxrouter.app.rules import Rulebook
@@ -52,7 +53,6 @@ from imxrouter.app.storing import make_store, store_figures
 from imxrouter.app.subscribed import BEGUN, KeptSubscriptions
 from imxrouter.app.targets import TargetDialer
 from imxrouter.app.turns import Turns
-from imxrouter.config.keys import read_ed25519
 from imxrouter.config.net import parse_published
 from imxrouter.config.schema import Config
 from imxrouter.config.served import Service
@@ -95,9 +95,10 @@ from imxrouter.transport.idle_proofs import IdleProofs
 from imxrouter.transport.inside import InsidePort
 from imxrouter.transport.keyring import KeyRing
 from imxrouter.transport.liveness import Liveness
+from imxrouter.transport.pursuit import Cause
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.strengths import Strengths
 from imxrouter.transport.verifier import Verifier
 from imxrouter.transport.watchers import RouterWatchers
 
@@ -188,9 +189,10 @@ class Parts:
     def _make_trust(self) -> None:
         config = self.config
         self.certificates = OwnCertificates(config, self._reactor, time.time, self.metrics)
+        remembered = RememberedStrength(age_s=config.trust.remember_days * 86_400.0)
+        self.strengths = Strengths(policy_table(config), remembered, time.monotonic)
         self.gatekeeper = Gatekeeper(
-            policy_table(config),
-            RememberedStrength(age_s=config.trust.remember_days * 86_400.0),
+            self.strengths,
             ConnectionCaps(cap_settings(config)),
             ConnectionCaps(cap_settings(config)),
             connection_rates(config.caps),
@@ -215,7 +217,7 @@ class Parts:
             config.listen.endpoints,
         )
         self.dialer = TargetDialer(
-            self._reactor, self.hub, self.finder, guard, self.gatekeeper, self.pinned,
+            self._reactor, self.hub, self.finder, guard, self.gatekeeper, self.strengths, self.pinned,
             (config.dial, config.dns), self.metrics,
         )  # fmt: skip
         self.claimer = Claimer(self.hub, self.keyring, self.bus, time.time, self._peer_terms)
@@ -227,7 +229,14 @@ class Parts:
         self.verifier.on_result = partial(self._claim_ended, "received")
         self.claimer.on_result = partial(self._claim_ended, "made")
         self.dialer.room.busy = self.verifier.busy
-        self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect)
+        self.link_tls = LinkTls(
+            self.hub, self.strengths, self.dialer, self.claimer, self.federation, time.time
+        )
+        self.link_tls.on_good = self.metrics.peer_certificates.seen
+        self.link_tls.follow(self.certificates, config)
+        self.redirector = Redirector(
+            self.hub, self.dialer.lists, self.dialer.reconnect, self.dialer.asks_certificate
+        )
         self.handover = Handover(self.hub, self.bus, self.claimer)
         self.steps = Steps(self.hub, self.trace, shown=config.lab, every=tells_every(config))
         self.peer_log = PeerLog(time.time)
@@ -239,7 +248,7 @@ class Parts:
         self.liveness = Liveness(
             self.hub, self.subscriptions, watchers, self.federation, random.SystemRandom().random
         )
-        self.federation.on_unreachable = self.liveness.failed
+        self.federation.on_unreachable = self._unreachable
         self.federation.on_reached = self._reached
         self.verifier.on_dropped = lambda domain: self.liveness.left((domain,))
         self.hub.events += [self.idle_proofs, self.liveness]
@@ -264,6 +273,7 @@ class Parts:
         self.limiting = Limiting(config, self.hub, self.domains, self.log.warn)
         self.gatekeeper.on_refused = self.limiting.refused
         self.provisioner.on_entered = self.limiting.entered
+        self.services.judge = self.link_tls.why_not
         self.services.on_login = self.gatekeeper.closed
         self.provisioner.with_services(self.services)
         self.provisioner.on_embedded = self._embedded_changed
@@ -294,6 +304,7 @@ class Parts:
             self.subscriptions, self.store, self.bus, time.monotonic, time.time, processes=processes
         )
         self.handover.others[BEGUN] = self._kept_subscriptions.begun_elsewhere
+        self.quality = Quality(self.config, self.store, time.time, lambda: self.liveness.own_loss is not None)
         self.run_time_domains = RunTimeDomains(self.domains, self.store, self.service_names)
 
     def _traced(self, port: GatewayPort | OwnDomains) -> Submit:
@@ -316,15 +327,13 @@ class Parts:
 
     def begin_uplink(self, uplink: Uplink, *, start: bool) -> None:
         """Keep a link to one more aggregator of ours; dialled at once where `start` says so."""
-
-        def open_link(session: LinkSession) -> Deferred[object]:
-            return self.dialer.open(session, uplink.endpoint)
-
+        own = next((record.name for record in self.domains), None)
+        open_link = self.link_tls.uplink_opener(uplink, own)
         dialer = self.uplinks[uplink.name] = UplinkDialer(
             self.hub, self._reactor, open_link, uplink_key(uplink.key_file),
             (self.rates.interval_s, self.rates.burst_s),
         )  # fmt: skip
-        self.uplink_terms[uplink.name] = (uplink, read_ed25519(Path(uplink.key_file)))
+        self.uplink_terms[uplink.name] = (uplink, key_bytes(uplink))
         self.hub.events.append(dialer)
         if start:
             dialer.start()
@@ -336,7 +345,12 @@ class Parts:
         dialer.stop()
         self.hub.events.remove(dialer)
 
+    def _unreachable(self, domain: bytes, cause: Cause) -> None:
+        self.quality.failed(domain, cause.reason)
+        self.liveness.failed(domain, cause)
+
     def _reached(self, domain: bytes) -> None:
+        self.quality.reached(domain)
         self.liveness.reached(domain)
         for service in self.embedded.values():
             service.following.reached(Domain(domain.decode("ascii")))
@@ -355,7 +369,7 @@ class Parts:
         self.metrics.watch_limits(self.limiting.figures)
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(partial(links_by_state, self.hub))
-        self.figures = Figures(self.metrics, self.hub, self.federation, self.config.metrics.watch)
+        self.figures = Figures(self.metrics, self.hub, self.federation, self.quality, always(self.config))
         self.metrics.watch_store(lambda: store_figures(self.store.health()))
         ports, now = self.switch.ports, self.hub.now
         self.rules = Rulebook(self.config, self.domains, self.gatekeeper, ports, now)
@@ -367,6 +381,7 @@ class Parts:
 
     def _claim_ended(self, direction: str, reason: Reason) -> None:
         self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)
+        self.dialer.wake()
 
     # -- for the console ---------------------------------------------------------------------------------
 

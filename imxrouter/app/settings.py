@@ -82,6 +82,7 @@ def cap_settings(config: Config) -> CapSettings:
         strangers=caps.unauthenticated_total,
         total=caps.in_total,
         per_peer=caps.in_per_peer,
+        per_peer_total=caps.in_per_peer_total,
         per_peer_own={peer.domain: peer.in_links for peer in config.peers if peer.in_links},
     )
 

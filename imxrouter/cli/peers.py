@@ -11,6 +11,7 @@ import click
 from imxrouter.admin.client import LinkView, PeerChange, PeerDetailView, PeerView
 from imxrouter.cli import output
 from imxrouter.cli.options import Context, live
+from imxrouter.cli.report import objective_line, outage_line, report
 
 
 def show_claims(rows: list[LinkView]) -> None:
@@ -45,12 +46,21 @@ def _peers(shared: Context) -> None:
     if shared.json:
         output.as_json(rows)
         return
-    columns: list[output.Column] = [(name, _cell(name)) for name in ("domain", "state", "policy", "source")]
-    columns += [
+    columns: list[output.Column] = [
+        *((name, _cell(name)) for name in ("domain", "state", "policy", "source", "level")),
+        ("tls", lambda row: ", ".join(row["tls"])), ("certificate", _certificate),
         ("targets", lambda row: some(row["targets"])), ("links", _cell("links")), ("held", _cell("held")),
         ("last error", _cell("last_error")), ("next try", _next_try),
     ]  # fmt: skip
     output.table(rows, columns, "no peers yet")
+
+
+def _certificate(row: Any) -> str:
+    """Names in a certificate, and until when it holds."""
+    if row["certificate_until"] is None:
+        return ""
+    until = datetime.fromtimestamp(row["certificate_until"], UTC)
+    return f"{some(row['certificate'])} until {until:%Y-%m-%d}"
 
 
 def _next_try(row: PeerView) -> str:
@@ -71,6 +81,9 @@ def retry(shared: Context, name: str) -> None:
 def forget(shared: Context, name: str) -> None:
     """Forget the strongest level that a domain was seen at, so that its policy alone decides again."""
     _cleared(shared, shared.client.peer_forget(name), "nothing was remembered")
+
+
+peers.add_command(report)
 
 
 def _cleared(shared: Context, view: PeerChange, nothing: str) -> None:
@@ -98,7 +111,7 @@ def show(shared: Context, name: str) -> None:
 
 def _show(view: PeerDetailView) -> None:
     since = f" for {output.duration(view['state_for_s'])}" if view["state_for_s"] is not None else ""
-    cannot = "" if view["acceptable"] else "; no link of this version can meet that"
+    cannot = "" if view["acceptable"] else "; no link of ours can meet that"
     until = f" until {_moment(view['remembered_until'])}" if view["remembered_until"] is not None else ""
     first, cap = view["backoff_first_s"], view["backoff_cap_s"]
     waits = f"{view['failures']} failures in a row; waits grow from {first:g} s to {cap:g} s"
@@ -122,13 +135,17 @@ def _show(view: PeerDetailView) -> None:
     })  # fmt: skip
     columns: list[output.Column] = [
         ("link", lambda row: str(row["link"])), ("state", _cell("state")), ("opened by", _cell("opened_by")),
-        ("address", _cell("address")), ("router", _cell("name")),
-        ("age", lambda row: output.duration(row["age_s"])),
+        ("address", _cell("address")), ("router", _cell("name")), ("tls", _cell("tls")),
+        ("certificate", _certificate), ("age", lambda row: output.duration(row["age_s"])),
         ("idle", lambda row: output.duration(row["idle_s"])),
     ]  # fmt: skip
     output.table(view["links"], columns, "no links")
     if view["links"]:
         show_claims(view["links"])
+    for measure in view["objectives"]:
+        click.echo(output.clean(objective_line(measure)))
+    for outage in view["outages"]:
+        click.echo(output.clean(f"outage {outage_line(outage)}"))
     for error in view["errors"]:
         note = f" ({error['note']})" if error["note"] else ""
         who = "on our way" if error["direction"] == "ours" else "when it came"

@@ -10,6 +10,7 @@ from msgspec import field
 from imxrouter.config.access import Access
 from imxrouter.config.bounds import Limits, Overload
 from imxrouter.config.fields import key
+from imxrouter.config.quality import Objectives
 from imxrouter.config.sections import (
     Admin,
     Caps,
@@ -23,7 +24,9 @@ from imxrouter.config.sections import (
 )
 from imxrouter.config.served import ServedDomain, Service
 from imxrouter.config.tls import Tls
-from imxrouter.config.trust import Dialback, PinnedPeer, PolicyName, Trust, Uplink
+from imxrouter.config.trust import Dialback, PinnedPeer, PolicyName, Trust, Uplink, policy_for
+
+__all__ = ["Config", "policy_for"]
 
 
 class Config(Section, frozen=True):
@@ -83,6 +86,9 @@ class Config(Section, frozen=True):
     trust: Annotated[Trust, key("How strongly domains must be proved.")] = field(default_factory=Trust)
     tls: Annotated[Tls, key("Certificates, and whose are trusted.")] = field(default_factory=Tls)
     dialback: Annotated[Dialback, key("Dial-back keys.")] = field(default_factory=Dialback)
+    qos: Annotated[Objectives, key("What is expected of every peer, unless its [[peer]] says otherwise.")] = (
+        field(default_factory=Objectives)
+    )
     log: Annotated[Log, key("Logs and traces.")] = field(default_factory=Log)
     services: Annotated[tuple[Service, ...], key("Who answers for domains.")] = field(
         default=(), name="service"
@@ -106,13 +112,3 @@ class Config(Section, frozen=True):
         rules: dict[str, PolicyName] = {entry.domain: entry.policy for entry in self.trust.peers}
         rules.update({peer.domain: peer.policy for peer in self.peers if peer.policy is not None})
         return rules
-
-
-def policy_for(rules: dict[str, PolicyName], default: PolicyName, domain: str) -> PolicyName:
-    """Find the policy for a domain: its own entry, else that of the nearest `*.zone`, else the default."""
-    found = rules.get(domain)
-    zone = domain
-    while found is None and "." in zone:
-        zone = zone.partition(".")[2]
-        found = rules.get("*." + zone)
-    return default if found is None else found

@@ -8,6 +8,7 @@ from msgspec import field
 
 from imxrouter.config.fields import key
 from imxrouter.config.net import HostPort, parse_endpoint
+from imxrouter.config.quality import Objectives
 from imxrouter.config.sections import Section
 
 #: From the strongest to the weakest. `certificate` alone needs no dial-back but proves fewer names.
@@ -116,6 +117,16 @@ class PinnedPeer(Section, frozen=True):
         float,
         key("Bytes of them a second; 0: as in [limits].", unit="bytes a second", ge=0, le=64 * 1024**3),
     ] = 0.0
+    objectives: Annotated[Objectives, key("What is expected of it.")] = field(default_factory=Objectives)
+    anchor: Annotated[
+        str,
+        key(
+            "PEM file of the authority, or of the very certificate, that is trusted for it instead of "
+            "`tls.trust`.",
+            path=True,
+            example="/etc/imxrouter/partner-ca.pem",
+        ),
+    ] = ""
     in_links: Annotated[int, key("Links taken from it; 0: as in [caps].", unit="links", ge=0, le=10000)] = 0
 
     @property
@@ -132,13 +143,42 @@ class Uplink(Section, frozen=True):
     key_file: Annotated[
         str,
         key(
-            "File with our private Ed25519 key (hex or base64 of the 32-byte seed).",
+            "File with our private Ed25519 key (hex or base64 of the 32-byte seed). Empty: we log in by the "
+            "certificate of our first domain.",
             path=True,
             example="/etc/imxrouter/uplink.key",
         ),
-    ]
+    ] = ""
+
+    server_name: Annotated[
+        str,
+        key(
+            "The domain that its certificate must name; the link is then in TLS. Empty: in clear, which an "
+            "aggregator takes in laboratories only.",
+            example="hub.example",
+        ),
+    ] = ""
+    anchor: Annotated[
+        str,
+        key(
+            "PEM file of the authority, or of the very certificate, that is trusted for it instead of "
+            "`tls.trust`.",
+            path=True,
+            example="/etc/imxrouter/hub-ca.pem",
+        ),
+    ] = ""
 
     @property
     def endpoint(self) -> HostPort:
         """The address, parsed."""
         return parse_endpoint(self.address)
+
+
+def policy_for(rules: dict[str, PolicyName], default: PolicyName, domain: str) -> PolicyName:
+    """Find the policy for a domain: its own entry, else that of the nearest `*.zone`, else the default."""
+    found = rules.get(domain)
+    zone = domain
+    while found is None and "." in zone:
+        zone = zone.partition(".")[2]
+        found = rules.get("*." + zone)
+    return default if found is None else found

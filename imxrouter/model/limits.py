@@ -59,7 +59,7 @@ class Limit(Enum):
     UNPROVED = LimitInfo("unproved", "time until the first proof on a connection",
         ("caps.proof_timeout_s",), Reason.NOT_PROVED, "at once", counted=False)
     LINKS_PEER = LimitInfo("links-peer", "connections of one proved domain",
-        ("caps.in_per_peer", "peer.in_links"), Reason.OVER_CAP, "60 s")
+        ("caps.in_per_peer", "caps.in_per_peer_total", "peer.in_links"), Reason.OVER_CAP, "60 s")
     CLAIMS = LimitInfo("claims", "claims on one link, before the first proof and in all",
         ("caps.claims_before_proof", "caps.claims_per_link"), Reason.TOO_MANY_CLAIMS, "not on this link", counted=False)
     DIALLING = LimitInfo("dialling", "verifications at a stranger's word: by source, target, zone, and in all",

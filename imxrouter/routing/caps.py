@@ -17,7 +17,7 @@ from imxrouter.routing.limits import Rate
 from imxrouter.routing.prefixes import address_keys
 from imxrouter.routing.shares import ShareTable
 
-Key = TypeVar("Key", bytes, str)
+Key = TypeVar("Key", bytes, str, tuple[str, str])
 
 #: Told where a place comes free when some unproved link gives up or is closed: about its proof time-out.
 STRANGER_RETRY_S: Final = 30
@@ -51,8 +51,10 @@ class CapSettings:
         per_prefix: the same from one prefix (/24, /48).
         strangers: links without a proof in all.
         total: links in all.
-        per_peer: links taken from one proved domain.
+        per_peer: links taken from one proved domain to one certificate of ours.
         per_peer_own: the same, for domains that have a cap of their own, by name.
+        per_peer_total: links taken from one proved domain in all; a peer needs one link to each of our
+            certificates, so it may be far above `per_peer`.
     """
 
     per_host: int = 16
@@ -61,12 +63,14 @@ class CapSettings:
     total: int = 20_000
     per_peer: int = 8
     per_peer_own: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    per_peer_total: int = 1024
 
 
 @dataclass(slots=True)
 class _Open:
     host: bytes
     prefix: bytes
+    group: str = ""
     proved: set[str] = field(default_factory=set)
 
 
@@ -83,6 +87,8 @@ class ConnectionCaps:
         self._hosts: Counter[bytes] = Counter()
         self._prefixes: Counter[bytes] = Counter()
         self._peers: Counter[str] = Counter()
+        #: the same by domain and certificate of ours
+        self._groups: Counter[tuple[str, str]] = Counter()
         self.strangers = 0
 
     def change(self, settings: CapSettings) -> None:
@@ -117,20 +123,29 @@ class ConnectionCaps:
         self._stranger(keys.host, keys.prefix, 1)
         return None
 
-    def proved(self, link: int, domain: Domain) -> Refusal | None:
+    def proved(self, link: int, domain: Domain, group: str = "") -> Refusal | None:
         """A domain was proved on a connection that came in; a link that is not counted here is let through.
 
         Where it is refused, the proof must not be used.
+
+        Args:
+            link: its number.
+            domain: that was proved.
+            group: name of the certificate that we presented there; empty in clear.
         """
         entry = self._open.get(link)
         if entry is None or domain.name in entry.proved:
             return None
-        if self._peers[domain.name] >= self.cap_of(domain):
+        if not entry.proved:
+            entry.group = group
+        cap, pair = self.cap_of(domain), (domain.name, entry.group)
+        if self._groups[pair] >= cap or self._peers[domain.name] >= max(cap, self._settings.per_peer_total):
             return _over(Limit.LINKS_PEER, f"connections of {domain}", PEER_RETRY_S)
         if not entry.proved:
             self._stranger(entry.host, entry.prefix, -1)
         entry.proved.add(domain.name)
         self._peers[domain.name] += 1
+        self._groups[pair] += 1
         return None
 
     def unproved(self, link: int, domain: Domain) -> None:
@@ -139,7 +154,7 @@ class ConnectionCaps:
         if entry is None or domain.name not in entry.proved:
             return
         entry.proved.discard(domain.name)
-        _less(self._peers, domain.name)
+        self._fewer(entry, domain.name)
         if not entry.proved:
             self._stranger(entry.host, entry.prefix, 1)
 
@@ -149,12 +164,12 @@ class ConnectionCaps:
         if entry is None:
             return
         for name in entry.proved:
-            _less(self._peers, name)
+            self._fewer(entry, name)
         if not entry.proved:
             self._stranger(entry.host, entry.prefix, -1)
 
     def cap_of(self, domain: Domain) -> int:
-        """Links that a proved domain may have."""
+        """Links that a proved domain may have to one certificate of ours."""
         return self._settings.per_peer_own.get(domain.name, self._settings.per_peer)
 
     def links_of(self, domain: Domain) -> int:
@@ -164,6 +179,10 @@ class ConnectionCaps:
     def most_links(self) -> tuple[str, int]:
         """The proved domain with most links, and how many; an empty name where there is none."""
         return max(self._peers.items(), key=lambda item: item[1], default=("", 0))
+
+    def _fewer(self, entry: _Open, name: str) -> None:
+        _less(self._peers, name)
+        _less(self._groups, (name, entry.group))
 
     def _stranger(self, host: bytes, prefix: bytes, by: int) -> None:
         self.strangers += by
