@@ -201,6 +201,8 @@ class Parts:
             time.monotonic,
         )
         self.hub.admit = self.gatekeeper.admit
+        self.hub.turns_away = self.gatekeeper.turns_away
+        self.gatekeeper.on_turned_away = self.hub.count
         self.peer_rates = peer_rates(config)
 
     def _peer_terms(self, domain: bytes) -> tuple[float, float]:
