@@ -56,6 +56,8 @@ class SwitchLimits(SwitchCore):
             who: is over it, for operators.
             now: monotonic seconds.
         """
+        if port.meter is not None and limit is not Limit.LINK_RATE:
+            port.meter.refused += 1
         second = int(now)
         if second != self._told_second:
             self._told_second, self._told_left = second, TOLD_A_SECOND

@@ -34,6 +34,8 @@ from imxrouter.wire.registry import PROTOCOL_VERSION, Capability
 WINDOW_MS = 60_000
 
 
+#: How long a link is read in small pieces after a limit refused something of it.
+SMALL_READS_S = 1.0
 #: A stranger who goes on after so many refused requests and claims is cut off: each costs us more than him.
 REFUSED_BEFORE_PROOF = 256
 #: Answers, those of refused requests too, that a link may leave unacknowledged; then it is ended (8.1).
@@ -225,9 +227,14 @@ class Hub:
             tally.wrote(put, now, self._monotonic() - now, runs)
         session.settle()
         meter = session.port.meter
-        if meter is not None and meter.insists and session.number not in self._slowed:
-            self._slowed[session.number] = now + LINK_DEBT_S
-            session.read_slowly()
+        if meter is not None and (meter.insists or meter.troubled):
+            self._slow(session, now, pause=meter.insists)
+
+    def _slow(self, session: LinkSession, now: float, *, pause: bool) -> None:
+        """A link is over limits: it is read in small pieces for a while, or not at all for a moment."""
+        if session.number not in self._slowed:
+            session.read_slowly(pause=pause)
+            self._slowed[session.number] = now + (LINK_DEBT_S if pause else SMALL_READS_S)
 
     def resume(self, now: float) -> None:
         """Read links again that were over their rate; to be called some times a second."""
@@ -237,7 +244,8 @@ class Hub:
                 del self._slowed[number]
             elif until <= now:
                 del self._slowed[number]
-                session.read_on(slowly=session.port.meter.insists)
+                meter = session.port.meter
+                session.read_on(slowly=meter.insists or meter.troubled)
 
     def opened(self, session: LinkSession, peer: Hello) -> None:
         """Both hellos are there."""

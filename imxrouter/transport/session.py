@@ -248,10 +248,11 @@ class LinkSession(TwistedProtocol):
         """The link, for operators: its number and where it leads."""
         return f"link {self.number} of {self.remote[0]}".encode()
 
-    def read_slowly(self) -> None:
-        """Read nothing until `read_on`, and less at a time afterwards."""
+    def read_slowly(self, *, pause: bool) -> None:
+        """Read less at a time; with `pause` nothing until `read_on`."""
         if not self._gone and not self.port.closed:
-            self.transport.pauseProducing()
+            if pause:
+                self.transport.pauseProducing()
             if self._direct:
                 self.transport.bufferSize = SLOW_READ_BYTES
 
