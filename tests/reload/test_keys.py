@@ -26,6 +26,7 @@ VALUES: Mapping[str, str] = {
     "links.close_deadline_s": "0.75", "links.credit_requests": "99", "links.credit_bytes": "99999",
     "links.output_high_bytes": "88888", "links.unread_answer_bytes": "99999",
     "links.duplicate_entries": "12345", "links.max_hops": "50", "caps.in_per_peer": "3",
+    "caps.in_per_peer_total": "33",
     "caps.unauthenticated_per_address": "5", "caps.unauthenticated_total": "55",
     "caps.claims_before_proof": "4", "caps.claims_per_link": "44", "caps.proof_timeout_s": "33",
     "caps.verify_per_source_per_minute": "11", "caps.verify_per_source_prefix_per_minute": "12",
@@ -50,7 +51,8 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     '[[trust.peer]]\ndomain = "p.example"\npolicy = "dialback+tls"\n': (
         "dialback+tls", "certificate", "p.example", "q.example",
     ),
-    f'[[service]]\nname = "one"\nkind = "imx"\nkey = "{KEY}"\n': (KEY, KEY[::-1], '"one"', '"two"'),
+    f'[[service]]\nname = "one"\nkind = "imx"\nkey = "{KEY}"\ncertificate = "s.example"\n': (
+        "s.example", "t.example", KEY, KEY[::-1], '"one"', '"two"'),
     '[[service]]\nname = "other"\nkind = "embedded"\nusers = ["u"]\npresence = "ask"\nmessages = "open"\n': (
         '["u"]', '["v"]', '"ask"', '"contacts"', '"open"', '"contacts"',
     ),
@@ -73,14 +75,16 @@ TABLES: Mapping[str, tuple[str, ...]] = {
         "_burst = 5", "_burst = 6", "in_links = 6", "in_links = 7", "r.example", "s.example",
     ),
 }  # fmt: skip
-#: Shown in other tests: the key file and the log file are files, uplinks are dialled.
-#: and certificates need a folder.
+#: Shown in other tests: files of keys, logs, certificates and authorities; uplinks are dialled.
 ELSEWHERE = {
     "dialback.key_file",
     "log.file",
     "uplink.name",
     "uplink.address",
     "uplink.key_file",
+    "uplink.server_name",
+    "uplink.anchor",
+    "peer.anchor",
     "domain.certificate",
     *(key for key in APPLIES if key.startswith("access.") or key.endswith(".first_contact")),
 }
