@@ -329,6 +329,10 @@ def test_what_is_in_force_is_shown_with_its_source(lab: Lab) -> None:
     assert rows["domain", "c.example", "tenant"] == ('"t"', "run time")
     assert rows["domain", "a.example", "service"] == ('"home"', "file")
     assert (shown["reloads"]["applied"], shown["domains"]) == (1, 2)
+    objectives = '[[peer]]\ndomain = "b.example"\nobjectives = { delivery_p99_s = 2 }\n'
+    file.edit(also=objectives).reload()
+    (row,) = (one for one in ctl_json(a, "config", "show")["settings"] if one["table"] == "peer.objectives")
+    assert (row["entry"], row["key"], row["value"]) == ("b.example", "delivery_p99_s", "2.0")
     text = ctl(a, "config", "show", "links")
     assert "max_hops = 50  # file" in text.stdout
     assert "ping_s" in text.stdout

@@ -40,7 +40,8 @@ VALUES: Mapping[str, str] = {
     "dialback.keys": '{ k1 = "abababababababababababababababab" }', "dialback.token_ttl_s": "30",
     "dialback.clock_skew_s": "3", "dialback.claim_timeout_s": "13", "log.level": '"debug"',
     "log.format": '"text"', "log.addresses": '"full"', "log.trace_entries": "50", "log.trace_age_s": "55",
-    "log.trace_deliveries": "true",
+    "log.trace_deliveries": "true", "qos.availability_percent": "99", "qos.delivery_p99_s": "2",
+    "qos.refusals_percent": "3",
 }  # fmt: skip
 KEY = login_key(5).public_key().public_bytes_raw().hex()
 #: Tables as they are added, then what is changed in them one after the other.
@@ -70,7 +71,9 @@ TABLES: Mapping[str, tuple[str, ...]] = {
         'hidden_attributes = ["a"]', "hidden_attributes = []", '"d.example"', '"g.example"',
     ),
     '[[peer]]\ndomain = "r.example"\naddresses = ["192.0.2.1:6490"]\npolicy = "dialback"\n'
-    "sender_rate_per_s = 4\nsender_burst = 5\nin_links = 6\n": (
+    "sender_rate_per_s = 4\nsender_burst = 5\nin_links = 6\n"
+    "objectives = { availability_percent = 90, delivery_p99_s = 1, refusals_percent = 4 }\n": (
+        "percent = 90", "percent = 91", "p99_s = 1", "p99_s = 2", "percent = 4", "percent = 5",
         "192.0.2.1", "192.0.2.2", '"dialback"', '"certificate"', "_s = 4", "_s = 5",
         "_burst = 5", "_burst = 6", "in_links = 6", "in_links = 7", "r.example", "s.example",
     ),
@@ -131,6 +134,7 @@ def facts(router: Router) -> dict[str, Any]:
             name: (one.defaults, set(one.directory.users())) for name, one in router.embedded.items()
         },
         "certificates": (router.certificates._settings, router.certificates._first),
+        "quality": (router.quality._default, router.quality._own, router.quality.book.always),
         "mask": router.mask.mode,
         "trace": (router.trace._entries.maxlen, router.trace._max_age_s, router.traces_deliveries),
         "told": (router.steps._every, router.switch.on_delivered is None),
