@@ -45,6 +45,7 @@ from imxrouter.routing.limits import Rate
 from imxrouter.routing.subscriptions import SubscriptionLimits
 from imxrouter.switch.ports import Role
 from imxrouter.telemetry.privacy import Privacy
+from imxrouter.tls.anchors import anchors_from
 from imxrouter.transport.session import LinkSession
 
 if TYPE_CHECKING:
@@ -288,15 +289,17 @@ class Applying:
         before = router.pinned
         changed = {name for name in before.keys() | pinned.keys() if before.get(name) != pinned.get(name)}
         anchors = pinned_anchors(config, router.certificates.intermediates)
-        changed |= others_trusted(router.link_tls.pinned, anchors)
+        judged = others_trusted(router.link_tls.pinned, anchors)
 
         def left() -> list[tuple[LinkSession, bytes]]:
             return [
                 (session, domain)
                 for session in router.hub.sessions.values()
                 for domain in sorted({*session.reached, *session.port.sources})
-                if domain.decode("ascii") in changed and session.port.role is Role.PEER
-                if session.side is not Side.OPENER or session.remote not in pinned.get(domain.decode(), ())
+                if domain.decode("ascii") in changed | judged and session.port.role is Role.PEER
+                if session.side is not Side.OPENER
+                or domain.decode("ascii") in judged
+                or session.remote not in pinned.get(domain.decode("ascii"), ())
             ]
 
         def commit() -> None:
@@ -309,10 +312,10 @@ class Applying:
                     close_unused(session)
                 else:  # proved by way of the old addresses
                     router.verifier.drop_proof(session, domain, Reason.IDLE)
-            for name in changed:
+            for name in changed | judged:
                 clear_waits(router, Domain(name))
 
-        words = "the proof of {} ends: its addresses are others"
+        words = "the proof of {} ends: its addresses are others, or whom its certificate is trusted by"
         return Step(commit, tuple(Touched(one, words.format(domain.decode())) for one, domain in left()))
 
     def _access(self, config: Config, _changes: Changes) -> Step | None:
@@ -331,6 +334,9 @@ class Applying:
         new = [name for name in wanted if name not in running or running[name] != wanted[name]]
         if not gone and not new:
             return None
+        for name in new:
+            if wanted[name][0].anchor:
+                anchors_from((wanted[name][0].anchor,))  # that it can be read
         sessions = [(name, router.uplinks[name].session) for name in gone]
 
         def commit() -> None:

@@ -79,9 +79,9 @@ class LinkTls:
             BadAnchors: the file of a pinned peer cannot be used.
         """
         self.pinned = pinned_anchors(config, certificates.intermediates)
+        on_links = bool(config.tls.certificates)  # not in `take`, which would keep the whole configuration
 
         def take(contexts: TlsContexts) -> None:
-            on_links = bool(config.tls.certificates)
             self.use(contexts, lambda: certificates.anchors, on_links=on_links)
 
         take(certificates.contexts)
