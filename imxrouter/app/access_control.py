@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imxrouter.app import kept_access
-from imxrouter.app.kept_access import BOOKS, ENTRIES
+from imxrouter.app.kept_access import BOOKS, ENTRIES, WROTE
 from imxrouter.config.access import Access, Placed, list_files, read_lists
 from imxrouter.config.problems import Problem
 from imxrouter.model.domain import Domain
@@ -83,8 +83,9 @@ class AccessControl:
         self._reading = False
         self._stale = False
         self.lists = AccessLists(self._home)
-        self.recipients = Recipients(self._main_name, self._first_contact)
+        self.recipients = Recipients(self._main_name, self._first_contact, wall)
         self.recipients.on_changed = self._keep_book
+        self.recipients.on_wrote = self._keep_wrote
         self.gate = Gate(self.lists, self.recipients)
         self.problems: tuple[Problem, ...] = ()
         self._asking = 0
@@ -128,7 +129,10 @@ class AccessControl:
             self._restore(key, value, expires_at)
         for key, value, _ in store.items(BOOKS):
             self.recipients.restore(key, kept_access.book_from_store(value))
+        for key, _, until in store.items(WROTE):
+            self.recipients.restore_wrote(key, until or 0.0)
         store.watch(ENTRIES, self._changed_elsewhere)
+        store.watch(WROTE, lambda key, _, until: self.recipients.restore_wrote(key, until or 0.0))
         store.watch(BOOKS, self._book_changed_elsewhere)
         self._refresh()
 
@@ -250,6 +254,10 @@ class AccessControl:
                 self._store.put(BOOKS, key, kept_access.book_to_store(book))
         self._refresh()
         self._end_subscriptions(lambda domain: domain == key.rpartition(b"@")[2])
+
+    def _keep_wrote(self, key: bytes, until: float) -> None:
+        if self._store is not None:
+            self._store.put(WROTE, key, b"", until)
 
     def _book_changed_elsewhere(self, key: bytes, value: bytes | None, _expires_at: float | None) -> None:
         self.recipients.restore(key, kept_access.book_from_store(value) if value is not None else None)
