@@ -276,7 +276,7 @@ class Parts:
         self.hub.events.append(self.services)
         self.access = AccessControl(
             config.access, self.domains, first_contacts(config.services), self.hub, self._watchers,
-            self.verifier.drop_proof, time.time,
+            self.verifier.drop_proof, time.time, self._reactor.callLater,
         )  # fmt: skip
         self.gatekeeper.shuts_out = self.access.shuts_out
         self.domains.replace_all(served_domain(entry) for entry in config.domains)
