@@ -161,8 +161,9 @@ class Parts:
         config = self.config
         if ask is None:
             asker = NameServerAsker(
-                self._reactor, config.dns.nameservers, question_s=config.dns.query_timeout_s
-            )
+                self._reactor, config.dns.nameservers, question_s=config.dns.query_timeout_s,
+                trust_ad=config.dns.trust_ad,
+            )  # fmt: skip
             ask = asker.ask
         self.ask = ask
         cache_limits, find_limits = discovery_limits(config.dns)

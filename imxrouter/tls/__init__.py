@@ -1,0 +1,1 @@
+"""TLS: certificates, whom to trust, and what a handshake showed."""

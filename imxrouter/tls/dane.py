@@ -1,0 +1,268 @@
+"""DANE: whether a presented certificate is one that validated TLSA records name, and what it then counts for.
+
+Pure: records, certificates and time are handed in. Section numbers without RFC are those of
+`docs/specs/imx-dns-record.md`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from OpenSSL import crypto
+
+from imxrouter.model.dane import Delegation, Matching, Selector, TlsaRecord, Usage
+from imxrouter.model.vocabulary import Reason
+
+#: Records of one answer that are compared; more are passed over. A roll-over needs a handful, and each full
+#: certificate costs a parse.
+MAX_RECORDS: Final = 16
+
+#: Of TBSCertificate: the tag of `version`, and how many elements stand between it and the public key.
+_VERSION_TAG: Final = 0xA0
+_BEFORE_PUBLIC_KEY: Final = 5
+
+_DIGESTS: Final = {Matching.SHA256: hashlib.sha256, Matching.SHA512: hashlib.sha512}
+
+
+class Dane(Enum):
+    """What TLSA records say of a certificate."""
+
+    #: no validated record that we can use: the usual rules hold
+    NONE = "none"
+    MATCH = "match"
+    #: there are records that we can use, and none names it
+    MISMATCH = "mismatch"
+
+
+@dataclass(frozen=True, slots=True)
+class DaneResult:
+    """What TLSA records say of a certificate.
+
+    Attributes:
+        state: match, mismatch or none.
+        record: the record that names it; None where there is none.
+        note: an operator's detail.
+    """
+
+    state: Dane
+    record: TlsaRecord | None = None
+    note: str = ""
+
+    @property
+    def usage(self) -> Usage | None:
+        """The usage of the record that names it."""
+        return None if self.record is None else Usage(self.record.usage)
+
+
+def usable(records: Iterable[TlsaRecord]) -> list[TlsaRecord]:
+    """The records that are compared: understood, and of each usage and selector the best digest only.
+
+    RFC 7671 section 9: a record with SHA-256 is ignored beside one with SHA-512, so that a broken digest can
+    be left behind; full values stand beside any digest.
+    """
+    understood = [record for record in records if not record.unusable_because]
+    best: dict[tuple[int, int], int] = {}
+    for record in understood:
+        kind = record.usage, record.selector
+        best[kind] = max(best.get(kind, Matching.FULL), record.matching)
+    kept = [
+        record
+        for record in understood
+        if record.matching in {Matching.FULL, best[record.usage, record.selector]}
+    ]
+    return kept[:MAX_RECORDS]
+
+
+def match(
+    records: Sequence[TlsaRecord], chain: Sequence[x509.Certificate], *, trusted: bool, at: float
+) -> DaneResult:
+    """Compare a presented chain with TLSA records.
+
+    Args:
+        records: all of one answer, validated.
+        chain: as presented, the peer's own certificate first.
+        trusted: our own anchors vouch for the chain; PKIX-TA and PKIX-EE ask for that as well.
+        at: now, seconds since 1970.
+
+    Returns:
+        a match by any record is one; DANE-EE is looked for first, then DANE-TA, for they ask least.
+    """
+    compared = usable(records)
+    if not compared:
+        unusable = [record.unusable_because for record in records]
+        return DaneResult(Dane.NONE, note=f"no usable TLSA record: {unusable[0]}" if unusable else "")
+    notes: list[str] = []
+    for record in sorted(compared, key=lambda one: one.usage, reverse=True):
+        why_not = _why_not(record, chain, trusted=trusted, at=at)
+        if not why_not:
+            return DaneResult(Dane.MATCH, record)
+        notes.append(f"{Usage(record.usage).word}: {why_not}")
+    return DaneResult(Dane.MISMATCH, note="; ".join(dict.fromkeys(notes))[:200])
+
+
+def _why_not(record: TlsaRecord, chain: Sequence[x509.Certificate], *, trusted: bool, at: float) -> str:
+    """Why a record does not name this chain; empty where it does."""
+    usage = Usage(record.usage)
+    if usage in {Usage.DANE_EE, Usage.PKIX_EE}:
+        if not chain or not _is_same(record, chain[0]):
+            return "another certificate"
+    else:
+        anchors = [one for one in chain[1:] if _is_same(record, one)] or _anchor_in(record, chain[:1])
+        if not anchors:
+            return "no such authority in the chain"
+        problems = [_path_problem(anchor, chain, at) for anchor in anchors]
+        if all(problems):
+            return problems[0]
+    if usage in {Usage.PKIX_EE, Usage.PKIX_TA} and not trusted:
+        return "no authority that is trusted here vouches for it"
+    return ""
+
+
+def _is_same(record: TlsaRecord, certificate: x509.Certificate) -> bool:
+    data = association_data(certificate, Selector(record.selector), Matching(record.matching))
+    return data == record.data
+
+
+def association_data(certificate: x509.Certificate, selector: Selector, matching: Matching) -> bytes:
+    """What a TLSA record for a certificate holds (RFC 6698 section 2.1.4)."""
+    if selector is Selector.CERTIFICATE:
+        selected = certificate.public_bytes(Encoding.DER)
+    else:
+        selected = _public_key_info(certificate.tbs_certificate_bytes)
+    return selected if matching is Matching.FULL else _DIGESTS[matching](selected).digest()
+
+
+def _public_key_info(tbs: bytes) -> bytes:
+    """The SubjectPublicKeyInfo of a certificate's signed part, as it stands there (RFC 5280 section 4.1).
+
+    Parsing the key and writing it again could give other octets, and fails for kinds that are not known.
+    """
+    _, at, _ = _element(tbs, 0)
+    if tbs[at] == _VERSION_TAG:
+        at = _element(tbs, at)[2]
+    for _ in range(_BEFORE_PUBLIC_KEY):
+        at = _element(tbs, at)[2]
+    return tbs[at : _element(tbs, at)[2]]
+
+
+def _element(der: bytes, at: int) -> tuple[int, int, int]:
+    """Tag, begin of the content and end of the DER element at an offset."""
+    length, start = der[at + 1], at + 2
+    if length & 0x80:
+        start += length & 0x7F
+        length = int.from_bytes(der[at + 2 : start], "big")
+    return der[at], start, start + length
+
+
+def published(certificate: x509.Certificate) -> TlsaRecord:
+    """The record to publish for a certificate of ours: `3 1 1`, the digest of its key.
+
+    It outlives renewals that keep the key, needs no authority, and is what RFC 7671 section 5.1 recommends.
+    """
+    data = association_data(certificate, Selector.PUBLIC_KEY, Matching.SHA256)
+    return TlsaRecord(Usage.DANE_EE, Selector.PUBLIC_KEY, Matching.SHA256, data)
+
+
+def _anchor_in(record: TlsaRecord, own: Sequence[x509.Certificate]) -> list[x509.Certificate]:
+    """An authority that the record holds whole; the server need not send it (RFC 7671 section 5.2.2).
+
+    The peer's own certificate is none: a record that names it is of another usage.
+    """
+    if (record.selector, record.matching) != (Selector.CERTIFICATE, Matching.FULL):
+        return []
+    try:
+        authority = x509.load_der_x509_certificate(record.data)
+    except ValueError:
+        return []
+    return [] if not own or authority in own else [authority]
+
+
+def _path_problem(anchor: x509.Certificate, chain: Sequence[x509.Certificate], at: float) -> str:
+    """Why no valid path leads from the peer's certificate to that authority; empty where one does."""
+    if not _may_serve(chain[0]):
+        return "the certificate is not for servers"
+    store = crypto.X509Store()
+    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)  # the authority need not be a root
+    store.set_time(datetime.fromtimestamp(at, UTC))
+    try:
+        store.add_cert(crypto.X509.from_cryptography(anchor))
+        presented = [crypto.X509.from_cryptography(one) for one in chain]
+        crypto.X509StoreContext(store, presented[0], presented[1:]).verify_certificate()
+    except crypto.X509StoreContextError as error:
+        return str(error)
+    except crypto.Error:  # what one library parses, another may not
+        return "a certificate of the chain is malformed"
+    return ""
+
+
+def _may_serve(certificate: x509.Certificate) -> bool:
+    try:
+        purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    except (x509.DuplicateExtension, ValueError):
+        return False
+    wanted = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+    return not wanted.isdisjoint(purposes)
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Whether a certificate counts for a domain.
+
+    Attributes:
+        covers: it does: what `routing.policy.Offer.certificate_covers` asks.
+        by: what makes it count: `authority` (an anchor of ours vouches for a certificate that names the
+            domain), `delegation` (for one that names the target, to which DNSSEC leads), `DANE-EE`,
+            `DANE-TA`, `PKIX-EE` or `PKIX-TA`; empty where it does not.
+        reason: why it does not; NONE where it does.
+        note: an operator's detail.
+    """
+
+    covers: bool
+    by: str = ""
+    reason: Reason = Reason.NONE
+    note: str = ""
+
+
+def coverage(
+    domain: str, way: Delegation, dane: DaneResult, *, untrusted: str, names_domain: bool, names_target: bool
+) -> Coverage:
+    """Decide whether a certificate counts for a domain, and say why not (section 7).
+
+    Args:
+        domain: which.
+        way: what DNSSEC says of the way from the domain to the target that was connected to.
+        dane: what the target's TLSA records say of the certificate.
+        untrusted: why our own anchors do not vouch for it; empty where they do.
+        names_domain: it names the domain.
+        names_target: it names the target.
+    """
+    if way.failure is not Reason.NONE:  # somebody may be hiding TLSA records (RFC 7672 section 2.1.2)
+        return Coverage(False, "", way.failure, f"{way.tlsa_name} TLSA: {way.note}".rstrip(": "))
+    if dane.state is Dane.MISMATCH:
+        return Coverage(False, "", Reason.DANE_MISMATCH, f"{way.tlsa_name} TLSA: {dane.note}")
+    usage = dane.usage
+    if usage is Usage.DANE_EE:  # names and dates say nothing (RFC 7671 section 5.1)
+        return Coverage(True, usage.word)
+    if usage is None and untrusted:
+        return Coverage(False, "", Reason.CERTIFICATE_REFUSED, untrusted)
+    if names_domain:
+        return Coverage(True, usage.word if usage is not None else "authority")
+    if names_target and way.secure:
+        return Coverage(True, usage.word if usage is not None else "delegation")
+    if names_target:
+        at = f"not validated with DNSSEC: {way.insecure_at}" if way.insecure_at else "no DNSSEC"
+        note = f"it names {way.target}, not {domain}; {at}"
+        return Coverage(False, "", Reason.DELEGATION_INSECURE, note)
+    either = f"{domain} nor {way.target}" if way.target and way.target != domain else domain
+    word = "neither " if " nor " in either else "not "
+    return Coverage(False, "", Reason.CERTIFICATE_REFUSED, f"it names {word}{either}")
