@@ -127,6 +127,17 @@ class Delegation:
     failure: Reason = Reason.NONE
     note: str = ""
 
+    @property
+    def words(self) -> str:
+        """What is known of TLSA records, for a screen."""
+        if not self.secure:
+            return "not asked for: the way is not secure"
+        if self.failure is not Reason.NONE:
+            return self.failure.word
+        if self.tlsa:
+            return ", ".join(record.to_text() for record in self.tlsa)
+        return self.note or "no TLSA record"
+
 
 def tlsa_name(host: str, port: int) -> str:
     """The name of the TLSA records of a TCP port (RFC 6698 section 3)."""

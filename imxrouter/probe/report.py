@@ -197,7 +197,9 @@ class FailureView(TypedDict):
 class StageView(TypedDict):
     """A stage of a check. `state` is `good`, `partly`, `failed` or `not tried`, and `why` says why not tried.
 
-    `facts` of `dns` are `form`, `targets` and `dnssec` (every answer was validated).
+    `facts` of `dns` are `form`, `targets`, `dnssec` (every answer on the way to the targets was validated),
+    `insecure_at` (the first question whose answer was not) and `dane` (where all were, the TLSA records of
+    each target, or why there are none).
     """
 
     stage: str

@@ -236,7 +236,7 @@ class Coverage:
 def coverage(
     domain: str, way: Delegation, dane: DaneResult, *, untrusted: str, names_domain: bool, names_target: bool
 ) -> Coverage:
-    """Decide whether a certificate counts for a domain, and say why not (section 7).
+    """Decide whether a certificate counts for a domain, and say why not (section 11.5).
 
     Args:
         domain: which.

@@ -185,7 +185,7 @@ def test_an_alias_is_looked_at_from_its_end(extra: str, end: str) -> None:
 
 
 def test_a_stale_answer_is_as_secure_as_it_was() -> None:
-    """While DNS fails nobody falls below what was validated; TLSA records hold too (section 7)."""
+    """While DNS fails nobody falls below what was validated; TLSA records hold too (section 11.2)."""
     rig = Rig()
     assert rig.way().tlsa
     rig.clock.advance(400)
