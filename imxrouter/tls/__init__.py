@@ -1,1 +1,1 @@
-"""TLS: certificates, whom to trust, and what a handshake showed."""
+"""TLS: our own certificates, contexts, and the judgement of others'. No I/O but reading files."""

@@ -1,1 +1,1 @@
-"""Tests of the TLS room."""
+"""Tests of the room that mirrors this folder."""
