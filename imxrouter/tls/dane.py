@@ -9,17 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
 from imxrouter.model.dane import Delegation, Matching, Selector, TlsaRecord, Usage
 from imxrouter.model.vocabulary import Reason
+from imxrouter.tls.peer import MAX_CHAIN, Anchors, PeerCertificate
 
 #: Records of one answer that are compared; more are passed over. A roll-over needs a handful, and each full
 #: certificate costs a parse.
@@ -81,14 +80,12 @@ def usable(records: Iterable[TlsaRecord]) -> list[TlsaRecord]:
     return kept[:MAX_RECORDS]
 
 
-def match(
-    records: Sequence[TlsaRecord], chain: Sequence[x509.Certificate], *, trusted: bool, at: float
-) -> DaneResult:
-    """Compare a presented chain with TLSA records.
+def match(records: Sequence[TlsaRecord], peer: PeerCertificate, *, trusted: bool, at: float) -> DaneResult:
+    """Compare what a peer presented with TLSA records.
 
     Args:
         records: all of one answer, validated.
-        chain: as presented, the peer's own certificate first.
+        peer: its certificate and chain; of a resumed session, with the chain of the first one.
         trusted: our own anchors vouch for the chain; PKIX-TA and PKIX-EE ask for that as well.
         at: now, seconds since 1970.
 
@@ -101,26 +98,26 @@ def match(
         return DaneResult(Dane.NONE, note=f"no usable TLSA record: {unusable[0]}" if unusable else "")
     notes: list[str] = []
     for record in sorted(compared, key=lambda one: one.usage, reverse=True):
-        why_not = _why_not(record, chain, trusted=trusted, at=at)
+        why_not = _why_not(record, peer, trusted=trusted, at=at)
         if not why_not:
             return DaneResult(Dane.MATCH, record)
         notes.append(f"{Usage(record.usage).word}: {why_not}")
     return DaneResult(Dane.MISMATCH, note="; ".join(dict.fromkeys(notes))[:200])
 
 
-def _why_not(record: TlsaRecord, chain: Sequence[x509.Certificate], *, trusted: bool, at: float) -> str:
+def _why_not(record: TlsaRecord, peer: PeerCertificate, *, trusted: bool, at: float) -> str:
     """Why a record does not name this chain; empty where it does."""
     usage = Usage(record.usage)
     if usage in {Usage.DANE_EE, Usage.PKIX_EE}:
-        if not chain or not _is_same(record, chain[0]):
+        if not _is_same(record, peer.leaf):
             return "another certificate"
     else:
-        anchors = [one for one in chain[1:] if _is_same(record, one)] or _anchor_in(record, chain[:1])
-        if not anchors:
+        above = [one for one in peer.chain[:MAX_CHAIN] if one != peer.leaf]
+        named = [one for one in above if _is_same(record, one)] or _authority_in(record, peer.leaf)
+        if not named:
             return "no such authority in the chain"
-        problems = [_path_problem(anchor, chain, at) for anchor in anchors]
-        if all(problems):
-            return problems[0]
+        if problem := _path_problem(named[0], peer, at):
+            return problem
     if usage in {Usage.PKIX_EE, Usage.PKIX_TA} and not trusted:
         return "no authority that is trusted here vouches for it"
     return ""
@@ -171,7 +168,7 @@ def published(certificate: x509.Certificate) -> TlsaRecord:
     return TlsaRecord(Usage.DANE_EE, Selector.PUBLIC_KEY, Matching.SHA256, data)
 
 
-def _anchor_in(record: TlsaRecord, own: Sequence[x509.Certificate]) -> list[x509.Certificate]:
+def _authority_in(record: TlsaRecord, leaf: x509.Certificate) -> list[x509.Certificate]:
     """An authority that the record holds whole; the server need not send it (RFC 7671 section 5.2.2).
 
     The peer's own certificate is none: a record that names it is of another usage.
@@ -182,36 +179,17 @@ def _anchor_in(record: TlsaRecord, own: Sequence[x509.Certificate]) -> list[x509
         authority = x509.load_der_x509_certificate(record.data)
     except ValueError:
         return []
-    return [] if not own or authority in own else [authority]
+    return [] if authority == leaf else [authority]
 
 
-def _path_problem(anchor: x509.Certificate, chain: Sequence[x509.Certificate], at: float) -> str:
+def _path_problem(authority: x509.Certificate, peer: PeerCertificate, at: float) -> str:
     """Why no valid path leads from the peer's certificate to that authority; empty where one does."""
-    if not _may_serve(chain[0]):
-        return "the certificate is not for servers"
-    store = crypto.X509Store()
-    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)  # the authority need not be a root
-    store.set_time(datetime.fromtimestamp(at, UTC))
     try:
-        store.add_cert(crypto.X509.from_cryptography(anchor))
-        presented = [crypto.X509.from_cryptography(one) for one in chain]
-        crypto.X509StoreContext(store, presented[0], presented[1:]).verify_certificate()
-    except crypto.X509StoreContextError as error:
-        return str(error)
-    except crypto.Error:  # what one library parses, another may not
-        return "a certificate of the chain is malformed"
-    return ""
-
-
-def _may_serve(certificate: x509.Certificate) -> bool:
-    try:
-        purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        return True
-    except (x509.DuplicateExtension, ValueError):
-        return False
-    wanted = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
-    return not wanted.isdisjoint(purposes)
+        anchors = Anchors([authority], partial=True)
+    except (crypto.Error, ValueError):  # what one library parses, another may not
+        return "that authority's certificate cannot be read"
+    judgement = anchors.judge(PeerCertificate(peer.leaf, peer.chain), at=at, as_client=False)
+    return "" if judgement.problem is None else judgement.problem.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,67 +27,34 @@ from imxrouter.tls.dane import (
     published,
     usable,
 )
+from imxrouter.tls.peer import PeerCertificate
+from tests.doubles.authority import CLIENT, DAY, NOW, Authority, rsa_key
 
-NOW = 1_800_000_000.0
-DAY = 86_400.0
-
-
-@dataclass(frozen=True)
-class Made:
-    """A certificate and its key."""
-
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
-
-
-def make(
-    name: str,
-    issuer: Made | None = None,
-    *,
-    authority: bool = False,
-    begins: float = NOW - DAY,
-    ends: float = NOW + DAY,
-    purposes: tuple[x509.ObjectIdentifier, ...] = (ExtendedKeyUsageOID.SERVER_AUTH,),
-    key: ec.EllipticCurvePrivateKey | None = None,
-) -> Made:
-    """Make a certificate."""
-    key = key or ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.certificate.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.fromtimestamp(begins, UTC))
-        .not_valid_after(datetime.fromtimestamp(ends, UTC))
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-    )
-    if not authority:
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        if purposes:
-            builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-    return Made(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
+NAME = "r1.hoster.example"
+AUTHORITY = Authority.root()
+BELOW = AUTHORITY.below()
+STRANGER = Authority.root("Stranger")
+LEAF = BELOW.issue(NAME).certificate
+MIDDLE, ROOT, OTHER = BELOW.certificate, AUTHORITY.certificate, STRANGER.certificate
+CHAIN = [LEAF, MIDDLE, ROOT]
 
 
-ROOT = make("root", authority=True)
-MIDDLE = make("middle", ROOT, authority=True)
-LEAF = make("r1.hoster.example", MIDDLE)
-OTHER = make("other", authority=True)
-CHAIN = [LEAF.certificate, MIDDLE.certificate, ROOT.certificate]
-
-
-def record(usage: int, of: Made, selector: int = 1, matching: int = 1) -> TlsaRecord:
+def record(usage: int, of: x509.Certificate, selector: int = 1, matching: int = 1) -> TlsaRecord:
     """The record that names a certificate."""
-    data = association_data(of.certificate, Selector(selector), Matching(matching))
+    data = association_data(of, Selector(selector), Matching(matching))
     return TlsaRecord(usage, selector, matching, data)
+
+
+def peer(chain: list[x509.Certificate]) -> PeerCertificate:
+    """Who presented it."""
+    return PeerCertificate(chain[0], tuple(chain))
 
 
 def state(
     *records: TlsaRecord, chain: list[x509.Certificate] = CHAIN, trusted: bool = False, at: float = NOW
 ) -> Dane:
     """What comes of it."""
-    return match(records, chain, trusted=trusted, at=at).state
+    return match(records, peer(chain), trusted=trusted, at=at).state
 
 
 @pytest.mark.parametrize(("selector", "matching"), list(product(Selector, Matching)))
@@ -105,42 +70,33 @@ def test_every_selector_and_matching_type(selector: int, matching: int) -> None:
 
 def test_digests_are_those_of_the_rfc() -> None:
     """Not only our own counterpart: computed apart."""
-    der = LEAF.certificate.public_bytes(Encoding.DER)
-    key = LEAF.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    der = LEAF.public_bytes(Encoding.DER)
+    key = LEAF.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert state(TlsaRecord(3, 0, 0, der)) is Dane.MATCH
     assert state(TlsaRecord(3, 1, 1, hashlib.sha256(key).digest())) is Dane.MATCH
     assert state(TlsaRecord(3, 0, 2, hashlib.sha512(der).digest())) is Dane.MATCH
-    assert published(LEAF.certificate) == TlsaRecord(3, 1, 1, hashlib.sha256(key).digest())
+    assert published(LEAF) == TlsaRecord(3, 1, 1, hashlib.sha256(key).digest())
 
 
 @pytest.mark.parametrize("kind", ["rsa", "p384", "ed25519"])
 def test_the_public_key_is_taken_as_it_stands(kind: str) -> None:
     """For each kind of key the octets that its certificate holds."""
-    public: rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
     if kind == "rsa":
-        public = rsa.generate_private_key(65537, 2048).public_key()
+        key = rsa_key(2048)
     elif kind == "p384":
-        public = ec.generate_private_key(ec.SECP384R1()).public_key()
+        key = ec.generate_private_key(ec.SECP384R1())
     else:
-        public = ed25519.Ed25519PrivateKey.generate().public_key()
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([]))
-        .issuer_name(ROOT.certificate.subject)
-        .public_key(public)
-        .serial_number(1)
-        .not_valid_before(datetime.fromtimestamp(NOW, UTC))
-        .not_valid_after(datetime.fromtimestamp(NOW, UTC) + timedelta(days=1))
-        .sign(ROOT.key, hashes.SHA256())
-    )
-    expected = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        key = ed25519.Ed25519PrivateKey.generate()
+    certificate = AUTHORITY.issue(NAME, key=key).certificate
+    expected = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert association_data(certificate, Selector.PUBLIC_KEY, Matching.FULL) == expected
 
 
 def test_no_usable_record_is_no_record() -> None:
     """RFC 6698 section 4.1: then the usual rules hold, and it is told why."""
-    assert match([], CHAIN, trusted=True, at=NOW) == DaneResult(Dane.NONE)
-    result = match([TlsaRecord(9, 1, 1, bytes(32))], CHAIN, trusted=True, at=NOW)
+    assert match([], peer(CHAIN), trusted=True, at=NOW) == DaneResult(Dane.NONE)
+    result = match([TlsaRecord(9, 1, 1, bytes(32))], peer(CHAIN), trusted=True, at=NOW)
     assert result.state is Dane.NONE
     assert "usage 9" in result.note
     unusable = [TlsaRecord(3, 7, 1, bytes(32)), TlsaRecord(3, 1, 7, bytes(32)), TlsaRecord(3, 1, 1, b"short")]
@@ -167,32 +123,29 @@ def test_the_best_digest_alone_counts() -> None:
 
 def test_dane_ee_asks_for_nothing_else() -> None:
     """Dates, purpose and authority of the certificate say nothing (RFC 7671 section 5.1)."""
-    ended = make(
-        "x.example", begins=NOW - 9 * DAY, ends=NOW - DAY, purposes=(ExtendedKeyUsageOID.CLIENT_AUTH,)
-    )
-    assert state(record(3, ended), chain=[ended.certificate]) is Dane.MATCH
+    ended = STRANGER.issue("x.example", not_after=NOW - 1, purposes=[CLIENT]).certificate
+    assert state(record(3, ended), chain=[ended]) is Dane.MATCH
 
 
 def test_an_authority_must_have_signed_within_its_time() -> None:
     """DANE-TA: the path, its dates and its purpose hold."""
     own = record(2, ROOT)
-    ended = make("r1.hoster.example", MIDDLE, begins=NOW - 9 * DAY, ends=NOW - DAY)
-    early = make("r1.hoster.example", MIDDLE, begins=NOW + DAY, ends=NOW + 2 * DAY)
-    forged = make("r1.hoster.example", replace(MIDDLE, key=OTHER.key))
-    client = make("r1.hoster.example", MIDDLE, purposes=(ExtendedKeyUsageOID.CLIENT_AUTH,))
-    for leaf, word in (
-        (ended, "expired"),
-        (early, "not yet valid"),
-        (forged, ""),
-        (client, "not for servers"),
+    options: dict[str, Any]
+    for options, word in (
+        ({"not_after": NOW - 1}, "expired"),
+        ({"not_before": NOW + 1}, "not-yet-valid"),
+        ({"signer": STRANGER.issued.key}, "unknown-authority"),
+        ({"purposes": [CLIENT]}, "wrong-purpose"),
     ):
-        result = match([own], [leaf.certificate, *CHAIN[1:]], trusted=False, at=NOW)
+        leaf = BELOW.issue(NAME, **options).certificate
+        result = match([own], peer([leaf, *CHAIN[1:]]), trusted=False, at=NOW)
         assert result.state is Dane.MISMATCH
         assert word in result.note
-    below_leaf = make("r2.hoster.example", LEAF)  # whose issuer is no authority
-    assert state(record(2, LEAF), chain=[below_leaf.certificate, *CHAIN]) is Dane.MISMATCH
-    assert state(own, chain=[make("x", purposes=()).certificate, ROOT.certificate]) is Dane.MISMATCH
-    assert state(own, at=NOW + 2 * DAY) is Dane.MISMATCH
+    no_authority = Authority(BELOW.issue(NAME), is_root=False)
+    below = no_authority.issue(NAME)
+    assert state(record(2, no_authority.certificate), chain=list(below.chain)) is Dane.MISMATCH
+    assert state(own, chain=[STRANGER.issue(NAME).certificate, ROOT]) is Dane.MISMATCH
+    assert state(own, at=NOW + 91 * DAY) is Dane.MISMATCH
 
 
 def test_an_authority_whole_in_the_record_need_not_be_sent() -> None:
@@ -207,17 +160,11 @@ def test_pkix_usages_ask_for_an_anchor_of_ours_too() -> None:
     """0 and 1 narrow what is trusted, and never widen it."""
     for one in (record(1, LEAF), record(0, MIDDLE), record(0, ROOT)):
         assert state(one, trusted=True) is Dane.MATCH
-        result = match([one], CHAIN, trusted=False, at=NOW)
+        result = match([one], peer(CHAIN), trusted=False, at=NOW)
         assert (result.state, result.usage) == (Dane.MISMATCH, None)
         assert "vouches" in result.note
     assert state(record(1, OTHER), trusted=True) is Dane.MISMATCH
     assert state(record(0, OTHER), trusted=True) is Dane.MISMATCH
-
-
-def test_without_a_certificate_nothing_matches() -> None:
-    """An empty chain is no certificate, not an error."""
-    for usage in Usage:
-        assert state(record(usage, LEAF), chain=[]) is Dane.MISMATCH
 
 
 @given(
