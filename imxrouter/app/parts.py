@@ -21,6 +21,7 @@ from imxrouter.app.full_outcomes import FullOutcomes
 from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.app.housekeeping import Housekeeping
 from imxrouter.app.keys import dialback_secrets, service_keys, uplink_key
+from imxrouter.app.link_tls import LinkTls
 from imxrouter.app.lookups import CountedFinder
 from imxrouter.app.own import OwnDomains, router_facts
 from imxrouter.app.peerlog import PeerLog
@@ -87,6 +88,7 @@ from imxrouter.transport.liveness import Liveness
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
 from imxrouter.transport.session import LinkSession
+from imxrouter.transport.strengths import Strengths
 from imxrouter.transport.verifier import Verifier
 from imxrouter.transport.watchers import RouterWatchers
 
@@ -174,9 +176,10 @@ class Parts:
 
     def _make_trust(self) -> None:
         config = self.config
+        remembered = RememberedStrength(age_s=config.trust.remember_days * 86_400.0)
+        self.strengths = Strengths(policy_table(config), remembered, time.monotonic)
         self.gatekeeper = Gatekeeper(
-            policy_table(config),
-            RememberedStrength(age_s=config.trust.remember_days * 86_400.0),
+            self.strengths,
             ConnectionCaps(cap_settings(config)),
             ConnectionCaps(cap_settings(config)),
             DialLimits(dial_settings(config.caps)),
@@ -207,7 +210,7 @@ class Parts:
             config.listen.endpoints,
         )
         self.dialer = TargetDialer(
-            self._reactor, self.hub, self.finder, guard, self.gatekeeper, self.pinned,
+            self._reactor, self.hub, self.finder, guard, self.gatekeeper, self.strengths, self.pinned,
             (config.dial, config.dns), self.metrics,
         )  # fmt: skip
         self.claimer = Claimer(self.hub, self._keyring, self.bus, time.time, self._peer_terms)
@@ -219,7 +222,12 @@ class Parts:
         self.verifier.on_result = partial(self._claim_ended, "received")
         self.claimer.on_result = partial(self._claim_ended, "made")
         self.dialer.room.busy = self.verifier.busy
-        self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect)
+        self.link_tls = LinkTls(
+            self.hub, self.strengths, self.dialer, self.claimer, self.federation, time.time
+        )
+        self.redirector = Redirector(
+            self.hub, self.dialer.lists, self.dialer.reconnect, self.dialer.asks_certificate
+        )
         self.handover = Handover(self.hub, self.bus, self.claimer)
         self.steps = Steps(self.hub, self.trace, shown=config.lab, every=tells_every(config))
         self.peer_log = PeerLog(time.time)

@@ -126,10 +126,7 @@ def needed_strength(policy: Policy, remembered: int = 0) -> int:
 
 
 def tls_needed(policy: Policy, remembered: int = 0, *, published: bool | None = None) -> bool:
-    """Whether to insist on TLS when dialling; for links with TLS, which this version does not open.
-
-    DNS can raise the answer to yes, never lower it to no.
-    """
+    """Whether to insist on TLS when dialling. DNS can raise the answer to yes, never lower it to no."""
     return bool(needed_strength(policy, remembered) & _TLS) or published is True
 
 
@@ -212,8 +209,17 @@ _RENEW_PART: Final = 1 / 720
 _ZONE_PART: Final = 64
 
 
+#: Where the strength at which a domain was reached stands, beside that at which it proved itself.
+_REACHED_SHIFT: Final = 4
+_ONE_WAY: Final = 0xF
+
+
 class RememberedStrength:
     """The strongest that was seen of each domain, for a time; falling below it is refused.
+
+    Both ways are remembered apart: how a domain proved itself on links that it opened to us, and how we
+    reached it on ours. A router may take links over TLS and open its own in clear, because its peer takes no
+    other; what we saw on the one says nothing of the other.
 
     Bounded, and a zone gets a 64th of it at most (16 at least), so that no stranger's inventions push out
     what is remembered of others. What does not fit is not remembered: `overflow` counts it.
@@ -236,11 +242,18 @@ class RememberedStrength:
         """How many times there was no room."""
         return self._table.refused
 
-    def seen(self, domain: Domain, now: float) -> int:
-        """The strength to give to `decide`; 0 where nothing is remembered."""
-        return self._table.get(domain.name, now) or 0
+    def seen(self, domain: Domain, now: float, *, reached: bool = False) -> int:
+        """The strength to give to `decide`; 0 where nothing is remembered.
 
-    def note(self, domain: Domain, strength: int, now: float) -> bool:
+        Args:
+            domain: of a peer.
+            now: monotonic seconds.
+            reached: at which we reached it, instead of at which it proved itself.
+        """
+        both = self._table.get(domain.name, now) or 0
+        return (both >> _REACHED_SHIFT if reached else both) & _ONE_WAY
+
+    def note(self, domain: Domain, strength: int, now: float, *, reached: bool = False) -> bool:
         """Remember an accepted decision's strength.
 
         What is remembered only grows until it expires, and seeing all of it again renews its time; seeing
@@ -249,8 +262,11 @@ class RememberedStrength:
         Returns:
             False where there was no room.
         """
-        before = self.seen(domain, now)
-        if not strength or (before and before & ~strength and not strength & ~before):
+        if reached:
+            strength <<= _REACHED_SHIFT
+        before = self._table.get(domain.name, now) or 0
+        same_way = before & (_ONE_WAY << _REACHED_SHIFT if reached else _ONE_WAY)
+        if not strength or (same_way & ~strength and not strength & ~same_way):
             return True
         strongest, until = before | strength, now + self._age_s
         if strongest == before and until - self._table.expires_at(domain.name) < self._age_s * _RENEW_PART:

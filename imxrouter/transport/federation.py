@@ -20,7 +20,8 @@ from imxrouter.model.outcome import Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.destinations import DestinationState, DestinationTable
 from imxrouter.routing.hold import HoldBudget, HoldLimits, HoldQueue
-from imxrouter.transport.dialback import Claimer
+from imxrouter.transport.apart import Apart
+from imxrouter.transport.dialback import AGAIN_S, Claimer
 from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.more_links import MoreLinks
@@ -65,6 +66,7 @@ class Federation:
         self._pursuits: dict[bytes, Pursuit] = {}
         self._budget = HoldBudget(hub.settings.hold_total_bytes)
         self.more_links = MoreLinks(hub, dialer, claimer)
+        self.apart = Apart(hub, dialer, claimer, self._apart_ended)
         #: tag -> since when a retry rests
         self._resting: dict[int, float] = {}
         self.on_step: Callable[[str, bytes, str, Reason], None] = lambda *_: None
@@ -202,6 +204,7 @@ class Federation:
                 and to_domain in session.reached
                 and session.machine.state in (LinkState.AWAIT_HELLO, LinkState.OPEN)
                 and not session.port.closed
+                and self._claimer.worth(session, to_domain).accepted
             ):
                 return session
         return None
@@ -214,14 +217,21 @@ class Federation:
             lambda: LinkSession(self._hub, Purpose.DATA),
             reuse=self._reusable,
             skip=frozenset(pursuit.tried),
+            own=self._own_of(pursuit),
         )
         dialled.addCallbacks(self._dialled, self._not_dialled, (pursuit,), {}, (pursuit,))
         dialled.addErrback(self._broken, pursuit)
 
-    def _reusable(self, endpoint: Endpoint) -> LinkSession | None:
+    def _own_of(self, pursuit: Pursuit) -> Domain | None:
+        """The domain of ours whose certificate a link presents: the first one that has something to send."""
+        ours = next((one for one in pursuit.held if not self.apart.concerns(one, pursuit.domain.wire)), None)
+        return Domain(ours.decode("ascii")) if ours is not None else None
+
+    def _reusable(self, endpoint: Endpoint, fits: Callable[[LinkSession], bool]) -> LinkSession | None:
         for session in self._hub.opened_links.to(endpoint):
             if session.purpose is Purpose.DATA and not session.redirected and session.is_open:
-                return session
+                if fits(session):
+                    return session
         return None
 
     def _dialled(self, dialled: Dialled, pursuit: Pursuit) -> None:
@@ -319,21 +329,33 @@ class Federation:
     # -- claims ------------------------------------------------------------------------------------------
 
     def _claim_all(self, pursuit: Pursuit, session: LinkSession) -> None:
+        worth = self._claimer.worth(session, pursuit.domain.wire)
         for from_domain in list(pursuit.held):
+            if self.apart.concerns(from_domain, pursuit.domain.wire):
+                continue
             known = session.made.of_pair(from_domain, pursuit.domain.wire)
             ways = self._hub.switch.ways.get(pursuit.domain.wire, {}).get(from_domain, ())
             if known is not None and known.state is ClaimState.PROVED and session.port in ways:
                 self._release(pursuit, from_domain)
             elif known is not None and known.state is ClaimState.REFUSED and known.retry_at > self._hub.now():
-                if known.reason in ASK_AGAIN:
+                if known.reason in ASK_AGAIN or self.apart.takes(session, known):
                     continue
                 wait = max(1, round(known.retry_at - self._hub.now()))
                 self._give_up_all(pursuit, from_domain, Cause.of_claim(known), wait)
-            elif self._hub.switch.level_is_enough(from_domain, self._claimer.level_of(session)):
+            elif not worth.accepted:
+                self._give_up_all(pursuit, from_domain, Cause(worth.reason, worth.note))
+            elif self._hub.switch.level_is_enough(from_domain, worth.strength):
                 self._claimer.claim(session, from_domain, pursuit.domain.wire)
-            else:
+            elif not self.apart.open(from_domain, pursuit.domain.wire):
                 self._give_up_all(pursuit, from_domain, OWN_POLICY)
         self._forget_if_empty(pursuit)
+
+    def _apart_ended(self, from_domain: bytes, to_domain: bytes, cause: Cause) -> None:
+        """A link of its own came to nothing: what waits for it is answered."""
+        pursuit = self._pursuits.get(to_domain)
+        if pursuit is not None:
+            self._give_up_all(pursuit, from_domain, _of_unsent(cause), AGAIN_S)
+            self._forget_if_empty(pursuit)
 
     def _claim_settled(self, session: LinkSession, claim: MadeClaim) -> None:
         pursuit = self._pursuits.get(claim.to_domain)
@@ -344,11 +366,15 @@ class Federation:
                 pursuit.again = False
                 self._release(pursuit, claim.from_domain)
             return
+        if self.apart.takes(session, claim):
+            return
         destination = self.destinations.find(Domain(claim.to_domain.decode("ascii")))
         if destination is not None:
             cause = Cause.of_claim(claim)
             destination.refused(cause.reason, self._hub.now(), cause.note)
-        if pursuit is not None and pursuit.session == session.number and claim.reason not in ASK_AGAIN:
+        apart = self.apart.refused(session, claim)
+        waits = pursuit is not None and (apart or pursuit.session == session.number)
+        if waits and pursuit is not None and claim.reason not in ASK_AGAIN:
             self._give_up_all(pursuit, claim.from_domain, Cause.of_claim(claim), 5)
             self._forget_if_empty(pursuit)
 
@@ -387,6 +413,7 @@ class Federation:
         del peer
         if session.purpose is Purpose.DATA:
             self.more_links.opened(session)
+            self.apart.opened(session)
             for domain in session.reached:
                 self._up(domain)
                 pursuit = self._pursuits.get(domain)
@@ -403,6 +430,7 @@ class Federation:
     def lost(self, session: LinkSession) -> None:
         """A link went away: what waits for it goes on elsewhere."""
         self.more_links.lost(session)
+        self.apart.lost(session)
         self._leave(session, Cause.of_link(session))
         for domain in session.reached if session.purpose is Purpose.DATA else ():
             self._rest(domain)
@@ -454,6 +482,7 @@ class Federation:
                 self._claim_all(pursuit, session)
             self._forget_if_empty(pursuit)
         self._send_retries(now)
+        self.apart.tick(now)
         self.more_links.tick(now, self._pursuits)
 
     def _why_late(self, pursuit: Pursuit, from_domain: bytes) -> Cause:

@@ -26,7 +26,10 @@ class Redirector:
     Args:
         hub: links of this process.
         lists: whether the domain's own fresh DNS answer lists `host:port`; fires with a bool.
-        reconnect: opens a link for a domain to one target only, marked as redirected.
+        reconnect: opens a link for a domain to one target only, marked as redirected: (domain, host, port,
+            the old link, whether the domain's DNS lists the target). Its certificate must cover the domain where
+            DNS does not, and it is worth no less than the old one; else it fails.
+        asks_certificate: whether a link to the domain must have a certificate that covers it.
     """
 
     log = Logger()
@@ -35,11 +38,13 @@ class Redirector:
         self,
         hub: Hub,
         lists: Callable[[Domain, str, int], Deferred[bool]],
-        reconnect: Callable[[Domain, str, int], Deferred[LinkSession]],
+        reconnect: Callable[[Domain, str, int, LinkSession, bool], Deferred[LinkSession]],
+        asks_certificate: Callable[[Domain], bool] = lambda _domain: False,
     ) -> None:
         self._hub = hub
         self._lists = lists
         self._reconnect = reconnect
+        self._asks_certificate = asks_certificate
         self.refused = 0
 
     def redirect(self, session: LinkSession, target: str, domains: tuple[bytes, ...]) -> None:
@@ -65,10 +70,11 @@ class Redirector:
     def _judged(
         self, listed: bool, session: LinkSession, record: Redirect, domain: Domain, host: str, port: int
     ) -> Deferred[None] | None:
-        if not listed:
+        if not listed and not self._asks_certificate(domain):
             self._ignore(session, record, "the domain's own DNS does not list the target")
             return None
-        return self._reconnect(domain, host, port).addCallback(self._moved, session, domain)
+        moving = self._reconnect(domain, host, port, session, listed)
+        return moving.addCallback(self._moved, session, domain)
 
     def _moved(self, fresh: LinkSession, old: LinkSession, domain: Domain) -> None:
         """The new link is open: new work for the domain goes there, the old one is left in order."""

@@ -1,0 +1,130 @@
+"""TLS on links: which certificates are shown, which are trusted, put into the parts that ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from imxrouter.app.targets import TargetDialer
+from imxrouter.link.machine import Side
+from imxrouter.model.domain import Domain
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.policy import Decision, Level
+from imxrouter.tls.contexts import TlsContexts
+from imxrouter.tls.peer import Anchors, PeerCertificate
+from imxrouter.transport.dialback import Claimer
+from imxrouter.transport.federation import Federation
+from imxrouter.transport.hub import Hub
+from imxrouter.transport.session import LinkSession
+from imxrouter.transport.strengths import Judged, Strengths
+from imxrouter.transport.tls_ends import TlsEnds
+from imxrouter.wire.control import Control, Hello
+
+#: Names of a certificate that a note tells; one may hold hundreds.
+_TOLD_NAMES = 5
+
+
+class LinkTls:
+    """Ties the TLS room to the links. Without `use` there is no TLS: none is offered and none is opened.
+
+    Args:
+        hub: links of this process.
+        strengths: decides what links are worth.
+        dialer: opens links.
+        claimer: proves our domains.
+        federation: reaches remote domains.
+        wall: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        strengths: Strengths,
+        dialer: TargetDialer,
+        claimer: Claimer,
+        federation: Federation,
+        wall: Callable[[], float],
+    ) -> None:
+        self._hub = hub
+        self._strengths = strengths
+        self._dialer = dialer
+        self._claimer = claimer
+        self._wall = wall
+        self._anchors: Anchors | None = None
+        self._pinned: Mapping[str, Anchors] = {}
+        self.ends: TlsEnds | None = None
+        federation.apart.has_certificate = self._has_certificate
+        claimer.worth = self._worth
+        claimer.worth_returned = self._worth_returned
+        claimer.on_reached = self._reached
+        hub.events.append(self)
+
+    def use(
+        self, contexts: TlsContexts, anchors: Anchors, pinned: Mapping[str, Anchors] | None = None
+    ) -> None:
+        """Show these certificates and trust these authorities from now on.
+
+        Args:
+            contexts: with our certificates; without any no TLS is offered, and ours is opened without one.
+            anchors: whom to trust.
+            pinned: whom to trust instead for single domains, by name.
+        """
+        self._anchors, self._pinned = anchors, pinned or {}
+        old = self.ends.contexts if self.ends is not None else None
+        if self.ends is None:
+            self.ends = TlsEnds(contexts)
+        self.ends.contexts = contexts
+        if old is not None and old is not contexts:
+            old.retire()
+        self._hub.first_bytes.maker = self.ends if contexts.offers_tls else None
+        self._dialer.maker = self.ends
+        self._strengths.tls = True
+        self._strengths.judge = self.judge
+        self._claimer.best_level = Level.DIALBACK_CERTIFICATE
+
+    def judge(self, peer: PeerCertificate, domain: Domain, as_client: bool) -> Judged:
+        """Judge a peer's certificate for a domain: its chain, by the domain's anchors, and its names."""
+        anchors = self._pinned.get(domain.name, self._anchors)
+        if anchors is None:
+            return Judged(False, "no authority is trusted")
+        judgement = anchors.judge(peer, at=self._wall(), as_client=as_client)
+        if judgement.problem is not None:
+            return Judged(False, f"{judgement.problem.value}: {judgement.note}".rstrip(": "))
+        if not peer.covers(domain):
+            names = ", ".join(peer.names[:_TOLD_NAMES]) or "nothing"
+            return Judged(False, f"wrong-name: the certificate names {names}, and not {domain}")
+        return Judged(True)
+
+    def _has_certificate(self, domain: bytes) -> bool:
+        if self.ends is None:
+            return False
+        return self.ends.contexts.certificates.for_domain(Domain(domain.decode("ascii"))) is not None
+
+    def _worth(self, session: LinkSession, domain: bytes) -> Decision:
+        return self._strengths.reached(session.tls, Domain(domain.decode("ascii")))
+
+    def _worth_returned(self, first: LinkSession, second: LinkSession, domain: bytes) -> Decision:
+        return self._strengths.returned(first.tls, second.tls, Domain(domain.decode("ascii")))
+
+    def _reached(self, session: LinkSession, domain: bytes) -> None:
+        self._strengths.note_reached(session.tls, Domain(domain.decode("ascii")))
+
+    # -- events ------------------------------------------------------------------------------------------
+
+    def opened(self, session: LinkSession, peer: Hello) -> None:
+        """The other side has spoken: its session can be resumed."""
+        del peer
+        if self.ends is not None and session.tls is not None and session.side is Side.OPENER:
+            name = session.tls.server_name
+            self.ends.keep(session.transport.getHandle(), name, session.remote)
+
+    def control(self, session: LinkSession, record: Control) -> None:
+        """Nothing."""
+
+    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+        """Nothing."""
+
+    def lost(self, session: LinkSession) -> None:
+        """Nothing."""
+
+    def tick(self, now: float) -> None:
+        """Nothing is due."""
