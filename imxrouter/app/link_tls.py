@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 
 from imxrouter.app.targets import TargetDialer
 from imxrouter.link.machine import Side
+from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.policy import Decision, Level
 from imxrouter.tls.contexts import TlsContexts
+from imxrouter.tls.dane import Judge
 from imxrouter.tls.peer import Anchors, PeerCertificate
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.federation import Federation
@@ -18,9 +20,6 @@ from imxrouter.transport.session import LinkSession
 from imxrouter.transport.strengths import Judged, Strengths
 from imxrouter.transport.tls_ends import TlsEnds
 from imxrouter.wire.control import Control, Hello
-
-#: Names of a certificate that a note tells; one may hold hundreds.
-_TOLD_NAMES = 5
 
 
 class LinkTls:
@@ -49,6 +48,7 @@ class LinkTls:
         self._dialer = dialer
         self._claimer = claimer
         self._wall = wall
+        self._dane = Judge()
         self._anchors: Anchors | None = None
         self._pinned: Mapping[str, Anchors] = {}
         self.ends: TlsEnds | None = None
@@ -81,18 +81,17 @@ class LinkTls:
         self._strengths.judge = self.judge
         self._claimer.best_level = Level.DIALBACK_CERTIFICATE
 
-    def judge(self, peer: PeerCertificate, domain: Domain, as_client: bool) -> Judged:
-        """Judge a peer's certificate for a domain: its chain, by the domain's anchors, and its names."""
+    def judge(self, peer: PeerCertificate, domain: Domain, as_client: bool, way: Delegation | None) -> Judged:
+        """Judge a peer's certificate for a domain: its chain, by the domain's anchors, names and DNSSEC."""
         anchors = self._pinned.get(domain.name, self._anchors)
         if anchors is None:
             return Judged(False, "no authority is trusted")
         judgement = anchors.judge(peer, at=self._wall(), as_client=as_client)
+        untrusted = ""
         if judgement.problem is not None:
-            return Judged(False, f"{judgement.problem.value}: {judgement.note}".rstrip(": "))
-        if not peer.covers(domain):
-            names = ", ".join(peer.names[:_TOLD_NAMES]) or "nothing"
-            return Judged(False, f"wrong-name: the certificate names {names}, and not {domain}")
-        return Judged(True)
+            untrusted = f"{judgement.problem.value}: {judgement.note}".rstrip(": ")
+        result = self._dane.judge(domain, peer, way or Delegation(), untrusted=untrusted, at=self._wall())
+        return Judged(result.covers, result.note, result.reason)
 
     def _has_certificate(self, domain: bytes) -> bool:
         if self.ends is None:

@@ -7,8 +7,9 @@ Pure: records, certificates and time are handed in. Section numbers without RFC 
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -17,12 +18,18 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import crypto
 
 from imxrouter.model.dane import Delegation, Matching, Selector, TlsaRecord, Usage
+from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.tls.peer import MAX_CHAIN, Anchors, PeerCertificate
 
 #: Records of one answer that are compared; more are passed over. A roll-over needs a handful, and each full
 #: certificate costs a parse.
 MAX_RECORDS: Final = 16
+
+#: Chains kept for sessions that are resumed, as many as sessions of ours are.
+_REMEMBERED_CHAINS: Final = 1000
+#: Names of a certificate that a note tells; one may hold hundreds.
+_TOLD_NAMES: Final = 5
 
 #: Of TBSCertificate: the tag of `version`, and how many elements stand between it and the public key.
 _VERSION_TAG: Final = 0xA0
@@ -212,17 +219,16 @@ class Coverage:
 
 
 def coverage(
-    domain: str, way: Delegation, dane: DaneResult, *, untrusted: str, names_domain: bool, names_target: bool
+    domain: Domain, peer: PeerCertificate, way: Delegation, dane: DaneResult, *, untrusted: str
 ) -> Coverage:
     """Decide whether a certificate counts for a domain, and say why not (section 11.5).
 
     Args:
         domain: which.
+        peer: the certificate.
         way: what DNSSEC says of the way from the domain to the target that was connected to.
         dane: what the target's TLSA records say of the certificate.
         untrusted: why our own anchors do not vouch for it; empty where they do.
-        names_domain: it names the domain.
-        names_target: it names the target.
     """
     if way.failure is not Reason.NONE:  # somebody may be hiding TLSA records (RFC 7672 section 2.1.2)
         return Coverage(False, "", way.failure, f"{way.tlsa_name} TLSA: {way.note}".rstrip(": "))
@@ -233,14 +239,49 @@ def coverage(
         return Coverage(True, usage.word)
     if usage is None and untrusted:
         return Coverage(False, "", Reason.CERTIFICATE_REFUSED, untrusted)
-    if names_domain:
-        return Coverage(True, usage.word if usage is not None else "authority")
+    word = usage.word if usage is not None else ""
+    if peer.covers(domain):
+        return Coverage(True, word or "authority")
+    names_target = bool(way.target) and peer.covers_name(way.target)
     if names_target and way.secure:
-        return Coverage(True, usage.word if usage is not None else "delegation")
+        return Coverage(True, word or "delegation")
+    names = ", ".join(peer.names[:_TOLD_NAMES]) or "nothing"
     if names_target:
         at = f"not validated with DNSSEC: {way.insecure_at}" if way.insecure_at else "no DNSSEC"
-        note = f"it names {way.target}, not {domain}; {at}"
+        note = f"the certificate names {names}, and not {domain}; {at}"
         return Coverage(False, "", Reason.DELEGATION_INSECURE, note)
-    either = f"{domain} nor {way.target}" if way.target and way.target != domain else domain
-    word = "neither " if " nor " in either else "not "
-    return Coverage(False, "", Reason.CERTIFICATE_REFUSED, f"it names {word}{either}")
+    either = (
+        f"neither {domain} nor {way.target}" if way.secure and way.target != domain.name else f"not {domain}"
+    )
+    note = f"wrong-name: the certificate names {names}, and {either}"
+    return Coverage(False, "", Reason.CERTIFICATE_REFUSED, note)
+
+
+class Judge:
+    """Judges what a peer presented by TLSA records and by our anchors.
+
+    A resumed session holds the peer's own certificate and not what stood above it, in which records of the
+    usages DANE-TA and PKIX-TA look for an authority: so the chains of whole handshakes are remembered.
+    """
+
+    def __init__(self, entries: int = _REMEMBERED_CHAINS) -> None:
+        self._entries = entries
+        self._chains: OrderedDict[bytes, tuple[x509.Certificate, ...]] = OrderedDict()
+
+    def judge(
+        self, domain: Domain, peer: PeerCertificate, way: Delegation, *, untrusted: str, at: float
+    ) -> Coverage:
+        """Say whether a certificate counts for a domain; see `coverage` and `match`."""
+        dane = DaneResult(Dane.NONE)
+        if way.tlsa:
+            dane = match(way.tlsa, self._whole(peer), trusted=not untrusted, at=at)
+        return coverage(domain, peer, way, dane, untrusted=untrusted)
+
+    def _whole(self, peer: PeerCertificate) -> PeerCertificate:
+        if peer.resumed:
+            return replace(peer, chain=self._chains.get(peer.fingerprint, peer.chain))
+        self._chains[peer.fingerprint] = peer.chain[:MAX_CHAIN]
+        self._chains.move_to_end(peer.fingerprint)
+        if len(self._chains) > self._entries:
+            self._chains.popitem(last=False)
+        return peer

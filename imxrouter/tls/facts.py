@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from OpenSSL import SSL
 
+from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import is_wire_domain
 from imxrouter.tls.openssl import was_resumed
 from imxrouter.tls.own import OwnCertificate
@@ -31,6 +32,8 @@ class TlsFacts:
             TLS 1.3, whose predecessor does not bind them to the handshake in every case.
         peer: the other side's certificate; None if it showed none.
         own: the certificate that this side showed, or would have shown; None if it has none.
+        ways: what DNSSEC says of the way on which a domain was reached in this session, by the domain's name;
+            written by who dials, empty on a connection that somebody opened to us.
     """
 
     version: str
@@ -41,6 +44,7 @@ class TlsFacts:
     exporter: bytes
     peer: PeerCertificate | None
     own: OwnCertificate | None
+    ways: dict[str, Delegation] = field(default_factory=dict, compare=False)
 
 
 def read_facts(connection: SSL.Connection) -> TlsFacts:

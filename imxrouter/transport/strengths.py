@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.policy import (
@@ -32,14 +33,16 @@ _VERSIONS = {"TLSv1.3": Tls.V1_3, "TLSv1.2": Tls.V1_2}
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a certificate says of a domain; `note` tells an operator why it is not good."""
+    """What a certificate says of a domain; `reason` and `note` tell an operator why it is not good."""
 
     good: bool
     note: str = ""
+    reason: Reason = Reason.CERTIFICATE_REFUSED
 
 
-#: Judges a peer's certificate for a domain; the last argument says that the peer opened the link.
-JudgeCertificate = Callable[[PeerCertificate, Domain, bool], Judged]
+#: Judges a peer's certificate for a domain. The third argument says that the peer opened the link; the last
+#: one what DNSSEC says of the way on which we reached it, None where nothing does.
+JudgeCertificate = Callable[[PeerCertificate, Domain, bool, Delegation | None], Judged]
 
 
 class Strengths:
@@ -60,7 +63,7 @@ class Strengths:
         policies: PolicyTable,
         remembered: RememberedStrength,
         now: Callable[[], float],
-        judge: JudgeCertificate = lambda _peer, _domain, _as_client: Judged(False, "no trust anchors"),
+        judge: JudgeCertificate = lambda _peer, _domain, _as_client, _way: Judged(False, "no trust anchors"),
     ) -> None:
         self.policies = policies
         self.remembered = remembered
@@ -158,7 +161,8 @@ class Strengths:
             return Judged(False)
         if facts.peer is None:
             return Judged(False, "no certificate was presented")
-        return self.judge(facts.peer, domain, as_client)
+        way = None if as_client else facts.ways.get(domain.name)
+        return self.judge(facts.peer, domain, as_client, way)
 
     def needs_certificate(self, domain: Domain) -> bool:
         """Whether the domain must be proved, or reached, with a certificate."""
@@ -175,4 +179,7 @@ def version_of(facts: TlsFacts | None) -> Tls:
 def _told(decision: Decision, judged: Judged) -> Decision:
     if decision.accepted or not judged.note:
         return decision
-    return replace(decision, note=f"{decision.note}: {judged.note}")
+    note = f"{decision.note}: {judged.note}"
+    if decision.reason is Reason.CERTIFICATE_REFUSED:
+        return replace(decision, reason=judged.reason, note=note)
+    return replace(decision, note=note)

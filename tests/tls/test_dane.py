@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imxrouter.model.dane import Delegation, Matching, Selector, TlsaRecord, Usage
+from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.tls.dane import (
     MAX_RECORDS,
     Coverage,
     Dane,
     DaneResult,
+    Judge,
     association_data,
     coverage,
     match,
@@ -179,6 +181,7 @@ def test_any_records_are_judged(records: list[TlsaRecord]) -> None:
 
 # -- what it counts for ------------------------------------------------------------------------------------
 
+DOMAIN = Domain.parse("customer.example")
 SECURE = Delegation("r1.hoster.example", secure=True, tlsa_name="_7000._tcp.r1.hoster.example")
 INSECURE = Delegation("r1.hoster.example", insecure_at="customer.example IMX")
 NONE = DaneResult(Dane.NONE)
@@ -190,6 +193,18 @@ def matched(usage: int) -> DaneResult:
     return DaneResult(Dane.MATCH, record(usage, LEAF))
 
 
+#: A certificate by what it names: the domain, the target, both or neither.
+NAMING = {
+    (domain, target): peer([STRANGER.issue(*names).certificate])
+    for domain, target, names in (
+        (True, True, (DOMAIN.name, NAME)),
+        (True, False, (DOMAIN.name,)),
+        (False, True, (NAME,)),
+        (False, False, ("other.example",)),
+    )
+}
+
+
 def judge(
     way: Delegation,
     dane: DaneResult = NONE,
@@ -199,9 +214,7 @@ def judge(
     target: bool = False,
 ) -> Coverage:
     """What comes of it for the customer's domain."""
-    return coverage(
-        "customer.example", way, dane, untrusted=untrusted, names_domain=domain, names_target=target
-    )
+    return coverage(DOMAIN, NAMING[domain, target], way, dane, untrusted=untrusted)
 
 
 def test_a_certificate_for_the_domain_needs_no_dns() -> None:
@@ -273,3 +286,19 @@ def test_whatever_counts_has_a_ground(
     assert dane.state is not Dane.MISMATCH
     assert not untrusted or dane.state is Dane.MATCH
     assert domain or (target and way.secure) or dane.usage is Usage.DANE_EE
+
+
+def test_a_resumed_session_is_held_to_what_the_first_one_showed() -> None:
+    """It brings the certificate alone; the authority above it is remembered, for as many as are kept."""
+    way = replace(SECURE, tlsa=(record(2, MIDDLE),))
+    known = Judge(1)
+    resumed = PeerCertificate(LEAF, (LEAF,), resumed=True)
+
+    def judged(one: PeerCertificate) -> Coverage:
+        return known.judge(DOMAIN, one, way, untrusted="unknown-authority", at=NOW)
+
+    assert judged(resumed).reason is Reason.DANE_MISMATCH
+    assert judged(peer(CHAIN)) == Coverage(True, "DANE-TA")
+    assert judged(resumed) == Coverage(True, "DANE-TA")
+    assert not judged(NAMING[True, True]).covers
+    assert judged(resumed).reason is Reason.DANE_MISMATCH
