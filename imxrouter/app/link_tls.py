@@ -11,8 +11,9 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.policy import Decision, Level
 from imxrouter.tls.contexts import TlsContexts
-from imxrouter.tls.dane import Judge
+from imxrouter.tls.dane import Coverage, Judge
 from imxrouter.tls.peer import Anchors, PeerCertificate
+from imxrouter.tls.store import CertificateSet
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
@@ -83,15 +84,26 @@ class LinkTls:
 
     def judge(self, peer: PeerCertificate, domain: Domain, as_client: bool, way: Delegation | None) -> Judged:
         """Judge a peer's certificate for a domain: its chain, by the domain's anchors, names and DNSSEC."""
+        result = self.coverage(peer, domain, as_client, way)
+        return Judged(result.covers, result.note, result.reason)
+
+    @property
+    def certificates(self) -> CertificateSet:
+        """Those that are shown; none where there is no TLS."""
+        return self.ends.contexts.certificates if self.ends is not None else CertificateSet()
+
+    def coverage(
+        self, peer: PeerCertificate, domain: Domain, as_client: bool, way: Delegation | None
+    ) -> Coverage:
+        """What a certificate counts for, and by what."""
         anchors = self._pinned.get(domain.name, self._anchors)
         if anchors is None:
-            return Judged(False, "no authority is trusted")
+            return Coverage(False, "", Reason.CERTIFICATE_REFUSED, "no authority is trusted")
         judgement = anchors.judge(peer, at=self._wall(), as_client=as_client)
         untrusted = ""
         if judgement.problem is not None:
             untrusted = f"{judgement.problem.value}: {judgement.note}".rstrip(": ")
-        result = self._dane.judge(domain, peer, way or Delegation(), untrusted=untrusted, at=self._wall())
-        return Judged(result.covers, result.note, result.reason)
+        return self._dane.judge(domain, peer, way or Delegation(), untrusted=untrusted, at=self._wall())
 
     def _has_certificate(self, domain: bytes) -> bool:
         if self.ends is None:

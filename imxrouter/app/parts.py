@@ -161,12 +161,14 @@ class Parts:
 
     def _make_discovery(self, ask: Ask | None) -> None:
         config = self.config
+        #: whether DNS answers can count as validated with DNSSEC
+        self.validates = True
         if ask is None:
             asker = NameServerAsker(
                 self._reactor, config.dns.nameservers, question_s=config.dns.query_timeout_s,
                 trust_ad=config.dns.trust_ad,
             )  # fmt: skip
-            ask = asker.ask
+            ask, self.validates = asker.ask, asker.trusts_ad
         self.ask = ask
         cache_limits, find_limits = discovery_limits(config.dns)
         self.finder = CountedFinder(

@@ -6,6 +6,7 @@
 | `customer.example` | signed; leads to `imx.hoster.example` by an alias |
 | `hoster.example` | signed; its routers and their TLSA records |
 | `astray.example` | signed; leads to a host in the unsigned zone |
+| `peer.example` | signed; a router of its own |
 | `plain.example` | not signed; leads to `imx.hoster.example`, and has a host of its own |
 """
 
@@ -32,27 +33,31 @@ from imxrouter.discovery.answers import TYPE_IMX
 from tests.interop.nameservers import authoritative, signing, validator
 from tests.interop.netlab import Program, wait_until
 
-CHILDREN: Final = ("customer", "hoster", "astray")
+CHILDREN: Final = ("customer", "hoster", "astray", "peer")
 HEAD: Final = (
     "$TTL 300\n@ IN SOA ns.example. hostmaster.example. 1 7200 900 1209600 60\n@ IN NS ns.example.\n"
 )
 
 
-def contents(port: int, tlsa: str, extra: str = "") -> dict[str, str]:
+def contents(
+    tlsa: str, hoster: tuple[str, int] = ("127.0.0.1", 6490), peer: tuple[str, int] = ("127.0.0.1", 6490)
+) -> dict[str, str]:
     """The zones below `example`, without their heads: what the owners publish.
 
     Args:
-        port: of the routers.
         tlsa: the data of the TLSA record of `r1.hoster.example`.
-        extra: more lines of `hoster.example`.
+        hoster: address and port of the routers of the hoster.
+        peer: address and port of the router of `peer.example`.
     """
+    ip, port = hoster
     place = f"00030002{port:04X}"
     return {
         "customer": f"@ IN TYPE65400 {generic('0000' + wire('imx.hoster.example'))}\n",
         "hoster": f"imx IN TYPE65400 {generic('0001' + wire('r1.hoster.example') + place)}\n"
         f"imx IN TYPE65400 {generic('0002' + wire('r2.hoster.example') + place)}\n"
-        "r1 IN A 127.0.0.1\nr2 IN A 127.0.0.1\n"
-        f"_{port}._tcp.r1 IN TLSA {tlsa}\n{extra}",
+        f"r1 IN A {ip}\nr2 IN A {ip}\n"
+        f"_{port}._tcp.r1 IN TLSA {tlsa}\n",
+        "peer": f"_imx IN SVCB 1 im.peer.example. port={peer[1]}\nim IN A {peer[0]}\n",
         "astray": f"_imx IN SVCB 1 r.plain.example. port={port}\n",
         "plain": f"_imx IN SVCB 1 r1.hoster.example. port={port}\nr IN A 127.0.0.1\n"
         f"_{port}._tcp.r IN TLSA {tlsa}\n",

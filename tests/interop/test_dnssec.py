@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -21,7 +21,11 @@ from imxrouter.discovery.finder import Finder, Found
 from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.tls.dane import published
+from imxrouter.tls.own import OwnCertificate
 from tests.doubles.reactor_thread import ReactorThread
+from tests.doubles.router_rig import Lab, issued
+from tests.doubles.zones import FakeZones
 from tests.interop.signed import HEAD, Signed, contents, generic, keys, wire
 
 pytestmark = pytest.mark.interop
@@ -34,7 +38,7 @@ TLSA = f"_{PORT}._tcp.r1.hoster.example"
 @pytest.fixture(scope="module")
 def zones(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signed]:
     """The zones, signed and served."""
-    with Signed(tmp_path_factory.mktemp("dnssec"), contents(PORT, f"3 1 1 {DIGEST}")) as signed:
+    with Signed(tmp_path_factory.mktemp("dnssec"), contents(f"3 1 1 {DIGEST}")) as signed:
         yield signed
 
 
@@ -157,3 +161,106 @@ def test_a_delegation_that_is_provably_unsigned_is_insecure(
     asking = router(zones.resolver({"example": port}, anchor=keys(port, "example")))
     way = asking.way("customer.example")
     assert (way.secure, way.insecure_at, way.tlsa) == (False, "imx.hoster.example IMX", ())
+
+
+# -- whole routers -----------------------------------------------------------------------------------------
+
+#: Where the routers listen; the zones lead there.
+HOSTER, PEER = ("127.0.0.81", 6490), ("127.0.0.82", 6490)
+STRICT = {"trust.default_policy": "dialback+certificate"}
+ALICE, BOB = "alice@customer.example", "bob@peer.example"
+
+
+class Routers:
+    """A hoster's router for `customer.example` and one of `peer.example`, whose DNS is real.
+
+    Args:
+        lab: where they live.
+        resolver: whom both ask.
+        certificate: what the hoster shows.
+    """
+
+    def __init__(self, lab: Lab, resolver: str, certificate: OwnCertificate) -> None:
+        lab.zones = cast("FakeZones", NameServerAsker(lab.thread.reactor, [resolver]))
+        self.hoster = lab.router("customer.example", publish=False, endpoint=HOSTER, settings=STRICT)
+        self.hoster.use_tls([certificate])
+        self.peer = lab.router("peer.example", publish=False, endpoint=PEER, settings=STRICT)
+        self.peer.use_tls([issued("peer.example")])
+
+    def both_ways(self) -> bool:
+        """Whether a message passes from each to the other."""
+        sent = [self.hoster.send(ALICE, BOB).outcome(20), self.peer.send(BOB, ALICE).outcome(20)]
+        return all(outcome.ok for outcome in sent)
+
+    def reason(self) -> Reason:
+        """Why the peer's message does not go."""
+        assert not self.peer.send(BOB, ALICE).outcome(20).ok
+        errors = self.peer.call(lambda: self.peer.router.peer_log.of(b"customer.example"))
+        return next(error.reason for way, error in errors if way == "ours")
+
+
+@pytest.fixture
+def lab(reactor_thread: ReactorThread) -> Iterator[Lab]:
+    """Routers on loopback."""
+    with Lab(reactor_thread) as made:
+        yield made
+
+
+UNKNOWN = issued("r1.hoster.example", by="unknown")
+
+
+@pytest.fixture(scope="module")
+def with_routers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signed]:
+    """The zones that lead to whole routers; TLSA names a certificate by an authority that nobody trusts."""
+    bodies = contents(published(UNKNOWN.leaf).to_text(), HOSTER, PEER)
+    bodies["hoster"] = _without("r2", bodies["hoster"])  # a second target without TLSA records has no DANE
+    with Signed(tmp_path_factory.mktemp("routers"), bodies) as signed:
+        yield signed
+
+
+def test_a_hosted_customer_is_proved_by_dane(with_routers: Signed, lab: Lab) -> None:
+    """No certificate for its domain, and none by an authority: DNSSEC alone makes the strongest level."""
+    assert Routers(lab, with_routers.resolver(), UNKNOWN).both_ways()
+
+
+def test_another_certificate_than_the_published_one_is_refused(with_routers: Signed, lab: Lab) -> None:
+    """By the trusted authority, for the customer's very domain."""
+    routers = Routers(lab, with_routers.resolver(), issued("customer.example", "r1.hoster.example"))
+    assert routers.reason() is Reason.DANE_MISMATCH
+
+
+def test_a_hosted_customer_is_proved_by_delegation(with_routers: Signed, lab: Lab) -> None:
+    """Without TLSA records: the hoster's certificate by a trusted authority names its own host."""
+    bare = HEAD + _without(" TLSA ", with_routers.bodies["hoster"])
+    port = with_routers.sign({"hoster.example": bare})
+    with_routers.ports["hoster.example"], before = port, with_routers.ports["hoster.example"]
+    parent = with_routers.sign({"example": with_routers.parent({})})
+    with_routers.ports["hoster.example"] = before
+    resolver = with_routers.resolver(
+        {"hoster.example": port, "example": parent}, anchor=keys(parent, "example")
+    )
+    assert Routers(lab, resolver, issued("r1.hoster.example")).both_ways()
+
+
+def test_the_same_without_dnssec_is_refused_by_name(with_routers: Signed, lab: Lab) -> None:
+    """The parent holds no DS record of the customer: the domain stays weaker, and is told why."""
+    parent = with_routers.sign({"example": with_routers.parent({"customer": "", "hoster": ""})})
+    resolver = with_routers.resolver({"example": parent}, anchor=keys(parent, "example"))
+    assert Routers(lab, resolver, issued("r1.hoster.example")).reason() is Reason.DELEGATION_INSECURE
+
+
+def test_a_broken_chain_is_no_way_round_dane(with_routers: Signed, lab: Lab) -> None:
+    """Who strips or forges DNSSEC gets no link at all, whatever certificate he shows."""
+    signed = with_routers.transferred("hoster.example")
+    other = published(issued("r1.hoster.example").leaf).data.hex()
+    forged = signed.replace(published(UNKNOWN.leaf).data.hex(), other)
+    assert forged != signed
+    resolver = with_routers.resolver({"hoster.example": with_routers.serve({"hoster.example": forged})})
+    assert Routers(lab, resolver, issued("r1.hoster.example")).reason() is Reason.DNS_FAILURE
+
+
+def _without(word: str, body: str) -> str:
+    """A zone without the lines that hold a word, or the name of a target."""
+    hidden = wire(f"{word}.hoster.example") if word == "r2" else word
+    kept = [line for line in body.splitlines() if word not in line and hidden not in line]
+    return "".join(f"{line}\n" for line in kept)
