@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from imxrouter.app.certificates import OwnCertificates
 from imxrouter.app.targets import TargetDialer
+from imxrouter.config.schema import Config
 from imxrouter.link.machine import Side
 from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.policy import Decision, Level
+from imxrouter.tls.anchors import anchors_from
 from imxrouter.tls.contexts import TlsContexts
 from imxrouter.tls.dane import Coverage, Judge
 from imxrouter.tls.peer import Anchors, PeerCertificate
@@ -50,7 +53,7 @@ class LinkTls:
         self._claimer = claimer
         self._wall = wall
         self._dane = Judge()
-        self._anchors: Anchors | None = None
+        self._anchors: Callable[[], Anchors] | None = None
         self._pinned: Mapping[str, Anchors] = {}
         self.ends: TlsEnds | None = None
         federation.apart.has_certificate = self._has_certificate
@@ -59,28 +62,52 @@ class LinkTls:
         claimer.on_reached = self._reached
         hub.events.append(self)
 
+    def follow(self, certificates: OwnCertificates, config: Config) -> None:
+        """Show the certificates of the configured folder, whatever they are at each moment.
+
+        Without a folder links of peers and to peers are in clear; one to our uplink may be in TLS all the same.
+
+        Raises:
+            BadAnchors: the file of a pinned peer cannot be used.
+        """
+        pinned = {
+            peer.domain: anchors_from((peer.anchor,), certificates.intermediates)
+            for peer in config.peers
+            if peer.anchor
+        }
+
+        def take(contexts: TlsContexts) -> None:
+            self.use(contexts, lambda: certificates.anchors, pinned, on_links=bool(config.tls.certificates))
+
+        take(certificates.contexts)
+        certificates.on_swapped.append(take)
+        self._hub.first_bytes.clear = config.listen.tls != "only"
+
     def use(
-        self, contexts: TlsContexts, anchors: Anchors, pinned: Mapping[str, Anchors] | None = None
+        self,
+        contexts: TlsContexts,
+        anchors: Callable[[], Anchors],
+        pinned: Mapping[str, Anchors] | None = None,
+        *,
+        on_links: bool = True,
     ) -> None:
         """Show these certificates and trust these authorities from now on.
 
         Args:
-            contexts: with our certificates; without any no TLS is offered, and ours is opened without one.
+            contexts: with our certificates.
             anchors: whom to trust.
             pinned: whom to trust instead for single domains, by name.
+            on_links: whether there is TLS on links of peers; it is offered where there is a certificate.
         """
         self._anchors, self._pinned = anchors, pinned or {}
-        old = self.ends.contexts if self.ends is not None else None
         if self.ends is None:
             self.ends = TlsEnds(contexts)
         self.ends.contexts = contexts
-        if old is not None and old is not contexts:
-            old.retire()
-        self._hub.first_bytes.maker = self.ends if contexts.offers_tls else None
         self._dialer.maker = self.ends
-        self._strengths.tls = True
         self._strengths.judge = self.judge
-        self._claimer.best_level = Level.DIALBACK_CERTIFICATE
+        self._strengths.tls = on_links
+        self._hub.first_bytes.maker = self.ends if on_links and contexts.offers_tls else None
+        self._claimer.best_level = Level.DIALBACK_CERTIFICATE if on_links else Level.DIALBACK
 
     def judge(self, peer: PeerCertificate, domain: Domain, as_client: bool, way: Delegation | None) -> Judged:
         """Judge a peer's certificate for a domain: its chain, by the domain's anchors, names and DNSSEC."""
@@ -96,9 +123,11 @@ class LinkTls:
         self, peer: PeerCertificate, domain: Domain, as_client: bool, way: Delegation | None
     ) -> Coverage:
         """What a certificate counts for, and by what."""
-        anchors = self._pinned.get(domain.name, self._anchors)
+        anchors = self._pinned.get(domain.name)
         if anchors is None:
-            return Coverage(False, "", Reason.CERTIFICATE_REFUSED, "no authority is trusted")
+            if self._anchors is None:
+                return Coverage(False, "", Reason.CERTIFICATE_REFUSED, "no authority is trusted")
+            anchors = self._anchors()
         judgement = anchors.judge(peer, at=self._wall(), as_client=as_client)
         untrusted = ""
         if judgement.problem is not None:
@@ -106,7 +135,7 @@ class LinkTls:
         return self._dane.judge(domain, peer, way or Delegation(), untrusted=untrusted, at=self._wall())
 
     def _has_certificate(self, domain: bytes) -> bool:
-        if self.ends is None:
+        if self.ends is None or not self._strengths.tls:
             return False
         return self.ends.contexts.certificates.for_domain(Domain(domain.decode("ascii"))) is not None
 
@@ -135,7 +164,9 @@ class LinkTls:
         """Nothing."""
 
     def lost(self, session: LinkSession) -> None:
-        """Nothing."""
+        """A link is gone: what waits for room may be dialled."""
+        self._dialer.wake()
 
     def tick(self, now: float) -> None:
-        """Nothing is due."""
+        """What waits for room may be dialled, or has waited long enough."""
+        self._dialer.wake()

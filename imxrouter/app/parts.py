@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 import imxrouter
+from imxrouter.app.certificates import OwnCertificates
 from imxrouter.app.embedding import make_embedded
 from imxrouter.app.figures import Figures, links_by_state
 from imxrouter.app.full_outcomes import FullOutcomes
@@ -178,6 +179,7 @@ class Parts:
 
     def _make_trust(self) -> None:
         config = self.config
+        self.certificates = OwnCertificates(config, self._reactor, time.time, self.metrics)
         remembered = RememberedStrength(age_s=config.trust.remember_days * 86_400.0)
         self.strengths = Strengths(policy_table(config), remembered, time.monotonic)
         self.gatekeeper = Gatekeeper(
@@ -227,6 +229,7 @@ class Parts:
         self.link_tls = LinkTls(
             self.hub, self.strengths, self.dialer, self.claimer, self.federation, time.time
         )
+        self.link_tls.follow(self.certificates, config)
         self.redirector = Redirector(
             self.hub, self.dialer.lists, self.dialer.reconnect, self.dialer.asks_certificate
         )
@@ -346,6 +349,7 @@ class Parts:
 
     def _claim_ended(self, direction: str, reason: Reason) -> None:
         self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)
+        self.dialer.wake()
 
     # -- for the console ---------------------------------------------------------------------------------
 

@@ -71,6 +71,7 @@ class Router(Parts, Service):
         self._tick.start(1.0 if config.links.ping_s >= 2 else 0.2, now=False)
         self._steps.start(STEP_S, now=False)
         self._tick_meter.start()
+        self.certificates.begin()
         self.liveness.begin(self.hub.now())
         self._reactor.callLater(0, settle_memory)
         for uplink in self._uplinks:
@@ -148,6 +149,7 @@ class Router(Parts, Service):
             if call.running:
                 call.stop()
         self._tick_meter.stop()
+        self.certificates.end()
         self.bus.close()
         closing += self._sockets.close_rest()
         closing.append(closed_store(self.store, self._reactor))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ from imxrouter.transport.dialing import DialFailed, Dialled, Endpoint, Reuse
 from imxrouter.transport.encryption import EncryptedSocket, HandshakeFailed, TlsMaker, open_tls
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.opening import OpenedSocket, TcpOpener
+from imxrouter.transport.opening_turns import OpeningTurns
 from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.transport.strengths import Strengths
 from imxrouter.transport.verify_room import VerifyRoom
@@ -79,6 +81,8 @@ class TargetDialer:
         limits = connect_limits(*tables)
         self._connector = Connector(reactor, finder, guard, self._opener, random.SystemRandom(), limits)
         self.room = VerifyRoom(hub)
+        self.turns = OpeningTurns(hub)
+        self._waking = False
         #: told (domain, stage, sentence, reason's word or "") of each step; for screens and logs
         self.on_step: Callable[[Domain, Stage, str, str], None] = lambda *_: None
 
@@ -122,7 +126,7 @@ class TargetDialer:
             failed_connect=self._failed_connect,
         )
         if permit is None:
-            return self._connect(domain, make, terms)
+            return self._connect(domain, make, replace(terms, turn=self._turn))
 
         def make_second() -> LinkSession:
             session = make()
@@ -133,7 +137,25 @@ class TargetDialer:
             self.room.opened(permit)
             return result
 
-        return self._connect(domain, make_second, terms).addBoth(ended)
+        def dial_second() -> Deferred[Dialled]:
+            return self._connect(domain, make_second, terms).addBoth(ended)
+
+        return self.room.dial(permit, dial_second)
+
+    def _turn(self, endpoints: Sequence[Endpoint]) -> Deferred[Callable[[], None]]:
+        ip = endpoints[0][0]
+        return self.turns.wait(ip).addCallback(lambda _: partial(self.turns.done, ip))
+
+    def wake(self) -> None:
+        """A claim was settled, or a link has ended: there may be room for what waits."""
+        if not self._waking and (self.turns.waiting or self.room.waiting):
+            self._waking = True
+            self._reactor.callLater(0, self._wake)
+
+    def _wake(self) -> None:
+        self._waking = False
+        self.turns.wake()
+        self.room.wake()
 
     def _connect(
         self, domain: Domain, make: Callable[[], LinkSession], terms: DialTerms

@@ -33,6 +33,14 @@ class Service(Section, frozen=True):
         key("`embedded`: users listed here; `imx`: a server that logs in with its key.", example="embedded"),
     ]
     key: Annotated[str, key("Ed25519 public key of an `imx` service, hex or base64.")] = ""
+    certificate: Annotated[
+        str,
+        key(
+            "Instead of a key, or beside it: the client certificate with which an `imx` service logs in. "
+            "`sha256:` and the hexadecimal fingerprint of the very certificate, or a domain that it names.",
+            example="service.a.example",
+        ),
+    ] = ""
     users: Annotated[
         tuple[str, ...],
         key(
@@ -69,6 +77,15 @@ class ServedDomain(Section, frozen=True):
             example="dialback",
         ),
     ] = None
+    certificate: Annotated[
+        str,
+        key(
+            "File of the certificate that is shown for it; without it the one of `tls.certificates` that "
+            "names it. The key stands in the file or beside it.",
+            path=True,
+            example="/etc/imxrouter/certificates/a.example.crt",
+        ),
+    ] = ""
     state: Annotated[
         Literal["active", "suspended"], key("`suspended`: nothing passes, and its claims end.")
     ] = "active"

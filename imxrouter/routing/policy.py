@@ -140,7 +140,7 @@ def decide(policy: Policy, offer: Offer, remembered: int = 0) -> Decision:
     """
     has = _strength(offer, policy)
     missing = needed_strength(policy, remembered) & ~has
-    if not missing:
+    if not missing and has & (_DIALBACK | _CERTIFICATE):
         return Decision(Level(has & ~BOUND), has)
     note = "missing: " + ", ".join(word for bit, word in _WORDS.items() if missing & bit)
     if not policy.level & ~has:
@@ -156,6 +156,7 @@ _WORDS: Final = {
 
 
 def _strength(offer: Offer, policy: Policy) -> int:
+    """The bits of an offer; TLS alone proves nobody."""
     strength = 0
     if offer.dialback and policy is not Policy.CERTIFICATE:
         strength |= _DIALBACK
@@ -165,7 +166,7 @@ def _strength(offer: Offer, policy: Policy) -> int:
             strength |= _CERTIFICATE
         if offer.tls is Tls.V1_3 and strength & _DIALBACK:
             strength |= BOUND
-    return strength if strength & (_DIALBACK | _CERTIFICATE) else 0
+    return strength
 
 
 class BadPolicyRule(RouterError):
@@ -219,7 +220,7 @@ class RememberedStrength:
 
     Both ways are remembered apart: how a domain proved itself on links that it opened to us, and how we
     reached it on ours. A router may take links over TLS and open its own in clear, because its peer takes no
-    other; what we saw on the one says nothing of the other.
+    other; what we saw when we reached it says nothing of how it can prove itself.
 
     Bounded, and a zone gets a 64th of it at most (16 at least), so that no stranger's inventions push out
     what is remembered of others. What does not fit is not remembered: `overflow` counts it.
@@ -251,7 +252,11 @@ class RememberedStrength:
             reached: at which we reached it, instead of at which it proved itself.
         """
         both = self._table.get(domain.name, now) or 0
-        return (both >> _REACHED_SHIFT if reached else both) & _ONE_WAY
+        proved = both & _ONE_WAY
+        if not reached:
+            return proved
+        # dial-back reached the domain as well: what was seen on the second connection counts for ours
+        return both >> _REACHED_SHIFT | (proved & Level.DIALBACK_CERTIFICATE if proved & _DIALBACK else 0)
 
     def note(self, domain: Domain, strength: int, now: float, *, reached: bool = False) -> bool:
         """Remember an accepted decision's strength.

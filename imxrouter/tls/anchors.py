@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import ssl
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.utils import CryptographyDeprecationWarning
 
 from imxrouter.model.errors import RouterError
 from imxrouter.tls import pem
 from imxrouter.tls.peer import Anchors, Intermediates
+
+# Once for all: some old roots of every system have such a serial number, and nobody here can change that.
+warnings.filterwarnings("ignore", "Parsed a serial number", CryptographyDeprecationWarning)
 
 #: Where distributions keep the bundle; the wheels of cryptography know of none.
 BUNDLES = (

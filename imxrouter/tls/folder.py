@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from imxrouter.model.domain import Domain
@@ -25,7 +27,7 @@ from imxrouter.model.errors import RouterError
 from imxrouter.tls import pem
 from imxrouter.tls.identity import identifiers_of
 from imxrouter.tls.own import OwnCertificate, PrivateKey
-from imxrouter.tls.peer import MAX_CHAIN, Anchors, PeerCertificate, fingerprint_of
+from imxrouter.tls.peer import MAX_CHAIN, Anchors, PeerCertificate, chain_fingerprint
 from imxrouter.tls.store import CertificateSet
 from imxrouter.tls.strength import weak_digest, weak_key
 
@@ -90,6 +92,7 @@ def load_folder(
     chosen: Mapping[Domain, Path] | None = None,
     domains: Sequence[Domain] = (),
     anchors: Anchors | None = None,
+    take_ended: bool = False,
 ) -> CertificateSet:
     """Read and check all certificates.
 
@@ -100,6 +103,8 @@ def load_folder(
             not hinder the others' renewal.
         chosen: domain -> file that the configuration names for it; need not lie in the folder.
         domains: our own, for the default certificate.
+        take_ended: one that has ended is a warning in any case: what was there already when the router
+            started must not hinder the others' renewal either.
         anchors: whom we trust; a chain that does not lead there is a warning.
 
     Raises:
@@ -118,7 +123,7 @@ def load_folder(
     for pair in pairs:
         try:
             one = _load(pair)
-            _check(one, at, old, warnings)
+            _check(one, at, take_ended or one.fingerprint in old, warnings)
         except _Bad as bad:
             problems.append(bad.problem)
             continue
@@ -244,7 +249,7 @@ def _load(pair: _Pair) -> OwnCertificate:
         key=key,
         identifiers=identifiers_of(leaf),
         path=pair.chain,
-        fingerprint=fingerprint_of(leaf),
+        fingerprint=chain_fingerprint(chain),
         not_before=max(one.not_valid_before_utc.timestamp() for one in chain),
         not_after=min(one.not_valid_after_utc.timestamp() for one in chain),
     )
@@ -252,7 +257,8 @@ def _load(pair: _Pair) -> OwnCertificate:
 
 def _key(path: Path, block: bytes) -> PrivateKey:
     try:
-        key = load_pem_private_key(block, None)
+        # To check an RSA key's primes takes 40 ms; to see that it signs (`_match`) takes one.
+        key = load_pem_private_key(block, None, unsafe_skip_rsa_key_validation=True)
     except TypeError:
         do = "take the password off (openssl pkey -in OLD -out NEW)"
         raise _Bad(path, "the private key has a password", do) from None
@@ -274,6 +280,8 @@ def _match(pair: _Pair, chain: Sequence[x509.Certificate], key: PrivateKey) -> N
     except (ValueError, UnsupportedAlgorithm) as error:
         raise _Bad(pair.chain, f"its public key cannot be read ({error})"[:200], "use RSA or P-256") from None
     if mine == theirs[0]:
+        if isinstance(key, rsa.RSAPrivateKey) and not _signs(key):
+            raise _Bad(pair.key, "the private key is damaged", "put the right one there")
         return
     if mine in theirs:
         do = "put the certificate first, and its intermediates after it"
@@ -282,7 +290,17 @@ def _match(pair: _Pair, chain: Sequence[x509.Certificate], key: PrivateKey) -> N
     raise _Bad(pair.key, f"the key does not belong to {pair.chain.name}", do)
 
 
-def _check(one: OwnCertificate, at: float, old: set[bytes], warnings: list[str]) -> None:
+def _signs(key: rsa.RSAPrivateKey) -> bool:
+    """Whether what it signs can be verified: all of its numbers take part in that."""
+    scheme, digest = padding.PKCS1v15(), hashes.SHA256()
+    try:
+        key.public_key().verify(key.sign(b"imxrouter", scheme, digest), b"imxrouter", scheme, digest)
+    except (InvalidSignature, ValueError, InternalError):
+        return False
+    return True
+
+
+def _check(one: OwnCertificate, at: float, may_have_ended: bool, warnings: list[str]) -> None:
     if len(one.chain) > MAX_CHAIN:
         raise _Bad(
             one.path, f"{len(one.chain)} certificates in a row", "keep the certificate and its intermediates"
@@ -301,7 +319,7 @@ def _check(one: OwnCertificate, at: float, old: set[bytes], warnings: list[str])
     if at > one.not_after:
         until = _date(min(one.chain, key=lambda other: other.not_valid_after_utc).not_valid_after_utc)
         what = f"it ended {until}"
-        if one.fingerprint not in old:
+        if not may_have_ended:
             raise _Bad(one.path, what, "renew it, or move it away")
         warnings.append(f"{one.path}: {what}: renew it, or move it away")
 

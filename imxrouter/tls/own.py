@@ -26,7 +26,7 @@ class OwnCertificate:
         key: the private key of the leaf.
         identifiers: what it names.
         path: the file that holds the chain.
-        fingerprint: SHA-256 of the leaf.
+        fingerprint: SHA-256 of the chain.
         not_before: seconds since 1970.
         not_after: seconds since 1970; the earliest end in the chain.
     """

@@ -86,6 +86,14 @@ def fingerprint_of(certificate: x509.Certificate) -> bytes:
     return certificate.fingerprint(hashes.SHA256())
 
 
+def chain_fingerprint(chain: Iterable[x509.Certificate]) -> bytes:
+    """The SHA-256 of certificates in their order."""
+    digest = hashes.Hash(hashes.SHA256())
+    for certificate in chain:
+        digest.update(fingerprint_of(certificate))
+    return digest.finalize()
+
+
 @dataclass(frozen=True)
 class PeerCertificate:
     """What the other side showed in the handshake.
@@ -123,10 +131,7 @@ class PeerCertificate:
     @cached_property
     def chain_fingerprint(self) -> bytes:
         """The SHA-256 of all that was presented, in order."""
-        digest = hashes.Hash(hashes.SHA256())
-        for certificate in self.chain:
-            digest.update(fingerprint_of(certificate))
-        return digest.finalize()
+        return chain_fingerprint(self.chain)
 
     def covers(self, domain: Domain) -> bool:
         """Say whether it names the domain, by DNS-ID or SRV-ID (RFC 9525)."""

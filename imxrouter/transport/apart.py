@@ -1,7 +1,7 @@
 """Links that a domain of ours needs for itself: the one that others use does not do for it.
 
-Its own policy asks for more than the link is worth, or the peer asks for the certificate of the claimed domain and the
-link presents another one (specification section 6.4, policy `certificate`).
+Its own policy asks for more than the link is worth, or the peer asks for the certificate of the claimed
+domain and the link presents another one (specification section 6.4, policy `certificate`).
 """
 
 from __future__ import annotations

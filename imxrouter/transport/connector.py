@@ -247,11 +247,30 @@ class _Dial:
     ) -> Connected | None:
         """Use what is open to one of the endpoints, or race them."""
         wanted = [endpoint for endpoint in endpoints if not self._is_skipped(endpoint)]
+        reused = self._reuse(target, wanted, found)
+        if reused is not None or not wanted:
+            return reused
+        ended = await self._terms.turn(wanted)
+        try:
+            # while it waited, a link may have been opened that does
+            return self._reuse(target, wanted, found) or await self._open(target, wanted, found)
+        finally:
+            ended()
+
+    def _reuse(
+        self, target: Target | None, wanted: Sequence[Endpoint], found: Found | None
+    ) -> Connected | None:
         for endpoint in wanted:
             open_before = self._terms.reuse(endpoint, target or Target(*endpoint))
             if open_before is not None:
                 self._tell(Stage.CONNECT, f"{_words(endpoint)} is connected already", ip=endpoint[0])
                 return Connected(open_before, target or Target(*endpoint), *endpoint, found, reused=True)
+        return None
+
+    async def _open(
+        self, target: Target | None, wanted: list[Endpoint], found: Found | None
+    ) -> Connected | None:
+        """Race the endpoints until one is there that may be used."""
         self._racing, self._failed = target, set()
         limits = self._with.limits
         while wanted:

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from imxrouter.discovery.finder import Found
 from imxrouter.discovery.plan import Purpose
@@ -116,6 +116,12 @@ class Connected:
 
 #: Makes the TLS handshake of a connection, within so many seconds.
 Encrypt = Callable[[OpenedSocket, float], Deferred[EncryptedSocket]]
+
+
+def _no_end() -> None:
+    """Nobody waits for it."""
+
+
 _UNASKED: Final = Decision(Level.DIALBACK, int(Level.DIALBACK))
 
 
@@ -135,6 +141,7 @@ class DialTerms:
         encrypt: makes the TLS handshake with a target on a connection that is there, within so many seconds;
             None where the target is spoken to in clear.
         identify: judges what a connection to a target is worth, before anything is said there.
+        turn: fires when these endpoints may be dialled, with what is called when that has ended.
         admit_target: asked before each attempt on a stranger's word; a reason refuses it.
         failed_connect: told after each attempt on a stranger's word that failed.
     """
@@ -148,5 +155,6 @@ class DialTerms:
     only: Target | None = None
     encrypt: Callable[[Target], Encrypt | None] = lambda _target: None
     identify: Callable[[Target, TlsFacts | None], Decision] = lambda _target, _facts: _UNASKED
+    turn: Callable[[Sequence[Endpoint]], Deferred[Callable[[], None]]] = lambda _endpoints: succeed(_no_end)
     admit_target: Callable[[str, int], Reason | None] = lambda _ip, _port: None
     failed_connect: Callable[[str, int, Reason], None] = lambda _ip, _port, _reason: None

@@ -1,7 +1,7 @@
-"""TLS below a link, from the first byte on (specification section 3.1): handshakes on connections that are there.
+"""TLS below a link, from the first byte on (specification section 3.1): handshakes on connections.
 
-A gate stands in the link's place until the handshake is done; then the link takes its place, so that TLS costs
-no call for each read beside its own. The link's producer is registered with the TCP connection: what it
+A gate stands in the link's place until the handshake is done; then the link takes its place, so that TLS
+costs no call for each read beside its own. The link's producer is registered with the TCP connection: what it
 counts as unread is what the kernel did not take.
 """
 

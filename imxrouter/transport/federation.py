@@ -229,9 +229,9 @@ class Federation:
 
     def _reusable(self, endpoint: Endpoint, fits: Callable[[LinkSession], bool]) -> LinkSession | None:
         for session in self._hub.opened_links.to(endpoint):
-            if session.purpose is Purpose.DATA and not session.redirected and session.is_open:
-                if fits(session):
-                    return session
+            usable = session.purpose is Purpose.DATA and not session.redirected and session.is_open
+            if usable and fits(session):
+                return session
         return None
 
     def _dialled(self, dialled: Dialled, pursuit: Pursuit) -> None:

@@ -1,8 +1,8 @@
 """What becomes of a connection that somebody opened to us, by its first byte (specification section 3.1).
 
-A connection counts from the moment it is there. One for which there is no room is told so in the language that
-it speaks, so its first byte is waited for, shortly. In TLS that costs a handshake: only so many a second are
-made for such connections, and the others are cut.
+A connection counts from the moment it is there. One for which there is no room is told so in the language
+that it speaks, so its first byte is waited for, shortly. In TLS that costs a handshake: only so many a second
+are made for such connections, and the others are cut.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class FirstBytes:
         self._handshakes = 0
 
     def refuse(self, session: LinkSession, refused: tuple[Reason, int]) -> None:
-        """There is no room: say so at once where everybody here speaks in clear, else when it is known how."""
+        """There is no room: say so at once where all speak in clear here, else when it is known how."""
         session.refused = refused
         if self.maker is None or len(self._waiting) >= REFUSED_WAITING:
             self._tell(session)

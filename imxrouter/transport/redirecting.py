@@ -27,8 +27,8 @@ class Redirector:
         hub: links of this process.
         lists: whether the domain's own fresh DNS answer lists `host:port`; fires with a bool.
         reconnect: opens a link for a domain to one target only, marked as redirected: (domain, host, port,
-            the old link, whether the domain's DNS lists the target). Its certificate must cover the domain where
-            DNS does not, and it is worth no less than the old one; else it fails.
+            the old link, whether the domain's DNS lists the target). Its certificate must cover the domain
+            where DNS does not, and it is worth no less than the old one; else it fails.
         asks_certificate: whether a link to the domain must have a certificate that covers it.
     """
 

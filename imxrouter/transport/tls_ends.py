@@ -14,7 +14,7 @@ class TlsEnds:
     """Implements `transport.encryption.TlsMaker`.
 
     Attributes:
-        contexts: of the certificates in use; whoever changes those puts new ones here. Open links keep theirs.
+        contexts: of the certificates in use; whoever changes those puts new ones here. Links keep theirs.
     """
 
     def __init__(self, contexts: TlsContexts) -> None:

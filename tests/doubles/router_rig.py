@@ -188,7 +188,7 @@ class RouterRig:
         """Show these certificates, and trust the laboratory's authority or these anchors."""
         contexts = TlsContexts(CertificateSet(certificates), minimum=minimum)
         trusted = anchors or self._lab.anchors
-        self.call(lambda: self.router.link_tls.use(contexts, trusted))
+        self.call(lambda: self.router.link_tls.use(contexts, lambda: trusted))
 
     def start(self) -> RouterRig:
         """Listen."""

@@ -196,7 +196,8 @@ class Routers:
         """Why the peer's message does not go."""
         assert not self.peer.send(BOB, ALICE).outcome(20).ok
         errors = self.peer.call(lambda: self.peer.router.peer_log.of(b"customer.example"))
-        return next(error.reason for way, error in errors if way == "ours")
+        reasons: list[Reason] = [error.reason for way, error in errors if way == "ours"]
+        return reasons[0]
 
 
 @pytest.fixture

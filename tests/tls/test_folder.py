@@ -8,8 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import dsa, ec
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from imxrouter.model.domain import Domain
 from imxrouter.tls.folder import BadCertificates, load_folder, signature_of
@@ -107,7 +112,26 @@ GOOD = MIDDLE.issue("a.example")
 OTHER = MIDDLE.issue("b.example")
 BARE = Issued(GOOD.certificate, GOOD.key).chain_pem
 
+
 # what lies there, the file that is named, and words of the fault and of the remedy
+def _damaged(issued: Issued) -> bytes:
+    """An RSA key with wrong exponents, whose public half is right."""
+    numbers = issued.key.private_numbers()
+    wrong = rsa.RSAPrivateNumbers(
+        numbers.p,
+        numbers.q,
+        numbers.d + 2,
+        numbers.dmp1 + 2,
+        numbers.dmq1,
+        numbers.iqmp,
+        numbers.public_numbers,
+    )
+    made = wrong.private_key(unsafe_skip_rsa_key_validation=True)
+    return bytes(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+RSA = MIDDLE.issue("a.example", key=rsa_key(2048))
+
 FAULTS: dict[str, tuple[dict[str, bytes], str, str, str]] = {
     "no key": ({"a.crt": GOOD.chain_pem}, "a.key", "no such file", "put it there"),
     "no key in it": ({"a.crt": GOOD.chain_pem, "a.key": b"x"}, "a.key", "no private key", "PEM"),
@@ -129,6 +153,12 @@ FAULTS: dict[str, tuple[dict[str, bytes], str, str, str]] = {
         "a.key",
         "cannot be read",
         "again",
+    ),
+    "damaged key": (
+        {"a.crt": RSA.chain_pem, "a.key": _damaged(RSA)},
+        "a.key",
+        "damaged",
+        "right one",
     ),
     "no certificate": ({"a.crt": b"", "a.key": GOOD.key_pem}, "a.crt", "no certificate in it", "PEM"),
     "half a certificate": (
