@@ -248,7 +248,7 @@ def coverage(
     names = ", ".join(peer.names[:_TOLD_NAMES]) or "nothing"
     if names_target:
         at = f"not validated with DNSSEC: {way.insecure_at}" if way.insecure_at else "no DNSSEC"
-        note = f"the certificate names {names}, and not {domain}; {at}"
+        note = f"wrong-name: the certificate names {names}, and not {domain}; to {way.target}: {at}"
         return Coverage(False, "", Reason.DELEGATION_INSECURE, note)
     either = (
         f"neither {domain} nor {way.target}" if way.secure and way.target != domain.name else f"not {domain}"
