@@ -247,8 +247,8 @@ def coverage(
         return Coverage(True, word or "delegation")
     names = ", ".join(peer.names[:_TOLD_NAMES]) or "nothing"
     if names_target:
-        at = f"not validated with DNSSEC: {way.insecure_at}" if way.insecure_at else "no DNSSEC"
-        note = f"wrong-name: the certificate names {names}, and not {domain}; to {way.target}: {at}"
+        at = f"{way.insecure_at} was not validated" if way.insecure_at else "no DNSSEC"
+        note = f"wrong-name: the certificate names {names}, and not {domain}; {at}"
         return Coverage(False, "", Reason.DELEGATION_INSECURE, note)
     either = (
         f"neither {domain} nor {way.target}" if way.secure and way.target != domain.name else f"not {domain}"
