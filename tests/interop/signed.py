@@ -91,13 +91,14 @@ class Signed:
     anchor: list[str] = field(default_factory=list)
     _undo: ExitStack = field(default_factory=ExitStack)
     _started: int = 0
+    _resolvers: dict[int, Program] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         children = {f"{label}.example": HEAD + self.bodies[label] for label in CHILDREN}
-        port = self._sign(children)
+        port = self.sign(children)
         self.ports = dict.fromkeys(children, port)
         self.ports["plain.example"] = self.serve({"plain.example": HEAD + self.bodies["plain"]})
-        self.ports["example"] = self._sign({"example": self.parent({})})
+        self.ports["example"] = self.sign({"example": self.parent({})})
         self.anchor = keys(self.ports["example"], "example")
         return self
 
@@ -109,21 +110,21 @@ class Signed:
         lines = [HEAD + "ns IN A 127.0.0.1"]
         for label in (*CHILDREN, "plain"):
             lines.append(f"{label} IN NS ns.example.")
-            right = "" if label == "plain" else delegation_signer(self.ports[f"{label}.example"], label)
-            if data := ds.get(label, right):
-                lines.append(f"{label} IN DS {data}")
+            given = {"plain": "", **ds}
+            signer = given.get(label)
+            if signer is None:
+                signer = delegation_signer(self.ports[f"{label}.example"], label)
+            if signer:
+                lines.append(f"{label} IN DS {signer}")
         return "\n".join(lines) + "\n"
 
-    def _sign(self, zones: Mapping[str, str]) -> int:
+    def sign(self, zones: Mapping[str, str]) -> int:
+        """Serve zones that Knot signs; returns the port."""
         port, folder = free_port(), self._folder()
         self._run(signing(folder, zones, port), folder)
         for zone in zones:
             wait_until(lambda zone=zone: keys(port, zone), f"{zone} is signed")  # type: ignore[misc]
         return port
-
-    def sign(self, zones: Mapping[str, str]) -> int:
-        """Serve zones that Knot signs; returns the port."""
-        return self._sign(zones)
 
     def serve(self, zones: Mapping[str, str]) -> int:
         """Serve zones as they are; returns the port."""
@@ -134,13 +135,23 @@ class Signed:
         return port
 
     def resolver(
-        self, others: Mapping[str, int] | None = None, *, anchor: list[str] | None = None, date: str = ""
+        self,
+        others: Mapping[str, int] | None = None,
+        *,
+        anchor: list[str] | None = None,
+        date: str = "",
+        port: int = 0,
     ) -> str:
-        """Start a validating resolver; `others` are name servers in place of the right ones."""
-        port, folder = free_port(), self._folder()
+        """Start a validating resolver; `others` are name servers in place of the right ones.
+
+        With a port it takes the place of the one that was started there before.
+        """
+        if port in self._resolvers:
+            self._resolvers[port].kill()
+        port, folder = port or free_port(), self._folder()
         anchors = self.anchor if anchor is None else anchor
         command = validator(folder, port, {**self.ports, **(others or {})}, anchors, date=date)
-        self._run(command, folder)
+        self._resolvers[port] = self._run(command, folder)
         wait_until(
             lambda: asked(port, "version.server", "TXT", "CH").flags & dns.flags.QR, "a resolver answers"
         )
@@ -161,9 +172,10 @@ class Signed:
         folder.mkdir()
         return folder
 
-    def _run(self, command: list[str], folder: Path) -> None:
+    def _run(self, command: list[str], folder: Path) -> Program:
         started = Program(Path(command[0]).name, command, folder / "log")
         self._undo.callback(started.kill)
+        return started
 
 
 def asked(port: int, name: str, rdtype: str, rdclass: str = "IN") -> dns.message.Message:
