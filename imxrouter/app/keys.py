@@ -73,14 +73,16 @@ def service_keys(services: Iterable[Service]) -> list[ServiceKey]:
     return [
         ServiceKey(service.name, Ed25519PublicKey.from_public_bytes(parse_ed25519(service.key)))
         for service in services
-        if service.kind == "imx"
+        if service.kind == "imx" and service.key
     ]
 
 
-def uplink_key(path: str) -> Ed25519PrivateKey:
-    """Our login key towards an uplink.
+def uplink_key(path: str) -> Ed25519PrivateKey | None:
+    """Our login key towards an uplink; None where no file is named.
 
     Raises:
         BadKey: the file cannot be read, or holds no key.
     """
+    if not path:
+        return None
     return Ed25519PrivateKey.from_private_bytes(read_ed25519(Path(path)))

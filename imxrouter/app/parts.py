@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import structs
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 import imxrouter
@@ -47,6 +46,7 @@ from imxrouter.app.targets import TargetDialer
 from imxrouter.app.turns import Turns
 from imxrouter.config.net import parse_published
 from imxrouter.config.schema import Config
+from imxrouter.config.trust import Uplink
 from imxrouter.discovery.adapter import NameServerAsker
 from imxrouter.discovery.cache import AnswerCache
 from imxrouter.discovery.finder import Ask
@@ -88,7 +88,6 @@ from imxrouter.transport.keyring import KeyRing
 from imxrouter.transport.liveness import Liveness
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
-from imxrouter.transport.session import LinkSession
 from imxrouter.transport.strengths import Strengths
 from imxrouter.transport.verifier import Verifier
 from imxrouter.transport.watchers import RouterWatchers
@@ -280,6 +279,7 @@ class Parts:
         self.services = Services(
             self.hub, service_keys(config.services), self.provisioner.domains_of, self.provisioner.terms
         )
+        self.services.by_certificate = self.link_tls.service_finder(config.services)
         self.services.on_login = self.gatekeeper.closed
         self.provisioner.with_services(self.services)
         self.provisioner.on_embedded = self._embedded_changed
@@ -288,7 +288,8 @@ class Parts:
         self.hub.events.append(self.services)
         self.domains.replace_all(served_domain(entry) for entry in config.domains)
         self.config = structs.replace(config, domains=())  # 100,000 of them are 30 MB; `domains` has them now
-        self._uplinks = [self._make_uplink(uplink) for uplink in config.uplinks]
+        own = Domain.parse(config.domains[0].name) if config.domains else None
+        self._uplinks = [self._make_uplink(uplink, own) for uplink in config.uplinks]
         self.hub.events += self._uplinks
 
     def _make_store(self) -> None:
@@ -312,9 +313,8 @@ class Parts:
 
         return submit
 
-    def _make_uplink(self, uplink: Any) -> UplinkDialer:
-        def open_link(session: LinkSession) -> Deferred[object]:
-            return self.dialer.open(session, uplink.endpoint)
+    def _make_uplink(self, uplink: Uplink, own: Domain | None) -> UplinkDialer:
+        open_link = self.link_tls.uplink_opener(uplink, own)
 
         return UplinkDialer(
             self.hub, self._reactor, open_link, uplink_key(uplink.key_file),

@@ -162,3 +162,13 @@ class Uplink(Section, frozen=True):
     def endpoint(self) -> HostPort:
         """The address, parsed."""
         return parse_endpoint(self.address)
+
+
+def policy_for(rules: dict[str, PolicyName], default: PolicyName, domain: str) -> PolicyName:
+    """Find the policy for a domain: its own entry, else that of the nearest `*.zone`, else the default."""
+    found = rules.get(domain)
+    zone = domain
+    while found is None and "." in zone:
+        zone = zone.partition(".")[2]
+        found = rules.get("*." + zone)
+    return default if found is None else found

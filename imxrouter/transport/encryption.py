@@ -56,15 +56,16 @@ class TlsMaker(Protocol):
 
 
 class HandshakeFailed(RouterError):
-    """No TLS came of a connection.
+    """No TLS came of a connection, or not with whom it should be.
 
     Attributes:
+        reason: `tls-failed`, or `certificate-refused`.
         note: what OpenSSL or the other side said.
     """
 
-    def __init__(self, note: str) -> None:
+    def __init__(self, note: str, reason: Reason = Reason.TLS_FAILED) -> None:
         super().__init__(note)
-        self.reason = Reason.TLS_FAILED
+        self.reason = reason
         self.note = note
 
 

@@ -1,7 +1,7 @@
 """Links of our own: services that log in with their key, and the uplink to our aggregator.
 
-Specification section 6.6. A key is bound to its service's domains in the configuration; nothing that a
-service says adds one. Without TLS a login is taken in laboratories only.
+Specification section 6.6. A key or a certificate is bound to its service's domains in the configuration;
+nothing that a service says adds one. Without TLS a login is taken in laboratories only.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from twisted.python.failure import Failure
 from imxrouter.link.machine import Side
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
 from imxrouter.switch.ports import FOREVER, Role, SendTerms, bound_proof
+from imxrouter.tls.peer import PeerCertificate
+from imxrouter.transport.encryption import HandshakeFailed
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.opening import reason_of
 from imxrouter.transport.session import Door, LinkSession, Purpose
@@ -28,6 +30,9 @@ from imxrouter.wire.control import Control, Hello, Login, LoginResult
 
 #: What stands for the exporter of the TLS session where there is none.
 NO_EXPORTER = bytes(32)
+#: KEY_ID of a login without a key: the client certificate of this connection speaks. It signs nothing.
+BY_CERTIFICATE = b"certificate"
+NO_SIGNATURE = bytes(64)
 #: The wait before the uplink is dialled again: first, and at most.
 UPLINK_RETRY_S = (1.0, 60.0)
 
@@ -42,10 +47,17 @@ def login_text(challenge: bytes, ident: bytes, exporter: bytes = NO_EXPORTER) ->
     return b"imx-login" + challenge + exporter + ident
 
 
-def sign_login(key: Ed25519PrivateKey, challenge: bytes) -> Login:
-    """The login record that answers a challenge."""
+def sign_login(key: Ed25519PrivateKey | None, challenge: bytes, exporter: bytes = NO_EXPORTER) -> Login:
+    """The login record that answers a challenge; without a key, the one that points to our certificate."""
+    if key is None:
+        return Login(BY_CERTIFICATE, NO_SIGNATURE)
     ident = key_id(key.public_key())
-    return Login(ident, key.sign(login_text(challenge, ident)))
+    return Login(ident, key.sign(login_text(challenge, ident, exporter)))
+
+
+def exporter_of(session: LinkSession) -> bytes:
+    """What a login on a link signs of its TLS session."""
+    return (session.tls.exporter if session.tls is not None else b"") or NO_EXPORTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,14 @@ class ServiceKey:
 
     name: str
     public: Ed25519PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceNamed:
+    """Which service logs in; without a name, why none does."""
+
+    name: str = ""
+    why: str = "unknown certificate"
 
 
 class Services:
@@ -80,6 +100,8 @@ class Services:
         self._terms = terms
         #: told a link on which a service logged in: it is no stranger's any more
         self.on_login: Callable[[LinkSession], None] = lambda _session: None
+        #: name of the service whose configured certificate this is, or why there is none
+        self.by_certificate: Callable[[PeerCertificate], ServiceNamed] = lambda _peer: ServiceNamed()
 
     def login(self, session: LinkSession, login: Login) -> None:
         """Judge a login; a wrong one ends the link."""
@@ -87,25 +109,39 @@ class Services:
             why = "services log in at another port of this router"
             self._refuse(session, why, told=why)
             return
-        known = self._keys.get(login.key_id)
-        if not self._hub.settings.clear_login or known is None or session.challenge is None:
-            self._refuse(session, "unknown key" if self._hub.settings.clear_login else "no TLS on this link")
+        if session.tls is None and not self._hub.settings.clear_login:
+            self._refuse(session, "no TLS on this link")
             return
-        try:
-            known.public.verify(login.signature, login_text(session.challenge, login.key_id))
-        except InvalidSignature:
-            self._refuse(session, "wrong signature")
+        named = self._named(session, login)
+        if not named.name:
+            self._refuse(session, named.why)
             return
         if session.service or session.port.sources or session.received.waiting:
             self._refuse(session, "the link has another role already")
             return
         self.on_login(session)
-        session.service = known.name
+        session.service = named.name
         session.port.role = Role.SERVICE
         session.port.max_record = self._hub.settings.max_record_bytes
-        self.rebind(known.name)
+        self.rebind(named.name)
         session.send(LoginResult(0))
-        self.log.info("service {name} logged in on link {link}", name=known.name, link=session.number)
+        self.log.info("service {name} logged in on link {link}", name=named.name, link=session.number)
+
+    def _named(self, session: LinkSession, login: Login) -> ServiceNamed:
+        """Whose login it is, by its key or by the certificate of the connection."""
+        if login.key_id == BY_CERTIFICATE:
+            if session.tls is None or session.tls.peer is None:
+                return ServiceNamed(why="no client certificate on this link")
+            return self.by_certificate(session.tls.peer)
+        known = self._keys.get(login.key_id)
+        if known is None or session.challenge is None:
+            return ServiceNamed(why="unknown key")
+        try:
+            signed = login_text(session.challenge, login.key_id, exporter_of(session))
+            known.public.verify(login.signature, signed)
+        except InvalidSignature:
+            return ServiceNamed(why="wrong signature")
+        return ServiceNamed(known.name)
 
     def _refuse(self, session: LinkSession, why: str, told: str = "") -> None:
         reason = Reason.LOGIN_FAILED
@@ -159,7 +195,7 @@ class UplinkDialer:
         hub: links of this process.
         clock: for the wait between tries.
         open_link: connects a protocol to the uplink's address.
-        key: our login key.
+        key: our login key; None: we log in by the certificate that the link presents.
         terms: GCRA interval and burst of senders that come over it.
     """
 
@@ -170,7 +206,7 @@ class UplinkDialer:
         hub: Hub,
         clock: IReactorTime,
         open_link: Callable[[LinkSession], Deferred[object]],
-        key: Ed25519PrivateKey,
+        key: Ed25519PrivateKey | None,
         terms: tuple[float, float],
     ) -> None:
         self._hub = hub
@@ -189,7 +225,8 @@ class UplinkDialer:
         self._open_link(self._session).addErrback(self._not_open)
 
     def _not_open(self, problem: Failure) -> None:
-        reason = reason_of(problem.value)
+        error = problem.value
+        reason = error.reason if isinstance(error, HandshakeFailed) else reason_of(error)
         self.log.warn(
             "uplink: {reason} ({note}); next try in {wait:.0f} s", reason=reason.word,
             stage=reason.stage.value, note=problem.getErrorMessage(), wait=self._wait_s,
@@ -206,7 +243,7 @@ class UplinkDialer:
             if peer.challenge is None:
                 session.end(Reason.LOGIN_FAILED, "the uplink sent no challenge")
             else:
-                session.send(sign_login(self._key, peer.challenge))
+                session.send(sign_login(self._key, peer.challenge, exporter_of(session)))
 
     def control(self, session: LinkSession, record: Control) -> None:
         """The aggregator's word on the login."""

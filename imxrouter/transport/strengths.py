@@ -26,7 +26,7 @@ from imxrouter.routing.policy import (
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.tls.peer import PeerCertificate
 
-#: Words of `discovery.records.Target.tls` for which we dial with TLS: DNS raises what we ask, never lowers it.
+#: Words of a target's record for which we dial with TLS: DNS raises what we ask, never lowers it.
 _TLS_WORDS = frozenset({"required", "optional"})
 _VERSIONS = {"TLSv1.3": Tls.V1_3, "TLSv1.2": Tls.V1_2}
 

@@ -12,11 +12,10 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.dialling import Permit
-from imxrouter.transport.dialing import Dialled
+from imxrouter.transport.dialing import DialFailed, Dialled
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.session import LinkSession
 
@@ -76,21 +75,21 @@ class VerifyRoom:
             permit: of the claim.
             dial: opens the link; calls `take` before and `opened` afterwards.
         """
-        key = (permit.link, permit.domain.name)
+        return Deferred.fromCoroutine(self._dial((permit.link, permit.domain.name), dial))
 
-        def ended(result: Dialled | Failure) -> Dialled | Failure | Deferred[Dialled]:
-            found_none = key in self._found_none
-            self._found_none.discard(key)
-            if not isinstance(result, Failure) or not found_none:
-                return result
-            if self._hub.now() >= until or len(self._waiting) >= WAITING:
-                return result
+    async def _dial(self, key: tuple[int, str], dial: Callable[[], Deferred[Dialled]]) -> Dialled:
+        until = self._hub.now() + WAIT_S
+        while True:
+            try:
+                return await dial()
+            except DialFailed:
+                if key not in self._found_none or self._hub.now() >= until or len(self._waiting) >= WAITING:
+                    raise
+            finally:
+                self._found_none.discard(key)
             again: Deferred[None] = Deferred()
             self._waiting.append(again)
-            return again.addCallback(lambda _: dial().addBoth(ended))
-
-        until = self._hub.now() + WAIT_S
-        return dial().addBoth(ended)
+            await again
 
     @property
     def waiting(self) -> bool:

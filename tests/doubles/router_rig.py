@@ -380,6 +380,7 @@ class Lab:
         self.failures: list[str] = []
         self.folder = Path(tempfile.mkdtemp(prefix="imx-"))  # short: unix sockets have 107 characters
         self._organisations: list[RawOrganisation] = []
+        self._watchers: list[Callable[[LogEvent], object]] = []
 
     def router(self, *domains: str, publish: bool = True, **options: Any) -> RouterRig:
         """A real router for these domains, listening, its domains published; see `RouterRig`."""
@@ -441,6 +442,11 @@ class Lab:
         loop.start(0.01).addErrback(lambda failure: None if done.called else done.errback(failure))
         return done
 
+    def watch(self, told: Callable[[LogEvent], object]) -> None:
+        """Show every log event to a function, until the end."""
+        globalLogPublisher.addObserver(cast("Any", told))
+        self._watchers.append(told)
+
     def _observe(self, event: LogEvent) -> None:
         if "log_failure" in event:
             self.failures.append(event["log_failure"].getTraceback())
@@ -458,7 +464,8 @@ class Lab:
         for rig in self.routers:
             rig.stop()
         figures += [rig.conservation() for rig in self.routers]
-        globalLogPublisher.removeObserver(cast("Any", self._observe))
+        for told in (self._observe, *self._watchers):
+            globalLogPublisher.removeObserver(cast("Any", told))
         shutil.rmtree(self.folder, ignore_errors=True)
         if exc[0] is None:
             assert figures == [[]] * len(figures)
