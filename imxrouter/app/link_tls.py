@@ -87,8 +87,10 @@ class LinkTls:
             if peer.anchor
         }
 
+        on_links = bool(config.tls.certificates)  # not `config` itself, whose tables are let go
+
         def take(contexts: TlsContexts) -> None:
-            self.use(contexts, lambda: certificates.anchors, pinned, on_links=bool(config.tls.certificates))
+            self.use(contexts, lambda: certificates.anchors, pinned, on_links=on_links)
 
         take(certificates.contexts)
         certificates.on_swapped.append(take)
