@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from imxrouter.admin.certs_views import CertsReload, CertsView
+from imxrouter.admin.config_routes import ConfigPort
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView
 from imxrouter.admin.user_port import PresencePort, SettingsPort
 from imxrouter.admin.views import (
@@ -37,6 +38,10 @@ class AdminPort(Protocol):
     @property
     def presence(self) -> PresencePort:
         """Presence of users of embedded services, and subscriptions."""
+
+    @property
+    def configuration(self) -> ConfigPort:
+        """The configuration that is in force."""
 
     @property
     def settings(self) -> SettingsPort:

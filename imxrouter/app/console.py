@@ -27,6 +27,7 @@ from imxrouter.admin.views import (
 )
 from imxrouter.app.asking import ask_attributes
 from imxrouter.app.checking import check_as
+from imxrouter.app.config_view import ConfigConsole
 from imxrouter.app.console_presence import PresenceConsole
 from imxrouter.app.console_settings import SettingsConsole
 from imxrouter.app.dnsview import look_up, records_view
@@ -65,12 +66,14 @@ class Console:
 
     Attributes:
         presence: of users.
+        configuration: in force, and read again.
         settings: of users.
     """
 
     def __init__(self, router: Parts) -> None:
         self._router = router
         self.presence = PresenceConsole(router)
+        self.configuration = ConfigConsole(router)
         self.settings = SettingsConsole(router, self.presence)
 
     # -- how it is ---------------------------------------------------------------------------------------

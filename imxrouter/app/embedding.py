@@ -61,8 +61,12 @@ def make_embedded(
         random.SystemRandom().random,
         later,
     )
-    defaults = Defaults(Openness(service.presence), Openness(service.messages))
     return EmbeddedService(
-        Directory(service.users), tools, defaults, cache=cache,
+        Directory(service.users), tools, defaults_of(service), cache=cache,
         presence_off=SEVERAL_PROCESSES if shared else "",
     )  # fmt: skip
+
+
+def defaults_of(service: Service) -> Defaults:
+    """What holds where a user of the service has no rule."""
+    return Defaults(Openness(service.presence), Openness(service.messages))

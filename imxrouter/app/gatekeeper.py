@@ -7,9 +7,9 @@ from math import ceil
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
-from imxrouter.routing.caps import ConnectionCaps
-from imxrouter.routing.dialling import DialLimits, Permit
-from imxrouter.routing.policy import Decision, Policy
+from imxrouter.routing.caps import CapSettings, ConnectionCaps
+from imxrouter.routing.dialling import DialLimits, DialSettings, Permit
+from imxrouter.routing.policy import Decision, Policy, PolicyTable, needed_strength
 from imxrouter.transport.session import Door, LinkSession
 from imxrouter.transport.strengths import Strengths
 from imxrouter.transport.verifier import Verdict
@@ -42,7 +42,6 @@ class Gatekeeper:
         now: Callable[[], float],
     ) -> None:
         self.strengths = strengths
-        self.policies = strengths.policies
         self.remembered = strengths.remembered
         self.caps = caps
         self._service_caps = service_caps
@@ -50,6 +49,22 @@ class Gatekeeper:
         self._terms = terms
         self._now = now
         self._permits: dict[tuple[int, Domain], Permit] = {}
+
+    def change(self, caps: CapSettings, dialling: DialSettings | None) -> None:
+        """Judge by other caps and limits of dialling; links that are there are not touched."""
+        self.caps.change(caps)
+        self._service_caps.change(caps)
+        if dialling is not None:
+            self.dialling.change(dialling)
+
+    @property
+    def policies(self) -> PolicyTable:
+        """What is asked of each peer domain."""
+        return self.strengths.policies
+
+    @policies.setter
+    def policies(self, policies: PolicyTable) -> None:
+        self.strengths.policies = policies
 
     def admit(self, session: LinkSession) -> tuple[Reason, int] | None:
         """A connection came in."""
@@ -93,12 +108,14 @@ class Gatekeeper:
         if permit is not None:
             self.dialling.not_mine(permit)
 
-    def may_prove(self, session: LinkSession, from_domain: Domain) -> Verdict:
-        """The cap counts proved domains only."""
+    def may_prove(self, session: LinkSession, from_domain: Domain, level: int) -> Verdict:
+        """The policy as it is now, for it may have changed meanwhile; the cap counts proved domains only."""
+        seen = self.remembered.seen(from_domain, self._now())
+        if needed_strength(self.policies.policy_for(from_domain), seen) & ~level:
+            return Verdict(Reason.WEAKER_THAN_POLICY)
         own = session.tls.own if session.tls is not None else None
-        refused = self.caps.proved(
-            session.number, from_domain, own.fingerprint.hex() if own is not None else ""
-        )
+        group = own.fingerprint.hex() if own is not None else ""
+        refused = self.caps.proved(session.number, from_domain, group)
         return Verdict(Reason.NONE) if refused is None else Verdict(refused.reason, refused.retry_after_s)
 
     def done(self, session: LinkSession, from_domain: Domain, reason: Reason, level: int = 0) -> int:

@@ -10,9 +10,10 @@ from typing import Final
 from imxrouter.model.dane import Delegation, tlsa_name
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
-from imxrouter.tls.dane import Coverage, published, usable
+from imxrouter.tls.dane import published, sni_of
 from imxrouter.tls.own import OwnCertificate
 from imxrouter.tls.store import CertificateSet
+from imxrouter.transport.strengths import Judged
 
 #: A certificate that ends sooner is told of: authorities and their clients renew a month before.
 _ENDS_SOON_S: Final = 14 * 86_400.0
@@ -31,8 +32,7 @@ NO_VALIDATION: Final = (
 
 def shown(certificates: CertificateSet, domain: Domain, way: Delegation) -> OwnCertificate | None:
     """The certificate that a peer sees who comes for a domain on that way."""
-    name = way.target if usable(way.tlsa) else domain.name
-    return certificates.for_name(name) or certificates.default
+    return certificates.for_name(sni_of(domain, way)) or certificates.default
 
 
 def tlsa_lines(
@@ -99,7 +99,7 @@ class Opinion:
 
 
 def opinion(
-    domain: Domain, place: tuple[str, int], way: Delegation, one: OwnCertificate, verdict: Coverage
+    domain: Domain, place: tuple[str, int], way: Delegation, one: OwnCertificate, verdict: Judged
 ) -> Opinion:
     """Put what a peer decides about our certificate into words.
 
@@ -115,7 +115,7 @@ def opinion(
     evidence = [f"{one.path.name}: {names}", f"DNSSEC: {'secure' if way.secure else _insecure(way)}"]
     if way.secure:
         evidence.append(f"{way.tlsa_name} TLSA: {way.words}" if way.tlsa_name else f"TLSA: {way.words}")
-    if verdict.covers:
+    if verdict.good:
         return Opinion(
             "good",
             f"the certificate at {at} counts for {domain}, by {verdict.by}",

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred
 
 from imxrouter.app.certificates import OwnCertificates
 from imxrouter.app.targets import TargetDialer
 from imxrouter.config.schema import Config
-from imxrouter.config.served import Service
 from imxrouter.config.trust import Uplink
 from imxrouter.link.machine import Side
 from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.probe.encrypted import TlsProbe
 from imxrouter.routing.policy import Decision, Level
 from imxrouter.tls.anchors import anchors_from
 from imxrouter.tls.contexts import TlsContexts
-from imxrouter.tls.dane import Coverage, Judge
+from imxrouter.tls.dane import Judge
 from imxrouter.tls.facts import TlsFacts
-from imxrouter.tls.peer import Anchors, PeerCertificate
+from imxrouter.tls.peer import Anchors, Intermediates, PeerCertificate
 from imxrouter.tls.store import CertificateSet
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.encryption import HandshakeFailed
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.services import ServiceNamed
 from imxrouter.transport.session import LinkSession
-from imxrouter.transport.strengths import Judged, Strengths
+from imxrouter.transport.strengths import Judged, Strengths, judge_certificate
 from imxrouter.transport.tls_ends import TlsEnds
 from imxrouter.wire.control import Control, Hello
-
-#: How a service's certificate is pinned in the configuration.
-PIN = "sha256:"
 
 
 class LinkTls:
@@ -64,7 +60,7 @@ class LinkTls:
         self._wall = wall
         self._dane = Judge()
         self._anchors: Callable[[], Anchors] | None = None
-        self._pinned: Mapping[str, Anchors] = {}
+        self.pinned: Mapping[str, Anchors] = {}
         self._uplinks: dict[str, Anchors] = {}
         self.ends: TlsEnds | None = None
         federation.apart.has_certificate = self._has_certificate
@@ -81,16 +77,12 @@ class LinkTls:
         Raises:
             BadAnchors: the file of a pinned peer cannot be used.
         """
-        pinned = {
-            peer.domain: anchors_from((peer.anchor,), certificates.intermediates)
-            for peer in config.peers
-            if peer.anchor
-        }
+        self.pinned = pinned_anchors(config, certificates.intermediates)
 
         on_links = bool(config.tls.certificates)  # not `config` itself, whose tables are let go
 
         def take(contexts: TlsContexts) -> None:
-            self.use(contexts, lambda: certificates.anchors, pinned, on_links=on_links)
+            self.use(contexts, lambda: certificates.anchors, on_links=on_links)
 
         take(certificates.contexts)
         certificates.on_swapped.append(take)
@@ -109,10 +101,12 @@ class LinkTls:
         Args:
             contexts: with our certificates.
             anchors: whom to trust.
-            pinned: whom to trust instead for single domains, by name.
+            pinned: whom to trust instead for single domains, by name; None: as before.
             on_links: whether there is TLS on links of peers; it is offered where there is a certificate.
         """
-        self._anchors, self._pinned = anchors, pinned or {}
+        self._anchors = anchors
+        if pinned is not None:
+            self.pinned = pinned
         if self.ends is None:
             self.ends = TlsEnds(contexts)
         self.ends.contexts = contexts
@@ -131,15 +125,9 @@ class LinkTls:
         self, peer: PeerCertificate, domain: Domain, as_client: bool, way: Delegation | None = None
     ) -> Judged:
         """Judge a peer's certificate for a domain: its chain, by the domain's anchors, names and DNSSEC."""
-        return _judged(self.coverage(peer, domain, as_client, way))
+        return self._judge_by(self.pinned.get(domain.name), peer, domain, way, as_client=as_client)
 
-    def coverage(
-        self, peer: PeerCertificate, domain: Domain, as_client: bool, way: Delegation | None
-    ) -> Coverage:
-        """What a certificate counts for, and by what."""
-        return self._covers(self._pinned.get(domain.name), peer, domain, way, as_client=as_client)
-
-    def _covers(
+    def _judge_by(
         self,
         anchors: Anchors | None,
         peer: PeerCertificate,
@@ -147,37 +135,19 @@ class LinkTls:
         way: Delegation | None = None,
         *,
         as_client: bool,
-    ) -> Coverage:
+    ) -> Judged:
         if anchors is None:
             if self._anchors is None:
-                return Coverage(False, "", Reason.CERTIFICATE_REFUSED, "no authority is trusted")
+                return Judged(False, "no authority is trusted")
             anchors = self._anchors()
-        judgement = anchors.judge(peer, at=self._wall(), as_client=as_client)
-        untrusted = ""
-        if judgement.problem is not None:
-            untrusted = f"{judgement.problem.value}: {judgement.note}".rstrip(": ")
-        return self._dane.judge(domain, peer, way or Delegation(), untrusted=untrusted, at=self._wall())
+        return judge_certificate(
+            anchors, peer, domain, self._wall(), as_client=as_client, way=way, dane=self._dane
+        )
 
-    def service_finder(self, services: Iterable[Service]) -> Callable[[PeerCertificate], ServiceNamed]:
-        """What finds the service that logs in by a client certificate."""
-        pinned: dict[bytes, str] = {}
-        named: dict[Domain, str] = {}
-        for service in services:
-            if service.certificate.startswith(PIN):
-                pinned[bytes.fromhex(service.certificate.removeprefix(PIN))] = service.name
-            elif service.certificate:
-                named[Domain.parse(service.certificate)] = service.name
-
-        def find(peer: PeerCertificate) -> ServiceNamed:
-            if peer.fingerprint in pinned:
-                return ServiceNamed(pinned[peer.fingerprint])
-            for domain, name in named.items():
-                if peer.covers(domain):
-                    judged = self.judge(peer, domain, True)
-                    return ServiceNamed(name) if judged.good else ServiceNamed(why=judged.note)
-            return ServiceNamed()
-
-        return find
+    def why_not(self, peer: PeerCertificate, domain: Domain) -> str:
+        """Why a client certificate is no good for a domain; empty where it is good."""
+        judged = self.judge(peer, domain, True)
+        return "" if judged.good else judged.note
 
     def uplink_opener(self, uplink: Uplink, own: Domain | None) -> Callable[[LinkSession], Deferred[object]]:
         """What connects a link to our uplink, and judges who is there.
@@ -194,9 +164,7 @@ class LinkTls:
                 return
             judged = Judged(False, "no certificate was presented")
             if facts.peer is not None:
-                judged = _judged(
-                    self._covers(self._uplinks.get(name.name), facts.peer, name, as_client=False)
-                )
+                judged = self._judge_by(self._uplinks.get(name.name), facts.peer, name, as_client=False)
             if not judged.good:
                 raise HandshakeFailed(judged.note, Reason.CERTIFICATE_REFUSED)
 
@@ -205,6 +173,17 @@ class LinkTls:
             return self._dialer.open(session, uplink.endpoint, server_name, own, judge)
 
         return open_link
+
+    def probe(self) -> TlsProbe | None:
+        """How a check of this router speaks TLS: as its links do."""
+        ends = self.ends
+        if ends is None or not self._strengths.tls:
+            return None
+        return TlsProbe(
+            lambda domain, target: self._strengths.asks_tls(domain, target.tls),
+            lambda name, endpoint: ends.opening(None, name, endpoint),
+            lambda peer, domain, way: self.judge(peer, domain, False, way),
+        )
 
     def _has_certificate(self, domain: bytes) -> bool:
         if self.ends is None or not self._strengths.tls:
@@ -246,5 +225,18 @@ class LinkTls:
         self._dialer.wake()
 
 
-def _judged(coverage: Coverage) -> Judged:
-    return Judged(coverage.covers, coverage.note, coverage.reason)
+def pinned_anchors(config: Config, known: Intermediates) -> dict[str, Anchors]:
+    """Whom to trust for pinned peers instead of `tls.trust`, by domain.
+
+    Raises:
+        BadAnchors: a file cannot be used.
+    """
+    return {peer.domain: anchors_from((peer.anchor,), known) for peer in config.peers if peer.anchor}
+
+
+def others_trusted(before: Mapping[str, Anchors], after: Mapping[str, Anchors]) -> set[str]:
+    """Pinned domains for which others are trusted than before."""
+    prints = [{name: one.fingerprints for name, one in table.items()} for table in (before, after)]
+    return {
+        name for name in prints[0].keys() | prints[1].keys() if prints[0].get(name) != prints[1].get(name)
+    }

@@ -16,16 +16,18 @@ from twisted.logger import Logger
 import imxrouter
 from imxrouter.app.certificates import OwnCertificates
 from imxrouter.app.embedding import make_embedded
+from imxrouter.app.embeddings import Embeddings
 from imxrouter.app.figures import Figures, links_by_state
 from imxrouter.app.full_outcomes import FullOutcomes
 from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.app.housekeeping import Housekeeping
-from imxrouter.app.keys import dialback_secrets, service_keys, uplink_key
+from imxrouter.app.keys import dialback_secrets, key_bytes, service_keys, uplink_key
 from imxrouter.app.link_tls import LinkTls
 from imxrouter.app.lookups import CountedFinder
 from imxrouter.app.own import OwnDomains, router_facts
 from imxrouter.app.peerlog import PeerLog
 from imxrouter.app.provisioning import Provisioner, served_domain
+from imxrouter.app.reloading import Reloading
 from imxrouter.app.remembering import Remembering
 from imxrouter.app.rules import Rulebook
 from imxrouter.app.run_time_domains import RunTimeDomains
@@ -34,6 +36,7 @@ from imxrouter.app.settings import (
     dial_settings,
     discovery_limits,
     hub_settings,
+    peer_rates,
     policy_table,
     sender_rates,
 )
@@ -46,6 +49,7 @@ from imxrouter.app.targets import TargetDialer
 from imxrouter.app.turns import Turns
 from imxrouter.config.net import parse_published
 from imxrouter.config.schema import Config
+from imxrouter.config.served import Service
 from imxrouter.config.trust import Uplink
 from imxrouter.discovery.adapter import NameServerAsker
 from imxrouter.discovery.cache import AnswerCache
@@ -65,8 +69,7 @@ from imxrouter.routing.caps import ConnectionCaps
 from imxrouter.routing.destinations import BackOff, DestinationTable
 from imxrouter.routing.dialling import DialLimits
 from imxrouter.routing.domains import ServedDomains
-from imxrouter.routing.interfaces import Answer, Gateway, Submit
-from imxrouter.routing.limits import Rate
+from imxrouter.routing.interfaces import Answer, Submit
 from imxrouter.routing.policy import RememberedStrength
 from imxrouter.routing.subscriptions import SubscriptionLimits
 from imxrouter.switch import slots
@@ -126,6 +129,7 @@ class Parts:
         self._housekeeping = Housekeeping(
             self.rates, self.federation.destinations, self.gatekeeper.dialling, self.subscriptions
         )
+        self.reloading = Reloading(self)
 
     # -- building ----------------------------------------------------------------------------------------
 
@@ -150,7 +154,7 @@ class Parts:
             config.limits.subscriptions, config.limits.subscriptions_per_domain
         )
         self.subscriptions.answer_s = config.links.answer_timeout_s
-        self._keyring = KeyRing(secrets)
+        self.keyring = KeyRing(secrets)
         self.bus: BusEnd
         self._shares_port = config.workers > 1 or config.listen.reuse_port
         if self._shares_port:
@@ -163,6 +167,8 @@ class Parts:
         config = self.config
         #: whether DNS answers can count as validated with DNSSEC
         self.validates = True
+        #: somebody handed in what asks DNS, so that [dns] does not say whom
+        self.asks_by_itself = ask is not None
         if ask is None:
             asker = NameServerAsker(
                 self._reactor, config.dns.nameservers, question_s=config.dns.query_timeout_s,
@@ -171,10 +177,10 @@ class Parts:
             ask, self.validates = asker.ask, asker.trusts_ad
         self.ask = ask
         cache_limits, find_limits = discovery_limits(config.dns)
+        self.answers = AnswerCache(time.monotonic, cache_limits)
         self.finder = CountedFinder(
-            self.metrics, self._reactor, ask, random.SystemRandom(),
-            AnswerCache(time.monotonic, cache_limits), find_limits,
-        )  # fmt: skip
+            self.metrics, self._reactor, ask, random.SystemRandom(), self.answers, find_limits
+        )
 
     def _make_trust(self) -> None:
         config = self.config
@@ -190,17 +196,10 @@ class Parts:
             time.monotonic,
         )
         self.hub.admit = self.gatekeeper.admit
-        own = {peer.domain.encode(): peer for peer in config.peers}
-        limits = config.limits
-        self._peer_rates = {
-            domain: Rate.of(
-                peer.sender_rate_per_s or limits.sender_rate_per_s, peer.sender_burst or limits.sender_burst
-            )
-            for domain, peer in own.items()
-        }
+        self.peer_rates = peer_rates(config)
 
     def _peer_terms(self, domain: bytes) -> tuple[float, float]:
-        rate = self._peer_rates.get(domain)
+        rate = self.peer_rates.get(domain)
         if rate is None:
             return self.rates.interval_s, self.rates.burst_s
         return rate.interval_s, rate.burst_s
@@ -216,7 +215,7 @@ class Parts:
             self._reactor, self.hub, self.finder, guard, self.gatekeeper, self.strengths, self.pinned,
             (config.dial, config.dns), self.metrics,
         )  # fmt: skip
-        self.claimer = Claimer(self.hub, self._keyring, self.bus, time.time, self._peer_terms)
+        self.claimer = Claimer(self.hub, self.keyring, self.bus, time.time, self._peer_terms)
         self.verifier = Verifier(self.hub, self.dialer, self.gatekeeper)
         backoff = BackOff(config.dial.backoff_first_s, config.dial.backoff_cap_s, config.dial.backoff_jitter)
         destinations = DestinationTable(random.SystemRandom().random, backoff)
@@ -257,29 +256,15 @@ class Parts:
         self.attributes = AttributeAsker(AttributeCache(), self.submit, self.hub.now)
         self.attributes.on_way = self.metrics.questions.inc
         self.full_outcomes = FullOutcomes()
-        self.embedded: dict[str, EmbeddedService] = {}
-        gateways: dict[str, GatewayPort] = {}
-        turns = Turns(self._reactor, self.hub.together)
-        for service in config.services:
-            if service.kind == "embedded":
-                port = GatewayPort(self.hub, turns.later)
-                self.embedded[service.name] = make_embedded(
-                    service,
-                    self.full_outcomes.for_watchers(self._traced(port)),
-                    turns.later,
-                    self.attributes.cache,
-                    self._shares_port,
-                )
-                served: Gateway = self.embedded[service.name]
-                port.connect(self.steps.watched(served))
-                port.on_taken = self.steps.taken
-                gateways[service.name] = port
-        self.gateways = gateways
-        self.provisioner = Provisioner(self.domains, self.hub, config.limits, gateways, self.claimer)
+        self._turns = Turns(self._reactor, self.hub.together)
+        self.embeddings = Embeddings(self._make_embedded, self._embedded_changed)
+        self.embeddings.begin(config.services)
+        self.gateways, self.embedded = self.embeddings.gateways, self.embeddings.services
+        self.provisioner = Provisioner(self.domains, self.hub, config.limits, self.gateways, self.claimer)
         self.services = Services(
             self.hub, service_keys(config.services), self.provisioner.domains_of, self.provisioner.terms
         )
-        self.services.by_certificate = self.link_tls.service_finder(config.services)
+        self.services.judge = self.link_tls.why_not
         self.services.on_login = self.gatekeeper.closed
         self.provisioner.with_services(self.services)
         self.provisioner.on_embedded = self._embedded_changed
@@ -288,9 +273,11 @@ class Parts:
         self.hub.events.append(self.services)
         self.domains.replace_all(served_domain(entry) for entry in config.domains)
         self.config = structs.replace(config, domains=())  # 100,000 of them are 30 MB; `domains` has them now
-        own = Domain.parse(config.domains[0].name) if config.domains else None
-        self._uplinks = [self._make_uplink(uplink, own) for uplink in config.uplinks]
-        self.hub.events += self._uplinks
+        self.uplinks: dict[str, UplinkDialer] = {}
+        #: each with the bytes of its key, as it was made
+        self.uplink_terms: dict[str, tuple[Uplink, bytes]] = {}
+        for uplink in config.uplinks:
+            self.begin_uplink(uplink, start=False)
 
     def _make_store(self) -> None:
         self.store = make_store(self.config, self._reactor, shared=self._shares_port)
@@ -313,13 +300,35 @@ class Parts:
 
         return submit
 
-    def _make_uplink(self, uplink: Uplink, own: Domain | None) -> UplinkDialer:
-        open_link = self.link_tls.uplink_opener(uplink, own)
+    def _make_embedded(self, service: Service, begun: bool) -> tuple[GatewayPort, EmbeddedService]:
+        port, later = GatewayPort(self.hub, self._turns.later), self._turns.later
+        submit = self.full_outcomes.for_watchers(self._traced(port))
+        embedded = make_embedded(service, submit, later, self.attributes.cache, self._shares_port)
+        port.connect(self.steps.watched(embedded))
+        port.on_taken = self.steps.taken
+        if begun:
+            embedded.begin(self.store)
+        return port, embedded
 
-        return UplinkDialer(
+    def begin_uplink(self, uplink: Uplink, *, start: bool) -> None:
+        """Keep a link to one more aggregator of ours; dialled at once where `start` says so."""
+        own = next((record.name for record in self.domains), None)
+        open_link = self.link_tls.uplink_opener(uplink, own)
+        dialer = self.uplinks[uplink.name] = UplinkDialer(
             self.hub, self._reactor, open_link, uplink_key(uplink.key_file),
             (self.rates.interval_s, self.rates.burst_s),
         )  # fmt: skip
+        self.uplink_terms[uplink.name] = (uplink, key_bytes(uplink))
+        self.hub.events.append(dialer)
+        if start:
+            dialer.start()
+
+    def end_uplink(self, name: str) -> None:
+        """Close an uplink in order, and dial it no more."""
+        del self.uplink_terms[name]
+        dialer = self.uplinks.pop(name)
+        dialer.stop()
+        self.hub.events.remove(dialer)
 
     def _reached(self, domain: bytes) -> None:
         self.liveness.reached(domain)
@@ -344,8 +353,8 @@ class Parts:
         ports, now = self.switch.ports, self.hub.now
         self.rules = Rulebook(self.config, self.domains, self.gatekeeper, ports, now)
         self.steps.policy_of = self.rules.policy_of
-        settling = Settling(self.trace, self.full_outcomes, self.rules, ports, now)
-        self.traces_deliveries = settling.listen(self.switch, self.config)
+        self.settling = Settling(self.trace, self.full_outcomes, self.rules, ports, now)
+        self.traces_deliveries = self.settling.listen(self.switch, self.config)
 
     def _claim_ended(self, direction: str, reason: Reason) -> None:
         self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)

@@ -39,6 +39,7 @@ def served_domain(entry: DomainEntry) -> ServedDomain:
         service=sys.intern(entry.service),
         aliases=tuple(Domain(alias) for alias in entry.aliases),
         tenant=sys.intern(entry.tenant),
+        certificate=entry.certificate,
         policy=entry.policy,
         max_message_bytes=entry.max_message_bytes,
         sender_rate_per_s=entry.sender_rate_per_s,
@@ -62,6 +63,7 @@ def domain_entry(record: ServedDomain) -> dict[str, Any]:
         "aliases": [alias.name for alias in record.aliases],
         "tenant": record.tenant,
         **({"policy": record.policy} if record.policy else {}),
+        **({"certificate": record.certificate} if record.certificate else {}),
         "max_message_bytes": record.max_message_bytes,
         "sender_rate_per_s": record.sender_rate_per_s,
         "sender_burst": record.sender_burst,
@@ -116,6 +118,20 @@ class Provisioner:
     def with_services(self, services: Services) -> None:
         """Services that log in over links are told too."""
         self._services = services
+
+    def change(self, limits: Limits) -> None:
+        """Give domains without limits of their own other ones, on open links too."""
+        self._limits = limits
+        self._terms.clear()
+        for record in self._domains:
+            self._enter(record)
+        for service in list(self._ports):
+            if self._services is not None:
+                self._services.rebind(service)
+
+    def forget(self, service: str) -> None:
+        """A service that no domain has any more is gone; one of its name may come again, of another kind."""
+        self._ports.pop(service, None)
 
     def domains_of(self, service: str) -> list[bytes]:
         """Names and aliases of the service's active domains: those that share its list of links."""

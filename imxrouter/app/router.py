@@ -74,7 +74,7 @@ class Router(Parts, Service):
         self.certificates.begin()
         self.liveness.begin(self.hub.now())
         self._reactor.callLater(0, settle_memory)
-        for uplink in self._uplinks:
+        for uplink in self.uplinks.values():
             uplink.start()
         places = ", ".join(self.listening())
         self.log.info("{name} listens on {places}", name=config.name, places=places)

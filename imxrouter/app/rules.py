@@ -83,7 +83,7 @@ class Rulebook:
     """Knows the configuration and what changed of it since.
 
     Args:
-        config: of the start; its domains may have changed since.
+        config: of the start; its domains may have changed since, and `read` takes another one.
         domains: the domains served now.
         gatekeeper: policies and remembered strength.
         ports: links by number.
@@ -98,15 +98,12 @@ class Rulebook:
         ports: dict[int, Port],
         now: Callable[[], float],
     ) -> None:
-        self._config = config
         self._domains = domains
         self._gatekeeper = gatekeeper
         self._ports = ports
         self._now = now
-        self._peers = {peer.domain: peer for peer in config.peers}
-        self._named = frozenset(entry.domain for entry in config.trust.peers)
-        self._exceptions = {_folded(entry.sender): entry for entry in config.limits.exceptions}
         self._lately: dict[tuple[object, ...], Rule] = {}
+        self.read(config)
         self._second = 0
         self._own: dict[Reason, Callable[[Entry], Rule]] = {
             Reason.TYPE_NOT_ENABLED: self._types,
@@ -123,6 +120,13 @@ class Rulebook:
             Reason.TOO_LARGE: self._size,
             Reason.SERVICE_DOWN: self._service,
         }
+
+    def read(self, config: Config) -> None:
+        """Name the entries of this configuration from now on."""
+        self._config, self._lately = config, {}
+        self._peers = {peer.domain: peer for peer in config.peers}
+        self._named = frozenset(entry.domain for entry in config.trust.peers)
+        self._exceptions = {_folded(entry.sender): entry for entry in config.limits.exceptions}
 
     def of(self, entry: Entry, outcome: Outcome) -> Rule:
         """The rule behind the outcome of a request that did not simply succeed.

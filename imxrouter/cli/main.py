@@ -21,6 +21,7 @@ from imxrouter.cli import (
     live,
     peers,
     presence,
+    reload,
     trace,
     users,
     watching,
@@ -45,6 +46,8 @@ for _command in (
 ):  # fmt: skip
     imxctl.add_command(_command)
 domains.domains.add_command(doctor.doctor)
+for _command in (reload.reload, reload.show, reload.diff):
+    configs.config.add_command(_command)
 
 
 def main() -> None:

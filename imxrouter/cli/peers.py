@@ -98,7 +98,7 @@ def show(shared: Context, name: str) -> None:
 
 def _show(view: PeerDetailView) -> None:
     since = f" for {output.duration(view['state_for_s'])}" if view["state_for_s"] is not None else ""
-    cannot = "" if view["acceptable"] else "; no link of this version can meet that"
+    cannot = "" if view["acceptable"] else "; no link of ours can meet that"
     until = f" until {_moment(view['remembered_until'])}" if view["remembered_until"] is not None else ""
     first, cap = view["backoff_first_s"], view["backoff_cap_s"]
     waits = f"{view['failures']} failures in a row; waits grow from {first:g} s to {cap:g} s"

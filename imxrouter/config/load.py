@@ -42,11 +42,13 @@ class Loaded:
         config: the values; paths are resolved, domains in wire form.
         warnings: what is allowed and probably not wanted.
         files: every file that was read, the main one first.
+        given: the keys that the main file says, with the path of their table; entries of lists left out.
     """
 
     config: Config
     warnings: tuple[Problem, ...]
     files: tuple[str, ...]
+    given: frozenset[str] = frozenset()
 
 
 def load(path: Path | str) -> Loaded:
@@ -102,6 +104,7 @@ def parse(main: Document, more: Sequence[Document] = ()) -> Loaded:
         found += inner.problems
     if found:
         raise ConfigError(found)
+    given = frozenset(_given(data))
     data["domain"] = [entry for _, _, entry in entries]
     config = msgspec.convert(_wire_names(data), Config)
     placed = [(file, path, domain) for (file, path, _), domain in zip(entries, config.domains, strict=True)]
@@ -111,7 +114,16 @@ def parse(main: Document, more: Sequence[Document] = ()) -> Loaded:
         config,
         tuple(checks.warnings(config, main.file, placed)),
         (main.file, *(document.file for document in more)),
+        given,
     )
+
+
+def _given(data: dict[str, Any], path: str = "") -> Iterator[str]:
+    for name, value in data.items():
+        here = f"{path}.{name}" if path else name
+        yield here
+        if isinstance(value, dict):
+            yield from _given(value, here)
 
 
 def _key_files(config: Config, file: str) -> Iterator[Problem]:

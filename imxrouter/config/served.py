@@ -37,8 +37,7 @@ class Service(Section, frozen=True):
         str,
         key(
             "Instead of a key, or beside it: the client certificate with which an `imx` service logs in. "
-            "`sha256:` and the hexadecimal fingerprint of the very certificate, or a domain that it names.",
-            example="service.a.example",
+            "`sha256:` and the hexadecimal fingerprint of the very certificate, or a domain that it names."
         ),
     ] = ""
     users: Annotated[

@@ -90,6 +90,10 @@ class SenderRates:
         self._next_exceptions = float("-inf")
         self._rounds: Rounds[bytes] = Rounds()
 
+    def change(self, rate: Rate, per_domain: int) -> None:
+        """Judge senders for whom nothing else is said by another rate; what they have used counts."""
+        self.interval_s, self.burst_s, self.per_domain = rate.interval_s, rate.burst_s, per_domain
+
     def set_exceptions(self, exceptions: dict[bytes, Rate]) -> None:
         """Replace the senders with a rate of their own: by address key, or by domain for all its users."""
         self._exceptions = dict(exceptions)

@@ -111,6 +111,13 @@ QUESTIONS = Family(
     "Questions for attributes of others: `asked` of the owner, `joined` to an equal one under way, `cached` "
     "where all was known, `refused` where too many were under way.",
 )
+RELOADS = Family(
+    "imxrouter_config_reloads_total",
+    "counter",
+    ("result",),
+    "Times the configuration was read again: `applied`, `unchanged`, `refused` (the files are wrong) or "
+    "`failed` (a part or another process cannot take them); after the last two the old one stays.",
+)
 HELD = Family(
     "imxrouter_held_requests", "gauge", (), "Requests that wait for their destination to be dialled."
 )
@@ -240,6 +247,7 @@ ALL: tuple[Family, ...] = (
     LOOKUPS,
     ECHOES,
     QUESTIONS,
+    RELOADS,
     HELD,
     HELD_BYTES,
     HELD_OLDEST,
@@ -287,5 +295,6 @@ ECHO_RESULTS: tuple[tuple[str], ...] = (
     ("answered",), ("bad-address",), ("too-large",), ("rate-limited",),
 )  # fmt: skip
 QUESTION_WAYS: tuple[tuple[str], ...] = (("asked",), ("joined",), ("cached",), ("refused",))
+CONFIG_RELOAD_RESULTS: tuple[tuple[str], ...] = (("applied",), ("unchanged",), ("refused",), ("failed",))
 RELOAD_RESULTS: tuple[tuple[str], ...] = (("swapped",), ("unchanged",), ("refused",))
 LOOKUP_RESULTS: tuple[tuple[str], ...] = tuple((word,) for word in ("found", "cached", *REASON_WORDS[1:]))

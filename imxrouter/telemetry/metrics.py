@@ -96,6 +96,7 @@ class Metrics:
         lookups: DNS look-ups, by `found`, `cached` or a reason's word.
         echoes: echoes asked of domains served here, by `answered` or a reason's word.
         questions: for attributes of others, by how they were answered.
+        reloads: times the configuration was read again, by result.
         certificate_reloads: times our certificates were read, by result.
         peer_certificates: when certificates of peers end.
         tick: histogram of the reactor's turns, in seconds.
@@ -116,6 +117,7 @@ class Metrics:
         self.lookups = ClosedCounter(catalogue.LOOKUPS, catalogue.LOOKUP_RESULTS, self.registry)
         self.echoes = ClosedCounter(catalogue.ECHOES, catalogue.ECHO_RESULTS, self.registry)
         self.questions = ClosedCounter(catalogue.QUESTIONS, catalogue.QUESTION_WAYS, self.registry)
+        self.reloads = ClosedCounter(catalogue.RELOADS, catalogue.CONFIG_RELOAD_RESULTS, self.registry)
         self.certificate_reloads = ClosedCounter(
             catalogue.CERTIFICATE_RELOADS, catalogue.RELOAD_RESULTS, self.registry
         )

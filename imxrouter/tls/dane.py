@@ -257,6 +257,11 @@ def coverage(
     return Coverage(False, "", Reason.CERTIFICATE_REFUSED, note)
 
 
+def sni_of(domain: Domain, way: Delegation | None) -> str:
+    """The name for SNI: the domain's, or the target's where TLSA records name its certificate (11.5)."""
+    return way.target if way is not None and usable(way.tlsa) else domain.name
+
+
 class Judge:
     """Judges what a peer presented by TLSA records and by our anchors.
 

@@ -129,9 +129,11 @@ def raw_transport(transport: Any) -> Any:
 
 
 def close_encrypted(transport: Any) -> None:
-    """End a TLS connection after what is written, without waiting for the other side's goodbye."""
+    """End a connection after what is written; in TLS without waiting for the other side's goodbye."""
     transport.loseConnection()
-    raw_transport(transport).loseConnection()
+    below = raw_transport(transport)
+    if below is not transport:
+        below.loseConnection()
 
 
 def accept_tls(

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imxrouter.link.machine import Side
+from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
 from imxrouter.switch.ports import FOREVER, Role, SendTerms, bound_proof
 from imxrouter.tls.peer import PeerCertificate
@@ -32,6 +33,8 @@ from imxrouter.wire.control import Control, Hello, Login, LoginResult
 NO_EXPORTER = bytes(32)
 #: KEY_ID of a login without a key: the client certificate of this connection speaks. It signs nothing.
 BY_CERTIFICATE = b"certificate"
+#: How a service's certificate is pinned in the configuration.
+PIN = "sha256:"
 NO_SIGNATURE = bytes(64)
 #: The wait before the uplink is dialled again: first, and at most.
 UPLINK_RETRY_S = (1.0, 60.0)
@@ -62,10 +65,16 @@ def exporter_of(session: LinkSession) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ServiceKey:
-    """A configured service: its name and key."""
+    """A configured service: its name, and what it logs in with.
+
+    Attributes:
+        public: its key; None where it has none.
+        certificate: `sha256:` and the fingerprint of its client certificate, or a domain that it names.
+    """
 
     name: str
-    public: Ed25519PublicKey
+    public: Ed25519PublicKey | None = None
+    certificate: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +104,30 @@ class Services:
         terms: Callable[[bytes], SendTerms],
     ) -> None:
         self._hub = hub
-        self._keys = {key_id(one.public): one for one in keys}
+        self._take(keys)
         self._domains_of = domains_of
         self._terms = terms
         #: told a link on which a service logged in: it is no stranger's any more
         self.on_login: Callable[[LinkSession], None] = lambda _session: None
-        #: name of the service whose configured certificate this is, or why there is none
-        self.by_certificate: Callable[[PeerCertificate], ServiceNamed] = lambda _peer: ServiceNamed()
+        #: why a client certificate is no good for a domain; empty where it is good
+        self.judge: Callable[[PeerCertificate, Domain], str] = lambda *_: "no authority is trusted"
+
+    def _take(self, keys: list[ServiceKey]) -> None:
+        self._known = {one.name: one for one in keys}
+        self._keys = {key_id(one.public): one for one in keys if one.public is not None}
+
+    def concerned(self, keys: list[ServiceKey]) -> list[LinkSession]:
+        """Links whose service is none of these any more, or has another key."""
+        kept = {one.name for one in keys if self._known.get(one.name) == one}
+        return [one for one in self._hub.sessions.values() if one.service and one.service not in kept]
+
+    def change(self, keys: list[ServiceKey]) -> None:
+        """Know these services alone; links of others, and those with a key that went, are closed in order."""
+        gone = self.concerned(keys)
+        self._take(keys)
+        for session in gone:
+            why = f"service {session.service} has no such key here any more"
+            session.close(Reason.LOGIN_FAILED, text=why)
 
     def login(self, session: LinkSession, login: Login) -> None:
         """Judge a login; a wrong one ends the link."""
@@ -132,9 +158,9 @@ class Services:
         if login.key_id == BY_CERTIFICATE:
             if session.tls is None or session.tls.peer is None:
                 return ServiceNamed(why="no client certificate on this link")
-            return self.by_certificate(session.tls.peer)
+            return self._by_certificate(session.tls.peer)
         known = self._keys.get(login.key_id)
-        if known is None or session.challenge is None:
+        if known is None or known.public is None or session.challenge is None:
             return ServiceNamed(why="unknown key")
         try:
             signed = login_text(session.challenge, login.key_id, exporter_of(session))
@@ -142,6 +168,20 @@ class Services:
         except InvalidSignature:
             return ServiceNamed(why="wrong signature")
         return ServiceNamed(known.name)
+
+    def _by_certificate(self, peer: PeerCertificate) -> ServiceNamed:
+        """The service whose very certificate this is, else the one whose domain it names."""
+        pin = PIN + peer.fingerprint.hex()
+        named: ServiceNamed = ServiceNamed()
+        for one in self._known.values():
+            if one.certificate.lower() == pin:
+                return ServiceNamed(one.name)
+            if one.certificate and not one.certificate.startswith(PIN):
+                domain = Domain.parse(one.certificate)
+                if peer.covers(domain):
+                    why = self.judge(peer, domain)
+                    named = ServiceNamed(why=why) if why else ServiceNamed(one.name)
+        return named
 
     def _refuse(self, session: LinkSession, why: str, told: str = "") -> None:
         reason = Reason.LOGIN_FAILED
@@ -216,10 +256,29 @@ class UplinkDialer:
         self._terms = terms
         self._wait_s = UPLINK_RETRY_S[0]
         self._session: LinkSession | None = None
+        self._stopped = False
+
+    @property
+    def session(self) -> LinkSession | None:
+        """The link, or the connection on the way."""
+        return self._session
+
+    def change(self, terms: tuple[float, float]) -> None:
+        """Let senders that come over it have other limits."""
+        self._terms = terms
+        port = self._session.port if self._session is not None else None
+        if port is not None and b"*" in port.sources:
+            port.sources[b"*"] = (0xFF, None, FOREVER, *terms, FOREVER)
+
+    def stop(self) -> None:
+        """It is not configured any more: its link is closed in order, and not dialled again."""
+        self._stopped, session = True, self._session
+        if session is not None and session.number in self._hub.sessions:
+            session.close(Reason.SHUTTING_DOWN)
 
     def start(self) -> None:
         """Dial now."""
-        if self._hub.closing:
+        if self._hub.closing or self._stopped:
             return
         self._session = LinkSession(self._hub, Purpose.UPLINK)
         self._open_link(self._session).addErrback(self._not_open)

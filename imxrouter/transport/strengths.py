@@ -23,8 +23,9 @@ from imxrouter.routing.policy import (
     needed_strength,
     tls_needed,
 )
+from imxrouter.tls.dane import Judge
 from imxrouter.tls.facts import TlsFacts
-from imxrouter.tls.peer import PeerCertificate
+from imxrouter.tls.peer import Anchors, PeerCertificate
 
 #: Words of a target's record for which we dial with TLS: DNS raises what we ask, never lowers it.
 _TLS_WORDS = frozenset({"required", "optional"})
@@ -33,11 +34,15 @@ _VERSIONS = {"TLSv1.3": Tls.V1_3, "TLSv1.2": Tls.V1_2}
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a certificate says of a domain; `reason` and `note` tell an operator why it is not good."""
+    """What a certificate says of a domain; `reason` and `note` tell an operator why it is not good.
+
+    `by` tells what makes it good, as `tls.dane.Coverage` has it.
+    """
 
     good: bool
     note: str = ""
     reason: Reason = Reason.CERTIFICATE_REFUSED
+    by: str = ""
 
 
 #: Judges a peer's certificate for a domain. The third argument says that the peer opened the link; the last
@@ -169,6 +174,35 @@ class Strengths:
         seen = self.remembered.seen(domain, self._now(), reached=True)
         needed = needed_strength(self.policies.policy_for(domain), seen)
         return bool(needed & Level.CERTIFICATE & ~Level.DIALBACK_TLS)
+
+
+def judge_certificate(
+    anchors: Anchors,
+    peer: PeerCertificate,
+    domain: Domain,
+    at: float,
+    *,
+    as_client: bool,
+    way: Delegation | None = None,
+    dane: Judge | None = None,
+) -> Judged:
+    """Judge a peer's certificate for a domain: its chain, its names, and what DNSSEC says of it.
+
+    Args:
+        anchors: whom to trust.
+        peer: the certificate.
+        domain: whom it must name.
+        at: seconds since 1970.
+        as_client: the peer opened the link.
+        way: the way from the domain to the target that we connected to; None: nothing is known of it.
+        dane: remembers chains for sessions that are resumed.
+    """
+    judgement = anchors.judge(peer, at=at, as_client=as_client)
+    untrusted = ""
+    if judgement.problem is not None:
+        untrusted = f"{judgement.problem.value}: {judgement.note}".rstrip(": ")
+    found = (dane or Judge()).judge(domain, peer, way or Delegation(), untrusted=untrusted, at=at)
+    return Judged(found.covers, found.note, found.reason, found.by)
 
 
 def version_of(facts: TlsFacts | None) -> Tls:

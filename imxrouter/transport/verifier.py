@@ -66,7 +66,7 @@ class Trust(Protocol):
     def not_mine(self, session: LinkSession, from_domain: Domain) -> None:
         """A host of the domain answered that the claim is another host's: the next one may be dialled."""
 
-    def may_prove(self, session: LinkSession, from_domain: Domain) -> Verdict:
+    def may_prove(self, session: LinkSession, from_domain: Domain, level: int) -> Verdict:
         """Judge the cap on connections of the proved domain; reason NONE counts the connection."""
 
     def done(self, session: LinkSession, from_domain: Domain, reason: Reason, level: int = 0) -> int:
@@ -322,7 +322,7 @@ class Verifier:
     def _prove(self, verification: _Verification) -> None:
         first, claim = verification.first, verification.claim
         self._close(verification)
-        verdict = self._trust.may_prove(first, verification.domain)
+        verdict = self._trust.may_prove(first, verification.domain, verification.level)
         if verdict.reason is not Reason.NONE:
             first.received.refuse(claim.number)
             self._trust.done(first, verification.domain, verdict.reason)

@@ -9,7 +9,7 @@ from imxrouter.discovery.records import Target
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.policy import Decision
-from imxrouter.tls.dane import usable
+from imxrouter.tls.dane import sni_of
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.dialing import Endpoint, Reuse
 from imxrouter.transport.session import LinkSession
@@ -59,8 +59,7 @@ class Wanted:
 
     def server_name(self, target: Target) -> str:
         """The name for SNI: the domain's, or the target's where TLSA records name its certificate."""
-        named = target.way is not None and bool(usable(target.way.tlsa))
-        return target.host if named else self.domain.name
+        return sni_of(self.domain, target.way)
 
     def fitting(self, reuse: Reuse) -> Callable[[Endpoint, Target], LinkSession | None]:
         """Take an open link only where it does for this domain: pools are by address, port and TLS."""

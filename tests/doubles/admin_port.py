@@ -24,6 +24,7 @@ from imxrouter.admin.views import (
     RecordsView,
     StatusView,
 )
+from tests.doubles.admin_config import ConfigDouble
 from tests.doubles.admin_users import UsersDouble
 
 STATUS: StatusView = {
@@ -133,10 +134,12 @@ class PortDouble:
         reloaded: what `certs_reload` answers.
         watchers: those who watch now.
         users: users of an embedded service.
+        config: the configuration.
     """
 
     def __init__(self) -> None:
         self.users = UsersDouble()
+        self.config = ConfigDouble()
         self.calls: list[tuple[Any, ...]] = []
         self.outcome: OutcomeView = {**OUTCOME}
         self.told: AttributesView = deepcopy(TOLD)
@@ -152,6 +155,11 @@ class PortDouble:
     def settings(self) -> UsersDouble:
         """Their settings."""
         return self.users
+
+    @property
+    def configuration(self) -> ConfigDouble:
+        """What is in force."""
+        return self.config
 
     def certs(self) -> CertsView:
         """Answer at once."""

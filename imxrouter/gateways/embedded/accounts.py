@@ -150,6 +150,10 @@ class Account:
         self._defaults = defaults
         self._own_key = address.key
 
+    def change(self, defaults: Defaults) -> None:
+        """Let other defaults hold where there is no rule."""
+        self._defaults = defaults
+
     def person(self, address: Address, *, same_domain: bool) -> Person:
         """What is to be known of somebody who wants something.
 

@@ -143,6 +143,12 @@ class Register:
             self.keeping.restore(lambda key: self._opened(key) if key in came else None)
         return came, gone
 
+    def change(self, defaults: Defaults) -> None:
+        """Let other defaults hold where a user has no rule."""
+        self._defaults = defaults
+        for account in self.accounts.values():
+            account.change(defaults)
+
     def keep_in(self, store: Store) -> None:
         """Keep everything in this store from now on, and begin with what it has."""
         self.keeping = Keeping(store, self._on_bad)

@@ -106,6 +106,15 @@ class EmbeddedService:
         self.presentities.begin()
         self.following.begin()
 
+    def change(self, directory: Directory, defaults: Defaults) -> None:
+        """Have the users of another directory from the next `serve` on, and other defaults at once."""
+        self.directory.take_users(directory)
+        if defaults != self.defaults:
+            self.defaults = defaults
+            self._register.change(defaults)
+            for account in list(self._register.accounts.values()):
+                self.presentities.refresh(account)
+
     def serve(self, records: Iterable[ServedDomain]) -> None:
         """Answer for exactly these domains; inboxes of users that go are dropped, their subscriptions end."""
         before = self.directory.domains()
