@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from imxrouter.app.certificates import OwnCertificates
 from imxrouter.app.targets import TargetDialer
 from imxrouter.config.schema import Config
 from imxrouter.config.trust import Uplink
@@ -30,6 +30,9 @@ from imxrouter.transport.session import LinkSession
 from imxrouter.transport.strengths import Judged, Strengths, judge_certificate
 from imxrouter.transport.tls_ends import TlsEnds
 from imxrouter.wire.control import Control, Hello
+
+if TYPE_CHECKING:
+    from imxrouter.app.certificates import OwnCertificates
 
 
 class LinkTls:
