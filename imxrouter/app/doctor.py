@@ -211,10 +211,12 @@ class Doctor:
                 self._say(each.severity, each.what, Stage.IDENTITY, each.reason, evidence, remedy)
 
     def _ways(self, by_stage: dict[Stage, StageReport]) -> list[Evidence]:
-        """The last that is known of each address: its hello, or why there was no connection."""
-        greeted = by_stage[Stage.PEER].evidence if Stage.PEER in by_stage else ()
-        said = {one.what: one for one in greeted}
-        return [said.get(one.what, one) for one in by_stage[Stage.CONNECT].evidence]
+        """The last that is known of each address: its hello, its certificate, or why there was nothing."""
+        last = {one.what: one for one in by_stage[Stage.CONNECT].evidence}
+        for stage in (Stage.TLS, Stage.IDENTITY, Stage.PEER):
+            if stage in by_stage:
+                last.update({one.what: one for one in by_stage[stage].evidence})
+        return list(last.values())
 
     def _judge(self, way: Evidence) -> bool:
         """Say who answers at an address; returns whether it is this router."""
@@ -228,6 +230,10 @@ class Doctor:
                 "good", f"{way.what} is another process of {config.name}", Stage.PEER, evidence=[software]
             )
             return True
+        own = {one.fingerprint.hex() for one in self._router.link_tls.certificates.all}
+        if not way.good and way.facts.get("sha256") in own:
+            self._say("good", f"{way.what} shows a certificate of this router", Stage.PEER)
+            return True  # what the certificate is worth is told apart
         place = (str(way.facts.get("host", "")).rstrip("."), way.facts.get("port"))
         if way.good and config.listen.publish and place in {(one.host, one.port) for one in self._wanted}:
             self._say("good", f"{way.what} is a host of listen.publish", Stage.PEER, evidence=[software])
