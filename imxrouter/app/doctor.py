@@ -31,7 +31,7 @@ from imxrouter.probe.recorder import record_text
 from imxrouter.probe.report import Evidence, StageReport
 from imxrouter.routing.domains import ServedDomain
 from imxrouter.routing.policy import Policy
-from imxrouter.tls.peer import PeerCertificate
+from imxrouter.tls.peer import PeerCertificate, fingerprint_of
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
@@ -230,7 +230,7 @@ class Doctor:
                 "good", f"{way.what} is another process of {config.name}", Stage.PEER, evidence=[software]
             )
             return True
-        own = {one.fingerprint.hex() for one in self._router.link_tls.certificates.all}
+        own = {fingerprint_of(one.leaf).hex() for one in self._router.link_tls.certificates.all}
         if not way.good and way.facts.get("sha256") in own:
             self._say("good", f"{way.what} shows a certificate of this router", Stage.PEER)
             return True  # what the certificate is worth is told apart

@@ -215,10 +215,11 @@ class EvidenceView(TypedDict):
 
     `facts` of `dns` are `answer`, `records`, `dnssec`; of `connect` `host`, `ip`, `family`, `port`; of `tls`
     those and `version`, `cipher`, `server_name` (SNI); of `identity` those and `by` (what makes it count),
-    `names`, `expires`, `issuer`, `sha256` of the certificate; of `peer` those of `connect` and, of a hello, `version`, `software`,
-    `instance` (names that process life), `capabilities`, `max_record_bytes`, `credit_requests`,
-    `credit_bytes`, `ping_s`, `dead_s`, `idle_s`, `duplicate_window_s` (null where the peer does not say);
-    where none came `first_bytes` (what it sent), `by_peer` (it told the reason itself), `retry_after_s`.
+    `names`, `expires`, `issuer`, `sha256` of the certificate; of `peer` those of `connect` and, of a hello,
+    `version`, `software`, `instance` (names that process life), `capabilities`, `max_record_bytes`,
+    `credit_requests`, `credit_bytes`, `ping_s`, `dead_s`, `idle_s`, `duplicate_window_s` (null where the peer
+    does not say); where none came `first_bytes` (what it sent), `by_peer` (it told the reason itself),
+    `retry_after_s`.
 
     With `--as`: of `policy` `required`, `by`, `remembered`, `links_prove`; of `dialback` `state`, `link`,
     `address`, `by_peer`, `level`, `cleared` (waits that the check ended), or `answer`; of `service` `id` (for
