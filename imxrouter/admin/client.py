@@ -16,6 +16,9 @@ from imxrouter.admin.config_views import ConfigView, ReloadView, SettingView
 from imxrouter.admin.detail import VIEWS as DETAIL_VIEWS
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import STATUS, AdminError, AdminUnreachable, Kind
+from imxrouter.admin.policy_client import PolicyClient
+from imxrouter.admin.policy_views import VIEWS as POLICY_VIEWS
+from imxrouter.admin.policy_views import AbuseReportView, AccessListView, ExplainView
 from imxrouter.admin.user_client import UserClient
 from imxrouter.admin.user_views import VIEWS as USER_VIEWS
 from imxrouter.admin.user_views import (
@@ -52,6 +55,8 @@ from imxrouter.admin.views import (
 
 __all__ = [
     "VIEWS",
+    "AbuseReportView",
+    "AccessListView",
     "AdminClient",
     "AdminError",
     "AdminUnreachable",
@@ -64,6 +69,7 @@ __all__ = [
     "DoctorView",
     "DomainDiff",
     "DomainView",
+    "ExplainView",
     "FetchView",
     "LinkView",
     "MessageView",
@@ -92,7 +98,7 @@ __all__ = [
 VIEWS: tuple[type, ...] = (
     StatusView, StoreView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff, OutcomeView,
     AttributesView, AttributeView, MessageView, LookupView, TargetView, RecordsView, *DETAIL_VIEWS,
-    *USER_VIEWS, *CERTS_VIEWS, *CONFIG_VIEWS,
+    *USER_VIEWS, *CERTS_VIEWS, *CONFIG_VIEWS, *POLICY_VIEWS,
 )  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).
@@ -228,6 +234,11 @@ class AdminClient:
         return UserClient(
             lambda method, parts, body: self._ask(method, *parts, body=body), self._stream, user
         )
+
+    @property
+    def policy(self) -> PolicyClient:
+        """Block and allow lists."""
+        return PolicyClient(lambda method, parts, body: self._ask(method, *parts, body=body))
 
     def traces(self, source: str, destination: str, since_s: float | None) -> TracesView:
         """List traced messages by sender and recipient."""

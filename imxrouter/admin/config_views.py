@@ -68,13 +68,17 @@ class ReloadView(TypedDict):
 
 
 class SettingView(TypedDict):
-    """One key as it is in force. `source` is `default`, `file` or `run time`; `value` is TOML."""
+    """One key as it is in force. `source` is `default`, `file` or `run time`; `value` is TOML.
+
+    `waits` says that the file has another value, which holds after a restart.
+    """
 
     table: str
     entry: str
     key: str
     value: str
     source: str
+    waits: bool
 
 
 class ConfigView(TypedDict):

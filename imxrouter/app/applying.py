@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
+from imxrouter.app.access_control import first_contacts
 from imxrouter.app.keys import dialback_secrets, key_bytes, service_keys
 from imxrouter.app.link_tls import others_trusted, pinned_anchors
 from imxrouter.app.own import router_facts
@@ -31,6 +32,7 @@ from imxrouter.app.steps import tells_every
 from imxrouter.app.weak_proofs import WeakProofs, close_unused
 from imxrouter.config.diff import Changes
 from imxrouter.config.schema import Config
+from imxrouter.config.served import Service
 from imxrouter.discovery.adapter import NameServerAsker
 from imxrouter.discovery.guard import DialGuard
 from imxrouter.link.machine import Side
@@ -100,6 +102,7 @@ class Applying:
         self.owners: list[Owner] = [
             self._links, self._discovery, self._keys, self._trust, self._limits, self._telling,
             self._services, self._domains, self._pins, self._uplinks, router.certificates.prepare,
+            self._access,
         ]  # fmt: skip
 
     # -- settings that the parts read --------------------------------------------------------------------
@@ -171,7 +174,7 @@ class Applying:
         caps, dialling = cap_settings(config), dial_settings(config.caps)
 
         def commit() -> None:
-            gatekeeper.policies = policies
+            gatekeeper.judge_by(policies)
             gatekeeper.remembered.change(config.trust.remember_days * 86_400.0)
             if changes.touch("caps", "peer"):
                 gatekeeper.change(caps, dialling if changes.touch("caps") else None)
@@ -230,14 +233,16 @@ class Applying:
         if not changes.touch("service"):
             return None
         services, keys = self._router.services, service_keys(config.services)
+        before = {one.name: _login(one) for one in self._router.config.services}
+        kept = {one.name for one in config.services if before.get(one.name) == _login(one)}
         prepared = self._router.embeddings.prepare(config.services)
         gone = [
-            Touched(session, f"closed in order: service {session.service} has no such key any more")
-            for session in services.concerned(keys)
+            Touched(session, f"closed in order: service {session.service} may not log in so any more")
+            for session in services.concerned(kept)
         ]
 
         def commit() -> None:
-            services.change(keys)
+            services.change(keys, kept)
             prepared()
 
         return Step(commit, tuple(gone))
@@ -312,6 +317,13 @@ class Applying:
         words = "the proof of {} ends: its addresses are others"
         return Step(commit, tuple(Touched(one, words.format(domain.decode())) for one, domain in left()))
 
+    def _access(self, config: Config, _changes: Changes) -> Step | None:
+        """Lists and what strangers may do; files are read at the next tick, off the reactor's thread."""
+        access, contacts = self._router.access, first_contacts(config.services)
+        if access.runs_with(config.access, contacts):
+            return None
+        return Step(partial(access.change, config.access, contacts))
+
     def _uplinks(self, config: Config, _changes: Changes) -> Step | None:
         """Uplinks that come, go, or have another address or key; the file of a key may hold another one."""
         router = self._router
@@ -332,6 +344,11 @@ class Applying:
         words = "closed in order: uplink {} is another, or gone"
         links = tuple(Touched(one, words.format(name)) for name, one in sessions if one is not None)
         return Step(commit, links)
+
+
+def _login(service: Service) -> tuple[object, ...]:
+    """All by which a service is known when it logs in."""
+    return service.kind, service.key, service.certificate
 
 
 def retermed(router: Parts, session: LinkSession) -> None:

@@ -36,7 +36,7 @@ class ConfigConsole:
     def show(self) -> ConfigView:
         """Tell what is in force, and where it comes from."""
         router, reloading = self._router, self._router.reloading
-        settings = list(_settings("", router.config, reloading.given))
+        settings = list(_settings("", router.config, reloading.given, reloading.waiting))
         for number, record in enumerate(router.domains):
             if number == MOST_DOMAINS:
                 break
@@ -52,20 +52,23 @@ class ConfigConsole:
         )
 
 
-def _settings(path: str, section: Section, given: frozenset[str] | None) -> Iterator[SettingView]:
+def _settings(
+    path: str, section: Section, given: frozenset[str] | None, waiting: frozenset[str]
+) -> Iterator[SettingView]:
     for info in infos(type(section)):
         here = f"{path}.{info.encode_name}" if path else info.encode_name
         value: Any = getattr(section, info.name)
         if table_type(info) is not None:
-            yield from _settings(here, value, given)
+            yield from _settings(here, value, given, waiting)
         elif array_type(info) is not None:
             for number, entry in enumerate(value):
                 yield from _entry(here, identity(here, entry, number), entry, "file")
         else:
-            said = here in given if given is not None else value != info.default
+            waits = here in waiting
+            said = here in given if given is not None and not waits else value != info.default
             yield SettingView(
                 table=path, entry="", key=info.encode_name, value=shown(here, value),
-                source="file" if said else "default",
+                source="file" if said else "default", waits=waits,
             )  # fmt: skip
 
 
@@ -77,5 +80,5 @@ def _entry(path: str, name: str, entry: Section, source: str) -> Iterator[Settin
         if info.required or value != default:
             yield SettingView(
                 table=path, entry=name, key=info.encode_name,
-                value=shown(f"{path}.{info.encode_name}", value), source=source,
+                value=shown(f"{path}.{info.encode_name}", value), source=source, waits=False,
             )  # fmt: skip

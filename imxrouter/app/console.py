@@ -28,11 +28,12 @@ from imxrouter.admin.views import (
 from imxrouter.app.asking import ask_attributes
 from imxrouter.app.checking import check_as
 from imxrouter.app.config_view import ConfigConsole
+from imxrouter.app.console_policy import PolicyConsole
 from imxrouter.app.console_presence import PresenceConsole
 from imxrouter.app.console_settings import SettingsConsole
 from imxrouter.app.dnsview import look_up, records_view
 from imxrouter.app.doctor import Doctor
-from imxrouter.app.linkview import link_view
+from imxrouter.app.linkview import link_view, peer_tls
 from imxrouter.app.peerview import claims_towards, clear_waits, peer_detail
 from imxrouter.app.provisioning import domain_entry, served_domain
 from imxrouter.app.storing import store_view
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 #: Keys of a served domain that a request may give; those of [[domain]].
 _FIELDS = (
     "service", "tenant", "policy", "state", "aliases", "max_message_bytes", "subscription_lifetime_s",
-    "abuse_contact", "content_types", "attributes", "hidden_attributes",
+    "abuse_contact", "first_contact", "content_types", "attributes", "hidden_attributes",
 )  # fmt: skip
 
 
@@ -68,6 +69,7 @@ class Console:
         presence: of users.
         configuration: in force, and read again.
         settings: of users.
+        policy: block and allow lists.
     """
 
     def __init__(self, router: Parts) -> None:
@@ -75,6 +77,7 @@ class Console:
         self.presence = PresenceConsole(router)
         self.configuration = ConfigConsole(router)
         self.settings = SettingsConsole(router, self.presence)
+        self.policy = PolicyConsole(router)
 
     # -- how it is ---------------------------------------------------------------------------------------
 
@@ -130,6 +133,7 @@ class Console:
             state=entry.state.value if entry is not None else "calls us",
             source="pinned" if domain.name in router.pinned else "dns",
             policy=router.gatekeeper.policies.policy_for(domain).value,
+            **peer_tls(links, domain.wire),
             targets=sorted({f"{s.remote[0]}:{s.remote[1]}" for s in links if domain.wire in s.reached}),
             links=len(links),
             held=router.federation.held_for(domain),
@@ -159,7 +163,8 @@ class Console:
         """Forget the strongest level that a remote domain was seen at."""
         router, domain = self._router, _domain(name)
         remembered = router.gatekeeper.remembered
-        strength = remembered.seen(domain, router.hub.now())
+        now = router.hub.now()
+        strength = remembered.seen(domain, now) | remembered.seen(domain, now, reached=True)
         if not remembered.forget(domain) or not strength:
             raise AdminError("not-found", f"nothing is remembered of {domain}", "peer", "see imxctl peers")
         words = [policy.value for policy in Policy if policy.level == strength & ~BOUND]

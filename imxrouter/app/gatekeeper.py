@@ -48,7 +48,13 @@ class Gatekeeper:
         self.dialling = dialling
         self._terms = terms
         self._now = now
+        #: whether a domain is shut out by an access list
+        self.shuts_out: Callable[[bytes], bool] = lambda _domain: False
         self._permits: dict[tuple[int, Domain], Permit] = {}
+
+    def judge_by(self, policies: PolicyTable) -> None:
+        """Ask of domains what these say, from now on."""
+        self.policies = policies
 
     def change(self, caps: CapSettings, dialling: DialSettings | None) -> None:
         """Judge by other caps and limits of dialling; links that are there are not touched."""
@@ -75,6 +81,8 @@ class Gatekeeper:
     def may_claim(self, session: LinkSession, from_domain: Domain, to_domain: Domain) -> Verdict:
         """Policy first, because it costs nothing; then the limits of dialling at a stranger's word."""
         del to_domain  # its own policy is the route's level, checked on every record
+        if self.shuts_out(from_domain.wire):
+            return Verdict(Reason.BLOCKED)
         decision = self.strengths.may_prove(session.tls, from_domain)
         by_certificate = self.policies.policy_for(from_domain) is Policy.CERTIFICATE
         if by_certificate and decision.accepted:
@@ -110,6 +118,8 @@ class Gatekeeper:
 
     def may_prove(self, session: LinkSession, from_domain: Domain, level: int) -> Verdict:
         """The policy as it is now, for it may have changed meanwhile; the cap counts proved domains only."""
+        if self.shuts_out(from_domain.wire):
+            return Verdict(Reason.BLOCKED)
         seen = self.remembered.seen(from_domain, self._now())
         if needed_strength(self.policies.policy_for(from_domain), seen) & ~level:
             return Verdict(Reason.WEAKER_THAN_POLICY)

@@ -14,6 +14,9 @@ from msgspec import structs
 from twisted.logger import Logger
 
 import imxrouter
+from imxrouter.app.abuse import AbuseDesk
+from imxrouter.app.access_control import AccessControl, first_contacts
+from imxrouter.app.barred import watch_barred
 from imxrouter.app.certificates import OwnCertificates
 from imxrouter.app.embedding import make_embedded
 from imxrouter.app.embeddings import Embeddings
@@ -238,7 +241,7 @@ class Parts:
         self.steps.listen(self.dialer, self.claimer, self.verifier, self.federation)
         self.idle_proofs = IdleProofs(self.hub, self.verifier.drop_proof)
         self.hub.events += [self.steps, self.claimer, self.verifier, self.federation, self.redirector]
-        watchers = RouterWatchers(self.hub, self.inside, self.subscriptions)
+        watchers = self._watchers = RouterWatchers(self.hub, self.inside, self.subscriptions)
         self.liveness = Liveness(
             self.hub, self.subscriptions, watchers, self.federation, random.SystemRandom().random
         )
@@ -271,6 +274,11 @@ class Parts:
         self.provisioner.on_leaving = self.liveness.leaving
         self.provisioner.on_returned = self.liveness.returned
         self.hub.events.append(self.services)
+        self.access = AccessControl(
+            config.access, self.domains, first_contacts(config.services), self.hub, self._watchers,
+            self.verifier.drop_proof, time.time,
+        )  # fmt: skip
+        self.gatekeeper.shuts_out = self.access.shuts_out
         self.domains.replace_all(served_domain(entry) for entry in config.domains)
         self.config = structs.replace(config, domains=())  # 100,000 of them are 30 MB; `domains` has them now
         self.uplinks: dict[str, UplinkDialer] = {}
@@ -355,6 +363,8 @@ class Parts:
         self.steps.policy_of = self.rules.policy_of
         self.settling = Settling(self.trace, self.full_outcomes, self.rules, ports, now)
         self.traces_deliveries = self.settling.listen(self.switch, self.config)
+        watch_barred(self)
+        self.abuse = AbuseDesk(self)
 
     def _claim_ended(self, direction: str, reason: Reason) -> None:
         self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)

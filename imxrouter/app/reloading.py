@@ -60,6 +60,7 @@ class Reloading:
         source: reads the files; None where the configuration came from elsewhere.
         file: the main file.
         given: keys that the file says; None where that is not known.
+        waiting: keys of which it says another value, for which a restart is needed.
         owners: who takes changes; others may add theirs before the end of the list is reached.
         loaded_at: Unix time when what is in force was read.
         counts: reloads by result.
@@ -75,6 +76,7 @@ class Reloading:
         self.owners = Applying(router).owners
         self.loaded_at = time.time()
         self.counts = dict.fromkeys((APPLIED, UNCHANGED, REFUSED, FAILED), 0)
+        self.waiting: frozenset[str] = frozenset()
         self._after = 0
         self._running = False
         router.handover.asked[KIND] = self._asked
@@ -260,6 +262,7 @@ class Reloading:
                     self.log.failure("a part did not take the new configuration")
             self._router.config = structs.replace(plan.config, domains=())
             self.given, self.loaded_at = plan.loaded.given, time.time()
+            self.waiting = frozenset(change.path for change in plan.changes.restart)
             self._router.hub.flush()
         else:
             self._cancel(plan)

@@ -18,6 +18,7 @@ from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.routing.domains import ServedDomain, ServedDomains
+from imxrouter.routing.gate import NOTE
 from imxrouter.routing.policy import Policy
 from imxrouter.switch.ports import Port, Role
 
@@ -102,6 +103,8 @@ class Rulebook:
         self._gatekeeper = gatekeeper
         self._ports = ports
         self._now = now
+        #: names the rule of an access list or of a recipient that an outcome's note names
+        self.access_rule: Callable[[str], Rule] = Rule
         self._lately: dict[tuple[object, ...], Rule] = {}
         self.read(config)
         self._second = 0
@@ -143,7 +146,9 @@ class Rulebook:
         )  # fmt: skip
         rule = self._lately.get(asked)
         if rule is None:
-            rule = self._lately[asked] = self._of(entry, outcome)
+            barred = outcome.note.startswith(NOTE)
+            rule = self.access_rule(outcome.note) if barred else self._of(entry, outcome)
+            self._lately[asked] = rule
         return rule
 
     def _of(self, entry: Entry, outcome: Outcome) -> Rule:

@@ -10,6 +10,7 @@ import click
 
 from imxrouter import __version__
 from imxrouter.cli import (
+    abuse,
     attributes,
     certs,
     check,
@@ -20,6 +21,7 @@ from imxrouter.cli import (
     domains,
     live,
     peers,
+    policy,
     presence,
     reload,
     trace,
@@ -40,9 +42,10 @@ def imxctl() -> None:
 socket_option(imxctl, SOCKET_VARIABLE)
 
 for _command in (
-    live.status, live.links, peers.peers, domains.domains, live.send, live.watch, presence.presence,
-    presence.subscribe, watching.subscriptions, watching.watchers, users.rules, users.contacts, users.user,
-    attributes.attributes, certs.certs, dns.dns, configs.config, trace.trace, check.check, decode.decode,
+    live.status, live.links, peers.peers, policy.policy, abuse.abuse, domains.domains, live.send, live.watch,
+    presence.presence, presence.subscribe, watching.subscriptions, watching.watchers, users.rules,
+    users.contacts, users.user, attributes.attributes, certs.certs, dns.dns, configs.config,
+    trace.trace, check.check, decode.decode,
 ):  # fmt: skip
     imxctl.add_command(_command)
 domains.domains.add_command(doctor.doctor)

@@ -120,7 +120,8 @@ def _settings(settings: Sequence[SettingView]) -> None:
             place = here
             click.echo(f"\n[[{one['table']}]]" if one["entry"] else f"\n[{one['table']}]")
         text = f"{one['key']} = {one['value']}" if one["value"] else f"# {one['key']} is not set"
-        click.echo(output.clean(f"{text}  # {one['source']}" if one["value"] else text))
+        more = ", another value waits for a restart" if one["waits"] else ""
+        click.echo(output.clean(f"{text}  # {one['source']}{more}" if one["value"] else text))
 
 
 @click.command()

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from imxrouter.config import checks
+from imxrouter.config.access import Access, read_lists
 from imxrouter.config.attributes import attribute_faults
 from imxrouter.config.keys import BadKey, read_ed25519, read_key_file
 from imxrouter.config.net import parse_name
@@ -59,7 +60,7 @@ def load(path: Path | str) -> Loaded:
     """
     main = read(Path(path))
     loaded = parse(main, [read(more) for more in _domain_files(main)])
-    if found := list(_key_files(loaded.config, main.file)):
+    if found := [*_key_files(loaded.config, main.file), *read_lists(loaded.config.access)[1]]:
         raise ConfigError(found)
     return loaded
 
@@ -96,6 +97,8 @@ def parse(main: Document, more: Sequence[Document] = ()) -> Loaded:
     """
     walk = Walk(main.file, PurePath(main.file).parent)
     data = walk.tidy(Config, _toml(main))
+    lists = data.setdefault("access", {})
+    lists.setdefault("dir", str(PurePath(main.file).parent / Access().dir))
     found = list(walk.problems)
     entries: list[tuple[str, str, dict[str, Any]]] = _placed(main.file, data)
     for document in more:

@@ -141,6 +141,20 @@ class SenderRates:
             )
         return min(wait, MAX_WAIT_S)
 
+    def peek(self, key: bytes, domain: bytes, now: float, interval_s: float, burst_s: float) -> float:
+        """What `admit` would say, without counting anything."""
+        del interval_s
+        own = self._exception(key)
+        if own is not None:
+            arrivals = self._exception_arrivals
+            if key not in arrivals and len(arrivals) >= self.limit:
+                return TABLE_FULL_WAIT_S
+            return min(gcra_wait(arrivals.get(key, now), now, own.burst_s), MAX_WAIT_S)
+        arrival = self.arrivals.get(key)
+        if arrival is None and not self._room(domain):
+            return TABLE_FULL_WAIT_S
+        return min(gcra_wait(now if arrival is None else arrival, now, burst_s), MAX_WAIT_S)
+
     def sweep(self, now: float, most: int = 20_000) -> int:
         """Forget senders whose allowance is full again; looks at `most` entries, the next call goes on.
 

@@ -262,6 +262,10 @@ class RememberedStrength:
         # dial-back reached the domain as well: what was seen on the second connection counts for ours
         return both >> _REACHED_SHIFT | (proved & Level.DIALBACK_CERTIFICATE if proved & _DIALBACK else 0)
 
+    def kept(self, domain: Domain, now: float) -> int:
+        """Both ways in one number, as a store keeps them and `restore` takes them."""
+        return self._table.get(domain.name, now) or 0
+
     def note(self, domain: Domain, strength: int, now: float, *, reached: bool = False) -> bool:
         """Remember an accepted decision's strength.
 

@@ -7,7 +7,7 @@ nothing that a service says adds one. Without TLS a login is taken in laboratori
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -116,17 +116,15 @@ class Services:
         self._known = {one.name: one for one in keys}
         self._keys = {key_id(one.public): one for one in keys if one.public is not None}
 
-    def concerned(self, keys: list[ServiceKey]) -> list[LinkSession]:
-        """Links whose service is none of these any more, or has another key."""
-        kept = {one.name for one in keys if self._known.get(one.name) == one}
+    def concerned(self, kept: Collection[str]) -> list[LinkSession]:
+        """Links of services that are none of these."""
         return [one for one in self._hub.sessions.values() if one.service and one.service not in kept]
 
-    def change(self, keys: list[ServiceKey]) -> None:
-        """Know these services alone; links of others, and those with a key that went, are closed in order."""
-        gone = self.concerned(keys)
+    def change(self, keys: list[ServiceKey], kept: Collection[str]) -> None:
+        """Know these keys alone; links of services that do not log in as before are closed in order."""
         self._take(keys)
-        for session in gone:
-            why = f"service {session.service} has no such key here any more"
+        for session in self.concerned(kept):
+            why = f"service {session.service} may not log in so any more"
             session.close(Reason.LOGIN_FAILED, text=why)
 
     def login(self, session: LinkSession, login: Login) -> None:

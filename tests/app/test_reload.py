@@ -130,6 +130,8 @@ def test_a_dry_run_tells_and_changes_nothing(lab: Lab) -> None:
     assert file.config.workers == 1
     assert file.config.links.ping_s == 1.5
     assert lines(file.reload(result="unchanged")) == ["~   workers: at a restart"]
+    (workers,) = (one for one in ctl_json(a, "config", "show")["settings"] if one["key"] == "workers")
+    assert (workers["value"], workers["source"], workers["waits"]) == ("1", "default", True)
     assert b.send("bob@b.example", "alice@c.example").outcome().reason is Reason.RELAY_DENIED
 
 

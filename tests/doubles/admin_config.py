@@ -10,10 +10,14 @@ SHOWN: ConfigView = {
     "file": "/etc/imxrouter/imxrouter.toml", "loaded_at": 1800000000.0,
     "reloads": {"applied": 1, "unchanged": 0, "refused": 0, "failed": 0}, "domains": 1001,
     "settings": [
-        {"table": "", "entry": "", "key": "name", "value": '"router.a.example"', "source": "file"},
-        {"table": "links", "entry": "", "key": "ping_s", "value": "10.0", "source": "default"},
-        {"table": "domain", "entry": "a.example", "key": "service", "value": '"home"', "source": "run time"},
-        {"table": "peer", "entry": "b.example", "key": "policy", "value": "", "source": "file"},
+        {"table": "", "entry": "", "key": "name", "value": '"router.a.example"', "source": "file",
+         "waits": False},
+        {"table": "links", "entry": "", "key": "ping_s", "value": "10.0", "source": "default",
+         "waits": True},
+        {"table": "domain", "entry": "a.example", "key": "service", "value": '"home"', "source": "run time",
+         "waits": False},
+        {"table": "peer", "entry": "b.example", "key": "policy", "value": "", "source": "file",
+         "waits": False},
     ],
 }  # fmt: skip
 RELOADED: ReloadView = {

@@ -25,6 +25,7 @@ from imxrouter.admin.views import (
     StatusView,
 )
 from tests.doubles.admin_config import ConfigDouble
+from tests.doubles.admin_policy import PolicyDouble
 from tests.doubles.admin_users import UsersDouble
 
 STATUS: StatusView = {
@@ -41,10 +42,12 @@ LINK: LinkView = {
     "claims": [{"theirs": "b.example", "ours": "a.example", "direction": "in", "state": "proved",
                 "level": "dialback", "reason": ""}],
     "age_s": 61.0, "idle_s": 0.5, "in_flight": 2, "bytes_in": 3000,
-    "bytes_out": 2900,
+    "bytes_out": 2900, "tls": "TLSv1.3", "certificate": ["b.example"], "certificate_until": 1900000000.0,
 }  # fmt: skip
 PEER: PeerView = {
     "domain": "b.example", "state": "backing-off", "source": "dns", "policy": "dialback",
+    "level": "dialback+tls", "tls": ["TLSv1.3"], "certificate": ["b.example"],
+    "certificate_until": 1900000000.0,
     "targets": ["192.0.2.1:6490"], "links": 0, "held": 1, "last_error": "connect-timeout", "next_try_s": 12.0,
 }  # fmt: skip
 DOMAIN: DomainView = {
@@ -139,6 +142,7 @@ class PortDouble:
 
     def __init__(self) -> None:
         self.users = UsersDouble()
+        self.access = PolicyDouble()
         self.config = ConfigDouble()
         self.calls: list[tuple[Any, ...]] = []
         self.outcome: OutcomeView = {**OUTCOME}
@@ -155,6 +159,11 @@ class PortDouble:
     def settings(self) -> UsersDouble:
         """Their settings."""
         return self.users
+
+    @property
+    def policy(self) -> PolicyDouble:
+        """Access."""
+        return self.access
 
     @property
     def configuration(self) -> ConfigDouble:

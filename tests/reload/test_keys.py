@@ -82,6 +82,7 @@ ELSEWHERE = {
     "uplink.address",
     "uplink.key_file",
     "domain.certificate",
+    *(key for key in APPLIES if key.startswith("access.") or key.endswith(".first_contact")),
 }
 
 

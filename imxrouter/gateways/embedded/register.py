@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from imxrouter.gateways.embedded.access import Defaults, Person, Rank, Who
 from imxrouter.gateways.embedded.accounts import Account
 from imxrouter.gateways.embedded.directory import Directory, NotAUser, UserKey
 from imxrouter.gateways.embedded.keeping import Keeping
@@ -16,6 +15,7 @@ from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
 from imxrouter.routing.domains import CaseProfile, ServedDomain
 from imxrouter.routing.interfaces import Store, Submit
+from imxrouter.routing.rules import Defaults, Person, Rank, Who
 from imxrouter.store.memory import MemoryStore
 
 #: Programs that listen to changes of one user, or of all, at a time.

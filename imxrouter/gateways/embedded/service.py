@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from twisted.logger import Logger
 
-from imxrouter.gateways.embedded.access import DEFAULTS, Defaults
 from imxrouter.gateways.embedded.accounts import Account
 from imxrouter.gateways.embedded.directory import Directory
 from imxrouter.gateways.embedded.following import Following
@@ -23,6 +22,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.attribute_cache import AttributeCache
 from imxrouter.routing.domains import ServedDomain
 from imxrouter.routing.interfaces import Answer, Store
+from imxrouter.routing.rules import DEFAULTS, Defaults
 
 
 class EmbeddedService:
