@@ -18,7 +18,6 @@ from imxrouter.probe.encrypted import TlsProbe
 from imxrouter.routing.policy import Decision, Level
 from imxrouter.tls.anchors import anchors_from
 from imxrouter.tls.contexts import TlsContexts
-from imxrouter.tls.dane import Judge
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.tls.peer import Anchors, Intermediates, PeerCertificate
 from imxrouter.tls.store import CertificateSet
@@ -61,7 +60,6 @@ class LinkTls:
         self._dialer = dialer
         self._claimer = claimer
         self._wall = wall
-        self._dane = Judge()
         self._anchors: Callable[[], Anchors] | None = None
         self.pinned: Mapping[str, Anchors] = {}
         self._uplinks: dict[str, Anchors] = {}
@@ -143,9 +141,7 @@ class LinkTls:
             if self._anchors is None:
                 return Judged(False, "no authority is trusted")
             anchors = self._anchors()
-        return judge_certificate(
-            anchors, peer, domain, self._wall(), as_client=as_client, way=way, dane=self._dane
-        )
+        return judge_certificate(anchors, peer, domain, self._wall(), as_client=as_client, way=way)
 
     def why_not(self, peer: PeerCertificate, domain: Domain) -> str:
         """Why a client certificate is no good for a domain; empty where it is good."""

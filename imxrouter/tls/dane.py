@@ -7,9 +7,8 @@ Pure: records, certificates and time are handed in. Section numbers without RFC 
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -26,8 +25,6 @@ from imxrouter.tls.peer import MAX_CHAIN, Anchors, PeerCertificate
 #: certificate costs a parse.
 MAX_RECORDS: Final = 16
 
-#: Chains kept for sessions that are resumed, as many as sessions of ours are.
-_REMEMBERED_CHAINS: Final = 1000
 #: Names of a certificate that a note tells; one may hold hundreds.
 _TOLD_NAMES: Final = 5
 
@@ -92,7 +89,7 @@ def match(records: Sequence[TlsaRecord], peer: PeerCertificate, *, trusted: bool
 
     Args:
         records: all of one answer, validated.
-        peer: its certificate and chain; of a resumed session, with the chain of the first one.
+        peer: its certificate and chain.
         trusted: our own anchors vouch for the chain; PKIX-TA and PKIX-EE ask for that as well.
         at: now, seconds since 1970.
 
@@ -262,31 +259,7 @@ def sni_of(domain: Domain, way: Delegation | None) -> str:
     return way.target if way is not None and usable(way.tlsa) else domain.name
 
 
-class Judge:
-    """Judges what a peer presented by TLSA records and by our anchors.
-
-    A resumed session holds the peer's own certificate and not what stood above it, in which records of the
-    usages DANE-TA and PKIX-TA look for an authority: so the chains of whole handshakes are remembered.
-    """
-
-    def __init__(self, entries: int = _REMEMBERED_CHAINS) -> None:
-        self._entries = entries
-        self._chains: OrderedDict[bytes, tuple[x509.Certificate, ...]] = OrderedDict()
-
-    def judge(
-        self, domain: Domain, peer: PeerCertificate, way: Delegation, *, untrusted: str, at: float
-    ) -> Coverage:
-        """Say whether a certificate counts for a domain; see `coverage` and `match`."""
-        dane = DaneResult(Dane.NONE)
-        if way.tlsa:
-            dane = match(way.tlsa, self._whole(peer), trusted=not untrusted, at=at)
-        return coverage(domain, peer, way, dane, untrusted=untrusted)
-
-    def _whole(self, peer: PeerCertificate) -> PeerCertificate:
-        if peer.resumed:
-            return replace(peer, chain=self._chains.get(peer.fingerprint, peer.chain))
-        self._chains[peer.fingerprint] = peer.chain[:MAX_CHAIN]
-        self._chains.move_to_end(peer.fingerprint)
-        if len(self._chains) > self._entries:
-            self._chains.popitem(last=False)
-        return peer
+def judge(domain: Domain, peer: PeerCertificate, way: Delegation, *, untrusted: str, at: float) -> Coverage:
+    """Say whether a certificate counts for a domain; see `match` and `coverage`."""
+    dane = match(way.tlsa, peer, trusted=not untrusted, at=at)
+    return coverage(domain, peer, way, dane, untrusted=untrusted)

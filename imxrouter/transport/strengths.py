@@ -23,7 +23,7 @@ from imxrouter.routing.policy import (
     needed_strength,
     tls_needed,
 )
-from imxrouter.tls.dane import Judge
+from imxrouter.tls.dane import judge
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.tls.peer import Anchors, PeerCertificate
 
@@ -184,7 +184,6 @@ def judge_certificate(
     *,
     as_client: bool,
     way: Delegation | None = None,
-    dane: Judge | None = None,
 ) -> Judged:
     """Judge a peer's certificate for a domain: its chain, its names, and what DNSSEC says of it.
 
@@ -195,13 +194,12 @@ def judge_certificate(
         at: seconds since 1970.
         as_client: the peer opened the link.
         way: the way from the domain to the target that we connected to; None: nothing is known of it.
-        dane: remembers chains for sessions that are resumed.
     """
     judgement = anchors.judge(peer, at=at, as_client=as_client)
     untrusted = ""
     if judgement.problem is not None:
         untrusted = f"{judgement.problem.value}: {judgement.note}".rstrip(": ")
-    found = (dane or Judge()).judge(domain, peer, way or Delegation(), untrusted=untrusted, at=at)
+    found = judge(domain, peer, way or Delegation(), untrusted=untrusted, at=at)
     return Judged(found.covers, found.note, found.reason, found.by)
 
 

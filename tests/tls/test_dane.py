@@ -22,7 +22,6 @@ from imxrouter.tls.dane import (
     Coverage,
     Dane,
     DaneResult,
-    Judge,
     association_data,
     coverage,
     match,
@@ -286,19 +285,3 @@ def test_whatever_counts_has_a_ground(
     assert dane.state is not Dane.MISMATCH
     assert not untrusted or dane.state is Dane.MATCH
     assert domain or (target and way.secure) or dane.usage is Usage.DANE_EE
-
-
-def test_a_resumed_session_is_held_to_what_the_first_one_showed() -> None:
-    """It brings the certificate alone; the authority above it is remembered, for as many as are kept."""
-    way = replace(SECURE, tlsa=(record(2, MIDDLE),))
-    known = Judge(1)
-    resumed = PeerCertificate(LEAF, (LEAF,), resumed=True)
-
-    def judged(one: PeerCertificate) -> Coverage:
-        return known.judge(DOMAIN, one, way, untrusted="unknown-authority", at=NOW)
-
-    assert judged(resumed).reason is Reason.DANE_MISMATCH
-    assert judged(peer(CHAIN)) == Coverage(True, "DANE-TA")
-    assert judged(resumed) == Coverage(True, "DANE-TA")
-    assert not judged(NAMING[True, True]).covers
-    assert judged(resumed).reason is Reason.DANE_MISMATCH

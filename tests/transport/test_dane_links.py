@@ -5,20 +5,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from imxrouter.discovery.answers import TYPE_TLSA, Status
 from imxrouter.link.machine import Side
+from imxrouter.model.dane import Matching, Selector, TlsaRecord
 from imxrouter.model.vocabulary import Reason
-from imxrouter.tls.dane import published
+from imxrouter.tls.dane import association_data, published
+from imxrouter.tls.identity import identifiers_of
 from imxrouter.tls.own import OwnCertificate
+from tests.doubles.authority import Authority
 from tests.doubles.router_rig import Lab, RouterRig, issued
 
 HOST = "r1.hoster.example"
 ALICE, BOB = "alice@customer.example", "bob@p.example"
 STRICT = {"trust.default_policy": "dialback+certificate"}
+#: Seconds since 1970, after the time of this project.
+FAR_OFF = 4_000_000_000.0
 #: TLS 1.3, certificate, and dial-back bound to the session.
 STRONGEST = 15
 
@@ -36,11 +43,12 @@ class Hosted:
         """Where the TLSA records of the hoster's router stand."""
         return f"_{self.hoster.endpoint[1]}._tcp.{HOST}"
 
-    def publish(self, *named: OwnCertificate) -> None:
-        """Publish the customer's alias, the hoster's router, and TLSA records for these certificates."""
+    def publish(self, *named: OwnCertificate, records: Sequence[TlsaRecord] = ()) -> None:
+        """Publish the customer's alias, the hoster's router, and TLSA records, for certificates too."""
         ip, port = self.hoster.endpoint
         lines = [f"imx IN IMX 1 r1 port={port}", f"r1 IN A {ip}"]
-        lines += [f"_{port}._tcp.r1 IN TLSA {published(one.leaf).to_text()}" for one in named]
+        records = [*records, *(published(one.leaf) for one in named)]
+        lines += [f"_{port}._tcp.r1 IN TLSA {record.to_text()}" for record in records]
         self.lab.zones.load("$ORIGIN hoster.example.\n$TTL 60\n" + "\n".join(lines) + "\n")
         self.lab.zones.load("$ORIGIN customer.example.\n$TTL 60\n@ IN IMX 0 imx.hoster.example.\n")
 
@@ -175,3 +183,23 @@ def test_a_link_is_used_for_another_customer_only_if_its_way_is_good_too(lab: La
     assert peer.send(BOB, "alice@second.example").outcome().ok
     assert sum(one.side is Side.OPENER for one in peer.sessions()) == 1
     assert not peer.send(BOB, "alice@third.example").outcome().ok
+
+
+def test_a_resumed_session_is_held_to_its_records_too(hosted: Hosted) -> None:
+    """DANE-TA: the authority was presented in the whole handshake only."""
+    authority = Authority.root(not_before=0.0, not_after=FAR_OFF)
+    made = authority.below(not_before=0.0, not_after=FAR_OFF).issue(HOST, not_before=0.0, not_after=FAR_OFF)
+    above = association_data(made.above[0], Selector.PUBLIC_KEY, Matching.SHA256)
+    own = OwnCertificate(
+        made.chain, made.key, identifiers_of(made.certificate), Path("r1.crt"), b"chain", 0.0, FAR_OFF
+    )
+    hosted.hoster.use_tls([own])
+    hosted.publish(records=[TlsaRecord(2, 1, 1, above)])
+    for resumed in (False, True):
+        assert hosted.peer.send(BOB, ALICE).outcome().ok
+        (link,) = (one for one in hosted.peer.sessions() if one.side is Side.OPENER)
+        assert link.tls is not None
+        assert (link.tls.resumed, hosted.levels()[Side.OPENER]) == (resumed, STRONGEST)
+        links = hosted.peer.sessions()
+        hosted.peer.call(lambda links=links: [one.end(Reason.IDLE) for one in links])  # type: ignore[misc]
+        hosted.lab.wait_until(lambda: not hosted.peer.router.hub.sessions, "all links are closed")
