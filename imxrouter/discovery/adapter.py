@@ -88,11 +88,15 @@ class _NameServer(dns.nameserver.Do53Nameserver):
             )
         else:
             response = await self._by_udp(request, timeout, backend)
+        self._doubt(request, response)
+        return response
+
+    def _doubt(self, request: Any, response: dns.message.Message) -> None:
+        """Take back an unvalidated answer to a question that another server failed at."""
         if self._trusted and response.rcode() == dns.rcode.SERVFAIL:
             setattr(request, _DOUBTED, True)
         elif getattr(request, _DOUBTED, False) and not response.flags & dns.flags.AD:
             response.set_rcode(dns.rcode.SERVFAIL)
-        return response
 
     async def _by_udp(self, request: Any, timeout: float, backend: Any) -> dns.message.Message:  # noqa: ASYNC109
         family = dns.inet.af_for_address(self.address)
