@@ -40,9 +40,9 @@ def crowd_users(users: int, still: int) -> list[str]:
 class Child:
     """A process with services, as a scene holds it."""
 
-    def __init__(self, part: str, cores: set[int], **plan: Any) -> None:
+    def __init__(self, part: str, cores: set[int], module: str = __name__, **plan: Any) -> None:
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "tests.storm.children", part],
+            [sys.executable, "-m", module, part],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],
         )  # fmt: skip
         os.sched_setaffinity(self._child.pid, cores)
