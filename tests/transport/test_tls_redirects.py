@@ -71,7 +71,7 @@ def test_a_target_that_dns_does_not_list(lab: Lab, by: str) -> None:
 
 def test_a_target_that_is_worth_less_than_the_old_link(lab: Lab) -> None:
     """DNS lists it, and it shows a certificate that is no good: nothing is said there, the old link stays."""
-    first = host(lab, **{"links.close_deadline_s": 5.0})
+    first = host(lab)
     second = host(lab, by="stranger")
     publish(lab, first.endpoint)
     b = lab.router(
