@@ -199,7 +199,7 @@ class Doctor:
             one = shown(tls.certificates, self._name, way)
             if one is None:
                 continue
-            verdict = tls.judge(PeerCertificate(one.leaf, one.chain), self._name, False, way)
+            verdict = tls.judge_own(PeerCertificate(one.leaf, one.chain), self._name, way)
             opinions = [opinion(self._name, place, way, one, verdict)]
             if one.fingerprint not in told and (soon := ending(one, time.time())) is not None:
                 opinions.append(soon)

@@ -64,6 +64,8 @@ class LinkTls:
         self.pinned: Mapping[str, Anchors] = {}
         self._uplinks: dict[str, Anchors] = {}
         self.ends: TlsEnds | None = None
+        #: told of each certificate that is good for a domain
+        self.on_good: Callable[[Domain, PeerCertificate], None] = lambda *_: None
         federation.apart.has_certificate = self._has_certificate
         claimer.worth = self._worth
         claimer.worth_returned = self._worth_returned
@@ -126,7 +128,14 @@ class LinkTls:
         self, peer: PeerCertificate, domain: Domain, as_client: bool, way: Delegation | None = None
     ) -> Judged:
         """Judge a peer's certificate for a domain: its chain, by the domain's anchors, names and DNSSEC."""
-        return self._judge_by(self.pinned.get(domain.name), peer, domain, way, as_client=as_client)
+        judged = self._judge_by(self.pinned.get(domain.name), peer, domain, way, as_client=as_client)
+        if judged.good:
+            self.on_good(domain, peer)
+        return judged
+
+    def judge_own(self, shown: PeerCertificate, domain: Domain, way: Delegation) -> Judged:
+        """Judge a certificate of ours as a peer does who trusts whom we trust."""
+        return self._judge_by(None, shown, domain, way, as_client=False)
 
     def _judge_by(
         self,
