@@ -136,19 +136,23 @@ class Applying:
         """Name servers, limits of look-ups and of connections, and what may be dialled."""
         if not changes.touch("dns", "dial"):
             return None
-        router, ask = self._router, self._router.ask
-        if not router.asks_by_itself and changes.touch("dns.nameservers", "dns.query_timeout_s"):
+        router, ask, validates = self._router, self._router.ask, self._router.validates
+        asked = changes.touch("dns.nameservers", "dns.trust_ad")
+        if not router.asks_by_itself and (asked or changes.touch("dns.query_timeout_s")):
             servers, question_s = config.dns.nameservers, config.dns.query_timeout_s
-            ask = NameServerAsker(router.reactor, servers, question_s=question_s).ask
+            asker = NameServerAsker(
+                router.reactor, servers, question_s=question_s, trust_ad=config.dns.trust_ad
+            )
+            ask, validates = asker.ask, asker.trusts_ad
         cache_limits, find_limits = discovery_limits(config.dns)
         dial = config.dial
         guard = DialGuard(dial.allow_networks, dial.allow_ports_below_1024, config.listen.endpoints)
 
         def commit() -> None:
-            router.ask = ask
+            router.ask, router.validates = ask, validates
             router.finder.change(ask, find_limits)
             router.answers.keep(cache_limits)
-            if changes.touch("dns.nameservers"):
+            if asked:
                 router.answers.clear()
             router.dialer.change(guard, (dial, config.dns))
 

@@ -15,7 +15,8 @@ from tests.doubles.router_rig import Lab, login_key
 VALUES: Mapping[str, str] = {
     "name": '"other.a.example"', "role": '"aggregator"', "domains_dir": '"more.d"',
     "listen.publish": '["im.a.example:6490"]', "metrics.watch": '["w.example"]',
-    "dns.nameservers": '["127.0.0.9:53"]', "dns.ttl_floor_s": "11", "dns.ttl_cap_s": "1234",
+    "dns.nameservers": '["127.0.0.9:53"]', "dns.trust_ad": '"never"',
+    "dns.ttl_floor_s": "11", "dns.ttl_cap_s": "1234",
     "dns.negative_ttl_s": "99", "dns.failure_ttl_s": "7", "dns.query_timeout_s": "1",
     "dns.lookup_timeout_s": "4", "dial.connect_timeout_s": "3", "dial.race_delay_ms": "100",
     "dial.hello_timeout_s": "4", "dial.backoff_first_s": "0.2", "dial.backoff_cap_s": "3",
