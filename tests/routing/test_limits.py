@@ -197,7 +197,7 @@ def test_an_approved_sender_is_warned_and_cools_down_by_his_own_rate() -> None:
 
 def test_senders_fit_their_budget() -> None:
     """At most 250 bytes each, exceptions and cool-down included: a million in 250 MB (docs/scaling.md)."""
-    table, many = cooling(), 100_000
+    table, many = cooling(), 20_000
     table.per_domain = many
     tracemalloc.start()
     try:
