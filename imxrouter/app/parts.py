@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 import imxrouter
+from imxrouter.app.draining import ASKED, Draining, OtherHosts
 from imxrouter.app.embedding import make_embedded
 from imxrouter.app.figures import Figures, links_by_state
 from imxrouter.app.full_outcomes import FullOutcomes
@@ -76,6 +77,7 @@ from imxrouter.telemetry.trace import TraceRing
 from imxrouter.transport.bus import BusEnd, MemoryExchange
 from imxrouter.transport.bus_unix import UnixBus
 from imxrouter.transport.dialback import Claimer
+from imxrouter.transport.draining import Drain, DrainState
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.gateway_port import GatewayPort
 from imxrouter.transport.handover import Handover
@@ -218,7 +220,10 @@ class Parts:
         self.verifier.on_result = partial(self._claim_ended, "received")
         self.claimer.on_result = partial(self._claim_ended, "made")
         self.dialer.room.busy = self.verifier.busy
-        self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect)
+        self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect, self.claimer.claim)
+        self.federation.on_settled = self.redirector.settled
+        others = OtherHosts(self.finder.find, config.drain.siblings, self.published)
+        self.drain = Drain(self.hub, self.federation, self.redirector, others.of)
         self.handover = Handover(self.hub, self.bus, self.claimer)
         self.steps = Steps(self.hub, self.trace, shown=config.lab, every=tells_every(config))
         self.peer_log = PeerLog(time.time)
@@ -226,6 +231,7 @@ class Parts:
         self.steps.listen(self.dialer, self.claimer, self.verifier, self.federation)
         self.idle_proofs = IdleProofs(self.hub, self.verifier.drop_proof)
         self.hub.events += [self.steps, self.claimer, self.verifier, self.federation, self.redirector]
+        self.hub.events.append(self.drain)
         watchers = RouterWatchers(self.hub, self.inside, self.subscriptions)
         self.liveness = Liveness(
             self.hub, self.subscriptions, watchers, self.federation, random.SystemRandom().random
@@ -288,6 +294,8 @@ class Parts:
             self.subscriptions, self.store, self.bus, time.monotonic, time.time, processes=processes
         )
         self.handover.others[BEGUN] = self._kept_subscriptions.begun_elsewhere
+        self.draining = Draining(self.drain, self.store, self.bus, time.time, self._in_service)
+        self.handover.others[ASKED] = self.draining.told
         self.run_time_domains = RunTimeDomains(self.domains, self.store, self.service_names)
 
     def _traced(self, port: GatewayPort | OwnDomains) -> Submit:
@@ -306,6 +314,12 @@ class Parts:
             self.hub, self._reactor, open_link, uplink_key(uplink.key_file),
             (self.rates.interval_s, self.rates.burst_s),
         )  # fmt: skip
+
+    def _in_service(self) -> None:
+        """Dial what is dialled by itself."""
+        self.liveness.begin(self.hub.now())
+        for uplink in self._uplinks:
+            uplink.start()
 
     def _reached(self, domain: bytes) -> None:
         self.liveness.reached(domain)
@@ -341,7 +355,7 @@ class Parts:
     def ready(self) -> tuple[bool, str]:
         """Whether this process takes traffic, and why not."""
         if self.hub.closing:
-            return False, "going out of service"
+            return False, "drained" if self.drain.state is DrainState.DRAINED else "going out of service"
         if not self._sockets.for_links():
             return False, "not listening yet"
         return True, ""

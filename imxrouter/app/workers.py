@@ -30,7 +30,7 @@ AGAIN_FIRST_S: Final = 1.0
 AGAIN_CAP_S: Final = 30.0
 #: One that ran for so long begins at the first wait again.
 STEADY_S: Final = 60.0
-#: After the close deadline a worker has this long to go, then it is killed.
+#: After the drain deadline a worker has this long to go, then it is killed.
 GRACE_S: Final = 5.0
 
 _TWISTD: Final = "from twisted.scripts.twistd import run; run()"
@@ -108,7 +108,7 @@ class Workers(Service):
     def __init__(self, config: Config, file: Path, reactor: Any) -> None:
         self._file = file
         self._reactor = reactor
-        self._give_up_s = config.links.close_deadline_s + GRACE_S
+        self._give_up_s = config.drain.deadline_s + GRACE_S
         first = config.process + 1
         self.workers = [_Worker(number, self) for number in range(first, config.process + config.workers)]
 

@@ -17,6 +17,7 @@ from imxrouter.cli import (
     dns,
     doctor,
     domains,
+    drain,
     live,
     peers,
     presence,
@@ -38,9 +39,10 @@ def imxctl() -> None:
 socket_option(imxctl, SOCKET_VARIABLE)
 
 for _command in (
-    live.status, live.links, peers.peers, domains.domains, live.send, live.watch, presence.presence,
-    presence.subscribe, watching.subscriptions, watching.watchers, users.rules, users.contacts, users.user,
-    attributes.attributes, dns.dns, configs.config, trace.trace, check.check, decode.decode,
+    live.status, live.links, drain.drain, drain.undrain, peers.peers, domains.domains, live.send, live.watch,
+    presence.presence, presence.subscribe, watching.subscriptions, watching.watchers, users.rules,
+    users.contacts, users.user, attributes.attributes, dns.dns, configs.config, trace.trace, check.check,
+    decode.decode,
 ):  # fmt: skip
     imxctl.add_command(_command)
 domains.domains.add_command(doctor.doctor)

@@ -13,6 +13,7 @@ from imxrouter.config.sections import (
     Caps,
     Dial,
     Dns,
+    Drain,
     Limits,
     Links,
     Listen,
@@ -76,6 +77,7 @@ class Config(Section, frozen=True):
     limits: Annotated[Limits, key("What senders may send.")] = field(default_factory=Limits)
     trust: Annotated[Trust, key("How strongly domains must be proved.")] = field(default_factory=Trust)
     dialback: Annotated[Dialback, key("Dial-back keys.")] = field(default_factory=Dialback)
+    drain: Annotated[Drain, key("Going out of service.")] = field(default_factory=Drain)
     log: Annotated[Log, key("Logs and traces.")] = field(default_factory=Log)
     services: Annotated[tuple[Service, ...], key("Who answers for domains.")] = field(
         default=(), name="service"

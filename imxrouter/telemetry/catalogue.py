@@ -60,6 +60,12 @@ STRAY = Family(
 FOREIGN = Family(
     "imxrouter_foreign_responses_total", "counter", (), "Responses that were handed to another process."
 )
+ELSEWHERE = Family(
+    "imxrouter_elsewhere_total",
+    "counter",
+    (),
+    "Requests refused by one host of a peer and then sent to another.",
+)
 RETRIES = Family("imxrouter_retries_total", "counter", (), "Requests sent again after their link was lost.")
 DELIVERY = Family(
     "imxrouter_delivery_seconds",
@@ -192,7 +198,7 @@ TICK_SEEN = Family(
 )
 
 #: Families whose figures are slots of the hot path's list of integers.
-SLOTTED: tuple[Family, ...] = (REQUESTS, REFUSALS, RECORDS, BYTES, STRAY, FOREIGN, RETRIES)
+SLOTTED: tuple[Family, ...] = (REQUESTS, REFUSALS, RECORDS, BYTES, STRAY, FOREIGN, RETRIES, ELSEWHERE)
 
 ALL: tuple[Family, ...] = (
     *SLOTTED,

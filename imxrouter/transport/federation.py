@@ -22,9 +22,9 @@ from imxrouter.routing.destinations import DestinationState, DestinationTable
 from imxrouter.routing.hold import HoldBudget, HoldLimits, HoldQueue
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
-from imxrouter.transport.hub import Hub
+from imxrouter.transport.hub import SHUTTING_DOWN_S, Hub
 from imxrouter.transport.more_links import MoreLinks
-from imxrouter.transport.pursuit import OWN_POLICY, Cause, Pursuit
+from imxrouter.transport.pursuit import OUT_OF_SERVICE, OWN_POLICY, Cause, Pursuit
 from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.wire.control import Control, Hello
 from imxrouter.wire.layout import MESSAGE_ID_BYTES
@@ -37,9 +37,6 @@ MAX_TARGETS = 8
 _IN_ORDER = frozenset({Reason.NONE, Reason.IDLE, Reason.REDIRECTED})
 #: A retry goes over another open link after this: a process that dies takes all its links, not all at once.
 RETRY_REST_S = 0.1
-
-#: Ends of a link that leave open whether what it carried was delivered.
-_LEAVE_OPEN = frozenset({Reason.LINK_LOST, Reason.KEEPALIVE_TIMEOUT})
 
 #: A claim refused for one of these is made again when the peer said, as long as something waits for it.
 ASK_AGAIN = frozenset({Reason.DIAL_LIMIT, Reason.TOO_MANY_CLAIMS})
@@ -72,6 +69,10 @@ class Federation:
         self.on_waiting: Callable[[Entry, int], None] = lambda *_: None
         #: told (domain, cause) of each verdict: every target of it failed
         self.on_unreachable: Callable[[bytes, Cause], None] = lambda *_: None
+        #: told of each claim of ours that was settled, and its link
+        self.on_settled: Callable[[LinkSession, MadeClaim], None] = lambda *_: None
+        #: going out of service: what waits, and what comes, is answered
+        self.stopped = False
         #: told each domain to which something of ours was proved, and each that proved itself
         self.on_reached: Callable[[bytes], None] = lambda _domain: None
         claimer.on_settled = self._claim_settled
@@ -81,6 +82,20 @@ class Federation:
     def held(self) -> tuple[int, int]:
         """Requests that wait for a link now, and their bytes."""
         return self._budget.count, self._budget.used_bytes
+
+    @property
+    def resting(self) -> int:
+        """Retries that rest before they are sent again."""
+        return len(self._resting)
+
+    def stop(self) -> None:
+        """Answer what waits: no link will be there for it. So is what comes, until `stopped` is false."""
+        self.stopped = True
+        for pursuit in list(self._pursuits.values()):
+            self._fail(pursuit, OUT_OF_SERVICE, SHUTTING_DOWN_S)
+        resting, self._resting = self._resting, {}
+        for tag in resting:
+            self._give_up(tag, OUT_OF_SERVICE)
 
     def oldest_held_s(self, now: float) -> float:
         """How long the request waits that has waited longest; 0 when none does."""
@@ -123,6 +138,9 @@ class Federation:
                 continue
             if to_domain in self._hub.switch.routes:
                 self._give_up(tag, Cause(Reason.SERVICE_DOWN), 30)
+                continue
+            if self.stopped:
+                self._give_up(tag, OUT_OF_SERVICE, SHUTTING_DOWN_S)
                 continue
             if not self._hub.switch.level_is_enough(from_domain, self._claimer.best_level):
                 self._give_up(tag, OWN_POLICY)
@@ -190,7 +208,7 @@ class Federation:
         elif destination.state is DestinationState.FAILING and not destination.may_try(now):
             last = destination.last_error
             cause = Cause(last.reason, last.note) if last else Cause(Reason.BACKING_OFF)
-            self._fail(pursuit, _of_unsent(cause), destination.retry_after_s(now))
+            self._fail(pursuit, cause.of_unsent(), destination.retry_after_s(now))
         else:
             destination.connecting(now)
             self._dial(pursuit)
@@ -202,6 +220,7 @@ class Federation:
                 and to_domain in session.reached
                 and session.machine.state in (LinkState.AWAIT_HELLO, LinkState.OPEN)
                 and not session.port.closed
+                and not session.leaving
             ):
                 return session
         return None
@@ -282,7 +301,7 @@ class Federation:
             return  # what dials now says so itself
         retry_after_s = self._verdict(Domain(domain.decode("ascii")), cause)
         if pursuit is not None:
-            self._fail(pursuit, _of_unsent(cause), retry_after_s)
+            self._fail(pursuit, cause.of_unsent(), retry_after_s)
         self.on_unreachable(domain, cause)
 
     def next_try(self, domain: bytes, now: float) -> float:
@@ -336,6 +355,7 @@ class Federation:
         self._forget_if_empty(pursuit)
 
     def _claim_settled(self, session: LinkSession, claim: MadeClaim) -> None:
+        self.on_settled(session, claim)
         pursuit = self._pursuits.get(claim.to_domain)
         if claim.state is ClaimState.PROVED:
             self._up(claim.to_domain, proved=True)
@@ -464,12 +484,3 @@ class Federation:
         if claim is not None and claim.state is ClaimState.REFUSED:
             return Cause.of_claim(claim)
         return Cause(Reason.DIALBACK_TIMEOUT)
-
-
-def _of_unsent(cause: Cause) -> Cause:
-    """What is told of a request that was never sent: it was not delivered, and may be sent again."""
-    if cause.reason not in _LEAVE_OPEN:
-        return cause
-    return Cause(
-        Reason.BACKING_OFF, f"{cause.reason.word}: {cause.note}" if cause.note else cause.reason.word
-    )

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from imxrouter.link.machine import Draining, LinkMachine, Side
+from imxrouter.link.machine import Draining, LinkMachine, LinkState, Side
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, RETRY_BYTES, Port
@@ -34,6 +34,10 @@ WINDOW_MS = 60_000
 REFUSED_BEFORE_PROOF = 256
 #: Answers, those of refused requests too, that a link may leave unacknowledged; then it is ended (8.1).
 UNACKNOWLEDGED_AT_MOST = 2 * MAX_UNACKNOWLEDGED
+
+
+#: Seconds after which it makes sense to come back to a router that goes out of service.
+SHUTTING_DOWN_S = 5
 
 
 class LinkEvents(Protocol):
@@ -124,7 +128,10 @@ class Hub:
         self._flushing = False
         #: while things are done together: what is submitted, by port
         self._submitted: dict[int, tuple[Port, list[bytes], list[Callable[[], None]]]] | None = None
+        #: out of service, or going: no new link, nothing new on those that are there
         self.closing = False
+        #: whether somebody may connect all the same, to verify a claim of ours
+        self.expects_verification: Callable[[], bool] = lambda: False
 
     # -- making ------------------------------------------------------------------------------------------
 
@@ -174,13 +181,19 @@ class Hub:
         port.granted_bytes = self.settings.credit_bytes
         self.switch.add_port(port)
         if session.side is Side.ACCEPTOR:
-            refused = (Reason.SHUTTING_DOWN, 5) if self.closing else self.admit(session)
+            refused = self._refusal(session)
             if refused is not None:
                 self.switch.counters[slots.REASON_SLOT[refused[0]]] += 1
                 session.perform(session.machine.start())
                 session.end(refused[0], retry_after_s=refused[1])
                 return
         session.perform(session.machine.start())
+
+    def _refusal(self, session: LinkSession) -> tuple[Reason, int] | None:
+        """Why a stranger's connection is not taken, and when to come again."""
+        if self.closing and not self.expects_verification():
+            return Reason.SHUTTING_DOWN, SHUTTING_DOWN_S
+        return self.admit(session)
 
     def received(self, session: LinkSession, data: bytes) -> None:
         """Bytes of a link: through the switch, then everything that became of them goes out."""
@@ -228,11 +241,20 @@ class Hub:
                 session.end(Reason.PROTOCOL_ERROR, "acknowledges what was never sent")
             return
         if isinstance(record, Credit):
-            session.port.credit_requests = record.credit_requests
-            session.port.credit_bytes = record.credit_bytes
-            return
+            self._credit(session, record)
         for one in self.events:
             one.control(session, record)
+
+    def _credit(self, session: LinkSession, record: Credit) -> None:
+        """New limits; none at all mean that new work goes elsewhere, as on a close (specification 5.3)."""
+        port, left = session.port, session.leaving
+        port.credit_requests, port.credit_bytes = record.credit_requests, record.credit_bytes
+        session.leaving = not record.credit_requests
+        if left is not session.leaving:
+            session.write_rest()  # what was sent before leaves before anything that answers this record
+            port.usable = not session.leaving and session.machine.state is LinkState.OPEN
+            if session.leaving:
+                self.draining(session, Draining(Reason.SHUTTING_DOWN, by_peer=True))
 
     def draining(self, session: LinkSession, effect: Draining) -> None:
         """No new request goes out on the link."""

@@ -37,7 +37,17 @@ class Cause:
         """Why a claim of ours failed."""
         return cls(claim.reason, f"claim of {claim.from_domain.decode()}", claim.told)
 
+    def of_unsent(self) -> Cause:
+        """What is told of a request that was never sent: it was not delivered, and may be sent again."""
+        if self.reason not in _LEAVE_OPEN:
+            return self
+        return Cause(Reason.BACKING_OFF, ": ".join(filter(None, (self.reason.word, self.note))))
 
+
+#: Ends of a link that leave open whether what it carried was delivered.
+_LEAVE_OPEN: Final = frozenset({Reason.LINK_LOST, Reason.KEEPALIVE_TIMEOUT})
+#: What is told of what waits when this router goes out of service.
+OUT_OF_SERVICE: Final = Cause(Reason.SHUTTING_DOWN)
 NOT_IN_TIME: Final = Cause(Reason.CONNECT_TIMEOUT)
 #: The link would be weaker than what the sender's own domain asks for.
 OWN_POLICY: Final = Cause(Reason.WEAKER_THAN_POLICY, "policy of the sender's domain")

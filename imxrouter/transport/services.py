@@ -24,7 +24,7 @@ from imxrouter.switch.ports import FOREVER, Role, SendTerms, bound_proof
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.opening import reason_of
 from imxrouter.transport.session import Door, LinkSession, Purpose
-from imxrouter.wire.control import Control, Hello, Login, LoginResult
+from imxrouter.wire.control import Control, Credit, Hello, Login, LoginResult
 
 #: What stands for the exporter of the TLS session where there is none.
 NO_EXPORTER = bytes(32)
@@ -138,9 +138,11 @@ class Services:
         """The service speaks first."""
 
     def control(self, session: LinkSession, record: Control) -> None:
-        """Logins only."""
+        """Logins; and a service that takes requests again."""
         if isinstance(record, Login):
             self.login(session, record)
+        elif isinstance(record, Credit) and session.service and session.is_open:
+            self.rebind(session.service)
 
     def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
         """The switch uses the link no more."""
@@ -182,13 +184,14 @@ class UplinkDialer:
         self._session: LinkSession | None = None
 
     def start(self) -> None:
-        """Dial now."""
-        if self._hub.closing:
+        """Dial now, unless it is dialled or there already, or we go out of service."""
+        if self._hub.closing or self._session is not None:
             return
         self._session = LinkSession(self._hub, Purpose.UPLINK)
         self._open_link(self._session).addErrback(self._not_open)
 
     def _not_open(self, problem: Failure) -> None:
+        self._session = None
         reason = reason_of(problem.value)
         self.log.warn(
             "uplink: {reason} ({note}); next try in {wait:.0f} s", reason=reason.word,

@@ -204,6 +204,7 @@ class Verifier:
                 and not session.redirected
                 and session.machine.state in (LinkState.AWAIT_HELLO, LinkState.OPEN)
                 and not session.port.closed
+                and not session.leaving
             ):
                 return session
         return None
