@@ -40,9 +40,11 @@ def crowd_users(users: int, still: int) -> list[str]:
 class Child:
     """A process with services, as a scene holds it."""
 
-    def __init__(self, part: str, cores: set[int], **plan: Any) -> None:
+    def __init__(
+        self, part: str, cores: set[int], module: str = "tests.storm.children", **plan: Any
+    ) -> None:
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "tests.storm.children", part],
+            [sys.executable, "-m", module, part],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],
         )  # fmt: skip
         os.sched_setaffinity(self._child.pid, cores)
@@ -65,7 +67,7 @@ class Child:
                 stream.close()
 
 
-class _Part:
+class Part:
     """What a child does: its links, and a method for each word."""
 
     links: list[ServiceLink]
@@ -75,7 +77,7 @@ class _Part:
         return now + _REST_S
 
 
-class Crowd(_Part):
+class Crowd(Part):
     """Watchers at x, presentities at z."""
 
     def start(
@@ -158,7 +160,7 @@ class Crowd(_Part):
         }
 
 
-class Talk(_Part):
+class Talk(Part):
     """A stream of messages from x to z."""
 
     def start(self, ports: list[int], key: str, rate: float) -> None:
@@ -208,7 +210,7 @@ def _words(links: list[ServiceLink]) -> dict[str, int]:
     return dict(total)
 
 
-def _serve(part: _Part) -> None:
+def serve(part: Part) -> None:
     """Serve until the input ends."""
     lines = bytearray()
     part.links = []
@@ -236,4 +238,4 @@ def _serve(part: _Part) -> None:
 
 
 if __name__ == "__main__":
-    _serve({"crowd": Crowd, "talk": Talk}[sys.argv[1]]())
+    serve({"crowd": Crowd, "talk": Talk}[sys.argv[1]]())
