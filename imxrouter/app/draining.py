@@ -183,15 +183,20 @@ class OtherHosts:
 
     def of(self, domain: Domain) -> Deferred[str]:
         """One of them at random, as REDIRECT names it; empty where there is none."""
-        if self._siblings:
-            return succeed(_target(random.choice(self._siblings)))  # noqa: S311 - any will do
-        return self._find(domain).addCallback(self._chosen)
+        return self.all_of(domain).addCallback(
+            lambda places: _target(random.choice(places)) if places else ""  # noqa: S311 - any will do
+        )
 
-    def _chosen(self, found: Found) -> str:
+    def all_of(self, domain: Domain) -> Deferred[list[HostPort]]:
+        """All of them."""
+        if self._siblings:
+            return succeed(list(self._siblings))
+        return self._find(domain).addCallback(self._others)
+
+    def _others(self, found: Found) -> list[HostPort]:
         own = {(host.rstrip(".").lower(), port) for host, port in self._own()}
         places = [(target.host.rstrip(".").lower(), target.port) for target in found.targets]
-        others = [place for place in places if place not in own]
-        return _target(random.choice(others)) if others else ""  # noqa: S311 - any will do
+        return [place for place in places if place not in own]
 
 
 def _target(place: HostPort) -> str:

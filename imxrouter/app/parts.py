@@ -89,6 +89,7 @@ from imxrouter.transport.liveness import Liveness
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
 from imxrouter.transport.session import LinkSession
+from imxrouter.transport.siblings import Siblings
 from imxrouter.transport.verifier import Verifier
 from imxrouter.transport.watchers import RouterWatchers
 
@@ -224,6 +225,10 @@ class Parts:
         self.federation.on_settled = self.redirector.settled
         others = OtherHosts(self.finder.find, config.drain.siblings, self.published)
         self.drain = Drain(self.hub, self.federation, self.redirector, others.of)
+        self.siblings = Siblings(
+            self.hub, self._keyring.secrets, self.subscriptions, others.all_of, self.dialer.to_sibling
+        )
+        self.drain.before = self.siblings.hand_over
         self.handover = Handover(self.hub, self.bus, self.claimer)
         self.steps = Steps(self.hub, self.trace, shown=config.lab, every=tells_every(config))
         self.peer_log = PeerLog(time.time)
@@ -231,7 +236,7 @@ class Parts:
         self.steps.listen(self.dialer, self.claimer, self.verifier, self.federation)
         self.idle_proofs = IdleProofs(self.hub, self.verifier.drop_proof)
         self.hub.events += [self.steps, self.claimer, self.verifier, self.federation, self.redirector]
-        self.hub.events.append(self.drain)
+        self.hub.events += [self.siblings, self.drain]
         watchers = RouterWatchers(self.hub, self.inside, self.subscriptions)
         self.liveness = Liveness(
             self.hub, self.subscriptions, watchers, self.federation, random.SystemRandom().random
@@ -272,6 +277,7 @@ class Parts:
         self.services = Services(
             self.hub, service_keys(config.services), self.provisioner.domains_of, self.provisioner.terms
         )
+        self.services.of_sibling = self.siblings.log_in
         self.services.on_login = self.gatekeeper.closed
         self.provisioner.with_services(self.services)
         self.provisioner.on_embedded = self._embedded_changed

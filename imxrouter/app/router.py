@@ -122,6 +122,7 @@ class Router(Parts, Service):
 
     def _on_step(self) -> None:
         try:
+            self.siblings.step()
             self.drain.step(self.hub.now())
             self.liveness.step(self.hub.now())
             self._housekeeping.step(self.hub.now())

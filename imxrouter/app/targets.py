@@ -173,6 +173,19 @@ class TargetDialer:
         dialled = self._connect(domain, make, DialTerms(filter_target=only))
         return dialled.addCallback(lambda one: one.session)
 
+    def to_sibling(self, domain: Domain, place: tuple[str, int]) -> Deferred[LinkSession]:
+        """Open a link to another host of a domain of ours, one that its DNS lists."""
+
+        def only(target: Target) -> Reason | None:
+            wanted = (target.host.rstrip("."), target.port) == place
+            return _usable(target) if wanted else Reason.ADDRESS_REFUSED
+
+        def make() -> LinkSession:
+            return LinkSession(self._hub, Purpose.SIBLING)
+
+        dialled = self._connect(domain, make, DialTerms(filter_target=only))
+        return dialled.addCallback(lambda one: one.session)
+
     def open(self, session: LinkSession, endpoint: Endpoint) -> Deferred[object]:
         """Connect a session to a configured address."""
 

@@ -21,6 +21,7 @@ from imxrouter.wire.control import (
     Close,
     Control,
     Credit,
+    HandOver,
     Hello,
     Login,
     LoginResult,
@@ -134,6 +135,7 @@ LEGAL: Final[dict[type[Control], tuple[frozenset[LinkState], frozenset[Side]]]] 
     Proved: (_LIVE, _OPENER),
     Login: (_OPEN, _ACCEPTOR),
     LoginResult: (_LIVE, _OPENER),
+    HandOver: (_LIVE, _ACCEPTOR),
 }
 
 

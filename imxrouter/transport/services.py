@@ -78,11 +78,15 @@ class Services:
         self._keys = {key_id(one.public): one for one in keys}
         self._domains_of = domains_of
         self._terms = terms
+        #: judges a login of another host of ours; False where it is none
+        self.of_sibling: Callable[[LinkSession, Login], bool] = lambda *_: False
         #: told a link on which a service logged in: it is no stranger's any more
         self.on_login: Callable[[LinkSession], None] = lambda _session: None
 
     def login(self, session: LinkSession, login: Login) -> None:
         """Judge a login; a wrong one ends the link."""
+        if self._hub.settings.clear_login and self.of_sibling(session, login):
+            return
         if session.door is Door.PEERS:
             why = "services log in at another port of this router"
             self._refuse(session, why, told=why)

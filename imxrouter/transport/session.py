@@ -45,6 +45,8 @@ class Purpose(Enum):
     DATA = "data"
     VERIFY = "verify"
     UPLINK = "uplink"
+    #: to another host of our own domains, to hand it what we remember
+    SIBLING = "sibling"
 
 
 class Door(Enum):
@@ -134,8 +136,7 @@ class LinkSession(TwistedProtocol):
             before_proof=hub.settings.claims_before_proof,
             deadline_s=hub.settings.claim_deadline_s,
         )
-        takes_login = self.side is Side.ACCEPTOR and door is not Door.PEERS
-        self.challenge = hub.random_bytes(32) if takes_login else None
+        self.challenge = hub.random_bytes(32) if self.side is Side.ACCEPTOR else None
         self.machine = hub.new_machine(self.side, self.challenge)
         self.service = ""
         self.opened_at = hub.now()

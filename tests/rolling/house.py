@@ -118,7 +118,8 @@ class House(Part):
         self._errors: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
         self._watches = {
-            b"%d" % at: _Watch(_user(at, domain), _user(at * 7 + at // _USERS, other)) for at in range(watches)
+            b"%d" % at: _Watch(_user(at, domain), _user(at * 7 + at // _USERS, other))
+            for at in range(watches)
         }
         self._to_ask = deque(self._watches)
         self._told: dict[bytes, _Told] = {}

@@ -39,9 +39,7 @@ def _settle(world: World) -> None:
     world.wait(lambda: all(all(side.ask("ready")) for side in world.sides), "every link is there")
     for side in world.sides:
         side.ask("send", on=True)
-    world.wait(
-        lambda: all(it["active"] == it["wanted"] for it in map(_active, world.sides)), "subscribed"
-    )
+    world.wait(lambda: all(it["active"] == it["wanted"] for it in map(_active, world.sides)), "subscribed")
 
 
 def _active(side: Any) -> dict[str, int]:
