@@ -437,7 +437,7 @@ class Drain(Section, frozen=True):
         key(
             "Other hosts of the domains served here, as `host:port`, to which peers are sent; none: those "
             "that the DNS of each domain lists beside this one. Peers go only where DNS lists the host.",
-            example='["im2.a.example:6490"]',
+            example=["im2.a.example:6490"],
         ),
     ] = ()
 

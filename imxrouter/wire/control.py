@@ -306,7 +306,7 @@ class HandOver(Control):
     TYPE: ClassVar[RecordType] = RecordType.HAND_OVER
     watcher: bytes = _on_wire(FieldType.WATCHER, _sized_bytes(2, 509))
     presentity: bytes = _on_wire(FieldType.WATCHED, _sized_bytes(2, 509))
-    ident: bytes = _on_wire(FieldType.WATCH_ID, _sized_bytes(1, 64))
+    ident: bytes = _on_wire(FieldType.WATCH_ID, _sized_bytes(1, 40))
     duration_s: int = _on_wire(FieldType.WATCH_LEFT, _U32)
 
 
