@@ -19,7 +19,10 @@ from imxrouter.config.net import parse_published
 from imxrouter.discovery.finder import Found
 from imxrouter.model.domain import Domain
 from imxrouter.routing.interfaces import Bus, Store
+from imxrouter.telemetry.metrics import DrainFigures
 from imxrouter.transport.draining import Drain, DrainState
+from imxrouter.transport.redirecting import Redirector
+from imxrouter.transport.siblings import Siblings
 
 #: The table of the store: `wanted`, and for each process how far it is.
 DRAIN: Final = "drain"
@@ -63,6 +66,8 @@ class Draining:
         self._wall = wall
         self._back = back
         self._stopping = False
+        #: what operators want, here or told by another process; the store may be a second behind
+        self._wanted: _Wanted | None = None
         drain.on_state = self._keep_state
 
     # -- life of the process -----------------------------------------------------------------------------
@@ -70,8 +75,8 @@ class Draining:
     def begin(self) -> None:
         """After the store is open: be out of service from the start, where that is wanted."""
         self._store.watch(DRAIN, self._changed)
-        wanted = self._wanted()
-        if wanted is not None:
+        self._wanted = _read(self._store.get(DRAIN, _WANTED) or b"")
+        if self._wanted is not None:
             self.log.warn("out of service since it was drained; imxctl undrain ends that")
             self._drain.begin(0.0)
         else:
@@ -86,10 +91,11 @@ class Draining:
 
     def drain(self, deadline_s: float) -> DrainView:
         """Take every process of the host out of service, until `undrain`."""
-        value = msgspec.json.encode(_Wanted(round(self._wall(), 3), deadline_s))
+        wanted = _Wanted(round(self._wall(), 3), deadline_s)
+        value = msgspec.json.encode(wanted)
         self._store.put(DRAIN, _WANTED, value, durable=True)
         self._tell(value)
-        self._drain.begin(deadline_s)
+        self._follow(wanted)
         return self.view()
 
     def undrain(self) -> DrainView:
@@ -101,12 +107,12 @@ class Draining:
 
     def view(self) -> DrainView:
         """How far each process of the host is."""
-        wanted = self._wanted()
-        states = {
-            key.decode().removeprefix("process-"): value.decode()
-            for key, value, _ in self._store.items(DRAIN)
-            if key != _WANTED
-        }
+        wanted = self._wanted
+        unknown = DrainState.RUNNING if wanted is None else DrainState.MOVING
+        states = {str(process): unknown.value for process in self._bus.peers()}
+        for key, value, _ in self._store.items(DRAIN):
+            if key != _WANTED:
+                states[key.decode().removeprefix("process-")] = value.decode()
         states[str(self._bus.process)] = self._drain.state.value
         return DrainView(
             state=self._drain.state.value,
@@ -135,6 +141,7 @@ class Draining:
     def _follow(self, wanted: _Wanted | None) -> None:
         if self._stopping:
             return
+        self._wanted = wanted
         if wanted is not None:
             self._drain.begin(wanted.deadline_s)
         elif self._drain.state is not DrainState.RUNNING:
@@ -146,13 +153,10 @@ class Draining:
         return b"process-%d" % self._bus.process
 
     def _keep_state(self, state: DrainState) -> None:
-        if self._stopping or self._wanted() is None:
+        if self._wanted is None:
             self._store.remove(DRAIN, self._own_key)
         else:
             self._store.put(DRAIN, self._own_key, state.value.encode())
-
-    def _wanted(self) -> _Wanted | None:
-        return _read(self._store.get(DRAIN, _WANTED) or b"")
 
 
 def _read(value: bytes) -> _Wanted | None:
@@ -202,6 +206,15 @@ class OtherHosts:
 def _target(place: HostPort) -> str:
     host, port = place
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def drain_figures(drain: Drain, redirector: Redirector, siblings: Siblings) -> DrainFigures:
+    """For `/metrics`."""
+    return DrainFigures(
+        drain.state.value,
+        {"sent": drain.redirects, "obeyed": redirector.obeyed, "ignored": redirector.refused},
+        {"out": siblings.handed, "in": siblings.taken},
+    )
 
 
 def stopping_state(deadline_s: float) -> str:

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 import imxrouter
-from imxrouter.app.draining import ASKED, Draining, OtherHosts
+from imxrouter.app.draining import ASKED, Draining, OtherHosts, drain_figures
 from imxrouter.app.embedding import make_embedded
 from imxrouter.app.figures import Figures, links_by_state
 from imxrouter.app.full_outcomes import FullOutcomes
@@ -318,14 +318,14 @@ class Parts:
 
         return UplinkDialer(
             self.hub, self._reactor, open_link, uplink_key(uplink.key_file),
-            (self.rates.interval_s, self.rates.burst_s),
+            (self.rates.interval_s, self.rates.burst_s), random.SystemRandom().random,
         )  # fmt: skip
 
     def _in_service(self) -> None:
         """Dial what is dialled by itself."""
         self.liveness.begin(self.hub.now())
         for uplink in self._uplinks:
-            uplink.start()
+            uplink.begin()
 
     def _reached(self, domain: bytes) -> None:
         self.liveness.reached(domain)
@@ -345,6 +345,7 @@ class Parts:
         )
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(partial(links_by_state, self.hub))
+        self.metrics.watch_drain(partial(drain_figures, self.drain, self.redirector, self.siblings))
         self.figures = Figures(self.metrics, self.hub, self.federation, self.config.metrics.watch)
         self.metrics.watch_store(lambda: store_figures(self.store.health()))
         ports, now = self.switch.ports, self.hub.now

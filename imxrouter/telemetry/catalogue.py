@@ -116,6 +116,24 @@ QUESTIONS = Family(
     "Questions for attributes of others: `asked` of the owner, `joined` to an equal one under way, `cached` "
     "where all was known, `refused` where too many were under way.",
 )
+REDIRECTS = Family(
+    "imxrouter_redirects_total",
+    "counter",
+    ("what",),
+    "Redirects: `sent` by a drain; those of peers that were `obeyed`, for each domain, or `ignored`.",
+)
+HANDED = Family(
+    "imxrouter_subscriptions_handed_total",
+    "counter",
+    ("direction",),
+    "Subscriptions handed from host to host of one domain: `out` before a drain, `in` from another host.",
+)
+DRAIN = Family(
+    "imxrouter_drain_state",
+    "gauge",
+    ("state",),
+    "1 for the state that the process is in: `running`, `moving`, `closing` or `drained`; else 0.",
+)
 HELD = Family(
     "imxrouter_held_requests", "gauge", (), "Requests that wait for their destination to be dialled."
 )
@@ -212,6 +230,9 @@ ALL: tuple[Family, ...] = (
     LOOKUPS,
     ECHOES,
     QUESTIONS,
+    REDIRECTS,
+    HANDED,
+    DRAIN,
     HELD,
     HELD_BYTES,
     HELD_OLDEST,

@@ -30,6 +30,8 @@ from imxrouter.wire.control import Control, Credit, Hello, Login, LoginResult
 NO_EXPORTER = bytes(32)
 #: The wait before the uplink is dialled again: first, and at most.
 UPLINK_RETRY_S = (1.0, 60.0)
+#: Part of each wait that is random.
+UPLINK_JITTER = 0.5
 
 
 def key_id(public: Ed25519PublicKey) -> bytes:
@@ -167,6 +169,7 @@ class UplinkDialer:
         open_link: connects a protocol to the uplink's address.
         key: our login key.
         terms: GCRA interval and burst of senders that come over it.
+        chance: gives a random number in [0, 1); routers that were lost together shall not come together.
     """
 
     log = Logger()
@@ -178,14 +181,20 @@ class UplinkDialer:
         open_link: Callable[[LinkSession], Deferred[object]],
         key: Ed25519PrivateKey,
         terms: tuple[float, float],
+        chance: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._hub = hub
         self._clock = clock
         self._open_link = open_link
         self._key = key
         self._terms = terms
+        self._chance = chance
         self._wait_s = UPLINK_RETRY_S[0]
         self._session: LinkSession | None = None
+
+    def begin(self) -> None:
+        """Dial at a random moment within the first wait."""
+        self._clock.callLater(self._chance() * UPLINK_RETRY_S[0], self.start)
 
     def start(self) -> None:
         """Dial now, unless it is dialled or there already, or we go out of service."""
@@ -204,7 +213,7 @@ class UplinkDialer:
         self._again()
 
     def _again(self) -> None:
-        self._clock.callLater(self._wait_s, self.start)
+        self._clock.callLater(self._wait_s * (1 - UPLINK_JITTER * self._chance()), self.start)
         self._wait_s = min(self._wait_s * 2, UPLINK_RETRY_S[1])
 
     def opened(self, session: LinkSession, peer: Hello) -> None:

@@ -10,7 +10,6 @@ a second time: whatever is not a success is counted as an error that a sender sa
 from __future__ import annotations
 
 import heapq
-import os
 import sys
 import time
 from collections import Counter, deque
@@ -299,5 +298,4 @@ def _at(values: list[float], part: int) -> float:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["house"]:
-        os.nice(0)
         serve(House())

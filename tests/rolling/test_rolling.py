@@ -6,13 +6,18 @@ are printed: the latency of messages in quiet and while a host goes and comes ba
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from imxrouter.admin.client import AdminClient
+from imxrouter.admin.errors import AdminUnreachable
 from tests.rolling.world import Host, World
 from tests.storm.world import say
 
@@ -117,3 +122,33 @@ def test_each_host_is_restarted_once(world: World) -> None:
 def test_a_rolling_restart(world: World) -> None:
     """2,000 messages a second, each host restarted three times."""
     _roll(world, 3, 5.0)
+
+
+@pytest.mark.parametrize("world", [{**SHORT, "extra": "workers = 2\n"}], indirect=True)
+def test_the_procedure_of_the_operators_page(world: World) -> None:
+    """docs/operators/upgrade.md, two hosts with two processes each: drain, stop, start, look, undrain."""
+    _settle(world)
+    for host in (world.b1, world.b2):
+        drained = host.ctl("--json", "drain", "--wait")
+        assert drained.returncode == 0, drained
+        assert json.loads(drained.stdout)["processes"] == {"0": "drained", "1": "drained"}
+        assert _errors(world) == [{}, {}]
+        assert host.stop() < 10
+        host.start()
+        world.wait(partial(_are, host, "drained"), "both processes are there, drained")
+        assert json.loads(host.ctl("--json", "links").stdout) == []
+        assert host.ctl("undrain").returncode == 0
+        world.wait(lambda: all(world.b.ask("ready")), f"the service is logged in at {host.name} again")
+        time.sleep(1.0)
+        assert _are(host, "running")
+        assert _errors(world) == [{}, {}]
+    _judge(world)
+
+
+def _are(host: Host, state: str) -> bool:
+    """Whether both processes of a host say that they are in that state."""
+    states = []
+    for name in ("admin.sock", "admin-1.sock"):
+        with contextlib.suppress(AdminUnreachable):
+            states.append(AdminClient(str(host.admin.with_name(name))).status()["drain"]["state"])
+    return states == [state, state]

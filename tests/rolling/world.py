@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -85,6 +86,13 @@ types = ["message", "0x0101", "0x0102"]
             self._child = None
         return time.monotonic() - began
 
+    def ctl(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run imxctl as an operator does."""
+        return subprocess.run(
+            [sys.executable, "-m", "imxrouter.cli.main", "--socket", str(self.admin), *words],
+            capture_output=True, text=True, timeout=60, cwd=_ROOT, check=False,
+        )  # fmt: skip
+
     @property
     def client(self) -> AdminClient:
         """Its administration."""
@@ -98,7 +106,16 @@ types = ["message", "0x0101", "0x0102"]
 class World:
     """The world; `close` ends it."""
 
-    def __init__(self, folder: Path, rate: float, watches: int, changes: float) -> None:
+    def __init__(self, folder: Path, rate: float, watches: int, changes: float, extra: str = "") -> None:
+        """Start it.
+
+        Args:
+            folder: for everything.
+            rate: messages a second, of both sides together.
+            watches: subscriptions, of both sides together.
+            changes: of users' states, a second.
+            extra: more of the configuration of the two hosts.
+        """
         dns, port = free_port("127.0.0.1"), free_port("127.0.0.1")
         zones = []
         for domain, names in (("a.example", ("a1",)), ("b.example", ("b1", "b2"))):
@@ -113,7 +130,7 @@ class World:
              *(word for zone in zones for word in ("--zone", str(zone)))],
             stdout=subprocess.DEVNULL, cwd=_ROOT,
         )  # fmt: skip
-        self.hosts = {name: Host(folder, name, port, dns) for name in PLACES}
+        self.hosts = {name: Host(folder, name, port, dns, extra if name != "a1" else "") for name in PLACES}
         self.a1, self.b1, self.b2 = (self.hosts[name] for name in ("a1", "b1", "b2"))
         for host in self.hosts.values():
             host.start()
@@ -128,8 +145,6 @@ class World:
         self.sides = (self.a, self.b)
 
     def _house(self, hosts: list[Host], **plan: Any) -> Child:
-        import os  # noqa: PLC0415
-
         cores = os.sched_getaffinity(0)
         child = Child("house", cores, "tests.rolling.house", hosts=[host.place for host in hosts], **plan)
         self._children.append(child)
