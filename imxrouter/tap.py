@@ -95,12 +95,15 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     except RouterError as error:
         raise CannotStartError(f"cannot start: {error}") from None
     hangup = Hangup(reactor, follows=options["follow"])
+    hangup.reads("certificates", router.certificates.reload)
     service = _Logged(observer_for(config.log, router.mask), hangup)
     router.setServiceParent(service)  # type: ignore[no-untyped-call]
     if options["follow"]:
         reactor.callWhenRunning(end_with_standard_input, reactor)
     if config.workers > 1 and options["process"] is None:
-        Workers(config, Path(options["config"]).absolute(), reactor).setServiceParent(service)  # type: ignore[no-untyped-call]
+        workers = Workers(config, Path(options["config"]).absolute(), reactor)
+        workers.setServiceParent(service)  # type: ignore[no-untyped-call]
+        hangup.reads("files of workers", workers.hang_up)
     return service
 
 

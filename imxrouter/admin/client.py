@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self, cast
 from urllib.parse import quote
 
+from imxrouter.admin.certs_views import VIEWS as CERTS_VIEWS
+from imxrouter.admin.certs_views import CertsReload, CertsView
 from imxrouter.admin.detail import VIEWS as DETAIL_VIEWS
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import STATUS, AdminError, AdminUnreachable, Kind
@@ -54,6 +56,8 @@ __all__ = [
     "AdminUnreachable",
     "AttributeView",
     "AttributesView",
+    "CertsReload",
+    "CertsView",
     "ContactsView",
     "DoctorView",
     "DomainDiff",
@@ -85,7 +89,7 @@ __all__ = [
 VIEWS: tuple[type, ...] = (
     StatusView, DrainView, StoreView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff,
     OutcomeView, AttributesView, AttributeView, MessageView, LookupView, TargetView, RecordsView,
-    *DETAIL_VIEWS, *USER_VIEWS,
+    *DETAIL_VIEWS, *USER_VIEWS, *CERTS_VIEWS,
 )  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).
@@ -200,6 +204,14 @@ class AdminClient:
         """Ask for attributes of a user or of a domain, as a user or domain of the router's."""
         body = {"owner": owner, "names": list(names), "as": requester, "fresh": fresh}
         return cast("AttributesView", self._ask("POST", "attributes", body=body))
+
+    def certs(self) -> CertsView:
+        """List the router's certificates."""
+        return cast("CertsView", self._ask("GET", "certs"))
+
+    def certs_reload(self) -> CertsReload:
+        """Have it read their folder again."""
+        return cast("CertsReload", self._ask("POST", "certs", "reload"))
 
     def trace(self, message_id: str) -> TraceView:
         """Tell the steps of a message."""

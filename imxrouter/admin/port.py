@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from imxrouter.admin.certs_views import CertsReload, CertsView
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView
 from imxrouter.admin.user_port import PresencePort, SettingsPort
 from imxrouter.admin.views import (
@@ -102,6 +103,12 @@ class AdminPort(Protocol):
 
     def check(self, domain: str, ours: str, timeout_s: float) -> Deferred[dict[str, Any]] | dict[str, Any]:
         """Check a domain as one of ours; answers as `imxctl check` does."""
+
+    def certs(self) -> CertsView | Deferred[CertsView]:
+        """List our certificates."""
+
+    def certs_reload(self) -> CertsReload | Deferred[CertsReload]:
+        """Read the folder of our certificates again."""
 
     def trace(self, message_id: str) -> TraceView | Deferred[TraceView]:
         """Tell the steps of a message; its id in hexadecimal."""

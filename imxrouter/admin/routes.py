@@ -71,6 +71,8 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("POST", "attributes"): lambda port, _parts, body: port.attributes(
         _text(body, "owner"), _texts(body, "names"), _text(body, "as"), fresh=body.get("fresh") is True
     ),
+    ("GET", "certs"): lambda port, _parts, _body: port.certs(),
+    ("POST", "certs/reload"): lambda port, _parts, _body: port.certs_reload(),
     ("GET", "trace/*"): lambda port, parts, _body: port.trace(parts[0]),
     ("POST", "traces"): lambda port, _parts, body: port.traces(
         _optional(body, "from"), _optional(body, "to"), _seconds(body, "since_s")

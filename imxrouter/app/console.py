@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 
+from imxrouter.admin.certs_views import CertsReload, CertsView
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.views import (
@@ -232,6 +233,9 @@ class Console:
         except ConfigError as error:
             problem = error.problems[0]
             raise AdminError("bad-request", problem.what, problem.path, problem.do) from None
+        if parsed.certificate:
+            do = "put it into the folder tls.certificates, which is watched"
+            raise AdminError("bad-request", "a certificate is named in files only", "certificate", do)
         if parsed.service not in self._router.service_names:
             known = ", ".join(sorted(self._router.service_names))
             raise AdminError("bad-request", f"no service {parsed.service!r}", "service", f"one of: {known}")
@@ -309,6 +313,19 @@ class Console:
         if service is None:
             raise AdminError("not-found", f"{user} is not a user of an embedded service here", "user")
         return service.watch(address, lambda message: emit(_message_view(message)))
+
+    # -- certificates ------------------------------------------------------------------------------------
+
+    def certs(self) -> CertsView:
+        """List our certificates."""
+        records = self._router.domains
+        return self._router.certificates.view(name for one in records for name in (one.name, *one.aliases))
+
+    def certs_reload(self) -> Deferred[CertsReload]:
+        """Read the folder of our certificates again."""
+        return self._router.certificates.reload()
+
+    # -- traces ------------------------------------------------------------------------------------------
 
     def trace(self, message_id: str) -> TraceView:
         """Tell the steps of a message; its id in hexadecimal."""

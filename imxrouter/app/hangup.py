@@ -1,12 +1,14 @@
-"""SIGHUP: a router in the foreground drains when its terminal closes; elsewhere nothing changes."""
+"""SIGHUP: a router in the foreground drains when its terminal closes; elsewhere files are read again."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
@@ -25,6 +27,16 @@ class Hangup:
         self._reactor = reactor
         self._follows = follows
         self._drains = False
+        self._reads: dict[str, Callable[[], object]] = {}
+
+    def reads(self, what: str, read: Callable[[], object]) -> None:
+        """Have a function called at each signal, in the order of these calls.
+
+        Args:
+            what: what it reads again, in the plural, for the log.
+            read: may give a Deferred; a failure is logged and keeps nobody else from being called.
+        """
+        self._reads[what] = read
 
     def start(self) -> None:
         """Take the signal. Call it in the main thread, once the process is a daemon where it shall be one."""
@@ -39,8 +51,14 @@ class Hangup:
             self.log.info("SIGHUP: the terminal is gone, so the router stops in order")
             with suppress(ReactorNotRunning):  # it stops already
                 self._reactor.stop()
-        else:
-            self.log.info("SIGHUP: nothing is read again; changed files are taken at the next start")
+            return
+        what = ", ".join(self._reads) or "nothing"
+        self.log.info("SIGHUP: read again: {what}; other files are taken at the next start", what=what)
+        for name, read in self._reads.items():
+            maybeDeferred(read).addErrback(self._failed, name)
+
+    def _failed(self, failure: Any, what: str) -> None:
+        self.log.failure("SIGHUP: reading {what} failed", failure=failure, what=what)
 
 
 def has_terminal() -> bool:

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 import imxrouter
+from imxrouter.app.certificates import OwnCertificates
 from imxrouter.app.draining import ASKED, Draining, OtherHosts, drain_figures
 from imxrouter.app.embedding import make_embedded
 from imxrouter.app.figures import Figures, links_by_state
@@ -176,6 +177,7 @@ class Parts:
 
     def _make_trust(self) -> None:
         config = self.config
+        self.certificates = OwnCertificates(config, self._reactor, time.time, self.metrics)
         self.gatekeeper = Gatekeeper(
             policy_table(config),
             RememberedStrength(age_s=config.trust.remember_days * 86_400.0),

@@ -71,6 +71,7 @@ class Router(Parts, Service):
         self._tick.start(1.0 if config.links.ping_s >= 2 else 0.2, now=False)
         self._steps.start(STEP_S, now=False)
         self._tick_meter.start()
+        self.certificates.begin()
         self._reactor.callLater(0, settle_memory)
         if self.drain.state is DrainState.RUNNING:
             self._in_service()
@@ -135,6 +136,7 @@ class Router(Parts, Service):
             if call.running:
                 call.stop()
         self._tick_meter.stop()
+        self.certificates.end()
         self.bus.close()
         closing += self._sockets.close_rest()
         closing.append(closed_store(self.store, self._reactor))

@@ -32,6 +32,8 @@ AGAIN_CAP_S: Final = 30.0
 STEADY_S: Final = 60.0
 #: After the drain deadline a worker has this long to go, then it is killed.
 GRACE_S: Final = 5.0
+#: A process that was started so long ago takes SIGHUP.
+LISTENS_S: Final = 5.0
 
 _TWISTD: Final = "from twisted.scripts.twistd import run; run()"
 
@@ -123,6 +125,11 @@ class Workers(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         return DeferredList([worker.stop(self._give_up_s) for worker in self.workers])
 
+    def hang_up(self) -> None:
+        """Pass SIGHUP on, which only the leader got: each reads its files again."""
+        for worker in self.workers:
+            worker.hang_up()
+
     def spawn(self, worker: _Worker) -> Any:
         """Start one process."""
         words = [sys.executable, "-c", _TWISTD, "-n", "--pidfile=", "imxrouter", "--config", str(self._file),
@@ -174,6 +181,14 @@ class _Worker(ProcessProtocol):
         self._signal("TERM")
         self._timer = self._workers.later(give_up_s, lambda: self._signal("KILL"))
         return stopped
+
+    def hang_up(self) -> None:
+        """Have it read its files again; one that is being started is told a little later."""
+        wait_s = self._began + LISTENS_S - self._workers.now()
+        if wait_s > 0:  # the signal would end it
+            self._workers.later(wait_s, self.hang_up)
+        elif self._process is not None:
+            self._signal("HUP")
 
     def processEnded(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
         """Start it again, or be done."""

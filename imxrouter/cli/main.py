@@ -11,6 +11,7 @@ import click
 from imxrouter import __version__
 from imxrouter.cli import (
     attributes,
+    certs,
     check,
     configs,
     decode,
@@ -41,8 +42,8 @@ socket_option(imxctl, SOCKET_VARIABLE)
 for _command in (
     live.status, live.links, drain.drain, drain.undrain, peers.peers, domains.domains, live.send, live.watch,
     presence.presence, presence.subscribe, watching.subscriptions, watching.watchers, users.rules,
-    users.contacts, users.user, attributes.attributes, dns.dns, configs.config, trace.trace, check.check,
-    decode.decode,
+    users.contacts, users.user, attributes.attributes, certs.certs, dns.dns, configs.config, trace.trace,
+    check.check, decode.decode,
 ):  # fmt: skip
     imxctl.add_command(_command)
 domains.domains.add_command(doctor.doctor)

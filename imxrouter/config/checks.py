@@ -13,6 +13,7 @@ from imxrouter.config.problems import Problem
 from imxrouter.config.schema import Config, policy_for
 from imxrouter.config.served import TYPE_NAMES, ServedDomain
 from imxrouter.config.suggest import advice
+from imxrouter.config.tls import tls_problems
 from imxrouter.config.trust import CLEAR_POLICIES
 from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
@@ -52,6 +53,7 @@ def problems(config: Config, file: str, placed: Iterable[Placed]) -> list[Proble
         _keys(config),
         _services(config),
         _outside(config),
+        tls_problems(config),
     )
     found: Iterator[Found] = ((file, *rest) for rest in here)
     return [Problem(*one) for one in chain(found, _domains(config, placed))]

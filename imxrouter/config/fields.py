@@ -17,6 +17,7 @@ def key(
     pattern: str | None = None,
     example: Any = None,
     path: bool = False,
+    words: tuple[str, ...] = (),
 ) -> Meta:
     """Describe one key; stands in `Annotated` beside its type.
 
@@ -29,8 +30,9 @@ def key(
         pattern: a regular expression that the text must match.
         example: a value for the sample file where the default is empty.
         path: whether it names a file, resolved against the directory of the configuration file.
+        words: values of such a key, or entries of its list, that name no file.
     """
     given: dict[str, Any] = {"ge": ge, "le": le, "min_length": min_length, "pattern": pattern}
     bounds = {name: value for name, value in given.items() if value is not None}
-    extra = {"unit": unit, "path": path, "example": example}
+    extra = {"unit": unit, "path": path, "words": words, "example": example}
     return Meta(description=text, extra=extra, **bounds)

@@ -22,6 +22,7 @@ from imxrouter.config.sections import (
     Section,
 )
 from imxrouter.config.served import ServedDomain, Service
+from imxrouter.config.tls import Tls
 from imxrouter.config.trust import Dialback, PinnedPeer, PolicyName, Trust, Uplink
 
 
@@ -76,6 +77,7 @@ class Config(Section, frozen=True):
     caps: Annotated[Caps, key("What strangers may cause.")] = field(default_factory=Caps)
     limits: Annotated[Limits, key("What senders may send.")] = field(default_factory=Limits)
     trust: Annotated[Trust, key("How strongly domains must be proved.")] = field(default_factory=Trust)
+    tls: Annotated[Tls, key("Certificates, and whose are trusted.")] = field(default_factory=Tls)
     dialback: Annotated[Dialback, key("Dial-back keys.")] = field(default_factory=Dialback)
     drain: Annotated[Drain, key("Going out of service.")] = field(default_factory=Drain)
     log: Annotated[Log, key("Logs and traces.")] = field(default_factory=Log)

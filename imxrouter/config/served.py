@@ -69,6 +69,15 @@ class ServedDomain(Section, frozen=True):
             example="dialback",
         ),
     ] = None
+    certificate: Annotated[
+        str,
+        key(
+            "File of the certificate that is shown for it; without it the one of `tls.certificates` that "
+            "names it. The key stands in the file or beside it.",
+            path=True,
+            example="/etc/imxrouter/certificates/a.example.crt",
+        ),
+    ] = ""
     state: Annotated[
         Literal["active", "suspended"], key("`suspended`: nothing passes, and its claims end.")
     ] = "active"

@@ -120,9 +120,12 @@ class Walk:
             what = str(error).split(" - at ")[0].rstrip(".")
             self._add(path, f"{what[:1].lower()}{what[1:]}, not {_shown(value)}", _wanted(meta))
             return value
-        if (meta.extra or {}).get("path") and value:
-            return str(self._base / value)
-        return value
+        extra = meta.extra or {}
+        if not extra.get("path") or not value:
+            return value
+        if isinstance(value, list):
+            return [one if one in extra["words"] else str(self._base / one) for one in value]
+        return str(self._base / value)
 
     def _add(self, path: str, what: str, do: str) -> None:
         self.problems.append(Problem(self._file, path, what, do))

@@ -1,6 +1,7 @@
 """Every metric family: name, type, labels, and what it says. Labels come from closed sets.
 
-All but `peer`: domains, and no more of them than `peers.TOP` and the watch list.
+All but `peer`: domains, and no more of them than `peers.TOP` and the watch list; and `file`, no more of them
+than `certificates.SHOWN`.
 """
 
 from __future__ import annotations
@@ -200,6 +201,39 @@ STORE_FAILURES = Family(
     "Tries to open or write the state file that failed: `full`, `read-only`, `corrupt`, `locked`, `broken` "
     "or `closed`.",
 )
+CERTIFICATES = Family("imxrouter_certificates", "gauge", (), "Certificates of ours in use.")
+CERTIFICATE_FIRST = Family(
+    "imxrouter_certificate_first_expiry_timestamp_seconds",
+    "gauge",
+    (),
+    "Unix time when the first of our certificates ends; absent when there is none.",
+)
+CERTIFICATE_EXPIRY = Family(
+    "imxrouter_certificate_expiry_timestamp_seconds",
+    "gauge",
+    ("file",),
+    "Unix time when a certificate of ours ends, its chain included, by its file; of the 50 that end first.",
+)
+CERTIFICATE_PROBLEMS = Family(
+    "imxrouter_certificate_problems",
+    "gauge",
+    (),
+    "Faults that kept the certificate folder from being taken as it is, at the last try (see imxctl certs).",
+)
+CERTIFICATE_RELOADS = Family(
+    "imxrouter_certificate_reloads_total",
+    "counter",
+    ("result",),
+    "Times the certificate folder was read since the start: `swapped` for a new set, `unchanged`, or "
+    "`refused` for its faults.",
+)
+PEER_CERTIFICATE = Family(
+    "imxrouter_peer_certificate_expiry_timestamp_seconds",
+    "gauge",
+    ("peer",),
+    "Unix time when the certificate of a peer domain ends; of the 50 that end first of those seen in the "
+    "last week.",
+)
 UPTIME = Family("imxrouter_uptime_seconds", "gauge", (), "Seconds since this process started.")
 BUILD = Family("imxrouter_build_info", "gauge", ("version", "python"), "Always 1; the labels say what runs.")
 TICK = Family(
@@ -247,6 +281,12 @@ ALL: tuple[Family, ...] = (
     STORE_WRITTEN,
     STORE_REFUSED,
     STORE_FAILURES,
+    CERTIFICATES,
+    CERTIFICATE_FIRST,
+    CERTIFICATE_EXPIRY,
+    CERTIFICATE_PROBLEMS,
+    CERTIFICATE_RELOADS,
+    PEER_CERTIFICATE,
     UPTIME,
     BUILD,
     TICK,
@@ -274,4 +314,5 @@ ECHO_RESULTS: tuple[tuple[str], ...] = (
     ("answered",), ("bad-address",), ("too-large",), ("rate-limited",),
 )  # fmt: skip
 QUESTION_WAYS: tuple[tuple[str], ...] = (("asked",), ("joined",), ("cached",), ("refused",))
+RELOAD_RESULTS: tuple[tuple[str], ...] = (("swapped",), ("unchanged",), ("refused",))
 LOOKUP_RESULTS: tuple[tuple[str], ...] = tuple((word,) for word in ("found", "cached", *REASON_WORDS[1:]))

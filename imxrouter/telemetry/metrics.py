@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from imxrouter.model.errors import LocalMisuse
 from imxrouter.telemetry import catalogue
 from imxrouter.telemetry.catalogue import Family
+from imxrouter.telemetry.certificates import CertificateFigures, PeerCertificates, certificate_metrics
 from imxrouter.telemetry.peers import PeerFigures, peer_metrics
 from imxrouter.telemetry.slots import SlotCollector, SlotTable
 
@@ -115,6 +116,8 @@ class Metrics:
         lookups: DNS look-ups, by `found`, `cached` or a reason's word.
         echoes: echoes asked of domains served here, by `answered` or a reason's word.
         questions: for attributes of others, by how they were answered.
+        certificate_reloads: times our certificates were read, by result.
+        peer_certificates: when certificates of peers end.
         tick: histogram of the reactor's turns, in seconds.
         last_tick_s: Unix time when the reactor last came round; set by `tick.TickMeter`.
     """
@@ -133,6 +136,10 @@ class Metrics:
         self.lookups = ClosedCounter(catalogue.LOOKUPS, catalogue.LOOKUP_RESULTS, self.registry)
         self.echoes = ClosedCounter(catalogue.ECHOES, catalogue.ECHO_RESULTS, self.registry)
         self.questions = ClosedCounter(catalogue.QUESTIONS, catalogue.QUESTION_WAYS, self.registry)
+        self.certificate_reloads = ClosedCounter(
+            catalogue.CERTIFICATE_RELOADS, catalogue.RELOAD_RESULTS, self.registry
+        )
+        self.peer_certificates = PeerCertificates(now_s)
         self.tick = Histogram(
             catalogue.TICK.name, catalogue.TICK.help, buckets=_TICK_BUCKETS_S, registry=self.registry
         )
@@ -146,6 +153,7 @@ class Metrics:
         self._delivery: Callable[[], Mapping[str, Times]] = dict
         self._peers: Callable[[], PeerFigures] = PeerFigures
         self._store: Callable[[], StoreFigures] = StoreFigures
+        self._certificates: Callable[[], CertificateFigures] = CertificateFigures
         self.registry.register(_Gauges(self._gauges))
 
     def add_slots(
@@ -195,6 +203,10 @@ class Metrics:
         """Ask this at each scrape how the store is."""
         self._store = source
 
+    def watch_certificates(self, source: Callable[[], CertificateFigures]) -> None:
+        """Ask this at each scrape for our certificates."""
+        self._certificates = source
+
     @property
     def uptime_s(self) -> float:
         """Seconds since the object was made."""
@@ -219,6 +231,7 @@ class Metrics:
         yield _histogram(catalogue.DELIVERY, self._delivery())
         yield from peer_metrics(self._peers())
         yield from _store_metrics(self._store())
+        yield from certificate_metrics(self._certificates(), self.peer_certificates)
         yield _gauge(catalogue.UPTIME, {(): self.uptime_s})
         yield _gauge(catalogue.TICK_SEEN, {(): self.last_tick_s})
         yield _gauge(catalogue.BUILD, {(self._version, platform.python_version()): 1})

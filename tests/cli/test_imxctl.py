@@ -19,6 +19,8 @@ from imxrouter.cli.exits import Exit
 from imxrouter.cli.main import imxctl, main
 from imxrouter.cli.reference import main as reference
 from tests.doubles.admin_port import (
+    CERTS,
+    CERTS_RELOAD,
     DOCTOR,
     DOMAIN,
     LINK,
@@ -74,12 +76,26 @@ def shell(reactor_thread: ReactorThread, tmp_path: Path) -> Iterator[Shell]:
         (["dns", "lookup", "b.example"], LOOKUP),
         (["send", "a@a.example", "b@b.example", "hi"], OUTCOME),
         (["attributes", "b.example"], TOLD),
+        (["certs"], CERTS),
+        (["certs", "list"], CERTS),
+        (["certs", "reload"], CERTS_RELOAD),
     ],
 )
 def test_json_is_the_answer(shell: Shell, words: list[str], answer: object) -> None:
     """With --json, before or after the command, the answer is printed as it came."""
     assert shell.json(*words) == answer
     assert json.loads(shell("--json", *words).stdout) == answer
+
+
+def test_a_refused_reload_tells_every_problem(shell: Shell) -> None:
+    """On standard error, with the code of a failure; in JSON as it came."""
+    shell.port.reloaded = {**CERTS_RELOAD, "result": "refused", "added": [], "renewed": [], "removed": [],
+                           "problems": ["a.key: no private key in it: write it"]}  # fmt: skip
+    refused = shell("certs", "reload")
+    assert refused.exit_code == Exit.FAILED
+    assert "nothing is taken; 2 certificates as before" in refused.stderr
+    assert "a.key: no private key in it: write it" in refused.stderr
+    assert json.loads(shell("certs", "reload", "--json").stdout)["result"] == "refused"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +105,15 @@ def test_json_is_the_answer(shell: Shell, words: list[str], answer: object) -> N
         (["status"], ["state.db: 12 entries, 36864 bytes, last written 2027-01-15 08:00:00 UTC\n"]),
         (["links"], ["192.0.2.1:6490", "router.b.example", "b.example", "3000/2900", "1m 1s"]),
         (["links", "--claims"], ["a.example", "proved", "dialback"]),
+        (
+            ["certs"],
+            ["a.example.crt (default)", "a.example, *.a.example", "2027-01-15 08:00 UTC", "An Authority"],
+        ),
+        (
+            ["certs"],
+            ["without a certificate: c.example and 2 more", "not taken: x.crt", "warning: a.example.key"],
+        ),
+        (["certs", "reload"], ["swapped: 2 certificates", "added  /etc/c.crt", "removed  /etc/b.crt"]),
         (["peers"], ["backing-off", "connect-timeout", "in 12.0s"]),
         (["domains"], ["a.example", "active", "home"]),
         (

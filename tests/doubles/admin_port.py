@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 
+from imxrouter.admin.certs_views import CertsReload, CertsView
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TraceRow, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.views import (
@@ -91,6 +92,20 @@ TRACED: TraceRow = {
     "id": "00" * 16, "at": 1.5, "kind": "message", "source": "*@a.example", "destination": "*@b.example",
     "steps": 3, "last": "settled", "status": "failure", "stage": "limit", "reason": "too-large",
 }  # fmt: skip
+CERTS: CertsView = {
+    "folder": "/etc/imxrouter/certificates",
+    "certificates": [{
+        "file": "/etc/imxrouter/certificates/a.example.crt", "names": ["a.example", "*.a.example"],
+        "domains": ["a.example"], "not_before": 1700000000.0, "not_after": 1800000000.0,
+        "issuer": "An Authority", "fingerprint": "00" * 32,
+    }],
+    "default": "/etc/imxrouter/certificates/a.example.crt", "without": ["c.example"], "without_count": 3,
+    "problems": ["x.crt: no key: put it there"], "warnings": ["a.example.key: chmod go-w"],
+}  # fmt: skip
+CERTS_RELOAD: CertsReload = {
+    "result": "swapped", "count": 2, "added": ["/etc/c.crt"], "renewed": ["/etc/a.crt"],
+    "removed": ["/etc/b.crt"], "problems": [], "warnings": [],
+}  # fmt: skip
 #: Of no domain that exists; the stages between are left out.
 CHECK: dict[str, Any] = {
     "domain": "", "ours": "", "result": "failed", "name_servers": [], "took_s": 0.1,
@@ -121,6 +136,7 @@ class PortDouble:
         calls: what was asked, in order.
         outcome: what `send` answers.
         told: what `attributes` answers.
+        reloaded: what `certs_reload` answers.
         watchers: those who watch now.
         users: users of an embedded service.
     """
@@ -130,6 +146,7 @@ class PortDouble:
         self.calls: list[tuple[Any, ...]] = []
         self.outcome: OutcomeView = {**OUTCOME}
         self.told: AttributesView = deepcopy(TOLD)
+        self.reloaded: CertsReload = {**CERTS_RELOAD}
         self.watchers: list[Callable[[MessageView], None]] = []
 
     @property
@@ -141,6 +158,14 @@ class PortDouble:
     def settings(self) -> UsersDouble:
         """Their settings."""
         return self.users
+
+    def certs(self) -> CertsView:
+        """Answer at once."""
+        return CERTS
+
+    def certs_reload(self) -> Deferred[CertsReload]:
+        """Answer later, as who reads files does."""
+        return succeed(self.reloaded)
 
     def status(self) -> StatusView:
         """Answer at once."""

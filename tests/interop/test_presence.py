@@ -100,10 +100,10 @@ class Three:
         self[org].kill()
 
     def start(self, org: Organisation) -> None:
-        """Start it again."""
+        """Start it again; peers may hear of its user before it answers us."""
+        self.truth[org].back()
         self[org].start()
         self[org].ready()
-        self.truth[org].back()
 
     def judge(self, bound_s: float) -> None:
         """See that nobody was wrong for longer than that, or shown an older state again."""

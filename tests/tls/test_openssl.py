@@ -1,0 +1,26 @@
+"""The calls that pyOpenSSL has no method for are still there."""
+
+from OpenSSL import SSL, crypto
+
+from imxrouter.tls.openssl import NO_CHECK_TIME, require_purpose, was_resumed
+from tests.doubles.authority import DAY, NOW, Authority
+
+
+def test_the_calls_are_there() -> None:
+    """Each does what it says."""
+    root = Authority.root(not_before=NOW - 9 * DAY, not_after=NOW - 8 * DAY)
+    store = crypto.X509Store()
+    store.add_cert(crypto.X509.from_cryptography(root.certificate))
+    store.set_flags(NO_CHECK_TIME)
+    issued = root.issue("a.example", not_before=NOW - 9 * DAY, not_after=NOW - 8 * DAY)
+    leaf = crypto.X509.from_cryptography(issued.certificate)
+    require_purpose(store, as_client=False)
+    crypto.X509StoreContext(store, leaf).verify_certificate()
+    require_purpose(store, as_client=True)
+    try:
+        crypto.X509StoreContext(store, leaf).verify_certificate()
+    except crypto.X509StoreContextError as error:
+        assert error.errors[0] == SSL.X509VerificationCodes.ERR_INVALID_PURPOSE  # noqa: PT017
+    else:
+        raise AssertionError
+    assert not was_resumed(SSL.Connection(SSL.Context(SSL.TLS_METHOD), None))
