@@ -30,6 +30,8 @@ from imxrouter.wire.registry import Capability
 
 #: A peer that was told of another host has this long to open a link there before it may send nothing more.
 MOVE_S: Final = 1.0
+#: What must be done before links are left has so long, and a quarter of the deadline at most.
+PREPARE_S: Final = 5.0
 #: A link whose other end does not say within this that it has read our word is closed all the same.
 FENCE_S: Final = 1.0
 #: Domains that are looked up for one drain; peers of the others find the other host by their own DNS.
@@ -60,7 +62,7 @@ class Drain:
         state: how far it is.
         redirects: links told of another host in this life.
         on_state: told each new state.
-        before: asked to do what must be done before links are left; the links wait for it, `MOVE_S` at most.
+        before: asked to do what must be done before links are left; they wait for it, `PREPARE_S` at most.
     """
 
     log = Logger()
@@ -80,7 +82,7 @@ class Drain:
         self.redirects = 0
         self.on_state: Callable[[DrainState], None] = lambda _state: None
         self.before: Callable[[], Deferred[None] | None] = lambda: None
-        self._since = self._until = self._fenced_by = 0.0
+        self._since = self._until = self._fenced_by = self._moved_by = 0.0
         #: links that may still receive requests from the other side: they are being moved
         self._moving: set[int] = set()
         #: numbers of the links that were told to send nothing new
@@ -153,7 +155,6 @@ class Drain:
 
         def prepared(_result: object) -> None:
             if self._preparing and self.state is DrainState.MOVING:
-                self._preparing = False
                 self._leave_all()
 
         first.addErrback(lambda problem: self.log.failure("before the drain", problem))
@@ -161,6 +162,8 @@ class Drain:
 
     def _leave_all(self) -> None:
         """Tell who can go elsewhere where to, and everybody else to send nothing new."""
+        self._preparing = False
+        self._moved_by = self._hub.now() + MOVE_S
         wanted: dict[bytes, list[LinkSession]] = {}
         for session in list(self._hub.sessions.values()):
             domains = self._redirectable(session)
@@ -213,10 +216,9 @@ class Drain:
     def step(self, now: float) -> None:
         """Go on where it can; called some twenty times a second."""
         if self.state is DrainState.MOVING:
-            if now >= self._since + MOVE_S:
-                if self._preparing:
-                    self._preparing = False
-                    self._leave_all()
+            if self._preparing and now - self._since >= min(PREPARE_S, (self._until - self._since) / 4):
+                self._leave_all()
+            if not self._preparing and now >= self._moved_by:
                 for number in list(self._moving):
                     session = self._hub.sessions.get(number)
                     self._moving.discard(number)
@@ -234,10 +236,12 @@ class Drain:
         """Whether nothing new can come, and nothing waits that could still go."""
         if now >= self._until:
             return True
+        if self._preparing:
+            return False
         links = [one for one in self._hub.sessions.values() if one.machine.state is LinkState.OPEN]
         if not any(one.port.sources or one.port.speaks for one in links):
             return not self._federation.held[0] or self._is_late(now)
-        if self._preparing or self._moving & {one.number for one in links}:
+        if self._moving & {one.number for one in links}:
             return False
         if now < self._fenced_by and not all(one.machine.fenced for one in links):
             return False

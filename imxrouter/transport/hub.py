@@ -13,7 +13,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from imxrouter.link.machine import Draining, LinkMachine, LinkState, Side
+from imxrouter.link.machine import Draining, LinkMachine, Side
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, RETRY_BYTES, Port
@@ -247,14 +247,12 @@ class Hub:
 
     def _credit(self, session: LinkSession, record: Credit) -> None:
         """New limits; none at all mean that new work goes elsewhere, as on a close (specification 5.3)."""
-        port, left = session.port, session.leaving
+        port = session.port
         port.credit_requests, port.credit_bytes = record.credit_requests, record.credit_bytes
-        session.leaving = not record.credit_requests
-        if left is not session.leaving:
+        if not record.credit_requests and not session.leaving:
+            session.leaving = True
             session.write_rest()  # what was sent before leaves before anything that answers this record
-            port.usable = not session.leaving and session.machine.state is LinkState.OPEN
-            if session.leaving:
-                self.draining(session, Draining(Reason.SHUTTING_DOWN, by_peer=True))
+            self.draining(session, Draining(Reason.SHUTTING_DOWN, by_peer=True))
 
     def draining(self, session: LinkSession, effect: Draining) -> None:
         """No new request goes out on the link."""

@@ -24,7 +24,7 @@ from imxrouter.switch.ports import FOREVER, Role, SendTerms, bound_proof
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.opening import reason_of
 from imxrouter.transport.session import Door, LinkSession, Purpose
-from imxrouter.wire.control import Control, Credit, Hello, Login, LoginResult
+from imxrouter.wire.control import Control, Hello, Login, LoginResult
 
 #: What stands for the exporter of the TLS session where there is none.
 NO_EXPORTER = bytes(32)
@@ -144,11 +144,9 @@ class Services:
         """The service speaks first."""
 
     def control(self, session: LinkSession, record: Control) -> None:
-        """Logins; and a service that takes requests again."""
+        """Logins only."""
         if isinstance(record, Login):
             self.login(session, record)
-        elif isinstance(record, Credit) and session.service and session.is_open:
-            self.rebind(session.service)
 
     def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
         """The switch uses the link no more."""

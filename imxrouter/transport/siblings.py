@@ -30,8 +30,8 @@ from imxrouter.wire.errors import WireError
 
 #: Hosts to which the subscriptions of one domain are handed at most; as many as are dialled for it.
 HOSTS: Final = 8
-#: Subscriptions written in one go.
-_BATCH: Final = 512
+#: Subscriptions written in one step, twenty times a second: some milliseconds for messages to wait.
+_BATCH: Final = 1000
 
 HostPort = tuple[str, int]
 _Done = Callable[[int], None]
@@ -43,11 +43,12 @@ def sibling_key(secret: bytes) -> Ed25519PrivateKey:
 
 
 class _Gift:
-    """What one other host is to be handed: its link, and the subscriptions."""
+    """What one other host is to be handed: names of subscriptions; and how many it got."""
 
-    def __init__(self, records: list[bytes]) -> None:
-        self.records = records
-        self.fenced = False
+    def __init__(self, keys: list[bytes]) -> None:
+        self.keys = keys
+        self.given = 0
+        self.is_open = self.fenced = False
         self.done: Deferred[int] = Deferred()
 
 
@@ -127,7 +128,7 @@ class Siblings:
     def _give_all(self, by_host: dict[HostPort, tuple[Domain, dict[bytes, None]]]) -> Deferred[object]:
         gifts: list[Deferred[int]] = []
         for host, (domain, keys) in by_host.items():
-            gift = _Gift(self._records(list(keys)))
+            gift = _Gift(list(keys))
             gifts.append(gift.done)
             opened = self._open_link(domain, host)
             opened.addCallback(partial(self._opened, gift))
@@ -138,7 +139,7 @@ class Siblings:
         now, records = self._hub.now(), []
         for key in keys:
             entry = self._table.find(key)
-            if entry is not None and entry.end > now:
+            if entry is not None and entry.granted and entry.end > now:
                 left = max(1, int(entry.end - now))
                 records.append(HandOver(entry.watcher, entry.presentity, entry.ident, left).encode())
         return records
@@ -163,10 +164,16 @@ class Siblings:
             session.send(sign_login(self._key, peer.challenge))
 
     def _give(self, session: LinkSession, gift: _Gift) -> None:
-        for at in range(0, len(gift.records), _BATCH):
-            session.write(b"".join(gift.records[at : at + _BATCH]))
-        session.perform(session.machine.fence())
-        gift.fenced = True
+        """The next ones, as long as the other host reads; and after the last a question whether it has."""
+        if session.port.shedding:
+            return
+        records = self._records(gift.keys[gift.given : gift.given + _BATCH])
+        gift.given += _BATCH
+        if records:
+            session.write(b"".join(records))
+        if gift.given >= len(gift.keys):
+            session.perform(session.machine.fence())
+            gift.fenced = True
 
     def _finish(self, session: LinkSession, count: int) -> None:
         gift = self._gifts.pop(session.number, None)
@@ -217,6 +224,7 @@ class Siblings:
             return
         entry = Subscription(end, given.watcher, given.presentity, given.ident, True)
         self._table.restore(key, entry)
+        self._table.on_begun(entry)  # the other processes of this host must know at once
         self._table.on_changed(key, entry)
         self.taken += 1
 
@@ -234,6 +242,7 @@ class Siblings:
             if record.reason:
                 self._finish(session, 0)
             else:
+                gift.is_open = True
                 self._give(session, gift)
         elif isinstance(record, HandOver):
             self._take(session, record)
@@ -247,11 +256,13 @@ class Siblings:
         self._finish(session, 0)
 
     def step(self) -> None:
-        """Whether what was given has been read."""
+        """Give on; look whether what was given has been read."""
         for number, gift in list(self._gifts.items()):
             session = self._hub.sessions.get(number)
-            if gift.fenced and session is not None and session.machine.fenced:
-                self._finish(session, len(gift.records))
+            if session is not None and gift.fenced and session.machine.fenced:
+                self._finish(session, len(gift.keys))
+            elif session is not None and gift.is_open and not gift.fenced:
+                self._give(session, gift)
 
     def tick(self, now: float) -> None:
         """As `step`."""

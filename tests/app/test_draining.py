@@ -13,7 +13,20 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.transport.draining import DrainState
 from imxrouter.transport.siblings import sibling_key
-from imxrouter.wire.control import Close, Credit, HandOver, Hello, Ping, Pong, Redirect
+from imxrouter.wire.control import (
+    Claim,
+    ClaimResult,
+    Close,
+    Credit,
+    HandOver,
+    Hello,
+    Ping,
+    Pong,
+    Proof,
+    Redirect,
+    Verify,
+    VerifyResult,
+)
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
 from imxrouter.wire.record import Envelope, Record
 from imxrouter.wire.registry import Capability, RecordType
@@ -98,10 +111,10 @@ def test_the_deadline_cuts_what_is_in_flight(lab: Lab) -> None:
 
 
 def test_a_link_that_takes_nothing_new_is_left_for_another(lab: Lab) -> None:
-    """The other side of it: the next messages go over the peer's other link; until it takes some again."""
+    """The other side of it: the next messages go over the peer's other link, for good."""
     a, m = lab.router("a.example"), lab.organisation("m.example")
     first, second = m.proved_link(a), m.proved_link(a)
-    first.send(Credit(0, 0))
+    first.send(Credit(0, 0), Credit(256, 1 << 20))
     first.drain()
     for number in range(4):
         sent = a.send("alice@a.example", "somebody@m.example", f"number {number}")
@@ -300,3 +313,38 @@ def test_a_host_of_ours_hands_subscriptions_over(lab: Lab) -> None:
     ]
     assert a.router.siblings.taken == 1
     link.close()
+
+
+# -- what waits ----------------------------------------------------------------------------------------------
+
+
+def test_what_waits_for_a_proof_still_goes_out(lab: Lab) -> None:
+    """The peer may verify our claim while we go, though no other connection is taken."""
+    a, m = lab.router("a.example"), lab.organisation("m.example")
+    sent = a.send("alice@a.example", "somebody@m.example", "first contact")
+    link = m.accept()
+    claim = link.find(Claim)
+    _begin(a)
+    stranger = RawPeer.connect(a.endpoint)
+    stranger.hello()
+    link.until_told_to_stop()
+    asking = m.connect(a)
+    asking.send(Verify(77, claim.from_domain, claim.to_domain, claim.token, bytes(32), 0))
+    assert asking.find(VerifyResult).reason == 0
+    assert link.find(Proof).answer == bytes(32)
+    link.send(ClaimResult(claim.number, 0, 1))
+    link.answer(link.request())
+    assert sent.outcome().ok
+    _is_drained(lab, a)
+    assert stranger.until_closed() is not None
+
+
+def test_what_cannot_go_any_more_is_answered(lab: Lab) -> None:
+    """A peer that says no hello has half of the deadline."""
+    a, m = lab.router("a.example"), lab.organisation("m.example")
+    sent = a.send("alice@a.example", "somebody@m.example", "nobody says hello")
+    m.accept(hello=False)
+    _begin(a, deadline_s=0.6)
+    outcome = sent.outcome()
+    assert (outcome.reason, outcome.in_doubt) == (Reason.SHUTTING_DOWN, False)
+    _is_drained(lab, a)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +36,7 @@ class Host:
         run = folder / name
         run.mkdir()
         self.admin = run / "admin.sock"
+        self.metrics = free_port("127.0.0.1")
         self._config = run / "router.toml"
         public = login_key(1).public_key().public_bytes_raw().hex()
         self._config.write_text(f"""
@@ -44,7 +46,7 @@ lab = true
 state_dir = "{run}/state"
 run_dir = "{run}"
 listen.addresses = ["{PLACES[name]}:{port}"]
-metrics.listen = ""
+metrics.listen = "127.0.0.1:{self.metrics}"
 trust.default_policy = "dialback"
 dial.allow_networks = ["127.0.0.0/8"]
 dns.nameservers = ["127.0.0.1:{dns}"]
@@ -92,6 +94,13 @@ types = ["message", "0x0101", "0x0102"]
             [sys.executable, "-m", "imxrouter.cli.main", "--socket", str(self.admin), *words],
             capture_output=True, text=True, timeout=60, cwd=_ROOT, check=False,
         )  # fmt: skip
+
+    def figures(self, *families: str) -> dict[str, float]:
+        """Some of its metrics that are not 0."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        found = (line.rpartition(" ") for line in lines if line.startswith(families))
+        return {name.removeprefix("imxrouter_"): float(value) for name, _, value in found if float(value)}
 
     @property
     def client(self) -> AdminClient:
