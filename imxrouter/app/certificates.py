@@ -31,6 +31,9 @@ from imxrouter.tls.store import Certificates, CertificateSet, Change, change_bet
 
 #: Domains without a certificate that are told; a hoster may have 100,000.
 TOLD: Final = 1000
+#: Contexts have keys of their own for session tickets, made once. Who gets hold of them reads what TLS 1.2
+#: has resumed with them, so they go after a day (RFC 9325 section 7.4 says: for example once a week).
+TICKET_KEYS_S: Final = 86_400.0
 #: The default certificate is that of the first domain that has one; so many are tried.
 _FIRST_DOMAINS: Final = 1000
 
@@ -101,6 +104,8 @@ class OwnCertificates:
         self._lock = DeferredLock()
         self._watch = LoopingCall(self._look)
         self._watch.clock = reactor
+        self._rotation = LoopingCall(self._renew_contexts)
+        self._rotation.clock = reactor
         self._taken: State = ()
         self._tried: State | None = None
         self._seen: State = ()
@@ -121,14 +126,16 @@ class OwnCertificates:
         return self._make_anchors(self.intermediates)
 
     def begin(self) -> None:
-        """Watch the folder from now on."""
+        """Watch the folder from now on, and change the keys of session tickets now and then."""
+        self._rotation.start(TICKET_KEYS_S, now=False)
         if self._folder is not None and self._settings.watch_s:
             self._watch.start(self._settings.watch_s, now=False)
 
     def end(self) -> None:
         """Watch it no longer."""
-        if self._watch.running:
-            self._watch.stop()
+        for call in (self._watch, self._rotation):
+            if call.running:
+                call.stop()
 
     def reload(self) -> Deferred[CertsReload]:
         """Read the folder and take it if all in it is good; else say what is not, and keep what is in use."""
@@ -186,8 +193,6 @@ class OwnCertificates:
         self._note(read)
         for problem in self.problems:
             self.log.error("certificate not taken: {what}", what=problem)
-        for warning in read.found.warnings:
-            self.log.warn("{what}", what=warning)
 
     def _take(self, read: Read) -> CertsReload:
         self._note(read)
@@ -205,8 +210,6 @@ class OwnCertificates:
                 added=len(change.added), renewed=len(change.renewed), removed=len(change.removed),
                 count=len(read.found),
             )  # fmt: skip
-        for warning in read.found.warnings:
-            self.log.warn("{what}", what=warning)
         return self._reloaded(result, change)
 
     def _note(self, read: Read) -> None:
@@ -218,15 +221,21 @@ class OwnCertificates:
             self._taken = read.state
 
     def _swap(self, found: CertificateSet) -> Change:
+        for warning in found.warnings:
+            if warning not in self.warnings:  # each once; the rest is in `imxctl certs`
+                self.log.warn("{what}", what=warning)
         self.warnings = found.warnings
         change = change_between(self._store.current, found)
         if change:
             self._store.swap(found)
-            old, self.contexts = self.contexts, TlsContexts(found, minimum=self._settings.minimum)
-            old.retire()
-            for tell in self.on_swapped:
-                tell(self.contexts)
+            self._renew_contexts()
         return change
+
+    def _renew_contexts(self) -> None:
+        old, self.contexts = self.contexts, TlsContexts(self._store.current, minimum=self._settings.minimum)
+        old.retire()
+        for tell in self.on_swapped:
+            tell(self.contexts)
 
     # -- watching ----------------------------------------------------------------------------------------
 

@@ -13,6 +13,9 @@ from imxrouter.cli.exits import Exit
 from imxrouter.cli.options import Context, live
 from imxrouter.cli.peers import some
 
+#: So many are shown; a private authority may cause one for each certificate.
+_WARNINGS = 10
+
 
 @click.group(invoke_without_command=True)
 @live
@@ -88,8 +91,10 @@ def _missing(view: CertsView) -> None:
 
 
 def _warn(warnings: list[str]) -> None:
-    for warning in warnings:
+    for warning in warnings[:_WARNINGS]:
         click.echo(f"warning: {output.clean(warning)}")
+    if len(warnings) > _WARNINGS:
+        click.echo(f"... {len(warnings) - _WARNINGS} more warnings: imxctl certs --json")
 
 
 def _end(at: float) -> str:

@@ -211,7 +211,7 @@ class Anchors:
         partial: each of them is trusted by itself, also an intermediate or a peer's own certificate; else
             only authorities that end a chain (the system's store).
         known: intermediates for resumed sessions; hand the same one to all sets of a process.
-        source: where they came from, for notes.
+        source: where they came from, for notes; empty: nothing is said of it.
     """
 
     def __init__(
@@ -327,7 +327,8 @@ class Anchors:
         problem = _PROBLEM_OF.get(code, ChainProblem.BAD_CERTIFICATE)
         note = str(error)
         if problem is ChainProblem.UNKNOWN_AUTHORITY:
-            note += f"; not among {self.source or 'the trusted authorities'}, or an intermediate is missing"
+            trusted = f" ({self.source})" if self.source else ""
+            note += f"; its authority is none of those trusted{trusted}, or an intermediate is missing"
         try:
             return Judgement(problem, _of(error.certificate.to_cryptography(), note))
         except ValueError:
@@ -379,7 +380,9 @@ def _is_self_issued(certificate: x509.Certificate) -> bool:
 
 def _of(certificate: x509.Certificate, note: str) -> str:
     try:
-        name = certificate.subject.rfc4514_string() or "without a subject"
+        name = certificate.subject.rfc4514_string()
     except ValueError:
-        name = "with an unreadable subject"
+        name = "a certificate with an unreadable subject"
+    if not name:
+        name = next(iter(identifiers_of(certificate).shown), "a certificate without a subject")
     return f"{name[:120]}: {note}"

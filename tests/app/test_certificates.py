@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
 from imxrouter.admin.certs_views import CertsReload
-from imxrouter.app.certificates import OwnCertificates
+from imxrouter.app.certificates import TICKET_KEYS_S, OwnCertificates
 from imxrouter.app.hangup import Hangup
 from imxrouter.app.workers import LISTENS_S, Workers
 from imxrouter.cli.exits import Exit
@@ -92,9 +93,9 @@ class Rig:
 @pytest.fixture
 def rig(tmp_path: Path) -> Rig:
     """One with a certificate for a.example."""
-    made = Rig(tmp_path)
-    MIDDLE.issue("a.example").write(made.folder, "a.example")
-    return made
+    fresh = Rig(tmp_path)
+    MIDDLE.issue("a.example").write(fresh.folder, "a.example")
+    return fresh
 
 
 def test_the_start_takes_what_is_good(rig: Rig) -> None:
@@ -132,7 +133,7 @@ def test_without_a_folder_nothing_is_offered(tmp_path: Path) -> None:
     own = rig.begin()
     assert not own.contexts.offers_tls
     assert rig.reload()["result"] == "unchanged"
-    assert rig.clock.getDelayedCalls() == []
+    assert not own._watch.running
     assert own.view([A])["folder"] == ""
 
 
@@ -260,8 +261,30 @@ def test_a_folder_that_cannot_be_looked_at_does_not_end_the_watch(
 def test_watching_can_be_turned_off(tmp_path: Path) -> None:
     """`watch_s = 0`."""
     rig = Rig(tmp_path, more="watch_s = 0")
+    assert not rig.begin()._watch.running
+
+
+def test_the_keys_of_tickets_change(rig: Rig) -> None:
+    """Once a day, with the certificates as they are."""
+    own = rig.begin()
+    before = own.contexts
+    rig.clock.advance(TICKET_KEYS_S - 1)
+    assert own.contexts is before
+    rig.clock.advance(1)
+    assert own.contexts is not before
+    assert own.contexts.certificates is before.certificates
+
+
+def test_a_warning_is_logged_once(rig: Rig) -> None:
+    """However often the folder is read."""
+    (rig.folder / "lonely.key").write_bytes(MIDDLE.issue("x.example").key_pem)
     rig.begin()
-    assert rig.clock.getDelayedCalls() == []
+    (rig.folder / "second.key").write_bytes(MIDDLE.issue("x.example").key_pem)
+    with capturedLogs() as logged:
+        rig.reload()
+        rig.reload()
+    assert len(rig.own.warnings) == 2
+    assert [event["what"].partition(":")[0] for event in logged] == [str(rig.folder / "second.key")]
 
 
 def test_a_domain_may_name_its_file(tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ def test_the_sample_zone_loads(server: Server, tmp_path: Path) -> None:
 def test_prometheus_takes_the_samples() -> None:
     """Scrape configuration and alerts."""
     done = run(program("promtool"), "check", "config", str(OPS / "prometheus" / "prometheus.yml"))
-    assert "9 rules found" in done.stdout
+    assert "12 rules found" in done.stdout
     rules = run(program("promtool"), "check", "rules", str(OPS / "prometheus" / "imxrouter.rules.yml"))
-    assert "SUCCESS: 9 rules found" in rules.stdout
+    assert "SUCCESS: 12 rules found" in rules.stdout
 
 
 #: Ten minutes in which b.example takes nothing, c.example everything but slowly, and `former` jumps.
@@ -45,7 +45,27 @@ tests:
       - {series: 'imxrouter_peer_delivery_seconds_count{instance="x", peer="c.example"}', values: '0+60x30'}
       - {series: 'imxrouter_delivery_seconds_bucket{instance="x", part="ours", le="0.01"}', values: '0+60x30'}
       - {series: 'imxrouter_delivery_seconds_bucket{instance="x", part="ours", le="+Inf"}', values: '0+60x30'}
+      - {series: 'imxrouter_certificate_expiry_timestamp_seconds{instance="x", file="a.crt"}', values: '1210000x30'}
+      - {series: 'imxrouter_certificate_expiry_timestamp_seconds{instance="x", file="b.crt"}', values: '1220000x30'}
+      - {series: 'imxrouter_certificate_problems{instance="x"}', values: '0x2 1x28'}
+      - {series: 'imxrouter_peer_certificate_expiry_timestamp_seconds{instance="x", peer="b.example"}', values: '605000x30'}
+      - {series: 'imxrouter_peer_certificate_expiry_timestamp_seconds{instance="x", peer="c.example"}', values: '607000x30'}
     alert_rule_test:
+      - eval_time: 20m
+        alertname: ImxrouterCertificateEnds
+        exp_alerts:
+          - exp_labels: {instance: x, file: a.crt}
+            exp_annotations: {summary: "x: our certificate a.crt ends in less than two weeks; renewing it does not work"}
+      - eval_time: 20m
+        alertname: ImxrouterCertificatesNotTaken
+        exp_alerts:
+          - exp_labels: {instance: x}
+            exp_annotations: {summary: "x: new certificates are not taken, the old ones stay in use; imxctl certs says why"}
+      - eval_time: 20m
+        alertname: ImxrouterPeerCertificateEnds
+        exp_alerts:
+          - exp_labels: {instance: x, peer: b.example}
+            exp_annotations: {summary: "x: the certificate of b.example ends in less than a week; tell its operator"}
       - eval_time: 20m
         alertname: ImxrouterPeerFails
         exp_alerts:
