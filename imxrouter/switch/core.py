@@ -58,7 +58,7 @@ MAX_JOINED: Final = 8
 #: How often a request is sent again after its link was lost (BEY-3: once).
 MAX_RETRIES: Final = 1
 #: A request refused for one of these was not delivered, and another host of the domain may take it.
-ELSEWHERE: Final = frozenset({Reason.SERVICE_DOWN, Reason.SHUTTING_DOWN, Reason.NOT_SUBSCRIBED})
+ELSEWHERE: Final = frozenset({Reason.SERVICE_DOWN, Reason.SHUTTING_DOWN})
 #: Seconds after which it may be worth asking a suspended domain again.
 SUSPENDED_S: Final = 60
 _MESSAGE: Final = RecordType.MESSAGE.value
@@ -263,7 +263,7 @@ class SwitchCore(SwitchTables):
     def settle_response(self, port: Port, data: bytes, tag: int, entry: Entry, now: float) -> None:
         """A response that is not the plain success: judge what it says before it goes back."""
         judged, response = judged_response(port, data, entry)
-        if judged.reason in ELSEWHERE and self._ask_elsewhere(port, tag, entry, judged.reason, now):
+        if judged.reason in ELSEWHERE and self._ask_elsewhere(port, tag, entry, now):
             return
         if self.on_answered is not None:
             self.on_answered(port, entry, judged)
@@ -273,14 +273,12 @@ class SwitchCore(SwitchTables):
         del self.ledger.entries[tag]
         self._settle(tag, entry, judged, response, now)
 
-    def _ask_elsewhere(self, port: Port, tag: int, entry: Entry, reason: Reason, now: float) -> bool:
+    def _ask_elsewhere(self, port: Port, tag: int, entry: Entry, now: float) -> bool:
         """One host of the peer did not take it: another one may, and is asked once (specification 8.4).
 
         Nothing is in doubt, for what is answered so was not delivered; a retry's first try may have been.
         """
         if port.role is not Role.PEER or entry[TRIES] or tag in self._asked_elsewhere:
-            return False
-        if reason is Reason.NOT_SUBSCRIBED and entry[TYPE] != RecordType.NOTIFY:
             return False
         ways = self.ways.get(entry[TO_DOMAIN], {}).get(entry[FROM_DOMAIN], ())
         other = next(
