@@ -14,15 +14,13 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from imxrouter.app.hangup import Hangup
+from imxrouter.app.loglines import CannotLog, LogLines
 from imxrouter.app.quickstart import quickstart_config
 from imxrouter.app.router import Router
 from imxrouter.app.workers import Workers, as_process, end_with_standard_input
 from imxrouter.config.load import load
 from imxrouter.config.problems import ConfigError
-from imxrouter.config.sections import Log
 from imxrouter.model.errors import RouterError
-from imxrouter.telemetry.logs import observer
-from imxrouter.telemetry.privacy import AddressMask
 
 #: What the quickstart says; its users are those of `app.quickstart`.
 _TRY = """\
@@ -76,6 +74,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - installed by twistd only now
+    file, loaded = Path(options["config"] or "").absolute(), None
     try:
         if options["lab"]:
             folder = Path(tempfile.mkdtemp(prefix="imxrouter-lab-"))
@@ -83,25 +82,34 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             config = quickstart_config(folder)
             sys.stderr.write(_TRY.format(imxctl=f"imxctl --socket {config.admin_socket}"))
         else:
-            loaded = load(Path(options["config"]))
+            loaded = load(file)
             config = loaded.config
             for warning in loaded.warnings:
                 sys.stderr.write(f"warning: {warning}\n")
         if options["process"] is not None:
             config = as_process(config, options["process"])
         router = Router(config, reactor)
+        lines = LogLines(config.log, router.mask)
+        router.reloading.owners.append(lines.prepare)
+        if loaded is not None:
+            router.reloading.read_from(lambda: load(file), loaded, config.process - loaded.config.process)
+    except CannotLog as error:
+        raise CannotStartError(str(error)) from None
     except ConfigError as error:
         raise CannotStartError(str(error)) from None
     except RouterError as error:
         raise CannotStartError(f"cannot start: {error}") from None
     hangup = Hangup(reactor, follows=options["follow"])
+    if not options["follow"]:  # a worker is told by its leader, over the bus and not by the signal
+        hangup.reads("the configuration", router.reloading.hung_up)
     hangup.reads("certificates", router.certificates.reload)
-    service = _Logged(observer_for(config.log, router.mask), hangup)
+    service = _Logged(lines, hangup)
     router.setServiceParent(service)  # type: ignore[no-untyped-call]
     if options["follow"]:
         reactor.callWhenRunning(end_with_standard_input, reactor)
     if config.workers > 1 and options["process"] is None:
-        workers = Workers(config, Path(options["config"]).absolute(), reactor)
+        workers = Workers(config, file, reactor)
+        workers.deadline_s = lambda: router.config.drain.deadline_s
         workers.setServiceParent(service)  # type: ignore[no-untyped-call]
         hangup.reads("files of workers", workers.hang_up)
     return service
@@ -136,19 +144,3 @@ class _Logged(MultiService):
         if hasattr(parent, "setComponent"):
             parent.setComponent(ILogObserver, self._observer)
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
-
-
-def observer_for(log: Log, mask: AddressMask) -> ILogObserver:
-    """The observer of the [log] table.
-
-    Raises:
-        CannotStartError: the log file cannot be opened.
-    """
-    if not log.file:
-        stream = sys.stderr
-    else:
-        try:
-            stream = Path(log.file).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115 - open for life
-        except OSError as error:
-            raise CannotStartError(f"log.file {log.file}: {error}") from None
-    return observer(stream.write, mask, log.format, log.level)

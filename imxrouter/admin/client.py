@@ -11,9 +11,14 @@ from urllib.parse import quote
 
 from imxrouter.admin.certs_views import VIEWS as CERTS_VIEWS
 from imxrouter.admin.certs_views import CertsReload, CertsView
+from imxrouter.admin.config_views import VIEWS as CONFIG_VIEWS
+from imxrouter.admin.config_views import ConfigView, ReloadView, SettingView
 from imxrouter.admin.detail import VIEWS as DETAIL_VIEWS
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import STATUS, AdminError, AdminUnreachable, Kind
+from imxrouter.admin.policy_client import PolicyClient
+from imxrouter.admin.policy_views import VIEWS as POLICY_VIEWS
+from imxrouter.admin.policy_views import AbuseReportView, AccessListView, ExplainView
 from imxrouter.admin.user_client import UserClient
 from imxrouter.admin.user_views import VIEWS as USER_VIEWS
 from imxrouter.admin.user_views import (
@@ -51,6 +56,8 @@ from imxrouter.admin.views import (
 
 __all__ = [
     "VIEWS",
+    "AbuseReportView",
+    "AccessListView",
     "AdminClient",
     "AdminError",
     "AdminUnreachable",
@@ -58,11 +65,13 @@ __all__ = [
     "AttributesView",
     "CertsReload",
     "CertsView",
+    "ConfigView",
     "ContactsView",
     "DoctorView",
     "DomainDiff",
     "DomainView",
     "DrainView",
+    "ExplainView",
     "FetchView",
     "LinkView",
     "MessageView",
@@ -72,8 +81,10 @@ __all__ = [
     "PeerDetailView",
     "PeerView",
     "PresenceView",
+    "ReloadView",
     "RulesView",
     "SeenView",
+    "SettingView",
     "StateView",
     "StoreView",
     "SubscriptionView",
@@ -89,11 +100,14 @@ __all__ = [
 VIEWS: tuple[type, ...] = (
     StatusView, DrainView, StoreView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff,
     OutcomeView, AttributesView, AttributeView, MessageView, LookupView, TargetView, RecordsView,
-    *DETAIL_VIEWS, *USER_VIEWS, *CERTS_VIEWS,
+    *DETAIL_VIEWS, *USER_VIEWS, *CERTS_VIEWS, *CONFIG_VIEWS, *POLICY_VIEWS,
 )  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).
 TIMEOUT_S = 60.0
+
+#: Reading 100,000 domains in each process, one after the other where they share a core.
+RELOAD_S = 300.0
 
 #: What the registry has to say of a refusal.
 _WORDS = ("reason", "stage", "retry", "retry_after_s")
@@ -159,6 +173,15 @@ class AdminClient:
         """Forget the strongest level seen of a remote domain."""
         return cast("PeerChange", self._ask("POST", "peers", name, "forget"))
 
+    def config(self) -> ConfigView:
+        """Tell what is in force."""
+        return cast("ConfigView", self._ask("GET", "config"))
+
+    def config_reload(self, *, dry_run: bool) -> ReloadView:
+        """Read the files again and apply what is new, or say what that would do."""
+        patient = AdminClient(self._path, RELOAD_S)
+        return cast("ReloadView", patient._ask("POST", "config", "reload", body={"dry_run": dry_run}))
+
     def domains(self) -> list[DomainView]:
         """List the domains served."""
         return cast("list[DomainView]", self._ask("GET", "domains"))
@@ -222,6 +245,11 @@ class AdminClient:
         return UserClient(
             lambda method, parts, body: self._ask(method, *parts, body=body), self._stream, user
         )
+
+    @property
+    def policy(self) -> PolicyClient:
+        """Block and allow lists."""
+        return PolicyClient(lambda method, parts, body: self._ask(method, *parts, body=body))
 
     def traces(self, source: str, destination: str, since_s: float | None) -> TracesView:
         """List traced messages by sender and recipient."""

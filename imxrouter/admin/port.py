@@ -11,7 +11,9 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from imxrouter.admin.certs_views import CertsReload, CertsView
+from imxrouter.admin.config_routes import ConfigPort
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView
+from imxrouter.admin.policy_port import PolicyPort
 from imxrouter.admin.user_port import PresencePort, SettingsPort
 from imxrouter.admin.views import (
     AttributesView,
@@ -40,8 +42,16 @@ class AdminPort(Protocol):
         """Presence of users of embedded services, and subscriptions."""
 
     @property
+    def configuration(self) -> ConfigPort:
+        """The configuration that is in force."""
+
+    @property
     def settings(self) -> SettingsPort:
         """What users of embedded services set."""
+
+    @property
+    def policy(self) -> PolicyPort:
+        """Block and allow lists."""
 
     def status(self) -> StatusView | Deferred[StatusView]:
         """Tell how this process is."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
-from imxrouter.admin import user_routes
+from imxrouter.admin import config_routes, policy_routes, user_routes
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.port import AdminPort
 
@@ -78,6 +78,8 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
         _optional(body, "from"), _optional(body, "to"), _seconds(body, "since_s")
     ),
     **user_routes.ROUTES,
+    **policy_routes.ROUTES,
+    **config_routes.ROUTES,
 }
 
 #: (port, variable parts of the path, called for each value) -> ends the stream.

@@ -17,6 +17,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from imxrouter.admin.certs_views import CertsReload, CertsView, CertView
+from imxrouter.app.applying import Step
+from imxrouter.config.diff import Changes
 from imxrouter.config.schema import Config
 from imxrouter.config.tls import SYSTEM
 from imxrouter.model.domain import Domain
@@ -91,13 +93,9 @@ class OwnCertificates:
     ) -> None:
         self._settings = config.tls
         self._folder = Path(config.tls.certificates) if config.tls.certificates else None
-        self._chosen = {
-            Domain(name): Path(entry.certificate)
-            for entry in config.domains
-            if entry.certificate
-            for name in (entry.name, *entry.aliases)
-        }
-        self._first = tuple(Domain(entry.name) for entry in config.domains[:_FIRST_DOMAINS])
+        #: the same certificates are for other domains
+        self._others_chosen = False
+        self._choose(config)
         self._reactor, self._now, self._metrics = reactor, now, metrics
         self._in_thread = in_thread or self._in_pool
         self._store = Certificates()
@@ -124,6 +122,36 @@ class OwnCertificates:
     def anchors(self) -> Anchors:
         """Whom we trust. The system's authorities are read when the first certificate is judged."""
         return self._make_anchors(self.intermediates)
+
+    def _choose(self, config: Config) -> None:
+        self._chosen = {
+            Domain(name): Path(entry.certificate)
+            for entry in config.domains
+            if entry.certificate
+            for name in (entry.name, *entry.aliases)
+        }
+        self._first = tuple(Domain(entry.name) for entry in config.domains[:_FIRST_DOMAINS])
+
+    def prepare(self, config: Config, changes: Changes) -> Step | None:
+        """Show other certificates for some domains, or look at the folder more often. A `reloading.Owner`.
+
+        The files are read as by `reload`, which keeps all that is in use where one is no good.
+        """
+        if not changes.touch("domain", "tls"):
+            return None
+
+        def commit() -> None:
+            watch_s, self._settings = self._settings.watch_s, config.tls
+            if watch_s != config.tls.watch_s:
+                self.end()
+                self.begin()
+            before = self._chosen
+            self._choose(config)
+            if self._chosen != before:
+                self._others_chosen = True
+                self.reload().addErrback(self._failed)
+
+        return Step(commit)
 
     def begin(self) -> None:
         """Watch the folder from now on, and change the keys of session tickets now and then."""
@@ -226,7 +254,8 @@ class OwnCertificates:
                 self.log.warn("{what}", what=warning)
         self.warnings = found.warnings
         change = change_between(self._store.current, found)
-        if change:
+        others, self._others_chosen = self._others_chosen, False
+        if change or others:
             self._store.swap(found)
             self._renew_contexts()
         return change

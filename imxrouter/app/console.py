@@ -28,6 +28,8 @@ from imxrouter.admin.views import (
 )
 from imxrouter.app.asking import ask_attributes
 from imxrouter.app.checking import check_as
+from imxrouter.app.config_view import ConfigConsole
+from imxrouter.app.console_policy import PolicyConsole
 from imxrouter.app.console_presence import PresenceConsole
 from imxrouter.app.console_settings import SettingsConsole
 from imxrouter.app.dnsview import look_up, records_view
@@ -66,7 +68,7 @@ _STATES = {
 #: Keys of a served domain that a request may give; those of [[domain]].
 _FIELDS = (
     "service", "tenant", "policy", "state", "aliases", "max_message_bytes", "subscription_lifetime_s",
-    "abuse_contact", "content_types", "attributes", "hidden_attributes",
+    "abuse_contact", "first_contact", "content_types", "attributes", "hidden_attributes",
 )  # fmt: skip
 
 
@@ -75,13 +77,17 @@ class Console:
 
     Attributes:
         presence: of users.
+        configuration: in force, and read again.
         settings: of users.
+        policy: block and allow lists.
     """
 
     def __init__(self, router: Parts) -> None:
         self._router = router
         self.presence = PresenceConsole(router)
+        self.configuration = ConfigConsole(router)
         self.settings = SettingsConsole(router, self.presence)
+        self.policy = PolicyConsole(router)
 
     # -- how it is ---------------------------------------------------------------------------------------
 

@@ -20,8 +20,8 @@ from imxrouter.admin.user_views import (
     WatchersView,
 )
 from imxrouter.app import userviews
+from imxrouter.app.console_recipients import RecipientConsole
 from imxrouter.app.user_refusals import address, service_of, told
-from imxrouter.gateways.embedded.access import Who
 from imxrouter.gateways.embedded.instances import DEFAULT_PUBLICATION_S
 from imxrouter.gateways.embedded.register import Change, Topic
 from imxrouter.gateways.embedded.service import EmbeddedService
@@ -39,6 +39,7 @@ from imxrouter.model.presence import (
     Unknown,
     element_id,
 )
+from imxrouter.routing.rules import Who
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
@@ -192,6 +193,9 @@ class PresenceConsole:
 
     def watchers(self, user: str) -> WatchersView:
         """List who watches a user, or waits for his decision."""
+        own = RecipientConsole(self._router)
+        if (mine := own.user(user)) is not None:
+            return own.watchers(mine)
         service, whose = service_of(self._router, user)
         wall = time.time()
         with told():

@@ -10,12 +10,13 @@ from imxrouter.admin.errors import AdminError
 from imxrouter.admin.user_port import PresencePort
 from imxrouter.admin.user_views import ContactsView, RulesView, UserView, WatchersView
 from imxrouter.app import userviews
+from imxrouter.app.console_recipients import RecipientConsole
 from imxrouter.app.user_refusals import address, service_of, told
-from imxrouter.gateways.embedded.access import Decision, Detail, Right, Scope
 from imxrouter.gateways.embedded.attributes import PUBLIC, OwnAttribute, Visibility
 from imxrouter.gateways.embedded.contacts import Contact
 from imxrouter.gateways.embedded.settings import PRESENCE_RIGHTS, Role
 from imxrouter.model.operations import Attribute
+from imxrouter.routing.rules import Decision, Detail, Right, Scope
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
@@ -37,11 +38,17 @@ class SettingsConsole:
     def __init__(self, router: Parts, presence: PresencePort) -> None:
         self._router = router
         self._presence = presence
+        self._own = RecipientConsole(router)
 
     # -- decisions and rules -----------------------------------------------------------------------------
 
     def decide(self, user: str, person: str, decision: str, scope: str) -> WatchersView:
         """Decide on a person: `allow`, `refuse`, `block`, or `forget` what was decided."""
+        if (mine := self._own.user(user)) is not None:
+            ruling = None if decision == "forget" else _word(Decision, decision, "decision")
+            if ruling is Decision.ASK:
+                raise AdminError("bad-request", "to ask is no decision", "decision", "forget takes one back")
+            return self._own.decide(mine, address(person, "person"), ruling, _word(Scope, scope, "scope"))
         service, whose = service_of(self._router, user)
         whom, about = address(person, "person"), _word(Scope, scope, "scope")
         if decision == "forget":
@@ -59,6 +66,8 @@ class SettingsConsole:
 
     def rules(self, user: str) -> RulesView:
         """List rules, decisions and delegates."""
+        if (mine := self._own.user(user)) is not None:
+            return self._own.rules(mine)
         service, whose = service_of(self._router, user)
         with told():
             return RulesView(
@@ -74,14 +83,18 @@ class SettingsConsole:
 
     def set_rule(self, user: str, who: str, rights: Sequence[str], decision: str, detail: str) -> RulesView:
         """Add or replace the rule for some people, for each of the rights."""
-        service, whose = service_of(self._router, user)
         what, much = _word(Decision, decision, "decision"), _word(Detail, detail, "detail")
+        if (mine := self._own.user(user)) is not None:
+            return self._own.set_rule(mine, who, _rights(rights), what, much)
+        service, whose = service_of(self._router, user)
         with told():
             service.set_rule(whose, who, _rights(rights), what, much)
         return self.rules(user)
 
     def remove_rule(self, user: str, who: str, rights: Sequence[str]) -> RulesView:
         """Drop the rule for some people, for each of the rights."""
+        if (mine := self._own.user(user)) is not None:
+            return self._own.remove_rule(mine, who, _rights(rights))
         service, whose = service_of(self._router, user)
         with told():
             found = service.remove_rule(whose, who, _rights(rights))

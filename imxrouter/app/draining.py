@@ -171,18 +171,18 @@ class OtherHosts:
 
     Args:
         find: looks a domain up.
-        siblings: `host:port` as configured; empty: DNS says.
+        siblings: `host:port` as configured now; empty: DNS says.
         own: host and port of this host, as others reach it; never told.
     """
 
     def __init__(
         self,
         find: Callable[[Domain], Deferred[Found]],
-        siblings: Sequence[str],
+        siblings: Callable[[], Sequence[str]],
         own: Callable[[], Sequence[HostPort]],
     ) -> None:
         self._find = find
-        self._siblings = [parse_published(text) for text in siblings]
+        self._siblings = siblings
         self._own = own
 
     def of(self, domain: Domain) -> Deferred[str]:
@@ -193,8 +193,9 @@ class OtherHosts:
 
     def all_of(self, domain: Domain) -> Deferred[list[HostPort]]:
         """All of them."""
-        if self._siblings:
-            return succeed(list(self._siblings))
+        configured = self._siblings()
+        if configured:
+            return succeed([parse_published(text) for text in configured])
         return self._find(domain).addCallback(self._others)
 
     def _others(self, found: Found) -> list[HostPort]:

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Final
 
 from imxrouter.config.served import Service
-from imxrouter.gateways.embedded.access import Defaults, Openness
 from imxrouter.gateways.embedded.directory import Directory
 from imxrouter.gateways.embedded.register import Tools
 from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.model.operations import MESSAGE_ID_BYTES
 from imxrouter.routing.attribute_cache import AttributeCache
 from imxrouter.routing.interfaces import Submit
+from imxrouter.routing.rules import Defaults, Openness
 
 #: Message ids that are asked of the system at a time.
 _IDS: Final = 256
@@ -61,8 +61,12 @@ def make_embedded(
         random.SystemRandom().random,
         later,
     )
-    defaults = Defaults(Openness(service.presence), Openness(service.messages))
     return EmbeddedService(
-        Directory(service.users), tools, defaults, cache=cache,
+        Directory(service.users), tools, defaults_of(service), cache=cache,
         presence_off=SEVERAL_PROCESSES if shared else "",
     )  # fmt: skip
+
+
+def defaults_of(service: Service) -> Defaults:
+    """What holds where a user of the service has no rule."""
+    return Defaults(Openness(service.presence), Openness(service.messages))

@@ -42,6 +42,10 @@ class Figures:
         metrics.watch_delivery(self._delivery)
         metrics.watch_peers(self._peers)
 
+    def watch(self, watch: Iterable[str]) -> None:
+        """Let others always have figures of their own."""
+        self.peers.watch(Domain.parse(name).wire for name in watch)
+
     def tick(self) -> None:
         """About once a second: take over what the hot path counted for domains."""
         self.peers.add(self._hub.switch.tally.flows.take(), self._hub.now())

@@ -7,8 +7,8 @@ from math import ceil
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
-from imxrouter.routing.caps import ConnectionCaps
-from imxrouter.routing.dialling import DialLimits, Permit
+from imxrouter.routing.caps import CapSettings, ConnectionCaps
+from imxrouter.routing.dialling import DialLimits, DialSettings, Permit
 from imxrouter.routing.policy import Decision, Offer, PolicyTable, RememberedStrength, Tls, decide
 from imxrouter.transport.session import Door, LinkSession
 from imxrouter.transport.verifier import Verdict
@@ -49,7 +49,20 @@ class Gatekeeper:
         self.dialling = dialling
         self._terms = terms
         self._now = now
+        #: whether a domain is shut out by an access list
+        self.shuts_out: Callable[[bytes], bool] = lambda _domain: False
         self._permits: dict[tuple[int, Domain], Permit] = {}
+
+    def judge_by(self, policies: PolicyTable) -> None:
+        """Ask of domains what these say, from now on."""
+        self.policies = policies
+
+    def change(self, caps: CapSettings, dialling: DialSettings | None) -> None:
+        """Judge by other caps and limits of dialling; links that are there are not touched."""
+        self.caps.change(caps)
+        self._service_caps.change(caps)
+        if dialling is not None:
+            self.dialling.change(dialling)
 
     def admit(self, session: LinkSession) -> tuple[Reason, int] | None:
         """A connection came in."""
@@ -60,6 +73,8 @@ class Gatekeeper:
     def may_claim(self, session: LinkSession, from_domain: Domain, to_domain: Domain) -> Verdict:
         """Policy first, because it costs nothing; then the limits of dialling at a stranger's word."""
         del to_domain  # its own policy is the route's level, checked on every record
+        if self.shuts_out(from_domain.wire):
+            return Verdict(Reason.BLOCKED)
         decision = self.decide(from_domain)
         if not decision.accepted:
             return Verdict(decision.reason)
@@ -85,7 +100,12 @@ class Gatekeeper:
             self.dialling.not_mine(permit)
 
     def may_prove(self, session: LinkSession, from_domain: Domain) -> Verdict:
-        """The cap counts proved domains only."""
+        """The policy as it is now, for it may have changed meanwhile; the cap counts proved domains only."""
+        if self.shuts_out(from_domain.wire):
+            return Verdict(Reason.BLOCKED)
+        decision = self.decide(from_domain)
+        if not decision.accepted:
+            return Verdict(decision.reason)
         refused = self.caps.proved(session.number, from_domain)
         return Verdict(Reason.NONE) if refused is None else Verdict(refused.reason, refused.retry_after_s)
 

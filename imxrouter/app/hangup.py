@@ -53,7 +53,7 @@ class Hangup:
                 self._reactor.stop()
             return
         what = ", ".join(self._reads) or "nothing"
-        self.log.info("SIGHUP: read again: {what}; other files are taken at the next start", what=what)
+        self.log.info("SIGHUP: read again: {what}", what=what)
         for name, read in self._reads.items():
             maybeDeferred(read).addErrback(self._failed, name)
 

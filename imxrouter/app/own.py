@@ -52,7 +52,12 @@ class OwnDomains:
         self._port = port
         self.echo = Echo(clock)
         port.handlers[RecordType.ECHO] = _at_once(self.echo.respond)
-        port.handlers[RecordType.ATTRIBUTES] = _at_once(DomainAttributes(domains, facts).respond)
+        self._attributes = DomainAttributes(domains, facts)
+        port.handlers[RecordType.ATTRIBUTES] = _at_once(self._attributes.respond)
+
+    def change(self, facts: RouterFacts) -> None:
+        """Tell other facts of this router from now on."""
+        self._attributes.facts = facts
 
     def submit(self, operation: Operation, answer: Answer) -> None:
         """Send an operation whose source is a domain served here itself; `answer` is called exactly once."""

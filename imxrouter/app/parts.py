@@ -15,9 +15,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 import imxrouter
+from imxrouter.app.abuse import AbuseDesk
+from imxrouter.app.access_control import AccessControl, first_contacts
+from imxrouter.app.barred import watch_barred
 from imxrouter.app.certificates import OwnCertificates
 from imxrouter.app.draining import ASKED, Draining, OtherHosts, drain_figures
 from imxrouter.app.embedding import make_embedded
+from imxrouter.app.embeddings import Embeddings
 from imxrouter.app.figures import Figures, links_by_state
 from imxrouter.app.full_outcomes import FullOutcomes
 from imxrouter.app.gatekeeper import Gatekeeper
@@ -27,6 +31,7 @@ from imxrouter.app.lookups import CountedFinder
 from imxrouter.app.own import OwnDomains, router_facts
 from imxrouter.app.peerlog import PeerLog
 from imxrouter.app.provisioning import Provisioner, served_domain
+from imxrouter.app.reloading import Reloading
 from imxrouter.app.remembering import Remembering
 from imxrouter.app.rules import Rulebook
 from imxrouter.app.run_time_domains import RunTimeDomains
@@ -35,6 +40,7 @@ from imxrouter.app.settings import (
     dial_settings,
     discovery_limits,
     hub_settings,
+    peer_rates,
     policy_table,
     sender_rates,
 )
@@ -45,8 +51,11 @@ from imxrouter.app.storing import make_store, store_figures
 from imxrouter.app.subscribed import BEGUN, KeptSubscriptions
 from imxrouter.app.targets import TargetDialer
 from imxrouter.app.turns import Turns
+from imxrouter.config.keys import read_ed25519
 from imxrouter.config.net import parse_published
 from imxrouter.config.schema import Config
+from imxrouter.config.served import Service
+from imxrouter.config.trust import Uplink
 from imxrouter.discovery.adapter import NameServerAsker
 from imxrouter.discovery.cache import AnswerCache
 from imxrouter.discovery.finder import Ask
@@ -65,8 +74,7 @@ from imxrouter.routing.caps import ConnectionCaps
 from imxrouter.routing.destinations import BackOff, DestinationTable
 from imxrouter.routing.dialling import DialLimits
 from imxrouter.routing.domains import ServedDomains
-from imxrouter.routing.interfaces import Answer, Gateway, Submit
-from imxrouter.routing.limits import Rate
+from imxrouter.routing.interfaces import Answer, Submit
 from imxrouter.routing.policy import RememberedStrength
 from imxrouter.routing.subscriptions import SubscriptionLimits
 from imxrouter.switch import slots
@@ -128,6 +136,7 @@ class Parts:
         self._housekeeping = Housekeeping(
             self.rates, self.federation.destinations, self.gatekeeper.dialling, self.subscriptions
         )
+        self.reloading = Reloading(self)
 
     # -- building ----------------------------------------------------------------------------------------
 
@@ -152,7 +161,7 @@ class Parts:
             config.limits.subscriptions, config.limits.subscriptions_per_domain
         )
         self.subscriptions.answer_s = config.links.answer_timeout_s
-        self._keyring = KeyRing(secrets)
+        self.keyring = KeyRing(secrets)
         self.bus: BusEnd
         self._shares_port = config.workers > 1 or config.listen.reuse_port
         if self._shares_port:
@@ -163,6 +172,8 @@ class Parts:
 
     def _make_discovery(self, ask: Ask | None) -> None:
         config = self.config
+        #: somebody handed in what asks DNS, so that [dns] does not say whom
+        self.asks_by_itself = ask is not None
         if ask is None:
             asker = NameServerAsker(
                 self._reactor, config.dns.nameservers, question_s=config.dns.query_timeout_s
@@ -170,10 +181,10 @@ class Parts:
             ask = asker.ask
         self.ask = ask
         cache_limits, find_limits = discovery_limits(config.dns)
+        self.answers = AnswerCache(time.monotonic, cache_limits)
         self.finder = CountedFinder(
-            self.metrics, self._reactor, ask, random.SystemRandom(),
-            AnswerCache(time.monotonic, cache_limits), find_limits,
-        )  # fmt: skip
+            self.metrics, self._reactor, ask, random.SystemRandom(), self.answers, find_limits
+        )
 
     def _make_trust(self) -> None:
         config = self.config
@@ -188,17 +199,10 @@ class Parts:
             time.monotonic,
         )
         self.hub.admit = self.gatekeeper.admit
-        own = {peer.domain.encode(): peer for peer in config.peers}
-        limits = config.limits
-        self._peer_rates = {
-            domain: Rate.of(
-                peer.sender_rate_per_s or limits.sender_rate_per_s, peer.sender_burst or limits.sender_burst
-            )
-            for domain, peer in own.items()
-        }
+        self.peer_rates = peer_rates(config)
 
     def _peer_terms(self, domain: bytes) -> tuple[float, float]:
-        rate = self._peer_rates.get(domain)
+        rate = self.peer_rates.get(domain)
         if rate is None:
             return self.rates.interval_s, self.rates.burst_s
         return rate.interval_s, rate.burst_s
@@ -214,7 +218,7 @@ class Parts:
             self._reactor, self.hub, self.finder, guard, self.gatekeeper, self.pinned,
             (config.dial, config.dns), self.metrics,
         )  # fmt: skip
-        self.claimer = Claimer(self.hub, self._keyring, self.bus, time.time, self._peer_terms)
+        self.claimer = Claimer(self.hub, self.keyring, self.bus, time.time, self._peer_terms)
         self.verifier = Verifier(self.hub, self.dialer, self.gatekeeper)
         backoff = BackOff(config.dial.backoff_first_s, config.dial.backoff_cap_s, config.dial.backoff_jitter)
         destinations = DestinationTable(random.SystemRandom().random, backoff)
@@ -225,10 +229,10 @@ class Parts:
         self.dialer.room.busy = self.verifier.busy
         self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect, self.claimer.claim)
         self.federation.on_settled = self.redirector.settled
-        others = OtherHosts(self.finder.find, config.drain.siblings, self.published)
+        others = OtherHosts(self.finder.find, lambda: self.config.drain.siblings, self.published)
         self.drain = Drain(self.hub, self.federation, self.redirector, others.of)
         self.siblings = Siblings(
-            self.hub, self._keyring.secrets, self.subscriptions, others.all_of, self.dialer.to_sibling
+            self.hub, lambda: self.keyring.secrets, self.subscriptions, others.all_of, self.dialer.to_sibling
         )
         self.drain.before = self.siblings.hand_over
         self.handover = Handover(self.hub, self.bus, self.claimer)
@@ -239,7 +243,7 @@ class Parts:
         self.idle_proofs = IdleProofs(self.hub, self.verifier.drop_proof)
         self.hub.events += [self.steps, self.claimer, self.verifier, self.federation, self.redirector]
         self.hub.events += [self.siblings, self.drain]
-        watchers = RouterWatchers(self.hub, self.inside, self.subscriptions)
+        watchers = self._watchers = RouterWatchers(self.hub, self.inside, self.subscriptions)
         self.liveness = Liveness(
             self.hub, self.subscriptions, watchers, self.federation, random.SystemRandom().random
         )
@@ -257,25 +261,11 @@ class Parts:
         self.attributes = AttributeAsker(AttributeCache(), self.submit, self.hub.now)
         self.attributes.on_way = self.metrics.questions.inc
         self.full_outcomes = FullOutcomes()
-        self.embedded: dict[str, EmbeddedService] = {}
-        gateways: dict[str, GatewayPort] = {}
-        turns = Turns(self._reactor, self.hub.together)
-        for service in config.services:
-            if service.kind == "embedded":
-                port = GatewayPort(self.hub, turns.later)
-                self.embedded[service.name] = make_embedded(
-                    service,
-                    self.full_outcomes.for_watchers(self._traced(port)),
-                    turns.later,
-                    self.attributes.cache,
-                    self._shares_port,
-                )
-                served: Gateway = self.embedded[service.name]
-                port.connect(self.steps.watched(served))
-                port.on_taken = self.steps.taken
-                gateways[service.name] = port
-        self.gateways = gateways
-        self.provisioner = Provisioner(self.domains, self.hub, config.limits, gateways, self.claimer)
+        self._turns = Turns(self._reactor, self.hub.together)
+        self.embeddings = Embeddings(self._make_embedded, self._embedded_changed)
+        self.embeddings.begin(config.services)
+        self.gateways, self.embedded = self.embeddings.gateways, self.embeddings.services
+        self.provisioner = Provisioner(self.domains, self.hub, config.limits, self.gateways, self.claimer)
         self.services = Services(
             self.hub, service_keys(config.services), self.provisioner.domains_of, self.provisioner.terms
         )
@@ -286,10 +276,18 @@ class Parts:
         self.provisioner.on_leaving = self.liveness.leaving
         self.provisioner.on_returned = self.liveness.returned
         self.hub.events.append(self.services)
+        self.access = AccessControl(
+            config.access, self.domains, first_contacts(config.services), self.hub, self._watchers,
+            self.verifier.drop_proof, time.time,
+        )  # fmt: skip
+        self.gatekeeper.shuts_out = self.access.shuts_out
         self.domains.replace_all(served_domain(entry) for entry in config.domains)
         self.config = structs.replace(config, domains=())  # 100,000 of them are 30 MB; `domains` has them now
-        self._uplinks = [self._make_uplink(uplink) for uplink in config.uplinks]
-        self.hub.events += self._uplinks
+        self.uplinks: dict[str, UplinkDialer] = {}
+        #: each with the bytes of its key, as it was made
+        self.uplink_terms: dict[str, tuple[Uplink, bytes]] = {}
+        for uplink in config.uplinks:
+            self.begin_uplink(uplink, start=False)
 
     def _make_store(self) -> None:
         self.store = make_store(self.config, self._reactor, shared=self._shares_port)
@@ -314,19 +312,42 @@ class Parts:
 
         return submit
 
-    def _make_uplink(self, uplink: Any) -> UplinkDialer:
+    def _make_embedded(self, service: Service, begun: bool) -> tuple[GatewayPort, EmbeddedService]:
+        port, later = GatewayPort(self.hub, self._turns.later), self._turns.later
+        submit = self.full_outcomes.for_watchers(self._traced(port))
+        embedded = make_embedded(service, submit, later, self.attributes.cache, self._shares_port)
+        port.connect(self.steps.watched(embedded))
+        port.on_taken = self.steps.taken
+        if begun:
+            embedded.begin(self.store)
+        return port, embedded
+
+    def begin_uplink(self, uplink: Uplink, *, start: bool) -> None:
+        """Keep a link to one more aggregator of ours; dialled at once where `start` says so."""
+
         def open_link(session: LinkSession) -> Deferred[object]:
             return self.dialer.open(session, uplink.endpoint)
 
-        return UplinkDialer(
+        dialer = self.uplinks[uplink.name] = UplinkDialer(
             self.hub, self._reactor, open_link, uplink_key(uplink.key_file),
             (self.rates.interval_s, self.rates.burst_s), random.SystemRandom().random,
         )  # fmt: skip
+        self.uplink_terms[uplink.name] = (uplink, read_ed25519(Path(uplink.key_file)))
+        self.hub.events.append(dialer)
+        if start:
+            dialer.start()
+
+    def end_uplink(self, name: str) -> None:
+        """Close an uplink in order, and dial it no more."""
+        del self.uplink_terms[name]
+        dialer = self.uplinks.pop(name)
+        dialer.stop()
+        self.hub.events.remove(dialer)
 
     def _in_service(self) -> None:
         """Dial what is dialled by itself."""
         self.liveness.begin(self.hub.now())
-        for uplink in self._uplinks:
+        for uplink in self.uplinks.values():
             uplink.begin()
 
     def _reached(self, domain: bytes) -> None:
@@ -353,8 +374,10 @@ class Parts:
         ports, now = self.switch.ports, self.hub.now
         self.rules = Rulebook(self.config, self.domains, self.gatekeeper, ports, now)
         self.steps.policy_of = self.rules.policy_of
-        settling = Settling(self.trace, self.full_outcomes, self.rules, ports, now)
-        self.traces_deliveries = settling.listen(self.switch, self.config)
+        self.settling = Settling(self.trace, self.full_outcomes, self.rules, ports, now)
+        self.traces_deliveries = self.settling.listen(self.switch, self.config)
+        watch_barred(self)
+        self.abuse = AbuseDesk(self)
 
     def _claim_ended(self, direction: str, reason: Reason) -> None:
         self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)

@@ -39,6 +39,7 @@ def served_domain(entry: DomainEntry) -> ServedDomain:
         service=sys.intern(entry.service),
         aliases=tuple(Domain(alias) for alias in entry.aliases),
         tenant=sys.intern(entry.tenant),
+        certificate=entry.certificate,
         policy=entry.policy,
         max_message_bytes=entry.max_message_bytes,
         sender_rate_per_s=entry.sender_rate_per_s,
@@ -48,6 +49,7 @@ def served_domain(entry: DomainEntry) -> ServedDomain:
         state=DomainState(entry.state),
         subscription_lifetime_s=entry.subscription_lifetime_s,
         abuse_contact=entry.abuse_contact,
+        first_contact=entry.first_contact,
         content_types=entry.content_types,
         attributes=tuple(sorted(entry.attributes.items())),
         hidden_attributes=entry.hidden_attributes,
@@ -62,6 +64,7 @@ def domain_entry(record: ServedDomain) -> dict[str, Any]:
         "aliases": [alias.name for alias in record.aliases],
         "tenant": record.tenant,
         **({"policy": record.policy} if record.policy else {}),
+        **({"certificate": record.certificate} if record.certificate else {}),
         "max_message_bytes": record.max_message_bytes,
         "sender_rate_per_s": record.sender_rate_per_s,
         "sender_burst": record.sender_burst,
@@ -70,6 +73,7 @@ def domain_entry(record: ServedDomain) -> dict[str, Any]:
         "state": record.state.value,
         "subscription_lifetime_s": record.subscription_lifetime_s,
         "abuse_contact": record.abuse_contact,
+        "first_contact": record.first_contact,
         "content_types": list(record.content_types),
         "attributes": dict(record.attributes),
         "hidden_attributes": list(record.hidden_attributes),
@@ -116,6 +120,20 @@ class Provisioner:
     def with_services(self, services: Services) -> None:
         """Services that log in over links are told too."""
         self._services = services
+
+    def change(self, limits: Limits) -> None:
+        """Give domains without limits of their own other ones, on open links too."""
+        self._limits = limits
+        self._terms.clear()
+        for record in self._domains:
+            self._enter(record)
+        for service in list(self._ports):
+            if self._services is not None:
+                self._services.rebind(service)
+
+    def forget(self, service: str) -> None:
+        """A service that no domain has any more is gone; one of its name may come again, of another kind."""
+        self._ports.pop(service, None)
 
     def domains_of(self, service: str) -> list[bytes]:
         """Names and aliases of the service's active domains: those that share its list of links."""

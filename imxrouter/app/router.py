@@ -88,6 +88,8 @@ class Router(Parts, Service):
             self.store.start()
             self.draining.begin()
             self.run_time_domains.begin()
+            self.access.begin(self.store)
+            self.abuse.begin(self.store)
             self._remembering.begin()
             self._kept_subscriptions.begin()
             self.subscriptions.forget_unserved(self.switch.routes)
@@ -115,6 +117,7 @@ class Router(Parts, Service):
         """A failure is logged and the next tick comes: without timers nothing would ever be answered late."""
         try:
             self.hub.tick()
+            self.access.tick(self._reactor)
             self.figures.tick()
             for embedded in self.embedded.values():
                 embedded.tick()

@@ -18,6 +18,7 @@ from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.routing.domains import ServedDomain, ServedDomains
+from imxrouter.routing.gate import NOTE
 from imxrouter.routing.policy import Policy
 from imxrouter.switch.ports import Port, Role
 
@@ -83,7 +84,7 @@ class Rulebook:
     """Knows the configuration and what changed of it since.
 
     Args:
-        config: of the start; its domains may have changed since.
+        config: of the start; its domains may have changed since, and `read` takes another one.
         domains: the domains served now.
         gatekeeper: policies and remembered strength.
         ports: links by number.
@@ -98,15 +99,14 @@ class Rulebook:
         ports: dict[int, Port],
         now: Callable[[], float],
     ) -> None:
-        self._config = config
         self._domains = domains
         self._gatekeeper = gatekeeper
         self._ports = ports
         self._now = now
-        self._peers = {peer.domain: peer for peer in config.peers}
-        self._named = frozenset(entry.domain for entry in config.trust.peers)
-        self._exceptions = {_folded(entry.sender): entry for entry in config.limits.exceptions}
+        #: names the rule of an access list or of a recipient that an outcome's note names
+        self.access_rule: Callable[[str], Rule] = Rule
         self._lately: dict[tuple[object, ...], Rule] = {}
+        self.read(config)
         self._second = 0
         self._own: dict[Reason, Callable[[Entry], Rule]] = {
             Reason.TYPE_NOT_ENABLED: self._types,
@@ -124,6 +124,13 @@ class Rulebook:
             Reason.SERVICE_DOWN: self._service,
         }
 
+    def read(self, config: Config) -> None:
+        """Name the entries of this configuration from now on."""
+        self._config, self._lately = config, {}
+        self._peers = {peer.domain: peer for peer in config.peers}
+        self._named = frozenset(entry.domain for entry in config.trust.peers)
+        self._exceptions = {_folded(entry.sender): entry for entry in config.limits.exceptions}
+
     def of(self, entry: Entry, outcome: Outcome) -> Rule:
         """The rule behind the outcome of a request that did not simply succeed.
 
@@ -139,7 +146,9 @@ class Rulebook:
         )  # fmt: skip
         rule = self._lately.get(asked)
         if rule is None:
-            rule = self._lately[asked] = self._of(entry, outcome)
+            barred = outcome.note.startswith(NOTE)
+            rule = self.access_rule(outcome.note) if barred else self._of(entry, outcome)
+            self._lately[asked] = rule
         return rule
 
     def _of(self, entry: Entry, outcome: Outcome) -> Rule:

@@ -6,7 +6,8 @@ can be edited meanwhile: where it says something new of a domain, it is newer th
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -36,6 +37,21 @@ class _Kept(msgspec.Struct, frozen=True):
 
 class _Unusable(Exception):
     """Why what is kept of a domain cannot be served."""
+
+
+@dataclass(frozen=True, slots=True)
+class DomainPlan:
+    """What `RunTimeDomains.plan` found.
+
+    Attributes:
+        wanted: the domains to be served.
+        dropped: domains whose changes at run time go, and why.
+        services: the services that there are.
+    """
+
+    wanted: tuple[ServedDomain, ...]
+    dropped: dict[str, str]
+    services: frozenset[str]
 
 
 class RunTimeDomains:
@@ -78,6 +94,57 @@ class RunTimeDomains:
                 names=", ".join(line.partition(":")[0] for line in diff.lines()[:20]),
             )  # fmt: skip
         self._store.watch(DOMAINS, self._changed_elsewhere)
+
+    # -- another file ------------------------------------------------------------------------------------
+
+    def in_file(self) -> Iterator[ServedDomain]:
+        """The domains as the file has them that is in force, without what was changed at run time."""
+        kept = dict(self._kept())
+        for record in self._domains:
+            if record.name.name not in kept:
+                yield record
+        yield from (before for before, _ in kept.values() if before is not None)
+
+    def plan(self, file: Mapping[str, Record], services: Collection[str]) -> DomainPlan:
+        """What is served with another file: where it says something new of a domain, it holds (BEY-8).
+
+        Args:
+            file: the domains of which it says something new, by name; None for those that it has no more.
+            services: the names of its services.
+        """
+        wanted: dict[str, Record] = {record.name.name: record for record in self._domains}
+        dropped: dict[str, str] = {}
+        kept = dict(self._kept())
+        for name, (before, now) in kept.items():
+            if name in file:
+                dropped[name] = "the file says something new of it, and holds"
+            elif now is not None and now.service not in services:
+                dropped[name], wanted[name] = f"no service {now.service!r} is configured any more", before
+        wanted.update(file)
+        holders = {name.name: name_of for name_of, record in file.items() if record for name in record.names}
+        for name in kept.keys() - dropped.keys():
+            record = wanted.get(name)
+            clash = next((one.name for one in record.names if one.name in holders), "") if record else ""
+            if clash:
+                dropped[name], wanted[name] = f"the file gives {clash} to {holders[clash]}", kept[name][0]
+        return DomainPlan(
+            tuple(record for record in wanted.values() if record is not None), dropped, frozenset(services)
+        )
+
+    def commit(self, plan: DomainPlan) -> DomainDiff:
+        """Serve what was planned."""
+        self._services = plan.services
+        for name, why in plan.dropped.items():
+            self._drop(Domain(name), why)
+        return self._domains.replace_all(plan.wanted)
+
+    def _kept(self) -> Iterator[tuple[str, tuple[Record, Record]]]:
+        """Each domain that was changed at run time: as the file had it, and as it is now."""
+        for key, value, _ in self._store.items(DOMAINS):
+            if (read := self._read(key, value)) is not None:
+                name, before, now = read
+                if now == self._file(name):  # else it was left aside: the file's is served
+                    yield name.name, (before, now)
 
     def keep(self, diff: DomainDiff) -> bool:
         """Keep what was changed here; False where it will not survive a restart, or is not written yet."""

@@ -103,13 +103,27 @@ def policy_table(config: Config) -> PolicyTable:
     return PolicyTable(rules, Policy(config.trust.default_policy))
 
 
+def peer_rates(config: Config) -> dict[bytes, Rate]:
+    """What senders of pinned peers may send, by domain as on the wire."""
+    limits = config.limits
+    return {
+        peer.domain.encode(): Rate.of(
+            peer.sender_rate_per_s or limits.sender_rate_per_s, peer.sender_burst or limits.sender_burst
+        )
+        for peer in config.peers
+    }
+
+
+def exception_rates(limits: Limits) -> dict[bytes, Rate]:
+    """Approved senders with a rate of their own, by the key of an address or by domain."""
+    return {_key(entry.sender): Rate.of(entry.rate_per_s, entry.burst) for entry in limits.exceptions}
+
+
 def sender_rates(limits: Limits) -> SenderRates:
     """One float per sender; approved senders with a rate of their own."""
     default = Rate.of(limits.sender_rate_per_s, limits.sender_burst)
     rates = SenderRates(default.interval_s, default.burst_s, per_domain=limits.senders_per_domain)
-    rates.set_exceptions(
-        {_key(entry.sender): Rate.of(entry.rate_per_s, entry.burst) for entry in limits.exceptions}
-    )
+    rates.set_exceptions(exception_rates(limits))
     return rates
 
 

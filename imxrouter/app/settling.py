@@ -64,8 +64,8 @@ class Settling:
         """Be told by the switch; returns whether plain deliveries are traced too."""
         switch.on_settled, switch.on_answered = self.settled, self.answered
         deliveries = traces_deliveries(config)
-        if deliveries and any(service.kind == "imx" for service in config.services):
-            switch.on_delivered = self.delivered
+        told = deliveries and any(service.kind == "imx" for service in config.services)
+        switch.on_delivered = self.delivered if told else None
         return deliveries
 
     def settled(self, entry: Entry, outcome: Outcome) -> None:

@@ -118,6 +118,10 @@ class Steps:
         federation.on_waiting = self._waiting
         self._federation = federation
 
+    def change(self, *, every: bool) -> None:
+        """Tell of each notification from now on, or of those alone that failed."""
+        self._every = every
+
     # -- what the parts tell -----------------------------------------------------------------------------
 
     def _dialling(self, domain: Domain, stage: Stage, text: str, failed: str) -> None:

@@ -73,6 +73,10 @@ class TargetDialer:
         """Judges the addresses that this router dials."""
         return self._connector.guard
 
+    def change(self, guard: DialGuard, tables: tuple[Dial, Dns]) -> None:
+        """Dial by other rules; connections under way go on as they began."""
+        self._connector.guard, self._connector.limits = guard, connect_limits(*tables)
+
     @property
     def opener(self) -> TcpOpener:
         """Opens sockets as this router does."""

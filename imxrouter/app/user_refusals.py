@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from imxrouter.admin.errors import AdminError
 from imxrouter.app.embedding import SEVERAL_PROCESSES
-from imxrouter.gateways.embedded.access import BadRule
 from imxrouter.gateways.embedded.accounts import NotAllowed, TooMany
 from imxrouter.gateways.embedded.contacts import BadContact
 from imxrouter.gateways.embedded.directory import NotAUser
@@ -22,6 +21,7 @@ from imxrouter.model.attributes import BadAttribute
 from imxrouter.model.domain import BadDomain
 from imxrouter.model.presence import BadPresence
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.rules import BadRule
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts

@@ -21,7 +21,6 @@ from imxrouter.admin.user_views import (
     TupleView,
     WatcherView,
 )
-from imxrouter.gateways.embedded.access import Consent, Right, Rule, Ruling
 from imxrouter.gateways.embedded.accounts import Knock
 from imxrouter.gateways.embedded.attributes import OwnAttribute
 from imxrouter.gateways.embedded.contacts import Contact
@@ -32,6 +31,7 @@ from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.presence import Activities, Note, Presence, PresenceTuple, Unknown, preferred
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.rules import Consent, Right, Rule, Ruling
 
 
 class ReasonWords(TypedDict):

@@ -110,7 +110,8 @@ class Workers(Service):
     def __init__(self, config: Config, file: Path, reactor: Any) -> None:
         self._file = file
         self._reactor = reactor
-        self._give_up_s = config.drain.deadline_s + GRACE_S
+        #: how long links may take to close, seconds; as of the moment it is asked
+        self.deadline_s: Callable[[], float] = lambda: config.drain.deadline_s
         first = config.process + 1
         self.workers = [_Worker(number, self) for number in range(first, config.process + config.workers)]
 
@@ -123,7 +124,8 @@ class Workers(Service):
     def stopService(self) -> Deferred[Any]:
         """Ask them all to close their links in order; what is still there after the deadline is killed."""
         super().stopService()  # type: ignore[no-untyped-call]
-        return DeferredList([worker.stop(self._give_up_s) for worker in self.workers])
+        give_up_s = self.deadline_s() + GRACE_S
+        return DeferredList([worker.stop(give_up_s) for worker in self.workers])
 
     def hang_up(self) -> None:
         """Pass SIGHUP on, which only the leader got: each reads its files again."""

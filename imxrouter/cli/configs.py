@@ -1,4 +1,4 @@
-"""`imxctl config`: needs no router."""
+"""`imxctl config`, and its `check`, which needs no router; see `reload` for the other commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imxrouter.config import ConfigError, Problem, load
 
 @click.group()
 def config() -> None:
-    """Work with configuration files."""
+    """Work with configuration files, and with what is in force."""
 
 
 @config.command()
@@ -27,9 +27,9 @@ def check(context: click.Context, file: Path) -> None:
     try:
         loaded = load(file)
     except ConfigError as error:
-        _report(shared, error.problems, ())
+        report(shared, error.problems, ())
         raise click.exceptions.Exit(Exit.CONFIG) from None
-    _report(shared, (), loaded.warnings)
+    report(shared, (), loaded.warnings)
     if not shared.json:
         served = len(loaded.config.domains)
         click.echo(
@@ -37,7 +37,8 @@ def check(context: click.Context, file: Path) -> None:
         )
 
 
-def _report(shared: Context, problems: tuple[Problem, ...], warnings: tuple[Problem, ...]) -> None:
+def report(shared: Context, problems: tuple[Problem, ...], warnings: tuple[Problem, ...]) -> None:
+    """Say what is wrong with files, and what to do about it."""
     if shared.json:
         output.as_json({
             "valid": not problems,

@@ -10,6 +10,7 @@ import click
 
 from imxrouter import __version__
 from imxrouter.cli import (
+    abuse,
     attributes,
     certs,
     check,
@@ -21,7 +22,9 @@ from imxrouter.cli import (
     drain,
     live,
     peers,
+    policy,
     presence,
+    reload,
     trace,
     users,
     watching,
@@ -40,13 +43,15 @@ def imxctl() -> None:
 socket_option(imxctl, SOCKET_VARIABLE)
 
 for _command in (
-    live.status, live.links, drain.drain, drain.undrain, peers.peers, domains.domains, live.send, live.watch,
-    presence.presence, presence.subscribe, watching.subscriptions, watching.watchers, users.rules,
-    users.contacts, users.user, attributes.attributes, certs.certs, dns.dns, configs.config, trace.trace,
-    check.check, decode.decode,
+    live.status, live.links, drain.drain, drain.undrain, peers.peers, policy.policy, abuse.abuse,
+    domains.domains, live.send, live.watch, presence.presence, presence.subscribe, watching.subscriptions,
+    watching.watchers, users.rules, users.contacts, users.user, attributes.attributes, certs.certs, dns.dns,
+    configs.config, trace.trace, check.check, decode.decode,
 ):  # fmt: skip
     imxctl.add_command(_command)
 domains.domains.add_command(doctor.doctor)
+for _command in (reload.reload, reload.show, reload.diff):
+    configs.config.add_command(_command)
 
 
 def main() -> None:

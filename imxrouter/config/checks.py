@@ -52,6 +52,7 @@ def problems(config: Config, file: str, placed: Iterable[Placed]) -> list[Proble
         _orders(config),
         _keys(config),
         _services(config),
+        _first_contacts(config),
         _outside(config),
         tls_problems(config),
     )
@@ -221,6 +222,12 @@ def _services(config: Config) -> Iterator[tuple[str, str, str]]:
         yield "role", f"a gateway has one service, here are {len(config.services)}", _ROLE_HINT
 
 
+def _first_contacts(config: Config) -> Iterator[tuple[str, str, str]]:
+    for n, service in enumerate(config.services):
+        if service.first_contact and service.kind == "embedded":
+            yield f"service[{n}].first_contact", "an embedded service has presence and messages", "remove it"
+
+
 def _outside(config: Config) -> Iterator[tuple[str, str, str]]:
     served = {name for entry in config.domains for name in (entry.name, *entry.aliases)}
     seen: set[str] = set()
@@ -241,6 +248,7 @@ def _outside(config: Config) -> Iterator[tuple[str, str, str]]:
 
 def _domains(config: Config, placed: Iterable[Placed]) -> Iterator[Found]:
     services = {service.name for service in config.services}
+    embedded = {service.name for service in config.services if service.kind == "embedded"}
     first: dict[str, str] = {}
     for file, path, entry in placed:
         if entry.service not in services:
@@ -250,6 +258,9 @@ def _domains(config: Config, placed: Iterable[Placed]) -> Iterator[Found]:
                 f"no [[service]] is named {entry.service!r}",
                 advice(entry.service, services) if services else "add a [[service]]",
             )
+        if entry.first_contact and entry.service in embedded:
+            do = "remove it; presence and messages of its [[service]] say it"
+            yield file, f"{path}.first_contact", "an embedded service has rules of its own", do
         for key, name in [("name", entry.name), *(("aliases", alias) for alias in entry.aliases)]:
             if why := _try(parse_name, name):
                 yield file, f"{path}.{key}", why, "write a domain"

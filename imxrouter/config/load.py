@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from imxrouter.config import checks
+from imxrouter.config.access import Access, read_lists
 from imxrouter.config.attributes import attribute_faults
 from imxrouter.config.keys import BadKey, read_ed25519, read_key_file
 from imxrouter.config.net import parse_name
@@ -42,11 +43,13 @@ class Loaded:
         config: the values; paths are resolved, domains in wire form.
         warnings: what is allowed and probably not wanted.
         files: every file that was read, the main one first.
+        given: the keys that the main file says, with the path of their table; entries of lists left out.
     """
 
     config: Config
     warnings: tuple[Problem, ...]
     files: tuple[str, ...]
+    given: frozenset[str] = frozenset()
 
 
 def load(path: Path | str) -> Loaded:
@@ -57,7 +60,7 @@ def load(path: Path | str) -> Loaded:
     """
     main = read(Path(path))
     loaded = parse(main, [read(more) for more in _domain_files(main)])
-    if found := list(_key_files(loaded.config, main.file)):
+    if found := [*_key_files(loaded.config, main.file), *read_lists(loaded.config.access)[1]]:
         raise ConfigError(found)
     return loaded
 
@@ -94,6 +97,8 @@ def parse(main: Document, more: Sequence[Document] = ()) -> Loaded:
     """
     walk = Walk(main.file, PurePath(main.file).parent)
     data = walk.tidy(Config, _toml(main))
+    lists = data.setdefault("access", {})
+    lists.setdefault("dir", str(PurePath(main.file).parent / Access().dir))
     found = list(walk.problems)
     entries: list[tuple[str, str, dict[str, Any]]] = _placed(main.file, data)
     for document in more:
@@ -102,6 +107,7 @@ def parse(main: Document, more: Sequence[Document] = ()) -> Loaded:
         found += inner.problems
     if found:
         raise ConfigError(found)
+    given = frozenset(_given(data))
     data["domain"] = [entry for _, _, entry in entries]
     config = msgspec.convert(_wire_names(data), Config)
     placed = [(file, path, domain) for (file, path, _), domain in zip(entries, config.domains, strict=True)]
@@ -111,7 +117,16 @@ def parse(main: Document, more: Sequence[Document] = ()) -> Loaded:
         config,
         tuple(checks.warnings(config, main.file, placed)),
         (main.file, *(document.file for document in more)),
+        given,
     )
+
+
+def _given(data: dict[str, Any], path: str = "") -> Iterator[str]:
+    for name, value in data.items():
+        here = f"{path}.{name}" if path else name
+        yield here
+        if isinstance(value, dict):
+            yield from _given(value, here)
 
 
 def _key_files(config: Config, file: str) -> Iterator[Problem]:

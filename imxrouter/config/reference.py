@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -15,8 +14,10 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
+from imxrouter.config.applies import applies
 from imxrouter.config.schema import Config
 from imxrouter.config.sections import Section
+from imxrouter.config.texts import toml_value
 from imxrouter.config.walk import array_type, bare_type, bounds_text, meta_of, table_type
 from imxrouter.model.generated import write_or_check
 
@@ -40,7 +41,16 @@ Made from `imxrouter/config/` by `python -m imxrouter.config.reference`; do not 
 
 The file is TOML. An unknown key is an error. Relative paths are relative to the directory of the file.
 `imxctl config check FILE` names everything that is wrong with a file, and what to do about it.
+
+"On reload" says when a changed key is obeyed by a router that runs, after `imxctl config reload` or SIGHUP:
+`at once`, on open links too; `to new links`: links, claims and proofs that are there keep what they began
+with; `at a restart`: until then it goes on with the old value. [operators/reload.md](../operators/reload.md)
+has the procedure.
 """
+
+_TABLE_HEAD = """\
+| key | type | default | bounds | on reload | meaning |
+| --- | --- | --- | --- | --- | --- |"""
 
 _SAMPLE_HEAD = """\
 # Configuration of imxrouter, with every key and its default.
@@ -71,8 +81,8 @@ def page() -> str:
     for path, many, schema in tables():
         heading = "Top of the file" if not path else f"`[[{path}]]`" if many else f"`[{path}]`"
         parts.append(f"## {heading}\n\n{_first_paragraph(schema)}\n")
-        parts.append("| key | type | default | bounds | meaning |\n| --- | --- | --- | --- | --- |")
-        rows = [_row(info) for info in _leaves(schema)]
+        parts.append(_TABLE_HEAD)
+        rows = [_row(info, path) for info in _leaves(schema)]
         parts.append("\n".join(rows) + "\n")
     return "\n".join(parts)
 
@@ -97,7 +107,7 @@ def _first_paragraph(schema: type[Section]) -> str:
     return " ".join((inspect.getdoc(schema) or "").split("\n\n")[0].split())
 
 
-def _row(info: FieldInfo) -> str:
+def _row(info: FieldInfo, path: str) -> str:
     meta = meta_of(info)
     default = "required" if info.required else f"`{toml_value(_default(info))}`"
     if _default(info) is None and not info.required:
@@ -107,6 +117,7 @@ def _row(info: FieldInfo) -> str:
         _type_name(bare_type(info), meta),
         default,
         bounds_text(meta),
+        applies(f"{path}.{info.encode_name}" if path else info.encode_name).value,
         meta.description or "",
     ]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -130,16 +141,6 @@ def _default(info: FieldInfo) -> Any:
     if info.default_factory is not msgspec.NODEFAULT:
         return info.default_factory()
     return None if info.default is msgspec.NODEFAULT else info.default
-
-
-def toml_value(value: Any) -> str:
-    """Write one value as TOML."""
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(toml_value(entry) for entry in value) + "]"
-    if isinstance(value, dict):
-        inner = ", ".join(f"{name} = {toml_value(entry)}" for name, entry in value.items())
-        return "{ " + inner + " }" if inner else "{}"
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _sample_key(info: FieldInfo, path: str, many: bool) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import field
 
+from imxrouter.config.access import Access
 from imxrouter.config.fields import key
 from imxrouter.config.sections import (
     Admin,
@@ -76,6 +77,7 @@ class Config(Section, frozen=True):
     links: Annotated[Links, key("Every link.")] = field(default_factory=Links)
     caps: Annotated[Caps, key("What strangers may cause.")] = field(default_factory=Caps)
     limits: Annotated[Limits, key("What senders may send.")] = field(default_factory=Limits)
+    access: Annotated[Access, key("Block and allow lists.")] = field(default_factory=Access)
     trust: Annotated[Trust, key("How strongly domains must be proved.")] = field(default_factory=Trust)
     tls: Annotated[Tls, key("Certificates, and whose are trusted.")] = field(default_factory=Tls)
     dialback: Annotated[Dialback, key("Dial-back keys.")] = field(default_factory=Dialback)

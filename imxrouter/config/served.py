@@ -16,6 +16,10 @@ TYPE_NUMBERS = {"message": 0x0100, "subscribe": 0x0101, "notify": 0x0102, "attri
 TYPE_NAMES: tuple[str, ...] = tuple(TYPE_NUMBERS)
 
 
+#: What a stranger may do at a user whose rules the router keeps; empty: it keeps none.
+FirstContact = Literal["", "open", "ask", "closed"]
+
+
 class Service(Section, frozen=True):
     """Who answers for domains: the embedded directory, or a server of ours that logs in over IMX."""
 
@@ -51,6 +55,14 @@ class Service(Section, frozen=True):
         Literal["open", "ask", "contacts"],
         key("Who may write to an `embedded` user that has no rule on it; words as for `presence`."),
     ] = "open"
+    first_contact: Annotated[
+        FirstContact,
+        key(
+            "Of an `imx` service: whether the router keeps rules for its users, and what holds for strangers "
+            "whom no rule names. Empty: the service has rules of its own; `open`: they may write and watch; "
+            "`ask`: once the user agrees; `closed`: never. People of the same domain may always."
+        ),
+    ] = ""
 
 
 class ServedDomain(Section, frozen=True):
@@ -118,6 +130,13 @@ class ServedDomain(Section, frozen=True):
     abuse_contact: Annotated[
         str,
         key("Where abuse is reported, a URI; attribute `abuse-contact`.", example="mailto:abuse@a.example"),
+    ] = ""
+    first_contact: Annotated[
+        Literal["", "service", "open", "ask", "closed"],
+        key(
+            "As of [[service]], for this domain alone; empty: as the service has it; `service`: the router "
+            "keeps no rules."
+        ),
     ] = ""
     content_types: Annotated[
         tuple[str, ...],

@@ -108,6 +108,10 @@ class AnswerCache:
     def __len__(self) -> int:
         return len(self._records) + len(self._noes)
 
+    def keep(self, limits: CacheLimits) -> None:
+        """Keep answers that come from now on for other times; the number of entries stays."""
+        self._limits = limits
+
     def get(self, name: str, rdtype: int) -> Answer | None:
         """Return a live answer with its remaining TTL; None if it must be asked."""
         now = self._clock()

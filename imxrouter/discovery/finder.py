@@ -97,6 +97,10 @@ class Finder:
         self._trace = trace
         self._running: dict[tuple[str, int], _Running] = {}
 
+    def change(self, ask: Ask, limits: FindLimits) -> None:
+        """Ask somebody else, within other limits; what is under way goes on as it began."""
+        self._ask, self._limits = ask, limits
+
     def find(self, domain: Domain, purpose: Purpose = "im", fresh: bool = False) -> Deferred[Found]:
         """Find the routers of a domain.
 

@@ -71,6 +71,10 @@ class ConnectionCaps:
         self._peers: Counter[str] = Counter()
         self.strangers = 0
 
+    def change(self, settings: CapSettings) -> None:
+        """Judge by other caps; what is open above a lower one stays."""
+        self._settings = settings
+
     def opened(self, link: int, source_ip: str) -> Refusal | None:
         """A connection came in. Where it is refused it is not counted, and `closed` is not called for it."""
         keys = address_keys(source_ip)

@@ -128,6 +128,10 @@ class Destination:
         """The last link was closed in order."""
         self._enter(DestinationState.IDLE, now)
 
+    def change(self, backoff: BackOff) -> None:
+        """Wait by other times after the next failure."""
+        self._backoff = backoff
+
     def failed(self, reason: Reason, now: float, note: str = "") -> float:
         """Every target failed, or the look-up did. Returns the time of the next try."""
         self._enter(DestinationState.FAILING, now)
@@ -212,6 +216,12 @@ class DestinationTable:
 
     def __iter__(self) -> Iterator[Destination]:
         return iter(tuple(self._entries.values()))
+
+    def change(self, backoff: BackOff) -> None:
+        """Wait by other times after the next failure of each."""
+        self._backoff = backoff
+        for entry in self._entries.values():
+            entry.change(backoff)
 
     def find(self, domain: Domain) -> Destination | None:
         """The entry, where there is one."""

@@ -115,6 +115,16 @@ class DialLimits:
             self._target_prefixes.sweep,
         ])  # fmt: skip
 
+    def change(self, settings: DialSettings) -> None:
+        """Judge by other rates; what was used of the old ones counts."""
+        self._settings = settings
+        self._hosts.rate = _rate(settings.per_host_minute)
+        self._prefixes.rate = _rate(settings.per_prefix_minute)
+        self._zones.change(settings.per_zone_minute)
+        self._targets.change(settings.per_target_minute)
+        self._target_prefixes.change(settings.per_target_prefix_minute)
+        self._total = FairTotal(settings.per_s, settings.reserved_part)
+
     # -- a claim ---------------------------------------------------------------------------------------
 
     def admit(self, source_ip: str, domain: Domain, now: float, *, link: int = 0) -> Permit | Refusal:
@@ -262,14 +272,21 @@ class _Shared:
         self._parts.take(_joined(key, prefix), now)
         self._all.take(key, now)
 
+    def change(self, per_minute: float) -> None:
+        self._all.rate, self._parts.rate = _rate(per_minute), _rate(per_minute / PREFIX_PART)
+
     def sweep(self, now: float) -> None:
         self._parts.sweep(now)
         self._all.sweep(now)
 
 
 def _per_minute(number: float) -> Buckets:
+    return Buckets(_rate(number))
+
+
+def _rate(number: float) -> Rate:
     """A rate whose burst is a quarter of a minute's worth, and two at least: a claim may need two tries."""
-    return Buckets(Rate.of(number / _MINUTE, max(2, int(number / 4))))
+    return Rate.of(number / _MINUTE, max(2, int(number / 4)))
 
 
 def _target_kind(permit: Permit, target: AddressKeys) -> bytes:

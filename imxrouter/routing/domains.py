@@ -52,6 +52,8 @@ class ServedDomain:
         state: active or suspended.
         subscription_lifetime_s: the longest that is granted and what is published, seconds.
         abuse_contact: a URI to which abuse is reported; empty: none is published.
+        first_contact: what strangers may do at users whose rules the router keeps, in the words of the
+            configuration; empty: as its service has it.
         content_types: what its users read, as published; empty: not published.
         attributes: own attributes, key and text, published as `name/key`.
         hidden_attributes: keys, global or own ones, that only domains served here are told.
@@ -72,6 +74,7 @@ class ServedDomain:
     state: DomainState = DomainState.ACTIVE
     subscription_lifetime_s: int = DEFAULT_SUBSCRIPTION_S
     abuse_contact: str = ""
+    first_contact: str = ""
     content_types: tuple[str, ...] = ()
     attributes: tuple[tuple[str, str], ...] = ()
     hidden_attributes: tuple[str, ...] = ()

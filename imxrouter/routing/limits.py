@@ -90,6 +90,10 @@ class SenderRates:
         self._next_exceptions = float("-inf")
         self._rounds: Rounds[bytes] = Rounds()
 
+    def change(self, rate: Rate, per_domain: int) -> None:
+        """Judge senders for whom nothing else is said by another rate; what they have used counts."""
+        self.interval_s, self.burst_s, self.per_domain = rate.interval_s, rate.burst_s, per_domain
+
     def set_exceptions(self, exceptions: dict[bytes, Rate]) -> None:
         """Replace the senders with a rate of their own: by address key, or by domain for all its users."""
         self._exceptions = dict(exceptions)
@@ -136,6 +140,20 @@ class SenderRates:
                 arrival, now, self.interval_s if interval_s is None else interval_s
             )
         return min(wait, MAX_WAIT_S)
+
+    def peek(self, key: bytes, domain: bytes, now: float, interval_s: float, burst_s: float) -> float:
+        """What `admit` would say, without counting anything."""
+        del interval_s
+        own = self._exception(key)
+        if own is not None:
+            arrivals = self._exception_arrivals
+            if key not in arrivals and len(arrivals) >= self.limit:
+                return TABLE_FULL_WAIT_S
+            return min(gcra_wait(arrivals.get(key, now), now, own.burst_s), MAX_WAIT_S)
+        arrival = self.arrivals.get(key)
+        if arrival is None and not self._room(domain):
+            return TABLE_FULL_WAIT_S
+        return min(gcra_wait(now if arrival is None else arrival, now, burst_s), MAX_WAIT_S)
 
     def sweep(self, now: float, most: int = 20_000) -> int:
         """Forget senders whose allowance is full again; looks at `most` entries, the next call goes on.

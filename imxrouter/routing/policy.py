@@ -236,6 +236,10 @@ class RememberedStrength:
         """How many times there was no room."""
         return self._table.refused
 
+    def change(self, age_s: float) -> None:
+        """Remember for another time what is seen from now on."""
+        self._age_s = age_s
+
     def seen(self, domain: Domain, now: float) -> int:
         """The strength to give to `decide`; 0 where nothing is remembered."""
         return self._table.get(domain.name, now) or 0

@@ -293,6 +293,15 @@ class Subscriptions:
         """Whether users of a domain watch, or are watched."""
         return domain in self._of_presentity or domain in self._of_watcher
 
+    def keys_of(self, concerned: Callable[[bytes], bool]) -> list[bytes]:
+        """Keys of the subscriptions of which one side's domain is concerned."""
+        found: dict[bytes, None] = {}
+        for index in (self._of_watcher, self._of_presentity):
+            for domain, keys in index.items():
+                if concerned(domain):
+                    found.update(keys)
+        return list(found)
+
     def presentity_domains(self) -> list[bytes]:
         """Domains whose users are watched."""
         return list(self._of_presentity)

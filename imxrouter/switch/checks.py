@@ -24,6 +24,7 @@ class Checks:
         hops: hops left.
         answer_link: a response comes over a link that may answer for the domain asked.
         subscribed: rule 1: a notification needs a live subscription.
+        access: block and allow lists, and recipients' rules.
         addresses: both addresses are valid and normalised for limits.
     """
 
@@ -37,6 +38,7 @@ class Checks:
     hops: bool = True
     answer_link: bool = True
     subscribed: bool = True
+    access: bool = True
     addresses: bool = True
 
 

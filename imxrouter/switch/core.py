@@ -192,9 +192,17 @@ class SwitchCore(SwitchTables):
         if outcome.decided_role == "peer" and not outcome.decided_by:
             outcome = replace(outcome, decided_by=entry[TO_DOMAIN].decode("ascii"))
         self.tally.failed(entry, outcome.reason)
-        response = encode_record(response_to(request, outcome.disclosed()))
+        response = encode_record(response_to(request, self._told(entry, outcome)))
         self._settle(tag, entry, outcome, response, now)
         return True
+
+    def _told(self, entry: Entry, outcome: Outcome) -> Outcome:
+        """What a sender is told; of a refusal for the recipient's sake, as if his service had refused it."""
+        told = outcome.disclosed()
+        if told.reason is not Reason.NOT_DELIVERED or told.decided_by:
+            return told
+        ours = entry[TO_DOMAIN] if entry[TO_DOMAIN] in self.routes else entry[FROM_DOMAIN]
+        return replace(told, decided_by=ours.decode("ascii"))
 
     def _settle(self, tag: int, entry: Entry, outcome: Outcome, response: bytes, now: float) -> None:
         """Count, remember and answer; the entry is out of the ledger already.

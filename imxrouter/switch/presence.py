@@ -20,10 +20,11 @@ from imxrouter.wire.record import Record, decode_record
 from imxrouter.wire.registry import FieldType, RecordType
 
 #: Types that the router itself answers for a domain served here, when To has no local part.
-INSIDE_TYPES: Final = frozenset({RecordType.ATTRIBUTES.value, RecordType.ECHO.value})
+INSIDE_TYPES: Final = frozenset({RecordType.ATTRIBUTES.value, RecordType.ECHO.value, RecordType.REPORT.value})
+#: Those that are of a domain alone, and need no enabling (specification sections 7.9 and 7.10).
+OF_DOMAINS: Final = frozenset({RecordType.ECHO.value, RecordType.REPORT.value})
 _SUBSCRIBE: Final = RecordType.SUBSCRIBE.value
 _NOTIFY: Final = RecordType.NOTIFY.value
-_ECHO: Final = RecordType.ECHO.value
 _ID: Final = FieldType.SUBSCRIPTION_ID.value
 _STATE: Final = FieldType.SUBSCRIPTION_STATE.value
 _PRESENTITY: Final = FieldType.PRESENTITY.value
@@ -73,7 +74,7 @@ class PresenceChecks:
             return self._judge_notify(data, sender, now) if subscribed else None
         if kind == _SUBSCRIBE:
             return self._judge_subscribe(decode_record(data))
-        return (Reason.BAD_ADDRESS, 0.0) if kind == _ECHO and data[16] else None
+        return (Reason.BAD_ADDRESS, 0.0) if kind in OF_DOMAINS and data[16] else None
 
     def _judge_subscribe(self, record: Record) -> Refusal | None:
         if not self._remember(record):

@@ -8,14 +8,16 @@ a call per record costs more than most of the checks (docs/decisions/0002-hot-pa
 from __future__ import annotations
 
 from bisect import bisect_left
+from typing import Literal
 
 from imxrouter.model.operations import Kind
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.gate import Bar
 from imxrouter.switch import slots
 from imxrouter.switch.core import SUSPENDED_S, SwitchCore
 from imxrouter.switch.flows import FLOWS_AT_MOST
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role
-from imxrouter.switch.presence import INSIDE_TYPES
+from imxrouter.switch.presence import INSIDE_TYPES, OF_DOMAINS
 from imxrouter.switch.rewrite import LONG_RESPONSE
 from imxrouter.switch.slots import DELIVERY_BOUNDS_S, THEIRS
 from imxrouter.wire.control import ACK_BYTES, ACK_START
@@ -40,7 +42,8 @@ from imxrouter.wire.registry import KIND_OF_TYPE, RecordType
 _KEEP_FLAGS = 0xFF & ~FLAG_RETRY
 _MESSAGE = RecordType.MESSAGE.value
 _NOTIFY = RecordType.NOTIFY.value
-_ECHO = RecordType.ECHO.value
+#: What the router itself may say to whom it has blocked: that nothing is known, and that he is reported.
+_OWN_WORDS = frozenset({_NOTIFY, RecordType.REPORT.value})
 _MESSAGE_RESPONSE = RecordType.MESSAGE_RESPONSE.value
 _ID_OFFSET = 24
 _AT = 0x40
@@ -117,6 +120,7 @@ class Switch(SwitchCore):
         arrivals, counters, checks = self.rates.arrivals, self.counters, self.checks
         check_source, check_rate, check_credit = checks.source, checks.rate, checks.credit
         check_duplicates, check_names, check_size = checks.duplicates, checks.addresses, checks.size
+        gate, passes = self.gate if checks.access else None, self._passes
         sources, destinations, limit, end = port.sources, port.destinations, port.max_record, len(data)
         is_service, is_uplink = port.role is Role.SERVICE, port.role is Role.UPLINK
         turn, number, max_hops = self._turn, port.number, self.max_hops
@@ -176,7 +180,7 @@ class Switch(SwitchCore):
                         continue
                 elif (
                     route.suspended
-                    or (rtype not in route.types and rtype != _ECHO)
+                    or (rtype not in route.types and rtype not in OF_DOMAINS)
                     or (check_size and stop - body_at > route.max_bytes)
                 ):
                     self._refuse_by_route(port, data[start:stop], route, rtype)
@@ -286,6 +290,14 @@ class Switch(SwitchCore):
                     continue
                 else:
                     out_number = 0
+                # -- access, last: who is barred sees what he sees who writes to nobody --
+                bar: Bar | Literal[False] | None = False
+                if gate is not None and (rtype not in _OWN_WORDS or port not in self.inside):
+                    bar = passes.get(data[start + ADDRESSES_OFFSET : from_end]) if rtype == _MESSAGE else None
+                    if bar is None:
+                        bar, passes = self._bar(data[start:stop], rtype, from_end - start, key), self._passes
+                    if bar:
+                        out_number = 0
                 # -- accepted --
                 if rtype == _MESSAGE:
                     messages += 1
@@ -304,7 +316,10 @@ class Switch(SwitchCore):
                 in_bytes += size
                 destinations[to_domain] = share + 1
                 if not out_number:
-                    self.held.append(new_tag)
+                    if bar:
+                        self.barred.append((new_tag, bar))
+                    else:
+                        self.held.append(new_tag)
                     if stripped is not None:
                         self.doubt(new_tag)
                     continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.link.ledger import (
@@ -15,17 +15,21 @@ from imxrouter.model.address import BadAddress, address_key
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.operations import MAX_HOPS, Kind
 from imxrouter.model.outcome import Outcome
+from imxrouter.routing.gate import Bar, Gate
+from imxrouter.routing.rules import Right
 from imxrouter.routing.subscriptions import Subscriptions
 from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
 from imxrouter.switch.ports import RETRY_BYTES, Port, Route, RouteTable
-from imxrouter.switch.presence import PresenceChecks
+from imxrouter.switch.presence import OF_DOMAINS, PresenceChecks
 from imxrouter.switch.rewrite import (
     shortened,
 )
 from imxrouter.switch.tally import Tally
 from imxrouter.switch.ways import Ways
-from imxrouter.wire.registry import KIND_OF_TYPE
+from imxrouter.wire.layout import ADDRESSES_OFFSET
+from imxrouter.wire.record import decode_record
+from imxrouter.wire.registry import KIND_OF_TYPE, FieldType, RecordType
 
 #: Addresses remembered as checked, in each of two generations; a cache, so losing an entry costs time only.
 NAMES_PER_GENERATION: Final = 131_072
@@ -80,6 +84,12 @@ class SwitchTables:
         self.dirty: list[Port] = []
         #: route tags of requests that wait for a link; taken by the transport
         self.held: list[int] = []
+        #: judges pairs of addresses; None while nothing is to be judged
+        self.gate: Gate | None = None
+        #: (route tag, why) of requests that may not pass; taken by the transport
+        self.barred: list[tuple[int, Bar]] = []
+        #: both addresses as they stand in a message -> why it may not pass; of other types with the type
+        self._passes: dict[bytes, Bar | Literal[False]] = {}
         #: (process, record, speaking domains) of responses that another process waits for
         self.foreign: list[tuple[int, bytes, frozenset[bytes]]] = []
         #: told of every request that did not end in plain success
@@ -102,7 +112,7 @@ class SwitchTables:
         """Key and domain of a sender seen for the first time; None where it is no valid address."""
         known = self._older_names.get(raw)
         if known is None:
-            key = _key_of(raw)
+            key = key_of(raw)
             if key is None:
                 return None
             known = (key, key.rpartition(b"@")[2])
@@ -113,7 +123,7 @@ class SwitchTables:
 
     def _check_target(self, raw: bytes) -> tuple[bytes, Route | None] | None:
         """Domain and route of a recipient seen for the first time; None where it is no valid address."""
-        if _key_of(raw) is None:
+        if key_of(raw) is None:
             return None
         if len(self._targets) >= NAMES_PER_GENERATION:
             self._targets = {}
@@ -127,7 +137,36 @@ class SwitchTables:
         return known[0] if known is not None else None
 
     def _forget_targets(self) -> None:
-        self._targets = {}
+        self._targets, self._passes = {}, {}
+
+    # -- access ----------------------------------------------------------------------------------------
+
+    def guard(self, gate: Gate | None) -> None:
+        """Judge pairs of addresses by this from now on, and forget what was judged before."""
+        self.gate, self._passes = gate, {}
+
+    def _bar(self, data: bytes, rtype: int, from_end: int, sender: bytes) -> Bar | Literal[False]:
+        """Why a request may not pass; remembered by both addresses.
+
+        Args:
+            data: the whole record.
+            rtype: its type.
+            from_end: where its addresses end.
+            sender: the key of From.
+        """
+        pair = data[ADDRESSES_OFFSET:from_end]
+        place, right = pair, right_of(data, rtype)
+        if rtype != RecordType.MESSAGE:
+            place = rtype.to_bytes(2, "big") + (b"\0" if right is Right.FETCH else b"\1") + pair
+        known = self._passes.get(place)
+        if known is not None or self.gate is None:
+            return known or False
+        recipient = key_of(data[ADDRESSES_OFFSET : ADDRESSES_OFFSET + data[16] + 1 + data[17]])
+        bar = self.gate.judge(sender, recipient, right) if sender and recipient else None
+        if len(self._passes) >= NAMES_PER_GENERATION:
+            self._passes = {}
+        self._passes[place] = bar or False
+        return bar or False
 
     # -- writing ---------------------------------------------------------------------------------------
 
@@ -177,7 +216,17 @@ class SwitchTables:
         return problems
 
 
-def _key_of(raw: bytes) -> bytes | None:
+def right_of(data: bytes, rtype: int) -> Right | None:
+    """What a request wants of its recipient; None of what he asked for, and of what wants nothing of him."""
+    if rtype == RecordType.NOTIFY or rtype in OF_DOMAINS:
+        return None
+    if rtype == RecordType.SUBSCRIBE:
+        duration = decode_record(data).value(FieldType.DURATION)
+        return Right.FETCH if duration is not None and not any(duration) else Right.SUBSCRIBE
+    return Right.FETCH if rtype == RecordType.ATTRIBUTES else Right.MESSAGE
+
+
+def key_of(raw: bytes) -> bytes | None:
     """The key of `local@domain`, or of a domain itself; None where it is neither."""
     try:
         return address_key(raw) if not raw.startswith(b"@") else b"@" + Domain.from_wire(raw[1:]).wire

@@ -135,6 +135,29 @@ DRAIN = Family(
     ("state",),
     "1 for the state that the process is in: `running`, `moving`, `closing` or `drained`; else 0.",
 )
+BARRED = Family(
+    "imxrouter_access_refusals_total",
+    "counter",
+    ("rule", "direction"),
+    "Requests that an access list or a recipient's rule refused: by what the rule names, or `recipient` "
+    "and `first-contact`.",
+)
+ACCESS_ENTRIES = Family(
+    "imxrouter_access_entries", "gauge", ("action", "origin"), "Entries of block and allow lists."
+)
+ABUSE = Family(
+    "imxrouter_abuse_reports_total",
+    "counter",
+    ("direction", "result"),
+    "Reports of abuse, `received` and `sent`: `taken`, `refused` by the other side, or why.",
+)
+RELOADS = Family(
+    "imxrouter_config_reloads_total",
+    "counter",
+    ("result",),
+    "Times the configuration was read again: `applied`, `unchanged`, `refused` (the files are wrong) or "
+    "`failed` (a part or another process cannot take them); after the last two the old one stays.",
+)
 HELD = Family(
     "imxrouter_held_requests", "gauge", (), "Requests that wait for their destination to be dialled."
 )
@@ -267,6 +290,10 @@ ALL: tuple[Family, ...] = (
     REDIRECTS,
     HANDED,
     DRAIN,
+    BARRED,
+    ACCESS_ENTRIES,
+    ABUSE,
+    RELOADS,
     HELD,
     HELD_BYTES,
     HELD_OLDEST,
@@ -314,5 +341,16 @@ ECHO_RESULTS: tuple[tuple[str], ...] = (
     ("answered",), ("bad-address",), ("too-large",), ("rate-limited",),
 )  # fmt: skip
 QUESTION_WAYS: tuple[tuple[str], ...] = (("asked",), ("joined",), ("cached",), ("refused",))
+#: Rules as `routing.gate` has them.
+BARRED_BY: tuple[tuple[str, str], ...] = tuple(
+    (rule, direction)
+    for rule in ("address", "local", "domain", "zone", "everybody", "recipient", "first-contact")
+    for direction in ("in", "out")
+)
+ABUSE_RESULTS: tuple[tuple[str, str], ...] = (
+    *(("received", word) for word in ("taken", "bad-address", "too-large", "rate-limited", "bad-body")),
+    *(("sent", word) for word in ("taken", "refused")),
+)
+CONFIG_RELOAD_RESULTS: tuple[tuple[str], ...] = (("applied",), ("unchanged",), ("refused",), ("failed",))
 RELOAD_RESULTS: tuple[tuple[str], ...] = (("swapped",), ("unchanged",), ("refused",))
 LOOKUP_RESULTS: tuple[tuple[str], ...] = tuple((word,) for word in ("found", "cached", *REASON_WORDS[1:]))

@@ -116,6 +116,9 @@ class Metrics:
         lookups: DNS look-ups, by `found`, `cached` or a reason's word.
         echoes: echoes asked of domains served here, by `answered` or a reason's word.
         questions: for attributes of others, by how they were answered.
+        barred: requests refused by access lists and recipients' rules, by rule and direction.
+        abuse: reports of abuse, by direction and result.
+        reloads: times the configuration was read again, by result.
         certificate_reloads: times our certificates were read, by result.
         peer_certificates: when certificates of peers end.
         tick: histogram of the reactor's turns, in seconds.
@@ -136,6 +139,9 @@ class Metrics:
         self.lookups = ClosedCounter(catalogue.LOOKUPS, catalogue.LOOKUP_RESULTS, self.registry)
         self.echoes = ClosedCounter(catalogue.ECHOES, catalogue.ECHO_RESULTS, self.registry)
         self.questions = ClosedCounter(catalogue.QUESTIONS, catalogue.QUESTION_WAYS, self.registry)
+        self.barred = ClosedCounter(catalogue.BARRED, catalogue.BARRED_BY, self.registry)
+        self.abuse = ClosedCounter(catalogue.ABUSE, catalogue.ABUSE_RESULTS, self.registry)
+        self.reloads = ClosedCounter(catalogue.RELOADS, catalogue.CONFIG_RELOAD_RESULTS, self.registry)
         self.certificate_reloads = ClosedCounter(
             catalogue.CERTIFICATE_RELOADS, catalogue.RELOAD_RESULTS, self.registry
         )
@@ -153,6 +159,7 @@ class Metrics:
         self._delivery: Callable[[], Mapping[str, Times]] = dict
         self._peers: Callable[[], PeerFigures] = PeerFigures
         self._store: Callable[[], StoreFigures] = StoreFigures
+        self._access: Callable[[], Mapping[tuple[str, ...], float]] = dict
         self._certificates: Callable[[], CertificateFigures] = CertificateFigures
         self.registry.register(_Gauges(self._gauges))
 
@@ -203,6 +210,10 @@ class Metrics:
         """Ask this at each scrape how the store is."""
         self._store = source
 
+    def watch_access(self, source: Callable[[], Mapping[tuple[str, ...], float]]) -> None:
+        """Ask this at each scrape for the entries of access lists by (action, origin)."""
+        self._access = source
+
     def watch_certificates(self, source: Callable[[], CertificateFigures]) -> None:
         """Ask this at each scrape for our certificates."""
         self._certificates = source
@@ -231,6 +242,7 @@ class Metrics:
         yield _histogram(catalogue.DELIVERY, self._delivery())
         yield from peer_metrics(self._peers())
         yield from _store_metrics(self._store())
+        yield _gauge(catalogue.ACCESS_ENTRIES, self._access())
         yield from certificate_metrics(self._certificates(), self.peer_certificates)
         yield _gauge(catalogue.UPTIME, {(): self.uptime_s})
         yield _gauge(catalogue.TICK_SEEN, {(): self.last_tick_s})

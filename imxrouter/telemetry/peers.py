@@ -83,6 +83,20 @@ class PeerTable:
         self._ranked_at: float | None = None
         self._never = frozenset((OTHER.encode(), FORMER.encode()))
 
+    def watch(self, watch: Iterable[bytes]) -> None:
+        """Give others a label of their own always; who had one keeps it until a busier domain needs it."""
+        watched = frozenset(watch)
+        for domain in self._watched - watched:
+            self._scores.setdefault(domain, 0.0)
+        self._watched = watched
+        for domain in sorted(watched):
+            self._rows.setdefault(domain, PeerRow())
+            self._scores.pop(domain, None)
+        while len(self._rows) - len(watched) > self._top:
+            rest = [domain for domain in self._rows if domain not in watched]
+            row = self._rows.pop(min(rest, key=lambda domain: self._scores.get(domain, 0.0)))
+            self._former.add((row.came, row.went, row.took_s))
+
     def add(self, flows: Mapping[bytes, PeerFlow], now: float) -> None:
         """Count what domains did since the last call.
 

@@ -90,6 +90,10 @@ class TraceRing:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def change(self, max_entries: int, max_age_s: float) -> None:
+        """Keep more or less; the newest entries stay."""
+        self._entries, self._max_age_s = deque(self._entries, maxlen=max_entries), max_age_s
+
     def add(self, message_id: bytes, event: str, **fields: Address | bytes | str | float) -> None:
         """Note a step; the oldest goes when the ring is full.
 

@@ -15,7 +15,7 @@ from OpenSSL import SSL, crypto
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import LocalMisuse
-from imxrouter.tls.facts import ContextNote, server_name_of
+from imxrouter.tls.facts import Chains, ContextNote, server_name_of
 from imxrouter.tls.own import OwnCertificate
 from imxrouter.tls.store import CertificateSet
 
@@ -136,7 +136,7 @@ class TlsContexts:
         default = self.certificates.default
         if default is None:
             return None
-        front = _server_context(default, self._minimum, ContextNote(default))
+        front = _server_context(default, self._minimum, ContextNote(default, self._picker.chains))
         front.set_tlsext_servername_callback(self._picker.pick)
         return front
 
@@ -163,6 +163,7 @@ class _Picker:
         self._minimum = minimum
         self._made: dict[bytes, SSL.Context] = {}
         self._keeps = True
+        self.chains = Chains()
 
     def pick(self, connection: SSL.Connection) -> None:
         """Answer OpenSSL, which found a server name in the first message."""
@@ -183,7 +184,7 @@ class _Picker:
     def _context(self, chosen: OwnCertificate, front: SSL.Context) -> SSL.Context:
         context = self._made.get(chosen.fingerprint)
         if context is None:
-            context = _server_context(chosen, self._minimum, ContextNote(chosen, front))
+            context = _server_context(chosen, self._minimum, ContextNote(chosen, self.chains, front))
             if self._keeps:
                 self._made[chosen.fingerprint] = context
         return context

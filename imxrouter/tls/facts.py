@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import OrderedDict
+from dataclasses import dataclass, replace
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from imxrouter.model.domain import is_wire_domain
 from imxrouter.tls.openssl import was_resumed
 from imxrouter.tls.own import OwnCertificate
 from imxrouter.tls.peer import PeerCertificate
+from imxrouter.tls.reading import UNREADABLE
 
 #: RFC 9266 section 4: the label of the channel binding, its length, and an empty context.
 EXPORTER_LABEL = b"EXPORTER-Channel-Binding"
 EXPORTER_BYTES = 32
 TLS_1_3 = "TLSv1.3"
+#: Chains kept for sessions, and bytes of each, the leaf not counted. Public ones have 1,000 to 3,000.
+CHAINS = 1000
+CHAIN_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +36,9 @@ class TlsFacts:
         resumed: an earlier session was resumed.
         exporter: 32 bytes that both ends of this session share and nobody else (RFC 9266); empty before
             TLS 1.3, whose predecessor does not bind them to the handshake in every case.
-        peer: the other side's certificate; None if it showed none.
+        peer: the other side's certificate; None if it showed none, or none that can be read.
         own: the certificate that this side showed, or would have shown; None if it has none.
+        unreadable: why the certificate that the other side showed cannot be read; else empty.
     """
 
     version: str
@@ -41,12 +49,14 @@ class TlsFacts:
     exporter: bytes
     peer: PeerCertificate | None
     own: OwnCertificate | None
+    unreadable: str = ""
 
 
 def read_facts(connection: SSL.Connection) -> TlsFacts:
     """Read a connection whose handshake is done, and whose context `TlsContexts` made."""
     version = connection.get_protocol_version_name()
     resumed = was_resumed(connection)
+    peer, unreadable = _peer(connection, resumed=resumed)
     return TlsFacts(
         version=version,
         cipher=connection.get_cipher_name() or "",
@@ -54,8 +64,9 @@ def read_facts(connection: SSL.Connection) -> TlsFacts:
         server_name=server_name_of(connection),
         resumed=resumed,
         exporter=_exporter(connection) if version == TLS_1_3 else b"",
-        peer=_peer(connection, resumed=resumed),
+        peer=peer,
         own=own_of(connection.get_context()),
+        unreadable=unreadable,
     )
 
 
@@ -65,17 +76,48 @@ def server_name_of(connection: SSL.Connection) -> str:
     return raw.decode("ascii") if is_wire_domain(raw) else ""
 
 
+class Chains:
+    """What stood beside peers' certificates in whole handshakes, for the sessions that resume them.
+
+    A ticket holds the peer's own certificate and nothing else (SSL_SESSION is written without its chain). It
+    lives and dies with the contexts, as the keys of their tickets do. Where it is full and an entry is gone,
+    `peer.Intermediates` may still know what is missing.
+    """
+
+    def __init__(self, entries: int = CHAINS) -> None:
+        self._entries = entries
+        self._above: OrderedDict[bytes, tuple[x509.Certificate, ...]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._above)
+
+    def complete(self, peer: PeerCertificate) -> PeerCertificate:
+        """Remember a whole chain; give a resumed session's certificate its chain again."""
+        if peer.resumed:
+            above = self._above.get(peer.fingerprint, ()) if len(peer.chain) == 1 else ()
+            return replace(peer, chain=(*peer.chain, *above)) if above else peer
+        above = peer.chain[1:]
+        if above and sum(len(one.public_bytes(Encoding.DER)) for one in above) <= CHAIN_BYTES:
+            self._above[peer.fingerprint] = above
+            self._above.move_to_end(peer.fingerprint)
+            if len(self._above) > self._entries:
+                self._above.popitem(last=False)
+        return peer
+
+
 @dataclass(frozen=True, slots=True)
 class ContextNote:
     """What rides on a context as its application data.
 
     Attributes:
         own: the certificate that the context shows.
+        chains: of peers that connected; None where we connect, for a session in memory keeps its own.
         front: the context that took the connection, kept alive because OpenSSL goes on calling its
             functions after the connection was switched to another one.
     """
 
     own: OwnCertificate | None
+    chains: Chains | None = None
     front: SSL.Context | None = None
 
 
@@ -89,12 +131,19 @@ def _exporter(connection: SSL.Connection) -> bytes:
     return connection.export_keying_material(EXPORTER_LABEL, EXPORTER_BYTES, b"")
 
 
-def _peer(connection: SSL.Connection, *, resumed: bool) -> PeerCertificate | None:
-    leaf = connection.get_peer_certificate(as_cryptography=True)
-    if leaf is None:
-        return None
-    # An opener gets the leaf as first of the chain, an acceptor too; a resumed session may have no chain.
-    chain = connection.get_peer_cert_chain(as_cryptography=True) or []
+def _peer(connection: SSL.Connection, *, resumed: bool) -> tuple[PeerCertificate | None, str]:
+    """What the other side showed, or why it cannot be read: OpenSSL takes more than `cryptography` does."""
+    try:
+        leaf = connection.get_peer_certificate(as_cryptography=True)
+        if leaf is None:
+            return None, ""
+        # Here the chain begins with the leaf, or is not there at all in a session that was resumed.
+        chain = connection.get_peer_cert_chain(as_cryptography=True) or []
+    except UNREADABLE as error:
+        return None, f"{error}"[:200]
     if not chain or chain[0] != leaf:
         chain = [leaf, *chain]
-    return PeerCertificate(leaf, tuple(chain), resumed=resumed)
+    peer = PeerCertificate(leaf, tuple(chain), resumed=resumed)
+    note = connection.get_context().get_app_data()
+    chains = note.chains if isinstance(note, ContextNote) else None
+    return (chains.complete(peer) if chains is not None else peer), ""

@@ -14,6 +14,8 @@ from cryptography.x509.oid import ExtensionOID
 from service_identity import CertificateError
 from service_identity.hazmat import DNS_ID, SRV_ID, DNSPattern, SRVPattern
 
+from imxrouter.tls.reading import UNREADABLE
+
 #: RFC 4985 section 2: id-on-dnsSRV.
 _DNS_SRV = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.7")
 #: The service of an SRV-ID, as in the SRV record `_imx._tcp` (docs/specs/imx-dns-record.md), without `_tcp`.
@@ -91,7 +93,7 @@ def identifiers_of(certificate: x509.Certificate) -> Identifiers:
     """Read a certificate's names; one that is malformed, or breaks the rules of wildcards, is left out."""
     try:
         extension = certificate.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return Identifiers()
     names = extension.value
     if not isinstance(names, x509.SubjectAlternativeName) or len(list(names)) > MAX_NAMES:

@@ -20,6 +20,7 @@ from OpenSSL import SSL, crypto
 from imxrouter.model.domain import Domain
 from imxrouter.tls.identity import Identifiers, identifiers_of
 from imxrouter.tls.openssl import NO_CHECK_TIME, require_purpose
+from imxrouter.tls.reading import UNREADABLE, is_authority, is_self_issued, outside_constraints
 from imxrouter.tls.strength import weak_digest, weak_key
 
 #: Certificates of a chain as presented. Public chains have 2 to 4; each one more costs a signature.
@@ -272,15 +273,15 @@ class Anchors:
         return min(at + CACHE_S, *(date for date in dates if date > at), at + CACHE_S)
 
     def _judge(self, peer: PeerCertificate, at: float, as_client: bool) -> Judgement:
-        if _is_authority(peer.leaf) and peer.fingerprint not in self.fingerprints:
+        if is_authority(peer.leaf) and peer.fingerprint not in self.fingerprints:
             note = "the certificate is that of an authority; a router needs one of its own"
-            if _is_self_issued(peer.leaf):
+            if is_self_issued(peer.leaf):
                 return Judgement(ChainProblem.SELF_SIGNED, _of(peer.leaf, note))
             return Judgement(ChainProblem.AUTHORITY_AS_LEAF, _of(peer.leaf, note))
         try:
             leaf = crypto.X509.from_cryptography(peer.leaf)
             others = [_Loaded.of(one) for one in peer.chain if one != peer.leaf]
-        except (crypto.Error, ValueError) as error:
+        except (crypto.Error, *UNREADABLE) as error:
             return Judgement(ChainProblem.BAD_CERTIFICATE, f"cannot be read: {error}"[:200])
         if peer.resumed:
             others += self._known.all()
@@ -303,10 +304,12 @@ class Anchors:
     ) -> Judgement:
         try:
             path = _path(leaf, [one.loaded for one in others], stores, as_client)
+            certificates = [one.to_cryptography() for one in path]
         except crypto.X509StoreContextError as error:
             return self._problem(error)
-        certificates = [one.to_cryptography() for one in path]
-        if judgement := _dates(certificates, at) or _strength(certificates):
+        except (crypto.Error, *UNREADABLE) as error:
+            return Judgement(ChainProblem.BAD_CERTIFICATE, f"cannot be read: {error}"[:200])
+        if judgement := _dates(certificates, at) or _strength(certificates) or _constraints(certificates):
             return judgement
         for one in certificates[1:-1]:
             self._known.keep(_Loaded.of(one))
@@ -331,7 +334,7 @@ class Anchors:
             note += f"; its authority is none of those trusted{trusted}, or an intermediate is missing"
         try:
             return Judgement(problem, _of(error.certificate.to_cryptography(), note))
-        except ValueError:
+        except UNREADABLE:
             return Judgement(problem, note)
 
 
@@ -367,21 +370,20 @@ def _strength(path: list[x509.Certificate]) -> Judgement | None:
     return None
 
 
-def _is_authority(certificate: x509.Certificate) -> bool:
+def _constraints(path: list[x509.Certificate]) -> Judgement | None:
     try:
-        return bool(certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        return False
-
-
-def _is_self_issued(certificate: x509.Certificate) -> bool:
-    return certificate.issuer == certificate.subject
+        outside = outside_constraints(path[1:], identifiers_of(path[0]).srv)
+    except UNREADABLE as error:
+        return Judgement(ChainProblem.BAD_CERTIFICATE, f"cannot be read: {error}"[:200])
+    if outside:
+        return Judgement(ChainProblem.NAME_CONSTRAINT, _of(path[0], f"its authority may not name {outside}"))
+    return None
 
 
 def _of(certificate: x509.Certificate, note: str) -> str:
     try:
         name = certificate.subject.rfc4514_string()
-    except ValueError:
+    except UNREADABLE:
         name = "a certificate with an unreadable subject"
     if not name:
         name = next(iter(identifiers_of(certificate).shown), "a certificate without a subject")

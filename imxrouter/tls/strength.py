@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+
+from imxrouter.tls.reading import UNREADABLE
 
 #: CA/Browser Forum baseline requirements section 6.1.5: 2048 bits of RSA, P-256 and above.
 MIN_RSA_BITS = 2048
@@ -17,7 +18,7 @@ def weak_key(certificate: x509.Certificate) -> str:
     """Say what is weak about the public key; empty if nothing is."""
     try:
         key = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
+    except UNREADABLE:
         return "a key of an unknown kind"
     if isinstance(key, rsa.RSAPublicKey):
         return "" if key.key_size >= MIN_RSA_BITS else f"RSA with {key.key_size} bits"
@@ -32,7 +33,7 @@ def weak_digest(certificate: x509.Certificate) -> str:
     """Say what is weak about the signature on it; empty if nothing is."""
     try:
         digest = certificate.signature_hash_algorithm
-    except UnsupportedAlgorithm:
+    except UNREADABLE:
         return "a signature of an unknown kind"
     if digest is None or digest.name in STRONG_DIGESTS:  # None: the algorithm has its own, as Ed25519
         return ""

@@ -150,6 +150,14 @@ class Claimer:
             if made or session.number in used:
                 session.send(Withdraw(domain))
 
+    def leave(self, session: LinkSession, domain: bytes) -> None:
+        """A link that we opened is used for a remote domain no more: we were led elsewhere, or ask for more.
+
+        What is in flight is answered, the link stays for others.
+        """
+        self._peer_left(session, domain)
+        session.send(Withdraw(domain))
+
     # -- answering a verification ------------------------------------------------------------------------
 
     def verify(self, second: LinkSession, verify: Verify) -> None:

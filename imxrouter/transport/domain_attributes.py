@@ -22,7 +22,7 @@ class DomainAttributes:
 
     def __init__(self, domains: ServedDomains, facts: RouterFacts) -> None:
         self._domains = domains
-        self._facts = facts
+        self.facts = facts
 
     def respond(self, request: Record) -> Record:
         """The response to a request whose To is a domain served here."""
@@ -41,5 +41,5 @@ class DomainAttributes:
         if record is None:
             return failure(Reason.RELAY_DENIED, note=f"{query.owner.domain} is not served here")
         inside = query.requester.domain in self._domains
-        values = published(record, self._facts, query.names, inside=inside)
+        values = published(record, self.facts, query.names, inside=inside)
         return Outcome(Status.SUCCESS, result=AttributeValues(values))

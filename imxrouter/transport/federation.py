@@ -78,6 +78,10 @@ class Federation:
         claimer.on_settled = self._claim_settled
         hub.hold = self.hold
 
+    def change(self, hold_total_bytes: int) -> None:
+        """Hold more or less in all; what waits stays."""
+        self._budget.limit_bytes = hold_total_bytes
+
     @property
     def held(self) -> tuple[int, int]:
         """Requests that wait for a link now, and their bytes."""

@@ -36,6 +36,7 @@ class Handover:
 
     Attributes:
         others: kind -> who takes what other processes tell of that kind.
+        asked: kind -> who answers what other processes ask of that kind; perhaps later.
     """
 
     log = Logger()
@@ -45,6 +46,7 @@ class Handover:
         self._bus = bus
         self._claimer = claimer
         self.others: dict[str, Callable[[bytes], None]] = {}
+        self.asked: dict[str, Callable[[bytes, Callable[[bytes], None]], None]] = {}
         hub.hand_over = self._give
         bus.listen(self._take)
 
@@ -58,6 +60,8 @@ class Handover:
             self._response(msgspec.msgpack.decode(payload, type=BusResponse))
         elif kind in self.others:
             self.others[kind](payload)
+        elif kind in self.asked:
+            self.asked[kind](payload, reply)
         else:
             self.log.warn("bus: {kind} is not known", kind=kind)
 

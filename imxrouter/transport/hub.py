@@ -14,7 +14,9 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from imxrouter.link.machine import Draining, LinkMachine, Side
+from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.gate import Bar
 from imxrouter.switch import slots
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, RETRY_BYTES, Port
 from imxrouter.switch.switch import Switch
@@ -119,6 +121,8 @@ class Hub:
         self.keeps: Callable[[LinkSession], bool] = lambda _session: False
         #: told the tags of requests that wait for a link
         self.hold: Callable[[list[int]], None] = lambda _tags: None
+        #: answers requests that may not pass
+        self.bar: Callable[[list[tuple[int, Bar]]], None] = self._bar
         #: told why each link ended
         self.on_ended: Callable[[Reason], None] = lambda _reason: None
         #: told responses for other processes
@@ -285,6 +289,10 @@ class Hub:
             one.lost(session)
         self.flush()
 
+    def _bar(self, barred: list[tuple[int, Bar]]) -> None:
+        for tag, bar in barred:
+            self.switch.complete(tag, failure(bar.reason, note=bar.note), self.now())
+
     # -- output ------------------------------------------------------------------------------------------
 
     def attach(self, sink: Sink) -> None:
@@ -299,7 +307,10 @@ class Hub:
         self._flushing = True
         try:
             switch = self.switch
-            while switch.dirty or switch.held or switch.foreign:
+            while switch.dirty or switch.held or switch.foreign or switch.barred:
+                if switch.barred:
+                    barred, switch.barred = switch.barred, []
+                    self.bar(barred)
                 for port in switch.take_dirty():
                     self._write(port)
                 if switch.held:

@@ -17,11 +17,20 @@ class KeyRing:
     """
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
+        self.secrets: tuple[bytes, ...] = ()
+        self.change(secrets)
+
+    def change(self, secrets: Sequence[bytes]) -> None:
+        """Sign with the first of these, and recognise them all; tokens of others are good no more."""
         if not secrets:
             raise LocalMisuse("a key ring needs at least one secret")
         self.secrets = tuple(secrets)
         # 4,096 domains of derived keys are some 2 MB; deriving one again costs 3 microseconds
         self._derived = lru_cache(maxsize=4096)(self._derive)
+
+    def holds(self, secrets: Sequence[bytes]) -> bool:
+        """Whether it holds exactly these, in this order."""
+        return self.secrets == tuple(secrets)
 
     def signing(self, domain: bytes) -> bytes:
         """The key that signs the domain's tokens."""

@@ -7,7 +7,7 @@ service says adds one. Without TLS a login is taken in laboratories only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -84,6 +84,17 @@ class Services:
         self.of_sibling: Callable[[LinkSession, Login], bool] = lambda *_: False
         #: told a link on which a service logged in: it is no stranger's any more
         self.on_login: Callable[[LinkSession], None] = lambda _session: None
+
+    def concerned(self, kept: Collection[str]) -> list[LinkSession]:
+        """Links of services that are none of these."""
+        return [one for one in self._hub.sessions.values() if one.service and one.service not in kept]
+
+    def change(self, keys: list[ServiceKey], kept: Collection[str]) -> None:
+        """Know these keys alone; links of services that do not log in as before are closed in order."""
+        self._keys = {key_id(one.public): one for one in keys}
+        for session in self.concerned(kept):
+            why = f"service {session.service} may not log in so any more"
+            session.close(Reason.LOGIN_FAILED, text=why)
 
     def login(self, session: LinkSession, login: Login) -> None:
         """Judge a login; a wrong one ends the link."""
@@ -189,6 +200,25 @@ class UplinkDialer:
         self._chance = chance
         self._wait_s = UPLINK_RETRY_S[0]
         self._session: LinkSession | None = None
+        self._stopped = False
+
+    @property
+    def session(self) -> LinkSession | None:
+        """The link, or the connection on the way."""
+        return self._session
+
+    def change(self, terms: tuple[float, float]) -> None:
+        """Let senders that come over it have other limits."""
+        self._terms = terms
+        port = self._session.port if self._session is not None else None
+        if port is not None and b"*" in port.sources:
+            port.sources[b"*"] = (0xFF, None, FOREVER, *terms, FOREVER)
+
+    def stop(self) -> None:
+        """It is not configured any more: its link is closed in order, and not dialled again."""
+        self._stopped, session = True, self._session
+        if session is not None and session.number in self._hub.sessions:
+            session.close(Reason.SHUTTING_DOWN)
 
     def begin(self) -> None:
         """Dial at a random moment within the first wait."""
@@ -196,7 +226,7 @@ class UplinkDialer:
 
     def start(self) -> None:
         """Dial now, unless it is dialled or there already, or we go out of service."""
-        if self._hub.closing or self._session is not None:
+        if self._hub.closing or self._stopped or self._session is not None:
             return
         self._session = LinkSession(self._hub, Purpose.UPLINK)
         self._open_link(self._session).addErrback(self._not_open)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -57,7 +57,7 @@ class Siblings:
 
     Args:
         hub: links of this process.
-        secrets: of dial-back, the one that signs first.
+        secrets: of dial-back as they are now, the one that signs first.
         table: who watches whom.
         others: the other hosts of a domain of ours.
         open_link: connects a session to one of them.
@@ -72,15 +72,13 @@ class Siblings:
     def __init__(
         self,
         hub: Hub,
-        secrets: Sequence[bytes],
+        secrets: Callable[[], Sequence[bytes]],
         table: Subscriptions,
         others: Callable[[Domain], Deferred[list[HostPort]]],
         open_link: Callable[[Domain, HostPort], Deferred[LinkSession]],
     ) -> None:
         self._hub = hub
-        keys = [sibling_key(secret) for secret in secrets]
-        self._key = keys[0]
-        self._known = {key_id(key.public_key()): key.public_key() for key in keys}
+        self._secrets = secrets
         self._table = table
         self._others = others
         self._open_link = open_link
@@ -161,7 +159,7 @@ class Siblings:
         if peer.challenge is None:
             self._finish(session, 0)
         else:
-            session.send(sign_login(self._key, peer.challenge))
+            session.send(sign_login(sibling_key(self._secrets()[0]), peer.challenge))
 
     def _give(self, session: LinkSession, gift: _Gift) -> None:
         """The next ones, as long as the other host reads; and after the last a question whether it has."""
@@ -185,11 +183,16 @@ class Siblings:
     def _say(self, _results: object) -> None:
         self.log.info("{count} subscription(s) handed to other hosts in this life", count=self.handed)
 
+    def _known(self) -> dict[bytes, Ed25519PublicKey]:
+        """By name, what hosts of ours sign with."""
+        keys = [sibling_key(secret).public_key() for secret in self._secrets()]
+        return {key_id(key): key for key in keys}
+
     # -- taking ------------------------------------------------------------------------------------------
 
     def log_in(self, session: LinkSession, login: Login) -> bool:
         """Judge a login by what our hosts share; False where it is not of that kind."""
-        known = self._known.get(login.key_id)
+        known = self._known().get(login.key_id)
         if known is None:
             return False
         try:

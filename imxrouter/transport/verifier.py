@@ -171,6 +171,8 @@ class Verifier:
         cause: Reason | None = None,
     ) -> None:  # fmt: skip
         """Refuse a claim; `cause` is told to ourselves where the peer is told something else."""
+        if reason is Reason.BLOCKED:
+            reason, cause = Reason.NOT_DELIVERED, reason
         self.on_result(cause or reason)
         first.port.refused += not first.port.sources
         if first.port.refused <= LOGGED_REFUSALS:

@@ -30,6 +30,7 @@ class RecordType(IntEnum):
     NOTIFY = 0x0102
     ATTRIBUTES = 0x0103
     ECHO = 0x0104
+    REPORT = 0x0105
     PONG = 0x8002
     CLAIM_RESULT = 0x8010
     VERIFY_RESULT = 0x8012
@@ -39,6 +40,7 @@ class RecordType(IntEnum):
     NOTIFY_RESPONSE = 0x8102
     ATTRIBUTES_RESPONSE = 0x8103
     ECHO_RESPONSE = 0x8104
+    REPORT_RESPONSE = 0x8105
 
 
 #: Counter slot of a routed type; every other routed type counts as OTHER.

@@ -93,9 +93,9 @@ class Rig:
 @pytest.fixture
 def rig(tmp_path: Path) -> Rig:
     """One with a certificate for a.example."""
-    fresh = Rig(tmp_path)
-    MIDDLE.issue("a.example").write(fresh.folder, "a.example")
-    return fresh
+    made = Rig(tmp_path)
+    MIDDLE.issue("a.example").write(made.folder, "a.example")
+    return made
 
 
 def test_the_start_takes_what_is_good(rig: Rig) -> None:
@@ -143,7 +143,9 @@ def test_a_reload_takes_all_or_nothing(rig: Rig) -> None:
     swapped: list[TlsContexts] = []
     own.on_swapped.append(swapped.append)
     first = own.contexts
+    first.client(A)
     assert rig.reload()["result"] == "unchanged"
+    assert first._clients
     assert own.contexts is first
     b = MIDDLE.issue("b.example").write(rig.folder, "b.example")
     a = MIDDLE.issue("a.example").write(rig.folder, "a.example")
@@ -155,6 +157,7 @@ def test_a_reload_takes_all_or_nothing(rig: Rig) -> None:
         2,
     )
     assert swapped == [own.contexts]
+    assert not first._clients  # retired
     assert own.contexts is not first
     (rig.folder / "b.example.key").write_bytes(MIDDLE.issue("b.example").key_pem)
     (rig.folder / "a.example.crt").unlink()

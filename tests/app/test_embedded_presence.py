@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from imxrouter.gateways.embedded.access import Decision
 from imxrouter.gateways.embedded.attributes import OwnAttribute
 from imxrouter.gateways.embedded.contacts import Contact
 from imxrouter.gateways.embedded.register import PresenceOff
@@ -18,6 +17,7 @@ from imxrouter.model.operations import Attribute, AttributeValues
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.presence import Basic, Note, Presence, PresenceTuple
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.rules import Decision
 from tests.doubles.router_rig import Lab, RouterRig
 
 ALICE, BOB, MATE = (Address.parse(f"{one}.example") for one in ("alice@a", "bob@b", "bob@a"))

@@ -6,11 +6,11 @@ from functools import partial
 
 import pytest
 
-from imxrouter.gateways.embedded.access import Decision, Right
 from imxrouter.model.address import Address
 from imxrouter.model.operations import SubscriptionState
 from imxrouter.model.presence import Basic, Presence, PresenceTuple, Unknown
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.rules import Decision, Right
 from imxrouter.transport import liveness
 from tests.attacks.test_presence import embedded
 from tests.doubles.router_rig import Lab, RouterRig

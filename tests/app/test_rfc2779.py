@@ -11,7 +11,6 @@ from time import monotonic
 
 import pytest
 
-from imxrouter.gateways.embedded.access import Decision, Right
 from imxrouter.gateways.embedded.attributes import OwnAttribute
 from imxrouter.model.address import Address
 from imxrouter.model.operations import (
@@ -28,6 +27,7 @@ from imxrouter.model.operations import (
 from imxrouter.model.outcome import SUCCESS, Outcome
 from imxrouter.model.presence import Basic, Contact, Presence, PresenceTuple, Unknown
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.rules import Decision, Right
 from imxrouter.switch.checks import Checks
 from imxrouter.switch.ports import Role
 from imxrouter.transport import services

@@ -157,8 +157,8 @@ def test_stopping_waits_for_all_and_kills_what_stays(scene: tuple[Workers, React
     workers.stopService().addCallback(done.append)
     ends(one, 0)
     assert (one.signals, other.signals, done) == (["TERM"], ["TERM"], [])
-    reactor.advance(workers._give_up_s)
-    assert workers._give_up_s > GRACE_S
+    assert workers.deadline_s() > 0
+    reactor.advance(workers.deadline_s() + GRACE_S)
     assert (one.signals, other.signals) == (["TERM"], ["TERM", "KILL"])
     ends(other)
     assert len(done) == 1

@@ -11,10 +11,10 @@ from itertools import count
 
 import pytest
 
-from imxrouter.gateways.embedded.access import Decision, Right
 from imxrouter.model.address import Address
 from imxrouter.model.operations import AttributeQuery, Message, Operation, Subscribe
 from imxrouter.model.presence import Basic, Presence, PresenceTuple
+from imxrouter.routing.rules import Decision, Right
 from imxrouter.transport.operations import operation_to_record
 from imxrouter.wire.fields import Field
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED

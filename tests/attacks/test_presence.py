@@ -11,7 +11,6 @@ from itertools import count
 import pytest
 
 from imxrouter.formats import pidf
-from imxrouter.gateways.embedded.access import Decision, Right, Ruling
 from imxrouter.gateways.embedded.accounts import Account
 from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.model.address import Address
@@ -28,6 +27,7 @@ from imxrouter.model.operations import (
 from imxrouter.model.outcome import SUCCESS
 from imxrouter.model.presence import Basic, Presence, PresenceTuple, Unknown
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.rules import Decision, Right, Ruling
 from imxrouter.switch.checks import Checks
 from imxrouter.transport import operations
 from imxrouter.transport.operations import operation_to_record, record_to_notify, result_of, with_result

@@ -178,7 +178,7 @@ def test_a_login_with_the_key_of_other_hosts(
     ours, hers = sibling_key(bytes.fromhex(SECRET)), sibling_key(b"hers")
     ident = key_id(ours.public_key())
     if not guarded:
-        monkeypatch.setattr(b.router.siblings, "_known", {ident: hers.public_key()})
+        monkeypatch.setattr(b.router.siblings, "_known", lambda: {ident: hers.public_key()})
     link = RawPeer.connect(b.endpoint)
     challenge = link.hello().challenge
     assert challenge is not None

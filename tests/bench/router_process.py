@@ -14,10 +14,10 @@ from typing import Any, cast
 from twisted.internet import reactor as global_reactor
 from twisted.logger import globalLogBeginner
 
+from imxrouter.app.loglines import LogLines
 from imxrouter.app.router import Router
 from imxrouter.config.load import load
 from imxrouter.switch.checks import ALL_CHECKS
-from imxrouter.tap import observer_for
 
 
 def main(arguments: list[str]) -> None:
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
     config = load(Path(arguments[0])).config
     checks = replace(ALL_CHECKS, **{arguments[1]: False}) if len(arguments) > 1 else ALL_CHECKS
     router = Router(config, reactor, checks=checks)
-    globalLogBeginner.beginLoggingTo([observer_for(config.log, router.mask)], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([LogLines(config.log, router.mask)], redirectStandardIO=False)
     del config  # 100,000 domains are 30 MB, and twistd does not keep them either
     reactor.callWhenRunning(router.startService)
     reactor.run()

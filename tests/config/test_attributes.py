@@ -9,7 +9,7 @@ import pytest
 from imxrouter.app.provisioning import domain_entry, served_domain
 from imxrouter.config.load import Document, parse, parse_domain
 from imxrouter.config.problems import ConfigError
-from imxrouter.config.reference import toml_value
+from imxrouter.config.texts import toml_value
 
 GOOD: dict[str, Any] = {
     "subscription_lifetime_s": 900,

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from imxrouter.config import ConfigError, Loaded, Problem, load
 from imxrouter.config.load import Document, parse, parse_domain
 from imxrouter.config.net import HostPort, parse_published
-from imxrouter.config.reference import toml_value
 from imxrouter.config.schema import policy_for
+from imxrouter.config.texts import toml_value
 
 MINIMAL = """
 name = "router.a.example"

@@ -25,6 +25,8 @@ from imxrouter.admin.views import (
     RecordsView,
     StatusView,
 )
+from tests.doubles.admin_config import ConfigDouble
+from tests.doubles.admin_policy import PolicyDouble
 from tests.doubles.admin_users import UsersDouble
 
 DRAIN: DrainView = {
@@ -139,10 +141,13 @@ class PortDouble:
         reloaded: what `certs_reload` answers.
         watchers: those who watch now.
         users: users of an embedded service.
+        config: the configuration.
     """
 
     def __init__(self) -> None:
         self.users = UsersDouble()
+        self.access = PolicyDouble()
+        self.config = ConfigDouble()
         self.calls: list[tuple[Any, ...]] = []
         self.outcome: OutcomeView = {**OUTCOME}
         self.told: AttributesView = deepcopy(TOLD)
@@ -158,6 +163,16 @@ class PortDouble:
     def settings(self) -> UsersDouble:
         """Their settings."""
         return self.users
+
+    @property
+    def policy(self) -> PolicyDouble:
+        """Access."""
+        return self.access
+
+    @property
+    def configuration(self) -> ConfigDouble:
+        """What is in force."""
+        return self.config
 
     def certs(self) -> CertsView:
         """Answer at once."""

@@ -116,6 +116,8 @@ class RouterRig:
         router: use it inside `call` only.
         endpoint: where it listens.
         ip: its address; it connects from there, and nobody else does.
+        file: where its configuration would be; `reload_rig` writes it.
+        text: its configuration.
     """
 
     def __init__(
@@ -160,7 +162,8 @@ class RouterRig:
         if embedded:
             text += f'[[service]]\nname = "home"\nkind = "embedded"\nusers = {json.dumps(list(users))}\n'
             text += "".join(f'[[domain]]\nname = "{name}"\nservice = "home"\n' for name in domains)
-        config = parse(Document(str(folder / "router.toml"), text + tables)).config
+        self.file, self.text = folder / "router.toml", text + tables
+        config = parse(Document(str(self.file), self.text)).config
         self.router: Router = self.call(
             lambda: Router(config, lab.thread.reactor, ask=lab.zones.ask, checks=checks)
         )

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from imxrouter.gateways.embedded.access import Decision, Right
 from imxrouter.gateways.embedded.attributes import OwnAttribute
 from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.model.address import Address
@@ -20,6 +19,7 @@ from imxrouter.model.operations import (
 from imxrouter.model.outcome import Outcome as TheirOutcome
 from imxrouter.model.presence import Basic, PresenceTuple
 from imxrouter.model.presence import Presence as TheirPresence
+from imxrouter.routing.rules import Decision, Right
 from tests.doubles.router_rig import Lab
 from tests.independent import codec as c
 from tests.independent import operations as o

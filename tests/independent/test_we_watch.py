@@ -8,7 +8,6 @@ from functools import partial
 
 import pytest
 
-from imxrouter.gateways.embedded.access import Decision
 from imxrouter.model.operations import (
     Notify,
     SubscribeResult,
@@ -18,6 +17,7 @@ from imxrouter.model.operations import (
 from imxrouter.model.outcome import SUCCESS as TAKEN
 from imxrouter.model.presence import Basic, PresenceTuple
 from imxrouter.model.presence import Presence as TheirPresence
+from imxrouter.routing.rules import Decision
 from imxrouter.transport import liveness
 from imxrouter.transport.operations import operation_to_record, with_result
 from imxrouter.wire.record import Envelope, Record, response_to

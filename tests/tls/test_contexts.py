@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 
@@ -16,9 +17,9 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.errors import LocalMisuse
 from imxrouter.tls import contexts as contexts_module
 from imxrouter.tls.contexts import ALPN, TlsContexts, release
-from imxrouter.tls.facts import TlsFacts, read_facts
+from imxrouter.tls.facts import CHAIN_BYTES, Chains, TlsFacts, read_facts
 from imxrouter.tls.folder import load_folder
-from imxrouter.tls.peer import Anchors, ChainProblem, Intermediates
+from imxrouter.tls.peer import Anchors, ChainProblem, Intermediates, PeerCertificate
 from imxrouter.tls.store import CertificateSet
 from tests.doubles.authority import CLIENT, DAY, NOW, Authority
 
@@ -263,7 +264,40 @@ def test_a_resumed_session_keeps_the_certificates_and_is_judged_anew(
         assert elsewhere.judge(peer, at=NOW, as_client=True).problem is ChainProblem.UNKNOWN_AUTHORITY
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_resumed_session_has_its_chain_again(ours: CertificateSet, version: str) -> None:
+    """Also where nobody judged it the first time, because the policy asked for less then."""
+    opening, taking = TlsContexts(ours), TlsContexts(ours)
+    for resumed in (False, True):
+        ends = Ends(opening.open(A, "b.example", "192.0.2.1", 6490), accepting(taking))
+        if version == "1.2":
+            ends.opener.set_options(SSL.OP_NO_TLSv1_3)
+        for facts in ends.shake():
+            assert facts.resumed is resumed
+            assert facts.peer is not None
+            assert len(facts.peer.chain) == 2
+            trust = Anchors([ROOT.certificate], partial=False)
+            assert trust.judge(facts.peer, at=NOW, as_client=True).problem is None
+        opening.keep_session(ends.opener, "b.example", "192.0.2.1", 6490)
+        release(ends.opener)
+
+
+def test_chains_of_sessions_are_bounded() -> None:
+    """By their number and by their size."""
+    chains = Chains(2)
+    for number in range(4):
+        issued = MIDDLE.issue(f"d{number}.example")
+        chains.complete(PeerCertificate(issued.certificate, issued.chain))
+    assert len(chains) == 2
+    large = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.55555.2"), bytes(CHAIN_BYTES))
+    issued = ROOT.below("large", extra=[(large, False)]).issue("large.example")
+    chains.complete(PeerCertificate(issued.certificate, issued.chain))
+    bare = PeerCertificate(issued.certificate, (issued.certificate,), resumed=True)
+    assert chains.complete(bare).chain == bare.chain
+
+
 ELSEWHERE: dict[str, tuple[Domain | None, str, str, int]] = {
+    "the same place": (A, "b.example", "192.0.2.1", 6490),
     "another address": (A, "b.example", "192.0.2.2", 6490),
     "another port": (A, "b.example", "192.0.2.1", 6491),
     "another name": (A, "a.example", "192.0.2.1", 6490),
@@ -276,10 +310,10 @@ ELSEWHERE: dict[str, tuple[Domain | None, str, str, int]] = {
 def test_a_session_is_resumed_only_where_it_was(ours: CertificateSet, name: str) -> None:
     """Else the acceptor would take us for whom we were, or we a stranger for a friend."""
     opening, taking = TlsContexts(ours), TlsContexts(ours)
-    join(opening, taking)
+    _, _, ends = join(opening, taking)
+    release(ends.opener)
     mine, other = Ends(opening.open(*ELSEWHERE[name]), accepting(taking)).shake()
-    assert not mine.resumed
-    assert not other.resumed
+    assert mine.resumed is other.resumed is (name == "the same place")
 
 
 def test_a_session_of_another_domain_proves_nothing_of_this_one(ours: CertificateSet) -> None:
@@ -316,15 +350,20 @@ def test_a_refused_session_is_forgotten(ours: CertificateSet) -> None:
     opening, taking = TlsContexts(ours), TlsContexts(ours)
     _, _, ends = join(opening, taking)
     opening.forget_session(ends.opener, "b.example", "192.0.2.1", 6490)
+    release(ends.opener)
     assert not join(opening, taking)[0].resumed
 
 
 def test_a_new_set_resumes_no_session_of_the_old_one(ours: CertificateSet) -> None:
     """Tickets are of the contexts that gave them; the handshake is then a whole one."""
     opening = TlsContexts(ours)
-    join(opening, TlsContexts(ours))
-    mine, _, _ = join(opening, TlsContexts(ours))
+    _, _, first = join(opening, TlsContexts(ours))
+    release(first.opener)
+    mine, _, ends = join(opening, TlsContexts(ours))
     assert not mine.resumed
+    opening.retire()
+    opening.keep_session(ends.opener, "b.example", "192.0.2.1", 6490)
+    assert not opening._sessions
     assert mine.peer is not None
 
 
@@ -384,12 +423,15 @@ def test_retired_contexts_go_with_their_last_connection(ours: CertificateSet) ->
             weakref.ref(ends.opener.get_context()),
         ]
         assert watched[0]() is not watched[1]()
+        under_way = Ends(TlsContexts(ours).open(A, "b.example", "192.0.2.1", 6490), accepting(taking))
         taking.retire()
         opening.retire()
+        under_way.shake()
+        watched.append(weakref.ref(under_way.acceptor.get_context()))
         del taking, opening
         assert all(one() is not None for one in watched)
-        del ends
-        assert [one() for one in watched] == [None, None, None]
+        del ends, under_way
+        assert [one() for one in watched] == [None, None, None, None]
     finally:
         gc.enable()
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from imxrouter.model.domain import Domain
 from imxrouter.tls.peer import MAX_CHAIN, Anchors, ChainProblem, Intermediates, PeerCertificate
-from tests.doubles.authority import CLIENT, CODE, DAY, NOW, SERVER, Authority, Issued, rsa_key
+from tests.doubles.authority import CLIENT, CODE, DAY, NOW, SERVER, Authority, Issued, dns_srv, rsa_key
 
 ROOT = Authority.root()
 MIDDLE = ROOT.below()
@@ -102,6 +102,14 @@ def _constrained(*, excluded: bool) -> Issued:
     return ROOT.below("constrained", constraints=limits).issue("a.example")
 
 
+def _constrained_service(*, excluded: bool) -> Issued:
+    """A limited authority names a stranger's service, a kind of name that its limits do not speak of."""
+    tree = [x509.DNSName("victim.example")] if excluded else [x509.DNSName("other.example")]
+    limits = x509.NameConstraints(None if excluded else tree, tree if excluded else None)
+    san = [x509.DNSName("im.other.example"), dns_srv("_imx.im.victim.example")]
+    return ROOT.below("constrained", constraints=limits).issue(san=san)
+
+
 def _unknown_critical() -> Issued:
     extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.55555.1"), b"\x05\x00")
     return MIDDLE.issue("a.example", extra=[(extension, True)])
@@ -131,6 +139,8 @@ REFUSED: dict[str, tuple[ChainProblem, Callable[[], Issued]]] = {
     "authority that may not sign": (ChainProblem.NOT_AN_AUTHORITY, _no_cert_sign),
     "name not permitted": (ChainProblem.NAME_CONSTRAINT, lambda: _constrained(excluded=False)),
     "name excluded": (ChainProblem.NAME_CONSTRAINT, lambda: _constrained(excluded=True)),
+    "service not permitted": (ChainProblem.NAME_CONSTRAINT, lambda: _constrained_service(excluded=False)),
+    "service excluded": (ChainProblem.NAME_CONSTRAINT, lambda: _constrained_service(excluded=True)),
     "path length": (
         ChainProblem.TOO_LONG_CHAIN,
         lambda: ROOT.below("short", path_length=0).below("too deep").issue("a.example"),
@@ -165,6 +175,14 @@ def test_every_other_error_is_refused(name: str, *, as_client: bool) -> None:
     judgement = anchors().judge(peer(make()), at=NOW, as_client=as_client)
     assert judgement.problem is problem
     assert judgement.note
+
+
+def test_a_limited_authority_may_name_what_it_is_limited_to() -> None:
+    """DNS-IDs and services alike."""
+    limits = x509.NameConstraints([x509.DNSName("other.example")], [x509.DNSName("bad.other.example")])
+    san = [x509.DNSName("other.example"), dns_srv("_imx.im.other.example")]
+    issued = ROOT.below("constrained", constraints=limits).issue(san=san)
+    assert anchors().judge(peer(issued), at=NOW, as_client=True).problem is None
 
 
 def test_a_chain_that_is_too_long_is_not_read() -> None:
@@ -210,6 +228,7 @@ def test_a_resumed_session_finds_its_intermediate_again() -> None:
     bare = Issued(issued.certificate, issued.key)
     assert trust.judge(peer(bare, resumed=True), at=NOW, as_client=True).problem is not None
     assert trust.judge(peer(issued), at=NOW, as_client=True).problem is None
+    assert len(known) == 1  # not the anchor, not the peer's own
     assert trust.judge(peer(bare, resumed=True), at=NOW, as_client=True).problem is None
     assert trust.judge(peer(bare), at=NOW, as_client=True).problem is ChainProblem.UNKNOWN_AUTHORITY
     late = trust.judge(peer(bare, resumed=True), at=NOW + 91 * DAY, as_client=True)

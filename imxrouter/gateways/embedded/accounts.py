@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from imxrouter.gateways.embedded.access import (
+from imxrouter.gateways.embedded.attributes import OwnAttributes
+from imxrouter.gateways.embedded.contacts import ContactList
+from imxrouter.gateways.embedded.directory import UserKey
+from imxrouter.gateways.embedded.instances import Instances
+from imxrouter.model.address import Address
+from imxrouter.model.errors import RouterError
+from imxrouter.model.operations import Attribute
+from imxrouter.model.presence import Presence
+from imxrouter.routing.rules import (
     MAX_CONSENTS,
     Consent,
     Decision,
@@ -17,14 +25,6 @@ from imxrouter.gateways.embedded.access import (
     Scope,
     rule_on,
 )
-from imxrouter.gateways.embedded.attributes import OwnAttributes
-from imxrouter.gateways.embedded.contacts import ContactList
-from imxrouter.gateways.embedded.directory import UserKey
-from imxrouter.gateways.embedded.instances import Instances
-from imxrouter.model.address import Address
-from imxrouter.model.errors import RouterError
-from imxrouter.model.operations import Attribute
-from imxrouter.model.presence import Presence
 from imxrouter.routing.zones import zone_of
 
 #: People who wait for a decision without a subscription, and of those of one zone: its owner makes as many
@@ -149,6 +149,10 @@ class Account:
         self.knocks = Knocks()
         self._defaults = defaults
         self._own_key = address.key
+
+    def change(self, defaults: Defaults) -> None:
+        """Let other defaults hold where there is no rule."""
+        self._defaults = defaults
 
     def person(self, address: Address, *, same_domain: bool) -> Person:
         """What is to be known of somebody who wants something.

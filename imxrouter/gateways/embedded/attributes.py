@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from imxrouter.gateways.embedded.access import EVERYBODY, Person, Who
 from imxrouter.model.attributes import KEYS, BadAttribute, OwnerKind, check_name, check_value
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import Attribute
+from imxrouter.routing.rules import EVERYBODY, Person, Who
 
 #: Attributes of one user, and bytes of a value and of all values together.
 MAX_OWN: Final = 64

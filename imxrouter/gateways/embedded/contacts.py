@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from imxrouter.gateways.embedded.access import MAX_GROUP
 from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
+from imxrouter.routing.rules import MAX_GROUP
 
 #: Entries of one list, groups of one entry, and characters of a name.
 MAX_CONTACTS: Final = 1_000

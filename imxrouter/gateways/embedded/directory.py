@@ -50,6 +50,10 @@ class Directory:
         self._records: dict[str, ServedDomain] = {}
         self._accounts: dict[UserKey, Address] = {}
 
+    def take_users(self, other: Directory) -> None:
+        """Have the users of another directory; they come and go with the next `serve`."""
+        self._everywhere, self._full = other._everywhere, other._full
+
     def serve(self, records: Iterable[ServedDomain]) -> None:
         """Answer for exactly these domains and their aliases from now on."""
         self._records = {}

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from imxrouter.gateways.embedded.access import Decision, Right
 from imxrouter.gateways.embedded.accounts import Account, NotAllowed
 from imxrouter.gateways.embedded.directory import UserKey
 from imxrouter.gateways.embedded.register import Register, Topic
@@ -18,6 +17,7 @@ from imxrouter.model.operations import Attribute, Message
 from imxrouter.model.outcome import SUCCESS, Outcome, failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.interfaces import Answer
+from imxrouter.routing.rules import Decision, Right
 
 #: Programs that watch one inbox at a time; a person has a few devices.
 MAX_WATCHERS: Final = 32

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from imxrouter.formats.pidf import write_pidf
-from imxrouter.gateways.embedded.access import Detail, Person, Who
 from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
 from imxrouter.model.presence import Basic, Presence, PresenceTuple, merge, offline, preferred
+from imxrouter.routing.rules import Detail, Person, Who
 
 #: Instances of one user; a person has a few devices.
 MAX_INSTANCES: Final = 16

@@ -12,7 +12,6 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from imxrouter.formats.pidf import read_pidf, write_pidf
-from imxrouter.gateways.embedded.access import Consent, Decision, Detail, Right, Rule, Scope, Who
 from imxrouter.gateways.embedded.accounts import Account
 from imxrouter.gateways.embedded.attributes import OwnAttribute, Visibility
 from imxrouter.gateways.embedded.contacts import Contact
@@ -23,6 +22,7 @@ from imxrouter.model.errors import RouterError
 from imxrouter.model.operations import Attribute
 from imxrouter.routing.interfaces import Store
 from imxrouter.routing.owed import KeptSubscription
+from imxrouter.routing.rules import Consent, Decision, Detail, Right, Rule, Scope, Who
 from imxrouter.routing.watched import KeptWatch
 
 #: Tables of the store.

@@ -13,7 +13,6 @@ from itertools import groupby, islice
 from operator import attrgetter
 from typing import Final
 
-from imxrouter.gateways.embedded.access import BadRule, Decision, Person, Right, Ruling
 from imxrouter.gateways.embedded.accounts import Account, NotAllowed
 from imxrouter.gateways.embedded.directory import UserKey
 from imxrouter.gateways.embedded.inbox import refused
@@ -35,6 +34,7 @@ from imxrouter.routing.interfaces import Answer
 from imxrouter.routing.notifying import Notifying
 from imxrouter.routing.owed import Decision as Word
 from imxrouter.routing.owed import KeptSubscription, Onlooker, Owed
+from imxrouter.routing.rules import BadRule, Decision, Person, Right, Ruling
 from imxrouter.routing.watched import BETWEEN, address_of
 from imxrouter.routing.wheel import Timed, Wheel
 from imxrouter.routing.zones import zone_of

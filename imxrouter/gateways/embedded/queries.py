@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Final
 
 from imxrouter.formats.pidf import write_pidf
-from imxrouter.gateways.embedded.access import Decision, Person, Right
 from imxrouter.gateways.embedded.accounts import Account
 from imxrouter.gateways.embedded.attributes import PRESENCE
 from imxrouter.gateways.embedded.inbox import refused
@@ -19,6 +18,7 @@ from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.routing.attribute_asking import AttributeAsker
 from imxrouter.routing.attribute_cache import AttributeCache
 from imxrouter.routing.interfaces import Answer
+from imxrouter.routing.rules import Decision, Person, Right
 
 #: What whoever asks may be told of presence by an attribute; the others are told nothing of it.
 _SHOWN: Final = (Decision.ALLOW, Decision.BLOCK)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from imxrouter.gateways.embedded.access import Defaults, Person, Rank, Who
 from imxrouter.gateways.embedded.accounts import Account
 from imxrouter.gateways.embedded.directory import Directory, NotAUser, UserKey
 from imxrouter.gateways.embedded.keeping import Keeping
@@ -16,6 +15,7 @@ from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
 from imxrouter.routing.domains import CaseProfile, ServedDomain
 from imxrouter.routing.interfaces import Store, Submit
+from imxrouter.routing.rules import Defaults, Person, Rank, Who
 from imxrouter.store.memory import MemoryStore
 
 #: Programs that listen to changes of one user, or of all, at a time.
@@ -142,6 +142,12 @@ class Register:
         if came:
             self.keeping.restore(lambda key: self._opened(key) if key in came else None)
         return came, gone
+
+    def change(self, defaults: Defaults) -> None:
+        """Let other defaults hold where a user has no rule."""
+        self._defaults = defaults
+        for account in self.accounts.values():
+            account.change(defaults)
 
     def keep_in(self, store: Store) -> None:
         """Keep everything in this store from now on, and begin with what it has."""

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from twisted.logger import Logger
 
-from imxrouter.gateways.embedded.access import DEFAULTS, Defaults
 from imxrouter.gateways.embedded.accounts import Account
 from imxrouter.gateways.embedded.directory import Directory
 from imxrouter.gateways.embedded.following import Following
@@ -23,6 +22,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.attribute_cache import AttributeCache
 from imxrouter.routing.domains import ServedDomain
 from imxrouter.routing.interfaces import Answer, Store
+from imxrouter.routing.rules import DEFAULTS, Defaults
 
 
 class EmbeddedService:
@@ -105,6 +105,15 @@ class EmbeddedService:
         self._register.keep_in(store)
         self.presentities.begin()
         self.following.begin()
+
+    def change(self, directory: Directory, defaults: Defaults) -> None:
+        """Have the users of another directory from the next `serve` on, and other defaults at once."""
+        self.directory.take_users(directory)
+        if defaults != self.defaults:
+            self.defaults = defaults
+            self._register.change(defaults)
+            for account in list(self._register.accounts.values()):
+                self.presentities.refresh(account)
 
     def serve(self, records: Iterable[ServedDomain]) -> None:
         """Answer for exactly these domains; inboxes of users that go are dropped, their subscriptions end."""

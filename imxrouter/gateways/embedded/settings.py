@@ -7,14 +7,6 @@ from dataclasses import replace
 from enum import Enum
 from typing import Final
 
-from imxrouter.gateways.embedded.access import (
-    Consent,
-    Decision,
-    Detail,
-    Right,
-    Rule,
-    Scope,
-)
 from imxrouter.gateways.embedded.accounts import Account, Delegates, Knock
 from imxrouter.gateways.embedded.attributes import OwnAttribute
 from imxrouter.gateways.embedded.contacts import Contact
@@ -23,6 +15,14 @@ from imxrouter.gateways.embedded.keeping import NotKept
 from imxrouter.gateways.embedded.register import Register, Topic
 from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
+from imxrouter.routing.rules import (
+    Consent,
+    Decision,
+    Detail,
+    Right,
+    Rule,
+    Scope,
+)
 
 #: Rights that are about presence.
 PRESENCE_RIGHTS: Final = (Right.SUBSCRIBE, Right.FETCH)

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from imxrouter.gateways.embedded.access import Defaults
 from imxrouter.gateways.embedded.directory import Directory
 from imxrouter.gateways.embedded.register import Tools
 from imxrouter.gateways.embedded.service import EmbeddedService
@@ -27,6 +26,7 @@ from imxrouter.model.presence import Activities, Basic, Note, Person, Presence, 
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.domains import ServedDomain
 from imxrouter.routing.interfaces import Answer, Store
+from imxrouter.routing.rules import Defaults
 
 #: When the tests' time begins: far from zero, and the two clocks differ.
 MONOTONIC, WALL = 5_000.0, 1_700_000_000.0

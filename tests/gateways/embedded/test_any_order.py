@@ -8,13 +8,13 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from imxrouter.gateways.embedded.access import Decision, Detail, Right
 from imxrouter.gateways.embedded.contacts import Contact
 from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.gateways.embedded.settings import PRESENCE_RIGHTS
 from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S, Notify, Operation, SubscriptionState
 from imxrouter.model.presence import Presence, offline, same_meaning
 from imxrouter.routing.interfaces import Answer
+from imxrouter.routing.rules import Decision, Detail, Right
 from imxrouter.store.memory import MemoryStore
 from tests.gateways.embedded.rigs import World, at, state
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from imxrouter.formats.pidf import read_pidf
-from imxrouter.gateways.embedded.access import BadRule, Decision, Person, Right
 from imxrouter.gateways.embedded.attributes import (
     MAX_OWN,
     MAX_OWN_BYTES,
@@ -24,6 +23,7 @@ from imxrouter.model.operations import Attribute, Message
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.presence import Basic
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.rules import BadRule, Decision, Person, Right
 from tests.gateways.embedded.rigs import Stranger, World, at, state, words
 
 A = Domain("a.example")

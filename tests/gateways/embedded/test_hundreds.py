@@ -7,11 +7,11 @@ from typing import cast
 
 import pytest
 
-from imxrouter.gateways.embedded.access import Defaults, Openness
 from imxrouter.model.domain import Domain
 from imxrouter.model.presence import Basic, Presence
 from imxrouter.routing.domains import ServedDomain
 from imxrouter.routing.owed import Subscription
+from imxrouter.routing.rules import Defaults, Openness
 from imxrouter.routing.watched import Watched
 from tests.gateways.embedded.rigs import World, at, state
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from imxrouter.formats.pidf import read_pidf, write_pidf
-from imxrouter.gateways.embedded.access import Detail, Person, Who
 from imxrouter.gateways.embedded.instances import (
     MAX_INSTANCES,
     MAX_PUBLISHED_BYTES,
@@ -15,6 +14,7 @@ from imxrouter.gateways.embedded.instances import (
     fitting,
 )
 from imxrouter.model.presence import Basic, Extension, Note, Presence, PresenceTuple, offline
+from imxrouter.routing.rules import Detail, Person, Who
 from tests.gateways.embedded.rigs import at, state, words
 
 ALICE = at("alice@a.example")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from imxrouter.gateways.embedded.access import Decision, Right
 from imxrouter.gateways.embedded.attributes import WATCHERS, OwnAttribute, Visibility
 from imxrouter.gateways.embedded.service import EmbeddedService
 from imxrouter.gateways.embedded.settings import PRESENCE_RIGHTS
 from imxrouter.model.operations import Attribute, Notify
+from imxrouter.routing.rules import Decision, Right
 from tests.gateways.embedded.rigs import Stranger, World, at, state
 
 ALICE, BOB, CAROL = at("alice@a.example"), at("bob@b.example"), at("carol@c.example")

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from twisted.logger import capturedLogs
 
-from imxrouter.gateways.embedded.access import Decision, Right, Scope
 from imxrouter.gateways.embedded.attributes import OwnAttribute, Visibility
 from imxrouter.gateways.embedded.contacts import Contact
 from imxrouter.gateways.embedded.following import End
@@ -23,6 +22,7 @@ from imxrouter.model.presence import Presence, Unknown
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.domains import ServedDomain
 from imxrouter.routing.interfaces import Store
+from imxrouter.routing.rules import Decision, Right, Scope
 from imxrouter.store.memory import MemoryStore
 from tests.gateways.embedded.rigs import WALL, Stranger, World, at, state, words
 from tests.store.rigs import Clock, SqliteRig

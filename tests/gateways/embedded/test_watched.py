@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from imxrouter.gateways.embedded.access import Decision, Defaults, Detail, Openness, Right, Scope
 from imxrouter.gateways.embedded.accounts import MAX_KNOCKS_OF_ZONE, NotAllowed
 from imxrouter.gateways.embedded.contacts import Contact
 from imxrouter.gateways.embedded.instances import BadPublication
@@ -18,6 +17,7 @@ from imxrouter.model.presence import offline
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.domains import CaseProfile, ServedDomain
 from imxrouter.routing.interfaces import Answer
+from imxrouter.routing.rules import Decision, Defaults, Detail, Openness, Right, Scope
 from imxrouter.store.memory import MemoryStore
 from tests.gateways.embedded.rigs import Stranger, World, at, state, words
 

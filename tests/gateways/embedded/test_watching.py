@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from imxrouter.gateways.embedded.access import Decision, Defaults, Openness
 from imxrouter.gateways.embedded.contacts import Contact
 from imxrouter.gateways.embedded.register import Change, Topic
 from imxrouter.model.domain import Domain
@@ -13,6 +12,7 @@ from imxrouter.model.outcome import SUCCESS, failure
 from imxrouter.model.presence import Unknown
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.domains import ServedDomain
+from imxrouter.routing.rules import Decision, Defaults, Openness
 from tests.gateways.embedded.rigs import Stranger, World, at, state
 
 ALICE, BOB = at("alice@a.example"), at("bob@b.example")

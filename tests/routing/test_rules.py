@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from imxrouter.gateways.embedded.access import (
+from imxrouter.model.address import Address
+from imxrouter.routing.rules import (
     MAX_RULES,
     BadRule,
     Consent,
@@ -20,7 +21,6 @@ from imxrouter.gateways.embedded.access import (
     Who,
     rule_on,
 )
-from imxrouter.model.address import Address
 
 BOB = Person(b"bob@b.example", "b.example", groups=frozenset({"friends", "work"}), is_contact=True)
 EVE = Person(b"eve@sub.e.example", "sub.e.example")

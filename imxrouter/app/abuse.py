@@ -1,0 +1,220 @@
+"""Reports of abuse: sent to the domains of those who abuse, received for our own users, kept and shown."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from imxrouter.model.abuse import Report
+from imxrouter.model.address import Address, BadAddress
+from imxrouter.model.domain import BadDomain, Domain
+from imxrouter.model.operations import MAX_HOPS, AttributeQuery, Message
+from imxrouter.model.outcome import Outcome
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.attribute_asking import Asked
+from imxrouter.routing.interfaces import Store
+from imxrouter.transport.reports import Reports
+from imxrouter.wire.record import Envelope, Record, decode_outcome
+from imxrouter.wire.registry import RecordType
+
+if TYPE_CHECKING:
+    from imxrouter.app.parts import Parts
+
+#: Reports of both directions; keys begin with the time, so that they are in its order.
+ABUSE: Final = "abuse"
+MAX_REPORTS: Final = 1_000_000
+_URI_SCHEMES: Final = ("im:", "imx:", "pres:")
+
+
+class KeptReport(msgspec.Struct, frozen=True):
+    """A report as it is kept, as JSON; times in seconds since 1970.
+
+    Attributes:
+        direction: `received` or `sent`.
+        at: when.
+        by: who reported.
+        kind: what is wrong, of `AbuseType`.
+        source: who is reported.
+        destination: to whom that was.
+        message_at: when.
+        message_id: hexadecimal; empty where it is not known.
+        text: words for people.
+        status: of what was sent: `success`, `failure`, `indeterminant`; of what was received: `success`.
+        reason: of a failure.
+        contact: the domain's `abuse-contact`, where it was asked for.
+    """
+
+    direction: str
+    at: float
+    by: str
+    kind: str
+    source: str
+    destination: str
+    message_at: int
+    message_id: str = ""
+    text: str = ""
+    status: str = "success"
+    reason: str = ""
+    contact: str = ""
+
+
+class AbuseDesk:
+    """Sends, takes and keeps reports.
+
+    Args:
+        router: whose.
+    """
+
+    log = Logger()
+
+    def __init__(self, router: Parts) -> None:
+        self._router = router
+        self._store: Store | None = None
+        self._kept: dict[bytes, KeptReport] = {}
+        reports = Reports(router.hub.now, self._same_domain, self._received)
+        reports.on_result = lambda word: router.metrics.abuse.inc("received", word)
+        router.inside.handlers[RecordType.REPORT] = lambda request, answer: answer(reports.respond(request))
+
+    def begin(self, store: Store) -> None:
+        """Take what the store has, and follow the other processes."""
+        self._store = store
+        for key, value, _ in store.items(ABUSE):
+            self._restore(key, value, None)
+        store.watch(ABUSE, self._restore)
+
+    def reports(self) -> list[KeptReport]:
+        """All that are kept, the newest first."""
+        return [self._kept[key] for key in sorted(self._kept, reverse=True)]
+
+    # -- taking ------------------------------------------------------------------------------------------
+
+    def _same_domain(self, one: bytes, other: bytes) -> bool:
+        found = self._router.domains.get(Domain(one.decode("ascii")))
+        return found is not None and any(name.wire == other for name in found.names)
+
+    def _received(self, report: Report, by: bytes) -> None:
+        who = by.decode("utf-8", "replace").removeprefix("@")
+        self._keep(_kept(report, "received", who))
+        self.log.warn(
+            "abuse: {by} reports {kind} of a user of {domain}", by=who.rpartition("@")[2],
+            kind=report.kind.value, domain=report.source.domain.name,
+        )  # fmt: skip
+        record = self._router.domains.get(report.source.domain)
+        contact = _user_of(record.abuse_contact) if record is not None else None
+        if record is not None and contact is not None and contact.domain in self._router.domains:
+            self._write(record.name, contact, f"{who} reports abuse.", report, lambda _outcome: None)
+
+    # -- sending -----------------------------------------------------------------------------------------
+
+    def report(self, report: Report) -> Deferred[KeptReport]:
+        """Send a report to the domain of who is reported, in the name of the recipient's domain.
+
+        Where that router knows no reports, it goes as a message to the domain's abuse contact, if that is an
+        address of it; else the contact is told, for a person to write to.
+        """
+        record = self._router.domains.get(report.destination.domain)
+        ours = record.name if record is not None else report.destination.domain
+        done: Deferred[KeptReport] = Deferred()
+
+        def end(outcome: Outcome, contact: str = "") -> None:
+            status = outcome.status.name.lower()
+            word = "" if outcome.ok else outcome.reason.word
+            self._router.metrics.abuse.inc("sent", "taken" if outcome.ok else "refused")
+            kept = msgspec.structs.replace(
+                _kept(report, "sent", ours.name), status=status, reason=word, contact=contact
+            )
+            self._keep(kept)
+            done.callback(kept)
+
+        def answered(response: Record) -> None:
+            outcome = decode_outcome(response)
+            if outcome.ok:
+                end(outcome)
+            else:
+                self._ask_contact(ours, report, outcome, end)
+
+        envelope = Envelope(b"", report.source.domain.wire, b"", ours.wire)
+        request = Record(
+            RecordType.REPORT, 0, MAX_HOPS, 0, self._router.new_id(), envelope, (), report.encode()
+        )
+        self._router.inside.submit(request, answered)
+        return done
+
+    def _ask_contact(
+        self, ours: Domain, report: Report, outcome: Outcome, end: Callable[[Outcome, str], None]
+    ) -> None:
+        if outcome.reason is not Reason.TYPE_NOT_ENABLED:
+            end(outcome, "")
+            return
+        query = AttributeQuery(
+            Address("", ours), Address("", report.source.domain), self._router.new_id(), ("abuse-contact",)
+        )
+
+        def told(asked: Asked) -> None:
+            values = [one.value for one in asked.attributes if one.name == "abuse-contact"]
+            contact = values[0].decode("utf-8", "replace") if values else ""
+            user = _user_of(contact)
+            if user is not None and user.domain == report.source.domain:
+                self._write(ours, user, "We report abuse.", report, lambda sent: end(sent, contact))
+            else:
+                end(outcome, contact)
+
+        self._router.attributes.ask(query, told, fresh=True)
+
+    def _write(
+        self, ours: Domain, to: Address, first: str, report: Report, answer: Callable[[Outcome], None]
+    ) -> None:
+        """Write to an abuse contact, as a domain of ours."""
+        ident = report.message_id.hex() or "not known"
+        text = (
+            f"{first}\nType: {report.kind.value}\nFrom: {report.source}\nTo: {report.destination}\n"
+            f"Time: {report.at}\nMessage id: {ident}\n\n{report.text}"
+        )
+        message = Message(Address("", ours), to, self._router.new_id(), "text/plain", text.encode("utf-8"))
+        self._router.submit(message, answer)
+
+    # -- keeping -----------------------------------------------------------------------------------------
+
+    def _keep(self, report: KeptReport) -> None:
+        key = f"{int(report.at * 1000):014d}".encode() + os.urandom(4)
+        self._restore(key, msgspec.json.encode(report), None)
+        if self._store is not None:
+            self._store.put(ABUSE, key, msgspec.json.encode(report))
+
+    def _restore(self, key: bytes, value: bytes | None, _expires_at: float | None) -> None:
+        if value is None:
+            self._kept.pop(key, None)
+            return
+        try:
+            self._kept[key] = msgspec.json.decode(value, type=KeptReport)
+        except msgspec.MsgspecError:
+            self.log.warn("abuse: a report of the store cannot be read")
+            return
+        while len(self._kept) > self._router.config.access.abuse_reports:
+            oldest = min(self._kept)
+            del self._kept[oldest]
+            if self._store is not None:
+                self._store.remove(ABUSE, oldest)
+
+
+def _kept(report: Report, direction: str, by: str) -> KeptReport:
+    return KeptReport(
+        direction, time.time(), by, report.kind.value, str(report.source), str(report.destination),
+        report.at, report.message_id.hex(), report.text,
+    )  # fmt: skip
+
+
+def _user_of(uri: str) -> Address | None:
+    """The user that a URI names, where it is one of instant messages."""
+    scheme = next((one for one in _URI_SCHEMES if uri.lower().startswith(one)), "")
+    try:
+        address = Address.parse(uri[len(scheme) :].partition("?")[0]) if scheme else None
+    except (BadAddress, BadDomain):
+        return None
+    return address if address is not None and address.local else None
