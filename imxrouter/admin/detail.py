@@ -100,7 +100,7 @@ class PeerDetailView(TypedDict):
 
     `required` is what it must prove (`required_by` the entry that says so), `remembered` the strongest that
     it was seen at, until `remembered_until`; both in the words of policies. `acceptable` tells whether a link
-    of this version can meet both. `errors` are the last ones, the newest first. `next_try_s` is null where
+    of ours can meet both. `errors` are the last ones, the newest first. `next_try_s` is null where
     nothing waits; `failures` counts those in a row. `held_age_s` is the age of the oldest request that waits.
     `counted` is what came from it and went to it, by result, since it has a label of its own in the metrics;
     null where it is counted among `other`. `answered_s` is the mean time of what it delivered.

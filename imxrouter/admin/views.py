@@ -80,7 +80,11 @@ class ClaimView(TypedDict):
 
 
 class LinkView(TypedDict):
-    """`imxctl links`: one connection to another router or service."""
+    """`imxctl links`: one connection to another router or service.
+
+    `tls` is the version, or `none` in clear; `certificate` holds the names in the other side's certificate,
+    and `certificate_until` is its end in seconds since 1970, null where it showed none.
+    """
 
     link: int
     role: str
@@ -95,15 +99,26 @@ class LinkView(TypedDict):
     in_flight: int
     bytes_in: int
     bytes_out: int
+    tls: str
+    certificate: list[str]
+    certificate_until: float | None
 
 
 class PeerView(TypedDict):
-    """`imxctl peers`: a remote domain and how it is reached."""
+    """`imxctl peers`: a remote domain and how it is reached.
+
+    `level` is what is proved of it on its links now, the least of them; `tls` the versions, `none` in clear;
+    `certificate` the names in its certificates, and `certificate_until` the first end, seconds since 1970.
+    """
 
     domain: str
     state: str
     source: str
     policy: str
+    level: str
+    tls: list[str]
+    certificate: list[str]
+    certificate_until: float | None
     targets: list[str]
     links: int
     held: int

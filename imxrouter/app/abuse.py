@@ -77,6 +77,7 @@ class AbuseDesk:
         self._router = router
         self._store: Store | None = None
         self._kept: dict[bytes, KeptReport] = {}
+        self._count = 0
         reports = Reports(router.hub.now, self._same_domain, self._received)
         reports.on_result = lambda word: router.metrics.abuse.inc("received", word)
         router.inside.handlers[RecordType.REPORT] = lambda request, answer: answer(reports.respond(request))
@@ -182,7 +183,8 @@ class AbuseDesk:
     # -- keeping -----------------------------------------------------------------------------------------
 
     def _keep(self, report: KeptReport) -> None:
-        key = f"{int(report.at * 1000):014d}".encode() + os.urandom(4)
+        self._count = (self._count + 1) % 10**6
+        key = f"{int(report.at * 1000):014d}{self._count:06d}".encode() + os.urandom(4)
         self._restore(key, msgspec.json.encode(report), None)
         if self._store is not None:
             self._store.put(ABUSE, key, msgspec.json.encode(report))

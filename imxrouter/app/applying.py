@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
 from imxrouter.app.access_control import first_contacts
-from imxrouter.app.keys import dialback_secrets, service_keys
+from imxrouter.app.keys import dialback_secrets, key_bytes, service_keys
+from imxrouter.app.link_tls import others_trusted, pinned_anchors
 from imxrouter.app.own import router_facts
 from imxrouter.app.peerview import clear_waits
 from imxrouter.app.provisioning import served_domain
@@ -31,7 +31,6 @@ from imxrouter.app.settings import (
 from imxrouter.app.steps import tells_every
 from imxrouter.app.weak_proofs import WeakProofs, close_unused
 from imxrouter.config.diff import Changes
-from imxrouter.config.keys import read_ed25519
 from imxrouter.config.schema import Config
 from imxrouter.config.served import Service
 from imxrouter.discovery.adapter import NameServerAsker
@@ -286,6 +285,8 @@ class Applying:
         pinned = {peer.domain: tuple(peer.endpoints) for peer in config.peers if peer.addresses}
         before = router.pinned
         changed = {name for name in before.keys() | pinned.keys() if before.get(name) != pinned.get(name)}
+        anchors = pinned_anchors(config, router.certificates.intermediates)
+        changed |= others_trusted(router.link_tls.pinned, anchors)
 
         def left() -> list[tuple[LinkSession, bytes]]:
             return [
@@ -299,6 +300,7 @@ class Applying:
         def commit() -> None:
             before.clear()
             before.update(pinned)
+            router.link_tls.pinned = anchors
             for session, domain in left():
                 if session.side is Side.OPENER:
                     router.claimer.leave(session, domain)
@@ -321,10 +323,7 @@ class Applying:
     def _uplinks(self, config: Config, _changes: Changes) -> Step | None:
         """Uplinks that come, go, or have another address or key; the file of a key may hold another one."""
         router = self._router
-        wanted = {
-            uplink.name: (uplink, read_ed25519(Path(uplink.key_file)) if uplink.key_file else b"")
-            for uplink in config.uplinks
-        }
+        wanted = {uplink.name: (uplink, key_bytes(uplink)) for uplink in config.uplinks}
         running = router.uplink_terms
         gone = [name for name in running if name not in wanted or running[name] != wanted[name]]
         new = [name for name in wanted if name not in running or running[name] != wanted[name]]
@@ -345,7 +344,7 @@ class Applying:
 
 def _login(service: Service) -> tuple[object, ...]:
     """All by which a service is known when it logs in."""
-    return service.kind, service.key
+    return service.kind, service.key, service.certificate
 
 
 def retermed(router: Parts, session: LinkSession) -> None:

@@ -97,7 +97,7 @@ class _Checking:
         return view_of(Report.of(self._domain, tried, took_s=took_s, order=AS_ORDER, ours=self._ours.name))
 
     def _policy(self) -> StageReport:
-        """What both sides' entries ask, against what a link of this version can prove."""
+        """What both sides' entries ask, against the best that a link of ours can prove."""
         router, now = self._router, self._router.hub.now()
         rule, decision = router.rules.policy_of(self._domain), router.gatekeeper.decide(self._domain)
         facts = {

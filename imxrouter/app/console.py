@@ -34,7 +34,7 @@ from imxrouter.app.console_presence import PresenceConsole
 from imxrouter.app.console_settings import SettingsConsole
 from imxrouter.app.dnsview import look_up, records_view
 from imxrouter.app.doctor import Doctor
-from imxrouter.app.linkview import link_view
+from imxrouter.app.linkview import link_view, peer_tls
 from imxrouter.app.peerview import claims_towards, clear_waits, peer_detail
 from imxrouter.app.provisioning import domain_entry, served_domain
 from imxrouter.app.storing import store_view
@@ -153,6 +153,7 @@ class Console:
             state=entry.state.value if entry is not None else "calls us",
             source="pinned" if domain.name in router.pinned else "dns",
             policy=router.gatekeeper.policies.policy_for(domain).value,
+            **peer_tls(links, domain.wire),
             targets=sorted({f"{s.remote[0]}:{s.remote[1]}" for s in links if domain.wire in s.reached}),
             links=len(links),
             held=router.federation.held_for(domain),
@@ -182,7 +183,8 @@ class Console:
         """Forget the strongest level that a remote domain was seen at."""
         router, domain = self._router, _domain(name)
         remembered = router.gatekeeper.remembered
-        strength = remembered.seen(domain, router.hub.now())
+        now = router.hub.now()
+        strength = remembered.seen(domain, now) | remembered.seen(domain, now, reached=True)
         if not remembered.forget(domain) or not strength:
             raise AdminError("not-found", f"nothing is remembered of {domain}", "peer", "see imxctl peers")
         words = [policy.value for policy in Policy if policy.level == strength & ~BOUND]

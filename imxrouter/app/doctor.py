@@ -44,7 +44,7 @@ def make_checker(router: Parts, guard: DialGuard, patience_s: float) -> Checker:
     """What looks up, connects and says hello as that router does: its name servers, its sockets."""
     return Checker(
         router.reactor, router.ask, guard, router.dialer.opener, timeout_s=patience_s,
-        chance=random.SystemRandom(), random_bytes=os.urandom,
+        chance=random.SystemRandom(), random_bytes=os.urandom, tls=router.link_tls.probe(),
     )  # fmt: skip
 
 
@@ -125,24 +125,25 @@ class Doctor:
             self._say("good", f"its service {record.service} is up", Stage.SERVICE)
 
     def _policy(self) -> None:
-        """Whether peers can prove what is asked of them over the links of this version."""
+        """Whether peers can prove what is asked of them over links with us."""
         own, best = self._record.policy, self._router.claimer.best_level
         trust = self._router.gatekeeper.policies.default
         if own is not None and Policy(own).level & ~best:
             self._say(
-                "error", f"no peer can meet its policy {own}: links of this version prove dial-back in clear",
+                "error", f"no peer can meet its policy {own}: without tls.certificates links are in clear",
                 Stage.POLICY, Reason.WEAKER_THAN_POLICY,
                 [f'[[domain]] name = "{self._record.name.name}": policy = "{own}"'],
+                "write tls.certificates, or "
                 f"imxctl domains change {self._record.name.name} --policy dialback, or take the policy away",
             )  # fmt: skip
         elif trust.level & ~best:
             self._say(
                 "warning", f"all peers without an entry of their own must prove {trust.value}, and cannot",
                 Stage.POLICY, Reason.WEAKER_THAN_POLICY, [f'[trust] default_policy = "{trust.value}"'],
-                'add [[trust.peer]] with policy = "dialback" for each partner',
+                'write tls.certificates, or add [[trust.peer]] with policy = "dialback" for each partner',
             )  # fmt: skip
         else:
-            self._say("good", "its policy can be met by links of this version", Stage.POLICY)
+            self._say("good", "its policy can be met by links with us", Stage.POLICY)
 
     def _keys(self) -> None:
         config = self._router.config

@@ -9,8 +9,9 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.routing.caps import CapSettings, ConnectionCaps
 from imxrouter.routing.dialling import DialLimits, DialSettings, Permit
-from imxrouter.routing.policy import Decision, Offer, PolicyTable, RememberedStrength, Tls, decide
+from imxrouter.routing.policy import Decision, Policy, PolicyTable, needed_strength
 from imxrouter.transport.session import Door, LinkSession
+from imxrouter.transport.strengths import Strengths
 from imxrouter.transport.verifier import Verdict
 
 #: How long a failed look-up of a claimed domain is remembered where DNS gives no TTL.
@@ -23,8 +24,7 @@ class Gatekeeper:
     """Answers the verifier. Every refusal is a `Reason` of the registry.
 
     Args:
-        policies: what is asked of each peer domain.
-        remembered: the strongest seen of each.
+        strengths: decides what a link is worth.
         caps: connections that came in.
         service_caps: the same, at the listener of services: strangers elsewhere do not fill it.
         dialling: work done at a stranger's word.
@@ -34,16 +34,15 @@ class Gatekeeper:
 
     def __init__(
         self,
-        policies: PolicyTable,
-        remembered: RememberedStrength,
+        strengths: Strengths,
         caps: ConnectionCaps,
         service_caps: ConnectionCaps,
         dialling: DialLimits,
         terms: Callable[[bytes], tuple[float, float]],
         now: Callable[[], float],
     ) -> None:
-        self.policies = policies
-        self.remembered = remembered
+        self.strengths = strengths
+        self.remembered = strengths.remembered
         self.caps = caps
         self._service_caps = service_caps
         self.dialling = dialling
@@ -64,6 +63,15 @@ class Gatekeeper:
         if dialling is not None:
             self.dialling.change(dialling)
 
+    @property
+    def policies(self) -> PolicyTable:
+        """What is asked of each peer domain."""
+        return self.strengths.policies
+
+    @policies.setter
+    def policies(self, policies: PolicyTable) -> None:
+        self.strengths.policies = policies
+
     def admit(self, session: LinkSession) -> tuple[Reason, int] | None:
         """A connection came in."""
         caps = self._service_caps if session.door is Door.SERVICES else self.caps
@@ -75,19 +83,28 @@ class Gatekeeper:
         del to_domain  # its own policy is the route's level, checked on every record
         if self.shuts_out(from_domain.wire):
             return Verdict(Reason.BLOCKED)
-        decision = self.decide(from_domain)
+        decision = self.strengths.may_prove(session.tls, from_domain)
+        by_certificate = self.policies.policy_for(from_domain) is Policy.CERTIFICATE
+        if by_certificate and decision.accepted:
+            decision = self.strengths.presented(session.tls, from_domain)
         if not decision.accepted:
-            return Verdict(decision.reason)
+            return Verdict(decision.reason, note=decision.note)
+        if by_certificate:
+            return Verdict(Reason.NONE, 0, decision.strength)
         permit = self.dialling.admit(session.remote[0], from_domain, self._now(), link=session.number)
         if not isinstance(permit, Permit):
             return Verdict(permit.reason, permit.retry_after_s)
         self._permits[session.number, from_domain] = permit
-        return Verdict(Reason.NONE, 0, decision.strength)
+        return Verdict(Reason.NONE)
+
+    def worth(self, first: LinkSession, second: LinkSession, from_domain: Domain) -> Verdict:
+        """What dial-back over that second connection proves."""
+        decision = self.strengths.proved(first.tls, second.tls, from_domain)
+        return Verdict(decision.reason, 0, decision.strength, decision.note)
 
     def decide(self, domain: Domain) -> Decision:
-        """What a clear connection proves of a domain by dial-back, under its policy."""
-        offer = Offer(Tls.NONE, certificate_covers=False, dialback=True)
-        return decide(self.policies.policy_for(domain), offer, self.remembered.seen(domain, self._now()))
+        """The best that a link of ours to a domain can be, under its policy."""
+        return self.strengths.may_reach(domain)
 
     def permit(self, session: LinkSession, from_domain: Domain) -> Permit | None:
         """The leave that `may_claim` took."""
@@ -99,17 +116,19 @@ class Gatekeeper:
         if permit is not None:
             self.dialling.not_mine(permit)
 
-    def may_prove(self, session: LinkSession, from_domain: Domain) -> Verdict:
+    def may_prove(self, session: LinkSession, from_domain: Domain, level: int) -> Verdict:
         """The policy as it is now, for it may have changed meanwhile; the cap counts proved domains only."""
         if self.shuts_out(from_domain.wire):
             return Verdict(Reason.BLOCKED)
-        decision = self.decide(from_domain)
-        if not decision.accepted:
-            return Verdict(decision.reason)
-        refused = self.caps.proved(session.number, from_domain)
+        seen = self.remembered.seen(from_domain, self._now())
+        if needed_strength(self.policies.policy_for(from_domain), seen) & ~level:
+            return Verdict(Reason.WEAKER_THAN_POLICY)
+        own = session.tls.own if session.tls is not None else None
+        group = own.fingerprint.hex() if own is not None else ""
+        refused = self.caps.proved(session.number, from_domain, group)
         return Verdict(Reason.NONE) if refused is None else Verdict(refused.reason, refused.retry_after_s)
 
-    def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> int:
+    def done(self, session: LinkSession, from_domain: Domain, reason: Reason, level: int = 0) -> int:
         """Give the permit back; remember what failed, where it belongs, and tell for how long."""
         permit = self._permits.pop((session.number, from_domain), None)
         if permit is not None:
@@ -117,7 +136,7 @@ class Gatekeeper:
         now = self._now()
         if reason is Reason.NONE:
             self.dialling.proved(from_domain, now)
-            self.remembered.note(from_domain, self.decide(from_domain).strength, now)
+            self.strengths.note_proved(from_domain, level)
         elif reason in (Reason.DIALBACK_REFUSED, Reason.NOT_MINE):
             return ceil(self.dialling.refused_token(session.remote[0], from_domain, now, reason))
         elif reason.stage is Stage.DNS:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from imxrouter.config.keys import parse_ed25519, parse_keys, read_ed25519, read_key_file
 from imxrouter.config.schema import Config
 from imxrouter.config.served import Service
+from imxrouter.config.trust import Uplink
 from imxrouter.model.errors import RouterError
 from imxrouter.transport.services import ServiceKey
 
@@ -69,18 +70,33 @@ def _make(path: Path, secret: bytes) -> None:
 
 
 def service_keys(services: Iterable[Service]) -> list[ServiceKey]:
-    """Login keys of the services that are servers of ours."""
+    """What the services that are servers of ours log in with."""
     return [
-        ServiceKey(service.name, Ed25519PublicKey.from_public_bytes(parse_ed25519(service.key)))
+        ServiceKey(
+            service.name,
+            Ed25519PublicKey.from_public_bytes(parse_ed25519(service.key)) if service.key else None,
+            service.certificate,
+        )
         for service in services
         if service.kind == "imx"
     ]
 
 
-def uplink_key(path: str) -> Ed25519PrivateKey:
-    """Our login key towards an uplink.
+def uplink_key(path: str) -> Ed25519PrivateKey | None:
+    """Our login key towards an uplink; None where no file is named.
 
     Raises:
         BadKey: the file cannot be read, or holds no key.
     """
+    if not path:
+        return None
     return Ed25519PrivateKey.from_private_bytes(read_ed25519(Path(path)))
+
+
+def key_bytes(uplink: Uplink) -> bytes:
+    """The bytes of our login key towards an uplink; nothing where we log in by certificate.
+
+    Raises:
+        BadKey: the file cannot be read, or holds no key.
+    """
+    return read_ed25519(Path(uplink.key_file)) if uplink.key_file else b""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
+from operator import and_
+from typing import TypedDict
+
 from imxrouter.admin.views import ClaimView, LinkView
 from imxrouter.link.claims import ClaimState
 from imxrouter.link.machine import Side
@@ -12,9 +17,19 @@ from imxrouter.transport.session import LinkSession
 from imxrouter.wire.describe import level_words
 
 
+class PeerTls(TypedDict):
+    """Part of a `PeerView`."""
+
+    level: str
+    tls: list[str]
+    certificate: list[str]
+    certificate_until: float | None
+
+
 def link_view(session: LinkSession, now: float, ways: Ways) -> LinkView:
     """The link's state, domains and claims."""
     port = session.port
+    peer = session.tls.peer if session.tls is not None else None
     domains = sorted(raw.decode("ascii") for raw in port.speaks)
     return LinkView(
         link=session.number,
@@ -30,6 +45,27 @@ def link_view(session: LinkSession, now: float, ways: Ways) -> LinkView:
         in_flight=port.in_flight + port.sent,
         bytes_in=session.bytes_in,
         bytes_out=session.bytes_out,
+        tls=tls_word(session),
+        certificate=list(peer.names) if peer is not None else [],
+        certificate_until=peer.not_after if peer is not None else None,
+    )
+
+
+def tls_word(session: LinkSession) -> str:
+    """The version of TLS, or `none` in clear."""
+    return session.tls.version if session.tls is not None else "none"
+
+
+def peer_tls(sessions: Iterable[LinkSession], domain: bytes) -> PeerTls:
+    """What the links of one peer domain are worth now."""
+    links = [one for one in sessions if domain in one.port.speaks]
+    levels = {one.port.sources[domain][0] for one in links if domain in one.port.sources}
+    shown = [one.tls.peer for one in links if one.tls is not None and one.tls.peer is not None]
+    return PeerTls(
+        level=level_words(reduce(and_, levels)) if levels else "",
+        tls=sorted({tls_word(one) for one in links}),
+        certificate=sorted({name for one in shown for name in one.names}),
+        certificate_until=min((one.not_after for one in shown), default=None),
     )
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import structs
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 import imxrouter
@@ -26,7 +25,8 @@ from imxrouter.app.figures import Figures, links_by_state
 from imxrouter.app.full_outcomes import FullOutcomes
 from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.app.housekeeping import Housekeeping
-from imxrouter.app.keys import dialback_secrets, service_keys, uplink_key
+from imxrouter.app.keys import dialback_secrets, key_bytes, service_keys, uplink_key
+from imxrouter.app.link_tls import LinkTls
 from imxrouter.app.lookups import CountedFinder
 from imxrouter.app.own import OwnDomains, router_facts
 from imxrouter.app.peerlog import PeerLog
@@ -51,7 +51,6 @@ from imxrouter.app.storing import make_store, store_figures
 from imxrouter.app.subscribed import BEGUN, KeptSubscriptions
 from imxrouter.app.targets import TargetDialer
 from imxrouter.app.turns import Turns
-from imxrouter.config.keys import read_ed25519
 from imxrouter.config.net import parse_published
 from imxrouter.config.schema import Config
 from imxrouter.config.served import Service
@@ -97,8 +96,8 @@ from imxrouter.transport.keyring import KeyRing
 from imxrouter.transport.liveness import Liveness
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
-from imxrouter.transport.session import LinkSession
 from imxrouter.transport.siblings import Siblings
+from imxrouter.transport.strengths import Strengths
 from imxrouter.transport.verifier import Verifier
 from imxrouter.transport.watchers import RouterWatchers
 
@@ -189,9 +188,10 @@ class Parts:
     def _make_trust(self) -> None:
         config = self.config
         self.certificates = OwnCertificates(config, self._reactor, time.time, self.metrics)
+        remembered = RememberedStrength(age_s=config.trust.remember_days * 86_400.0)
+        self.strengths = Strengths(policy_table(config), remembered, time.monotonic)
         self.gatekeeper = Gatekeeper(
-            policy_table(config),
-            RememberedStrength(age_s=config.trust.remember_days * 86_400.0),
+            self.strengths,
             ConnectionCaps(cap_settings(config)),
             ConnectionCaps(cap_settings(config)),
             DialLimits(dial_settings(config.caps)),
@@ -215,7 +215,7 @@ class Parts:
             config.listen.endpoints,
         )
         self.dialer = TargetDialer(
-            self._reactor, self.hub, self.finder, guard, self.gatekeeper, self.pinned,
+            self._reactor, self.hub, self.finder, guard, self.gatekeeper, self.strengths, self.pinned,
             (config.dial, config.dns), self.metrics,
         )  # fmt: skip
         self.claimer = Claimer(self.hub, self.keyring, self.bus, time.time, self._peer_terms)
@@ -227,7 +227,14 @@ class Parts:
         self.verifier.on_result = partial(self._claim_ended, "received")
         self.claimer.on_result = partial(self._claim_ended, "made")
         self.dialer.room.busy = self.verifier.busy
-        self.redirector = Redirector(self.hub, self.dialer.lists, self.dialer.reconnect, self.claimer.claim)
+        self.link_tls = LinkTls(
+            self.hub, self.strengths, self.dialer, self.claimer, self.federation, time.time
+        )
+        self.link_tls.follow(self.certificates, config)
+        self.redirector = Redirector(
+            self.hub, self.dialer.lists, self.dialer.reconnect, self.claimer.claim,
+            self.dialer.asks_certificate,
+        )  # fmt: skip
         self.federation.on_settled = self.redirector.settled
         others = OtherHosts(self.finder.find, lambda: self.config.drain.siblings, self.published)
         self.drain = Drain(self.hub, self.federation, self.redirector, others.of)
@@ -270,6 +277,7 @@ class Parts:
             self.hub, service_keys(config.services), self.provisioner.domains_of, self.provisioner.terms
         )
         self.services.of_sibling = self.siblings.log_in
+        self.services.judge = self.link_tls.why_not
         self.services.on_login = self.gatekeeper.closed
         self.provisioner.with_services(self.services)
         self.provisioner.on_embedded = self._embedded_changed
@@ -324,15 +332,13 @@ class Parts:
 
     def begin_uplink(self, uplink: Uplink, *, start: bool) -> None:
         """Keep a link to one more aggregator of ours; dialled at once where `start` says so."""
-
-        def open_link(session: LinkSession) -> Deferred[object]:
-            return self.dialer.open(session, uplink.endpoint)
-
+        own = next((record.name for record in self.domains), None)
+        open_link = self.link_tls.uplink_opener(uplink, own)
         dialer = self.uplinks[uplink.name] = UplinkDialer(
             self.hub, self._reactor, open_link, uplink_key(uplink.key_file),
             (self.rates.interval_s, self.rates.burst_s), random.SystemRandom().random,
         )  # fmt: skip
-        self.uplink_terms[uplink.name] = (uplink, read_ed25519(Path(uplink.key_file)))
+        self.uplink_terms[uplink.name] = (uplink, key_bytes(uplink))
         self.hub.events.append(dialer)
         if start:
             dialer.start()
@@ -381,6 +387,7 @@ class Parts:
 
     def _claim_ended(self, direction: str, reason: Reason) -> None:
         self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)
+        self.dialer.wake()
 
     # -- for the console ---------------------------------------------------------------------------------
 

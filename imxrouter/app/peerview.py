@@ -106,7 +106,7 @@ def _counted(router: Parts, domain: Domain) -> tuple[dict[str, dict[str, int]] |
 def _remembered(router: Parts, domain: Domain) -> tuple[str, float | None]:
     """The strongest level seen, in words, and when it is forgotten, seconds since 1970."""
     remembered, now = router.gatekeeper.remembered, router.hub.now()
-    strength = remembered.seen(domain, now)
+    strength = remembered.seen(domain, now) | remembered.seen(domain, now, reached=True)
     if not strength:
         return "", None
     until = next((at for name, _, at in remembered.items(now) if name == domain), now)

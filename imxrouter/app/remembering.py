@@ -25,7 +25,8 @@ STRENGTH: Final = "strength"
 #: Entries at most, as `DestinationTable` and `RememberedStrength` have them.
 TABLE_ENTRIES: Final = {BACK_OFF: 100_000, STRENGTH: 100_000}
 _NOTE_CHARACTERS: Final = 200
-_ALL_BITS: Final = int(Level.DIALBACK_CERTIFICATE) | BOUND
+#: Of both ways, as `RememberedStrength.kept` has them.
+_ALL_BITS: Final = (int(Level.DIALBACK_CERTIFICATE) | BOUND) * 0x11
 
 
 class _BackOff(msgspec.Struct, frozen=True):
@@ -122,7 +123,7 @@ class Remembering:
             self._drop(STRENGTH, key)
             return
         now = self._now()
-        seen = self._remembered.seen(domain, now)
+        seen = self._remembered.kept(domain, now)
         self._remembered.restore(domain, seen | strength, expires_at - self._wall() + now, now)
         if seen & ~strength:  # another process saw less at the same time
             self._store.put(STRENGTH, key, b"%d" % (seen | strength), expires_at)

@@ -80,6 +80,7 @@ def cap_settings(config: Config) -> CapSettings:
         per_prefix=caps.unauthenticated_per_address * 8,
         strangers=caps.unauthenticated_total,
         per_peer=caps.in_per_peer,
+        per_peer_total=caps.in_per_peer_total,
         per_peer_own={peer.domain: peer.in_links for peer in config.peers if peer.in_links},
     )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail
@@ -17,16 +19,24 @@ from imxrouter.discovery.finder import Finder, Found
 from imxrouter.discovery.guard import DialGuard
 from imxrouter.discovery.records import Target
 from imxrouter.model.domain import Domain
+from imxrouter.model.errors import LocalMisuse
 from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.routing.dialling import Permit
+from imxrouter.routing.policy import Level
 from imxrouter.telemetry.catalogue import DIAL_RESULTS
 from imxrouter.telemetry.metrics import Metrics
-from imxrouter.transport.connector import Connected, ConnectFailed, Connector, DialTerms
-from imxrouter.transport.dialing import DialFailed, Dialled, Endpoint
+from imxrouter.tls.facts import TlsFacts
+from imxrouter.transport.connector import Connected, ConnectFailed, Connector
+from imxrouter.transport.dial_terms import DialTerms, Encrypt
+from imxrouter.transport.dialing import DialFailed, Dialled, Endpoint, Reuse
+from imxrouter.transport.encryption import EncryptedSocket, HandshakeFailed, TlsMaker, open_tls
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.opening import OpenedSocket, TcpOpener
+from imxrouter.transport.opening_turns import OpeningTurns
 from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.strengths import Strengths
 from imxrouter.transport.verify_room import VerifyRoom
+from imxrouter.transport.wanted import Wanted
 
 T = TypeVar("T")
 
@@ -39,7 +49,8 @@ class TargetDialer:
         hub: where connections go.
         finder: looks up.
         guard: addresses that are not dialled.
-        gatekeeper: policies, and the limits of dialling at a stranger's word.
+        gatekeeper: the limits of dialling at a stranger's word.
+        strengths: decides what a link is worth.
         pinned: endpoints of pinned domains, by name.
         tables: the [dial] and [dns] tables.
         metrics: counts dials.
@@ -52,19 +63,26 @@ class TargetDialer:
         finder: Finder,
         guard: DialGuard,
         gatekeeper: Gatekeeper,
+        strengths: Strengths,
         pinned: Mapping[str, tuple[Endpoint, ...]],
         tables: tuple[Dial, Dns],
         metrics: Metrics,
     ) -> None:
         self._hub = hub
         self._finder = finder
+        self._reactor = reactor
         self._gatekeeper = gatekeeper
+        self._strengths = strengths
+        #: makes our ends of TLS connections; None: there is no TLS
+        self.maker: TlsMaker | None = None
         self._pinned = pinned
         self._metrics = metrics
         self._opener = TcpOpener(reactor)
         limits = connect_limits(*tables)
         self._connector = Connector(reactor, finder, guard, self._opener, random.SystemRandom(), limits)
         self.room = VerifyRoom(hub)
+        self.turns = OpeningTurns(hub)
+        self._waking = False
         #: told (domain, stage, sentence, reason's word or "") of each step; for screens and logs
         self.on_step: Callable[[Domain, Stage, str, str], None] = lambda *_: None
 
@@ -87,25 +105,32 @@ class TargetDialer:
         domain: Domain,
         make: Callable[[], LinkSession],
         *,
-        reuse: Callable[[Endpoint], LinkSession | None],
+        reuse: Reuse,
         skip: AbstractSet[Endpoint] = frozenset(),
         permit: Permit | None = None,
+        own: Domain | None = None,
+        need: int = 0,
+        first: LinkSession | None = None,
     ) -> Deferred[Dialled]:
         """Look up, choose, connect. See `transport.dialing.Dialer`."""
-        decision = self._gatekeeper.decide(domain)
+        wanted = Wanted(self._strengths, domain, own, need, first)
+        decision = wanted.best()
         if not decision.accepted:
-            return fail(DialFailed(decision.reason, f"{decision.note}; this link would be in clear"))
+            without = "" if self._strengths.tls else "; no TLS is configured here: see tls.certificates"
+            return fail(DialFailed(decision.reason, f"{decision.note}{without}"))
         terms = DialTerms(
             strangers_word=permit is not None,
-            filter_target=_usable,
+            filter_target=wanted.filter,
+            encrypt=self._encrypt(wanted),
+            identify=wanted.identify,
             pins=self._pinned.get(domain.name, ()),
             skip=skip,
-            reuse=reuse,
+            reuse=wanted.fitting(reuse),
             admit_target=self._admit_target(permit),
             failed_connect=self._failed_connect,
         )
         if permit is None:
-            return self._connect(domain, make, terms)
+            return self._connect(domain, make, replace(terms, turn=self._turn))
 
         def make_second() -> LinkSession:
             session = make()
@@ -116,13 +141,45 @@ class TargetDialer:
             self.room.opened(permit)
             return result
 
-        return self._connect(domain, make_second, terms).addBoth(ended)
+        def dial_second() -> Deferred[Dialled]:
+            return self._connect(domain, make_second, terms).addBoth(ended)
+
+        return self.room.dial(permit, dial_second)
+
+    def _turn(self, endpoints: Sequence[Endpoint]) -> Deferred[Callable[[], None]]:
+        ip = endpoints[0][0]
+        return self.turns.wait(ip).addCallback(lambda _: partial(self.turns.done, ip))
+
+    def wake(self) -> None:
+        """A claim was settled, or a link has ended: there may be room for what waits."""
+        if not self._waking and (self.turns.waiting or self.room.waiting):
+            self._waking = True
+            self._reactor.callLater(0, self._wake)
+
+    def _wake(self) -> None:
+        self._waking = False
+        self.turns.wake()
+        self.room.wake()
 
     def _connect(
         self, domain: Domain, make: Callable[[], LinkSession], terms: DialTerms
     ) -> Deferred[Dialled]:
         connecting = self._connector.connect(domain, make, terms, self._step)
         return connecting.addCallbacks(self._connected, self._not_connected)
+
+    def _encrypt(self, wanted: Wanted) -> Callable[[Target], Encrypt | None]:
+        def choose(target: Target) -> Encrypt | None:
+            if not wanted.in_tls(target):
+                return None
+            return partial(self._handshake, wanted)
+
+        return choose
+
+    def _handshake(self, wanted: Wanted, socket: OpenedSocket, limit_s: float) -> Deferred[EncryptedSocket]:
+        if self.maker is None:
+            raise LocalMisuse("TLS is asked for and not configured")
+        make = partial(self.maker.opening, wanted.own, wanted.domain.name, socket.remote)
+        return open_tls(self._reactor, socket, make, self.maker.facts, limit_s)
 
     def _admit_target(self, permit: Permit | None) -> Callable[[str, int], Reason | None]:
         def admit(ip: str, port: int) -> Reason | None:
@@ -164,39 +221,94 @@ class TargetDialer:
 
         return self._finder.find(domain, fresh=True).addCallback(judge)
 
-    def reconnect(self, domain: Domain, host: str, port: int) -> Deferred[LinkSession]:
-        """Open a link for a domain to that one target, marked as redirected."""
+    def reconnect(
+        self, domain: Domain, host: str, port: int, old: LinkSession, listed: bool
+    ) -> Deferred[LinkSession]:
+        """Open a link for a domain to that one target, marked as redirected, worth no less than the old one.
+
+        Where the domain's DNS does not list it, its certificate must cover the domain.
+        """
+        need = self._strengths.reached(old.tls, domain).strength
+        if not listed:
+            need |= Level.CERTIFICATE
+        own = next((one for one in old.made.claimed_domains() if old.presents(one)), None)
+        wanted = Wanted(
+            self._strengths, domain, Domain(own.decode("ascii")) if own is not None else None, need, None
+        )
 
         def only(target: Target) -> Reason | None:
-            wanted = (target.host.rstrip("."), target.port) == (host, port)
-            return _usable(target) if wanted else Reason.ADDRESS_REFUSED
+            matches = (target.host.rstrip("."), target.port) == (host, port)
+            return wanted.filter(target) if matches else Reason.ADDRESS_REFUSED
 
         def make() -> LinkSession:
             return LinkSession(self._hub, Purpose.DATA, redirected=True)
 
-        dialled = self._connect(domain, make, DialTerms(filter_target=only))
-        return dialled.addCallback(lambda one: one.session)
+        terms = DialTerms(
+            filter_target=only, only=None if listed else Target(host, port), encrypt=self._encrypt(wanted),
+            identify=wanted.identify,
+        )  # fmt: skip
+        return self._connect(domain, make, terms).addCallback(lambda one: one.session)
 
     def to_sibling(self, domain: Domain, place: tuple[str, int]) -> Deferred[LinkSession]:
         """Open a link to another host of a domain of ours, one that its DNS lists."""
+        wanted = Wanted(self._strengths, domain, domain, 0, None)
+        decision = wanted.best()
+        if not decision.accepted:
+            return fail(DialFailed(decision.reason, decision.note))
 
         def only(target: Target) -> Reason | None:
-            wanted = (target.host.rstrip("."), target.port) == place
-            return _usable(target) if wanted else Reason.ADDRESS_REFUSED
+            matches = (target.host.rstrip("."), target.port) == place
+            return wanted.filter(target) if matches else Reason.ADDRESS_REFUSED
 
         def make() -> LinkSession:
             return LinkSession(self._hub, Purpose.SIBLING)
 
-        dialled = self._connect(domain, make, DialTerms(filter_target=only))
-        return dialled.addCallback(lambda one: one.session)
+        terms = DialTerms(filter_target=only, encrypt=self._encrypt(wanted), identify=wanted.identify)
+        return self._connect(domain, make, terms).addCallback(lambda one: one.session)
 
-    def open(self, session: LinkSession, endpoint: Endpoint) -> Deferred[object]:
-        """Connect a session to a configured address."""
+    def asks_certificate(self, domain: Domain) -> bool:
+        """Whether a link to the domain must have a certificate that covers it."""
+        return self._strengths.needs_certificate(domain)
+
+    def open(
+        self,
+        session: LinkSession,
+        endpoint: Endpoint,
+        server_name: str = "",
+        own: Domain | None = None,
+        judge: Callable[[TlsFacts], None] = lambda _facts: None,
+    ) -> Deferred[object]:
+        """Connect a session to a configured address.
+
+        Args:
+            session: gets the connection.
+            endpoint: where to.
+            server_name: for SNI; empty: in clear.
+            own: the domain of ours whose certificate is presented, if it has one.
+            judge: raises `HandshakeFailed` where the other side may not be spoken to.
+        """
 
         def attach(socket: OpenedSocket) -> None:
             socket.attach(session)
 
-        return self._opener(*endpoint).addCallback(attach)
+        def encrypt(socket: OpenedSocket) -> Deferred[EncryptedSocket]:
+            if self.maker is None:
+                raise LocalMisuse("TLS is asked for and not configured")
+            make = partial(self.maker.opening, own, server_name, endpoint)
+            return open_tls(self._reactor, socket, make, self.maker.facts, self._connector.limits.handshake_s)
+
+        def judged(socket: EncryptedSocket) -> EncryptedSocket:
+            try:
+                judge(socket.facts)
+            except HandshakeFailed:
+                socket.close()
+                raise
+            return socket
+
+        opening = self._opener(*endpoint)
+        if server_name:
+            return opening.addCallback(encrypt).addCallback(judged).addCallback(attach)
+        return opening.addCallback(attach)
 
 
 def _was_dialled(error: ConnectFailed) -> bool:
@@ -204,8 +316,3 @@ def _was_dialled(error: ConnectFailed) -> bool:
     if error.reason is Reason.CONNECT_TIMEOUT:
         return True
     return bool(error.attempts) and (error.reason.word,) in DIAL_RESULTS
-
-
-def _usable(target: Target) -> Reason | None:
-    """This version opens links in clear: a record that says TLS is required is not weakened."""
-    return Reason.WEAKER_THAN_POLICY if target.tls == "required" else None

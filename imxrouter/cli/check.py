@@ -32,18 +32,25 @@ _TOLD = frozenset({"host", "ip", "family", "port", "answer", "records", "instanc
     help="Ask this name server in place of the system's; may be repeated.",
 )  # fmt: skip
 @click.option("--lab", is_flag=True, help="Dial private and loopback addresses and low ports too.")
+@click.option("--tls", is_flag=True, help="Speak TLS even where the domain's record does not ask for it.")
+@click.option(
+    "--trust", metavar="FILE", multiple=True, type=click.Path(exists=True, dir_okay=False),
+    help="PEM file of an authority to be trusted in place of the system's; may be repeated.",
+)  # fmt: skip
 @click.option(
     "--as", "ours", metavar="OURS",
     help="Ask the running router to check as this domain of ours: its policy, dial-back, a round trip.",
 )  # fmt: skip
 @live
 def check(
-    shared: Context, name: str, timeout_s: float, name_servers: tuple[str, ...], lab: bool, ours: str | None
-) -> None:
+    shared: Context, name: str, timeout_s: float, name_servers: tuple[str, ...], lab: bool, tls: bool,
+    trust: tuple[str, ...], ours: str | None,
+) -> None:  # fmt: skip
     """Check whether a domain's routers can be reached, and explain the first failure.
 
     From outside, without a router: looks the domain up, connects to every address of every router of it,
-    exchanges hellos, and closes. It claims nothing and sends no message. With --as OURS the running router
+    speaks TLS and judges the certificate where the domain's record asks for it (or --tls does), exchanges
+    hellos, and closes. It claims nothing and sends no message. With --as OURS the running router
     does the same its own way, then proves OURS there and sends an echo from OURS itself to DOMAIN itself,
     which no user sees. Stages that are not tried say why. The exit code is 0 where at least one way leads to
     a router; then the result is `good`, or `partly` where other ways fail.
@@ -53,13 +60,13 @@ def check(
     except BadDomain as error:
         raise click.UsageError(str(error)) from None
     if source is not None:
-        if lab or name_servers:
+        if lab or name_servers or tls or trust:
             raise click.UsageError("--as asks a router, which has name servers and rules of its own")
         _told(shared, cast("CheckView", shared.client.check(domain.name, source.name, timeout_s)))
         return
     from imxrouter.probe.check import Terms  # noqa: PLC0415 - loads Twisted, which other commands do without
 
-    _told(shared, _run(shared, domain, Terms(timeout_s, lab, name_servers)))
+    _told(shared, _run(shared, domain, Terms(timeout_s, lab, name_servers, tls, trust or ("system",))))
 
 
 def _told(shared: Context, view: CheckView) -> None:
@@ -75,7 +82,7 @@ def _run(shared: Context, domain: Domain, terms: Terms) -> CheckView:
     """Run a reactor for as long as the check takes."""
     from twisted.internet.task import react  # noqa: PLC0415 - as in check
 
-    from imxrouter.probe.check import BadNameServer  # noqa: PLC0415 - as in check
+    from imxrouter.probe.check import BadAnchors, BadNameServer  # noqa: PLC0415 - as in check
     from imxrouter.probe.check import check as probe  # noqa: PLC0415 - as in check
     from imxrouter.probe.report import view_of  # noqa: PLC0415 - as in check
 
@@ -87,7 +94,7 @@ def _run(shared: Context, domain: Domain, terms: Terms) -> CheckView:
         reactor.addSystemEventTrigger("before", "shutdown", stopping)
         try:
             views.append(view_of(await probe(reactor, domain, terms)))
-        except BadNameServer as error:
+        except (BadNameServer, BadAnchors) as error:
             problems.append(str(error))
 
     def stopping() -> None:

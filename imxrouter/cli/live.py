@@ -76,6 +76,7 @@ _LINK_COLUMNS: list[output.Column] = [
     ("router", lambda row: row["name"]),
     ("domains", lambda row: some(row["domains"])),
     ("in flight", lambda row: str(row["in_flight"])),
+    ("tls", lambda row: str(row["tls"])),
     ("in/out bytes", lambda row: f"{row['bytes_in']}/{row['bytes_out']}"),
     ("age", lambda row: output.duration(row["age_s"])),
     ("idle", lambda row: output.duration(row["idle_s"])),

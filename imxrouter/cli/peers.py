@@ -45,12 +45,21 @@ def _peers(shared: Context) -> None:
     if shared.json:
         output.as_json(rows)
         return
-    columns: list[output.Column] = [(name, _cell(name)) for name in ("domain", "state", "policy", "source")]
-    columns += [
+    columns: list[output.Column] = [
+        *((name, _cell(name)) for name in ("domain", "state", "policy", "source", "level")),
+        ("tls", lambda row: ", ".join(row["tls"])), ("certificate", _certificate),
         ("targets", lambda row: some(row["targets"])), ("links", _cell("links")), ("held", _cell("held")),
         ("last error", _cell("last_error")), ("next try", _next_try),
     ]  # fmt: skip
     output.table(rows, columns, "no peers yet")
+
+
+def _certificate(row: Any) -> str:
+    """Names in a certificate, and until when it holds."""
+    if row["certificate_until"] is None:
+        return ""
+    until = datetime.fromtimestamp(row["certificate_until"], UTC)
+    return f"{some(row['certificate'])} until {until:%Y-%m-%d}"
 
 
 def _next_try(row: PeerView) -> str:
@@ -98,7 +107,7 @@ def show(shared: Context, name: str) -> None:
 
 def _show(view: PeerDetailView) -> None:
     since = f" for {output.duration(view['state_for_s'])}" if view["state_for_s"] is not None else ""
-    cannot = "" if view["acceptable"] else "; no link of this version can meet that"
+    cannot = "" if view["acceptable"] else "; no link of ours can meet that"
     until = f" until {_moment(view['remembered_until'])}" if view["remembered_until"] is not None else ""
     first, cap = view["backoff_first_s"], view["backoff_cap_s"]
     waits = f"{view['failures']} failures in a row; waits grow from {first:g} s to {cap:g} s"
@@ -122,8 +131,8 @@ def _show(view: PeerDetailView) -> None:
     })  # fmt: skip
     columns: list[output.Column] = [
         ("link", lambda row: str(row["link"])), ("state", _cell("state")), ("opened by", _cell("opened_by")),
-        ("address", _cell("address")), ("router", _cell("name")),
-        ("age", lambda row: output.duration(row["age_s"])),
+        ("address", _cell("address")), ("router", _cell("name")), ("tls", _cell("tls")),
+        ("certificate", _certificate), ("age", lambda row: output.duration(row["age_s"])),
         ("idle", lambda row: output.duration(row["idle_s"])),
     ]  # fmt: skip
     output.table(view["links"], columns, "no links")

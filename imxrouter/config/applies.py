@@ -39,6 +39,7 @@ APPLIES: Final[dict[str, Applies]] = {
     "lab": _RESTART,
     "listen.addresses": _RESTART,
     "listen.publish": _LIVE,
+    "listen.tls": _RESTART,
     "listen.reuse_port": _RESTART,
     "listen.backlog": _RESTART,
     "listen.service.addresses": _RESTART,
@@ -84,6 +85,7 @@ APPLIES: Final[dict[str, Applies]] = {
     "links.duplicate_entries": _LIVE,
     "links.max_hops": _LIVE,
     "caps.in_per_peer": _LIVE,
+    "caps.in_per_peer_total": _LIVE,
     "caps.unauthenticated_per_address": _LIVE,
     "caps.unauthenticated_total": _LIVE,
     "caps.claims_before_proof": _NEW,
@@ -153,6 +155,7 @@ APPLIES: Final[dict[str, Applies]] = {
     # an embedded service and one that logs in are two different parts
     "service.kind": _RESTART,
     "service.key": _LIVE,
+    "service.certificate": _LIVE,
     "service.users": _LIVE,
     "service.presence": _LIVE,
     "service.messages": _LIVE,
@@ -180,10 +183,13 @@ APPLIES: Final[dict[str, Applies]] = {
     "peer.policy": _LIVE,
     "peer.sender_rate_per_s": _LIVE,
     "peer.sender_burst": _LIVE,
+    "peer.anchor": _LIVE,
     "peer.in_links": _LIVE,
     "uplink.name": _LIVE,
     "uplink.address": _LIVE,
     "uplink.key_file": _LIVE,
+    "uplink.server_name": _LIVE,
+    "uplink.anchor": _LIVE,
 }
 
 #: Array of tables -> the key by which its entries are known again; in any order they are the same.

@@ -10,11 +10,16 @@ from imxrouter.config.attributes import attribute_faults
 from imxrouter.config.keys import BadKey, parse_ed25519, parse_keys
 from imxrouter.config.net import parse_endpoint, parse_name, parse_published
 from imxrouter.config.problems import Problem
-from imxrouter.config.schema import Config, policy_for
+from imxrouter.config.schema import Config
 from imxrouter.config.served import TYPE_NAMES, ServedDomain
 from imxrouter.config.suggest import advice
-from imxrouter.config.tls import tls_problems
-from imxrouter.config.trust import CLEAR_POLICIES
+from imxrouter.config.tls import (
+    domain_warnings,
+    login_problems,
+    login_warnings,
+    tls_problems,
+    tls_warnings,
+)
 from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
 
@@ -62,10 +67,9 @@ def problems(config: Config, file: str, placed: Iterable[Placed]) -> list[Proble
 
 def warnings(config: Config, file: str, placed: Iterable[Placed]) -> list[Problem]:
     """Return what is allowed and probably not wanted; arguments as for `problems`."""
-    here: Iterator[Found] = (
-        (file, *rest) for rest in chain(_policy_warnings(config), _other_warnings(config))
-    )
-    return [Problem(*one) for one in chain(here, _domain_warnings(placed))]
+    here: Iterator[Found] = ((file, *rest) for rest in chain(tls_warnings(config), _other_warnings(config)))
+    own = placed if not config.tls.certificates else ()
+    return [Problem(*one) for one in chain(here, domain_warnings(own))]
 
 
 def _try(parse: Callable[[str], object], text: str) -> str:
@@ -203,8 +207,9 @@ def _services(config: Config) -> Iterator[tuple[str, str, str]]:
             yield f"{path}.name", f"{service.name!r} stands twice", "give each service its own name"
         seen.add(service.name)
         if service.kind == "imx":
-            if why := _try(parse_ed25519, service.key):
-                yield f"{path}.key", why, "write the service's Ed25519 public key"
+            if (service.key or not service.certificate) and (why := _try(parse_ed25519, service.key)):
+                yield f"{path}.key", why, "write the service's Ed25519 public key, or name its certificate"
+            yield from login_problems(path, service)
             if service.users:
                 yield f"{path}.users", "an imx service knows its own users", "remove it"
             for key, value, usual in (
@@ -213,7 +218,7 @@ def _services(config: Config) -> Iterator[tuple[str, str, str]]:
             ):
                 if value != usual:
                     yield f"{path}.{key}", "an imx service has rules of its own", "remove it"
-        elif service.key:
+        elif service.key or service.certificate:
             yield f"{path}.key", "an embedded service does not log in", 'remove it, or write kind = "imx"'
         for user in service.users:
             if why := _try(Address.parse, user if "@" in user else f"{user}@domain.invalid"):
@@ -292,56 +297,6 @@ def _is_routed_number(word: str) -> bool:
         return False
 
 
-def _policy_warnings(config: Config) -> Iterator[tuple[str, str, str]]:
-    rules = config.policy_rules
-    if config.trust.default_policy not in CLEAR_POLICIES:
-        yield (
-            "trust.default_policy",
-            (
-                f"{config.trust.default_policy} needs TLS, and this version's listener has none yet: every "
-                "peer without an entry is refused as weaker-than-policy"
-            ),
-            (
-                "for peers that may be proved by dial-back in clear add [[trust.peer]] domain = "
-                '"partner.example", policy = "dialback"'
-            ),
-        )
-    for n, peer in enumerate(config.trust.peers):
-        if peer.policy not in CLEAR_POLICIES:
-            yield (
-                f"trust.peer[{n}].policy",
-                (
-                    f"{peer.domain} will be refused: {peer.policy} needs TLS, which this version does not "
-                    "have yet"
-                ),
-                'write policy = "dialback" if that is enough for this peer',
-            )
-    for n, pinned in enumerate(config.peers):
-        if policy_for(rules, config.trust.default_policy, pinned.domain) not in CLEAR_POLICIES:
-            yield (
-                f"peer[{n}]",
-                (
-                    f"{pinned.domain} will be refused: its policy needs TLS, which this version does not "
-                    "have yet"
-                ),
-                'write policy = "dialback" if that is enough for this peer',
-            )
-
-
-def _domain_warnings(placed: Iterable[Placed]) -> Iterator[Found]:
-    for file, path, entry in placed:
-        if entry.policy is not None and entry.policy not in CLEAR_POLICIES:
-            yield (
-                file,
-                f"{path}.policy",
-                (
-                    f"nobody can reach {entry.name}: {entry.policy} needs TLS, which this version does not "
-                    "have yet"
-                ),
-                'remove it or write policy = "dialback"',
-            )
-
-
 def _other_warnings(config: Config) -> Iterator[tuple[str, str, str]]:
     if not config.domains:
         yield "domain", "no domain is served", "add a [[domain]], here or in domains_dir"
@@ -352,7 +307,7 @@ def _other_warnings(config: Config) -> Iterator[tuple[str, str, str]]:
     yield from _unserved_users(config)
     yield from _presence_off(config)
     if not config.lab:
-        yield from _login_warnings(config)
+        yield from login_warnings(config)
     if config.log.addresses == "full":
         yield (
             "log.addresses",
@@ -390,14 +345,3 @@ def _presence_off(config: Config) -> Iterator[tuple[str, str, str]]:
                 ),
                 'use one process, or a service of your own (kind = "imx")',
             )
-
-
-def _login_warnings(config: Config) -> Iterator[tuple[str, str, str]]:
-    """A key login is taken in clear by laboratories only (specification section 6.6)."""
-    what = "needs TLS for its login, which this version does not have yet"
-    for n, service in enumerate(config.services):
-        if service.kind == "imx":
-            yield f"service[{n}]", f"{service.name!r} {what}: it cannot log in", 'use kind = "embedded"'
-    for n, uplink in enumerate(config.uplinks):
-        do = "remove it, or wait for the version with TLS"
-        yield f"uplink[{n}]", f"{uplink.name!r} {what}: it will refuse us", do

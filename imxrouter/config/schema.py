@@ -24,7 +24,9 @@ from imxrouter.config.sections import (
 )
 from imxrouter.config.served import ServedDomain, Service
 from imxrouter.config.tls import Tls
-from imxrouter.config.trust import Dialback, PinnedPeer, PolicyName, Trust, Uplink
+from imxrouter.config.trust import Dialback, PinnedPeer, PolicyName, Trust, Uplink, policy_for
+
+__all__ = ["Config", "policy_for"]
 
 
 class Config(Section, frozen=True):
@@ -105,13 +107,3 @@ class Config(Section, frozen=True):
         rules: dict[str, PolicyName] = {entry.domain: entry.policy for entry in self.trust.peers}
         rules.update({peer.domain: peer.policy for peer in self.peers if peer.policy is not None})
         return rules
-
-
-def policy_for(rules: dict[str, PolicyName], default: PolicyName, domain: str) -> PolicyName:
-    """Find the policy for a domain: its own entry, else that of the nearest `*.zone`, else the default."""
-    found = rules.get(domain)
-    zone = domain
-    while found is None and "." in zone:
-        zone = zone.partition(".")[2]
-        found = rules.get("*." + zone)
-    return default if found is None else found

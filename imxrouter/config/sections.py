@@ -62,6 +62,13 @@ class Listen(Section, frozen=True):
         int,
         key("Connections the system may keep waiting to be accepted.", unit="connections", ge=1, le=65535),
     ] = 1024
+    tls: Annotated[
+        Literal["both", "only"],
+        key(
+            "`both`: each link's first byte says whether it is in TLS or in clear; `only`: one in clear is "
+            "refused. TLS is offered where `tls.certificates` holds a certificate."
+        ),
+    ] = "both"
     service: Annotated[ServiceListen, key("A separate listener for service links.")] = field(
         default_factory=ServiceListen
     )
@@ -309,6 +316,16 @@ class Caps(Section, frozen=True):
     in_per_peer: Annotated[
         int, key("Links taken from one proved peer domain.", unit="links", ge=1, le=10000)
     ] = 8
+    in_per_peer_total: Annotated[
+        int,
+        key(
+            "Links taken from one proved peer domain to all our certificates together; `in_per_peer` counts "
+            "those to one.",
+            unit="links",
+            ge=1,
+            le=100_000,
+        ),
+    ] = 1024
     unauthenticated_per_address: Annotated[
         int, key("Links without a proof from one address (IPv6: one /64).", unit="links", ge=1, le=100_000)
     ] = 16

@@ -37,6 +37,13 @@ class Service(Section, frozen=True):
         key("`embedded`: users listed here; `imx`: a server that logs in with its key.", example="embedded"),
     ]
     key: Annotated[str, key("Ed25519 public key of an `imx` service, hex or base64.")] = ""
+    certificate: Annotated[
+        str,
+        key(
+            "Instead of a key, or beside it: the client certificate with which an `imx` service logs in. "
+            "`sha256:` and the hexadecimal fingerprint of the very certificate, or a domain that it names."
+        ),
+    ] = ""
     users: Annotated[
         tuple[str, ...],
         key(

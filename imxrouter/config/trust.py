@@ -108,6 +108,15 @@ class PinnedPeer(Section, frozen=True):
             "Messages at once of each of its senders; 0: as in [limits].", unit="messages", ge=0, le=1_000_000
         ),
     ] = 0
+    anchor: Annotated[
+        str,
+        key(
+            "PEM file of the authority, or of the very certificate, that is trusted for it instead of "
+            "`tls.trust`.",
+            path=True,
+            example="/etc/imxrouter/partner-ca.pem",
+        ),
+    ] = ""
     in_links: Annotated[int, key("Links taken from it; 0: as in [caps].", unit="links", ge=0, le=10000)] = 0
 
     @property
@@ -124,13 +133,42 @@ class Uplink(Section, frozen=True):
     key_file: Annotated[
         str,
         key(
-            "File with our private Ed25519 key (hex or base64 of the 32-byte seed).",
+            "File with our private Ed25519 key (hex or base64 of the 32-byte seed). Empty: we log in by the "
+            "certificate of our first domain.",
             path=True,
             example="/etc/imxrouter/uplink.key",
         ),
-    ]
+    ] = ""
+
+    server_name: Annotated[
+        str,
+        key(
+            "The domain that its certificate must name; the link is then in TLS. Empty: in clear, which an "
+            "aggregator takes in laboratories only.",
+            example="hub.example",
+        ),
+    ] = ""
+    anchor: Annotated[
+        str,
+        key(
+            "PEM file of the authority, or of the very certificate, that is trusted for it instead of "
+            "`tls.trust`.",
+            path=True,
+            example="/etc/imxrouter/hub-ca.pem",
+        ),
+    ] = ""
 
     @property
     def endpoint(self) -> HostPort:
         """The address, parsed."""
         return parse_endpoint(self.address)
+
+
+def policy_for(rules: dict[str, PolicyName], default: PolicyName, domain: str) -> PolicyName:
+    """Find the policy for a domain: its own entry, else that of the nearest `*.zone`, else the default."""
+    found = rules.get(domain)
+    zone = domain
+    while found is None and "." in zone:
+        zone = zone.partition(".")[2]
+        found = rules.get("*." + zone)
+    return default if found is None else found

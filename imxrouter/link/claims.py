@@ -181,10 +181,20 @@ class ClaimsMade:
         if claim is not None:
             claim.nonces[nonce] = second_link
 
+    def of_number(self, number: int) -> MadeClaim | None:
+        """The claim of that number."""
+        return self._by_number.get(number)
+
     def settle(
-        self, number: int, reason: Reason, nonces: tuple[bytes, ...]
+        self, number: int, reason: Reason, nonces: tuple[bytes, ...], *, by_certificate: bool = False
     ) -> tuple[MadeClaim, list[int]] | None:
         """Take the verifier's result.
+
+        Args:
+            number: of the claim.
+            reason: NONE for success.
+            nonces: of ours that the result repeats.
+            by_certificate: success needs no answer of ours: the certificate that we presented is the proof.
 
         Returns:
             The claim and the numbers of the second links whose verifier is hereby proved; None where no such
@@ -193,7 +203,7 @@ class ClaimsMade:
         claim = self._by_number.get(number)
         if claim is None or claim.state not in (ClaimState.ASKED, ClaimState.RELEASED):
             return None
-        if reason is Reason.NONE and claim.state is not ClaimState.RELEASED:
+        if reason is Reason.NONE and claim.state is not ClaimState.RELEASED and not by_certificate:
             return None  # success without our having answered: nothing was proved
         claim.state = ClaimState.PROVED if reason is Reason.NONE else ClaimState.REFUSED
         claim.reason, claim.told = reason, True
@@ -336,6 +346,12 @@ class ClaimsReceived:
             return None
         claim.state = ClaimState.RELEASED
         return claim
+
+    def accept(self, number: int) -> None:
+        """The certificate of this link is the proof; no answer is waited for."""
+        claim = self._pending.get(number)
+        if claim is not None:
+            claim.state = ClaimState.RELEASED
 
     def prove(self, number: int) -> ReceivedClaim | None:
         """Close a claim whose right answer came; None for any other."""

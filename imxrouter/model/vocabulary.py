@@ -160,7 +160,7 @@ class Reason(Enum):
     BACKING_OFF = ReasonInfo(74, "backing-off", Stage.CONNECT, Retry.LATER, "unreachable",
         "every target failed a moment ago; the next try is due later: imxctl peers retry tries at once")
     TLS_FAILED = ReasonInfo(75, "tls-failed", Stage.TLS, Retry.LATER, "tls-failed",
-        "the TLS handshake failed: this version takes and opens links in clear only")
+        "no TLS came of the connection: the note says what stopped it; a proxy between, no TLS at the other side (tls.certificates), or no common version")
     CERTIFICATE_REFUSED = ReasonInfo(76, "certificate-refused", Stage.IDENTITY, Retry.LATER, "tls-failed",
         "the certificate is not valid for the domain: its owner renews it, or has it name the domain")
     OWN_NETWORK = ReasonInfo(77, "own-network", Stage.CONNECT, Retry.LATER, "own-network",

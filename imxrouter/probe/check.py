@@ -1,9 +1,10 @@
-"""Checks a domain from outside: look-up, every address of every target, hello. Claims nothing."""
+"""Checks a domain from outside: look-up, every address of every target, TLS, hello. Claims nothing."""
 
 from __future__ import annotations
 
 import random
 import secrets
+import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -22,12 +23,14 @@ from imxrouter.discovery.order import Chance
 from imxrouter.discovery.records import Target
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
+from imxrouter.probe.encrypted import TlsProbe, encrypt, outside_probe
 from imxrouter.probe.recorder import QuestionRecorder
 from imxrouter.probe.report import Evidence, Report, StageReport, State, stage_of_ways
+from imxrouter.tls.anchors import BadAnchors
 from imxrouter.transport.greeting import Greeted, Greeting
 from imxrouter.transport.opening import Endpoint, OpenedSocket, OpenSocket, Race, TcpOpener
 
-__all__ = ["BadNameServer", "Checker", "Terms", "check"]
+__all__ = ["BadAnchors", "BadNameServer", "Checker", "Terms", "check"]
 
 #: Connections at once. One host is dialled twice (both families) as a rule; more at once would look like an
 #: attack, and a router counts connections of one address (16 by default).
@@ -39,7 +42,7 @@ _SEARCH_QUESTIONS = 4
 #: A finder waits so much longer than the asker, whose time-out says which server was silent.
 _ASKER_FIRST_S = 0.5
 
-_TLS_ASKED = "its record asks for TLS, and this version opens links in clear"
+_TLS_ASKED = "its record asks for TLS, and no TLS is configured here: see tls.certificates"
 _NOT_DIALLED = "not dialled, as no router would; --lab dials it"
 
 
@@ -51,11 +54,15 @@ class Terms:
         timeout_s: for each question, connection and hello.
         lab: dial addresses and ports that a router refuses.
         name_servers: whom to ask, `ADDRESS` or `ADDRESS:PORT`; none: the system's.
+        tls: speak TLS with every target, not only with those whose record asks for it.
+        trust: whose certificates are good: `system`, PEM files.
     """
 
     timeout_s: float = 5.0
     lab: bool = False
     name_servers: tuple[str, ...] = ()
+    tls: bool = False
+    trust: tuple[str, ...] = ("system",)
 
 
 def check(reactor: Any, domain: Domain, terms: Terms) -> Deferred[Report]:
@@ -63,6 +70,7 @@ def check(reactor: Any, domain: Domain, terms: Terms) -> Deferred[Report]:
 
     Raises:
         BadNameServer: a name server cannot be understood, or there is none.
+        BadAnchors: a file of authorities cannot be used.
     """
     asker = NameServerAsker(reactor, terms.name_servers, question_s=terms.timeout_s)
     every = ("0.0.0.0/0", "::/0")
@@ -76,6 +84,7 @@ def check(reactor: Any, domain: Domain, terms: Terms) -> Deferred[Report]:
         chance=random.SystemRandom(),
         random_bytes=secrets.token_bytes,
         name_servers=asker.servers,
+        tls=outside_probe(time.time, always=terms.tls, trust=terms.trust),
     )
     return checker.run(domain)
 
@@ -92,6 +101,7 @@ class Checker:
         chance: draws the order among equal targets, as a router does.
         random_bytes: for what a hello says of itself.
         name_servers: who is asked; told in the report.
+        tls: how to speak TLS; None: in clear only.
     """
 
     def __init__(
@@ -105,6 +115,7 @@ class Checker:
         chance: Chance,
         random_bytes: Callable[[int], bytes],
         name_servers: Sequence[str] = (),
+        tls: TlsProbe | None = None,
     ) -> None:
         self._clock = clock
         self._guard = guard
@@ -112,6 +123,7 @@ class Checker:
         self._timeout_s = timeout_s
         self._random_bytes = random_bytes
         self._name_servers = tuple(name_servers)
+        self._tls = tls
         self._recorder = QuestionRecorder(clock, ask)
         wait_s = timeout_s + _ASKER_FIRST_S
         limits = FindLimits(wait_s, _SEARCH_QUESTIONS * wait_s, second_family_s=wait_s)
@@ -144,10 +156,15 @@ class Checker:
             dns, ways = await self._look_up(domain)
             tried = [dns]
         if ways:
-            connects, greetings = await self._dial(ways, pinned=bool(pins))
-            tried.append(stage_of_ways(Stage.CONNECT, connects))
-            if greetings:
-                tried.append(stage_of_ways(Stage.PEER, greetings))
+            tries = await self._dial(domain, ways, pinned=bool(pins))
+            tried.append(stage_of_ways(Stage.CONNECT, [one.connect for one in tries]))
+            for stage, evidence in (
+                (Stage.TLS, [one.tls for one in tries]),
+                (Stage.IDENTITY, [one.identity for one in tries]),
+                (Stage.PEER, [one.hello for one in tries]),
+            ):
+                if seen := [one for one in evidence if one is not None]:
+                    tried.append(stage_of_ways(stage, seen))
         return tried
 
     # -- dns ---------------------------------------------------------------------------------------------
@@ -188,15 +205,14 @@ class Checker:
     # -- connect and hello -------------------------------------------------------------------------------
 
     async def _dial(
-        self, ways: Sequence[tuple[Target, str]], *, pinned: bool = False
-    ) -> tuple[list[Evidence], list[Evidence]]:
-        """Dial every address of every target; returns the evidence of both stages."""
+        self, domain: Domain, ways: Sequence[tuple[Target, str]], *, pinned: bool = False
+    ) -> list[_Tried]:
+        """Dial every address of every target; returns the evidence of each."""
         room = DeferredSemaphore(_AT_ONCE)
-        running = [room.run(_started, self._try(target, ip, pinned)) for target, ip in ways]
-        results = [await one for one in running]
-        return [connect for connect, _ in results], [hello for _, hello in results if hello is not None]
+        running = [room.run(_started, self._try(domain, target, ip, pinned)) for target, ip in ways]
+        return [await one for one in running]
 
-    async def _try(self, target: Target, ip: str, pinned: bool) -> tuple[Evidence, Evidence | None]:
+    async def _try(self, domain: Domain, target: Target, ip: str, pinned: bool) -> _Tried:
         facts = {
             "host": target.host,
             "ip": ip,
@@ -206,15 +222,21 @@ class Checker:
         way = Evidence(f"{target.host} {ip} port {target.port}", facts=facts)
         refusal = None if pinned else self._refusal(target, ip)
         if refusal is not None:
-            return replace(way, reason=refusal[0], note=refusal[1]), None
+            return _Tried(replace(way, reason=refusal[0], note=refusal[1]))
         started_at = self._clock.seconds()
         attempt = _OneAttempt()
         race = Race(self._clock, self._open, attempt, 0.0, self._timeout_s)
         winner = await race.run([(ip, target.port)])
         if winner is None:
-            return replace(way, reason=attempt.reason, took_s=attempt.seconds), None
+            return _Tried(replace(way, reason=attempt.reason, took_s=attempt.seconds))
         connected = replace(way, took_s=self._clock.seconds() - started_at)
-        return connected, _told(way, await self._greet(winner[0]))
+        socket = winner[0]
+        if self._tls is None or not self._tls.wants(domain, target):
+            return _Tried(connected, hello=_told(way, await self._greet(socket)))
+        came = await encrypt(self._clock, self._tls, domain, way, socket, self._timeout_s)
+        if came.socket is None:
+            return _Tried(connected, came.tls, came.identity)
+        return _Tried(connected, came.tls, came.identity, _told(way, await self._greet(came.socket)))
 
     def _greet(self, socket: OpenedSocket) -> Deferred[Greeted]:
         """Say hello; in the same call in which the connection was opened, or bytes are lost."""
@@ -226,7 +248,7 @@ class Checker:
 
     def _refusal(self, target: Target, ip: str) -> tuple[Reason, str] | None:
         """Why a router would not dial, as the connector has it; None if it would."""
-        if target.tls == "required":
+        if target.tls == "required" and self._tls is None:
             return Reason.WEAKER_THAN_POLICY, _TLS_ASKED
         refused = self._guard.check(ip, target.port)
         return None if refused is None else (refused.reason, f"{refused.rule}: {_NOT_DIALLED}")
@@ -249,9 +271,17 @@ class _OneAttempt:
         self.reason, self.seconds = reason, seconds
 
 
-def _started(
-    trying: Coroutine[Deferred[Any], Any, tuple[Evidence, Evidence | None]],
-) -> Deferred[tuple[Evidence, Evidence | None]]:
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """Evidence of one address, stage by stage, as far as it came."""
+
+    connect: Evidence
+    tls: Evidence | None = None
+    identity: Evidence | None = None
+    hello: Evidence | None = None
+
+
+def _started(trying: Coroutine[Deferred[Any], Any, _Tried]) -> Deferred[_Tried]:
     return Deferred.fromCoroutine(trying)
 
 

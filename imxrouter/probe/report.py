@@ -22,7 +22,7 @@ AS_ORDER: Final = (Stage.POLICY, *ORDER, Stage.SERVICE)
 
 #: Why a stage is not tried although nothing failed before it.
 NOT_YET: Final[Mapping[Stage, str]] = {
-    Stage.TLS: "this version opens links in clear",
+    Stage.TLS: "neither its record nor a policy asks for TLS: --tls tries it",
     Stage.IDENTITY: "without TLS there is no certificate",
     Stage.DIALBACK: "a claim needs a domain of ours and its router: check --as asks it",
 }
@@ -211,11 +211,12 @@ class StageView(TypedDict):
 class EvidenceView(TypedDict):
     """One thing that was tried; `reason` is empty where it went well, `took_s` null where nothing was sent.
 
-    `facts` of `dns` are `answer`, `records`, `dnssec`; of `connect` `host`, `ip`, `family`, `port`; of `peer`
-    those and, of a hello, `version`, `software`, `instance` (names that process life), `capabilities`,
-    `max_record_bytes`, `credit_requests`, `credit_bytes`, `ping_s`, `dead_s`, `idle_s`, `duplicate_window_s`
-    (null where the peer does not say); where none came `first_bytes` (what it sent), `by_peer` (it told the
-    reason itself), `retry_after_s`.
+    `facts` of `dns` are `answer`, `records`, `dnssec`; of `connect` `host`, `ip`, `family`, `port`; of `tls`
+    those and `version`, `cipher`, `server_name` (SNI); of `identity` those and `names`, `expires`, `issuer`,
+    `sha256` of the certificate; of `peer` those of `connect` and, of a hello, `version`, `software`,
+    `instance` (names that process life), `capabilities`, `max_record_bytes`, `credit_requests`,
+    `credit_bytes`, `ping_s`, `dead_s`, `idle_s`, `duplicate_window_s` (null where the peer does not say);
+    where none came `first_bytes` (what it sent), `by_peer` (it told the reason itself), `retry_after_s`.
 
     With `--as`: of `policy` `required`, `by`, `remembered`, `links_prove`; of `dialback` `state`, `link`,
     `address`, `by_peer`, `level`, `cleared` (waits that the check ended), or `answer`; of `service` `id` (for

@@ -13,7 +13,7 @@ from imxrouter.model.errors import LocalMisuse
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.prefixes import address_keys
 
-Key = TypeVar("Key", bytes, str)
+Key = TypeVar("Key", bytes, str, tuple[str, str])
 
 #: Told where a place comes free when some unproved link gives up or is closed: about its proof time-out.
 STRANGER_RETRY_S: Final = 30
@@ -38,8 +38,10 @@ class CapSettings:
         per_host: links without a proof from one address (IPv6: one /64).
         per_prefix: the same from one prefix (/24, /48).
         strangers: links without a proof in all.
-        per_peer: links taken from one proved domain.
+        per_peer: links taken from one proved domain to one certificate of ours.
         per_peer_own: the same, for domains that have a cap of their own, by name.
+        per_peer_total: links taken from one proved domain in all; a peer needs one link to each of our
+            certificates, so it may be far above `per_peer`.
     """
 
     per_host: int = 16
@@ -47,12 +49,14 @@ class CapSettings:
     strangers: int = 1024
     per_peer: int = 8
     per_peer_own: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    per_peer_total: int = 1024
 
 
 @dataclass(slots=True)
 class _Open:
     host: bytes
     prefix: bytes
+    group: str = ""
     proved: set[str] = field(default_factory=set)
 
 
@@ -69,6 +73,8 @@ class ConnectionCaps:
         self._hosts: Counter[bytes] = Counter()
         self._prefixes: Counter[bytes] = Counter()
         self._peers: Counter[str] = Counter()
+        #: the same by domain and certificate of ours
+        self._groups: Counter[tuple[str, str]] = Counter()
         self.strangers = 0
 
     def change(self, settings: CapSettings) -> None:
@@ -91,20 +97,29 @@ class ConnectionCaps:
         self._stranger(keys.host, keys.prefix, 1)
         return None
 
-    def proved(self, link: int, domain: Domain) -> Refusal | None:
+    def proved(self, link: int, domain: Domain, group: str = "") -> Refusal | None:
         """A domain was proved on a connection that came in; a link that is not counted here is let through.
 
         Where it is refused, the proof must not be used.
+
+        Args:
+            link: its number.
+            domain: that was proved.
+            group: name of the certificate that we presented there; empty in clear.
         """
         entry = self._open.get(link)
         if entry is None or domain.name in entry.proved:
             return None
-        if self._peers[domain.name] >= self.cap_of(domain):
+        if not entry.proved:
+            entry.group = group
+        cap, pair = self.cap_of(domain), (domain.name, entry.group)
+        if self._groups[pair] >= cap or self._peers[domain.name] >= max(cap, self._settings.per_peer_total):
             return _over(f"connections of {domain}", PEER_RETRY_S)
         if not entry.proved:
             self._stranger(entry.host, entry.prefix, -1)
         entry.proved.add(domain.name)
         self._peers[domain.name] += 1
+        self._groups[pair] += 1
         return None
 
     def unproved(self, link: int, domain: Domain) -> None:
@@ -113,7 +128,7 @@ class ConnectionCaps:
         if entry is None or domain.name not in entry.proved:
             return
         entry.proved.discard(domain.name)
-        _less(self._peers, domain.name)
+        self._fewer(entry, domain.name)
         if not entry.proved:
             self._stranger(entry.host, entry.prefix, 1)
 
@@ -123,17 +138,21 @@ class ConnectionCaps:
         if entry is None:
             return
         for name in entry.proved:
-            _less(self._peers, name)
+            self._fewer(entry, name)
         if not entry.proved:
             self._stranger(entry.host, entry.prefix, -1)
 
     def cap_of(self, domain: Domain) -> int:
-        """Links that a proved domain may have."""
+        """Links that a proved domain may have to one certificate of ours."""
         return self._settings.per_peer_own.get(domain.name, self._settings.per_peer)
 
     def links_of(self, domain: Domain) -> int:
         """Links that a proved domain has."""
         return self._peers.get(domain.name, 0)
+
+    def _fewer(self, entry: _Open, name: str) -> None:
+        _less(self._peers, name)
+        _less(self._groups, (name, entry.group))
 
     def _stranger(self, host: bytes, prefix: bytes, by: int) -> None:
         self.strangers += by

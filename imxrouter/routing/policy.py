@@ -126,10 +126,7 @@ def needed_strength(policy: Policy, remembered: int = 0) -> int:
 
 
 def tls_needed(policy: Policy, remembered: int = 0, *, published: bool | None = None) -> bool:
-    """Whether to insist on TLS when dialling; for links with TLS, which this version does not open.
-
-    DNS can raise the answer to yes, never lower it to no.
-    """
+    """Whether to insist on TLS when dialling. DNS can raise the answer to yes, never lower it to no."""
     return bool(needed_strength(policy, remembered) & _TLS) or published is True
 
 
@@ -143,7 +140,7 @@ def decide(policy: Policy, offer: Offer, remembered: int = 0) -> Decision:
     """
     has = _strength(offer, policy)
     missing = needed_strength(policy, remembered) & ~has
-    if not missing:
+    if not missing and has & (_DIALBACK | _CERTIFICATE):
         return Decision(Level(has & ~BOUND), has)
     note = "missing: " + ", ".join(word for bit, word in _WORDS.items() if missing & bit)
     if not policy.level & ~has:
@@ -159,6 +156,7 @@ _WORDS: Final = {
 
 
 def _strength(offer: Offer, policy: Policy) -> int:
+    """The bits of an offer; TLS alone proves nobody."""
     strength = 0
     if offer.dialback and policy is not Policy.CERTIFICATE:
         strength |= _DIALBACK
@@ -168,7 +166,7 @@ def _strength(offer: Offer, policy: Policy) -> int:
             strength |= _CERTIFICATE
         if offer.tls is Tls.V1_3 and strength & _DIALBACK:
             strength |= BOUND
-    return strength if strength & (_DIALBACK | _CERTIFICATE) else 0
+    return strength
 
 
 class BadPolicyRule(RouterError):
@@ -212,8 +210,17 @@ _RENEW_PART: Final = 1 / 720
 _ZONE_PART: Final = 64
 
 
+#: Where the strength at which a domain was reached stands, beside that at which it proved itself.
+_REACHED_SHIFT: Final = 4
+_ONE_WAY: Final = 0xF
+
+
 class RememberedStrength:
     """The strongest that was seen of each domain, for a time; falling below it is refused.
+
+    Both ways are remembered apart: how a domain proved itself on links that it opened to us, and how we
+    reached it on ours. A router may take links over TLS and open its own in clear, because its peer takes no
+    other; what we saw when we reached it says nothing of how it can prove itself.
 
     Bounded, and a zone gets a 64th of it at most (16 at least), so that no stranger's inventions push out
     what is remembered of others. What does not fit is not remembered: `overflow` counts it.
@@ -240,11 +247,26 @@ class RememberedStrength:
         """Remember for another time what is seen from now on."""
         self._age_s = age_s
 
-    def seen(self, domain: Domain, now: float) -> int:
-        """The strength to give to `decide`; 0 where nothing is remembered."""
+    def seen(self, domain: Domain, now: float, *, reached: bool = False) -> int:
+        """The strength to give to `decide`; 0 where nothing is remembered.
+
+        Args:
+            domain: of a peer.
+            now: monotonic seconds.
+            reached: at which we reached it, instead of at which it proved itself.
+        """
+        both = self._table.get(domain.name, now) or 0
+        proved = both & _ONE_WAY
+        if not reached:
+            return proved
+        # dial-back reached the domain as well: what was seen on the second connection counts for ours
+        return both >> _REACHED_SHIFT | (proved & Level.DIALBACK_CERTIFICATE if proved & _DIALBACK else 0)
+
+    def kept(self, domain: Domain, now: float) -> int:
+        """Both ways in one number, as a store keeps them and `restore` takes them."""
         return self._table.get(domain.name, now) or 0
 
-    def note(self, domain: Domain, strength: int, now: float) -> bool:
+    def note(self, domain: Domain, strength: int, now: float, *, reached: bool = False) -> bool:
         """Remember an accepted decision's strength.
 
         What is remembered only grows until it expires, and seeing all of it again renews its time; seeing
@@ -253,8 +275,11 @@ class RememberedStrength:
         Returns:
             False where there was no room.
         """
-        before = self.seen(domain, now)
-        if not strength or (before and before & ~strength and not strength & ~before):
+        if reached:
+            strength <<= _REACHED_SHIFT
+        before = self._table.get(domain.name, now) or 0
+        same_way = before & (_ONE_WAY << _REACHED_SHIFT if reached else _ONE_WAY)
+        if not strength or (same_way & ~strength and not strength & ~same_way):
             return True
         strongest, until = before | strength, now + self._age_s
         if strongest == before and until - self._table.expires_at(domain.name) < self._age_s * _RENEW_PART:

@@ -288,17 +288,11 @@ class SwitchCore(SwitchTables):
         """
         if port.role is not Role.PEER or entry[TRIES] or tag in self._asked_elsewhere:
             return False
-        ways = self.ways.get(entry[TO_DOMAIN], {}).get(entry[FROM_DOMAIN], ())
-        other = next(
-            (
-                one
-                for one in ways
-                if one is not port and (one.epoch is None or one.epoch != port.epoch)
-                if self._takes(one, entry[SIZE])
-            ),
-            None,
-        )
-        if other is None:
+        for other in self.ways.get(entry[TO_DOMAIN], {}).get(entry[FROM_DOMAIN], ()):
+            is_another_host = other is not port and (other.epoch is None or other.epoch != port.epoch)
+            if is_another_host and self._takes(other, entry[SIZE]):
+                break
+        else:
             return False
         asked = self.ports.get(entry[OUT_PORT])
         if asked is not None:

@@ -7,10 +7,8 @@ actually connected to; a name is never trusted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -24,9 +22,16 @@ from imxrouter.discovery.order import Chance, weighted_order
 from imxrouter.discovery.plan import Purpose
 from imxrouter.discovery.records import Target
 from imxrouter.model.domain import Domain
-from imxrouter.model.errors import RouterError
 from imxrouter.model.vocabulary import Reason, Stage
+from imxrouter.tls.facts import TlsFacts
+from imxrouter.transport.dial_terms import Attempt, Connected, ConnectFailed, ConnectLimits, DialTerms
+from imxrouter.transport.encryption import HandshakeFailed
 from imxrouter.transport.opening import Endpoint, OpenedSocket, OpenSocket, Race
+
+__all__ = [
+    "Attempt", "ConnectFailed", "ConnectLimits", "Connected", "Connector", "DialTerms", "Finds", "OnStep",
+    "telling_rank",
+]  # fmt: skip
 
 #: Told of each step: its stage, a sentence, and its facts.
 OnStep = Callable[[Stage, str, Mapping[str, object]], None]
@@ -36,6 +41,8 @@ T = TypeVar("T")
 #: From the most telling failure to the least: what came furthest says most about what to mend. A reason that
 #: is not listed comes from policy or DNS and stands at the end.
 _TELLING: Final = (
+    Reason.CERTIFICATE_REFUSED,
+    Reason.TLS_FAILED,
     Reason.CONNECTION_REFUSED,
     Reason.CONNECT_TIMEOUT,
     Reason.UNREACHABLE,
@@ -56,121 +63,6 @@ class Finds(Protocol):
 
     def addresses(self, host: str) -> Deferred[list[str]]:
         """Find a host's addresses in the order in which they race; fails with `DiscoveryFailed`."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectLimits:
-    """Bounds of one connection to a domain.
-
-    Attributes:
-        dns_s: for the look-up of the domain, and for that of each target's addresses.
-        connect_s: for one attempt.
-        total_s: for everything together; below the 15 s for which messages are held.
-        race_delay_s: head start of an attempt (RFC 8305 section 8 recommends 250 ms).
-        targets: targets tried.
-        stranger_attempts: attempts where a stranger's word makes us dial; `admit_target` may allow fewer.
-    """
-
-    dns_s: float = 10.0
-    connect_s: float = 5.0
-    total_s: float = 14.0
-    race_delay_s: float = 0.25
-    targets: int = 8
-    stranger_attempts: int = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One target or address that came to nothing.
-
-    Attributes:
-        host: the target's name.
-        ip: the address; empty where it did not come to that.
-        port: the target's port.
-        reason: why.
-        seconds: how long it took.
-    """
-
-    host: str
-    ip: str
-    port: int
-    reason: Reason
-    seconds: float = 0.0
-
-
-class ConnectFailed(RouterError):
-    """No connection to a domain.
-
-    Attributes:
-        reason: of the most telling attempt.
-        domain: whom it was for.
-        note: an operator's detail.
-        attempts: everything that was tried, in the order in which it failed.
-        exhausted: every endpoint was one that the caller wanted skipped.
-    """
-
-    def __init__(
-        self,
-        reason: Reason,
-        domain: Domain,
-        note: str = "",
-        attempts: Sequence[Attempt] = (),
-        *,
-        exhausted: bool = False,
-    ) -> None:
-        super().__init__(f"{domain}: {reason.word}{f': {note}' if note else ''}")
-        self.reason = reason
-        self.domain = domain
-        self.note = note
-        self.attempts = tuple(attempts)
-        self.exhausted = exhausted
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """A connection to one of a domain's targets.
-
-    Attributes:
-        protocol: what the factory made, connected; or what `reuse` gave.
-        target: the target reached; for a pin its address and port.
-        ip: the address connected to.
-        port: the port connected to.
-        found: what discovery said; None for a pin.
-        reused: it was open before.
-    """
-
-    protocol: Any
-    target: Target
-    ip: str
-    port: int
-    found: Found | None
-    reused: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class DialTerms:
-    """What may differ from one connection to the next.
-
-    Attributes:
-        purpose: `im` or `pres`.
-        strangers_word: a stranger made us dial: few attempts, each asked of `admit_target`.
-        filter_target: returns why a target is not to be tried, or None.
-        pins: configured addresses; they replace discovery, race in random order, and are not guarded,
-            because the operator named them.
-        skip: endpoints not to be tried.
-        reuse: an open connection to that very endpoint, or None.
-        admit_target: asked before each attempt on a stranger's word; a reason refuses it.
-        failed_connect: told after each attempt on a stranger's word that failed.
-    """
-
-    purpose: Purpose = "im"
-    strangers_word: bool = False
-    filter_target: Callable[[Target], Reason | None] = lambda _target: None
-    pins: tuple[Endpoint, ...] = ()
-    skip: AbstractSet[Endpoint] = frozenset()
-    reuse: Callable[[Endpoint], object | None] = lambda _endpoint: None
-    admit_target: Callable[[str, int], Reason | None] = lambda _ip, _port: None
-    failed_connect: Callable[[str, int, Reason], None] = lambda _ip, _port, _reason: None
 
 
 def _silent(_stage: Stage, _text: str, _fields: Mapping[str, object]) -> None:
@@ -267,11 +159,18 @@ class _Dial:
         self._skipped = 0
         self._stage = Stage.DNS
         self._racing: Target | None = None
+        #: addresses of the target that failed
+        self._failed: set[Endpoint] = set()
 
     async def run(self) -> Connected:
         """Work through the targets."""
         if self._terms.pins:
             return await self._pinned()
+        if self._terms.only is not None:
+            connected = await self._try(self._terms.only, None)
+            if connected is None:
+                raise self._failure()
+            return connected
         found = await self._find()
         for target in found.targets[: self._with.limits.targets]:
             connected = await self._try(target, found)
@@ -283,7 +182,7 @@ class _Dial:
 
     def expired(self) -> ConnectFailed:
         """The failure where time for everything is up."""
-        reason = Reason.DNS_TIMEOUT if self._stage is Stage.DNS else Reason.CONNECT_TIMEOUT
+        reason = _LATE.get(self._stage, Reason.CONNECT_TIMEOUT)
         if self._attempts:
             reason = _most_telling(self._attempts).reason
         note = f"not connected within {self._with.limits.total_s:g} s"
@@ -305,7 +204,7 @@ class _Dial:
         self._tell(Stage.DNS, f"found by {found.form.value.upper()}: {names}", form=found.form.value)
         return found
 
-    async def _try(self, target: Target, found: Found) -> Connected | None:
+    async def _try(self, target: Target, found: Found | None) -> Connected | None:
         """Reach one target, or note why not."""
         refusal = self._terms.filter_target(target)
         if refusal is None and _is_ip(target.host):  # a name is all that a record may hold (RFC 2782, 9460)
@@ -339,23 +238,77 @@ class _Dial:
     ) -> Connected | None:
         """Use what is open to one of the endpoints, or race them."""
         wanted = [endpoint for endpoint in endpoints if not self._is_skipped(endpoint)]
+        reused = self._reuse(target, wanted, found)
+        if reused is not None or not wanted:
+            return reused
+        ended = await self._terms.turn(wanted)
+        try:
+            # while it waited, a link may have been opened that does
+            return self._reuse(target, wanted, found) or await self._open(target, wanted, found)
+        finally:
+            ended()
+
+    def _reuse(
+        self, target: Target | None, wanted: Sequence[Endpoint], found: Found | None
+    ) -> Connected | None:
         for endpoint in wanted:
-            open_before = self._terms.reuse(endpoint)
+            open_before = self._terms.reuse(endpoint, target or Target(*endpoint))
             if open_before is not None:
                 self._tell(Stage.CONNECT, f"{_words(endpoint)} is connected already", ip=endpoint[0])
                 return Connected(open_before, target or Target(*endpoint), *endpoint, found, reused=True)
-        self._stage = Stage.CONNECT
-        self._racing = target
-        limits = self._with.limits
-        race = Race(self._with.clock, self._with.open_socket, self, limits.race_delay_s, limits.connect_s)
-        winner = await race.run(wanted)
-        return None if winner is None else self._attach(*winner, found)
+        return None
 
-    def _attach(self, socket: OpenedSocket, endpoint: Endpoint, found: Found | None) -> Connected:
-        self._tell(Stage.CONNECT, f"connected to {_words(endpoint)}", ip=endpoint[0], port=endpoint[1])
-        protocol = self._make()
-        socket.attach(protocol)
-        return Connected(protocol, self._racing or Target(*endpoint), *endpoint, found)
+    async def _open(
+        self, target: Target | None, wanted: list[Endpoint], found: Found | None
+    ) -> Connected | None:
+        """Race the endpoints until one is there that may be used."""
+        self._racing, self._failed = target, set()
+        limits = self._with.limits
+        while wanted:
+            self._stage = Stage.CONNECT
+            race = Race(self._with.clock, self._with.open_socket, self, limits.race_delay_s, limits.connect_s)
+            winner = await race.run(wanted)
+            if winner is None:
+                return None
+            socket, endpoint = winner
+            self._tell(Stage.CONNECT, f"connected to {_words(endpoint)}", ip=endpoint[0], port=endpoint[1])
+            secured = await self._secure(target or Target(*endpoint), socket, endpoint)
+            if secured is not None:
+                protocol = self._make()
+                secured.attach(protocol)
+                return Connected(protocol, target or Target(*endpoint), *endpoint, found)
+            self._failed.add(endpoint)
+            wanted = [one for one in wanted if one not in self._failed]
+        return None
+
+    async def _secure(self, target: Target, socket: OpenedSocket, endpoint: Endpoint) -> OpenedSocket | None:
+        """Make the handshake where TLS is wanted, and judge who is there, before anything is said."""
+        encrypt, started_at = self._terms.encrypt(target), self._with.clock.seconds()
+        facts: TlsFacts | None = None
+        if encrypt is not None:
+            self._stage = Stage.TLS
+            try:
+                socket = encrypted = await encrypt(socket, self._with.limits.handshake_s)
+            except HandshakeFailed as error:
+                self._refuse(target, endpoint, error.reason, error.note, started_at)
+                return None
+            facts = encrypted.facts
+            self._tell(
+                Stage.TLS, f"{facts.version} with {_words(endpoint)}", ip=endpoint[0], port=endpoint[1],
+                version=facts.version, cipher=facts.cipher,
+            )  # fmt: skip
+        decision = self._terms.identify(target, facts)
+        if decision.accepted:
+            return socket
+        socket.close()
+        self._refuse(target, endpoint, decision.reason, decision.note, started_at)
+        return None
+
+    def _refuse(
+        self, target: Target, endpoint: Endpoint, reason: Reason, note: str, started_at: float
+    ) -> None:
+        """An endpoint was reached and may not be used; that says nothing of its address for others."""
+        self._note(target, *endpoint, reason, self._with.clock.seconds() - started_at, note)
 
     # -- rules of the race -------------------------------------------------------------------------------
 
@@ -386,6 +339,7 @@ class _Dial:
 
     def failed(self, endpoint: Endpoint, reason: Reason, seconds: float) -> None:
         """Take down an attempt that failed."""
+        self._failed.add(endpoint)
         self._note(self._racing or Target(*endpoint), endpoint[0], endpoint[1], reason, seconds)
         if self._terms.strangers_word:
             self._terms.failed_connect(endpoint[0], endpoint[1], reason)
@@ -405,11 +359,14 @@ class _Dial:
             note = f"no result within {limit_s:g} s"
             raise DiscoveryFailed(Reason.DNS_TIMEOUT, self._domain.name, note=note) from None
 
-    def _note(self, target: Target, ip: str, port: int, reason: Reason, seconds: float) -> None:
-        self._attempts.append(Attempt(target.host, ip, port, reason, seconds))
+    def _note(
+        self, target: Target, ip: str, port: int, reason: Reason, seconds: float, note: str = ""
+    ) -> None:
+        self._attempts.append(Attempt(target.host, ip, port, reason, seconds, note))
         where = f"{target.host} ({ip})" if ip and ip != target.host else target.host
         self._tell(
-            reason.stage, f"{where} port {port}: {reason.word}", host=target.host, ip=ip, port=port,
+            reason.stage, ": ".join(filter(None, (f"{where} port {port}", reason.word, note))),
+            host=target.host, ip=ip, port=port,
             reason=reason.word, seconds=seconds,
         )  # fmt: skip
 
@@ -425,8 +382,13 @@ class _Dial:
         told = _most_telling(self._attempts)
         where = f"{told.ip or told.host} port {told.port}"
         others = f", {len(self._attempts)} attempts in all" if len(self._attempts) > 1 else ""
-        note = "; ".join([where + others, *filter(None, self._notes[:1])])
+        notes = [told.note] if told.note else self._notes[:1]
+        note = "; ".join([where + others, *filter(None, notes)])
         return ConnectFailed(told.reason, self._domain, note, self._attempts)
+
+
+#: What it is called where time for everything is up.
+_LATE: Final = {Stage.DNS: Reason.DNS_TIMEOUT, Stage.TLS: Reason.TLS_FAILED}
 
 
 def _most_telling(attempts: Sequence[Attempt]) -> Attempt:

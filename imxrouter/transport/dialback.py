@@ -18,7 +18,7 @@ from imxrouter.link.machine import Side
 from imxrouter.link.token import TokenFacts, TokenRefused, mint_token, open_token
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
 from imxrouter.routing.interfaces import Bus
-from imxrouter.routing.policy import Level
+from imxrouter.routing.policy import Decision, Level
 from imxrouter.switch.ports import FOREVER
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.session import Door, LinkSession, Purpose
@@ -38,6 +38,7 @@ from imxrouter.wire.control import (
 RENEW_AFTER = 0.75
 #: Seconds after which a claim that failed may be made again, where the peer does not say.
 AGAIN_S = 5
+_BY_DIALBACK = Decision(Level.DIALBACK, int(Level.DIALBACK))
 
 
 class Keys(Protocol):
@@ -97,11 +98,14 @@ class Claimer:
         #: told why each claim ended, NONE where our domain was proved
         self.on_result: Callable[[Reason], None] = lambda _reason: None
         self.on_step: Callable[[str, LinkSession, bytes, bytes, str], None] = lambda *_: None
-
-    @property
-    def best_level(self) -> int:
-        """The highest level that a link of ours can have: dial-back, in clear."""
-        return Level.DIALBACK
+        #: bits that the best link of ours can have
+        self.best_level: int = Level.DIALBACK
+        #: what a link is worth that we opened, towards a domain that was reached over it
+        self.worth: Callable[[LinkSession, bytes], Decision] = lambda *_: _BY_DIALBACK
+        #: what our nonce proves that came back on the first link, of who had sent VERIFY on the second one
+        self.worth_returned: Callable[[LinkSession, LinkSession, bytes], Decision] = lambda *_: _BY_DIALBACK
+        #: told (link, domain) of each domain that was reached over a link and took a claim of ours there
+        self.on_reached: Callable[[LinkSession, bytes], None] = lambda *_: None
 
     # -- claiming ----------------------------------------------------------------------------------------
 
@@ -247,7 +251,9 @@ class Claimer:
     def settle(self, session: LinkSession, result: ClaimResult) -> None:
         """The verifier's result on the first connection: open the ways in both directions of rule 3."""
         reason = REASON_BY_CODE.get(result.reason, Reason.PEER_FAILED)
-        settled = session.made.settle(result.number, reason, result.nonces)
+        settled = session.made.settle(
+            result.number, reason, result.nonces, by_certificate=self._by_certificate(session, result)
+        )
         if settled is None:
             return
         claim, second_links = settled
@@ -255,62 +261,69 @@ class Claimer:
             claim.level = result.level or 0
             self._use(session, claim)
             for number in second_links:
-                self._use_second(self._hub.sessions.get(number), claim)
+                self._use_second(session, self._hub.sessions.get(number), claim)
         else:
             claim.retry_at = self._hub.now() + (result.retry_after_s or AGAIN_S)
             self._hub.switch.ways.end(claim.to_domain, claim.from_domain, session.port)
         word = "proved" if claim.state is ClaimState.PROVED else reason.word
         self._tell(session, claim, word)
 
+    def _by_certificate(self, session: LinkSession, result: ClaimResult) -> bool:
+        """Whether the peer may take the claim without dial-back: by the certificate that we presented."""
+        made = session.made.of_number(result.number)
+        if made is None or (result.level or 0) & Level.DIALBACK_CERTIFICATE != Level.CERTIFICATE:
+            return False
+        return session.presents(made.from_domain)
+
     def _use(self, session: LinkSession, claim: MadeClaim) -> None:
         """We opened this link to `to_domain`: send for `from_domain`, accept what comes back to it."""
         port = session.port
         if session.redirected and claim.to_domain not in session.reached:
             return
+        worth = self.worth(session, claim.to_domain)
+        if not worth.accepted:
+            return
         port.max_record = self._hub.settings.max_record_bytes
         port.speaks.add(claim.to_domain)
-        self._accept(session, claim.to_domain, claim.from_domain)
+        self._accept(session, claim.to_domain, claim.from_domain, worth.strength)
+        self.on_reached(session, claim.to_domain)
         if session.is_open:
-            self._hub.switch.open_way(claim.to_domain, claim.from_domain, port, self.level_of(session))
+            self._hub.switch.open_way(claim.to_domain, claim.from_domain, port, worth.strength)
 
-    def _accept(self, session: LinkSession, source: bytes, to_domain: bytes) -> None:
+    def _accept(self, session: LinkSession, source: bytes, to_domain: bytes, level: int) -> None:
         known = session.port.sources.get(source)
         if known is not None and known[1] is None:
             return  # it proved itself here by its own claim, for every domain: that is not narrowed
         allowed = frozenset({to_domain}) | (known[1] or frozenset() if known is not None else frozenset())
         interval_s, burst_s = self._terms(source)
-        level = self.level_of(session)
         session.port.sources[source] = (level, allowed, FOREVER, interval_s, burst_s, FOREVER)
 
-    def level_of(self, session: LinkSession) -> int:
-        """The level at which this link proves a domain we reached by our own DNS: dial-back in clear."""
-        del session
-        return self.best_level
-
-    def _use_second(self, second: LinkSession | None, claim: MadeClaim) -> None:
+    def _use_second(self, first: LinkSession, second: LinkSession | None, claim: MadeClaim) -> None:
         """The nonce came back: whoever opened the second connection is the verifier."""
         if second is None or not second.is_open:
             return
+        worth = self.worth_returned(first, second, claim.to_domain)
+        if not worth.accepted:
+            return
         second.port.max_record = self._hub.settings.max_record_bytes
         second.port.speaks.add(claim.to_domain)
-        self._accept(second, claim.to_domain, claim.from_domain)
-        self._hub.switch.open_way(claim.to_domain, claim.from_domain, second.port, self.level_of(second))
+        self._accept(second, claim.to_domain, claim.from_domain, worth.strength)
+        self._hub.switch.open_way(claim.to_domain, claim.from_domain, second.port, worth.strength)
         second.send(Proved(claim.to_domain, claim.from_domain))
 
     def proved_on_second(self, session: LinkSession, record: Proved) -> None:
         """The claimer accepted us on the second connection, which we opened: we may use it for data."""
         if record.to_domain not in session.reached or session.redirected:
             return
-        if record.from_domain not in self._hub.switch.routes:
+        worth = self.worth(session, record.to_domain)
+        if record.from_domain not in self._hub.switch.routes or not worth.accepted:
             return
         session.purpose = Purpose.DATA
         session.port.max_record = self._hub.settings.max_record_bytes
         session.port.speaks.add(record.to_domain)
-        self._accept(session, record.to_domain, record.from_domain)
+        self._accept(session, record.to_domain, record.from_domain, worth.strength)
         if session.is_open:
-            self._hub.switch.open_way(
-                record.to_domain, record.from_domain, session.port, self.level_of(session)
-            )
+            self._hub.switch.open_way(record.to_domain, record.from_domain, session.port, worth.strength)
 
     # -- events ------------------------------------------------------------------------------------------
 

@@ -16,6 +16,13 @@ from imxrouter.routing.dialling import Permit
 from imxrouter.transport.session import LinkSession
 
 Endpoint = tuple[str, int]
+#: Finds an open link to an endpoint that satisfies a function.
+Reuse = Callable[[Endpoint, Callable[[LinkSession], bool]], LinkSession | None]
+
+
+def no_reuse(_endpoint: Endpoint, _fits: Callable[[LinkSession], bool]) -> LinkSession | None:
+    """Have a new link opened."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +52,25 @@ class Dialer(Protocol):
         domain: Domain,
         make: Callable[[], LinkSession],
         *,
-        reuse: Callable[[Endpoint], LinkSession | None],
+        reuse: Reuse,
         skip: AbstractSet[Endpoint] = frozenset(),
         permit: Permit | None = None,
+        own: Domain | None = None,
+        need: int = 0,
+        first: LinkSession | None = None,
     ) -> Deferred[Dialled]:
         """Look up, choose, connect; the session's hello is not awaited.
 
         Args:
             domain: whose routers.
             make: makes the protocol of a new connection.
-            reuse: an open link to that very endpoint, or None.
+            reuse: an open link to that very endpoint for which the given function holds, or None.
             skip: endpoints not to be tried again.
             permit: leave to dial at a stranger's word, whose limits and refused addresses apply; None
                 for our own traffic.
+            own: the domain of ours whose certificate is presented, if it has one.
+            need: bits of strength that the link must have beside what policy asks.
+            first: the link whose claim this is to verify; what is reached must make its claim good.
 
         Raises (as failure):
             DialFailed: with the most telling reason.

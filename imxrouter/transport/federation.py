@@ -20,11 +20,12 @@ from imxrouter.model.outcome import Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.destinations import DestinationState, DestinationTable
 from imxrouter.routing.hold import HoldBudget, HoldLimits, HoldQueue
-from imxrouter.transport.dialback import Claimer
+from imxrouter.transport.apart import Apart
+from imxrouter.transport.dialback import AGAIN_S, Claimer
 from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
 from imxrouter.transport.hub import SHUTTING_DOWN_S, Hub
 from imxrouter.transport.more_links import MoreLinks
-from imxrouter.transport.pursuit import OUT_OF_SERVICE, OWN_POLICY, Cause, Pursuit
+from imxrouter.transport.pursuit import OUT_OF_SERVICE, OWN_POLICY, Cause, Pursuit, Resting
 from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.wire.control import Control, Hello
 from imxrouter.wire.layout import MESSAGE_ID_BYTES
@@ -35,8 +36,6 @@ from imxrouter.wire.registry import FieldType, RecordType
 MAX_TARGETS = 8
 #: Ends of a link that say nothing about why it could not be used.
 _IN_ORDER = frozenset({Reason.NONE, Reason.IDLE, Reason.REDIRECTED})
-#: A retry goes over another open link after this: a process that dies takes all its links, not all at once.
-RETRY_REST_S = 0.1
 
 #: A claim refused for one of these is made again when the peer said, as long as something waits for it.
 ASK_AGAIN = frozenset({Reason.DIAL_LIMIT, Reason.TOO_MANY_CLAIMS})
@@ -62,8 +61,8 @@ class Federation:
         self._pursuits: dict[bytes, Pursuit] = {}
         self._budget = HoldBudget(hub.settings.hold_total_bytes)
         self.more_links = MoreLinks(hub, dialer, claimer)
-        #: tag -> since when a retry rests
-        self._resting: dict[int, float] = {}
+        self.apart = Apart(hub, dialer, claimer, self._apart_ended)
+        self.resting = Resting()
         self.on_step: Callable[[str, bytes, str, Reason], None] = lambda *_: None
         #: told (entry, link) of a request that is held (link 0), or leaves over a link after it was held
         self.on_waiting: Callable[[Entry, int], None] = lambda *_: None
@@ -87,18 +86,12 @@ class Federation:
         """Requests that wait for a link now, and their bytes."""
         return self._budget.count, self._budget.used_bytes
 
-    @property
-    def resting(self) -> int:
-        """Retries that rest before they are sent again."""
-        return len(self._resting)
-
     def stop(self) -> None:
         """Answer what waits: no link will be there for it. So is what comes, until `stopped` is false."""
         self.stopped = True
         for pursuit in list(self._pursuits.values()):
             self._fail(pursuit, OUT_OF_SERVICE, SHUTTING_DOWN_S)
-        resting, self._resting = self._resting, {}
-        for tag in resting:
+        for tag in self.resting.take():
             self._give_up(tag, OUT_OF_SERVICE)
 
     def oldest_held_s(self, now: float) -> float:
@@ -136,7 +129,7 @@ class Federation:
             to_domain, from_domain = entry[TO_DOMAIN], entry[FROM_DOMAIN]
             port = self._hub.switch.way(to_domain, from_domain)
             if port is not None and entry[TRIES] and not rested:
-                self._resting[tag] = self._hub.now()
+                self.resting.add(tag, self._hub.now())
                 continue
             if port is not None and self._hub.switch.forward(tag, port, self._hub.now()):
                 continue
@@ -225,6 +218,7 @@ class Federation:
                 and session.machine.state in (LinkState.AWAIT_HELLO, LinkState.OPEN)
                 and not session.port.closed
                 and not session.leaving
+                and self._claimer.worth(session, to_domain).accepted
             ):
                 return session
         return None
@@ -237,13 +231,20 @@ class Federation:
             lambda: LinkSession(self._hub, Purpose.DATA),
             reuse=self._reusable,
             skip=frozenset(pursuit.tried),
+            own=self._own_of(pursuit),
         )
         dialled.addCallbacks(self._dialled, self._not_dialled, (pursuit,), {}, (pursuit,))
         dialled.addErrback(self._broken, pursuit)
 
-    def _reusable(self, endpoint: Endpoint) -> LinkSession | None:
+    def _own_of(self, pursuit: Pursuit) -> Domain | None:
+        """The domain of ours whose certificate a link presents: the first one that has something to send."""
+        ours = next((one for one in pursuit.held if not self.apart.concerns(one, pursuit.domain.wire)), None)
+        return Domain(ours.decode("ascii")) if ours is not None else None
+
+    def _reusable(self, endpoint: Endpoint, fits: Callable[[LinkSession], bool]) -> LinkSession | None:
         for session in self._hub.opened_links.to(endpoint):
-            if session.purpose is Purpose.DATA and not session.redirected and session.is_open:
+            usable = session.purpose is Purpose.DATA and not session.redirected and session.is_open
+            if usable and fits(session):
                 return session
         return None
 
@@ -342,21 +343,33 @@ class Federation:
     # -- claims ------------------------------------------------------------------------------------------
 
     def _claim_all(self, pursuit: Pursuit, session: LinkSession) -> None:
+        worth = self._claimer.worth(session, pursuit.domain.wire)
         for from_domain in list(pursuit.held):
+            if self.apart.concerns(from_domain, pursuit.domain.wire):
+                continue
             known = session.made.of_pair(from_domain, pursuit.domain.wire)
             ways = self._hub.switch.ways.get(pursuit.domain.wire, {}).get(from_domain, ())
             if known is not None and known.state is ClaimState.PROVED and session.port in ways:
                 self._release(pursuit, from_domain)
             elif known is not None and known.state is ClaimState.REFUSED and known.retry_at > self._hub.now():
-                if known.reason in ASK_AGAIN:
+                if known.reason in ASK_AGAIN or self.apart.takes(session, known):
                     continue
                 wait = max(1, round(known.retry_at - self._hub.now()))
                 self._give_up_all(pursuit, from_domain, Cause.of_claim(known), wait)
-            elif self._hub.switch.level_is_enough(from_domain, self._claimer.level_of(session)):
+            elif not worth.accepted:
+                self._give_up_all(pursuit, from_domain, Cause(worth.reason, worth.note))
+            elif self._hub.switch.level_is_enough(from_domain, worth.strength):
                 self._claimer.claim(session, from_domain, pursuit.domain.wire)
-            else:
+            elif not self.apart.open(from_domain, pursuit.domain.wire):
                 self._give_up_all(pursuit, from_domain, OWN_POLICY)
         self._forget_if_empty(pursuit)
+
+    def _apart_ended(self, from_domain: bytes, to_domain: bytes, cause: Cause) -> None:
+        """A link of its own came to nothing: what waits for it is answered."""
+        pursuit = self._pursuits.get(to_domain)
+        if pursuit is not None:
+            self._give_up_all(pursuit, from_domain, cause.of_unsent(), AGAIN_S)
+            self._forget_if_empty(pursuit)
 
     def _claim_settled(self, session: LinkSession, claim: MadeClaim) -> None:
         self.on_settled(session, claim)
@@ -368,11 +381,15 @@ class Federation:
                 pursuit.again = False
                 self._release(pursuit, claim.from_domain)
             return
+        if self.apart.takes(session, claim):
+            return
         destination = self.destinations.find(Domain(claim.to_domain.decode("ascii")))
         if destination is not None:
             cause = Cause.of_claim(claim)
             destination.refused(cause.reason, self._hub.now(), cause.note)
-        if pursuit is not None and pursuit.session == session.number and claim.reason not in ASK_AGAIN:
+        apart = self.apart.refused(session, claim)
+        waits = pursuit is not None and (apart or pursuit.session == session.number)
+        if waits and pursuit is not None and claim.reason not in ASK_AGAIN:
             self._give_up_all(pursuit, claim.from_domain, Cause.of_claim(claim), 5)
             self._forget_if_empty(pursuit)
 
@@ -411,6 +428,7 @@ class Federation:
         del peer
         if session.purpose is Purpose.DATA:
             self.more_links.opened(session)
+            self.apart.opened(session)
             for domain in session.reached:
                 self._up(domain)
                 pursuit = self._pursuits.get(domain)
@@ -427,6 +445,7 @@ class Federation:
     def lost(self, session: LinkSession) -> None:
         """A link went away: what waits for it goes on elsewhere."""
         self.more_links.lost(session)
+        self.apart.lost(session)
         self._leave(session, Cause.of_link(session))
         for domain in session.reached if session.purpose is Purpose.DATA else ():
             self._rest(domain)
@@ -457,34 +476,19 @@ class Federation:
         if raw not in self._hub.switch.ways and self._session_for(raw) is None:
             destination.idle(self._hub.now())
 
-    def _send_retries(self, now: float) -> None:
-        """What was to be sent again has rested: a link that died with the first one is gone by now."""
-        rested = [tag for tag, since in self._resting.items() if now - since >= RETRY_REST_S]
-        for tag in rested:
-            del self._resting[tag]
-        self.hold(rested, rested=True)
-
     def tick(self, now: float) -> None:
         """What has waited too long is answered; a busy peer gets another link."""
         for pursuit in list(self._pursuits.values()):
+            session = self._hub.sessions.get(pursuit.session)
             for from_domain, waiting in list(pursuit.held.items()):
-                late = self._why_late(pursuit, from_domain)
+                late = pursuit.why_late(session, from_domain)
                 for tag in waiting.expire(now):
                     self._give_up(tag, late, 5)
                 if not waiting:
                     pursuit.held.pop(from_domain, None)
-            session = self._hub.sessions.get(pursuit.session)
             if session is not None and session.is_open:
                 self._claim_all(pursuit, session)
             self._forget_if_empty(pursuit)
-        self._send_retries(now)
+        self.hold(self.resting.rested(now), rested=True)
+        self.apart.tick(now)
         self.more_links.tick(now, self._pursuits)
-
-    def _why_late(self, pursuit: Pursuit, from_domain: bytes) -> Cause:
-        session = self._hub.sessions.get(pursuit.session)
-        if session is None or not session.is_open:
-            return pursuit.last
-        claim = session.made.of_pair(from_domain, pursuit.domain.wire)
-        if claim is not None and claim.state is ClaimState.REFUSED:
-            return Cause.of_claim(claim)
-        return Cause(Reason.DIALBACK_TIMEOUT)

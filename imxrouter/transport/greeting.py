@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from imxrouter.link.machine import Drop, Effect, LinkMachine, LinkSettings, Opened, Send, Side
 from imxrouter.model.vocabulary import Reason
+from imxrouter.transport.encryption import close_encrypted
 from imxrouter.wire.control import Hello
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.framing import RecordSplitter
@@ -149,7 +150,7 @@ class Greeting(Protocol):
         )
         self._stop_timer()
         self._timer = self._clock.callLater(_LINGER_S, self.transport.abortConnection)
-        self.transport.loseConnection()
+        close_encrypted(self.transport)
 
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():

@@ -20,6 +20,7 @@ from imxrouter.routing.gate import Bar
 from imxrouter.switch import slots
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, RETRY_BYTES, Port
 from imxrouter.switch.switch import Switch
+from imxrouter.transport.first_bytes import FirstBytes
 from imxrouter.transport.opened_links import OpenedLinks
 from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.transport.settings import HubSettings
@@ -127,6 +128,10 @@ class Hub:
         self.on_ended: Callable[[Reason], None] = lambda _reason: None
         #: told responses for other processes
         self.hand_over: Callable[[int, bytes, frozenset[bytes]], None] = lambda *_: None
+        #: what becomes of a connection, by its first byte
+        self.first_bytes = FirstBytes(self.count)
+        #: links that have ended on our word, and when whoever does not read their last bytes is cut
+        self._leaving: dict[int, tuple[LinkSession, float]] = {}
         self._sinks: dict[int, Sink] = {}
         self._next_port = 1
         self._flushing = False
@@ -189,7 +194,7 @@ class Hub:
             if refused is not None:
                 self.switch.counters[slots.REASON_SLOT[refused[0]]] += 1
                 session.perform(session.machine.start())
-                session.end(refused[0], retry_after_s=refused[1])
+                self.first_bytes.refuse(session, refused)
                 return
         session.perform(session.machine.start())
 
@@ -198,6 +203,10 @@ class Hub:
         if self.closing and not self.expects_verification():
             return Reason.SHUTTING_DOWN, SHUTTING_DOWN_S
         return self.admit(session)
+
+    def begun(self, session: LinkSession, data: bytes) -> bool:
+        """The first bytes came; whether they are the link's own, in clear."""
+        return self.first_bytes.take(session, data, self.now())
 
     def received(self, session: LinkSession, data: bytes) -> None:
         """Bytes of a link: through the switch, then everything that became of them goes out."""
@@ -270,10 +279,13 @@ class Hub:
 
     def ending(self, session: LinkSession) -> None:
         """The link ends on our word; its port is forgotten now, not when the kernel has said goodbye."""
+        self._leaving[session.number] = (session, self.now() + self.settings.link.close_deadline_s)
         self.lost(session)
 
     def lost(self, session: LinkSession) -> None:
         """The connection is gone."""
+        if session.gone:
+            self._leaving.pop(session.number, None)
         if self.sessions.pop(session.number, None) is None:
             return
         self.opened_links.remove(session)
@@ -367,6 +379,10 @@ class Hub:
                 self._tick_link(session, now)
             except Exception:  # noqa: BLE001 - one link's failure must not stop the timers of the others
                 self.log.failure("timers of link {link}", link=session.number)
+        for session, until in list(self._leaving.values()):
+            if now >= until:
+                self._leaving.pop(session.number, None)
+                session.cut()
         for one in self.events:
             try:
                 one.tick(now)
@@ -378,6 +394,8 @@ class Hub:
         ack = session.acknowledge(force=True)
         if ack:
             session.write(ack)
+        if session.refused is not None:
+            self.first_bytes.waited(session, now)
         session.perform(session.machine.tick(now))
         session.settle()
         self._close_idle(session, now)

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from imxrouter.link.machine import LinkState
 from imxrouter.model.domain import Domain
 from imxrouter.transport.dialback import Claimer
-from imxrouter.transport.dialing import Dialer, DialFailed, Dialled
+from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, no_reuse
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.pursuit import Cause
 from imxrouter.transport.session import LinkSession, Purpose
@@ -43,8 +43,10 @@ class MoreLinks:
         if session.number in self._more:
             self._more.discard(session.number)
             for domain in session.reached:
+                worth = self._claimer.worth(session, domain)
                 for ours in list(self._hub.switch.ways.get(domain, ())):
-                    self._claimer.claim(session, ours, domain)
+                    if worth.accepted and self._hub.switch.level_is_enough(ours, worth.strength):
+                        self._claimer.claim(session, ours, domain)
 
     def lost(self, session: LinkSession) -> None:
         """It came to nothing, or has ended."""
@@ -90,10 +92,12 @@ class MoreLinks:
                 problem.raiseException()
             ended(Cause(error.reason, error.note), None)
 
+        ours = next(iter(self._hub.switch.ways.get(domain, ())), None)
         dialled = self._dialer.dial(
             Domain(domain.decode("ascii")),
             lambda: LinkSession(self._hub, Purpose.DATA),
-            reuse=lambda _endpoint: None,
+            reuse=no_reuse,
+            own=Domain(ours.decode("ascii")) if ours is not None else None,
         )
         dialled.addCallbacks(connected, failed)
         dialled.addErrback(lambda problem: self.log.failure("one more link", problem))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 from imxrouter.transport.session import LinkSession, Purpose
+
+Key = TypeVar("Key")
 
 
 class OpenedLinks:
@@ -12,6 +15,7 @@ class OpenedLinks:
 
     def __init__(self) -> None:
         self._to: dict[tuple[str, int], dict[int, LinkSession]] = {}
+        self._at: dict[str, dict[int, LinkSession]] = {}
         self._verifying: dict[int, LinkSession] = {}
 
     def __iter__(self) -> Iterator[LinkSession]:
@@ -20,23 +24,33 @@ class OpenedLinks:
     def add(self, session: LinkSession) -> None:
         """A connection of ours is up."""
         self._to.setdefault(session.remote, {})[session.number] = session
+        self._at.setdefault(session.remote[0], {})[session.number] = session
         if session.purpose is Purpose.VERIFY:
             self._verifying[session.number] = session
 
     def remove(self, session: LinkSession) -> None:
         """It is gone."""
-        same = self._to.get(session.remote, {})
-        same.pop(session.number, None)
-        if not same:
-            self._to.pop(session.remote, None)
+        _remove(self._to, session.remote, session.number)
+        _remove(self._at, session.remote[0], session.number)
         self._verifying.pop(session.number, None)
 
     def to(self, endpoint: tuple[str, int]) -> list[LinkSession]:
         """Those to an address and port, the oldest first."""
         return list(self._to.get(endpoint, {}).values())
 
+    def at(self, ip: str) -> list[LinkSession]:
+        """Those to an address, whatever the port."""
+        return list(self._at.get(ip, {}).values())
+
     def verifying(self) -> list[LinkSession]:
         """Those that are for verifications alone; one that became more is so for ever."""
         for number in [one.number for one in self._verifying.values() if one.purpose is not Purpose.VERIFY]:
             del self._verifying[number]
         return list(self._verifying.values())
+
+
+def _remove(table: dict[Key, dict[int, LinkSession]], key: Key, number: int) -> None:
+    same = table.get(key, {})
+    same.pop(number, None)
+    if not same:
+        table.pop(key, None)

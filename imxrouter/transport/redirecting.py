@@ -27,8 +27,11 @@ class Redirector:
     Args:
         hub: links of this process.
         lists: whether the domain's own fresh DNS answer lists `host:port`; fires with a bool.
-        reconnect: opens a link for a domain to one target only, marked as redirected.
+        reconnect: opens a link for a domain to one target only, marked as redirected: (domain, host, port,
+            the old link, whether the domain's DNS lists the target). Its certificate must cover the domain
+            where DNS does not, and it is worth no less than the old one; else it fails.
         claim: claims a domain of ours towards a remote one on a link.
+        asks_certificate: whether a link to the domain must have a certificate that covers it.
     """
 
     log = Logger()
@@ -37,8 +40,9 @@ class Redirector:
         self,
         hub: Hub,
         lists: Callable[[Domain, str, int], Deferred[bool]],
-        reconnect: Callable[[Domain, str, int], Deferred[LinkSession]],
+        reconnect: Callable[[Domain, str, int, LinkSession, bool], Deferred[LinkSession]],
         claim: Callable[[LinkSession, bytes, bytes], None],
+        asks_certificate: Callable[[Domain], bool] = lambda _domain: False,
     ) -> None:
         self._hub = hub
         self._lists = lists
@@ -46,6 +50,7 @@ class Redirector:
         self._claim = claim
         #: number of a new link -> the old one, the domain, and those of ours that are not proved there yet
         self._moves: dict[int, tuple[LinkSession, bytes, set[bytes]]] = {}
+        self._asks_certificate = asks_certificate
         self.refused = 0
         self.obeyed = 0
 
@@ -73,13 +78,14 @@ class Redirector:
     def _judged(
         self, listed: bool, session: LinkSession, record: Redirect, domain: Domain, host: str, port: int
     ) -> Deferred[None] | None:
-        if not listed:
+        if not listed and not self._asks_certificate(domain):
             self._ignore(session, record, "the domain's own DNS does not list the target")
             return None
         if self._has_others(session, domain.wire):
             self._leave(session, domain.wire)
             return None
-        return self._reconnect(domain, host, port).addCallback(self._connected, session, domain)
+        moving = self._reconnect(domain, host, port, session, listed)
+        return moving.addCallback(self._connected, session, domain)
 
     def _sources(self, old: LinkSession, domain: bytes) -> set[bytes]:
         """Domains of ours that the link carries to a remote one."""

@@ -1,7 +1,7 @@
 """Links of our own: services that log in with their key, and the uplink to our aggregator.
 
-Specification section 6.6. A key is bound to its service's domains in the configuration; nothing that a
-service says adds one. Without TLS a login is taken in laboratories only.
+Specification section 6.6. A key or a certificate is bound to its service's domains in the configuration;
+nothing that a service says adds one. Without TLS a login is taken in laboratories only.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imxrouter.link.machine import Side
+from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
 from imxrouter.switch.ports import FOREVER, Role, SendTerms, bound_proof
+from imxrouter.tls.peer import PeerCertificate
+from imxrouter.transport.encryption import HandshakeFailed
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.opening import reason_of
 from imxrouter.transport.session import Door, LinkSession, Purpose
@@ -28,6 +31,11 @@ from imxrouter.wire.control import Control, Hello, Login, LoginResult
 
 #: What stands for the exporter of the TLS session where there is none.
 NO_EXPORTER = bytes(32)
+#: KEY_ID of a login without a key: the client certificate of this connection speaks. It signs nothing.
+BY_CERTIFICATE = b"certificate"
+#: How a service's certificate is pinned in the configuration.
+PIN = "sha256:"
+NO_SIGNATURE = bytes(64)
 #: The wait before the uplink is dialled again: first, and at most.
 UPLINK_RETRY_S = (1.0, 60.0)
 #: Part of each wait that is random.
@@ -44,18 +52,39 @@ def login_text(challenge: bytes, ident: bytes, exporter: bytes = NO_EXPORTER) ->
     return b"imx-login" + challenge + exporter + ident
 
 
-def sign_login(key: Ed25519PrivateKey, challenge: bytes) -> Login:
-    """The login record that answers a challenge."""
+def sign_login(key: Ed25519PrivateKey | None, challenge: bytes, exporter: bytes = NO_EXPORTER) -> Login:
+    """The login record that answers a challenge; without a key, the one that points to our certificate."""
+    if key is None:
+        return Login(BY_CERTIFICATE, NO_SIGNATURE)
     ident = key_id(key.public_key())
-    return Login(ident, key.sign(login_text(challenge, ident)))
+    return Login(ident, key.sign(login_text(challenge, ident, exporter)))
+
+
+def exporter_of(session: LinkSession) -> bytes:
+    """What a login on a link signs of its TLS session."""
+    return (session.tls.exporter if session.tls is not None else b"") or NO_EXPORTER
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceKey:
-    """A configured service: its name and key."""
+    """A configured service: its name, and what it logs in with.
+
+    Attributes:
+        public: its key; None where it has none.
+        certificate: `sha256:` and the fingerprint of its client certificate, or a domain that it names.
+    """
 
     name: str
-    public: Ed25519PublicKey
+    public: Ed25519PublicKey | None = None
+    certificate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceNamed:
+    """Which service logs in; without a name, why none does."""
+
+    name: str = ""
+    why: str = "unknown certificate"
 
 
 class Services:
@@ -77,13 +106,19 @@ class Services:
         terms: Callable[[bytes], SendTerms],
     ) -> None:
         self._hub = hub
-        self._keys = {key_id(one.public): one for one in keys}
+        self._take(keys)
         self._domains_of = domains_of
         self._terms = terms
         #: judges a login of another host of ours; False where it is none
         self.of_sibling: Callable[[LinkSession, Login], bool] = lambda *_: False
         #: told a link on which a service logged in: it is no stranger's any more
         self.on_login: Callable[[LinkSession], None] = lambda _session: None
+        #: why a client certificate is no good for a domain; empty where it is good
+        self.judge: Callable[[PeerCertificate, Domain], str] = lambda *_: "no authority is trusted"
+
+    def _take(self, keys: list[ServiceKey]) -> None:
+        self._known = {one.name: one for one in keys}
+        self._keys = {key_id(one.public): one for one in keys if one.public is not None}
 
     def concerned(self, kept: Collection[str]) -> list[LinkSession]:
         """Links of services that are none of these."""
@@ -91,38 +126,66 @@ class Services:
 
     def change(self, keys: list[ServiceKey], kept: Collection[str]) -> None:
         """Know these keys alone; links of services that do not log in as before are closed in order."""
-        self._keys = {key_id(one.public): one for one in keys}
+        self._take(keys)
         for session in self.concerned(kept):
             why = f"service {session.service} may not log in so any more"
             session.close(Reason.LOGIN_FAILED, text=why)
 
     def login(self, session: LinkSession, login: Login) -> None:
         """Judge a login; a wrong one ends the link."""
-        if self._hub.settings.clear_login and self.of_sibling(session, login):
+        if (session.tls is not None or self._hub.settings.clear_login) and self.of_sibling(session, login):
             return
         if session.door is Door.PEERS:
             why = "services log in at another port of this router"
             self._refuse(session, why, told=why)
             return
-        known = self._keys.get(login.key_id)
-        if not self._hub.settings.clear_login or known is None or session.challenge is None:
-            self._refuse(session, "unknown key" if self._hub.settings.clear_login else "no TLS on this link")
+        if session.tls is None and not self._hub.settings.clear_login:
+            self._refuse(session, "no TLS on this link")
             return
-        try:
-            known.public.verify(login.signature, login_text(session.challenge, login.key_id))
-        except InvalidSignature:
-            self._refuse(session, "wrong signature")
+        named = self._named(session, login)
+        if not named.name:
+            self._refuse(session, named.why)
             return
         if session.service or session.port.sources or session.received.waiting:
             self._refuse(session, "the link has another role already")
             return
         self.on_login(session)
-        session.service = known.name
+        session.service = named.name
         session.port.role = Role.SERVICE
         session.port.max_record = self._hub.settings.max_record_bytes
-        self.rebind(known.name)
+        self.rebind(named.name)
         session.send(LoginResult(0))
-        self.log.info("service {name} logged in on link {link}", name=known.name, link=session.number)
+        self.log.info("service {name} logged in on link {link}", name=named.name, link=session.number)
+
+    def _named(self, session: LinkSession, login: Login) -> ServiceNamed:
+        """Whose login it is, by its key or by the certificate of the connection."""
+        if login.key_id == BY_CERTIFICATE:
+            if session.tls is None or session.tls.peer is None:
+                return ServiceNamed(why="no client certificate on this link")
+            return self._by_certificate(session.tls.peer)
+        known = self._keys.get(login.key_id)
+        if known is None or known.public is None or session.challenge is None:
+            return ServiceNamed(why="unknown key")
+        try:
+            signed = login_text(session.challenge, login.key_id, exporter_of(session))
+            known.public.verify(login.signature, signed)
+        except InvalidSignature:
+            return ServiceNamed(why="wrong signature")
+        return ServiceNamed(known.name)
+
+    def _by_certificate(self, peer: PeerCertificate) -> ServiceNamed:
+        """The service whose very certificate this is, else the one whose domain it names."""
+        pin = PIN + peer.fingerprint.hex()
+        named: ServiceNamed = ServiceNamed()
+        for one in self._known.values():
+            if one.certificate.lower() == pin:
+                return ServiceNamed(one.name)
+            if one.certificate and not one.certificate.startswith(PIN):
+                domain = Domain.parse(one.certificate)
+                if peer.covers(domain):
+                    why = self.judge(peer, domain)
+                    named = ServiceNamed(why=why) if why else ServiceNamed(one.name)
+        return named
 
     def _refuse(self, session: LinkSession, why: str, told: str = "") -> None:
         reason = Reason.LOGIN_FAILED
@@ -176,7 +239,7 @@ class UplinkDialer:
         hub: links of this process.
         clock: for the wait between tries.
         open_link: connects a protocol to the uplink's address.
-        key: our login key.
+        key: our login key; None: we log in by the certificate that the link presents.
         terms: GCRA interval and burst of senders that come over it.
         chance: gives a random number in [0, 1); routers that were lost together shall not come together.
     """
@@ -188,7 +251,7 @@ class UplinkDialer:
         hub: Hub,
         clock: IReactorTime,
         open_link: Callable[[LinkSession], Deferred[object]],
-        key: Ed25519PrivateKey,
+        key: Ed25519PrivateKey | None,
         terms: tuple[float, float],
         chance: Callable[[], float] = lambda: 0.0,
     ) -> None:
@@ -233,7 +296,8 @@ class UplinkDialer:
 
     def _not_open(self, problem: Failure) -> None:
         self._session = None
-        reason = reason_of(problem.value)
+        error = problem.value
+        reason = error.reason if isinstance(error, HandshakeFailed) else reason_of(error)
         self.log.warn(
             "uplink: {reason} ({note}); next try in {wait:.0f} s", reason=reason.word,
             stage=reason.stage.value, note=problem.getErrorMessage(), wait=self._wait_s,
@@ -250,7 +314,7 @@ class UplinkDialer:
             if peer.challenge is None:
                 session.end(Reason.LOGIN_FAILED, "the uplink sent no challenge")
             else:
-                session.send(sign_login(self._key, peer.challenge))
+                session.send(sign_login(self._key, peer.challenge, exporter_of(session)))
 
     def control(self, session: LinkSession, record: Control) -> None:
         """The aggregator's word on the login."""

@@ -14,6 +14,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from imxrouter.link.answer import ConnectionView
 from imxrouter.link.claims import ClaimsMade, ClaimsReceived
 from imxrouter.link.machine import (
     Draining,
@@ -26,13 +27,15 @@ from imxrouter.link.machine import (
     Send,
     Side,
 )
+from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.ports import Port, Role
 from imxrouter.switch.switch import Switch
+from imxrouter.tls.facts import TlsFacts
+from imxrouter.transport.encryption import close_encrypted, raw_transport
 from imxrouter.transport.settings import HubSettings
 from imxrouter.wire.control import Control, Credit, Hello, encode_ack
-from imxrouter.wire.layout import TLS_FIRST_BYTE
 
 #: Acknowledge at the latest after so many responses (specification section 8.1).
 ACK_EVERY = 256
@@ -78,6 +81,9 @@ class Centre(Protocol):
     def connected(self, session: LinkSession) -> None:
         """A connection is up."""
 
+    def begun(self, session: LinkSession, data: bytes) -> bool:
+        """The first bytes came on an accepted link; whether they are the link's own, in clear."""
+
     def received(self, session: LinkSession, data: bytes) -> None:
         """Bytes came."""
 
@@ -112,6 +118,8 @@ class LinkSession(TwistedProtocol):
         redirected: opened at a peer's word; serves no verification and obeys no further redirect.
         leaving: the peer takes no new requests here (CREDIT of 0), and will close in order.
         asked_by: network (prefix) of the stranger whose claim made us open it; empty for our own traffic.
+        tls: what the TLS handshake came to; None in clear.
+        refused: no room for it: the reason, and seconds; told once it is known how.
     """
 
     transport: Any  # a TCP connection; its interface has no producers
@@ -130,6 +138,8 @@ class LinkSession(TwistedProtocol):
         self.reached: set[bytes] = set()
         self.leaving = False
         self.asked_by = b""
+        self.tls: TlsFacts | None = None
+        self.refused: tuple[Reason, int] | None = None
         self.made = ClaimsMade(deadline_s=hub.settings.claim_deadline_s)
         self.received = ClaimsReceived(
             limit=hub.settings.claims_per_link,
@@ -149,6 +159,9 @@ class LinkSession(TwistedProtocol):
         self._acked = 0
         self._first_bytes = True
         self._gone = False
+        #: nothing is written: the connection is gone, or its handshake is under way
+        self._mute = False
+        self._tcp: Any = None
 
     # -- Twisted calls these -----------------------------------------------------------------------------
 
@@ -158,7 +171,8 @@ class LinkSession(TwistedProtocol):
         self.remote = (peer.host, peer.port)
         self.transport.setTcpNoDelay(True)
         self._direct = type(self.transport) in (tcp.Server, tcp.Client)
-        self.transport.registerProducer(self, False)
+        self._tcp = raw_transport(self.transport)
+        self._tcp.registerProducer(self, False)
         self._hub.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -167,8 +181,7 @@ class LinkSession(TwistedProtocol):
             return
         if self._first_bytes:
             self._first_bytes = False
-            if data[0] == TLS_FIRST_BYTE:
-                self.end(Reason.TLS_FAILED, "a TLS ClientHello came, and this listener offers no TLS")
+            if not self._hub.begun(self, data):
                 return
         self.bytes_in += len(data)
         self._hub.switch.counters[slots.BYTES_IN] += len(data)
@@ -178,9 +191,39 @@ class LinkSession(TwistedProtocol):
         """The connection is gone."""
         if self._gone:
             return
-        self._gone = True
+        self._gone = self._mute = True
         self.machine.lost()
         self._hub.lost(self)
+
+    def handshaking(self, transport: Any) -> None:
+        """TLS begins below an accepted link: nothing is written until it is there."""
+        self._mute, self._direct = True, False
+        self.transport = transport
+
+    def handshake_done(self, transport: Any, facts: TlsFacts) -> None:
+        """TLS is there below an accepted link."""
+        self.transport, self._mute = transport, self._gone
+        self.encrypted(facts)
+
+    def handshake_failed(self, note: str) -> bool:
+        """No TLS came of an accepted connection; says whether that was the reason for its end."""
+        decided = not self._gone and self.machine.state is not LinkState.CLOSED
+        if decided:
+            self.drop_reason, self.drop_note = Reason.TLS_FAILED, note
+        self.connectionLost()
+        return decided
+
+    def encrypted(self, facts: TlsFacts) -> None:
+        """What the TLS handshake came to; from now on claims are bound to it where it is TLS 1.3."""
+        self.tls = facts
+        view = ConnectionView.TLS_BOUND if facts.exporter else ConnectionView.TLS_UNBOUND
+        for claims in (self.made, self.received):
+            claims.view, claims.exporter = view, facts.exporter
+
+    def presents(self, domain: bytes) -> bool:
+        """Whether the certificate that we showed on this link names a domain of ours."""
+        own = self.tls.own if self.tls is not None else None
+        return own is not None and own.covers(Domain(domain.decode("ascii")))
 
     def pauseProducing(self) -> None:
         """Nothing: what is not written is counted, never paused for (architecture section 7)."""
@@ -201,7 +244,7 @@ class LinkSession(TwistedProtocol):
         As long as nothing waits, the kernel is asked directly: a turn through the reactor's writer list costs
         two system calls and a wake-up for each write.
         """
-        if self._gone:
+        if self._mute:
             return
         self.bytes_out += len(data)
         self._hub.switch.counters[slots.BYTES_OUT] += len(data)
@@ -256,8 +299,11 @@ class LinkSession(TwistedProtocol):
         self.port.usable = False
         self.write_rest()
         if not self._gone:
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
+            self._tcp.unregisterProducer()
+            if self.tls is None:
+                self.transport.loseConnection()
+            else:
+                close_encrypted(self.transport)
             self._hub.ending(self)
 
     def close(self, reason: Reason, *, retry_after_s: int | None = None, text: str | None = None) -> None:
@@ -295,6 +341,16 @@ class LinkSession(TwistedProtocol):
         """While draining: end once nothing is in flight."""
         if self.machine.state is LinkState.DRAINING:
             self.perform(self.machine.settle(self.port.in_flight + self.port.sent))
+
+    def cut(self) -> None:
+        """End the connection without waiting for what is unwritten; the link itself has ended before."""
+        if not self._gone:
+            self._tcp.abortConnection()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the connection itself is gone."""
+        return self._gone
 
     @property
     def is_open(self) -> bool:

@@ -23,7 +23,7 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.subscriptions import Subscription, Subscriptions, subscription_key
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.services import key_id, login_text, sign_login
+from imxrouter.transport.services import exporter_of, key_id, login_text, sign_login
 from imxrouter.transport.session import LinkSession
 from imxrouter.wire.control import Control, HandOver, Hello, Login, LoginResult
 from imxrouter.wire.errors import WireError
@@ -159,7 +159,7 @@ class Siblings:
         if peer.challenge is None:
             self._finish(session, 0)
         else:
-            session.send(sign_login(sibling_key(self._secrets()[0]), peer.challenge))
+            session.send(sign_login(sibling_key(self._secrets()[0]), peer.challenge, exporter_of(session)))
 
     def _give(self, session: LinkSession, gift: _Gift) -> None:
         """The next ones, as long as the other host reads; and after the last a question whether it has."""
@@ -198,7 +198,7 @@ class Siblings:
         try:
             if session.challenge is None or session.port.sources or session.service:
                 raise InvalidSignature
-            known.verify(login.signature, login_text(session.challenge, login.key_id))
+            known.verify(login.signature, login_text(session.challenge, login.key_id, exporter_of(session)))
         except InvalidSignature:
             self._hub.count(Reason.LOGIN_FAILED)
             session.send(LoginResult(Reason.LOGIN_FAILED.code))

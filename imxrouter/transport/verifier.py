@@ -33,18 +33,32 @@ LOGGED_REFUSALS = 16
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the trust rules say of a claim before anybody is dialled."""
+    """What the trust rules say of a claim.
+
+    Attributes:
+        reason: NONE lets it go on.
+        retry_after_s: when it may be made again.
+        level: what is proved, as bits; of a claim that nobody was dialled for, 0.
+        note: for operators.
+    """
 
     reason: Reason
     retry_after_s: int = 0
     level: int = 0
+    note: str = ""
 
 
 class Trust(Protocol):
     """What a claim must satisfy; `app.py` builds it from policy, caps and dialling limits."""
 
     def may_claim(self, session: LinkSession, from_domain: Domain, to_domain: Domain) -> Verdict:
-        """Judge policy and limits before dialling; reason NONE admits and takes a dialling permit."""
+        """Judge policy and limits before dialling; reason NONE admits and takes a dialling permit.
+
+        A verdict with a level says that the link's own certificate proves the domain: nobody is dialled.
+        """
+
+    def worth(self, first: LinkSession, second: LinkSession, from_domain: Domain) -> Verdict:
+        """What dial-back over that second connection proves; a reason refuses the claim."""
 
     def permit(self, session: LinkSession, from_domain: Domain) -> Permit | None:
         """The leave that `may_claim` took."""
@@ -52,11 +66,17 @@ class Trust(Protocol):
     def not_mine(self, session: LinkSession, from_domain: Domain) -> None:
         """A host of the domain answered that the claim is another host's: the next one may be dialled."""
 
-    def may_prove(self, session: LinkSession, from_domain: Domain) -> Verdict:
+    def may_prove(self, session: LinkSession, from_domain: Domain, level: int) -> Verdict:
         """Judge the cap on connections of the proved domain; reason NONE counts the connection."""
 
-    def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> int:
+    def done(self, session: LinkSession, from_domain: Domain, reason: Reason, level: int = 0) -> int:
         """The verification ended; gives the permit back and remembers failures where they belong.
+
+        Args:
+            session: of the claim.
+            from_domain: the claimed domain.
+            reason: NONE where it was proved.
+            level: at which.
 
         Returns:
             seconds for which the same claim would fail again, by what is remembered.
@@ -142,12 +162,16 @@ class Verifier:
             first.received.refuse(claim.number)
             word = verdict.reason.word
             self.on_step("claim refused", first, claim.from_domain, claim.to_domain, word)
-            self._refuse(first, claim.number, verdict.reason, verdict.retry_after_s)
+            self._refuse(first, claim.number, verdict.reason, verdict.retry_after_s, note=verdict.note)
             return
         self.on_step("claim received", first, claim.from_domain, claim.to_domain, "")
         verification = _Verification(first, taken, domain, level=verdict.level)
         self._by_claim[first.number, claim.number] = verification
-        self._dial(verification)
+        if verdict.level:
+            first.received.accept(claim.number)
+            self._prove(verification)
+        else:
+            self._dial(verification)
 
     def _refusal(self, first: LinkSession, claim: Claim) -> Reason | None:
         try:
@@ -168,7 +192,7 @@ class Verifier:
 
     def _refuse(
         self, first: LinkSession, number: int, reason: Reason, retry_after_s: int = 0,
-        cause: Reason | None = None,
+        cause: Reason | None = None, note: str = "",
     ) -> None:  # fmt: skip
         """Refuse a claim; `cause` is told to ourselves where the peer is told something else."""
         if reason is Reason.BLOCKED:
@@ -179,7 +203,7 @@ class Verifier:
             self.log.info(
                 "claim {number} on link {link} from {address} refused: {reason}", number=number,
                 link=first.number,
-                address=first.remote[0], reason=reason.word, stage=reason.stage.value,
+                address=first.remote[0], reason=reason.word, stage=reason.stage.value, note=note,
             )  # fmt: skip
         self._hub.count(reason)
         first.send(ClaimResult(number, reason.code, None, retry_after_s or None))
@@ -194,11 +218,13 @@ class Verifier:
             reuse=self._reusable,
             skip=frozenset(verification.tried),
             permit=self._trust.permit(verification.first, verification.domain),
+            own=Domain(verification.claim.to_domain.decode("ascii")),
+            first=verification.first,
         )
         dialled.addCallbacks(self._dialled, self._not_dialled, (verification,), {}, (verification,))
         dialled.addErrback(self._broken, verification)
 
-    def _reusable(self, endpoint: Endpoint) -> LinkSession | None:
+    def _reusable(self, endpoint: Endpoint, fits: Callable[[LinkSession], bool]) -> LinkSession | None:
         """A link that we opened to that very endpoint, not at a peer's word (architecture 5.3)."""
         for session in self._hub.opened_links.to(endpoint):
             if (
@@ -207,6 +233,7 @@ class Verifier:
                 and session.machine.state in (LinkState.AWAIT_HELLO, LinkState.OPEN)
                 and not session.port.closed
                 and not session.leaving
+                and fits(session)
             ):
                 return session
         return None
@@ -236,6 +263,11 @@ class Verifier:
         self._fail(verification, Reason.DIALBACK_TIMEOUT, "internal failure")
 
     def _ask(self, second: LinkSession, verification: _Verification) -> None:
+        worth = self._trust.worth(verification.first, second, verification.domain)
+        if worth.reason is not Reason.NONE:
+            self._fail(verification, worth.reason, worth.note)
+            return
+        verification.level = worth.level & (verification.level or worth.level)
         number = self._next
         self._next += 1
         self._asked[number] = verification
@@ -293,7 +325,7 @@ class Verifier:
     def _prove(self, verification: _Verification) -> None:
         first, claim = verification.first, verification.claim
         self._close(verification)
-        verdict = self._trust.may_prove(first, verification.domain)
+        verdict = self._trust.may_prove(first, verification.domain, verification.level)
         if verdict.reason is not Reason.NONE:
             first.received.refuse(claim.number)
             self._trust.done(first, verification.domain, verdict.reason)
@@ -301,7 +333,7 @@ class Verifier:
             return
         if first.received.prove(claim.number) is None:
             return
-        self._trust.done(first, verification.domain, Reason.NONE)
+        self._trust.done(first, verification.domain, Reason.NONE, verification.level)
         self.on_result(Reason.NONE)
         settings, port = self._hub.settings, first.port
         interval_s, burst_s = self._trust.terms(claim.from_domain)

@@ -7,16 +7,23 @@ on gives way to the next one.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
+from twisted.internet.defer import Deferred
+
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.dialling import Permit
+from imxrouter.transport.dialing import DialFailed, Dialled
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.session import LinkSession
 
 #: One network causes one in so many of them.
 NETWORK_PART = 4
+#: How long a verification waits for room, and how many may: a claim has longer (claim_timeout_s).
+WAIT_S = 20.0
+WAITING = 1024
 #: One in so many is kept for domains proved before.
 KEPT_PART = 4
 
@@ -35,6 +42,9 @@ class VerifyRoom:
         self._hub = hub
         self._opening: dict[tuple[int, str], bytes] = {}
         self.busy: Callable[[], AbstractSet[int]] = frozenset
+        #: verifications that found no room, oldest first
+        self._waiting: deque[Deferred[None]] = deque()
+        self._found_none: set[tuple[int, str]] = set()
 
     def take(self, permit: Permit) -> bool:
         """Whether one more may be opened for a claim; where it may, `opened` follows, whatever came of it."""
@@ -54,7 +64,43 @@ class VerifyRoom:
             room = True
         if room:
             self._opening[key] = prefix
+        else:
+            self._found_none.add(key)
         return room
+
+    def dial(self, permit: Permit, dial: Callable[[], Deferred[Dialled]]) -> Deferred[Dialled]:
+        """Dial, and once more when there is room where there was none; not for ever.
+
+        Args:
+            permit: of the claim.
+            dial: opens the link; calls `take` before and `opened` afterwards.
+        """
+        return Deferred.fromCoroutine(self._dial((permit.link, permit.domain.name), dial))
+
+    async def _dial(self, key: tuple[int, str], dial: Callable[[], Deferred[Dialled]]) -> Dialled:
+        until = self._hub.now() + WAIT_S
+        while True:
+            try:
+                return await dial()
+            except DialFailed:
+                if key not in self._found_none or self._hub.now() >= until or len(self._waiting) >= WAITING:
+                    raise
+            finally:
+                self._found_none.discard(key)
+            again: Deferred[None] = Deferred()
+            self._waiting.append(again)
+            await again
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a verification waits for room."""
+        return bool(self._waiting)
+
+    def wake(self) -> None:
+        """A verification has ended: those that wait try again, the oldest first, one for each place."""
+        places = max(self._hub.settings.verify_links // NETWORK_PART, 1)
+        for _ in range(min(places, len(self._waiting))):
+            self._waiting.popleft().callback(None)
 
     def opened(self, permit: Permit) -> None:
         """The attempt has ended; a link that came of it counts by itself."""

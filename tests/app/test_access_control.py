@@ -17,10 +17,11 @@ from imxrouter.config.problems import ConfigError
 from imxrouter.model.patterns import Pattern
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.access import Action, Direction, Entry, Scope
+from imxrouter.routing.rules import Right
 from tests.doubles.ctl import ctl, ctl_json, ctl_json_of_failure
 from tests.doubles.raw_peer import text_message
 from tests.doubles.reload_rig import Reloadable
-from tests.doubles.router_rig import Lab, RouterRig
+from tests.doubles.router_rig import Lab, RouterRig, login_key, service_table
 
 BOB, EVE = "bob@b.example", "eve@m.example"
 
@@ -205,3 +206,26 @@ def test_a_reload_takes_lists_and_first_contact(lab: Lab) -> None:
     lists = b.router.access.lists
     lab.wait_until(lambda: [one.pattern.text for one in lists] == ["ann@m.example"], "it is taken anew")
     assert judged(b)["verdict"] == "wait"
+
+
+def test_the_other_process_of_a_host_follows(lab: Lab) -> None:
+    """Two processes with one state file: entries, their end, and users' rules, within about a second."""
+    state = str(lab.folder / "shared")
+    shared = {"listen.reuse_port": True, "state_dir": state}
+    key = login_key(1)
+    tables = service_table("shop", key, "shop.example").replace(
+        'kind = "imx"\n', 'kind = "imx"\nfirst_contact = "open"\n'
+    )
+    one = lab.router("b.example", tables=tables, settings=shared)
+    two = lab.router("b.example", tables=tables, settings={**shared, "process": 1}, publish=False)
+    (entry,) = ctl_json(one, "policy", "block", EVE)["entries"]
+    lists = two.router.access.lists
+    lab.wait_until(lambda: lists.get(entry["id"]) is not None, "the other process has the entry", 3)
+    ctl_json(one, "policy", "unblock", EVE)
+    lab.wait_until(lambda: len(lists) == 0, "the other process has forgotten it", 3)
+    ctl_json(one, "rules", "seller@shop.example", "--block", EVE, "--right", "message")
+    lab.wait_until(lambda: len(two.router.access.recipients) == 1, "the other process has the rule", 3)
+    gate = two.router.access.gate
+    ruling = gate.judge(EVE.encode(), b"seller@shop.example", Right.MESSAGE)
+    assert ruling is not None
+    assert ruling.rule == f"seller@shop.example: {EVE}"

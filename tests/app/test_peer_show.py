@@ -74,7 +74,7 @@ def test_what_waits_for_a_peer_is_told(lab: Lab) -> None:
 
 
 def test_a_refused_stranger_and_an_unmet_policy_are_told(lab: Lab) -> None:
-    """When it came to us; and that no link of this version can meet what we ask."""
+    """When it came to us; and that no link of ours can meet what we ask."""
     tables = '[[trust.peer]]\ndomain = "b.example"\npolicy = "certificate"\n'
     a, b = lab.router("a.example", tables=tables), lab.organisation("b.example")
     link = b.connect(a)
@@ -85,7 +85,7 @@ def test_a_refused_stranger_and_an_unmet_policy_are_told(lab: Lab) -> None:
     (error,) = view["errors"]
     assert (error["direction"], error["stage"], error["reason"]) == ("theirs", "policy", "weaker-than-policy")
     assert error["note"] == "claim towards a.example"
-    assert "no link of this version can meet that" in ctl(a, "peers", "show", "b.example").output
+    assert "no link of ours can meet that" in ctl(a, "peers", "show", "b.example").output
 
 
 def test_who_is_no_peer_has_an_exit_code(lab: Lab) -> None:

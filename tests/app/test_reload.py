@@ -12,9 +12,10 @@ from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
 from imxrouter.model.vocabulary import Reason
+from imxrouter.wire.control import Claim, ClaimResult, Proof, Verify, VerifyResult
 from tests.doubles.authority import DAY, Authority
 from tests.doubles.ctl import ctl, ctl_json
-from tests.doubles.raw_peer import RawPeer
+from tests.doubles.raw_peer import SOME_NONCE, SOME_TOKEN, RawPeer
 from tests.doubles.reload_rig import Reloadable, lines
 from tests.doubles.router_rig import Lab, RouterRig, login_key, service_table
 
@@ -419,3 +420,18 @@ def test_a_domain_may_be_given_another_certificate(lab: Lab) -> None:
     lab.wait_until(lambda: not a.router.certificates._lock.locked, "the folder")
     assert shown() == [other]
     file.reload(result="unchanged")
+
+
+def test_a_verification_under_way_is_judged_by_the_new_policy(lab: Lab) -> None:
+    """What was claimed when less was enough is not proved when it is not."""
+    a = lab.router("a.example")
+    file, b = Reloadable(a), lab.organisation("b.example")
+    first = b.connect(a)
+    first.send(Claim(1, b"b.example", b"a.example", SOME_TOKEN))
+    second = b.accept()
+    verify = second.expect(Verify)
+    file.edit(also='[[trust.peer]]\ndomain = "b.example"\npolicy = "dialback+tls"\n').reload()
+    second.send(VerifyResult(verify.number, 0, SOME_NONCE))
+    first.send(Proof(1, verify.secret))
+    assert first.expect(ClaimResult).reason == Reason.WEAKER_THAN_POLICY.code
+    assert a.proved("b.example") == 0

@@ -18,7 +18,7 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.destinations import BackOff, DestinationState, DestinationTable
 from imxrouter.routing.interfaces import StoreProblem
-from imxrouter.routing.policy import Level, RememberedStrength
+from imxrouter.routing.policy import BOUND, Level, RememberedStrength
 from imxrouter.store.memory import MemoryStore
 from imxrouter.wire.control import Claim, ClaimResult
 from tests.doubles.full_disk import fill_disk
@@ -179,6 +179,18 @@ def test_strength_is_remembered_for_its_time(store: MemoryStore, wall: Clock) ->
     assert Life(store, wall).seen() == 0
 
 
+def test_both_ways_are_remembered_over_a_restart(store: MemoryStore, wall: Clock) -> None:
+    """How a domain was reached stands beside how it proved itself, and other processes add to both."""
+    life = Life(store, wall)
+    now = life.monotonic.seconds()
+    life.remembered.note(B, Level.DIALBACK, now)
+    life.remembered.note(B, Level.DIALBACK_CERTIFICATE | BOUND, now, reached=True)
+    later = Life(store, wall)
+    now = later.monotonic.seconds()
+    assert later.remembered.seen(B, now) == Level.DIALBACK
+    assert later.remembered.seen(B, now, reached=True) == Level.DIALBACK_CERTIFICATE | BOUND
+
+
 def test_renewing_writes_once_an_hour(store: MemoryStore, wall: Clock) -> None:
     """A busy peer proves itself often; that costs no disk."""
     life, writes = Life(store, wall), list[object]()
@@ -207,7 +219,7 @@ def test_a_shorter_memory_holds_for_what_is_kept(store: MemoryStore, wall: Clock
     assert shorter.seen() == 0
 
 
-@pytest.mark.parametrize("value", [b"", b"x", b"-1", b"0", b"16", b"9" * 5000])
+@pytest.mark.parametrize("value", [b"", b"x", b"-1", b"0", b"256", b"9" * 5000])
 def test_a_strength_that_is_none_is_dropped(store: MemoryStore, wall: Clock, value: bytes) -> None:
     """Bits that nobody knows cannot be met."""
     store.put(STRENGTH, B.wire, value, wall.seconds() + DAY)

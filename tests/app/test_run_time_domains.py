@@ -281,3 +281,60 @@ def test_a_domain_is_changed_while_it_is_served(lab: Lab) -> None:
     assert "policy: dialback+tls -> -" in ctl(a, *change, "--no-policy").output
     assert ctl(b, "send", "bob@b.example", "alice@a.example", "x").exit_code == Exit.OK
     assert ctl(a, *change, "--policy", "none").exit_code == Exit.USAGE
+
+
+# -- another file --------------------------------------------------------------------------------------------
+
+
+def planned(life: Life, services: frozenset[str] = SERVICES, **file: ServedDomain | None) -> dict[str, str]:
+    """Take a file that says something new of these domains (by their first letter); tells what is dropped."""
+    changed = {f"{letter}.example": record for letter, record in file.items()}
+    plan = life.kept.plan(changed, services)
+    life.kept.commit(plan)
+    return plan.dropped
+
+
+def test_the_file_in_force_is_told_without_what_changed_since(store: MemoryStore) -> None:
+    """So that a new file can be compared with it."""
+    life = Life(store, of(A), of(B))
+    life.change(of(A, tenant="t"))
+    life.remove(B)
+    life.add(of(C))
+    assert set(life.kept.in_file()) == {of(A), of(B)}
+
+
+def test_a_new_file_changes_what_it_says_and_nothing_else(store: MemoryStore) -> None:
+    """Domains changed at run time stay, unless it is about them."""
+    life = Life(store, of(A), of(B))
+    life.change(of(A, tenant="t"))
+    life.add(of(C))
+    assert planned(life, b=of(B, tenant="new")) == {}
+    assert life.served() == {of(A, tenant="t"), of(B, tenant="new"), of(C)}
+    dropped = planned(life, a=of(A, tenant="file"), c=None)
+    assert dropped == dict.fromkeys(
+        ("a.example", "c.example"), "the file says something new of it, and holds"
+    )
+    assert life.served() == {of(A, tenant="file"), of(B, tenant="new")}
+    assert not store.items(DOMAINS)
+    assert Life(store, *life.served()).served() == life.served()
+
+
+def test_a_name_that_the_file_gives_away_is_lost(store: MemoryStore) -> None:
+    """The domain is as in the file then; one that was added at run time goes."""
+    life = Life(store, of(A), of(B))
+    life.change(of(A, aliases=(X,)))
+    assert planned(life, b=of(B, aliases=(X,))) == {"a.example": "the file gives x.example to b.example"}
+    assert life.served() == {of(A), of(B, aliases=(X,))}
+    life.add(of(C))
+    assert planned(life, b=of(B, aliases=(C,))) == {"c.example": "the file gives c.example to b.example"}
+    assert life.served() == {of(A), of(B, aliases=(C,))}
+
+
+def test_a_service_that_goes_takes_its_domains_of_run_time_along(store: MemoryStore) -> None:
+    """What the file has of them is served again."""
+    life = Life(store, of(A))
+    life.change(ServedDomain(A, "other"))
+    life.add(ServedDomain(B, "other"))
+    dropped = planned(life, frozenset({"home"}))
+    assert dropped == dict.fromkeys(("a.example", "b.example"), "no service 'other' is configured any more")
+    assert life.served() == {of(A)}

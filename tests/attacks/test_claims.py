@@ -79,7 +79,8 @@ def test_foreign_second_connection_with_a_stolen_token(
             decided = release(claimer, facts, verify, nonce, second)
             made = MadeClaim(0, verify.from_domain, verify.to_domain, b"", 0.0)
             if decided is Reason.NONE:
-                claimer._use_second(claimer._hub.sessions.get(second), made)
+                to_alice = claimer._hub.sessions[facts.link]
+                claimer._use_second(to_alice, claimer._hub.sessions.get(second), made)
             return decided
 
         monkeypatch.setattr(Claimer, "release", at_once)
@@ -175,10 +176,10 @@ def test_success_without_a_proof(lab: Lab, guarded: bool, monkeypatch: pytest.Mo
     if not guarded:
         settle = ClaimsMade.settle
 
-        def anyhow(made: ClaimsMade, number: int, *args: Any) -> Any:
+        def anyhow(made: ClaimsMade, number: int, *args: Any, **more: Any) -> Any:
             for claim in made.claims():
                 claim.state = ClaimState.RELEASED
-            return settle(made, number, *args)
+            return settle(made, number, *args, **more)
 
         monkeypatch.setattr(ClaimsMade, "settle", anyhow)
     b, m = lab.router("b.example"), lab.organisation("m.example")
@@ -258,8 +259,8 @@ def test_verification_over_a_link_of_another_domain(
     """
     if not guarded:
 
-        def any_link(verifier: Verifier, endpoint: object) -> LinkSession | None:
-            del endpoint
+        def any_link(verifier: Verifier, endpoint: object, fits: object) -> LinkSession | None:
+            del endpoint, fits
             sessions = verifier._hub.sessions.values()
             return next((one for one in sessions if one.purpose in (Purpose.DATA, Purpose.VERIFY)), None)
 

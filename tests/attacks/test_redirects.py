@@ -46,7 +46,7 @@ def test_redirect_to_the_attacker(
         monkeypatch.setattr(b.router.redirector, "_lists", lambda *_: succeed(True))
     if not dialled:
 
-        def anywhere(domain: Domain, host: str, port: int) -> Deferred[LinkSession]:
+        def anywhere(domain: Domain, host: str, port: int, *_: object) -> Deferred[LinkSession]:
             del domain, host
             session = LinkSession(b.router.hub, Purpose.DATA, redirected=True)
             return b.router.dialer.open(session, (m.ip, port)).addCallback(lambda _: session)
@@ -109,10 +109,10 @@ def test_verification_over_a_redirected_link(
     if not guarded:
         reusable = Verifier._reusable
 
-        def any_link(verifier: Verifier, endpoint: Any) -> LinkSession | None:
+        def any_link(verifier: Verifier, endpoint: Any, fits: Any) -> LinkSession | None:
             for session in verifier._hub.sessions.values():
                 session.redirected = False
-            return reusable(verifier, endpoint)
+            return reusable(verifier, endpoint, fits)
 
         monkeypatch.setattr(Verifier, "_reusable", any_link)
     b, a, other = lab.router("b.example"), lab.organisation("a.example"), lab.organisation("o.example")

@@ -48,10 +48,12 @@ LINK: LinkView = {
     "claims": [{"theirs": "b.example", "ours": "a.example", "direction": "in", "state": "proved",
                 "level": "dialback", "reason": ""}],
     "age_s": 61.0, "idle_s": 0.5, "in_flight": 2, "bytes_in": 3000,
-    "bytes_out": 2900,
+    "bytes_out": 2900, "tls": "TLSv1.3", "certificate": ["b.example"], "certificate_until": 1900000000.0,
 }  # fmt: skip
 PEER: PeerView = {
     "domain": "b.example", "state": "backing-off", "source": "dns", "policy": "dialback",
+    "level": "dialback+tls", "tls": ["TLSv1.3"], "certificate": ["b.example"],
+    "certificate_until": 1900000000.0,
     "targets": ["192.0.2.1:6490"], "links": 0, "held": 1, "last_error": "connect-timeout", "next_try_s": 12.0,
 }  # fmt: skip
 DOMAIN: DomainView = {

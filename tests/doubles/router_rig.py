@@ -13,10 +13,14 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Self, cast
 
+import trustme
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import LogEvent, globalLogPublisher
@@ -28,6 +32,11 @@ from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
+from imxrouter.tls.contexts import TlsContexts
+from imxrouter.tls.identity import identifiers_of
+from imxrouter.tls.own import OwnCertificate
+from imxrouter.tls.peer import Anchors, fingerprint_of
+from imxrouter.tls.store import CertificateSet
 from imxrouter.transport.session import LinkSession
 from imxrouter.wire.control import Claim, ClaimResult, Proof, Verify, VerifyResult
 from tests.doubles.raw_peer import PATIENCE_S, SOME_TOKEN, Endpoint, RawListener, RawPeer, prove
@@ -131,6 +140,8 @@ class RouterRig:
         checks: Checks = ALL_CHECKS,
         embedded: bool = True,
         endpoint: Endpoint | None = None,
+        certificates: Sequence[Sequence[str]] | None = None,
+        minimum_tls: str = "1.2",
     ) -> None:
         """Build it.
 
@@ -143,6 +154,8 @@ class RouterRig:
             checks: checks of the hot path.
             embedded: whether the domains are served by the embedded service.
             endpoint: where to listen; None: a fresh address and a free port.
+            certificates: names of each certificate of its own, from the laboratory's authority; None: no TLS.
+            minimum_tls: the least version of TLS.
         """
         self._lab = lab
         ip = endpoint[0] if endpoint else fresh_address()
@@ -169,6 +182,16 @@ class RouterRig:
         )
         self.router.dialer._opener._reactor = cast("Any", BoundReactor(lab.thread.reactor, ip))
         self._running = False
+        if certificates is not None:
+            self.use_tls([lab.issue(*names) for names in certificates], minimum=minimum_tls)
+
+    def use_tls(
+        self, certificates: Sequence[OwnCertificate], anchors: Anchors | None = None, minimum: str = "1.2"
+    ) -> None:
+        """Show these certificates, and trust the laboratory's authority or these anchors."""
+        contexts = TlsContexts(CertificateSet(certificates), minimum=minimum)
+        trusted = anchors or self._lab.anchors
+        self.call(lambda: self.router.link_tls.use(contexts, lambda: trusted))
 
     def start(self) -> RouterRig:
         """Listen."""
@@ -317,6 +340,32 @@ class RawOrganisation:
         return self.second
 
 
+@cache
+def authority(name: str = "laboratory") -> trustme.CA:
+    """An authority for the whole run; one by another name is trusted by nobody."""
+    return trustme.CA(organization_name=name)
+
+
+@cache
+def issued(*names: str, by: str = "laboratory") -> OwnCertificate:
+    """A certificate with these names and its key."""
+    made = authority(by).issue_cert(*names)
+    chain = tuple(x509.load_pem_x509_certificate(one.bytes()) for one in made.cert_chain_pems)
+    key = load_pem_private_key(made.private_key_pem.bytes(), None)
+    leaf = chain[0]
+    return OwnCertificate(
+        chain, cast("Any", key), identifiers_of(leaf), Path(f"{names[0]}.crt"), fingerprint_of(leaf),
+        leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp(),
+    )  # fmt: skip
+
+
+@cache
+def anchors_of(by: str = "laboratory") -> Anchors:
+    """Trust in that authority alone."""
+    root = x509.load_pem_x509_certificate(authority(by).cert_pem.bytes())
+    return Anchors([root], partial=True, source=by)
+
+
 class Lab:
     """Organisations on loopback. Use as a context manager; the end of it judges every router.
 
@@ -334,6 +383,7 @@ class Lab:
         self.failures: list[str] = []
         self.folder = Path(tempfile.mkdtemp(prefix="imx-"))  # short: unix sockets have 107 characters
         self._organisations: list[RawOrganisation] = []
+        self._watchers: list[Callable[[LogEvent], object]] = []
 
     def router(self, *domains: str, publish: bool = True, **options: Any) -> RouterRig:
         """A real router for these domains, listening, its domains published; see `RouterRig`."""
@@ -348,6 +398,15 @@ class Lab:
         organisation = RawOrganisation(self, domains)
         self._organisations.append(organisation)
         return organisation
+
+    @property
+    def anchors(self) -> Anchors:
+        """Trust in the laboratory's own authority."""
+        return anchors_of()
+
+    def issue(self, *names: str) -> OwnCertificate:
+        """A certificate of the laboratory's own authority."""
+        return issued(*names)
 
     def uplink_table(self, endpoint: Endpoint, key: Ed25519PrivateKey) -> str:
         """The table of an uplink at that address, where we log in with that key."""
@@ -386,6 +445,11 @@ class Lab:
         loop.start(0.01).addErrback(lambda failure: None if done.called else done.errback(failure))
         return done
 
+    def watch(self, told: Callable[[LogEvent], object]) -> None:
+        """Show every log event to a function, until the end."""
+        globalLogPublisher.addObserver(cast("Any", told))
+        self._watchers.append(told)
+
     def _observe(self, event: LogEvent) -> None:
         if "log_failure" in event:
             self.failures.append(event["log_failure"].getTraceback())
@@ -403,7 +467,8 @@ class Lab:
         for rig in self.routers:
             rig.stop()
         figures += [rig.conservation() for rig in self.routers]
-        globalLogPublisher.removeObserver(cast("Any", self._observe))
+        for told in (self._observe, *self._watchers):
+            globalLogPublisher.removeObserver(cast("Any", told))
         shutil.rmtree(self.folder, ignore_errors=True)
         if exc[0] is None:
             assert figures == [[]] * len(figures)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import attributes, decoder, engine, html_lite, link, pidf, switch
+from tests.fuzz import access, attributes, decoder, engine, html_lite, link, pidf, switch
 from tests.vectors.load import seeds
 
 TARGETS = {
@@ -19,6 +19,7 @@ TARGETS = {
     "pidf": (pidf.check, pidf.seeds()),
     "html_lite": (html_lite.check, html_lite.seeds()),
     "attributes": (attributes.check, attributes.seeds()),
+    "access": (access.check, access.seeds()),
 }
 ROOT = Path(__file__).parents[2]
 SOAK_S = float(os.environ.get("IMXROUTER_SOAK_FUZZ_S", "300"))

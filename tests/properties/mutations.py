@@ -162,7 +162,8 @@ MUTATIONS: dict[str, Mutation] = {
     "success before the answer went": Mutation(
         (instead(
             claims, "ClaimsMade.settle",
-            "if reason is Reason.NONE and claim.state is not ClaimState.RELEASED:", "if False:",
+            "if reason is Reason.NONE and claim.state is not ClaimState.RELEASED and not by_certificate:",
+            "if False:",
         ),),
         "liar", _ELSEWHERE, quick=True,
     ),
@@ -177,7 +178,7 @@ MUTATIONS: dict[str, Mutation] = {
         (instead(
             dialback, "Claimer.release", "if second:",
             "made = first.made._by_number[decided.number]\n"
-            "    self._use_second(self._hub.sessions.get(second), made)\n"
+            "    self._use_second(first, self._hub.sessions.get(second), made)\n"
             "    if second:",
         ),),
         "bad network", _ELSEWHERE, quick=True,

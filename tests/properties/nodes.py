@@ -28,7 +28,7 @@ from imxrouter.switch.ports import Port, Route
 from imxrouter.switch.switch import Switch
 from imxrouter.transport.bus import MemoryExchange
 from imxrouter.transport.dialback import Claimer
-from imxrouter.transport.dialing import DialFailed, Dialled
+from imxrouter.transport.dialing import DialFailed, Dialled, Reuse
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.gateway_port import GatewayPort
 from imxrouter.transport.handover import Handover
@@ -105,6 +105,11 @@ class Trusting:
         del to_domain
         assert (session.number, from_domain) not in self.running, "a permit was not given back"
         self.running.add((session.number, from_domain))
+        return Verdict(Reason.NONE)
+
+    def worth(self, first: LinkSession, second: LinkSession, from_domain: Domain) -> Verdict:
+        """Dial-back in clear."""
+        del first, second, from_domain
         return Verdict(Reason.NONE, 0, 1)
 
     def permit(self, session: LinkSession, from_domain: Domain) -> Permit | None:
@@ -116,13 +121,14 @@ class Trusting:
         """The next host may be dialled."""
         assert (session.number, from_domain) in self.running, "a verification goes on without its permit"
 
-    def may_prove(self, session: LinkSession, from_domain: Domain) -> Verdict:
+    def may_prove(self, session: LinkSession, from_domain: Domain, level: int) -> Verdict:
         """Let it."""
-        del session, from_domain
+        del session, from_domain, level
         return Verdict(Reason.NONE)
 
-    def done(self, session: LinkSession, from_domain: Domain, reason: Reason) -> int:
+    def done(self, session: LinkSession, from_domain: Domain, reason: Reason, level: int = 0) -> int:
         """Given back."""
+        del level
         self.ended.append(reason)
         self.running.discard((session.number, from_domain))
         return 5
@@ -150,19 +156,22 @@ class SimulatedDialer:
         domain: Domain,
         make: Callable[[], LinkSession],
         *,
-        reuse: Callable[[Endpoint], LinkSession | None],
+        reuse: Reuse,
         skip: AbstractSet[Endpoint] = frozenset(),
         permit: Permit | None = None,
+        own: Domain | None = None,
+        need: int = 0,
+        first: LinkSession | None = None,
     ) -> Deferred[Dialled]:
-        """As `Dialer.dial`."""
-        del permit
+        """As `Dialer.dial`; in clear."""
+        del permit, own, need, first
         return Deferred.fromCoroutine(self._dial(domain, make, reuse, skip))
 
     async def _dial(
         self,
         domain: Domain,
         make: Callable[[], LinkSession],
-        reuse: Callable[[Endpoint], LinkSession | None],
+        reuse: Reuse,
         skip: AbstractSet[Endpoint],
     ) -> Dialled:
         world = self._process.world
@@ -175,7 +184,7 @@ class SimulatedDialer:
         if not wanted:
             raise DialFailed(Reason.CONNECTION_REFUSED, "every address was tried", exhausted=True)
         for endpoint in wanted:
-            session = reuse(endpoint)
+            session = reuse(endpoint, lambda _session: True)
             if session is not None:
                 return Dialled(session, endpoint, reused=True)
         world.chance.shuffle(wanted)

@@ -127,3 +127,18 @@ def test_many_names_at_once_leave_a_bounded_memory() -> None:
         assert len(table._scores) <= 2000
     table.add({}, RANK_EVERY_S)
     assert "busy.example" in table.rows()
+
+
+def test_the_watch_list_may_change_and_no_sum_goes_down() -> None:
+    """Who is watched now has a label; who was keeps his row until the room is needed, then it is `former`."""
+    table = PeerTable([b"old.example", b"kept.example"], top=1)
+    table.add({b"old.example": flow(7), b"kept.example": flow(3), peer(1): flow(5)}, 0.0)
+    before = total(table.rows().values())
+    table.watch([b"kept.example", b"new.example"])
+    rows = table.rows()
+    assert {"kept.example", "new.example"} < set(rows)
+    assert len(rows) == 2 + 1 + 2
+    assert total(rows.values()) == before
+    table.add({b"new.example": flow(2), b"old.example": flow(1)}, 1.0)
+    assert table.rows()["new.example"].came[0] == 2
+    assert total(table.rows().values())[0] == before[0] + 3

@@ -210,7 +210,7 @@ class TestTargets:
         """By address and port, never by name; nothing is dialled."""
         rig = Rig({V4: 0.0})
         link = object()
-        rig.connect(DialTerms(reuse=lambda endpoint: link if endpoint == (V4, 6490) else None))
+        rig.connect(DialTerms(reuse=lambda endpoint, _: link if endpoint == (V4, 6490) else None))
         assert (rig.result.protocol, rig.result.reused) == (link, True)
         assert (rig.opener.log, rig.made) == ([], [])
 

@@ -13,7 +13,7 @@ from dataclasses import MISSING
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
 
-from imxrouter.config.sections import Dial, Links
+from imxrouter.config.sections import Caps, Dial, Links
 from imxrouter.config.trust import Trust
 from imxrouter.link import claims, duplicates, token
 from imxrouter.link.machine import LEGAL, LinkSettings, LinkState, Side
@@ -194,7 +194,7 @@ def reasons() -> str:
 
 def timers() -> str:
     """Every default."""
-    link, links, dial, trust = LinkSettings(), Links(), Dial(), Trust()
+    link, links, dial, trust, caps = LinkSettings(), Links(), Dial(), Trust(), Caps()
     rows = [
         ("ping", f"{link.ping_s:g} s", "5.2", "silence before a PING"),
         ("dead", f"{link.dead_s:g} s", "5.2", "silence after which a link is lost"),
@@ -209,6 +209,12 @@ def timers() -> str:
         ("proof_max_age", f"{trust.proof_max_age_s:g} s", "6", "then a proof is renewed"),
         ("proof_idle", f"{trust.proof_idle_s:g} s", "6.5", "rest after which a verifier ends a proof"),
         ("remembered level", f"{trust.remember_days:g} days", "11.14", "the strongest seen of a domain"),
+        (
+            "links per peer",
+            f"{caps.in_per_peer}, {caps.in_per_peer_total}",
+            "6.2",
+            "taken from one proved domain to one certificate, and in all",
+        ),
         ("answer_timeout", f"{links.answer_timeout_s:g} s", "7.4", "from request to response"),
         ("hold", f"{dial.hold_s:g} s", "7.5", "a request waits so long for its destination to be dialled"),
         ("duplicate window", f"{duplicates.DUPLICATE_WINDOW_S:g} s", "8.2", "DUPLICATE_WINDOW"),

@@ -1,0 +1,131 @@
+"""TLS and identity as a check sees them: the same handshake and the same judge as a router's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IReactorTime
+
+from imxrouter.discovery.records import Target
+from imxrouter.model.domain import Domain
+from imxrouter.model.vocabulary import Reason
+from imxrouter.probe.report import Evidence
+from imxrouter.tls.anchors import anchors_from
+from imxrouter.tls.contexts import TlsContexts
+from imxrouter.tls.facts import TlsFacts, read_facts
+from imxrouter.tls.peer import Anchors, PeerCertificate
+from imxrouter.tls.store import CertificateSet
+from imxrouter.transport.encryption import HandshakeFailed, open_tls
+from imxrouter.transport.opening import Endpoint, OpenedSocket
+from imxrouter.transport.strengths import Judged, judge_certificate
+
+
+@dataclass(frozen=True, slots=True)
+class TlsProbe:
+    """How a check speaks TLS.
+
+    Attributes:
+        wants: whether a target is spoken to in TLS.
+        make: makes our end: (server name, endpoint).
+        judge: judges a certificate for a domain.
+    """
+
+    wants: Callable[[Domain, Target], bool]
+    make: Callable[[str, Endpoint], SSL.Connection]
+    judge: Callable[[PeerCertificate, Domain], Judged]
+
+
+def outside_probe(
+    wall: Callable[[], float], *, always: bool, trust: tuple[str, ...] = ("system",)
+) -> TlsProbe:
+    """What a check without a router uses: no certificate of our own.
+
+    Args:
+        wall: seconds since 1970.
+        always: TLS with every target; else with those whose record asks for it.
+        trust: as `tls.trust` of the configuration.
+
+    Raises:
+        BadAnchors: a file cannot be used.
+    """
+    contexts, anchors = TlsContexts(CertificateSet()), _Lazy(trust)
+
+    def wants(_domain: Domain, target: Target) -> bool:
+        return always or target.tls in {"required", "optional"}
+
+    def make(name: str, endpoint: Endpoint) -> SSL.Connection:
+        return contexts.open(None, name, *endpoint)
+
+    def judge(peer: PeerCertificate, domain: Domain) -> Judged:
+        return judge_certificate(anchors(), peer, domain, wall(), as_client=False)
+
+    return TlsProbe(wants, make, judge)
+
+
+class _Lazy:
+    """Reads the authorities when the first certificate is there; files at once, so that bad ones are told."""
+
+    def __init__(self, trust: tuple[str, ...]) -> None:
+        self._trust = trust
+        self._anchors = anchors_from(trust) if trust != ("system",) else None
+
+    def __call__(self) -> Anchors:
+        if self._anchors is None:
+            self._anchors = anchors_from(self._trust)
+        return self._anchors
+
+
+@dataclass(frozen=True, slots=True)
+class Encrypted:
+    """What came of it: evidence of both stages, and the connection where both are good."""
+
+    tls: Evidence
+    identity: Evidence | None = None
+    socket: OpenedSocket | None = None
+
+
+async def encrypt(
+    clock: IReactorTime, probe: TlsProbe, domain: Domain, way: Evidence, socket: OpenedSocket, limit_s: float
+) -> Encrypted:
+    """Make the handshake and judge who is there.
+
+    Args:
+        clock: time.
+        probe: how.
+        domain: for SNI, and whom the certificate must name.
+        way: the evidence to begin with.
+        socket: the connection.
+        limit_s: for the handshake.
+    """
+    started_at = clock.seconds()
+    remote = socket.remote
+    try:
+        encrypted = await open_tls(
+            clock, socket, lambda: probe.make(domain.name, remote), read_facts, limit_s
+        )
+    except HandshakeFailed as error:
+        took_s = clock.seconds() - started_at
+        return Encrypted(replace(way, reason=error.reason, note=error.note, took_s=took_s))
+    facts = encrypted.facts
+    took_s = clock.seconds() - started_at
+    seen = {"version": facts.version, "cipher": facts.cipher, "server_name": domain.name}
+    tls = replace(way, took_s=took_s, facts={**way.facts, **seen})
+    judged = probe.judge(facts.peer, domain) if facts.peer is not None else Judged(False, "no certificate")
+    identity = replace(way, facts={**way.facts, **_shown(facts)})
+    if judged.good:
+        return Encrypted(tls, identity, encrypted)
+    encrypted.close()
+    return Encrypted(tls, replace(identity, reason=Reason.CERTIFICATE_REFUSED, note=judged.note))
+
+
+def _shown(facts: TlsFacts) -> Mapping[str, object]:
+    peer = facts.peer
+    if peer is None:
+        return {}
+    return {
+        "names": list(peer.names), "expires": f"{datetime.fromtimestamp(peer.not_after, UTC):%Y-%m-%d}",
+        "issuer": peer.leaf.issuer.rfc4514_string(), "sha256": peer.fingerprint.hex(),
+    }  # fmt: skip

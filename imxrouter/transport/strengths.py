@@ -1,0 +1,201 @@
+"""What a link proves of a domain: the facts of TLS, certificate and dial-back, put to the one function.
+
+Every decision of `routing.policy.decide` about a link is made here, whoever opened it (rule 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from imxrouter.model.domain import Domain
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.policy import (
+    Decision,
+    Level,
+    Offer,
+    Policy,
+    PolicyTable,
+    RememberedStrength,
+    Tls,
+    decide,
+    needed_strength,
+    tls_needed,
+)
+from imxrouter.tls.facts import TlsFacts
+from imxrouter.tls.peer import Anchors, PeerCertificate
+
+#: Words of a target's record for which we dial with TLS: DNS raises what we ask, never lowers it.
+_TLS_WORDS = frozenset({"required", "optional"})
+#: Names of a certificate that a note tells; one may hold hundreds.
+_TOLD_NAMES = 5
+_VERSIONS = {"TLSv1.3": Tls.V1_3, "TLSv1.2": Tls.V1_2}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a certificate says of a domain; `note` tells an operator why it is not good."""
+
+    good: bool
+    note: str = ""
+
+
+#: Judges a peer's certificate for a domain; the last argument says that the peer opened the link.
+JudgeCertificate = Callable[[PeerCertificate, Domain, bool], Judged]
+
+
+class Strengths:
+    """Decides what a link is worth.
+
+    Args:
+        policies: what is asked of each peer domain.
+        remembered: the strongest seen of each.
+        now: monotonic seconds.
+        judge: judges certificates.
+
+    Attributes:
+        tls: whether this router can open links over TLS.
+    """
+
+    def __init__(
+        self,
+        policies: PolicyTable,
+        remembered: RememberedStrength,
+        now: Callable[[], float],
+        judge: JudgeCertificate = lambda _peer, _domain, _as_client: Judged(False, "no trust anchors"),
+    ) -> None:
+        self.policies = policies
+        self.remembered = remembered
+        self.judge = judge
+        self.tls = False
+        self._now = now
+
+    # -- links of ours -----------------------------------------------------------------------------------
+
+    def asks_tls(self, domain: Domain, published: str | None, need: int = 0) -> bool:
+        """Whether a target of the domain is dialled with TLS.
+
+        Args:
+            domain: to be reached.
+            published: `tls` of the target's record; what is only optional is used where we can.
+            need: more bits that the link must have.
+        """
+        offered = published == "required" or (published in _TLS_WORDS and self.tls)
+        seen = self.remembered.seen(domain, self._now(), reached=True)
+        return tls_needed(self.policies.policy_for(domain), seen, published=offered) or bool(
+            need & Level.DIALBACK_TLS & ~Level.DIALBACK
+        )
+
+    def may_reach(self, domain: Domain, need: int = 0) -> Decision:
+        """The best that a link of ours to the domain can be, before anything is dialled."""
+        tls = Tls.V1_3 if self.tls else Tls.NONE
+        return self._reached(domain, tls, Judged(True), need)
+
+    def reached(self, facts: TlsFacts | None, domain: Domain, need: int = 0) -> Decision:
+        """What a link is worth that we opened, led by the domain's own DNS or a pin."""
+        return self._reached(domain, version_of(facts), self.judged(facts, domain, as_client=False), need)
+
+    def _reached(self, domain: Domain, tls: Tls, judged: Judged, need: int) -> Decision:
+        policy, offer = self.policies.policy_for(domain), Offer(tls, judged.good, dialback=True)
+        seen = self.remembered.seen(domain, self._now(), reached=True)
+        if policy is Policy.CERTIFICATE:
+            offer = replace(offer, dialback=False)
+        decision = _told(decide(policy, offer, seen), judged)
+        if policy is Policy.CERTIFICATE:
+            need &= ~Level.DIALBACK  # the stronger of two that are not in one line cannot be both
+        if decision.accepted and need & ~decision.strength:
+            note = "missing: what the domain of ours asks for"
+            return Decision(Level.NONE, 0, Reason.WEAKER_THAN_POLICY, f"{note}; {judged.note}".rstrip("; "))
+        return decision
+
+    def note_reached(self, facts: TlsFacts | None, domain: Domain) -> None:
+        """Remember at which strength a domain was reached."""
+        self.remembered.note(domain, self.reached(facts, domain).strength, self._now(), reached=True)
+
+    # -- links of others ---------------------------------------------------------------------------------
+
+    def may_prove(self, first: TlsFacts | None, domain: Domain) -> Decision:
+        """The best that dial-back can come to for a claim on a link, before anything is dialled."""
+        tls = version_of(first) if self.tls else Tls.NONE
+        return self._decide(domain, Offer(tls, certificate_covers=True, dialback=True), Judged(True))
+
+    def must_prove_in_tls(self, domain: Domain) -> bool:
+        """Whether a claim of the domain can be good only where both connections are over TLS."""
+        seen = self.remembered.seen(domain, self._now())
+        return tls_needed(self.policies.policy_for(domain), seen)
+
+    def proved(self, first: TlsFacts | None, second: TlsFacts | None, domain: Domain) -> Decision:
+        """What dial-back over a second connection proves: it is over TLS where both connections are."""
+        tls = version_of(first) if second is not None else Tls.NONE
+        judged = self.judged(second, domain, as_client=False)
+        return self._decide(domain, Offer(tls, judged.good, dialback=True), judged)
+
+    def presented(self, first: TlsFacts | None, domain: Domain) -> Decision:
+        """What the client certificate of a link alone proves, under a policy that asks for no dial-back."""
+        judged = self.judged(first, domain, as_client=True)
+        return self._decide(domain, Offer(version_of(first), judged.good, dialback=False), judged)
+
+    def returned(self, first: TlsFacts | None, second: TlsFacts | None, domain: Domain) -> Decision:
+        """What our nonce proves that came back on a link of ours, of who had sent VERIFY on a second one.
+
+        The nonce says nothing of who stands between on the second connection; a certificate shown there does.
+        """
+        tls = version_of(second) if first is not None else Tls.NONE
+        judged = self.judged(second, domain, as_client=True)
+        return self._decide(domain, Offer(tls, judged.good, dialback=True), judged)
+
+    def note_proved(self, domain: Domain, strength: int) -> None:
+        """Remember at which strength a domain proved itself."""
+        self.remembered.note(domain, strength, self._now())
+
+    def _decide(self, domain: Domain, offer: Offer, judged: Judged) -> Decision:
+        seen = self.remembered.seen(domain, self._now())
+        return _told(decide(self.policies.policy_for(domain), offer, seen), judged)
+
+    # -- certificates ------------------------------------------------------------------------------------
+
+    def judged(self, facts: TlsFacts | None, domain: Domain, *, as_client: bool) -> Judged:
+        """Judge the peer's certificate on a link for a domain."""
+        if facts is None:
+            return Judged(False)
+        if facts.peer is None:
+            return Judged(False, "no certificate was presented")
+        return self.judge(facts.peer, domain, as_client)
+
+    def needs_certificate(self, domain: Domain) -> bool:
+        """Whether the domain must be proved, or reached, with a certificate."""
+        seen = self.remembered.seen(domain, self._now(), reached=True)
+        needed = needed_strength(self.policies.policy_for(domain), seen)
+        return bool(needed & Level.CERTIFICATE & ~Level.DIALBACK_TLS)
+
+
+def judge_certificate(
+    anchors: Anchors, peer: PeerCertificate, domain: Domain, at: float, *, as_client: bool
+) -> Judged:
+    """Judge a peer's certificate for a domain: its chain, and its names.
+
+    Args:
+        anchors: whom to trust.
+        peer: the certificate.
+        domain: whom it must name.
+        at: seconds since 1970.
+        as_client: the peer opened the link.
+    """
+    judgement = anchors.judge(peer, at=at, as_client=as_client)
+    if judgement.problem is not None:
+        return Judged(False, f"{judgement.problem.value}: {judgement.note}".rstrip(": "))
+    if not peer.covers(domain):
+        names = ", ".join(peer.names[:_TOLD_NAMES]) or "nothing"
+        return Judged(False, f"wrong-name: the certificate names {names}, and not {domain}")
+    return Judged(True)
+
+
+def version_of(facts: TlsFacts | None) -> Tls:
+    """How a connection is encrypted; a version that is not known counts as the least."""
+    return Tls.NONE if facts is None else _VERSIONS.get(facts.version, Tls.V1_2)
+
+
+def _told(decision: Decision, judged: Judged) -> Decision:
+    if decision.accepted or not judged.note:
+        return decision
+    return replace(decision, note=f"{decision.note}: {judged.note}")

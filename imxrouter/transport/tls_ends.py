@@ -1,0 +1,39 @@
+"""Our ends of TLS connections, made from the contexts of the moment."""
+
+from __future__ import annotations
+
+from OpenSSL import SSL
+
+from imxrouter.model.domain import Domain
+from imxrouter.tls.contexts import TlsContexts
+from imxrouter.tls.facts import TlsFacts, read_facts
+from imxrouter.transport.opening import Endpoint
+
+
+class TlsEnds:
+    """Implements `transport.encryption.TlsMaker`.
+
+    Attributes:
+        contexts: of the certificates in use; whoever changes those puts new ones here. Links keep theirs.
+    """
+
+    def __init__(self, contexts: TlsContexts) -> None:
+        self.contexts = contexts
+
+    def accepting(self) -> SSL.Connection:
+        """An end for a connection that somebody opened to us."""
+        connection = SSL.Connection(self.contexts.server(), None)
+        connection.set_accept_state()
+        return connection
+
+    def opening(self, own: Domain | None, server_name: str, endpoint: Endpoint) -> SSL.Connection:
+        """An end for a connection of ours, which resumes the last session there if it can."""
+        return self.contexts.open(own, server_name, *endpoint)
+
+    def facts(self, connection: SSL.Connection) -> TlsFacts:
+        """Read what the handshake came to."""
+        return read_facts(connection)
+
+    def keep(self, connection: SSL.Connection, server_name: str, endpoint: Endpoint) -> None:
+        """Remember a session of ours, once the other side has said something in it."""
+        self.contexts.keep_session(connection, server_name, *endpoint)

@@ -1,0 +1,76 @@
+"""What one link that is dialled must be: TLS or not, whose certificate, which strength at least."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from imxrouter.discovery.records import Target
+from imxrouter.model.domain import Domain
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.policy import Decision
+from imxrouter.tls.facts import TlsFacts
+from imxrouter.transport.dialing import Endpoint, Reuse
+from imxrouter.transport.session import LinkSession
+from imxrouter.transport.strengths import Strengths
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Asked at each step of dialling; never weaker than policy, memory, and what the caller needs.
+
+    Attributes:
+        strengths: decides.
+        domain: to be reached.
+        own: the domain of ours whose certificate is presented.
+        need: bits beside those that policy asks for.
+        first: the link whose claim this one is to verify; None for a link of our own traffic.
+    """
+
+    strengths: Strengths
+    domain: Domain
+    own: Domain | None = None
+    need: int = 0
+    first: LinkSession | None = None
+
+    def best(self) -> Decision:
+        """What can be reached at best; asked before anything is looked up."""
+        if self.first is not None:
+            return self.strengths.may_prove(self.first.tls, self.domain)
+        return self.strengths.may_reach(self.domain, self.need)
+
+    def in_tls(self, target: Target) -> bool:
+        """Whether a target is dialled with TLS."""
+        if self.first is not None and self.strengths.must_prove_in_tls(self.domain):
+            return True
+        return self.strengths.asks_tls(self.domain, target.tls, self.need)
+
+    def filter(self, target: Target) -> Reason | None:
+        """Why a target is not dialled at all: its record and our policy exclude each other."""
+        wants = self.in_tls(target)
+        if wants and (target.tls == "none" or not self.strengths.tls):
+            return Reason.WEAKER_THAN_POLICY
+        return None
+
+    def identify(self, target: Target, facts: TlsFacts | None) -> Decision:
+        """Judge a connection that is there."""
+        del target
+        return self._judge(facts)
+
+    def fitting(self, reuse: Reuse) -> Callable[[Endpoint, Target], LinkSession | None]:
+        """Take an open link only where it does for this domain: pools are by address, port and TLS."""
+
+        def take(endpoint: Endpoint, target: Target) -> LinkSession | None:
+            return reuse(endpoint, lambda one: self._fits(one, target))
+
+        return take
+
+    def _fits(self, session: LinkSession, target: Target) -> bool:
+        if self.in_tls(target) and session.tls is None:
+            return False
+        return self._judge(session.tls).accepted
+
+    def _judge(self, facts: TlsFacts | None) -> Decision:
+        if self.first is not None:
+            return self.strengths.proved(self.first.tls, facts, self.domain)
+        return self.strengths.reached(facts, self.domain, self.need)
