@@ -31,6 +31,7 @@ from tests.bench.links import login, prove
 from tests.bench.presence import PresenceBench
 from tests.bench.process import cpu_s, rss_kib
 from tests.bench.scale import WATCHED_S, idle_links, joined_to_each, keep_alive
+from tests.bench.tls import TlsBench
 from tests.bench.tools import Load, NoTool, build_load, haproxy, joined, plain_forwarder, run_load
 
 DOMAINS = 1_000
@@ -106,13 +107,20 @@ class Bench:
         listening = socket.create_server(("127.0.0.1", _peer_port(config) if config else 0))
         if config is None:
             config = self.config(domains or self.domains, types, 0, listening.getsockname()[1])
+        with listening, self.started(config, without) as (child, endpoint):
+            yield child, endpoint, listening
+
+    @contextlib.contextmanager
+    def started(
+        self, config: Path, without: str = ""
+    ) -> Iterator[tuple[subprocess.Popen[bytes], tuple[str, int]]]:
+        """A router process with a configuration; gives it and its port."""
         command = [sys.executable, "-m", "tests.bench.router_process", str(config)]
         with subprocess.Popen([*command, without] if without else command, stdin=subprocess.DEVNULL) as child:
             try:
-                yield child, _listening_at(config.parent / "admin.sock", child), listening
+                yield child, _listening_at(config.parent / "admin.sock", child)
             finally:
                 child.send_signal(signal.SIGKILL)
-                listening.close()
 
     @contextlib.contextmanager
     def routers(self, processes: int) -> Iterator[tuple[list[int], tuple[str, int], socket.socket]]:
@@ -334,6 +342,7 @@ def main() -> int:
     figures: list[Figures] = []
     with tempfile.TemporaryDirectory(prefix="imxrouter-bench-") as folder:
         bench = Bench(Path(folder), options.seconds)
+        tls = TlsBench(bench, PEER)
         for label in [one for one in options.load or LOADS if one in LOADS]:
             figures.append(bench.router_run(label))
             for name in ("Twisted forwarder", "HAProxy"):
@@ -341,6 +350,10 @@ def main() -> int:
                     figures.append(bench.forwarder_run(label, name))
                 except NoTool as error:
                     print(f"{name}: {error}", file=sys.stderr)
+            try:
+                figures += tls.runs(label, LOADS[label][0])
+            except NoTool as error:
+                print(f"with TLS: {error}", file=sys.stderr)
         whole = not options.quick and options.load != [NOTIFICATIONS]
         if whole:
             figures.append(bench.processes_run(2))
@@ -349,7 +362,7 @@ def main() -> int:
         presence = PresenceBench(bench, PEER)
         wanted = not options.load or NOTIFICATIONS in options.load
         told = presence.figures(options.seconds) if wanted else {}
-        memory = bench.memory() if whole else {}
+        memory = {**bench.memory(), **tls.memory(), **tls.handshakes(options.seconds)} if whole else {}
         if wanted and not options.quick:
             memory.update(presence.memory())
         show_more({**told, **memory})

@@ -141,8 +141,10 @@ def plain_forwarder(to_port: int) -> Iterator[tuple[int, int]]:
 
 
 @contextlib.contextmanager
-def haproxy(to_port: int, work_dir: Path) -> Iterator[tuple[int, int]]:
+def haproxy(to_port: int, work_dir: Path, certificate: Path | None = None) -> Iterator[tuple[int, int]]:
     """Run HAProxy as a forwarder to a port of 127.0.0.1; gives its port and its process id.
+
+    With a certificate (and its key, in one file) it takes TLS, and forwards what was in it.
 
     Raises:
         NoTool: it is not installed, or does not start.
@@ -153,8 +155,9 @@ def haproxy(to_port: int, work_dir: Path) -> Iterator[tuple[int, int]]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     config = work_dir / "haproxy.cfg"
-    text = (HERE / "haproxy.cfg").read_text()
-    config.write_text(text.replace("{listen_port}", str(port)).replace("{to_port}", str(to_port)))
+    text = (HERE / ("haproxy_tls.cfg" if certificate else "haproxy.cfg")).read_text()
+    text = text.replace("{listen_port}", str(port)).replace("{to_port}", str(to_port))
+    config.write_text(text.replace("{certificate}", str(certificate)))
     with subprocess.Popen([program, "-db", "-q", "-f", str(config)]) as child:
         try:
             _wait_for(port, child)

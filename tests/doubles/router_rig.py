@@ -12,15 +12,13 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Self, cast
 
-import trustme
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import LogEvent, globalLogPublisher
@@ -39,6 +37,7 @@ from imxrouter.tls.peer import Anchors, fingerprint_of
 from imxrouter.tls.store import CertificateSet
 from imxrouter.transport.session import LinkSession
 from imxrouter.wire.control import Claim, ClaimResult, Proof, Verify, VerifyResult
+from tests.doubles.authority import DAY, Authority
 from tests.doubles.raw_peer import PATIENCE_S, SOME_TOKEN, Endpoint, RawListener, RawPeer, prove
 from tests.doubles.reactor_thread import ReactorThread
 from tests.doubles.zones import FakeZones
@@ -341,20 +340,21 @@ class RawOrganisation:
 
 
 @cache
-def authority(name: str = "laboratory") -> trustme.CA:
+def authority(name: str = "laboratory") -> Authority:
     """An authority for the whole run; one by another name is trusted by nobody."""
-    return trustme.CA(organization_name=name)
+    now = time.time()
+    return Authority.root(name, not_before=now - 1000 * DAY, not_after=now + 1000 * DAY)
 
 
 @cache
-def issued(*names: str, by: str = "laboratory") -> OwnCertificate:
-    """A certificate with these names and its key."""
-    made = authority(by).issue_cert(*names)
-    chain = tuple(x509.load_pem_x509_certificate(one.bytes()) for one in made.cert_chain_pems)
-    key = load_pem_private_key(made.private_key_pem.bytes(), None)
-    leaf = chain[0]
+def issued(*names: str, by: str = "laboratory", ended: bool = False) -> OwnCertificate:
+    """A certificate with these names and its key; `ended`: it was good until a day ago."""
+    now = time.time()
+    until = now - DAY if ended else now + 90 * DAY
+    made = authority(by).issue(*names, not_before=now - 90 * DAY, not_after=until)
+    leaf = made.certificate
     return OwnCertificate(
-        chain, cast("Any", key), identifiers_of(leaf), Path(f"{names[0]}.crt"), fingerprint_of(leaf),
+        made.chain, made.key, identifiers_of(leaf), Path(f"{names[0]}.crt"), fingerprint_of(leaf),
         leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp(),
     )  # fmt: skip
 
@@ -362,8 +362,7 @@ def issued(*names: str, by: str = "laboratory") -> OwnCertificate:
 @cache
 def anchors_of(by: str = "laboratory") -> Anchors:
     """Trust in that authority alone."""
-    root = x509.load_pem_x509_certificate(authority(by).cert_pem.bytes())
-    return Anchors([root], partial=True, source=by)
+    return Anchors([authority(by).certificate], partial=True, source=by)
 
 
 class Lab:

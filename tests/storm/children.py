@@ -40,7 +40,7 @@ def crowd_users(users: int, still: int) -> list[str]:
 class Child:
     """A process with services, as a scene holds it."""
 
-    def __init__(self, part: str, cores: set[int], module: str = "tests.storm.children", **plan: Any) -> None:
+    def __init__(self, part: str, cores: set[int], module: str = __name__, **plan: Any) -> None:
         self._child = subprocess.Popen(
             [sys.executable, "-m", module, part],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.storm.world import RouterProcess, Size, World, say
+from tests.doubles.router_process import RouterProcess
+from tests.storm.world import Size, World, say
 
 #: Megabytes that a router may take above its idle state: so many, and bytes for each subscription.
 ROOM_MB: Final = 60.0

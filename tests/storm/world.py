@@ -6,21 +6,16 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imxrouter.admin.client import AdminClient
-from imxrouter.admin.errors import AdminUnreachable
-from tests.doubles.router_rig import free_port, login_key
-from tests.doubles.twistd import start_router
+from tests.doubles.router_process import RouterProcess
+from tests.doubles.router_rig import free_port, login_key, service_table
 from tests.storm.children import WATCHERS_OF_STILL, Child, crowd_users
-
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cores_of(part: str) -> set[int]:
@@ -33,8 +28,10 @@ def cores_of(part: str) -> set[int]:
     return set(place or cores)
 
 
-class RouterProcess:
-    """A router as an operator starts it, with the default limits.
+def router_of(
+    folder: Path, name: str, peer: str, ports: dict[str, int], users: list[str] | None = None
+) -> RouterProcess:
+    """A router with the default limits.
 
     Args:
         folder: of the scene.
@@ -43,25 +40,11 @@ class RouterProcess:
         ports: of both routers, by name.
         users: of an embedded service for its first domain; none: a scripted one logs in.
     """
-
-    def __init__(
-        self, folder: Path, name: str, peer: str, ports: dict[str, int], users: list[str] | None = None
-    ) -> None:
-        self.name = name
-        self._child: subprocess.Popen[bytes] | None = None
-        run = folder / name
-        run.mkdir()
-        self.log = run / "log"
-        self._config = run / "router.toml"
-        self._admin = run / "admin.sock"
-        text = f"""
+    text = f"""
 name = "router.{name}.example"
 role = "aggregator"
 lab = true
-state_dir = "{run}/state"
-run_dir = "{run}"
 listen.addresses = ["127.0.0.1:{ports[name]}"]
-admin.socket = "{self._admin}"
 metrics.listen = ""
 trust.default_policy = "dialback"
 dial.allow_networks = ["127.0.0.0/8"]
@@ -74,77 +57,18 @@ log.level = "warn"
 log.trace_entries = 0
 log.format = "text"
 """
-        for prefix in ("", "talk-"):
-            text += f'[[peer]]\ndomain = "{prefix}{peer}.example"\naddresses = ["127.0.0.1:{ports[peer]}"]\n'
-        self.home = run / "home.sock"
-        self._program = [sys.executable, "-m", "tests.storm.home"] if users else []
-        if users:
-            names = json.dumps([user.partition("@")[0] for user in users])
-            text += f'[[service]]\nname = "home"\nkind = "embedded"\nusers = {names}\npresence = "open"\n'
-            text += f'[[domain]]\nname = "{name}.example"\nservice = "home"\n'
-        for number, (service, domain) in enumerate((("crowd", name), ("talk", f"talk-{name}")), 1):
-            if users and number == 1:
-                continue
-            public = login_key(number).public_key().public_bytes_raw().hex()
-            text += f'[[service]]\nname = "{service}"\nkind = "imx"\nkey = "{public}"\n'
-            text += f'[[domain]]\nname = "{domain}.example"\nservice = "{service}"\n'
-            text += 'types = ["message", "0x0101", "0x0102"]\n'
-        self._config.write_text(text)
-
-    def start(self) -> float:
-        """Start it; returns seconds until its administration answers, which starts after its links."""
-        began = time.monotonic()
-        self._admin.unlink(missing_ok=True)
-        program = {"program": self._program} if self._program else {}
-        child = self._child = start_router(self._config, self.log, **program)
-        os.sched_setaffinity(child.pid, cores_of(self.name))
-        while time.monotonic() < began + 60 and child.poll() is None:
-            if self.is_up():
-                return time.monotonic() - began
-            time.sleep(0.05)
-        raise AssertionError(f"{self.name} does not start: {self.log.read_text()[-2000:]}")
-
-    def stop(self, how: signal.Signals) -> float:
-        """End it with a signal; returns seconds until it was gone."""
-        began = time.monotonic()
-        if self._child is not None:
-            self._child.send_signal(how)
-            self._child.wait(60)
-            self._child = None
-        return time.monotonic() - began
-
-    def is_up(self) -> bool:
-        """Whether its administration answers."""
-        with contextlib.suppress(AdminUnreachable):
-            AdminClient(str(self._admin), timeout_s=30).status()
-            return True
-        return False
-
-    def rss_mb(self, line: str = "VmRSS") -> float:
-        """Megabytes of memory now; `VmHWM`: at most so far."""
-        assert self._child is not None
-        for one in Path(f"/proc/{self._child.pid}/status").read_text().splitlines():
-            if one.startswith(line):
-                return int(one.split()[1]) * 1024 / 1e6
-        return 0.0
-
-    def cpu_s(self) -> float:
-        """Seconds of processor time of this life."""
-        assert self._child is not None
-        words = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(words[11]) + int(words[12])) / _TICKS
-
-    def tracebacks(self) -> list[str]:
-        """Lines of its log that begin a traceback."""
-        text = self.log.read_text()
-        return [f"{self.name}: {text[at : at + 2000]}" for at in _all_of(text, "Traceback")]
-
-
-def _all_of(text: str, word: str) -> Iterator[int]:
-    at = text.find(word)
-    while at >= 0:
-        yield at
-        at = text.find(word, at + 1)
+    for prefix in ("", "talk-"):
+        text += f'[[peer]]\ndomain = "{prefix}{peer}.example"\naddresses = ["127.0.0.1:{ports[peer]}"]\n'
+    if users:
+        names = json.dumps([user.partition("@")[0] for user in users])
+        text += f'[[service]]\nname = "home"\nkind = "embedded"\nusers = {names}\npresence = "open"\n'
+        text += f'[[domain]]\nname = "{name}.example"\nservice = "home"\n'
+    for number, (service, domain) in enumerate((("crowd", name), ("talk", f"talk-{name}")), 1):
+        if users and number == 1:
+            continue
+        text += service_table(service, login_key(number), f"{domain}.example", types=("0x0101", "0x0102"))
+    program = [sys.executable, "-m", "tests.storm.home"] if users else []
+    return RouterProcess(name, folder, text, cores_of(name), program)
 
 
 @dataclass(frozen=True)
@@ -181,9 +105,9 @@ class World:
     def __init__(self, folder: Path, size: Size) -> None:
         self.size = size
         ports = {name: free_port("127.0.0.1") for name in ("x", "z")}
-        self.x = RouterProcess(folder, "x", "z", ports)
+        self.x = router_of(folder, "x", "z", ports)
         users = crowd_users(size.users, size.still) if size.embedded else None
-        self.z = RouterProcess(folder, "z", "x", ports, users)
+        self.z = router_of(folder, "z", "x", ports, users)
         self.routers = (self.x, self.z)
         self._children: list[Child] = []
         for router in self.routers:
@@ -192,7 +116,7 @@ class World:
         self.began = time.monotonic()
         both = [ports["x"], ports["z"]]
         plan = {"star": size.star, "users": size.users, "each": size.each, "still": size.still}
-        home = str(self.z.home) if size.embedded else ""
+        home = str(self.z.run_dir / "home.sock") if size.embedded else ""
         self.crowd = self._child("crowd", 1, ports=both, home=home, **plan)
         self.talk = self._child("talk", 2, ports=both, rate=size.rate)
 

@@ -48,7 +48,7 @@ def tenant_router(
     if key:
         (folder / "key").write_text(login_key(key).private_bytes_raw().hex())
         lines = f'key_file = "{folder / "key"}"\n'
-    (folder / "ca.pem").write_bytes(authority(trust).cert_pem.bytes())
+    (folder / "ca.pem").write_bytes(authority(trust).certificate.public_bytes(Encoding.PEM))
     ip, port = hub.endpoint
     text = f'[[uplink]]\nname = "hub"\naddress = "{ip}:{port}"\nserver_name = "{name}"\n{lines}'
     text += f'anchor = "{folder / "ca.pem"}"\n'

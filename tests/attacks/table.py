@@ -1,0 +1,167 @@
+"""`docs/specs/attacks.md`: every attack that is carried out, its check, what comes of it with and without.
+
+    python -m tests.attacks.table [--check]
+
+Attack and check are the words of the tests themselves; what comes of it stands here.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import Final, NamedTuple
+
+PAGE: Final = Path(__file__).parents[2] / "docs/specs/attacks.md"
+
+#: Title of each file's part, in the order of the page.
+PARTS: Final = {
+    "test_tls": "Hijacked names, men in the middle, certificates",
+    "test_stripping": "Down-grades",
+    "test_redirects": "Redirects",
+    "test_claims": "Dial-back",
+    "test_senders": "Senders and relays",
+    "test_answers": "Answers",
+    "test_replays": "Replays",
+    "test_logins": "Logins of services",
+    "test_presence": "Presence",
+    "test_dialling": "Dialling at a stranger's word",
+    "test_poisoning": "Poisoned limits and memories",
+    "test_floods": "Floods",
+}
+
+#: Test -> what comes of the attack with every check, and without the one that is named.
+OUTCOMES: Final = {
+    "test_hijacked_recipient": ("`certificate-refused`; no record is sent", "he gets the message"),
+    "test_hijacked_sender": ("`certificate-refused`; the claim fails", "his message is taken for hers"),
+    "test_man_in_the_middle_of_the_first_connection": (
+        "the answer is wrong; `dialback-timeout`", "he reads every message"),
+    "test_man_in_the_middle_by_an_older_tls": ("`weaker-than-remembered`", "he reads every message"),
+    "test_man_in_the_middle_with_a_certificate_of_his_own": (
+        "`certificate-refused`", "he reads every message"),
+    "test_man_in_the_middle_of_the_second_connection": (
+        "`certificate-refused`; no record is sent", "his message is taken for Bob's"),
+    "test_stripped_tls": ("`tls-failed`", "the message goes in clear"),
+    "test_tls_on_one_side_only": ("`tls-view-mismatch`; the claim fails", "he reads every message"),
+    "test_stripped_dns": ("`tls-failed`, or `weaker-than-policy` where the record says none",
+        "the message goes in clear"),
+    "test_servfail": ("`dns-failure`", "the record that he answers is used"),
+    "test_redirect_to_the_attacker": ("ignored, counted; the link stays", "messages go to him"),
+    "test_redirect_twice_in_a_row": ("ignored, counted", "the links go back and forth"),
+    "test_verification_over_a_redirected_link": ("a new connection is opened", "the redirected one verifies"),
+    "test_token_of_one_pair_presented_for_another": ("`dialback-refused`", "he is taken for Bob's router"),
+    "test_foreign_second_connection_with_a_stolen_token": ("nothing is taken there", "he is taken for Alice"),
+    "test_guessed_answer": ("a wrong answer is counted", "he is taken for Alice"),
+    "test_replayed_answer": ("a wrong answer is counted", "he is taken for Alice"),
+    "test_success_without_a_proof": ("nothing is sent there", "he gets what waits for Alice"),
+    "test_stolen_data_by_proved": ("PROVED is ignored", "he gets what is for Alice"),
+    "test_domains_of_one_host_do_not_speak_for_each_other": ("`not-proved`", "he writes as Alice"),
+    "test_verification_over_a_link_of_another_domain": ("a new connection is opened", "he verifies himself"),
+    "test_answer_over_a_link_that_was_not_asked": ("dropped and counted", "a false success"),
+    "test_answer_diverted": ("dropped", "he gets her answer"),
+    "test_spoofed_sender": ("`not-proved`", "he writes as Alice"),
+    "test_sender_of_another_customer": ("`not-proved`", "one customer writes as another"),
+    "test_claim_for_a_domain_served_here": ("`served-here`, without a dial", "he writes as a user of ours"),
+    "test_relay_through_us": ("`relay-denied`", "his message goes out in our name"),
+    "test_presence_read_in_a_friends_name": ("`not-proved`", "he reads Bob's presence"),
+    "test_message_again_over_another_link": ("delivered once", "delivered twice"),
+    "test_id_with_another_content": ("`id-reused`", "the second is taken for the first"),
+    "test_id_used_up_by_another": ("the true message is delivered", "the true message is refused"),
+    "test_login_with_another_key": ("`login-failed`", "he gets the shop's messages"),
+    "test_replayed_login": ("`login-failed`", "he gets the shop's messages"),
+    "test_login_in_clear_outside_of_a_laboratory": ("`login-failed`", "a login that everybody could read"),
+    "test_presence_in_anothers_name": ("`not-proved`", "a false state is shown"),
+    "test_presence_that_nobody_asked_for": ("`not-subscribed`", "an advertisement is shown"),
+    "test_a_document_about_somebody_else": ("`bad-body`", "a false state is shown"),
+    "test_unknown_about_somebody_elses_user": ("`bad-record`", "Alice seems unknown"),
+    "test_presence_asked_for_in_a_friends_name": ("`not-proved`", "he reads Bob's presence"),
+    "test_presence_for_whom_the_rules_do_not_name": ("pending; nothing is told", "she reads Bob's presence"),
+    "test_reflection": ("so many connections and no more", "one connection for each claim"),
+    "test_bytes_of_a_stranger_at_a_victim": ("a hello and nothing else", "his bytes reach the port"),
+    "test_refused_addresses": ("`address-refused`", "our own network is dialled"),
+    "test_refused_tokens": ("Alice's claim is verified", "Alice's claim is refused"),
+    "test_failed_connections": ("Alice's claim is verified", "Alice's claim is refused"),
+    "test_own_traffic": ("Bob's message goes out at once", "Bob's message waits for a back-off"),
+    "test_limit_of_a_source": ("Alice's claim is verified", "Alice's claim is refused"),
+    "test_limit_of_a_target": ("Alice's claim is verified", "Alice's claim is refused"),
+    "test_cap_of_a_peer": ("Alice's link is taken", "Alice's link is refused"),
+    "test_connections_of_strangers": ("Alice's link is taken", "Alice's link is refused"),
+    "test_total_of_verifications": ("Alice's claim is verified", "Alice's claim is refused"),
+    "test_limit_of_a_zone": ("Alice's claim is verified", "Alice's claim is refused"),
+    "test_memory_of_duplicates": ("Alice's messages are taken", "Alice's messages are refused"),
+    "test_links_that_only_verify": ("Alice's claim is verified", "Alice's claim is refused"),
+    "test_large_record_before_a_proof": ("`protocol-error` at its header", "its bytes are kept"),
+    "test_claims_before_a_proof": ("`too-many-claims`", "each one is looked up"),
+    "test_refused_again_and_again": ("the link ends", "it goes on"),
+    "test_a_hello_byte_by_byte": ("`hello-timeout`", "the connection stays"),
+    "test_answers_that_nobody_reads": ("`unread-answers`", "memory grows"),
+    "test_answers_that_nobody_acknowledges": ("`unread-answers`", "memory grows"),
+}  # fmt: skip
+
+_HEAD: Final = """\
+# Attacks
+
+Each of these is carried out over real sockets, twice: with every check on, and with the one that stops it
+taken away, where it must succeed; so each check is shown to be the one that counts. Mallory attacks; Alice is
+at a.example, Bob at b.example. Sections are those of the [protocol](imx-protocol.md); reasons are told alike
+in logs, metrics, traces and `imxctl check`. The tests are in `tests/attacks/`; this page is made from their
+words (`python -m tests.attacks.table`).
+"""
+
+
+class Attack(NamedTuple):
+    """One row.
+
+    Attributes:
+        test: the test's name.
+        what: what Mallory does.
+        check: what stops him.
+    """
+
+    test: str
+    what: str
+    check: str
+
+
+def attacks(part: str) -> list[Attack]:
+    """Those of one file that run with and without their check, in its order."""
+    tree = ast.parse((Path(__file__).parent / f"{part}.py").read_text(encoding="utf-8"))
+    found = []
+    for one in tree.body:
+        if not isinstance(one, ast.FunctionDef) or not one.name.startswith("test_"):
+            continue
+        words = " ".join((ast.get_docstring(one) or "").split())
+        what, sign, check = words.partition(" Check: ")
+        if sign:
+            found.append(Attack(one.name, what, check))
+    return found
+
+
+def page() -> str:
+    """The whole page.
+
+    Raises:
+        KeyError: nobody says what comes of an attack.
+    """
+    parts = [_HEAD]
+    for part, title in PARTS.items():
+        rows = [
+            f"| {one.what} | {one.check} | {OUTCOMES[one.test][0]} | {OUTCOMES[one.test][1]} | `{one.test}` |"
+            for one in attacks(part)
+        ]
+        head = ["| attack | check | with it | without it | test |", "| --- | --- | --- | --- | --- |"]
+        parts.append("\n".join([f"## {title}", "", *head, *rows, ""]))
+    return "\n".join(parts)
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page, or see that it is what would be written."""
+    text = page()
+    if "--check" in arguments:
+        return int(PAGE.read_text(encoding="utf-8") != text)
+    PAGE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

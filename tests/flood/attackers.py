@@ -1,0 +1,420 @@
+"""The attackers, in a process of their own; lines of JSON come in and go out, as in `tests.storm.children`.
+
+{"do": "silent", "count": 10000}    strangers who connect, and never authenticate
+{"do": "claim", "count": 1000}      strangers who claim domains that others own
+{"do": "open", "count": 200}        a peer that proves itself on more and more links
+{"do": "shout", "rate": 500}        a sender of that peer far over its rate
+{"do": "invent", "count": 1000000}  that peer's senders, each with one message
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import resource
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from imxrouter.model.vocabulary import REASON_BY_CODE
+from imxrouter.wire.control import (
+    Ack,
+    Claim,
+    ClaimResult,
+    Close,
+    Hello,
+    Ping,
+    Pong,
+    Proof,
+    Verify,
+    VerifyResult,
+    decode_control,
+)
+from imxrouter.wire.framing import RecordSplitter
+from imxrouter.wire.layout import (
+    ADDRESSES_OFFSET,
+    FIRST_ROUTED_TYPE,
+    FLAG_RESPONSE_WANTED,
+    HEADER,
+    LENGTH_BYTES,
+    OUTCOME,
+    RESPONSE_BIT,
+)
+from imxrouter.wire.record import decode_record
+from imxrouter.wire.registry import Capability, RecordType
+from tests.flood.sockets import OUT_HIGH, Connection, Loop, dialled
+
+#: Where strangers come from: 16 prefixes (/24) with 16 addresses each.
+SOURCES: Final = [f"127.1.{prefix}.{host}" for prefix in range(1, 17) for host in range(1, 17)]
+#: New connections in one turn of the loop, and turns of a second at most.
+_CONNECTIONS_A_TURN: Final = 20
+_TURN_S: Final = 0.01
+#: Domains that others own.
+VICTIMS: Final = [f"v{number}.victim{number % 50}.example" for number in range(1000)]
+_HOPS: Final = 110
+_BODY: Final = b"Content-Type: text/plain\r\n\r\nloud"
+#: Messages without an answer that the peer allows itself; the router's credit is 1,024.
+_WINDOW: Final = 900
+
+
+class Stranger(Connection):
+    """Connects, says little, and stays.
+
+    Args:
+        mood: 0 says nothing, 1 half a hello, 2 a hello, 3 a hello and then claims.
+    """
+
+    __slots__ = ("_mood", "_owner", "_splitter")
+
+    def __init__(self, owner: Attackers, sock: socket.socket, mood: int) -> None:
+        self._owner = owner
+        self._mood = mood
+        self._splitter = RecordSplitter(1 << 20)
+        super().__init__(owner.loop, sock, connected=False)
+
+    def ready(self) -> None:
+        """Say as much as the mood is."""
+        self._owner.counts["connected"] += 1
+        hello = Hello((1,)).encode()
+        if self._mood:
+            self.write(hello[: 30 if self._mood == 1 else len(hello)])
+
+    def took(self, data: bytes) -> None:
+        """Claim after the hello; count what is said to it."""
+        for raw in self._splitter.feed(data):
+            control = decode_control(decode_record(raw))
+            if isinstance(control, Hello) and self._mood == 3:
+                names = self._owner.next_names(16)
+                token = os.urandom(78)
+                claims = [Claim(n, name, b"talk-z.example", token) for n, name in enumerate(names, 1)]
+                self.write(b"".join(claim.encode() for claim in claims))
+                self._owner.counts["claims"] += len(claims)
+            elif isinstance(control, ClaimResult):
+                self._owner.counts[f"claim {_word(control.reason)}"] += 1
+            elif isinstance(control, Close):
+                self._owner.counts[f"closed {_word(control.reason)}"] += 1
+            elif isinstance(control, Ping):
+                self.write(Pong(control.nonce).encode())
+
+    def gone(self) -> None:
+        """Count it."""
+        self._owner.counts["gone"] += 1
+
+
+class PeerLink(Connection):
+    """A link of the attacking domain, whose claims are verified at its listener."""
+
+    __slots__ = ("_owner", "_splitter", "_token", "_unread", "is_proved", "outstanding")
+
+    def __init__(self, owner: Attackers, sock: socket.socket) -> None:
+        self._owner = owner
+        self._splitter = RecordSplitter(1 << 20)
+        self._token = os.urandom(78)
+        self._unread = 0
+        self.is_proved = False
+        self.outstanding = 0
+        super().__init__(owner.loop, sock, connected=False)
+
+    def ready(self) -> None:
+        """Say hello."""
+        self.write(Hello((1,), (Capability.ACKNOWLEDGE,)).encode())
+
+    def took(self, data: bytes) -> None:
+        """Count answers at fixed offsets; read the rest."""
+        before = self._unread
+        for raw in self._splitter.feed(data):
+            kind = int.from_bytes(raw[4:6], "big")
+            if kind & ~RESPONSE_BIT >= FIRST_ROUTED_TYPE:
+                head = HEADER.unpack_from(raw)
+                at = ADDRESSES_OFFSET + head[5] + head[6] + head[7] + head[8] + 2 + head[9]
+                status, _, code, _ = OUTCOME.unpack_from(raw, at)
+                self._owner.counts["message " + ("success" if status == 0 else _word(code))] += 1
+                self.outstanding -= 1
+                self._unread += 1
+            else:
+                self._control(raw)
+        if self._unread != before:
+            self.write(Ack(self._unread).encode())
+
+    def _control(self, raw: bytes) -> None:
+        control = decode_control(decode_record(raw))
+        if isinstance(control, Hello):
+            self._owner.pending[self._token] = self
+            self.write(Claim(1, self._owner.domain, b"talk-z.example", self._token).encode())
+        elif isinstance(control, ClaimResult):
+            self._owner.pending.pop(self._token, None)
+            self._owner.counts[f"link {_word(control.reason) if control.reason else 'proved'}"] += 1
+            self.is_proved = control.reason == 0
+        elif isinstance(control, Close):
+            self._owner.counts[f"closed {_word(control.reason)}"] += 1
+        elif isinstance(control, Ping):
+            self.write(Pong(control.nonce).encode())
+
+    def release(self, secret: bytes) -> None:
+        """The claim is verified: the answer goes back here."""
+        self.write(Proof(1, secret).encode())
+
+    def send(self, sender: bytes) -> None:
+        """One message, from whomever."""
+        self._owner.sent += 1
+        self.outstanding += 1
+        to = b"ben@talk-z.example"
+        size = ADDRESSES_OFFSET + len(to) + len(sender) + len(_BODY)
+        from_l = sender.index(b"@")
+        self.write(
+            HEADER.pack(
+                size - LENGTH_BYTES, RecordType.MESSAGE.value, FLAG_RESPONSE_WANTED, _HOPS, self._owner.sent,
+                3, len(to) - 4, from_l, len(sender) - from_l - 1, 0, 0, self._owner.sent.to_bytes(16, "big"),
+            ) + to + sender + _BODY
+        )  # fmt: skip
+
+    @property
+    def room(self) -> int:
+        """Messages that may go out now."""
+        return _WINDOW - self.outstanding if self.is_proved and len(self.out) < OUT_HIGH else 0
+
+    def gone(self) -> None:
+        """It is no link any more."""
+        self._owner.links.discard(self)
+        self._owner.counts["link gone"] += 1
+
+
+class Listening(Connection):
+    """The attacking domain's own port."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: Attackers, at: tuple[str, int]) -> None:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(at)
+        sock.listen(1024)
+        sock.setblocking(False)
+        self._owner = owner
+        super().__init__(owner.loop, sock, connected=True)
+
+    def accept(self) -> None:
+        """Take every connection that waits."""
+        while True:
+            try:
+                sock, _ = self.sock.accept()
+            except BlockingIOError:
+                return
+            sock.setblocking(False)
+            Verifying(self._owner, sock)
+
+
+class Verifying(Connection):
+    """A second connection of the router: every claim of ours is ours."""
+
+    __slots__ = ("_owner", "_splitter")
+
+    def __init__(self, owner: Attackers, sock: socket.socket) -> None:
+        self._owner = owner
+        self._splitter = RecordSplitter(1 << 20)
+        super().__init__(owner.loop, sock, connected=True)
+
+    def took(self, data: bytes) -> None:
+        """Answer hello and verifications."""
+        for raw in self._splitter.feed(data):
+            control = decode_control(decode_record(raw))
+            if isinstance(control, Hello):
+                self.write(Hello((1,)).encode())
+            elif isinstance(control, Verify):
+                link = self._owner.pending.get(control.token)
+                self.write(VerifyResult(control.number, 0, os.urandom(16)).encode())
+                if link is not None:
+                    link.release(control.secret)
+            elif isinstance(control, Ping):
+                self.write(Pong(control.nonce).encode())
+
+
+class Attackers:
+    """What the scene asks for is done until `stop`."""
+
+    def __init__(self) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))
+        os.nice(5)
+        self.loop = Loop()
+        self.counts: Counter[str] = Counter()
+        self.pending: dict[bytes, PeerLink] = {}
+        self.links: set[PeerLink] = set()
+        self.sent = 0
+        self.domain = b""
+        self._target = ("", 0)
+        self._sources: Iterator[str] = itertools.cycle(SOURCES)
+        self._names: Iterator[str] = itertools.cycle(VICTIMS)
+        self._listening: Listening | None = None
+        self._do: Callable[[], None] = lambda: None
+        self._began = 0.0
+
+    # -- what the scene asks -----------------------------------------------------------------------------
+
+    def start(self, target: list[Any], domain: str, at: list[Any]) -> None:
+        """Know the router, and be a domain of one's own with a router at an address."""
+        self._target = (target[0], target[1])
+        self.domain = domain.encode()
+        random.Random(7).shuffle(SOURCES)
+        self._listening = Listening(self, (at[0], at[1]))
+
+    def silent(self, count: int) -> None:
+        """So many connections in all, three of four of which say nothing or half a hello."""
+        self._do = self._strangers(count, lambda number: number % 4 % 3)
+
+    def claim(self, count: int) -> None:
+        """So many connections, each of which claims 16 domains that others own."""
+        self._do = self._strangers(count, lambda _number: 3)
+
+    def open(self, count: int) -> None:
+        """So many links of the domain, which all try to prove it."""
+
+        def more() -> None:
+            for _ in range(min(5, count - self.counts["link opened"])):
+                self._link()
+
+        self._do = more
+
+    def shout(self, rate: float) -> None:
+        """One sender, so many messages a second."""
+        self._begin()
+
+        def more() -> None:
+            due = int((time.monotonic() - self._began) * rate) - self.sent
+            for link in self._proved():
+                for _ in range(min(due, link.room, 200)):
+                    link.send(b"loud@" + self.domain)
+
+        self._do = more
+
+    def invent(self, count: int) -> None:
+        """So many senders, one message of each, as fast as it goes."""
+        self._begin()
+
+        def more() -> None:
+            for link in self._proved():
+                for _ in range(min(count - self.sent, link.room)):
+                    link.send(b"s%07d@%b" % (self.sent, self.domain))
+
+        self._do = more
+
+    def stop(self) -> None:
+        """Do no more; every connection but the listener goes."""
+        self._do = lambda: None
+        for one in self.loop.connections():
+            if not isinstance(one, Listening | _Commands):
+                one.close()
+
+    def status(self) -> dict[str, Any]:
+        """Figures since the last word."""
+        return {"sent": self.sent, "open": len(self.loop) - 2, **self.counts}
+
+    def mark(self) -> None:
+        """Count from here."""
+        self.counts.clear()
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def next_names(self, count: int) -> list[bytes]:
+        """Domains that others own."""
+        return [name.encode() for name in itertools.islice(self._names, count)]
+
+    def turn(self) -> None:
+        """Do what is to be done, and serve what is ready."""
+        self._do()
+        self.loop.turn(_TURN_S)
+        if self._listening is not None:
+            self._listening.accept()
+
+    def _strangers(self, count: int, mood: Callable[[int], int]) -> Callable[[], None]:
+        def more() -> None:
+            for _ in range(min(_CONNECTIONS_A_TURN, count - self.counts["opened"])):
+                sock = dialled(self._target, next(self._sources))
+                if sock is None:
+                    self.counts["not opened"] += 1
+                    return
+                self.counts["opened"] += 1
+                Stranger(self, sock, mood(self.counts["opened"]))
+
+        return more
+
+    def _link(self) -> None:
+        assert self._listening is not None
+        source: str = self._listening.sock.getsockname()[0]
+        sock = dialled(self._target, source)
+        if sock is not None:
+            self.counts["link opened"] += 1
+            self.links.add(PeerLink(self, sock))
+
+    def _begin(self) -> None:
+        self.sent, self._began = 0, time.monotonic()
+        if not self.links:
+            self._link()
+
+    def _proved(self) -> list[PeerLink]:
+        return [link for link in self.links if link.is_proved]
+
+
+class _Input:
+    """Standard input, read like a socket."""
+
+    def __init__(self) -> None:
+        os.set_blocking(sys.stdin.fileno(), False)
+
+    def fileno(self) -> int:
+        """For the loop."""
+        return sys.stdin.fileno()
+
+    def recv(self, most: int) -> bytes:
+        """Bytes that are there."""
+        return os.read(sys.stdin.fileno(), most)
+
+    def close(self) -> None:
+        """It is the process's own."""
+
+
+class _Commands(Connection):
+    """What the scene says."""
+
+    __slots__ = ("_lines", "_owner")
+
+    def __init__(self, owner: Attackers) -> None:
+        self._owner = owner
+        self._lines = bytearray()
+        super().__init__(owner.loop, _Input(), connected=True)
+
+    def took(self, data: bytes) -> None:
+        """Do what each line says."""
+        self._lines += data
+        while b"\n" in self._lines:
+            line, _, self._lines = self._lines.partition(b"\n")
+            command = json.loads(line)
+            said = getattr(self._owner, command.pop("do"))(**command)
+            sys.stdout.write(json.dumps(said) + "\n")
+            sys.stdout.flush()
+
+    def gone(self) -> None:
+        """The scene has ended."""
+        os._exit(0)
+
+
+def _word(code: int) -> str:
+    reason = REASON_BY_CODE.get(code)
+    return reason.word if reason is not None else str(code)
+
+
+def main() -> None:
+    """Attack until the input ends."""
+    attackers = Attackers()
+    _Commands(attackers)
+    while True:
+        attackers.turn()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""A router under attack goes on for the others (architecture rule 3.5; IMX-14, IMX-15, IMX-33).
+
+From 256 addresses in 16 prefixes, and from a domain that proves itself. Figures are printed; delays are
+reported, not judged. What is judged: every honest message arrives once, a domain that nobody has seen before
+is heard, what the attackers get are refusals by name, and memory stays under its bound.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.flood.world import World
+from tests.storm.world import say
+
+#: Megabytes above idle that all attacks together may cost the attacked router.
+BOUND_MB: Final = 120.0
+#: `caps.in_per_peer` by default.
+LINKS_OF_A_PEER: Final = 8
+#: For one attack.
+PATIENCE_S: Final = 600.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is poured in, and for how long each attack is looked at."""
+
+    silent: int
+    claimers: int
+    links: int
+    shout_rate: float
+    senders: int
+    rate: float
+    seconds: float
+
+
+SHORT: Final = Size(1_500, 200, 40, 500.0, 30_000, rate=50.0, seconds=3.0)
+LONG: Final = Size(10_000, 1_000, 200, 500.0, 1_000_000, rate=100.0, seconds=20.0)
+
+
+class Flood:
+    """The scenes, over one world."""
+
+    def __init__(self, world: World, size: Size) -> None:
+        self.world = world
+        self.size = size
+        self.quiet_p99 = 0.0
+
+    def quiet(self) -> None:
+        """What the delay is when nobody attacks."""
+        self.world.talk.ask("send", on=True)
+        time.sleep(2)
+        self.world.talk.ask("mark")
+        time.sleep(self.size.seconds)
+        talk = self.world.talk.ask("status")
+        self.quiet_p99 = talk["p99"]
+        say(f"quiet: {talk['measured']} messages, p50 {talk['p50']:.2f} ms, p99 {talk['p99']:.2f} ms")
+
+    def attack(self, word: str, is_done: Callable[[dict[str, Any]], bool], **plan: Any) -> dict[str, Any]:
+        """One attack beside the honest messages; gives the attackers' figures."""
+        world = self.world
+        world.attackers.ask("mark")
+        world.talk.ask("mark")
+        used, began = world.z.cpu_s(), time.monotonic()
+        world.attackers.ask(word, **plan)
+        until = began + PATIENCE_S
+        told: dict[str, Any] = {}
+        while time.monotonic() < began + self.size.seconds or not is_done(told):
+            assert time.monotonic() < until, f"{word}: not done within {PATIENCE_S:g} s: {told}"
+            time.sleep(0.2)
+            told = world.attackers.ask("status")
+        took, talk = time.monotonic() - began, world.talk.ask("status")
+        busy = (world.z.cpu_s() - used) / took * 100
+        say(
+            f"{word}: {took:.1f} s, router {busy:.0f} % of a core and {world.z.rss_mb():.0f} MB; honest: "
+            f"{talk['measured']} messages, p50 {talk['p50']:.2f} ms, p99 {talk['p99']:.2f} ms, "
+            f"{talk['p99'] / max(self.quiet_p99, 0.001):.1f} times the quiet one"
+        )
+        say(f"  attackers: {told}")
+        return told
+
+    def newcomer(self) -> None:
+        """While it goes on, a domain that was never seen is heard."""
+        word, took = self.world.newcomer()
+        say(f"  a new domain's message: {word} after {took:.1f} s")
+        assert word == "success"
+
+    def stop(self) -> None:
+        """The attack ends."""
+        self.world.attackers.ask("stop")
+
+    def judge(self) -> None:
+        """Messages, memory, logs."""
+        world = self.world
+        world.talk.ask("send", on=False)
+        until = time.monotonic() + 40
+        while world.talk.ask("status")["waiting"] and time.monotonic() < until:
+            time.sleep(0.1)
+        talk = world.talk.ask("status")
+        most = world.z.rss_mb("VmHWM") - world.idle_mb
+        say(f"honest messages: {talk['sent']} sent, {talk['outcomes']}; {most:.0f} MB above idle at most")
+        assert talk["outcomes"] == {"message success": talk["sent"]}
+        assert (talk["lost"], talk["doubled"], talk["waiting"]) == (0, 0, 0)
+        assert most < BOUND_MB
+        assert [line for router in world.routers for line in router.tracebacks()] == []
+
+
+@pytest.fixture
+def flood(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flood]:
+    """A world of a size, ended after the test."""
+    world = World(tmp_path, request.param.rate)
+    try:
+        yield Flood(world, request.param)
+    finally:
+        world.close()
+
+
+def _run(flood: Flood) -> None:
+    size = flood.size
+    flood.quiet()
+    told = flood.attack("silent", lambda it: it.get("opened", 0) >= size.silent, count=size.silent)
+    assert told["closed over-cap"] > size.silent / 4
+    flood.newcomer()
+    flood.stop()
+    told = flood.attack("claim", lambda it: it.get("opened", 0) >= size.claimers, count=size.claimers)
+    assert "claim none" not in told, "somebody was proved as what he is not"
+    flood.stop()
+    told = flood.attack("open", lambda it: it.get("link opened", 0) >= size.links, count=size.links)
+    assert told["link proved"] == LINKS_OF_A_PEER
+    assert told["link over-cap"] >= 1
+    flood.stop()
+    told = flood.attack("shout", lambda it: it.get("message rate-limited", 0) > 0, rate=size.shout_rate)
+    assert told["message success"] <= 20 + 5 * (size.seconds + 5)
+    flood.stop()
+    told = flood.attack("invent", lambda it: it.get("sent", 0) >= size.senders, count=size.senders)
+    assert told["message rate-limited"] > told["message success"]
+    flood.stop()
+    flood.judge()
+
+
+@pytest.mark.parametrize("flood", [SHORT], indirect=True)
+def test_flood(flood: Flood) -> None:
+    """The short form."""
+    _run(flood)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("flood", [LONG], indirect=True)
+def test_flood_for_long(flood: Flood) -> None:
+    """10,000 connections, 1,000 claimers, 200 links, a sender 100 times over its rate, a million senders."""
+    _run(flood)

@@ -1,0 +1,131 @@
+"""The router under attack, two honest ones, a name server, and the attackers; each a process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from tests.doubles.router_process import RouterProcess
+from tests.doubles.router_rig import free_port, login_key, service_table
+from tests.flood.attackers import VICTIMS
+from tests.storm.children import Child
+
+#: The attacking domain, and the address of its router.
+PEER: Final = "m.example"
+PEER_IP: Final = "127.2.1.1"
+SENDER: Final = "ann@talk-x.example"
+NEWCOMER: Final = "nora@n.example"
+RECIPIENT: Final = "ben@talk-z.example"
+
+
+def _cores(number: int) -> set[int]:
+    cores = sorted(os.sched_getaffinity(0))
+    return {cores[min(number, len(cores) - 1)]}
+
+
+class World:
+    """Domain `talk-x.example` writes to `talk-z.example`, whose router is attacked. `close` ends everything.
+
+    z has a core of its own, and the default limits; only one sender may send more, so that there is
+    something to measure.
+
+    Args:
+        folder: for files.
+        rate: honest messages a second.
+    """
+
+    def __init__(self, folder: Path, rate: float) -> None:
+        self._ports = {name: free_port("127.0.0.1") for name in ("x", "z", "n", "dns")}
+        self._peer_port = free_port(PEER_IP)
+        self._dns = self._name_server(folder)
+        self.z = self._router(folder, "z", "x", _cores(0))
+        self.x = self._router(folder, "x", "z", _cores(1))
+        self.n = self._router(folder, "n", "z", _cores(1))
+        self.routers = (self.z, self.x, self.n)
+        self._children: list[Child] = []
+        for router in self.routers:
+            router.start()
+        self.idle_mb = self.z.rss_mb()
+        both = [self._ports["x"], self._ports["z"]]
+        self.talk = self._child("talk", ports=both, key=login_key(1).private_bytes_raw().hex(), rate=rate)
+        self.attackers = self._child(
+            "attack", module="tests.flood.attackers", target=["127.0.0.1", self._ports["z"]], domain=PEER,
+            at=[PEER_IP, self._peer_port],
+        )  # fmt: skip
+
+    def newcomer(self) -> tuple[str, float]:
+        """Somebody whose domain was never seen writes to a recipient: its answer, and how long it took."""
+        began = time.monotonic()
+        outcome = self.n.admin.send(NEWCOMER, RECIPIENT, "number 0")
+        return outcome["reason"], time.monotonic() - began
+
+    def close(self) -> None:
+        """End everything."""
+        for child in self._children:
+            child.close()
+        for router in self.routers:
+            with contextlib.suppress(OSError):
+                router.stop(signal.SIGKILL)
+        self._dns.kill()
+        self._dns.wait()
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _child(self, part: str, **plan: Any) -> Child:
+        self._children.append(Child(part, _cores(1), **plan))
+        return self._children[-1]
+
+    def _router(self, folder: Path, name: str, peer: str, cores: set[int]) -> RouterProcess:
+        text = f"""
+name = "router.{name}.example"
+role = "aggregator"
+lab = true
+listen.addresses = ["127.0.0.1:{self._ports[name]}"]
+metrics.listen = ""
+trust.default_policy = "dialback"
+dial.allow_networks = ["127.0.0.0/8"]
+dns.nameservers = ["127.0.0.1:{self._ports["dns"]}"]
+limits.exceptions = [{{ sender = "{SENDER}", rate_per_s = 10000, burst = 1000 }}]
+log.level = "warn"
+log.format = "text"
+"""
+        if name == "n":
+            service = '[[service]]\nname = "n"\nkind = "embedded"\nusers = ["nora"]\n'
+            text += service + '[[domain]]\nname = "n.example"\nservice = "n"\n'
+        else:
+            place = f"127.0.0.1:{self._ports[peer]}"
+            text += f'[[peer]]\ndomain = "talk-{peer}.example"\naddresses = ["{place}"]\n'
+            text += service_table("talk", login_key(1), f"talk-{name}.example")
+        if name == "n":
+            place = f"127.0.0.1:{self._ports['z']}"
+            text += f'[[peer]]\ndomain = "talk-z.example"\naddresses = ["{place}"]\n'
+        return RouterProcess(name, folder, text, cores)
+
+    def _name_server(self, folder: Path) -> subprocess.Popen[bytes]:
+        """Every domain that an attacker claims belongs to the honest router x."""
+        ports = self._ports
+        x = f"IN IMX 1 h-x.example. port={ports['x']}"
+        lines = [
+            "$ORIGIN example.",
+            "@ 300 IN SOA ns hostmaster 1 3600 600 86400 60",
+            "h-x 300 IN A 127.0.0.1",
+            f"h-m 300 IN A {PEER_IP}",
+            f"n 300 IN IMX 1 h-x.example. port={ports['n']}",
+            f"m 300 IN IMX 1 h-m.example. port={self._peer_port}",
+            *(f"{name.removesuffix('.example')} 300 {x}" for name in VICTIMS),
+        ]
+        zone = folder / "example.zone"
+        zone.write_text("\n".join(lines) + "\n")
+        return subprocess.Popen(
+            [
+                sys.executable, "-m", "imxrouter.lab.dns", "--zone", str(zone),
+                "--listen", f"127.0.0.1:{ports['dns']}",
+            ],
+            stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
