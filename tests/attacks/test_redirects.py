@@ -6,14 +6,11 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from imxrouter.model.domain import Domain
-from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.transport.redirecting import Redirector
-from imxrouter.transport.services import key_id, login_text
 from imxrouter.transport.session import LinkSession, Purpose
-from imxrouter.transport.siblings import sibling_key
 from imxrouter.transport.verifier import Verifier
-from imxrouter.wire.control import Claim, Credit, HandOver, Login, LoginResult, Redirect, Verify
+from imxrouter.wire.control import Claim, Redirect, Verify
 from tests.attacks.seams import guarded
 from tests.doubles.raw_peer import SOME_TOKEN, RawPeer
 from tests.doubles.router_rig import Lab, RawOrganisation, RouterRig
@@ -134,74 +131,3 @@ def test_redirect_for_a_domain_not_reached_over_the_link(lab: Lab) -> None:
     link.send(Redirect(f"im1.o.example:{other.endpoint[1]}", (b"o.example",), Reason.REDIRECTED.code))
     lab.wait_until(lambda: b.router.redirector.refused == 1, "the redirect is judged")
     assert other.listener.take_waiting() == []
-
-
-# -- what a host that goes says and takes: CREDIT of 0, HAND-OVER, refusals (specification 5.3, 6.7, 8.4) ----
-
-SECRET = "ab" * 32
-
-
-@guarded
-def test_subscriptions_from_a_stranger(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mallory hands over a subscription to Alice that she never granted, so as to be told her presence.
-
-    Check: only who holds the secret of the domain's dial-back tokens hands over.
-    """
-    b = lab.router("b.example", settings={"dialback.keys.one": SECRET, "lab": True})
-    if not guarded:
-        monkeypatch.setattr(b.router.siblings, "_trusted", _Everybody())
-    m = lab.organisation("m.example")
-    link = m.proved_link(b)
-    link.send(HandOver(b"mallory@m.example", b"bob@b.example", b"id-1", 600))
-    if not guarded:
-        lab.wait_until(lambda: len(b.router.subscriptions), "it is believed")
-        return
-    close = link.until_closed()
-    assert close is not None
-    assert close.reason == Reason.PROTOCOL_ERROR.code
-    assert len(b.router.subscriptions) == 0
-
-
-class _Everybody(set[int]):
-    """A set that has every link in it."""
-
-    def __contains__(self, number: object) -> bool:
-        return True
-
-
-@guarded
-def test_a_login_with_the_key_of_other_hosts(
-    lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Mallory names our hosts' key, and signs with her own. Check: the signature, over our challenge."""
-    b = lab.router("b.example", settings={"dialback.keys.one": SECRET, "lab": True})
-    ours, hers = sibling_key(bytes.fromhex(SECRET)), sibling_key(b"hers")
-    ident = key_id(ours.public_key())
-    if not guarded:
-        monkeypatch.setattr(b.router.siblings, "_known", lambda: {ident: hers.public_key()})
-    link = RawPeer.connect(b.endpoint)
-    challenge = link.hello().challenge
-    assert challenge is not None
-    link.send(Login(ident, hers.sign(login_text(challenge, ident))))
-    assert (link.expect(LoginResult).reason == 0) is not guarded
-    link.close()
-
-
-def test_a_host_that_refuses_to_have_a_message_sent_elsewhere(lab: Lab) -> None:
-    """Mallory, who is not Alice's, is never asked what Alice's host refuses: only links of the domain are."""
-    b, a, m = lab.router("b.example"), lab.organisation("a.example"), lab.organisation("m.example")
-    hers = m.proved_link(b)
-    link = a.proved_link(b)
-    sent = b.send("bob@b.example", "alice@a.example", "for Alice only")
-    link.answer(link.request(), failure(Reason.SERVICE_DOWN))
-    assert sent.outcome().reason is Reason.SERVICE_DOWN
-    hers.drain()
-    assert hers.requests == []
-
-
-def test_a_stranger_who_takes_nothing(lab: Lab) -> None:
-    """CREDIT of 0 concerns its own link only, whatever was proved on it or not."""
-    b, a, m = lab.router("b.example"), lab.organisation("a.example"), lab.organisation("m.example")
-    m.connect(b).send(Credit(0, 0))
-    m.proved_link(b).send(Credit(0, 0))
-    assert _deliver(b, a, "one").requests
