@@ -111,7 +111,7 @@ def _roll(world: World, rounds: int, rest_s: float) -> None:
     _judge(world)
 
 
-@pytest.mark.parametrize("world", [SHORT], indirect=True)
+@pytest.mark.parametrize("world", [SHORT, {**SHORT, "tls": True}], indirect=True, ids=["in clear", "in TLS"])
 def test_each_host_is_restarted_once(world: World) -> None:
     """Short form."""
     _roll(world, 1, 1.5)

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from imxrouter.admin.client import AdminClient
 from imxrouter.admin.errors import AdminUnreachable
-from tests.doubles.router_rig import free_port, login_key
+from tests.doubles.authority import DAY
+from tests.doubles.router_rig import authority, free_port, login_key
 from tests.doubles.twistd import start_router
 from tests.storm.children import Child
 
@@ -27,9 +28,13 @@ PLACES: Final = {"a1": "127.0.1.1", "b1": "127.0.2.1", "b2": "127.0.2.2"}
 class Host:
     """A router process as an operator starts it."""
 
-    def __init__(self, folder: Path, name: str, port: int, dns: int, extra: str = "") -> None:
+    def __init__(
+        self, folder: Path, name: str, port: int, dns: int, extra: str = "", *, tls: bool = False
+    ) -> None:
         self.name = name
         self.domain = f"{name[0]}.example"
+        policy = "dialback+certificate" if tls else "dialback"
+        extra += _certificates(folder, self.domain) if tls else ""
         self.place = (PLACES[name], port)
         self.log = folder / f"{name}.log"
         self._child: subprocess.Popen[bytes] | None = None
@@ -47,7 +52,7 @@ state_dir = "{run}/state"
 run_dir = "{run}"
 listen.addresses = ["{PLACES[name]}:{port}"]
 metrics.listen = "127.0.0.1:{self.metrics}"
-trust.default_policy = "dialback"
+trust.default_policy = "{policy}"
 dial.allow_networks = ["127.0.0.0/8"]
 dns.nameservers = ["127.0.0.1:{dns}"]
 dialback.keys = {{ one = "{"ab" * 32}" }}
@@ -112,10 +117,22 @@ types = ["message", "0x0101", "0x0102"]
         return self.log.read_text().count(text)
 
 
+def _certificates(folder: Path, domain: str) -> str:
+    """A certificate for a domain, by an authority that all trust; as the configuration names it."""
+    here = folder / f"certificates-{domain}"
+    if not here.exists():
+        now = time.time()
+        authority().issue(domain, not_before=now - DAY, not_after=now + DAY).write(here, domain)
+    trusted = authority().issued.write(folder, "authority")
+    return f'tls.certificates = "{here}"\ntls.trust = ["{trusted}"]\n'
+
+
 class World:
     """The world; `close` ends it."""
 
-    def __init__(self, folder: Path, rate: float, watches: int, changes: float, extra: str = "") -> None:
+    def __init__(
+        self, folder: Path, rate: float, watches: int, changes: float, extra: str = "", *, tls: bool = False
+    ) -> None:
         """Start it.
 
         Args:
@@ -124,6 +141,7 @@ class World:
             watches: subscriptions, of both sides together.
             changes: of users' states, a second.
             extra: more of the configuration of the two hosts.
+            tls: all links between routers are in TLS, by certificate and dial-back.
         """
         dns, port = free_port("127.0.0.1"), free_port("127.0.0.1")
         zones = []
@@ -139,7 +157,9 @@ class World:
              *(word for zone in zones for word in ("--zone", str(zone)))],
             stdout=subprocess.DEVNULL, cwd=_ROOT,
         )  # fmt: skip
-        self.hosts = {name: Host(folder, name, port, dns, extra if name != "a1" else "") for name in PLACES}
+        self.hosts = {
+            name: Host(folder, name, port, dns, extra if name != "a1" else "", tls=tls) for name in PLACES
+        }
         self.a1, self.b1, self.b2 = (self.hosts[name] for name in ("a1", "b1", "b2"))
         for host in self.hosts.values():
             host.start()
