@@ -62,6 +62,8 @@ class LinkTls:
         self.pinned: Mapping[str, Anchors] = {}
         self._uplinks: dict[str, Anchors] = {}
         self.ends: TlsEnds | None = None
+        #: told of each certificate that was found good: the domain, and when it ends (seconds since 1970)
+        self.on_good: Callable[[str, float], object] = lambda _domain, _ends: None
         federation.apart.has_certificate = self._has_certificate
         claimer.worth = self._worth
         claimer.worth_returned = self._worth_returned
@@ -125,7 +127,10 @@ class LinkTls:
             if self._anchors is None:
                 return Judged(False, "no authority is trusted")
             anchors = self._anchors()
-        return judge_certificate(anchors, peer, domain, self._wall(), as_client=as_client)
+        judged = judge_certificate(anchors, peer, domain, self._wall(), as_client=as_client)
+        if judged.good:
+            self.on_good(domain.name, peer.not_after)
+        return judged
 
     def why_not(self, peer: PeerCertificate, domain: Domain) -> str:
         """Why a client certificate is no good for a domain; empty where it is good."""

@@ -31,6 +31,7 @@ from imxrouter.app.lookups import CountedFinder
 from imxrouter.app.own import OwnDomains, router_facts
 from imxrouter.app.peerlog import PeerLog
 from imxrouter.app.provisioning import Provisioner, served_domain
+from imxrouter.app.quality import Quality, always
 from imxrouter.app.reloading import Reloading
 from imxrouter.app.remembering import Remembering
 from imxrouter.app.rules import Rulebook
@@ -94,6 +95,7 @@ from imxrouter.transport.idle_proofs import IdleProofs
 from imxrouter.transport.inside import InsidePort
 from imxrouter.transport.keyring import KeyRing
 from imxrouter.transport.liveness import Liveness
+from imxrouter.transport.pursuit import Cause
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
 from imxrouter.transport.siblings import Siblings
@@ -230,6 +232,7 @@ class Parts:
         self.link_tls = LinkTls(
             self.hub, self.strengths, self.dialer, self.claimer, self.federation, time.time
         )
+        self.link_tls.on_good = self.metrics.peer_certificates.seen
         self.link_tls.follow(self.certificates, config)
         self.redirector = Redirector(
             self.hub, self.dialer.lists, self.dialer.reconnect, self.claimer.claim,
@@ -254,7 +257,7 @@ class Parts:
         self.liveness = Liveness(
             self.hub, self.subscriptions, watchers, self.federation, random.SystemRandom().random
         )
-        self.federation.on_unreachable = self.liveness.failed
+        self.federation.on_unreachable = self._unreachable
         self.federation.on_reached = self._reached
         self.verifier.on_dropped = lambda domain: self.liveness.left((domain,))
         self.hub.events += [self.idle_proofs, self.liveness]
@@ -310,6 +313,7 @@ class Parts:
         self.handover.others[BEGUN] = self._kept_subscriptions.begun_elsewhere
         self.draining = Draining(self.drain, self.store, self.bus, time.time, self._in_service)
         self.handover.others[ASKED] = self.draining.told
+        self.quality = Quality(self.config, self.store, time.time, lambda: self.liveness.own_loss is not None)
         self.run_time_domains = RunTimeDomains(self.domains, self.store, self.service_names)
 
     def _traced(self, port: GatewayPort | OwnDomains) -> Submit:
@@ -356,7 +360,12 @@ class Parts:
         for uplink in self.uplinks.values():
             uplink.begin()
 
+    def _unreachable(self, domain: bytes, cause: Cause) -> None:
+        self.quality.failed(domain, cause.reason)
+        self.liveness.failed(domain, cause)
+
     def _reached(self, domain: bytes) -> None:
+        self.quality.reached(domain)
         self.liveness.reached(domain)
         for service in self.embedded.values():
             service.following.reached(Domain(domain.decode("ascii")))
@@ -375,7 +384,7 @@ class Parts:
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(partial(links_by_state, self.hub))
         self.metrics.watch_drain(partial(drain_figures, self.drain, self.redirector, self.siblings))
-        self.figures = Figures(self.metrics, self.hub, self.federation, self.config.metrics.watch)
+        self.figures = Figures(self.metrics, self.hub, self.federation, self.quality, always(self.config))
         self.metrics.watch_store(lambda: store_figures(self.store.health()))
         ports, now = self.switch.ports, self.hub.now
         self.rules = Rulebook(self.config, self.domains, self.gatekeeper, ports, now)

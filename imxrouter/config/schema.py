@@ -9,6 +9,7 @@ from msgspec import field
 
 from imxrouter.config.access import Access
 from imxrouter.config.fields import key
+from imxrouter.config.quality import Objectives
 from imxrouter.config.sections import (
     Admin,
     Caps,
@@ -84,6 +85,9 @@ class Config(Section, frozen=True):
     tls: Annotated[Tls, key("Certificates, and whose are trusted.")] = field(default_factory=Tls)
     dialback: Annotated[Dialback, key("Dial-back keys.")] = field(default_factory=Dialback)
     drain: Annotated[Drain, key("Going out of service.")] = field(default_factory=Drain)
+    qos: Annotated[Objectives, key("What is expected of every peer, unless its [[peer]] says otherwise.")] = (
+        field(default_factory=Objectives)
+    )
     log: Annotated[Log, key("Logs and traces.")] = field(default_factory=Log)
     services: Annotated[tuple[Service, ...], key("Who answers for domains.")] = field(
         default=(), name="service"
