@@ -130,6 +130,8 @@ APPLIES: Final[dict[str, Applies]] = {
     "limits.exceptions.sender": _LIVE,
     "limits.exceptions.rate_per_s": _LIVE,
     "limits.exceptions.burst": _LIVE,
+    "drain.deadline_s": _LIVE,
+    "drain.siblings": _LIVE,
     "overload.lag_ms": _LIVE,
     "overload.unwritten_bytes": _LIVE,
     "overload.calm_s": _LIVE,

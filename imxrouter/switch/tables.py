@@ -119,6 +119,8 @@ class SwitchTables:
         self.warned: dict[int, int] = {}
         self._told_second = self._told_left = self._shed_turn = 0
         self._joined: dict[int, list[tuple[int, int]]] = {}
+        #: tags of requests that were sent to another host after one had refused them
+        self._asked_elsewhere: set[int] = set()
         #: requests in flight whose answer is not passed on as it comes
         self._odd: set[int] = set()
         self._domains: dict[bytes, bytes] = {}
