@@ -25,7 +25,7 @@ from imxrouter.transport.dialback import AGAIN_S, Claimer
 from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.more_links import MoreLinks
-from imxrouter.transport.pursuit import OWN_POLICY, Cause, Pursuit
+from imxrouter.transport.pursuit import OWN_POLICY, Cause, Pursuit, of_unsent
 from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.wire.control import Control, Hello
 from imxrouter.wire.layout import MESSAGE_ID_BYTES
@@ -39,8 +39,6 @@ _IN_ORDER = frozenset({Reason.NONE, Reason.IDLE, Reason.REDIRECTED})
 #: A retry goes over another open link after this: a process that dies takes all its links, not all at once.
 RETRY_REST_S = 0.1
 
-#: Ends of a link that leave open whether what it carried was delivered.
-_LEAVE_OPEN = frozenset({Reason.LINK_LOST, Reason.KEEPALIVE_TIMEOUT})
 
 #: A claim refused for one of these is made again when the peer said, as long as something waits for it.
 ASK_AGAIN = frozenset({Reason.DIAL_LIMIT, Reason.TOO_MANY_CLAIMS})
@@ -196,7 +194,7 @@ class Federation:
         elif destination.state is DestinationState.FAILING and not destination.may_try(now):
             last = destination.last_error
             cause = Cause(last.reason, last.note) if last else Cause(Reason.BACKING_OFF)
-            self._fail(pursuit, _of_unsent(cause), destination.retry_after_s(now))
+            self._fail(pursuit, of_unsent(cause), destination.retry_after_s(now))
         else:
             destination.connecting(now)
             self._dial(pursuit)
@@ -296,7 +294,7 @@ class Federation:
             return  # what dials now says so itself
         retry_after_s = self._verdict(Domain(domain.decode("ascii")), cause)
         if pursuit is not None:
-            self._fail(pursuit, _of_unsent(cause), retry_after_s)
+            self._fail(pursuit, of_unsent(cause), retry_after_s)
         self.on_unreachable(domain, cause)
 
     def next_try(self, domain: bytes, now: float) -> float:
@@ -358,7 +356,7 @@ class Federation:
         """A link of its own came to nothing: what waits for it is answered."""
         pursuit = self._pursuits.get(to_domain)
         if pursuit is not None:
-            self._give_up_all(pursuit, from_domain, _of_unsent(cause), AGAIN_S)
+            self._give_up_all(pursuit, from_domain, of_unsent(cause), AGAIN_S)
             self._forget_if_empty(pursuit)
 
     def _claim_settled(self, session: LinkSession, claim: MadeClaim) -> None:
@@ -497,12 +495,3 @@ class Federation:
         if claim is not None and claim.state is ClaimState.REFUSED:
             return Cause.of_claim(claim)
         return Cause(Reason.DIALBACK_TIMEOUT)
-
-
-def _of_unsent(cause: Cause) -> Cause:
-    """What is told of a request that was never sent: it was not delivered, and may be sent again."""
-    if cause.reason not in _LEAVE_OPEN:
-        return cause
-    return Cause(
-        Reason.BACKING_OFF, f"{cause.reason.word}: {cause.note}" if cause.note else cause.reason.word
-    )

@@ -39,6 +39,8 @@ class Cause:
 
 
 NOT_IN_TIME: Final = Cause(Reason.CONNECT_TIMEOUT)
+#: Ends of a link that leave open whether what it carried was delivered.
+_LEAVE_OPEN: Final = frozenset({Reason.LINK_LOST, Reason.KEEPALIVE_TIMEOUT})
 #: The link would be weaker than what the sender's own domain asks for.
 OWN_POLICY: Final = Cause(Reason.WEAKER_THAN_POLICY, "policy of the sender's domain")
 
@@ -74,3 +76,12 @@ class Pursuit:
         if not self.held:
             self.newest.clear()
         return queue.drain() if queue is not None else []
+
+
+def of_unsent(cause: Cause) -> Cause:
+    """What is told of a request that was never sent: it was not delivered, and may be sent again."""
+    if cause.reason not in _LEAVE_OPEN:
+        return cause
+    return Cause(
+        Reason.BACKING_OFF, f"{cause.reason.word}: {cause.note}" if cause.note else cause.reason.word
+    )
