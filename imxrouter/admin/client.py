@@ -19,6 +19,8 @@ from imxrouter.admin.errors import STATUS, AdminError, AdminUnreachable, Kind
 from imxrouter.admin.policy_client import PolicyClient
 from imxrouter.admin.policy_views import VIEWS as POLICY_VIEWS
 from imxrouter.admin.policy_views import AbuseReportView, AccessListView, ExplainView
+from imxrouter.admin.report import VIEWS as REPORT_VIEWS
+from imxrouter.admin.report import KindView, MeasureView, OutageView, PeerReportView, TimesView
 from imxrouter.admin.user_client import UserClient
 from imxrouter.admin.user_views import VIEWS as USER_VIEWS
 from imxrouter.admin.user_views import (
@@ -71,12 +73,16 @@ __all__ = [
     "DomainView",
     "ExplainView",
     "FetchView",
+    "KindView",
     "LinkView",
+    "MeasureView",
     "MessageView",
     "NoteView",
+    "OutageView",
     "OutcomeView",
     "PeerChange",
     "PeerDetailView",
+    "PeerReportView",
     "PeerView",
     "PresenceView",
     "ReloadView",
@@ -87,6 +93,7 @@ __all__ = [
     "StoreView",
     "SubscriptionView",
     "SubscriptionsView",
+    "TimesView",
     "UserClient",
     "UserView",
     "VerdictView",
@@ -98,7 +105,7 @@ __all__ = [
 VIEWS: tuple[type, ...] = (
     StatusView, StoreView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff, OutcomeView,
     AttributesView, AttributeView, MessageView, LookupView, TargetView, RecordsView, *DETAIL_VIEWS,
-    *USER_VIEWS, *CERTS_VIEWS, *CONFIG_VIEWS, *POLICY_VIEWS,
+    *REPORT_VIEWS, *USER_VIEWS, *CERTS_VIEWS, *CONFIG_VIEWS, *POLICY_VIEWS,
 )  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).
@@ -161,6 +168,10 @@ class AdminClient:
     def peer_forget(self, name: str) -> PeerChange:
         """Forget the strongest level seen of a remote domain."""
         return cast("PeerChange", self._ask("POST", "peers", name, "forget"))
+
+    def peer_report(self, name: str, since_s: float | None = None) -> PeerReportView:
+        """Tell how a remote domain was in the last seconds, or in the last day."""
+        return cast("PeerReportView", self._ask("POST", "peers", name, "report", body={"since_s": since_s}))
 
     def config(self) -> ConfigView:
         """Tell what is in force."""

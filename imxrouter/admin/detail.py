@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from imxrouter.admin.report import MeasureView, OutageView
 from imxrouter.admin.views import LinkView
 
 
@@ -102,6 +103,8 @@ class PeerDetailView(TypedDict):
     it was seen at, until `remembered_until`; both in the words of policies. `acceptable` tells whether a link
     of ours can meet both. `errors` are the last ones, the newest first. `next_try_s` is null where
     nothing waits; `failures` counts those in a row. `held_age_s` is the age of the oldest request that waits.
+    `outages` are the last five, the newest first; `objectives` what is expected of it, and how it was since
+    yesterday.
     `counted` is what came from it and went to it, by result, since it has a label of its own in the metrics;
     null where it is counted among `other`. `answered_s` is the mean time of what it delivered.
     """
@@ -130,6 +133,8 @@ class PeerDetailView(TypedDict):
     bytes_out: int
     counted: dict[str, dict[str, int]] | None
     answered_s: float | None
+    outages: list[OutageView]
+    objectives: list[MeasureView]
 
 
 class FindingView(TypedDict):

@@ -14,6 +14,7 @@ from imxrouter.admin.certs_views import CertsReload, CertsView
 from imxrouter.admin.config_routes import ConfigPort
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView
 from imxrouter.admin.policy_port import PolicyPort
+from imxrouter.admin.report import PeerReportView
 from imxrouter.admin.user_port import PresencePort, SettingsPort
 from imxrouter.admin.views import (
     AttributesView,
@@ -69,6 +70,9 @@ class AdminPort(Protocol):
 
     def peer_forget(self, name: str) -> PeerChange | Deferred[PeerChange]:
         """Forget the strongest level that a remote domain was seen at."""
+
+    def peer_report(self, name: str, since_s: float | None) -> PeerReportView | Deferred[PeerReportView]:
+        """Tell how a remote domain was in the last seconds; a day where none are given."""
 
     def domains(self) -> list[DomainView] | Deferred[list[DomainView]]:
         """List the domains served here."""

@@ -53,6 +53,9 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("GET", "peers/*"): lambda port, parts, _body: port.peer(parts[0]),
     ("POST", "peers/*/retry"): lambda port, parts, _body: port.peer_retry(parts[0]),
     ("POST", "peers/*/forget"): lambda port, parts, _body: port.peer_forget(parts[0]),
+    ("POST", "peers/*/report"): lambda port, parts, body: port.peer_report(
+        parts[0], _seconds(body, "since_s")
+    ),
     ("GET", "domains"): lambda port, _parts, _body: port.domains(),
     ("POST", "domains"): lambda port, _parts, body: port.domain_add(body),
     ("PATCH", "domains/*"): lambda port, parts, body: port.domain_change(parts[0], body),

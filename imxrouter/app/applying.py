@@ -19,6 +19,7 @@ from imxrouter.app.link_tls import others_trusted, pinned_anchors
 from imxrouter.app.own import router_facts
 from imxrouter.app.peerview import clear_waits
 from imxrouter.app.provisioning import served_domain
+from imxrouter.app.quality import always
 from imxrouter.app.settings import (
     cap_settings,
     dial_settings,
@@ -217,8 +218,9 @@ class Applying:
             router.traces_deliveries = router.settling.listen(router.switch, config)
             router.steps.change(every=tells_every(config))
             router.rules.read(structs.replace(config, domains=()))  # the table of domains has them
-            if changes.touch("metrics.watch"):
-                router.figures.watch(config.metrics.watch)
+            if changes.touch("metrics.watch", "qos", "peer"):
+                router.quality.expect(config)
+                router.figures.watch(always(config))
 
         return Step(commit)
 

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from imxrouter.admin.certs_views import CertsReload, CertsView
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView
 from imxrouter.admin.errors import AdminError
+from imxrouter.admin.report import PeerReportView
 from imxrouter.admin.views import (
     AttributesView,
     DomainView,
@@ -36,6 +37,7 @@ from imxrouter.app.doctor import Doctor
 from imxrouter.app.linkview import link_view, peer_tls
 from imxrouter.app.peerview import claims_towards, clear_waits, peer_detail
 from imxrouter.app.provisioning import domain_entry, served_domain
+from imxrouter.app.report import peer_report
 from imxrouter.app.storing import store_view
 from imxrouter.app.traceview import trace_view, traces_view
 from imxrouter.config.load import parse_domain
@@ -146,6 +148,10 @@ class Console:
     def peer(self, name: str) -> PeerDetailView:
         """Tell all that is known of a remote domain."""
         return peer_detail(self._router, _domain(name))
+
+    def peer_report(self, name: str, since_s: float | None) -> PeerReportView:
+        """Tell how a remote domain was in the last seconds."""
+        return peer_report(self._router, _domain(name), since_s)
 
     def peer_retry(self, name: str) -> Deferred[PeerChange]:
         """Clear what keeps a remote domain from being tried now, and ask DNS for it anew."""

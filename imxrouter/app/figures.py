@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from imxrouter.app.quality import Quality
 from imxrouter.link.ledger import SINCE
 from imxrouter.model.domain import Domain
 from imxrouter.switch import slots
@@ -23,6 +24,7 @@ class Figures:
         metrics: where.
         hub: links and the switch.
         federation: what waits, and what is known of destinations.
+        quality: counts peers for longer, and knows their outages.
         watch: peer domains that always have figures of their own.
         wall_s: Unix time.
     """
@@ -32,23 +34,26 @@ class Figures:
         metrics: Metrics,
         hub: Hub,
         federation: Federation,
-        watch: Iterable[str],
+        quality: Quality,
+        watch: Iterable[bytes],
         wall_s: Callable[[], float] = time.time,
     ) -> None:
         self._hub, self._federation, self._wall_s = hub, federation, wall_s
-        self.peers = PeerTable(Domain.parse(name).wire for name in watch)
+        self._quality = quality
+        self.peers = PeerTable(watch)
         hub.switch.tally.flows.on_full = self.tick
         metrics.watch_oldest(self._oldest)
         metrics.watch_delivery(self._delivery)
         metrics.watch_peers(self._peers)
 
-    def watch(self, watch: Iterable[str]) -> None:
+    def watch(self, watch: Iterable[bytes]) -> None:
         """Let others always have figures of their own."""
-        self.peers.watch(Domain.parse(name).wire for name in watch)
+        self.peers.watch(watch)
 
     def tick(self) -> None:
         """About once a second: take over what the hot path counted for domains."""
-        self.peers.add(self._hub.switch.tally.flows.take(), self._hub.now())
+        flows = self._quality.count(self._hub.switch.tally.flows.take())
+        self.peers.add(flows, self._hub.now())
 
     def _oldest(self) -> tuple[float, float]:
         now = self._hub.now()
@@ -65,7 +70,9 @@ class Figures:
 
     def _peers(self) -> PeerFigures:
         self.tick()
-        return PeerFigures(self.peers.rows(), self._links(), self._errors())
+        domains = self.peers.domains()
+        down, burns = self._quality.down(domains), self._quality.burns(domains)
+        return PeerFigures(self.peers.rows(), self._links(), self._errors(), down, burns)
 
     def _links(self) -> dict[str, int]:
         domains = self.peers.domains()

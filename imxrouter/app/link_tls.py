@@ -62,8 +62,8 @@ class LinkTls:
         self.pinned: Mapping[str, Anchors] = {}
         self._uplinks: dict[str, Anchors] = {}
         self.ends: TlsEnds | None = None
-        #: told of each certificate that is good for a domain
-        self.on_good: Callable[[Domain, PeerCertificate], None] = lambda *_: None
+        #: told of each certificate that was found good: the domain, and when it ends (seconds since 1970)
+        self.on_good: Callable[[str, float], object] = lambda _domain, _ends: None
         federation.apart.has_certificate = self._has_certificate
         claimer.worth = self._worth
         claimer.worth_returned = self._worth_returned
@@ -121,7 +121,7 @@ class LinkTls:
         """Judge a peer's certificate for a domain: its chain, by the domain's anchors, and its names."""
         judged = self._judge_by(self.pinned.get(domain.name), peer, domain, as_client=as_client)
         if judged.good:
-            self.on_good(domain, peer)
+            self.on_good(domain.name, peer.not_after)
         return judged
 
     def _judge_by(

@@ -30,6 +30,7 @@ from imxrouter.app.lookups import CountedFinder
 from imxrouter.app.own import OwnDomains, router_facts
 from imxrouter.app.peerlog import PeerLog
 from imxrouter.app.provisioning import Provisioner, served_domain
+from imxrouter.app.quality import Quality, always
 from imxrouter.app.reloading import Reloading
 from imxrouter.app.remembering import Remembering
 from imxrouter.app.rules import Rulebook
@@ -92,6 +93,7 @@ from imxrouter.transport.idle_proofs import IdleProofs
 from imxrouter.transport.inside import InsidePort
 from imxrouter.transport.keyring import KeyRing
 from imxrouter.transport.liveness import Liveness
+from imxrouter.transport.pursuit import Cause
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
 from imxrouter.transport.strengths import Strengths
@@ -228,9 +230,8 @@ class Parts:
         self.link_tls = LinkTls(
             self.hub, self.strengths, self.dialer, self.claimer, self.federation, time.time
         )
+        self.link_tls.on_good = self.metrics.peer_certificates.seen
         self.link_tls.follow(self.certificates, config)
-        ends = self.metrics.peer_certificates
-        self.link_tls.on_good = lambda domain, peer: ends.seen(domain.name, peer.not_after)
         self.redirector = Redirector(
             self.hub, self.dialer.lists, self.dialer.reconnect, self.dialer.asks_certificate
         )
@@ -245,7 +246,7 @@ class Parts:
         self.liveness = Liveness(
             self.hub, self.subscriptions, watchers, self.federation, random.SystemRandom().random
         )
-        self.federation.on_unreachable = self.liveness.failed
+        self.federation.on_unreachable = self._unreachable
         self.federation.on_reached = self._reached
         self.verifier.on_dropped = lambda domain: self.liveness.left((domain,))
         self.hub.events += [self.idle_proofs, self.liveness]
@@ -298,6 +299,7 @@ class Parts:
             self.subscriptions, self.store, self.bus, time.monotonic, time.time, processes=processes
         )
         self.handover.others[BEGUN] = self._kept_subscriptions.begun_elsewhere
+        self.quality = Quality(self.config, self.store, time.time, lambda: self.liveness.own_loss is not None)
         self.run_time_domains = RunTimeDomains(self.domains, self.store, self.service_names)
 
     def _traced(self, port: GatewayPort | OwnDomains) -> Submit:
@@ -338,7 +340,12 @@ class Parts:
         dialer.stop()
         self.hub.events.remove(dialer)
 
+    def _unreachable(self, domain: bytes, cause: Cause) -> None:
+        self.quality.failed(domain, cause.reason)
+        self.liveness.failed(domain, cause)
+
     def _reached(self, domain: bytes) -> None:
+        self.quality.reached(domain)
         self.liveness.reached(domain)
         for service in self.embedded.values():
             service.following.reached(Domain(domain.decode("ascii")))
@@ -356,7 +363,7 @@ class Parts:
         )
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(partial(links_by_state, self.hub))
-        self.figures = Figures(self.metrics, self.hub, self.federation, self.config.metrics.watch)
+        self.figures = Figures(self.metrics, self.hub, self.federation, self.quality, always(self.config))
         self.metrics.watch_store(lambda: store_figures(self.store.health()))
         ports, now = self.switch.ports, self.hub.now
         self.rules = Rulebook(self.config, self.domains, self.gatekeeper, ports, now)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from imxrouter.admin.detail import PeerDetailView, PeerErrorView
 from imxrouter.admin.errors import AdminError
 from imxrouter.app.linkview import link_view
 from imxrouter.app.peerlog import PeerError
+from imxrouter.app.report import measure_views, outage_views
 from imxrouter.app.rules import strength_words
 from imxrouter.link.claims import MadeClaim
 from imxrouter.link.ledger import FROM_DOMAIN, SINCE, SIZE, TO_DOMAIN
 from imxrouter.model.domain import Domain
+from imxrouter.model.quality import Part, ends, seconds
 from imxrouter.routing.destinations import DestinationState
 from imxrouter.telemetry.catalogue import PEER_RESULTS
 from imxrouter.transport.session import LinkSession
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
+
+
+#: Outages shown beside everything else; a report has all.
+OUTAGES_SHOWN: Final = 5
 
 
 def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
@@ -34,7 +40,8 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
     links = [one for one in router.hub.sessions.values() if _concerns(one, domain.wire)]
     errors, pin = router.peer_log.of(domain.wire), router.pinned.get(domain.name, ())
     remembered, until = _remembered(router, domain)
-    if entry is None and not links and not errors and not pin and not remembered:
+    known = links or errors or pin or remembered or router.quality.outages.of(domain.wire)
+    if entry is None and not known:
         raise AdminError("not-found", f"nothing is known of {domain}", "peer", "see imxctl peers")
     rule = router.rules.policy_of(domain)
     failing = entry is not None and entry.state is DestinationState.FAILING
@@ -60,6 +67,7 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
         held_age_s=round(now - min(one[SINCE] for one in held), 1) if held else None,
         in_flight=len(flying), bytes_in=sum(one.bytes_in for one in links),
         bytes_out=sum(one.bytes_out for one in links), counted=counted, answered_s=answered_s,
+        outages=outage_views(router, domain, OUTAGES_SHOWN), objectives=measure_views(router, domain),
     )  # fmt: skip
 
 
@@ -98,8 +106,9 @@ def _counted(router: Parts, domain: Domain) -> tuple[dict[str, dict[str, int]] |
     row = router.figures.peers.rows().get(domain.name)
     if row is None or domain.wire not in router.figures.peers.domains():
         return None, None
-    came, went = (dict(zip(PEER_RESULTS, counts, strict=True)) for counts in (row.came, row.went))
-    mean = round(row.took_s / went["delivered"], 6) if went["delivered"] else None
+    came, went = (dict(zip(PEER_RESULTS, ends(row, side), strict=True)) for side in (True, False))
+    took_s = seconds(row, Part.THEIRS, False)
+    mean = round(took_s / went["delivered"], 6) if went["delivered"] else None
     return {"came": came, "went": went}, mean
 
 

@@ -91,6 +91,7 @@ class Router(Parts, Service):
             self.access.begin(self.store)
             self.abuse.begin(self.store)
             self._remembering.begin()
+            self.quality.begin()
             self._kept_subscriptions.begin()
             self.subscriptions.forget_unserved(self.switch.routes)
         for embedded in self.embedded.values():
@@ -152,6 +153,8 @@ class Router(Parts, Service):
             if call.running:
                 call.stop()
         self._tick_meter.stop()
+        self.figures.tick()
+        self.quality.end()
         self.certificates.end()
         self.bus.close()
         closing += self._sockets.close_rest()

@@ -11,6 +11,7 @@ import click
 from imxrouter.admin.client import LinkView, PeerChange, PeerDetailView, PeerView
 from imxrouter.cli import output
 from imxrouter.cli.options import Context, live
+from imxrouter.cli.report import objective_line, outage_line, report
 
 
 def show_claims(rows: list[LinkView]) -> None:
@@ -82,6 +83,9 @@ def forget(shared: Context, name: str) -> None:
     _cleared(shared, shared.client.peer_forget(name), "nothing was remembered")
 
 
+peers.add_command(report)
+
+
 def _cleared(shared: Context, view: PeerChange, nothing: str) -> None:
     if shared.json:
         output.as_json(view)
@@ -138,6 +142,10 @@ def _show(view: PeerDetailView) -> None:
     output.table(view["links"], columns, "no links")
     if view["links"]:
         show_claims(view["links"])
+    for measure in view["objectives"]:
+        click.echo(output.clean(objective_line(measure)))
+    for outage in view["outages"]:
+        click.echo(output.clean(f"outage {outage_line(outage)}"))
     for error in view["errors"]:
         note = f" ({error['note']})" if error["note"] else ""
         who = "on our way" if error["direction"] == "ours" else "when it came"

@@ -10,6 +10,7 @@ from imxrouter.config.attributes import attribute_faults
 from imxrouter.config.keys import BadKey, parse_ed25519, parse_keys
 from imxrouter.config.net import parse_endpoint, parse_name, parse_published
 from imxrouter.config.problems import Problem
+from imxrouter.config.quality import Objectives
 from imxrouter.config.schema import Config
 from imxrouter.config.served import TYPE_NAMES, ServedDomain
 from imxrouter.config.suggest import advice
@@ -96,8 +97,11 @@ def _watched(config: Config) -> Iterator[tuple[str, str, str]]:
     for name in config.metrics.watch:
         if why := _try(parse_name, name):
             yield "metrics.watch", f"{name!r}: {why}", "write a domain, like b.example"
-    if len(config.metrics.watch) > MAX_WATCHED:
-        yield "metrics.watch", f"more than {MAX_WATCHED} domains", "watch fewer: each has a dozen figures"
+    expected = {peer.domain for peer in config.peers if peer.objectives != Objectives()}
+    if len(config.metrics.watch) + len(expected.difference(config.metrics.watch)) > MAX_WATCHED:
+        key = "metrics.watch" if config.metrics.watch else "peer"
+        what = f"more than {MAX_WATCHED} domains, those with objectives of their own included"
+        yield key, what, "watch fewer, or use [qos]: each has dozens of figures"
 
 
 def _endpoints(config: Config) -> Iterator[tuple[str, str, str]]:

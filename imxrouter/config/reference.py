@@ -90,10 +90,14 @@ def page() -> str:
 def sample() -> str:
     """Return the sample file."""
     parts = [_SAMPLE_HEAD]
+    left_out: list[str] = []
     for path, many, schema in tables():
         if path:
             heading = f"[[{path}]]" if many else f"[{path}]"
             live = not many or any(name.startswith(path + ".") for name in _SAMPLE_SETS)
+            live = live and not any(path.startswith(outer) for outer in left_out)
+            if not live:
+                left_out.append(path + ".")
             parts.append(f"\n# {_first_paragraph(schema)}\n{'' if live else '#'}{heading}")
         parts += [_sample_key(info, path, many) for info in _leaves(schema)]
     return "\n".join(parts) + "\n"

@@ -9,6 +9,7 @@ from msgspec import field
 
 from imxrouter.config.access import Access
 from imxrouter.config.fields import key
+from imxrouter.config.quality import Objectives
 from imxrouter.config.sections import (
     Admin,
     Caps,
@@ -82,6 +83,9 @@ class Config(Section, frozen=True):
     trust: Annotated[Trust, key("How strongly domains must be proved.")] = field(default_factory=Trust)
     tls: Annotated[Tls, key("Certificates, and whose are trusted.")] = field(default_factory=Tls)
     dialback: Annotated[Dialback, key("Dial-back keys.")] = field(default_factory=Dialback)
+    qos: Annotated[Objectives, key("What is expected of every peer, unless its [[peer]] says otherwise.")] = (
+        field(default_factory=Objectives)
+    )
     log: Annotated[Log, key("Logs and traces.")] = field(default_factory=Log)
     services: Annotated[tuple[Service, ...], key("Who answers for domains.")] = field(
         default=(), name="service"

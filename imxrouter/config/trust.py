@@ -8,6 +8,7 @@ from msgspec import field
 
 from imxrouter.config.fields import key
 from imxrouter.config.net import HostPort, parse_endpoint
+from imxrouter.config.quality import Objectives
 from imxrouter.config.sections import Section
 
 #: From the strongest to the weakest. `certificate` alone needs no dial-back but proves fewer names.
@@ -108,6 +109,7 @@ class PinnedPeer(Section, frozen=True):
             "Messages at once of each of its senders; 0: as in [limits].", unit="messages", ge=0, le=1_000_000
         ),
     ] = 0
+    objectives: Annotated[Objectives, key("What is expected of it.")] = field(default_factory=Objectives)
     anchor: Annotated[
         str,
         key(

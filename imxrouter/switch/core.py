@@ -17,7 +17,6 @@ from imxrouter.link.ledger import (
     KEY,
     OUT_PORT,
     RECORD,
-    SENT,
     SINCE,
     SIZE,
     TO_DOMAIN,
@@ -208,7 +207,7 @@ class SwitchCore(SwitchTables):
         Where more than one copy of the request may be under way, its answer is kept for the window even when
         it is acknowledged: a copy that is late on another link must not look new (section 8.2).
         """
-        self.tally.settled(entry, outcome.status)
+        self.tally.settled(entry, outcome.status, outcome.reason)
         if self.on_settled is not None:
             self.on_settled(entry, outcome)
         if entry[TYPE] != _MESSAGE:
@@ -272,7 +271,7 @@ class SwitchCore(SwitchTables):
             self.on_answered(port, entry, judged)
         if judged.status is not Status.SUCCESS:
             self.tally.failed(entry, judged.reason)
-        self.tally.answered(entry, judged.status, now - entry[SENT])
+        self.tally.answered(entry, judged.status, now)
         del self.ledger.entries[tag]
         self._settle(tag, entry, judged, response, now)
 
@@ -407,6 +406,7 @@ class SwitchCore(SwitchTables):
             else:
                 self.complete(tag, failure(Reason.CONNECT_TIMEOUT), now)
         self.memory.expire(now)
+        self.tally.forget_reads(now - answer_timeout_s - 1.0)
 
     # -- what happens seldom ---------------------------------------------------------------------------
 

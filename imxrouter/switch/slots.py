@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from imxrouter.model.operations import Kind
+from imxrouter.model.quality import BOUNDS_S
 from imxrouter.model.vocabulary import Reason
 
 
@@ -35,8 +36,8 @@ RETRIES: Final = RECORDS_IN + 6
 REASON_BASE: Final = RECORDS_IN + 7
 #: Reasons of what is no request (links, connections); those of requests follow, kind by kind.
 REASON_SLOT: Final = {reason: REASON_BASE + place for place, reason in enumerate(Reason)}
-#: Upper ends of the buckets of delivery times: half a decade each, from a turn of work to the longest wait.
-DELIVERY_BOUNDS_S: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+#: Upper ends of the buckets of delivery times, in seconds.
+DELIVERY_BOUNDS_S: Final = BOUNDS_S
 #: A histogram's slots: one for each bound, and one for what is above them all.
 DELIVERY_BUCKETS: Final = len(DELIVERY_BOUNDS_S) + 1
 OURS: Final = REASON_BASE + len(Reason) * (1 + len(_KINDS))

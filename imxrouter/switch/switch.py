@@ -7,7 +7,6 @@ a call per record costs more than most of the checks (docs/decisions/0002-hot-pa
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import Literal
 
 from imxrouter.model.operations import Kind
@@ -15,11 +14,10 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.gate import Bar
 from imxrouter.switch import slots
 from imxrouter.switch.core import SUSPENDED_S, SwitchCore
-from imxrouter.switch.flows import FLOWS_AT_MOST
+from imxrouter.switch.flows import Key
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role
 from imxrouter.switch.presence import INSIDE_TYPES, OF_DOMAINS
 from imxrouter.switch.rewrite import LONG_RESPONSE
-from imxrouter.switch.slots import DELIVERY_BOUNDS_S, THEIRS
 from imxrouter.wire.control import ACK_BYTES, ACK_START
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.fields import are_harmless
@@ -359,11 +357,10 @@ class Switch(SwitchCore):
         check_link, check_duplicates = self.checks.answer_link, self.checks.duplicates
         joined, limit, end, speaks, used = self._joined, port.max_record, len(data), port.speaks, port.used
         number, on_delivered, long = port.number, self.on_delivered, LONG_RESPONSE
-        sent, took, plain, from_service = 0.0, 0.0, 0, port.role is Role.SERVICE
-        tally, flows = self.tally, self.tally.flows
-        delivered, took_s = flows.came if from_service else flows.went, flows.took_s
-        if len(delivered) > FLOWS_AT_MOST:
-            flows.on_full()
+        tally, plain, from_service = self.tally, 0, port.role is Role.SERVICE
+        sent = began = 0.0
+        again = 0
+        delivered: dict[Key, int] = {}
         in_port = out_port = run_port = None
         in_number = out_number = -1
         records_in = messages = records_out = 0
@@ -394,8 +391,8 @@ class Switch(SwitchCore):
                     self._unmatched(port, data[start:stop], tag)
                     continue
                 (
-                    came_by, in_tag, own_size, ident, digest, to_domain, from_domain, asked, _, _, went_by, _,
-                    tries, written,
+                    came_by, in_tag, own_size, ident, digest, to_domain, from_domain, asked, _, since,
+                    went_by, _, tries, written,
                 ) = entry  # fmt: skip
                 if (
                     rtype != asked | RESPONSE_BIT
@@ -414,17 +411,17 @@ class Switch(SwitchCore):
                     used.add(to_domain)
                     self._odd_response(port, data[start:stop], tag, entry, now)
                     continue
-                if written != sent:
+                if written != sent or since != began:
                     if plain:
-                        tally.theirs(plain, took)
-                    sent, took, plain = written, now - written, 0
+                        tally.run(delivered, plain, from_service, began, sent, again, now)
+                        delivered, plain = {}, 0
+                    sent, began, again = written, since, tries
                 plain += 1
                 if from_service:
-                    delivered[from_domain] = delivered.get(from_domain, 0) + 1
+                    domain = from_domain
                 else:
+                    domain = to_domain
                     used.add(to_domain)
-                    delivered[to_domain] = delivered.get(to_domain, 0) + 1
-                    took_s[to_domain] = took_s.get(to_domain, 0.0) + took
                 del entries[tag]
                 if came_by != in_number:
                     in_port, in_number = ports.get(came_by), came_by
@@ -435,7 +432,9 @@ class Switch(SwitchCore):
                     out_port.sent_bytes -= own_size
                 if rtype == _MESSAGE_RESPONSE:
                     messages += 1
+                    delivered[domain] = delivered.get(domain, 0) + 1
                 else:
+                    delivered[domain, asked] = delivered.get((domain, asked), 0) + 1
                     counters[BASE_OF_TYPE.get(asked, OTHER_BASE) + slots.DELIVERED] += 1
                     self.presence.delivered(entry)
                 if on_delivered is not None:
@@ -468,9 +467,8 @@ class Switch(SwitchCore):
         finally:
             if run_port is not None:
                 self.put(run_port, view[run_start:run_end])
-            if plain:  # as `tally.theirs`, without a call for each read
-                counters[THEIRS + bisect_left(DELIVERY_BOUNDS_S, took)] += plain
-                tally.theirs_s += plain * took
+            if plain:
+                tally.run(delivered, plain, from_service, began, sent, again, now)
             port.responses_read += records_in
             counters[slots.RECORDS_IN] += records_in
             counters[slots.RECORDS_OUT] += records_out

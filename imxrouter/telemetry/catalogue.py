@@ -159,8 +159,33 @@ PEER_REQUESTS = Family(
 PEER_DELIVERY = Family(
     "imxrouter_peer_delivery_seconds",
     "summary",
-    ("peer",),
-    "From the write of a request to a peer domain to its answer; of those that were delivered.",
+    ("peer", "direction", "kind", "part"),
+    "Where the time of delivered requests of a peer domain (`in`) and to it (`out`) went. `ours`: this "
+    "router's share, of request and answer, with the time on hold. `theirs`: from the write of a request to "
+    "its answer, of the peer or of a service of ours.",
+)
+PEER_REFUSALS = Family(
+    "imxrouter_peer_refusals_total",
+    "counter",
+    ("peer", "direction", "stage"),
+    "Requests of a peer domain (`in`) and to it (`out`) that were not delivered, by the stage that decided.",
+)
+PEER_OUTAGE = Family(
+    "imxrouter_peer_outage_seconds_total",
+    "counter",
+    ("peer", "side", "stage"),
+    "For how long a peer domain could not be reached, by the side that failed (`theirs`, or `ours` where "
+    "most peers were lost at once) and the stage; the first half minute is counted when the side is known.",
+)
+PEER_DOWN = Family(
+    "imxrouter_peer_down", "gauge", ("peer",), "1 while a peer domain cannot be reached, else 0."
+)
+PEER_BURN = Family(
+    "imxrouter_peer_objective_burn",
+    "gauge",
+    ("peer", "objective", "window"),
+    "What happened of that which an objective (`availability`, `delivery-time` or `refusals`) allows, in the "
+    "last `hour`, `day` or `month`: 1 uses up exactly what is allowed, more misses it.",
 )
 PEER_LINKS = Family(
     "imxrouter_peer_links",
@@ -272,6 +297,10 @@ ALL: tuple[Family, ...] = (
     HELD_OLDEST,
     PEER_REQUESTS,
     PEER_DELIVERY,
+    PEER_REFUSALS,
+    PEER_OUTAGE,
+    PEER_DOWN,
+    PEER_BURN,
     PEER_LINKS,
     PEER_ERROR,
     STORE_WORKS,

@@ -7,7 +7,7 @@ over all labels ever goes down, `other` never jumps, and only `former` does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import nlargest
 from typing import Final
@@ -15,6 +15,9 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 
 from imxrouter.model.domain import is_wire_domain
+from imxrouter.model.operations import Kind
+from imxrouter.model.quality import Cells, End, Part, add, ends, outage_ms, reasons, seconds
+from imxrouter.model.vocabulary import Reason
 from imxrouter.telemetry import catalogue
 
 #: Labels beside the watch list.
@@ -28,27 +31,10 @@ OVERTAKES: Final = 2.0
 CANDIDATES: Final = 1000
 
 OTHER, FORMER = catalogue.PEER_REST
-_ANSWERED: Final = catalogue.PEER_RESULTS.index("delivered")
+_CAME: Final = dict(zip(catalogue.PEER_DIRECTIONS, (True, False), strict=True))
 
-#: Requests that came from a domain and that went to it, each by `catalogue.PEER_RESULTS`, and the seconds
-#: that the delivered ones of those to it took.
-PeerFlow = tuple[Sequence[int], Sequence[int], float]
-
-
-@dataclass(slots=True)
-class PeerRow:
-    """What is counted under one label."""
-
-    came: list[int] = field(default_factory=lambda: [0] * len(catalogue.PEER_RESULTS))
-    went: list[int] = field(default_factory=lambda: [0] * len(catalogue.PEER_RESULTS))
-    took_s: float = 0.0
-
-    def add(self, flow: PeerFlow) -> None:
-        """Count what one domain did."""
-        for mine, its in ((self.came, flow[0]), (self.went, flow[1])):
-            for place, count in enumerate(its):
-                mine[place] += count
-        self.took_s += flow[2]
+#: What one domain did since somebody looked: cells of `model.quality`.
+PeerFlow = Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +42,18 @@ class PeerFigures:
     """What `/metrics` says of peers, each by label.
 
     Attributes:
-        rows: requests and times.
+        rows: requests and times, as cells of `model.quality`.
         links: links.
         errors: stage, reason and Unix time of the last error.
+        down: whether it cannot be reached now, of those of which that is known.
+        burns: how fast what an objective allows is used up, by (objective, window).
     """
 
-    rows: Mapping[str, PeerRow] = field(default_factory=dict)
+    rows: Mapping[str, Cells] = field(default_factory=dict)
     links: Mapping[str, int] = field(default_factory=dict)
     errors: Mapping[str, tuple[str, str, float]] = field(default_factory=dict)
+    down: Mapping[str, bool] = field(default_factory=dict)
+    burns: Mapping[str, Mapping[tuple[str, str], float]] = field(default_factory=dict)
 
 
 class PeerTable:
@@ -77,8 +67,9 @@ class PeerTable:
     def __init__(self, watch: Iterable[bytes] = (), top: int = TOP) -> None:
         self._watched = frozenset(watch)
         self._top = top
-        self._rows = {domain: PeerRow() for domain in sorted(self._watched)}
-        self._other, self._former = PeerRow(), PeerRow()
+        self._rows: dict[bytes, Cells] = {domain: {} for domain in sorted(self._watched)}
+        self._other: Cells = {}
+        self._former: Cells = {}
         self._scores: dict[bytes, float] = {}
         self._ranked_at: float | None = None
         self._never = frozenset((OTHER.encode(), FORMER.encode()))
@@ -90,26 +81,26 @@ class PeerTable:
             self._scores.setdefault(domain, 0.0)
         self._watched = watched
         for domain in sorted(watched):
-            self._rows.setdefault(domain, PeerRow())
+            self._rows.setdefault(domain, {})
             self._scores.pop(domain, None)
         while len(self._rows) - len(watched) > self._top:
             rest = [domain for domain in self._rows if domain not in watched]
-            row = self._rows.pop(min(rest, key=lambda domain: self._scores.get(domain, 0.0)))
-            self._former.add((row.came, row.went, row.took_s))
+            quietest = min(rest, key=lambda domain: self._scores.get(domain, 0.0))
+            add(self._former, self._rows.pop(quietest))
 
     def add(self, flows: Mapping[bytes, PeerFlow], now: float) -> None:
         """Count what domains did since the last call.
 
         Args:
-            flows: by domain as on the wire; what is no valid one is `other`.
+            flows: by domain as on the wire, cells of `model.quality`; what is no valid one is `other`.
             now: monotonic seconds.
         """
         for domain, flow in flows.items():
             if domain not in self._watched and domain not in self._never and is_wire_domain(domain):
-                self._scores[domain] = self._scores.get(domain, 0.0) + sum(flow[0]) + sum(flow[1])
+                self._scores[domain] = self._scores.get(domain, 0.0) + requests(flow)
                 if domain not in self._rows and len(self._rows) - len(self._watched) < self._top:
-                    self._rows[domain] = PeerRow()
-            self._rows.get(domain, self._other).add(flow)
+                    self._rows[domain] = {}
+            add(self._rows.get(domain, self._other), flow)
         if len(self._scores) > 2 * CANDIDATES:
             self._trim()
         if self._ranked_at is None:
@@ -123,7 +114,7 @@ class PeerTable:
         """Who has a label now."""
         return frozenset(self._rows)
 
-    def rows(self) -> dict[str, PeerRow]:
+    def rows(self) -> dict[str, Cells]:
         """The rows by label, those of the rest as well."""
         named = {domain.decode("ascii"): row for domain, row in self._rows.items()}
         return {**named, OTHER: self._other, FORMER: self._former}
@@ -146,24 +137,25 @@ class PeerTable:
         for quiet, busy in zip(mine, nlargest(len(mine), without, key=without.__getitem__), strict=False):
             if without[busy] <= OVERTAKES * scores.get(quiet, 0.0):
                 break
-            row = self._rows.pop(quiet)
-            self._former.add((row.came, row.went, row.took_s))
-            self._rows[busy] = PeerRow()
+            add(self._former, self._rows.pop(quiet))
+            self._rows[busy] = {}
+
+
+def requests(cells: PeerFlow) -> int:
+    """All requests from a peer and to it."""
+    return sum(ends(cells, True)) + sum(ends(cells, False))
 
 
 def peer_metrics(figures: PeerFigures) -> Iterator[Metric]:
     """The families of peers."""
-    family = catalogue.PEER_REQUESTS
-    requests = CounterMetricFamily(family.name, family.help, labels=family.labels)
-    family = catalogue.PEER_DELIVERY
-    delivery = SummaryMetricFamily(family.name, family.help, labels=family.labels)
-    for label, row in figures.rows.items():
-        for direction, counts in zip(catalogue.PEER_DIRECTIONS, (row.came, row.went), strict=True):
-            for result, count in zip(catalogue.PEER_RESULTS, counts, strict=True):
-                requests.add_metric([label, direction, result], count)
-        delivery.add_metric([label], row.went[_ANSWERED], row.took_s)
-    yield requests
-    yield delivery
+    yield from _requests(figures.rows)
+    yield from _outages(figures)
+    family = catalogue.PEER_BURN
+    burns = GaugeMetricFamily(family.name, family.help, labels=family.labels)
+    for label, told in figures.burns.items():
+        for (objective, window), burn in told.items():
+            burns.add_metric([label, objective, window], burn)
+    yield burns
     family = catalogue.PEER_LINKS
     links = GaugeMetricFamily(family.name, family.help, labels=family.labels)
     for label, count in figures.links.items():
@@ -174,3 +166,50 @@ def peer_metrics(figures: PeerFigures) -> Iterator[Metric]:
     for label, (stage, reason, at) in figures.errors.items():
         errors.add_metric([label, stage, reason], at)
     yield errors
+
+
+def _requests(rows: Mapping[str, Cells]) -> Iterator[Metric]:
+    """Series of kinds and stages that had nothing yet are left out: most peers have two kinds."""
+    family = catalogue.PEER_REQUESTS
+    ended = CounterMetricFamily(family.name, family.help, labels=family.labels)
+    family = catalogue.PEER_DELIVERY
+    delivery = SummaryMetricFamily(family.name, family.help, labels=family.labels)
+    family = catalogue.PEER_REFUSALS
+    refused = CounterMetricFamily(family.name, family.help, labels=family.labels)
+    for label, cells in rows.items():
+        for direction, came in _CAME.items():
+            for result, count in zip(catalogue.PEER_RESULTS, ends(cells, came), strict=True):
+                ended.add_metric([label, direction, result], count)
+            for kind in Kind:
+                count = ends(cells, came, (kind,))[End.DELIVERED]
+                for part in Part if count else ():
+                    values = [label, direction, kind.name.lower(), part.name.lower()]
+                    delivery.add_metric(values, count, seconds(cells, part, came, (kind,)))
+            for stage, count in by_stage(reasons(cells, came)).items():
+                refused.add_metric([label, direction, stage], count)
+    yield ended
+    yield delivery
+    yield refused
+
+
+def _outages(figures: PeerFigures) -> Iterator[Metric]:
+    family = catalogue.PEER_OUTAGE
+    outages = CounterMetricFamily(family.name, family.help, labels=family.labels)
+    for label, cells in figures.rows.items():
+        for side, ours in (("theirs", False), ("ours", True)):
+            for stage, count_ms in by_stage(outage_ms(cells, ours)).items():
+                outages.add_metric([label, side, stage], count_ms / 1000)
+    yield outages
+    family = catalogue.PEER_DOWN
+    down = GaugeMetricFamily(family.name, family.help, labels=family.labels)
+    for label, is_down in figures.down.items():
+        down.add_metric([label], float(is_down))
+    yield down
+
+
+def by_stage(counts: Mapping[Reason, int]) -> dict[str, int]:
+    """Figures of reasons, by their stages."""
+    stages: dict[str, int] = {}
+    for reason, count in counts.items():
+        stages[reason.stage.value] = stages.get(reason.stage.value, 0) + count
+    return stages

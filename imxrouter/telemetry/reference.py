@@ -21,8 +21,8 @@ Made from `imxrouter/telemetry/catalogue.py` by `python -m imxrouter.telemetry.r
 
 Served at `/metrics` of the listener in `[metrics]`. Labels come from closed sets; a `reason` or `result` is
 one of the words in [reasons.md](reasons.md) unless said otherwise. No metric holds an address. Only `peer`
-holds domains: those of `[metrics] watch`, and the 50 busiest others; all the rest is counted as `other`, and
-what peers counted that are no longer among the 50 stays as `former`
+holds domains: those of `[metrics] watch` and those with objectives of their own, and the 50 busiest others;
+all the rest is counted as `other`, and what peers counted that are no longer among the 50 stays as `former`
 ([monitor.md](../operators/monitor.md#peers)).
 
 | metric | type | labels | meaning |

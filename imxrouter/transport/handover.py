@@ -70,12 +70,15 @@ class Handover:
         port = Port(_NO_LINK, Role.PEER, lambda _data: None)
         port.max_record = HIGHEST_MAX_RECORD
         port.speaks = set(given.speaks)
+        now, tally = self._hub.now(), self._hub.switch.tally
         try:
-            self._hub.switch.receive(port, given.record, self._hub.now())
+            self._hub.switch.receive(port, given.record, now)
         except WireError as error:
             reason = Reason.PROTOCOL_ERROR
             self.log.warn(
                 "bus: a response is {reason}: {note}", reason=reason.word, stage=reason.stage.value,
                 note=str(error),
             )  # fmt: skip
+        runs = tally.taken_runs()
         self._hub.flush()
+        tally.wrote(0, now, self._hub.now() - now, runs)

@@ -215,9 +215,10 @@ class Hub:
         if len(session.port.unacked) > UNACKNOWLEDGED_AT_MOST:
             session.end(Reason.UNREAD_ANSWERS, "answers are not acknowledged")
         put = counters[slots.RECORDS_OUT] - tally.apart - put
+        runs = tally.taken_runs()
         self.flush()
-        if put:
-            tally.ours(put, self._monotonic() - now)
+        if put or runs:
+            tally.wrote(put, now, self._monotonic() - now, runs)
         session.settle()
 
     def opened(self, session: LinkSession, peer: Hello) -> None:
@@ -417,8 +418,9 @@ class Hub:
         now, put = self.now(), self.switch.tally.put_out()
         self.switch.receive(port, data, now)
         put = self.switch.tally.put_out() - put
+        runs = self.switch.tally.taken_runs()
         for tell in taken:
             tell()
         self.flush()
-        if put:
-            self.switch.tally.ours(put, self.now() - now)
+        if put or runs:
+            self.switch.tally.wrote(put, now, self.now() - now, runs)

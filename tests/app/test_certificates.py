@@ -503,3 +503,16 @@ def test_hangup_reaches_workers_once_they_listen(tmp_path: Path) -> None:
     assert [one.signals for one in reactor.made] == [["HUP"], ["HUP"]]
     workers.hang_up()
     assert [one.signals for one in reactor.made] == [["HUP", "HUP"], ["HUP", "HUP"]]
+
+
+def test_the_end_of_peers_certificates_is_told(lab: Lab) -> None:
+    """Of each domain whose certificate was found good, on both sides of a link."""
+    settings = {"trust.default_policy": "dialback+certificate"}
+    a = lab.router("a.example", settings=settings, certificates=[["a.example"]])
+    b = lab.router("b.example", settings=settings, certificates=[["b.example"]])
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    for rig, other, domain in ((a, b, "b.example"), (b, a, "a.example")):
+        seen = rig.call(rig.router.metrics.peer_certificates.ends)
+        assert other.router.link_tls.ends is not None
+        (own,) = other.router.link_tls.ends.contexts.certificates.all
+        assert seen == {domain: own.leaf.not_valid_after_utc.timestamp()}

@@ -108,10 +108,13 @@ def test_peers_are_counted_on_both_sides(lab: Lab) -> None:
         }
         assert results == {"delivered": 1, "refused": 0, "failed": 1, "indeterminant": 0}
         assert (sample(rig, "imxrouter_peer_links", peer=peer) or 0) >= 1
-    assert sample(a, "imxrouter_peer_delivery_seconds_count", peer="b.example") == 1
-    took_s = sample(a, "imxrouter_peer_delivery_seconds_sum", peer="b.example")
-    assert took_s is not None
-    assert 0 < took_s < 30
+    for rig, peer, direction in ((a, "b.example", "out"), (b, "a.example", "in")):
+        for part in ("ours", "theirs"):
+            labels = {"peer": peer, "direction": direction, "kind": "message", "part": part}
+            assert sample(rig, "imxrouter_peer_delivery_seconds_count", **labels) == 1
+            assert 0 < (sample(rig, "imxrouter_peer_delivery_seconds_sum", **labels) or 0) < 30
+        labels = {"peer": peer, "direction": direction, "stage": "service"}
+        assert sample(rig, "imxrouter_peer_refusals_total", **labels) == 1
     assert sample(a, "imxrouter_peer_links", peer="quiet.example") == 0
     assert (
         sample(a, "imxrouter_peer_requests_total", peer="a.example", direction="in", result="delivered")

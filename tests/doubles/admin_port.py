@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from imxrouter.admin.certs_views import CertsReload, CertsView
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TraceRow, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import AdminError
+from imxrouter.admin.report import MeasureView, OutageView, PeerReportView, TimesView
 from imxrouter.admin.views import (
     AttributesView,
     DomainDiff,
@@ -66,6 +67,41 @@ OUTCOME: OutcomeView = {
     "decided_role": "service", "failed_at": "", "retry": "", "retry_after_s": 0, "note": "", "remedy": "",
     "seconds": 0.004,
 }  # fmt: skip
+OUTAGE: OutageView = {
+    "begin": 1800000000.0, "end": 1800000090.0, "side": "theirs", "stage": "connect",
+    "reason": "connection-refused", "reasons": {"connection-refused": 3, "connect-timeout": 1},
+    "down_s": 62.5, "flaps": 2, "how": "reached",
+}  # fmt: skip
+MEASURE: MeasureView = {
+    "objective": "availability", "unit": "%", "expected": 99.9, "measured": 99.5, "burn": 5.0, "met": False,
+}  # fmt: skip
+QUICK: TimesView = {"mean_s": 0.0021, "p50_s": 0.002, "p90_s": 0.004, "p99_s": 0.005}
+SLOW: TimesView = {"mean_s": 1.25, "p50_s": 0.5, "p90_s": 1.5, "p99_s": 2.0}
+NEVER: TimesView = {"mean_s": None, "p50_s": None, "p90_s": None, "p99_s": None}
+REPORT: PeerReportView = {
+    "peer": "b.example", "reported_by": "router.a.example", "process": 0, "made_at": 1800003600.0,
+    "begin": 1799999700.0, "end": 1800003600.0, "watched_s": 3600.0, "available_percent": 98.264,
+    "objectives": [
+        MEASURE,
+        {"objective": "delivery-time", "unit": "s", "expected": 2.5, "measured": 2.0, "burn": 0.5,
+         "met": True},
+        {"objective": "refusals", "unit": "%", "expected": 1.0, "measured": None, "burn": None, "met": None},
+    ],
+    "kinds": [
+        {"direction": "out", "kind": "message", "delivered": 40, "refused": 0, "failed": 2,
+         "indeterminant": 1, "ours": QUICK, "theirs": SLOW},
+        {"direction": "in", "kind": "notify", "delivered": 0, "refused": 3, "failed": 0, "indeterminant": 0,
+         "ours": NEVER, "theirs": NEVER},
+    ],
+    "not_delivered": [
+        {"direction": "out", "stage": "connect", "reason": "connection-refused", "count": 2,
+         "by_recipient": False},
+        {"direction": "in", "stage": "service", "reason": "unknown-user", "count": 3, "by_recipient": True},
+    ],
+    "outages": [OUTAGE, {**OUTAGE, "end": None, "side": "ours", "flaps": 0, "how": ""}],
+    "asked": [{"stage": "connect", "reason": "connection-refused", "outages": 1, "requests": 2,
+               "text": "nothing listens"}],
+}  # fmt: skip
 PEER_DETAIL: PeerDetailView = {
     "domain": "b.example", "state": "failing", "state_for_s": 12.0, "source": "dns", "targets": [],
     "required": "dialback+tls", "required_by": "[trust] default_policy", "remembered": "dialback",
@@ -75,6 +111,7 @@ PEER_DETAIL: PeerDetailView = {
     "failures": 3, "next_try_s": 12.0, "backoff_first_s": 1.0, "backoff_cap_s": 300.0, "held": 1,
     "held_bytes": 200, "held_age_s": 2.0, "in_flight": 1, "bytes_in": 3000, "bytes_out": 2900,
     "counted": {"came": {"delivered": 0}, "went": {"delivered": 4, "failed": 1}}, "answered_s": 0.004,
+    "outages": [OUTAGE], "objectives": [MEASURE],
 }  # fmt: skip
 DOCTOR: DoctorView = {
     "domain": "a.example", "result": "warnings", "publish": ZONE, "took_s": 0.5,
@@ -195,6 +232,13 @@ class PortDouble:
         if name != "b.example":
             raise AdminError("not-found", f"nothing is known of {name}", "peer", "see imxctl peers")
         return PEER_DETAIL
+
+    def peer_report(self, name: str, since_s: float | None) -> PeerReportView:
+        """Know b.example and nobody else."""
+        self.calls.append(("peer_report", name, since_s))
+        if name != "b.example":
+            raise AdminError("not-found", f"nothing was counted of {name}", "peer", "see imxctl peers")
+        return REPORT
 
     def peer_retry(self, name: str) -> Deferred[PeerChange]:
         """Clear the back-off of b.example; nobody else waits."""

@@ -25,9 +25,9 @@ def test_the_sample_zone_loads(server: Server, tmp_path: Path) -> None:
 def test_prometheus_takes_the_samples() -> None:
     """Scrape configuration and alerts."""
     done = run(program("promtool"), "check", "config", str(OPS / "prometheus" / "prometheus.yml"))
-    assert "12 rules found" in done.stdout
+    assert "16 rules found" in done.stdout
     rules = run(program("promtool"), "check", "rules", str(OPS / "prometheus" / "imxrouter.rules.yml"))
-    assert "SUCCESS: 12 rules found" in rules.stdout
+    assert "SUCCESS: 16 rules found" in rules.stdout
 
 
 #: Ten minutes in which b.example takes nothing, c.example everything but slowly, and `former` jumps.
@@ -41,15 +41,23 @@ tests:
       - {series: 'imxrouter_peer_requests_total{instance="x", peer="b.example", direction="out", result="delivered"}', values: '0+1x30'}
       - {series: 'imxrouter_peer_requests_total{instance="x", peer="c.example", direction="out", result="delivered"}', values: '0+60x30'}
       - {series: 'imxrouter_peer_requests_total{instance="x", peer="former", direction="out", result="failed"}', values: '0x10 5000x20'}
-      - {series: 'imxrouter_peer_delivery_seconds_sum{instance="x", peer="c.example"}', values: '0+600x30'}
-      - {series: 'imxrouter_peer_delivery_seconds_count{instance="x", peer="c.example"}', values: '0+60x30'}
+      - {series: 'imxrouter_peer_delivery_seconds_sum{instance="x", peer="c.example", direction="out", kind="message", part="theirs"}', values: '0+600x30'}
+      - {series: 'imxrouter_peer_delivery_seconds_count{instance="x", peer="c.example", direction="out", kind="message", part="theirs"}', values: '0+60x30'}
+      - {series: 'imxrouter_peer_objective_burn{instance="x", peer="b.example", objective="availability", window="hour"}', values: '20x30'}
+      - {series: 'imxrouter_peer_objective_burn{instance="x", peer="b.example", objective="availability", window="day"}', values: '2x30'}
+      - {series: 'imxrouter_peer_objective_burn{instance="x", peer="c.example", objective="refusals", window="hour"}', values: '20x30'}
+      - {series: 'imxrouter_peer_objective_burn{instance="x", peer="c.example", objective="refusals", window="day"}', values: '0.5x30'}
+      - {series: 'imxrouter_peer_down{instance="x", peer="b.example"}', values: '1x30'}
+      - {series: 'imxrouter_peer_down{instance="x", peer="c.example"}', values: '0x30'}
+      - {series: 'imxrouter_peer_outage_seconds_total{instance="x", peer="b.example", side="theirs", stage="dns"}', values: '0+60x30'}
+      - {series: 'imxrouter_peer_outage_seconds_total{instance="x", peer="c.example", side="ours", stage="connect"}', values: '0x30'}
       - {series: 'imxrouter_delivery_seconds_bucket{instance="x", part="ours", le="0.01"}', values: '0+60x30'}
       - {series: 'imxrouter_delivery_seconds_bucket{instance="x", part="ours", le="+Inf"}', values: '0+60x30'}
       - {series: 'imxrouter_certificate_expiry_timestamp_seconds{instance="x", file="a.crt"}', values: '1210000x30'}
       - {series: 'imxrouter_certificate_expiry_timestamp_seconds{instance="x", file="b.crt"}', values: '1220000x30'}
       - {series: 'imxrouter_certificate_problems{instance="x"}', values: '0x2 1x28'}
-      - {series: 'imxrouter_peer_certificate_expiry_timestamp_seconds{instance="x", peer="b.example"}', values: '605000x30'}
-      - {series: 'imxrouter_peer_certificate_expiry_timestamp_seconds{instance="x", peer="c.example"}', values: '607000x30'}
+      - {series: 'imxrouter_peer_certificate_expiry_timestamp_seconds{instance="x", peer="b.example"}', values: '173000x30'}
+      - {series: 'imxrouter_peer_certificate_expiry_timestamp_seconds{instance="x", peer="c.example"}', values: '175000x30'}
     alert_rule_test:
       - eval_time: 20m
         alertname: ImxrouterCertificateEnds
@@ -65,7 +73,7 @@ tests:
         alertname: ImxrouterPeerCertificateEnds
         exp_alerts:
           - exp_labels: {instance: x, peer: b.example}
-            exp_annotations: {summary: "x: the certificate of b.example ends in less than a week; tell its operator"}
+            exp_annotations: {summary: "x: the certificate of b.example ends in less than two days; tell its operator"}
       - eval_time: 20m
         alertname: ImxrouterPeerFails
         exp_alerts:
@@ -76,6 +84,17 @@ tests:
         exp_alerts:
           - exp_labels: {instance: x, peer: c.example}
             exp_annotations: {summary: "x: c.example takes more than 5 s for an answer"}
+      - eval_time: 20m
+        alertname: ImxrouterObjectiveBurns
+        exp_alerts:
+          - exp_labels: {instance: x, peer: b.example, objective: availability, window: hour}
+            exp_annotations: {summary: "x: b.example uses up what the objective for availability allows 20 times too fast; imxctl peers report b.example --since 1h"}
+      - eval_time: 20m
+        alertname: ImxrouterPeerDown
+        exp_alerts:
+          - exp_labels: {instance: x, peer: b.example}
+            exp_annotations: {summary: "x: b.example cannot be reached; imxctl peers show b.example"}
+      - {eval_time: 20m, alertname: ImxrouterOwnNetwork, exp_alerts: []}
       - {eval_time: 20m, alertname: ImxrouterHolds, exp_alerts: []}
 """  # noqa: E501 - a series a line
 

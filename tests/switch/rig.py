@@ -41,6 +41,8 @@ class Rig:
         self.memory = DuplicateMemory(EPOCH, 60.0, memory_limit)
         self.switch = Switch(Ledger(process, 77), self.memory, self.rates, slots.new_counters(), checks)
         self.now = 100.0
+        #: from a read to the write of what it brought
+        self.share_s = 0.0
         self.peer = self.port(1, Role.PEER)
         self.service = self.port(2, Role.SERVICE)
         self.prove(self.peer, PEER)
@@ -75,6 +77,8 @@ class Rig:
         """Bytes come over a link."""
         data = b"".join(r if isinstance(r, bytes) else encode_record(r) for r in records)
         self.switch.receive(port, data, self.now)
+        tally = self.switch.tally
+        tally.wrote(0, self.now, self.share_s, tally.taken_runs())
 
     def out(self, port: Port) -> list[Record]:
         """What was put out for a link since the last look."""

@@ -7,12 +7,15 @@ import re
 import pytest
 from twisted.internet.task import Clock
 
+from imxrouter.model import quality
 from imxrouter.model.errors import LocalMisuse
+from imxrouter.model.operations import Kind
+from imxrouter.model.quality import End, Part
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch.slots import new_counters, slot_table
 from imxrouter.telemetry import catalogue
 from imxrouter.telemetry.metrics import Metrics, StoreFigures, Times
-from imxrouter.telemetry.peers import PeerFigures, PeerRow
+from imxrouter.telemetry.peers import PeerFigures
 from imxrouter.telemetry.slots import SlotTable
 from imxrouter.telemetry.tick import INTERVAL_S, TickMeter
 
@@ -208,9 +211,24 @@ def test_every_counter_has_a_kind_a_stage_and_a_reason() -> None:
 def test_figures_of_peers_are_shown() -> None:
     """Rows, links and errors by label, with every result of both directions."""
     metrics = Metrics("1", lambda: 0.0)
-    row = PeerRow([1, 2, 3, 4], [5, 6, 7, 8], 2.5)
+    row = {
+        quality.ended(came, Kind.MESSAGE, end): 1 + end + (0 if came else 4)
+        for came in (True, False)
+        for end in End
+    }
+    row[quality.total_us(Part.THEIRS, False, Kind.MESSAGE)] = 2_500_000
+    row[quality.total_us(Part.OURS, False, Kind.MESSAGE)] = 500_000
+    row[quality.because(False, Reason.CONNECT_TIMEOUT)] = 7
+    row[quality.because(False, Reason.UNREACHABLE)] = 8
+    row[quality.out_ms(False, Reason.DNS_TIMEOUT)] = 61_500
     metrics.watch_peers(
-        lambda: PeerFigures({"b.example": row}, {"b.example": 2}, {"b.example": ("dns", "dns-timeout", 77.0)})
+        lambda: PeerFigures(
+            {"b.example": row},
+            {"b.example": 2},
+            {"b.example": ("dns", "dns-timeout", 77.0)},
+            {"b.example": True},
+            {"b.example": {("availability", "hour"): 2.5}},
+        )
     )
     shown = [
         value(metrics, "imxrouter_peer_requests_total", peer="b.example", direction=direction, result=result)
@@ -218,8 +236,17 @@ def test_figures_of_peers_are_shown() -> None:
         for result in catalogue.PEER_RESULTS
     ]
     assert shown == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert value(metrics, "imxrouter_peer_delivery_seconds_count", peer="b.example") == 5
-    assert value(metrics, "imxrouter_peer_delivery_seconds_sum", peer="b.example") == 2.5
+    labels = {"peer": "b.example", "direction": "out", "kind": "message"}
+    assert value(metrics, "imxrouter_peer_delivery_seconds_count", part="theirs", **labels) == 5
+    assert value(metrics, "imxrouter_peer_delivery_seconds_sum", part="theirs", **labels) == 2.5
+    assert value(metrics, "imxrouter_peer_delivery_seconds_sum", part="ours", **labels) == 0.5
+    refused = {"peer": "b.example", "direction": "out", "stage": "connect"}
+    assert value(metrics, "imxrouter_peer_refusals_total", **refused) == 15
+    outage = {"peer": "b.example", "side": "theirs", "stage": "dns"}
+    assert value(metrics, "imxrouter_peer_outage_seconds_total", **outage) == 61.5
+    assert value(metrics, "imxrouter_peer_down", peer="b.example") == 1
+    burn = {"peer": "b.example", "objective": "availability", "window": "hour"}
+    assert value(metrics, "imxrouter_peer_objective_burn", **burn) == 2.5
     assert value(metrics, "imxrouter_peer_links", peer="b.example") == 2
     error = {"peer": "b.example", "stage": "dns", "reason": "dns-timeout"}
     assert value(metrics, "imxrouter_peer_last_error_timestamp_seconds", **error) == 77

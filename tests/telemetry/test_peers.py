@@ -5,14 +5,25 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from imxrouter.switch.flows import ENDS
+from imxrouter.model import quality
+from imxrouter.model.operations import Kind
+from imxrouter.model.quality import Cells, End, Part
 from imxrouter.telemetry import catalogue
-from imxrouter.telemetry.peers import FORMER, HALF_LIFE_S, OTHER, RANK_EVERY_S, PeerFlow, PeerRow, PeerTable
+from imxrouter.telemetry.peers import FORMER, HALF_LIFE_S, OTHER, RANK_EVERY_S, PeerTable
 
 
-def flow(came: int = 0, went: int = 0, took_s: float = 0.0) -> PeerFlow:
+def flow(came: int = 0, went: int = 0, took_s: float = 0.0) -> Cells:
     """So many requests of a domain, and to it, that were delivered."""
-    return [came, 0, 0, 0], [went, 0, 0, 0], took_s
+    return {
+        quality.ended(True, Kind.MESSAGE, End.DELIVERED): came,
+        quality.ended(False, Kind.MESSAGE, End.DELIVERED): went,
+        quality.total_us(Part.THEIRS, False, Kind.MESSAGE): round(took_s * 1e6),
+    }
+
+
+def came_of(cells: Cells) -> int:
+    """Delivered requests of a domain."""
+    return quality.ends(cells, True)[End.DELIVERED]
 
 
 def peer(number: int) -> bytes:
@@ -20,19 +31,17 @@ def peer(number: int) -> bytes:
     return b"p%d.example" % number
 
 
-def total(rows: Iterable[PeerRow]) -> tuple[int, int, float]:
+def total(rows: Iterable[Cells]) -> Cells:
     """The sum over all labels."""
-    kept = list(rows)
-    return (
-        sum(sum(row.came) for row in kept),
-        sum(sum(row.went) for row in kept),
-        round(sum(row.took_s for row in kept), 6),
-    )
+    kept: Cells = {}
+    for row in rows:
+        quality.add(kept, row)
+    return {cell: count for cell, count in kept.items() if count}
 
 
 def test_results_are_those_of_the_switch() -> None:
-    """Places of the switch's lists and words of the metric are the same."""
-    assert catalogue.PEER_RESULTS == ENDS
+    """Cells and words of the metric are in the same order."""
+    assert tuple(end.name.lower() for end in End) == catalogue.PEER_RESULTS
 
 
 def test_top_and_the_rest() -> None:
@@ -42,8 +51,8 @@ def test_top_and_the_rest() -> None:
         table.add({peer(number): flow(came=1)}, 0.0)
     rows = table.rows()
     assert len(rows) == 52
-    assert rows[OTHER].came[0] == 10
-    assert rows["p3.example"].came[0] == 1
+    assert came_of(rows[OTHER]) == 10
+    assert came_of(rows["p3.example"]) == 1
 
 
 def test_a_watched_peer_has_its_label_always() -> None:
@@ -53,7 +62,7 @@ def test_a_watched_peer_has_its_label_always() -> None:
     table.add({peer(1): flow(5), peer(2): flow(5), peer(3): flow(5), b"quiet.example": flow(1, 2, 0.5)}, 0.0)
     rows = table.rows()
     assert len(rows) == 5
-    assert rows["quiet.example"] == PeerRow([1, 0, 0, 0], [2, 0, 0, 0], 0.5)
+    assert rows["quiet.example"] == flow(1, 2, 0.5)
 
 
 def test_a_label_goes_to_a_peer_that_carries_more_than_twice_as_much() -> None:
@@ -67,10 +76,10 @@ def test_a_label_goes_to_a_peer_that_carries_more_than_twice_as_much() -> None:
     table.add({}, 2 * RANK_EVERY_S)
     rows = table.rows()
     assert set(rows) == {"p2.example", OTHER, FORMER}
-    assert (rows[FORMER].came[0], rows[OTHER].came[0], rows["p2.example"].came[0]) == (100, 250, 0)
+    assert tuple(came_of(rows[one]) for one in (FORMER, OTHER, "p2.example")) == (100, 250, 0)
     table.add({peer(1): flow(7), peer(2): flow(9)}, 2 * RANK_EVERY_S + 1)
     rows = table.rows()
-    assert (rows[FORMER].came[0], rows[OTHER].came[0], rows["p2.example"].came[0]) == (100, 257, 9)
+    assert tuple(came_of(rows[one]) for one in (FORMER, OTHER, "p2.example")) == (100, 257, 9)
 
 
 def test_who_was_busy_long_ago_is_overtaken() -> None:
@@ -89,14 +98,15 @@ def test_what_is_no_name_is_other() -> None:
     table.add(dict.fromkeys(odd, flow(1)), 0.0)
     rows = table.rows()
     assert set(rows) == {OTHER, FORMER}
-    assert rows[OTHER].came[0] == len(odd)
+    assert came_of(rows[OTHER]) == len(odd)
 
 
 def test_sums_never_go_down_and_everything_stays_bounded() -> None:
     """A hundred thousand domains in changing order: every flow is in the sums once, and labels stay few."""
     chance = random.Random(7)
     table = PeerTable([peer(1), peer(2)], top=10)
-    expected, last_other = (0, 0, 0.0), 0
+    expected: Cells = {}
+    last_other = 0
     for turn in range(400):
         centre = turn // 40 * 100
         flows = {
@@ -106,15 +116,14 @@ def test_sums_never_go_down_and_everything_stays_bounded() -> None:
             for _ in range(30)
         }
         table.add(flows, turn * 20.0)
-        came, went, took_s = total(PeerRow(list(one[0]), list(one[1]), one[2]) for one in flows.values())
-        expected = (expected[0] + came, expected[1] + went, round(expected[2] + took_s, 6))
+        expected = total([expected, *flows.values()])
         rows = table.rows()
         assert len(rows) <= 2 + 10 + 2
         assert total(rows.values()) == expected
-        here = sum(sum(one[0]) for one in flows.values())
-        assert 0 <= sum(rows[OTHER].came) - last_other <= here
-        last_other = sum(rows[OTHER].came)
-    assert sum(table.rows()[FORMER].came) > 0
+        here = sum(map(came_of, flows.values()))
+        assert 0 <= came_of(rows[OTHER]) - last_other <= here
+        last_other = came_of(rows[OTHER])
+    assert came_of(table.rows()[FORMER]) > 0
 
 
 def test_many_names_at_once_leave_a_bounded_memory() -> None:
@@ -140,5 +149,5 @@ def test_the_watch_list_may_change_and_no_sum_goes_down() -> None:
     assert len(rows) == 2 + 1 + 2
     assert total(rows.values()) == before
     table.add({b"new.example": flow(2), b"old.example": flow(1)}, 1.0)
-    assert table.rows()["new.example"].came[0] == 2
-    assert total(table.rows().values())[0] == before[0] + 3
+    assert came_of(table.rows()["new.example"]) == 2
+    assert came_of(total(table.rows().values())) == came_of(before) + 3
