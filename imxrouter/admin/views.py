@@ -187,7 +187,10 @@ class LookupView(TypedDict):
 
 
 class RecordsView(TypedDict):
-    """`imxctl dns records`: what to publish; `served` tells whether the domain is served here."""
+    """`imxctl dns records`: what to publish; `served` tells whether the domain is served here.
+
+    `tlsa` are records for the zones of the routers' names; none where this router has no certificate.
+    """
 
     domain: str
     served: bool
@@ -195,6 +198,7 @@ class RecordsView(TypedDict):
     imx: list[str]
     svcb: list[str]
     srv: list[str]
+    tlsa: list[str]
 
 
 class OutcomeView(TypedDict):

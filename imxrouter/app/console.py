@@ -275,7 +275,10 @@ class Console:
     def dns_records(self, domain: str) -> RecordsView:
         """Say what to publish for a domain, in all three forms."""
         wanted, router = _domain(domain), self._router
-        return records_view(wanted, router.published(), served=wanted in router.domains)
+        return records_view(
+            wanted, router.published(), served=wanted in router.domains,
+            certificates=router.link_tls.certificates,
+        )  # fmt: skip
 
     def check(self, domain: str, ours: str, timeout_s: float) -> Deferred[dict[str, Any]]:
         """Check a domain as one of ours."""

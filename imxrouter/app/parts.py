@@ -173,13 +173,16 @@ class Parts:
 
     def _make_discovery(self, ask: Ask | None) -> None:
         config = self.config
+        #: whether DNS answers can count as validated with DNSSEC
+        self.validates = True
         #: somebody handed in what asks DNS, so that [dns] does not say whom
         self.asks_by_itself = ask is not None
         if ask is None:
             asker = NameServerAsker(
-                self._reactor, config.dns.nameservers, question_s=config.dns.query_timeout_s
-            )
-            ask = asker.ask
+                self._reactor, config.dns.nameservers, question_s=config.dns.query_timeout_s,
+                trust_ad=config.dns.trust_ad,
+            )  # fmt: skip
+            ask, self.validates = asker.ask, asker.trusts_ad
         self.ask = ask
         cache_limits, find_limits = discovery_limits(config.dns)
         self.answers = AnswerCache(time.monotonic, cache_limits)
@@ -289,7 +292,7 @@ class Parts:
         self.hub.events.append(self.services)
         self.access = AccessControl(
             config.access, self.domains, first_contacts(config.services), self.hub, self._watchers,
-            self.verifier.drop_proof, time.time,
+            self.verifier.drop_proof, time.time, self._reactor.callLater,
         )  # fmt: skip
         self.gatekeeper.shuts_out = self.access.shuts_out
         self.domains.replace_all(served_domain(entry) for entry in config.domains)

@@ -171,14 +171,16 @@ class TargetDialer:
         def choose(target: Target) -> Encrypt | None:
             if not wanted.in_tls(target):
                 return None
-            return partial(self._handshake, wanted)
+            return partial(self._handshake, wanted, wanted.server_name(target))
 
         return choose
 
-    def _handshake(self, wanted: Wanted, socket: OpenedSocket, limit_s: float) -> Deferred[EncryptedSocket]:
+    def _handshake(
+        self, wanted: Wanted, name: str, socket: OpenedSocket, limit_s: float
+    ) -> Deferred[EncryptedSocket]:
         if self.maker is None:
             raise LocalMisuse("TLS is asked for and not configured")
-        make = partial(self.maker.opening, wanted.own, wanted.domain.name, socket.remote)
+        make = partial(self.maker.opening, wanted.own, name, socket.remote)
         return open_tls(self._reactor, socket, make, self.maker.facts, limit_s)
 
     def _admit_target(self, permit: Permit | None) -> Callable[[str, int], Reason | None]:

@@ -47,6 +47,7 @@ APPLIES: Final[dict[str, Applies]] = {
     "metrics.listen": _RESTART,
     "metrics.watch": _LIVE,
     "dns.nameservers": _LIVE,
+    "dns.trust_ad": _LIVE,
     "dns.ttl_floor_s": _LIVE,
     "dns.ttl_cap_s": _LIVE,
     "dns.negative_ttl_s": _LIVE,

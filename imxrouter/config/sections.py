@@ -117,6 +117,13 @@ class Dns(Section, frozen=True):
         tuple[str, ...],
         key("Resolvers to ask, as ADDRESS:PORT; empty: those of the system.", example=["192.0.2.53:53"]),
     ] = ()
+    trust_ad: Annotated[
+        Literal["loopback", "never"],
+        key(
+            "`loopback`: DNSSEC counts (the AD bit) where every resolver is on 127.0.0.0/8 or ::1; each of "
+            "them must validate itself. `never`: it does not."
+        ),
+    ] = "loopback"
     ttl_floor_s: Annotated[
         float, key("An answer is kept at least this long, whatever its TTL.", unit="s", ge=0, le=3600)
     ] = 10.0

@@ -15,7 +15,7 @@ from imxrouter.model.address import BadAddress, address_key
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.operations import MAX_HOPS, Kind
 from imxrouter.model.outcome import Outcome
-from imxrouter.routing.gate import Bar, Gate
+from imxrouter.routing.gate import FIRST_CONTACT, Bar, Gate
 from imxrouter.routing.rules import Right
 from imxrouter.routing.subscriptions import Subscriptions
 from imxrouter.switch import slots
@@ -163,6 +163,10 @@ class SwitchTables:
             return known or False
         recipient = key_of(data[ADDRESSES_OFFSET : ADDRESSES_OFFSET + data[16] + 1 + data[17]])
         bar = self.gate.judge(sender, recipient, right) if sender and recipient else None
+        if bar is not None and bar.kind == FIRST_CONTACT:
+            return bar  # he may be agreed to at any moment, and not by an entry or rule alone
+        if bar is None and sender and recipient:
+            self.gate.passed(sender, recipient, right)
         if len(self._passes) >= NAMES_PER_GENERATION:
             self._passes = {}
         self._passes[place] = bar or False

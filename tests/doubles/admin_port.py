@@ -286,7 +286,7 @@ class PortDouble:
         """Answer with one line."""
         served = domain == "a.example"
         return RecordsView(
-            domain=domain, served=served, zone=ZONE, imx=[ZONE.strip()], svcb=[], srv=[]
+            domain=domain, served=served, zone=ZONE, imx=[ZONE.strip()], svcb=[], srv=[], tlsa=[]
         )  # fmt: skip
 
     def send(self, source: str, destination: str, text: str, *, html: bool = False) -> Deferred[OutcomeView]:
