@@ -49,8 +49,6 @@ _LEAVE_OPEN: Final = frozenset({Reason.LINK_LOST, Reason.KEEPALIVE_TIMEOUT})
 #: What is told of what waits when this router goes out of service.
 OUT_OF_SERVICE: Final = Cause(Reason.SHUTTING_DOWN)
 NOT_IN_TIME: Final = Cause(Reason.CONNECT_TIMEOUT)
-#: Ends of a link that leave open whether what it carried was delivered.
-_LEAVE_OPEN: Final = frozenset({Reason.LINK_LOST, Reason.KEEPALIVE_TIMEOUT})
 #: The link would be weaker than what the sender's own domain asks for.
 OWN_POLICY: Final = Cause(Reason.WEAKER_THAN_POLICY, "policy of the sender's domain")
 
