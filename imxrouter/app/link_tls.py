@@ -83,8 +83,6 @@ class LinkTls:
         self.pinned = pinned_anchors(config, certificates.intermediates)
         on_links = bool(config.tls.certificates)  # not in `take`, which would keep the whole configuration
 
-        on_links = bool(config.tls.certificates)  # not `config` itself, whose tables are let go
-
         def take(contexts: TlsContexts) -> None:
             self.use(contexts, lambda: certificates.anchors, on_links=on_links)
 
@@ -207,6 +205,7 @@ class LinkTls:
 
     def _reached(self, session: LinkSession, domain: bytes) -> None:
         self._strengths.note_reached(session.tls, Domain(domain.decode("ascii")))
+        self._dialer.wake()
 
     # -- events ------------------------------------------------------------------------------------------
 
