@@ -22,6 +22,7 @@ from imxrouter.app.provisioning import served_domain
 from imxrouter.app.quality import always
 from imxrouter.app.settings import (
     cap_settings,
+    connection_rates,
     dial_settings,
     discovery_limits,
     exception_rates,
@@ -174,12 +175,15 @@ class Applying:
             return None
         router, policies, gatekeeper = self._router, policy_table(config), self._router.gatekeeper
         caps, dialling = cap_settings(config), dial_settings(config.caps)
+        rates = connection_rates(config.caps)
 
         def commit() -> None:
             gatekeeper.judge_by(policies)
             gatekeeper.remembered.change(config.trust.remember_days * 86_400.0)
             if changes.touch("caps", "peer"):
                 gatekeeper.change(caps, dialling if changes.touch("caps") else None)
+            if changes.touch("caps"):
+                gatekeeper.rates.change(rates)
             self.weak.end(policies)
             for entry in router.federation.destinations:  # what failed by the old policy is tried by the new
                 if entry.last_error is not None and entry.last_error.reason in _BY_POLICY:
@@ -190,7 +194,7 @@ class Applying:
 
     def _limits(self, config: Config, changes: Changes) -> Step | None:
         """Rates of senders and sizes, on open links too."""
-        if not changes.touch("limits", "peer"):
+        if not changes.touch("limits", "peer", "overload"):
             return None
         router, limits = self._router, config.limits
         rate = Rate.of(limits.sender_rate_per_s, limits.sender_burst)
@@ -198,6 +202,8 @@ class Applying:
 
         def commit() -> None:
             router.rates.change(rate, limits.senders_per_domain)
+            router.rates.cooldown_s = limits.cooldown_s
+            router.limiting.configure(config)
             if changes.touch("limits.exceptions"):
                 router.rates.set_exceptions(exceptions)
             router.peer_rates = peers

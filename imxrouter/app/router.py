@@ -49,7 +49,7 @@ class Router(Parts, Service):
         self._tick.clock = reactor
         self._steps = LoopingCall(self._on_step)
         self._steps.clock = reactor
-        self._tick_meter = TickMeter(self.metrics, reactor)
+        self._tick_meter = TickMeter(self.metrics, reactor, on_lag=self.limiting.measure)
 
     def startService(self) -> None:
         """Open the sockets: bus, links, metrics, admin; then ready.
@@ -131,6 +131,7 @@ class Router(Parts, Service):
             self.drain.step(self.hub.now())
             self.liveness.step(self.hub.now())
             self._housekeeping.step(self.hub.now())
+            self.limiting.step(self.hub.now())
         except Exception:  # noqa: BLE001 - as in _on_tick
             self.log.failure("step")
 
