@@ -252,6 +252,23 @@ class TargetDialer:
         )  # fmt: skip
         return self._connect(domain, make, terms).addCallback(lambda one: one.session)
 
+    def to_sibling(self, domain: Domain, place: tuple[str, int]) -> Deferred[LinkSession]:
+        """Open a link to another host of a domain of ours, one that its DNS lists."""
+        wanted = Wanted(self._strengths, domain, domain, 0, None)
+        decision = wanted.best()
+        if not decision.accepted:
+            return fail(DialFailed(decision.reason, decision.note))
+
+        def only(target: Target) -> Reason | None:
+            matches = (target.host.rstrip("."), target.port) == place
+            return wanted.filter(target) if matches else Reason.ADDRESS_REFUSED
+
+        def make() -> LinkSession:
+            return LinkSession(self._hub, Purpose.SIBLING)
+
+        terms = DialTerms(filter_target=only, encrypt=self._encrypt(wanted), identify=wanted.identify)
+        return self._connect(domain, make, terms).addCallback(lambda one: one.session)
+
     def asks_certificate(self, domain: Domain) -> bool:
         """Whether a link to the domain must have a certificate that covers it."""
         return self._strengths.needs_certificate(domain)

@@ -110,6 +110,8 @@ APPLIES: Final[dict[str, Applies]] = {
     "limits.exceptions.sender": _LIVE,
     "limits.exceptions.rate_per_s": _LIVE,
     "limits.exceptions.burst": _LIVE,
+    "drain.deadline_s": _LIVE,
+    "drain.siblings": _LIVE,
     "access.dir": _LIVE,
     "access.abuse_reports": _LIVE,
     "access.entry.match": _LIVE,

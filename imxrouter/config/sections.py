@@ -443,6 +443,29 @@ class Limits(Section, frozen=True):
     exceptions: Annotated[tuple[SenderException, ...], key("Senders with a rate of their own.")] = ()
 
 
+class Drain(Section, frozen=True):
+    """Going out of service, at SIGTERM or by `imxctl drain`."""
+
+    deadline_s: Annotated[
+        float,
+        key(
+            "Within this every link is closed; what is still in flight then is cut. Above "
+            "links.close_deadline_s; a supervisor must wait longer.",
+            unit="s",
+            ge=0,
+            le=3600,
+        ),
+    ] = 30.0
+    siblings: Annotated[
+        tuple[str, ...],
+        key(
+            "Other hosts of the domains served here, as `host:port`, to which peers are sent; none: those "
+            "that the DNS of each domain lists beside this one. Peers go only where DNS lists the host.",
+            example=["im2.a.example:6490"],
+        ),
+    ] = ()
+
+
 LogLevel = Literal["debug", "info", "warn", "error", "critical"]
 AddressPrivacy = Literal["full", "domain", "keyed-hash"]
 

@@ -127,8 +127,8 @@ class Reason(Enum):
         "the connection broke: before a hello, see what has the port there; later, ask the recipient before sending again")
     ANSWER_TIMEOUT = ReasonInfo(46, "answer-timeout", Stage.PEER, Retry.NEVER, "answer-timeout",
         "no answer within the deadline: ask the recipient before sending again; the peer's service is slow or hangs")
-    SHUTTING_DOWN = ReasonInfo(47, "shutting-down", Stage.SERVICE, Retry.LATER, "busy",
-        "the router is going out of service: try again in a minute")
+    SHUTTING_DOWN = ReasonInfo(47, "shutting-down", Stage.SERVICE, Retry.LATER, "shutting-down",
+        "the router is going out of service: try again in a minute, or over another host")
     PEER_FAILED = ReasonInfo(48, "peer-failed", Stage.PEER, Retry.NEVER, "not-delivered",
         "the peer answered with a reason that is not registered: its log has the cause; one side needs an update")
     STATE_UNAVAILABLE = ReasonInfo(49, "state-unavailable", Stage.SERVICE, Retry.LATER, "state-unavailable",

@@ -99,6 +99,8 @@ class SwitchTables:
         #: told of every plain success; costs on the hot path, so None unless somebody watches
         self.on_delivered: Callable[[Entry], None] | None = None
         self._joined: dict[int, list[tuple[int, int]]] = {}
+        #: tags of requests that were sent to another host after one had refused them
+        self._asked_elsewhere: set[int] = set()
         self._names: dict[bytes, tuple[bytes, bytes]] = {}
         self._older_names: dict[bytes, tuple[bytes, bytes]] = {}
         self._targets: dict[bytes, tuple[bytes, Route | None]] = {}

@@ -36,7 +36,7 @@ VALUES: Mapping[str, str] = {
     "limits.sender_rate_per_s": "2", "limits.sender_burst": "22", "limits.senders_per_domain": "222",
     "limits.max_message_bytes": "2222", "limits.attribute_age_s": "60",
     "limits.subscriptions_per_domain": "222", "trust.default_policy": '"dialback+tls"',
-    "tls.watch_s": "5",
+    "tls.watch_s": "5", "drain.deadline_s": "9", "drain.siblings": '["im2.a.example:6490"]',
     "trust.proof_max_age_s": "5000", "trust.proof_idle_s": "500", "trust.remember_days": "3",
     "dialback.keys": '{ k1 = "abababababababababababababababab" }', "dialback.token_ttl_s": "30",
     "dialback.clock_skew_s": "3", "dialback.claim_timeout_s": "13", "log.level": '"debug"',
@@ -110,7 +110,7 @@ def facts(router: Router) -> dict[str, Any]:
         "backoff": router.federation.destinations._backoff,
         "look-ups": (router.finder._limits, router.answers._limits),
         "dialling": (connector.limits, {name: getattr(guard, name) for name in vars(guard)}),
-        "secrets": router.keyring._secrets,
+        "secrets": router.keyring.secrets,
         "policies": (gatekeeper.policies.default, gatekeeper.policies._rules),
         "caps": (gatekeeper.caps._settings, gatekeeper._service_caps._settings),
         "verifying": (
