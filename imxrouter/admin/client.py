@@ -43,6 +43,7 @@ from imxrouter.admin.views import (
     ClaimView,
     DomainDiff,
     DomainView,
+    DrainView,
     LimitView,
     LinkView,
     LookupView,
@@ -74,6 +75,7 @@ __all__ = [
     "DoctorView",
     "DomainDiff",
     "DomainView",
+    "DrainView",
     "ExplainView",
     "FetchView",
     "KindView",
@@ -107,7 +109,8 @@ __all__ = [
 
 #: The shapes of all answers, outer ones first; for the reference page.
 VIEWS: tuple[type, ...] = (
-    StatusView, StoreView, OverloadView, LimitView, OffenderView, LinkView, ClaimView, PeerView, PeerChange,
+    StatusView, DrainView, StoreView, OverloadView, LimitView, OffenderView, LinkView, ClaimView, PeerView,
+    PeerChange,
     DomainView, DomainDiff, OutcomeView, AttributesView, AttributeView, MessageView, LookupView, TargetView,
     RecordsView, *DETAIL_VIEWS, *REPORT_VIEWS, *USER_VIEWS, *CERTS_VIEWS, *CONFIG_VIEWS, *POLICY_VIEWS,
 )  # fmt: skip
@@ -152,6 +155,15 @@ class AdminClient:
     def status(self) -> StatusView:
         """Tell how the process is."""
         return cast("StatusView", self._ask("GET", "status"))
+
+    def drain(self, deadline_s: float | None = None) -> DrainView:
+        """Take the host out of service."""
+        given = {} if deadline_s is None else {"deadline_s": deadline_s}
+        return cast("DrainView", self._ask("POST", "drain", body=given))
+
+    def undrain(self) -> DrainView:
+        """Take the host back into service."""
+        return cast("DrainView", self._ask("POST", "undrain"))
 
     def limits(self) -> list[LimitView]:
         """Tell how each limit stands."""

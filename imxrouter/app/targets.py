@@ -130,7 +130,7 @@ class TargetDialer:
             failed_connect=self._failed_connect,
         )
         if permit is None:
-            return self._connect(domain, make, replace(terms, turn=self._turn))
+            return self._connect(domain, make, replace(terms, turn=partial(self._turn, b"")))
 
         def make_second() -> LinkSession:
             session = make()
@@ -142,13 +142,14 @@ class TargetDialer:
             return result
 
         def dial_second() -> Deferred[Dialled]:
-            return self._connect(domain, make_second, terms).addBoth(ended)
+            turn = partial(self._turn, permit.source.prefix)
+            return self._connect(domain, make_second, replace(terms, turn=turn)).addBoth(ended)
 
-        return self.room.dial(permit, dial_second)
+        return self.room.dial(permit, dial_second, lambda: first is not None and bool(first.port.sources))
 
-    def _turn(self, endpoints: Sequence[Endpoint]) -> Deferred[Callable[[], None]]:
-        ip = endpoints[0][0]
-        return self.turns.wait(ip).addCallback(lambda _: partial(self.turns.done, ip))
+    def _turn(self, network: bytes, endpoints: Sequence[Endpoint]) -> Deferred[Callable[[], None]]:
+        key = (endpoints[0][0], network)
+        return self.turns.wait(key).addCallback(lambda _: partial(self.turns.done, key))
 
     def wake(self) -> None:
         """A claim was settled, or a link has ended: there may be room for what waits."""
@@ -171,14 +172,16 @@ class TargetDialer:
         def choose(target: Target) -> Encrypt | None:
             if not wanted.in_tls(target):
                 return None
-            return partial(self._handshake, wanted)
+            return partial(self._handshake, wanted, wanted.server_name(target))
 
         return choose
 
-    def _handshake(self, wanted: Wanted, socket: OpenedSocket, limit_s: float) -> Deferred[EncryptedSocket]:
+    def _handshake(
+        self, wanted: Wanted, name: str, socket: OpenedSocket, limit_s: float
+    ) -> Deferred[EncryptedSocket]:
         if self.maker is None:
             raise LocalMisuse("TLS is asked for and not configured")
-        make = partial(self.maker.opening, wanted.own, wanted.domain.name, socket.remote)
+        make = partial(self.maker.opening, wanted.own, name, socket.remote)
         return open_tls(self._reactor, socket, make, self.maker.facts, limit_s)
 
     def _admit_target(self, permit: Permit | None) -> Callable[[str, int], Reason | None]:
@@ -247,6 +250,23 @@ class TargetDialer:
             filter_target=only, only=None if listed else Target(host, port), encrypt=self._encrypt(wanted),
             identify=wanted.identify,
         )  # fmt: skip
+        return self._connect(domain, make, terms).addCallback(lambda one: one.session)
+
+    def to_sibling(self, domain: Domain, place: tuple[str, int]) -> Deferred[LinkSession]:
+        """Open a link to another host of a domain of ours, one that its DNS lists."""
+        wanted = Wanted(self._strengths, domain, domain, 0, None)
+        decision = wanted.best()
+        if not decision.accepted:
+            return fail(DialFailed(decision.reason, decision.note))
+
+        def only(target: Target) -> Reason | None:
+            matches = (target.host.rstrip("."), target.port) == place
+            return wanted.filter(target) if matches else Reason.ADDRESS_REFUSED
+
+        def make() -> LinkSession:
+            return LinkSession(self._hub, Purpose.SIBLING)
+
+        terms = DialTerms(filter_target=only, encrypt=self._encrypt(wanted), identify=wanted.identify)
         return self._connect(domain, make, terms).addCallback(lambda one: one.session)
 
     def asks_certificate(self, domain: Domain) -> bool:

@@ -22,6 +22,9 @@ LEASE_S: Final = 0.02
 LEASE_REQUESTS: Final = 1000
 #: Bytes in a lease at most: Python's sums are quicker below 2^30.
 LEASE_BYTES: Final = (1 << 30) - 1
+#: A request that is refused by another limit counts as so many more of its link: refusing costs as much as
+#: passing on, and who is refused asks again at once.
+REFUSED_COSTS: Final = 4
 #: A link that goes on while it is refused waits at most so long.
 LINK_DEBT_S: Final = 0.25
 #: Part of all entries that the domains of one zone may take together.
@@ -137,19 +140,24 @@ class LinkMeter(Meter):
 
     Attributes:
         until: until then every request is refused.
+        refused: requests of this run that other limits refused.
+        troubled: whether there were any in the last run.
         insists: whether so much came in spite of it that the link should be read more slowly.
     """
 
-    __slots__ = ("insists", "until")
+    __slots__ = ("insists", "refused", "troubled", "until")
 
     def __init__(self, rate: TrafficRate, who: bytes) -> None:
         super().__init__(rate, Limit.LINK_RATE, who)
         self.until = float("-inf")
-        self.insists = False
+        self.refused = 0
+        self.troubled = self.insists = False
 
     def charge(self, requests: int, size: int, now: float) -> None:
         """A run of requests was read, refused ones too."""
-        self.take(requests, size, now)
+        self.take(requests + REFUSED_COSTS * self.refused, size, now)
+        self.troubled = self.refused > 0
+        self.refused = 0
         wait = self.wait(now)
         if not wait:
             self.insists = False

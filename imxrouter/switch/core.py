@@ -31,7 +31,7 @@ from imxrouter.model.operations import Kind
 from imxrouter.model.outcome import SUCCESS, Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.switch import slots
-from imxrouter.switch.ports import Port, Role, Route
+from imxrouter.switch.ports import Port, Role
 from imxrouter.switch.rewrite import (
     LONG_RESPONSE,
     READS,
@@ -59,6 +59,8 @@ from imxrouter.wire.registry import KIND_OF_TYPE, ROUTED_FIELDS, RecordType
 MAX_JOINED: Final = 8
 #: How often a request is sent again after its link was lost (BEY-3: once).
 MAX_RETRIES: Final = 1
+#: A request refused for one of these was not delivered, and another host of the domain may take it.
+ELSEWHERE: Final = frozenset({Reason.SERVICE_DOWN, Reason.SHUTTING_DOWN})
 #: Seconds after which it may be worth asking a suspended domain again.
 SUSPENDED_S: Final = 60
 _MESSAGE: Final = RecordType.MESSAGE.value
@@ -224,7 +226,9 @@ class SwitchCore(SwitchTables):
             self.presence.settled(entry, outcome, response, now)
         self._release_credit(entry)
         joined = self._joined.pop(tag, None)
-        left = self._unmark(tag)
+        self._asked_elsewhere.discard(tag)
+        left = self.warned.pop(tag, None)
+        self._odd.discard(tag)
         if left is not None and outcome.ok:
             response = with_rate_left(response, left)
         waiting = [(entry[IN_PORT], entry[IN_TAG]), *(joined or ())]
@@ -241,11 +245,6 @@ class SwitchCore(SwitchTables):
             kept = kept or (single and port.acknowledges)
         if not kept:
             self.memory.keep_for_window(entry[KEY], now)
-
-    def _unmark(self, tag: int) -> int | None:
-        """The answer of a request is at hand: what its sender is to be told that he has left."""
-        self._odd.discard(tag)
-        return self.warned.pop(tag, None)
 
     def _remember(self, entry: Entry, response: bytes) -> None:
         """Keep an answer for copies of its request; a long one by its outcome, that of a read not at all."""
@@ -285,6 +284,8 @@ class SwitchCore(SwitchTables):
     def settle_response(self, port: Port, data: bytes, tag: int, entry: Entry, now: float) -> None:
         """A response that is not the plain success: judge what it says before it goes back."""
         judged, response = judged_response(port, data, entry)
+        if judged.reason in ELSEWHERE and self._ask_elsewhere(port, tag, entry, now):
+            return
         if self.on_answered is not None:
             self.on_answered(port, entry, judged)
         if judged.status is not Status.SUCCESS:
@@ -292,6 +293,31 @@ class SwitchCore(SwitchTables):
         self.tally.answered(entry, judged.status, now)
         del self.ledger.entries[tag]
         self._settle(tag, entry, judged, response, now)
+
+    def _ask_elsewhere(self, port: Port, tag: int, entry: Entry, now: float) -> bool:
+        """One host of the peer did not take it: another one may, and is asked once (specification 8.4).
+
+        Nothing is in doubt, for what is answered so was not delivered; a retry's first try may have been.
+        """
+        if port.role is not Role.PEER or entry[TRIES] or tag in self._asked_elsewhere:
+            return False
+        for other in self.ways.get(entry[TO_DOMAIN], {}).get(entry[FROM_DOMAIN], ()):
+            is_another_host = other is not port and (other.epoch is None or other.epoch != port.epoch)
+            if is_another_host and self._takes(other, entry[SIZE]):
+                break
+        else:
+            return False
+        asked = self.ports.get(entry[OUT_PORT])
+        if asked is not None:
+            asked.sent -= 1
+            asked.sent_bytes -= entry[SIZE]
+        self._asked_elsewhere.add(tag)
+        self.doubt(tag)
+        self.ledger.entries[tag] = moved(entry, other.number, sent=now)
+        self.entrust(tag, other)
+        self.tally.apart += 1
+        self.counters[slots.ELSEWHERE] += 1
+        return True
 
     # -- sending what waited ---------------------------------------------------------------------------
 
@@ -442,24 +468,6 @@ class SwitchCore(SwitchTables):
         if not self.checks.credit:
             return 1 << 60, 1 << 60, out.largest
         return out.credit_requests - out.sent, out.credit_bytes - out.sent_bytes, out.largest
-
-    def refuse_no_way(self, port: Port, data: bytes, ways: list[Port], size: int) -> None:
-        """No link of these takes a request: none would ever, or none does now."""
-        if all(size > way.largest for way in ways):
-            self.refuse(port, data, Reason.TOO_LARGE, 1)
-        else:
-            self.refuse_by(
-                Limit.OUTPUT, port, data, self._entry_of(port, decode_record(data), data)[TO_DOMAIN], 1
-            )
-
-    def _refuse_by_route(self, port: Port, data: bytes, route: Route, rtype: int) -> None:
-        """Suspended, a type that the domain does not take, or too large; in that order."""
-        if route.suspended:
-            self.refuse(port, data, Reason.SUSPENDED, SUSPENDED_S)
-        elif rtype not in route.types:
-            self.refuse(port, data, Reason.TYPE_NOT_ENABLED)
-        else:
-            self.refuse(port, data, Reason.TOO_LARGE)
 
     def _unmatched(self, port: Port, data: bytes, tag: int) -> None:
         """A response no entry waits for: another process's, or late, second or invented."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from imxrouter.link.ledger import Entry
+from imxrouter.link.ledger import TO_DOMAIN, Entry
 from imxrouter.model.limits import Limit
 from imxrouter.model.operations import MAX_HOPS, SubscriptionState
 from imxrouter.model.outcome import DISCLOSED_RETRY_STEP_S
-from imxrouter.model.vocabulary import REASON_BY_WORD, Status
+from imxrouter.model.vocabulary import REASON_BY_WORD, Reason, Status
 from imxrouter.routing.overload import Level
 from imxrouter.routing.traffic import Meter, Payers
 from imxrouter.switch import slots
-from imxrouter.switch.core import SwitchCore
-from imxrouter.switch.ports import Port
+from imxrouter.switch.core import SUSPENDED_S, SwitchCore
+from imxrouter.switch.ports import Port, Route
 from imxrouter.wire.layout import (
     ADDRESSES_OFFSET,
     FLAG_RESPONSE_WANTED,
@@ -26,6 +26,7 @@ from imxrouter.wire.layout import (
     OUTCOME_BYTES,
     RESPONSE_BIT,
 )
+from imxrouter.wire.record import decode_record
 from imxrouter.wire.registry import FieldType, RecordType
 
 #: Refusals of links by limits that are traced and logged in a second; the rest is counted only. Telling one
@@ -56,6 +57,8 @@ class SwitchLimits(SwitchCore):
             who: is over it, for operators.
             now: monotonic seconds.
         """
+        if port.meter is not None and limit is not Limit.LINK_RATE:
+            port.meter.refused += 1
         second = int(now)
         if second != self._told_second:
             self._told_second, self._told_left = second, TOLD_A_SECOND
@@ -135,6 +138,24 @@ class SwitchLimits(SwitchCore):
         """The answer of a request in flight, if it is plain success, tells how much its sender has left."""
         self.warned[tag] = left
         self._odd.add(tag)
+
+    def refuse_no_way(self, port: Port, data: bytes, ways: list[Port], size: int) -> None:
+        """No link of these takes a request: none would ever, or none does now."""
+        if all(size > way.largest for way in ways):
+            self.refuse(port, data, Reason.TOO_LARGE, 1)
+        else:
+            self.refuse_by(
+                Limit.OUTPUT, port, data, self._entry_of(port, decode_record(data), data)[TO_DOMAIN], 1
+            )
+
+    def _refuse_by_route(self, port: Port, data: bytes, route: Route, rtype: int) -> None:
+        """Suspended, a type that the domain does not take, or too large; in that order."""
+        if route.suspended:
+            self.refuse(port, data, Reason.SUSPENDED, SUSPENDED_S)
+        elif rtype not in route.types:
+            self.refuse(port, data, Reason.TYPE_NOT_ENABLED)
+        else:
+            self.refuse(port, data, Reason.TOO_LARGE)
 
     def refuse_inbox(self, port: Port, data: bytes, wait_s: float, stranger: int, now: float) -> None:
         """Too many messages to one recipient."""

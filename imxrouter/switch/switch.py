@@ -85,7 +85,7 @@ class Switch(SwitchReads):
         check_recipient = checks.recipient and not inside
         shed = self.shed if checks.shedding and not inside else 0
         strict = shed >= Level.QUARTER or (check_traffic and meter is not None and now < meter.until)
-        payer, stranger, sends = b"", 0, NOBODY
+        payer, stranger, sends, left, left_bytes = b"", 0, NOBODY, 0, 0
         granted, granted_bytes, used = port.granted_requests, port.granted_bytes, port.used
         in_flight, in_bytes = port.in_flight, port.in_bytes
         out: Port | None = None
@@ -207,12 +207,17 @@ class Switch(SwitchReads):
                 if from_domain is not payer:
                     payer, stranger = from_domain, 0 if is_service or from_domain in self.acquainted else 1
                     if check_traffic:
+                        sends.left, sends.left_bytes = left, left_bytes
                         sends = senders.get(payer) or self.traffic.senders.of(payer)
+                        left, left_bytes = sends.left, sends.left_bytes
                 if check_traffic:
-                    sends.left -= 1
-                    sends.left_bytes -= size
-                    if sends.left < 0 or sends.left_bytes < 0:
-                        if self.over_rate(sends, port, data[start:stop], now):
+                    left -= 1
+                    left_bytes -= size
+                    if left < 0 or left_bytes < 0:
+                        sends.left, sends.left_bytes = left, left_bytes
+                        refused = self.over_rate(sends, port, data[start:stop], now)
+                        left, left_bytes = sends.left, sends.left_bytes
+                        if refused:
                             continue
                     takes = route.meter if route is not None else None
                     if takes is not None:
@@ -335,6 +340,7 @@ class Switch(SwitchReads):
                 run_port, run_start, run_end = out, start, stop
         finally:
             port.in_flight, port.in_bytes = in_flight, in_bytes
+            sends.left, sends.left_bytes = left, left_bytes
             if meter is not None and check_traffic:
                 meter.charge(records_in, at - begun, now)
             if out is not None:

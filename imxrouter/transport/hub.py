@@ -34,10 +34,16 @@ from imxrouter.wire.registry import PROTOCOL_VERSION, Capability
 WINDOW_MS = 60_000
 
 
+#: How long a link is read in small pieces after a limit refused something of it.
+SMALL_READS_S = 1.0
 #: A stranger who goes on after so many refused requests and claims is cut off: each costs us more than him.
 REFUSED_BEFORE_PROOF = 256
 #: Answers, those of refused requests too, that a link may leave unacknowledged; then it is ended (8.1).
 UNACKNOWLEDGED_AT_MOST = 2 * MAX_UNACKNOWLEDGED
+
+
+#: Seconds after which it makes sense to come back to a router that goes out of service.
+SHUTTING_DOWN_S = 5
 
 
 class LinkEvents(Protocol):
@@ -138,7 +144,10 @@ class Hub:
         self._flushing = False
         #: while things are done together: what is submitted, by port
         self._submitted: dict[int, tuple[Port, list[bytes], list[Callable[[], None]]]] | None = None
+        #: out of service, or going: no new link, nothing new on those that are there
         self.closing = False
+        #: whether somebody may connect all the same, to verify a claim of ours
+        self.expects_verification: Callable[[], bool] = lambda: False
 
     # -- making ------------------------------------------------------------------------------------------
 
@@ -189,13 +198,19 @@ class Hub:
         port.meter = self.switch.traffic.of_link(session.name_for_limits())
         self.switch.add_port(port)
         if session.side is Side.ACCEPTOR:
-            refused = (Reason.SHUTTING_DOWN, 5) if self.closing else self.admit(session)
+            refused = self._refusal(session)
             if refused is not None:
                 self.switch.counters[slots.REASON_SLOT[refused[0]]] += 1
                 session.perform(session.machine.start())
                 self.first_bytes.refuse(session, refused)
                 return
         session.perform(session.machine.start())
+
+    def _refusal(self, session: LinkSession) -> tuple[Reason, int] | None:
+        """Why a stranger's connection is not taken, and when to come again."""
+        if self.closing and not self.expects_verification():
+            return Reason.SHUTTING_DOWN, SHUTTING_DOWN_S
+        return self.admit(session)
 
     def begun(self, session: LinkSession, data: bytes) -> bool:
         """The first bytes came; whether they are the link's own, in clear."""
@@ -227,9 +242,14 @@ class Hub:
             tally.wrote(put, now, self._monotonic() - now, runs)
         session.settle()
         meter = session.port.meter
-        if meter is not None and meter.insists and session.number not in self._slowed:
-            self._slowed[session.number] = now + LINK_DEBT_S
-            session.read_slowly()
+        if meter is not None and (meter.insists or meter.troubled):
+            self._slow(session, now, pause=meter.insists)
+
+    def _slow(self, session: LinkSession, now: float, *, pause: bool) -> None:
+        """A link is over limits: it is read in small pieces for a while, or not at all for a moment."""
+        if session.number not in self._slowed:
+            session.read_slowly(pause=pause)
+            self._slowed[session.number] = now + (LINK_DEBT_S if pause else SMALL_READS_S)
 
     def resume(self, now: float) -> None:
         """Read links again that were over their rate; to be called some times a second."""
@@ -239,7 +259,8 @@ class Hub:
                 del self._slowed[number]
             elif until <= now:
                 del self._slowed[number]
-                session.read_on(slowly=session.port.meter.insists)
+                meter = session.port.meter
+                session.read_on(slowly=meter.insists or meter.troubled)
 
     def opened(self, session: LinkSession, peer: Hello) -> None:
         """Both hellos are there."""
@@ -262,11 +283,18 @@ class Hub:
                 session.end(Reason.PROTOCOL_ERROR, "acknowledges what was never sent")
             return
         if isinstance(record, Credit):
-            session.port.credit_requests = record.credit_requests
-            session.port.credit_bytes = record.credit_bytes
-            return
+            self._credit(session, record)
         for one in self.events:
             one.control(session, record)
+
+    def _credit(self, session: LinkSession, record: Credit) -> None:
+        """New limits; none at all mean that new work goes elsewhere, as on a close (specification 5.3)."""
+        port = session.port
+        port.credit_requests, port.credit_bytes = record.credit_requests, record.credit_bytes
+        if not record.credit_requests and not session.leaving:
+            session.leaving = True
+            session.write_rest()  # what was sent before leaves before anything that answers this record
+            self.draining(session, Draining(Reason.SHUTTING_DOWN, by_peer=True))
 
     def draining(self, session: LinkSession, effect: Draining) -> None:
         """No new request goes out on the link."""
@@ -290,6 +318,7 @@ class Hub:
         if self.sessions.pop(session.number, None) is None:
             return
         self.opened_links.remove(session)
+        self.first_bytes.lost(session)
         reason, note = session.drop_reason, session.drop_note
         why = reason if reason.disclosed == Reason.LINK_LOST.word else Reason.LINK_LOST
         self.switch.remove_port(session.port, self.now(), why, f"{reason.word}: {note}".strip(": "))

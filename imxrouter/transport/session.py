@@ -36,7 +36,7 @@ from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.encryption import close_encrypted, raw_transport
 from imxrouter.transport.settings import HubSettings
 from imxrouter.transport.strangers import Accepted
-from imxrouter.wire.control import Control, Hello, encode_ack
+from imxrouter.wire.control import Control, Credit, Hello, encode_ack
 
 #: A link that goes on above its rate is read in pieces of this size: what one turn of the reactor does for it
 #: is then some 0.2 ms instead of two.
@@ -53,6 +53,8 @@ class Purpose(Enum):
     DATA = "data"
     VERIFY = "verify"
     UPLINK = "uplink"
+    #: to another host of our own domains, to hand it what we remember
+    SIBLING = "sibling"
 
 
 class Door(Enum):
@@ -119,6 +121,7 @@ class LinkSession(TwistedProtocol):
         reached: domains whose own DNS (or pin) led to this address; openers only.
         door: what is taken on it, where it was opened to us.
         redirected: opened at a peer's word; serves no verification and obeys no further redirect.
+        leaving: the peer takes no new requests here (CREDIT of 0), and will close in order.
         asked_by: network (prefix) of the stranger whose claim made us open it; empty for our own traffic.
         tls: what the TLS handshake came to; None in clear.
         refused: no room for it: the reason, and seconds; told once it is known how.
@@ -138,6 +141,7 @@ class LinkSession(TwistedProtocol):
         self.port = Port(self.number, Role.UPLINK if purpose is Purpose.UPLINK else Role.PEER, self._control)
         self.remote: tuple[str, int] = ("", 0)
         self.reached: set[bytes] = set()
+        self.leaving = False
         self.asked_by = b""
         self.tls: TlsFacts | None = None
         self.refused: tuple[Reason, int] | None = None
@@ -147,8 +151,7 @@ class LinkSession(TwistedProtocol):
             before_proof=hub.settings.claims_before_proof,
             deadline_s=hub.settings.claim_deadline_s,
         )
-        takes_login = self.side is Side.ACCEPTOR and door is not Door.PEERS
-        self.challenge = hub.random_bytes(32) if takes_login else None
+        self.challenge = hub.random_bytes(32) if self.side is Side.ACCEPTOR else None
         self.machine = hub.new_machine(self.side, self.challenge)
         self.service = ""
         self.opened_at = hub.now()
@@ -255,10 +258,11 @@ class LinkSession(TwistedProtocol):
         """The link, for operators: its number and where it leads."""
         return f"link {self.number} of {self.remote[0]}".encode()
 
-    def read_slowly(self) -> None:
-        """Read nothing until `read_on`, and less at a time afterwards."""
+    def read_slowly(self, *, pause: bool) -> None:
+        """Read less at a time; with `pause` nothing until `read_on`."""
         if not self._gone and not self.port.closed:
-            self.transport.pauseProducing()
+            if pause:
+                self.transport.pauseProducing()
             if self._direct:
                 self.transport.bufferSize = SLOW_READ_BYTES
 
@@ -331,7 +335,7 @@ class LinkSession(TwistedProtocol):
         self.drop_reason, self.drop_note = drop.reason, drop.note
         self.port.closed = True
         self.port.usable = False
-        self._write_rest()
+        self.write_rest()
         if not self._gone:
             self._tcp.unregisterProducer()
             if self.tls is None:
@@ -348,7 +352,7 @@ class LinkSession(TwistedProtocol):
     def end(self, reason: Reason, note: str = "", *, retry_after_s: int | None = None) -> None:
         """End at once, with a record that says why."""
         if self.machine.state is not LinkState.CLOSED:
-            self._write_rest()
+            self.write_rest()
             self.perform(self.machine.refuse(reason, retry_after_s=retry_after_s, text=note))
 
     def abort(self, reason: Reason, note: str) -> None:
@@ -360,7 +364,12 @@ class LinkSession(TwistedProtocol):
         if not self._gone:
             self.transport.abortConnection()
 
-    def _write_rest(self) -> None:
+    def stop_requests(self) -> None:
+        """Have the peer send no new request here, and say when it knows; ours go on (section 5.3)."""
+        self.send(Credit(0, 0))
+        self.perform(self.machine.fence())
+
+    def write_rest(self) -> None:
         """What the switch has put out already: answers of requests that came before the end."""
         chunks, self.port.out = self.port.out, []
         if chunks:
@@ -384,4 +393,4 @@ class LinkSession(TwistedProtocol):
     @property
     def is_open(self) -> bool:
         """Whether new claims and requests may go out."""
-        return self.machine.state is LinkState.OPEN
+        return self.machine.state is LinkState.OPEN and not self.leaving

@@ -17,10 +17,13 @@ PAGE: Final = Path(__file__).parents[2] / "docs/specs/attacks.md"
 #: Title of each file's part, in the order of the page.
 PARTS: Final = {
     "test_tls": "Hijacked names, men in the middle, certificates",
+    "test_delegation": "Hosted customers and DANE",
     "test_stripping": "Down-grades",
     "test_redirects": "Redirects",
+    "test_hosts": "Hosts of one domain",
     "test_claims": "Dial-back",
     "test_senders": "Senders and relays",
+    "test_access": "Ways round a block",
     "test_answers": "Answers",
     "test_replays": "Replays",
     "test_logins": "Logins of services",
@@ -32,6 +35,11 @@ PARTS: Final = {
 
 #: Test -> what comes of the attack with every check, and without the one that is named.
 OUTCOMES: Final = {
+    "test_by_case": ("`not-delivered`", "Bob gets the message"),
+    "test_by_alias": ("`not-delivered`", "the message passes"),
+    "test_by_sub_domain": ("`not-delivered` at the claim; nobody is dialled", "his message passes"),
+    "test_by_open_link": ("`not-delivered`", "his messages pass"),
+    "test_by_proved_domain": ("the proof ends; `not-delivered` at the next claim", "the domain stays proved"),
     "test_hijacked_recipient": ("`certificate-refused`; no record is sent", "he gets the message"),
     "test_hijacked_sender": ("`certificate-refused`; the claim fails", "his message is taken for hers"),
     "test_man_in_the_middle_of_the_first_connection": (
@@ -41,6 +49,13 @@ OUTCOMES: Final = {
         "`certificate-refused`", "he reads every message"),
     "test_man_in_the_middle_of_the_second_connection": (
         "`certificate-refused`; no record is sent", "his message is taken for Bob's"),
+    "test_delegation_that_nobody_signed": (
+        "`delegation-insecure`; no record is sent", "he gets the message"),
+    "test_claim_by_a_delegation_that_nobody_signed": (
+        "`delegation-insecure`; the claim fails", "his message is taken for hers"),
+    "test_certificate_that_a_public_authority_gave_away": ("`dane-mismatch`", "he gets the message"),
+    "test_hidden_tlsa_records": ("`dns-failure`", "he gets the message"),
+    "test_forged_answer_of_a_second_resolver": ("`dns-failure`", "the forged answer is used"),
     "test_stripped_tls": ("`tls-failed`", "the message goes in clear"),
     "test_tls_on_one_side_only": ("`tls-view-mismatch`; the claim fails", "he reads every message"),
     "test_stripped_dns": ("`tls-failed`, or `weaker-than-policy` where the record says none",
@@ -49,6 +64,8 @@ OUTCOMES: Final = {
     "test_redirect_to_the_attacker": ("ignored, counted; the link stays", "messages go to him"),
     "test_redirect_twice_in_a_row": ("ignored, counted", "the links go back and forth"),
     "test_verification_over_a_redirected_link": ("a new connection is opened", "the redirected one verifies"),
+    "test_subscriptions_from_a_stranger": ("`protocol-error`", "he is told his presence"),
+    "test_a_login_with_the_key_of_other_hosts": ("`login-failed`", "he is taken for a host of ours"),
     "test_token_of_one_pair_presented_for_another": ("`dialback-refused`", "he is taken for Bob's router"),
     "test_foreign_second_connection_with_a_stolen_token": ("nothing is taken there", "he is taken for Alice"),
     "test_guessed_answer": ("a wrong answer is counted", "he is taken for Alice"),

@@ -170,7 +170,12 @@ def test_one_recipient_is_flooded(lab: Lab, guarded: bool) -> None:
 @guarded
 def test_a_sender_who_does_not_wait(lab: Lab, guarded: bool) -> None:
     """A sender goes on without a pause, for what gets through in spite. Check: refused messages count."""
-    settings = {"limits.sender_rate_per_s": 100, "limits.sender_burst": 5, "limits.cooldown_s": 60}
+    settings = {
+        "limits.sender_rate_per_s": 100,
+        "limits.sender_burst": 5,
+        "limits.cooldown_s": 60,
+        "limits.link_records_per_s": 0,
+    }
     b = lab.router("b.example", settings=settings, checks=Checks(cooldown=guarded))
     link = lab.organisation("m.example").proved_link(b)
     outcomes: list[Outcome] = []

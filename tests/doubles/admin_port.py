@@ -16,6 +16,7 @@ from imxrouter.admin.views import (
     AttributesView,
     DomainDiff,
     DomainView,
+    DrainView,
     LimitView,
     LinkView,
     LookupView,
@@ -30,6 +31,10 @@ from tests.doubles.admin_config import ConfigDouble
 from tests.doubles.admin_policy import PolicyDouble
 from tests.doubles.admin_users import UsersDouble
 
+DRAIN: DrainView = {
+    "state": "running", "wanted": False, "since": None, "deadline_s": None, "processes": {"0": "running"},
+    "redirects": 0, "kept": True,
+}  # fmt: skip
 STATUS: StatusView = {
     "name": "router.a.example", "role": "gateway", "version": "1", "process": 0, "state": "running",
     "ready": True,
@@ -37,6 +42,7 @@ STATUS: StatusView = {
     "held": 0, "counters": {"accepted": 3},
     "store": {"path": "/var/lib/imxrouter/state.db", "size_bytes": 36864, "entries": 12, "waiting": 0,
               "last_write_at": 1800000000.0, "problem": "none", "detail": "", "refused": 0},
+    "drain": DRAIN,
     "overload": {"level": 0, "what": "nothing is shed", "lag_ms": 0.4, "unwritten_bytes": 0, "times": 0},
 }  # fmt: skip
 LIMIT: LimitView = {
@@ -226,6 +232,15 @@ class PortDouble:
         """Answer at once."""
         return STATUS
 
+    def drain(self, deadline_s: float | None) -> DrainView:
+        """Take it down."""
+        self.drained = deadline_s
+        return DRAIN | {"state": "moving", "wanted": True, "since": 1800000000.0, "deadline_s": deadline_s}
+
+    def undrain(self) -> DrainView:
+        """In service."""
+        return DRAIN
+
     def limits(self) -> list[LimitView]:
         """One of them."""
         self.calls.append(("limits",))
@@ -283,7 +298,7 @@ class PortDouble:
         """Answer with one line."""
         served = domain == "a.example"
         return RecordsView(
-            domain=domain, served=served, zone=ZONE, imx=[ZONE.strip()], svcb=[], srv=[]
+            domain=domain, served=served, zone=ZONE, imx=[ZONE.strip()], svcb=[], srv=[], tlsa=[]
         )  # fmt: skip
 
     def send(self, source: str, destination: str, text: str, *, html: bool = False) -> Deferred[OutcomeView]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -192,3 +193,19 @@ def test_an_approved_sender_is_warned_and_cools_down_by_his_own_rate() -> None:
     assert said[:79] == [0.0] * 79
     assert sum(one <= 0 for one in said) == 100
     assert math.isclose(said[-1], 30.0, abs_tol=0.2)
+
+
+def test_senders_fit_their_budget() -> None:
+    """At most 250 bytes each, exceptions and cool-down included: a million in 250 MB (docs/scaling.md)."""
+    table, many = cooling(), 20_000
+    table.per_domain = many
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(many):
+            table.admit(b"user%06d@sending.example" % number, b"sending.example", 0.0)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(table.arrivals) == many
+    assert (after - before) / many < 250

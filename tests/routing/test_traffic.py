@@ -153,3 +153,16 @@ def test_what_is_used_is_told() -> None:
     for _ in range(5):
         ask(meter, 0.0)
     assert 0.4 < meter.used(0.0) < 0.7
+
+
+def test_what_other_limits_refuse_counts_more_of_the_link() -> None:
+    """So that a link that only brings what is refused is soon read slowly."""
+    meter = Traffic(link_rate=TrafficRate.of(100, 0, 1.0)).of_link(b"link 1")
+    meter.refused = 15
+    meter.charge(15, 1_000, 0.0)
+    assert meter.until < 0
+    meter.refused = 15
+    meter.charge(15, 1_000, 0.0)
+    assert meter.until > 0
+    meter.charge(0, 0, 0.3)
+    assert not meter.insists
