@@ -92,8 +92,8 @@ class Flood:
     def newcomer(self) -> None:
         """While it goes on, a domain that was never seen is heard."""
         word, took = self.world.newcomer()
-        say(f"  a new domain's message: {word} after {took:.1f} s")
-        assert word == "success"
+        say(f"  a message of a new domain: refused by {word}, after {took:.1f} s")
+        assert word == "none", word
 
     def stop(self) -> None:
         """The attack ends."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -45,6 +46,7 @@ class World:
         self._ports = {name: free_port("127.0.0.1") for name in ("x", "z", "n", "dns")}
         self._peer_port = free_port(PEER_IP)
         self._children: list[Child] = []
+        self._newcomers = itertools.count(1)
         self.z = self._router(folder, "z", "x", _cores(0))
         self.x = self._router(folder, "x", "z", _cores(1))
         self.n = self._router(folder, "n", "z", _cores(1))
@@ -70,7 +72,7 @@ class World:
     def newcomer(self) -> tuple[str, float]:
         """Somebody whose domain was never seen writes to a recipient: its answer, and how long it took."""
         began = time.monotonic()
-        outcome = self.n.admin.send(NEWCOMER, RECIPIENT, "number 0")
+        outcome = self.n.admin.send(NEWCOMER, RECIPIENT, f"number {-next(self._newcomers)}")
         return outcome["reason"], time.monotonic() - began
 
     def close(self) -> None:

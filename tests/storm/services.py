@@ -305,5 +305,5 @@ class Talkers(ServiceLink):
     def asked(self, request: Request, now: float) -> None:
         """A message came."""
         del now
-        self.delivered[int(request.body.split()[1])] += 1
+        self.delivered[int(request.body.split()[-1])] += 1
         self.succeed(request)
