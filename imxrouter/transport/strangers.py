@@ -50,27 +50,40 @@ class StrangersTurns:
         self._used = 0.0
         self._is_next_due = False
         self._waiting: deque[Any] = deque()
+        self._work: deque[Callable[[], None]] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def read(self, one: Any) -> Any:
-        """Read one (`Accepted`) now, or in a later turn; gives what Twisted's `doRead` does."""
+    def read(self, one: Any) -> None:
+        """Read one (`Accepted`) now, or in a later turn; the end that a read finds comes in a later one."""
         if not self._waiting and self._used < self._share_s:
-            return self._read(one)
+            self._read(one)
+        else:
+            self._wait(one)
+
+    def later(self, what: Callable[[], None]) -> None:
+        """Do something at a stranger's word, in a later turn; readers have as much of a turn beside it."""
+        self._work.append(what)
+        self._next()
+
+    def _wait(self, one: Any) -> None:
         one.stopReading()
         one.waits = True
         self._waiting.append(one)
         self._next()
-        return None
 
-    def _read(self, one: Any) -> Any:
+    def _read(self, one: Any) -> None:
         self._next()
         began = self._clock()
         try:
-            return one.read_now()
-        finally:
-            self._used += self._clock() - began
+            one.end = one.read_now()
+        except Exception as error:  # noqa: BLE001 - one link's bug must not keep the others from being read
+            self.log.failure("reading from {address}", address=one.hostname)
+            one.end = error
+        self._used += self._clock() - began
+        if one.end is not None:
+            self._wait(one)
 
     def _next(self) -> None:
         if not self._is_next_due:
@@ -79,27 +92,40 @@ class StrangersTurns:
 
     def _turn(self) -> None:
         self._is_next_due = False
+        if self._work:
+            self._do(self._work.popleft())
         self._used = 0.0
         while self._waiting and self._used < self._share_s:
-            one = self._waiting.popleft()
-            one.waits = False
-            if one.connected and not one.disconnecting and not one.paused:
-                one.startReading()
-                self._read_or_end(one)
-        if self._waiting:
+            self._serve(self._waiting.popleft())
+        if self._waiting or self._work:
             self._next()
 
-    def _read_or_end(self, one: Any) -> None:
-        """Do as the reactor does where a read finds the end, or a bug."""
+    def _do(self, what: Callable[[], None]) -> None:
         try:
-            why = self._read(one)
-        except Exception as error:  # noqa: BLE001 - one link's bug must not keep the others from being read
-            self.log.failure("reading from {address}", address=one.hostname)
-            why = error
-        if why:
-            one.stopReading()
-            one.stopWriting()
-            one.connectionLost(cast("Any", Failure)(why))
+            what()
+        except Exception:  # noqa: BLE001 - as in _read
+            self.log.failure("work for a stranger")
+
+    def _serve(self, one: Any) -> None:
+        one.waits = False
+        if not one.connected:
+            return
+        if one.end is not None:
+            self._end(one)
+        elif not one.disconnecting and not one.paused:
+            one.startReading()
+            self._read(one)
+
+    def _end(self, one: Any) -> None:
+        """Do as the reactor does where a read finds the end."""
+        began = self._clock()
+        one.stopReading()
+        one.stopWriting()
+        try:
+            one.connectionLost(cast("Any", Failure)(one.end))
+        except Exception:  # noqa: BLE001 - as in _read
+            self.log.failure("ending {address}", address=one.hostname)
+        self._used += self._clock() - began
 
 
 class Accepted(tcp.Server):
@@ -107,7 +133,8 @@ class Accepted(tcp.Server):
 
     Attributes:
         is_known: asked before each read, whether something is proved; from then on nothing stands between.
-        waits: it is read in a later turn.
+        waits: it is read, or ended, in a later turn.
+        end: why it ends.
         paused: its protocol reads nothing now.
     """
 
@@ -116,6 +143,7 @@ class Accepted(tcp.Server):
     is_known: Callable[[], bool] | None = None
     waits = False
     paused = False
+    end: BaseException | None = None
 
     def doRead(self) -> Any:  # noqa: N802 - Twisted's name
         """Called by Twisted."""
@@ -124,7 +152,8 @@ class Accepted(tcp.Server):
             self.bufferSize = tcp.Connection.bufferSize
             self.doRead = self.read_now  # type: ignore[method-assign]
             return self.read_now()
-        return self.server.turns.read(self)
+        self.server.turns.read(self)
+        return None
 
     def read_now(self) -> Any:
         """Twisted's own."""

@@ -254,7 +254,7 @@ class Listening(Connection):
         self._owner = owner
         super().__init__(owner.loop, sock, connected=True)
 
-    def accept(self) -> None:
+    def readable(self) -> None:
         """Take every connection that waits."""
         while True:
             try:
@@ -408,8 +408,6 @@ class Attackers:
         """Do what is to be done, and serve what is ready."""
         self._do()
         self.loop.turn(_TURN_S)
-        if self._listening is not None:
-            self._listening.accept()
 
     def _strangers(self, count: int, mood: Callable[[int], Mood]) -> Callable[[], None]:
         def more() -> None:
