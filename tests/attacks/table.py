@@ -113,7 +113,8 @@ OUTCOMES: Final = {
     "test_a_peer_over_its_rate": ("`over-rate`, told as `busy`", "everything is passed on"),
     "test_a_link_over_its_rate": ("`over-rate`, then it is read slowly", "everything is passed on"),
     "test_a_tenant_over_its_rate": ("`over-rate`, told as `busy`; others go on", "everything is passed on"),
-    "test_one_recipient_is_flooded": ("`recipient-limit`, told as `busy`; friends get through", "Bob gets everything"),
+    "test_one_recipient_is_flooded": (
+        "`recipient-limit`, told as `busy`; friends get through", "Bob gets everything"),
     "test_a_sender_who_does_not_wait": ("`rate-limited` for longer", "some of it gets through all the time"),
     "test_more_than_the_router_can_do": ("`overloaded`, told as `busy`, in this order", "everything is late"),
     "test_large_record_before_a_proof": ("`protocol-error` at its header", "its bytes are kept"),
