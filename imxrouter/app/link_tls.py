@@ -62,8 +62,8 @@ class LinkTls:
         self.pinned: Mapping[str, Anchors] = {}
         self._uplinks: dict[str, Anchors] = {}
         self.ends: TlsEnds | None = None
-        #: told of each certificate that was found good: the domain, and when it ends (seconds since 1970)
-        self.on_good: Callable[[str, float], object] = lambda _domain, _ends: None
+        #: told of each certificate that is good for a domain
+        self.on_good: Callable[[Domain, PeerCertificate], None] = lambda *_: None
         federation.apart.has_certificate = self._has_certificate
         claimer.worth = self._worth
         claimer.worth_returned = self._worth_returned
@@ -118,7 +118,10 @@ class LinkTls:
 
     def judge(self, peer: PeerCertificate, domain: Domain, as_client: bool) -> Judged:
         """Judge a peer's certificate for a domain: its chain, by the domain's anchors, and its names."""
-        return self._judge_by(self.pinned.get(domain.name), peer, domain, as_client=as_client)
+        judged = self._judge_by(self.pinned.get(domain.name), peer, domain, as_client=as_client)
+        if judged.good:
+            self.on_good(domain, peer)
+        return judged
 
     def _judge_by(
         self, anchors: Anchors | None, peer: PeerCertificate, domain: Domain, *, as_client: bool
@@ -127,10 +130,7 @@ class LinkTls:
             if self._anchors is None:
                 return Judged(False, "no authority is trusted")
             anchors = self._anchors()
-        judged = judge_certificate(anchors, peer, domain, self._wall(), as_client=as_client)
-        if judged.good:
-            self.on_good(domain.name, peer.not_after)
-        return judged
+        return judge_certificate(anchors, peer, domain, self._wall(), as_client=as_client)
 
     def why_not(self, peer: PeerCertificate, domain: Domain) -> str:
         """Why a client certificate is no good for a domain; empty where it is good."""

@@ -229,8 +229,9 @@ class Parts:
         self.link_tls = LinkTls(
             self.hub, self.strengths, self.dialer, self.claimer, self.federation, time.time
         )
-        self.link_tls.on_good = self.metrics.peer_certificates.seen
         self.link_tls.follow(self.certificates, config)
+        ends = self.metrics.peer_certificates
+        self.link_tls.on_good = lambda domain, peer: ends.seen(domain.name, peer.not_after)
         self.redirector = Redirector(
             self.hub, self.dialer.lists, self.dialer.reconnect, self.dialer.asks_certificate
         )

@@ -56,7 +56,7 @@ run_dir = "{folder}"
 listen.addresses = ["{links}"]
 metrics.listen = "{metrics}"
 dns.nameservers = ["{dns}"]
-# No TLS yet: both agree to dial-back in clear, on loopback only.
+# Without certificates: both agree to dial-back in clear, on loopback only.
 trust.default_policy = "dialback"
 dial.allow_networks = ["127.0.0.0/8"]
 links.close_deadline_s = 2

@@ -58,6 +58,10 @@ class FirstBytes:
         if session.number in self._waiting and now - session.opened_at >= REFUSED_WAIT_S:
             self._tell(session)
 
+    def lost(self, session: LinkSession) -> None:
+        """A connection is gone."""
+        self._waiting.discard(session.number)
+
     def take(self, session: LinkSession, data: bytes, now: float) -> bool:
         """Judge the first bytes; True where they are the link's own, in clear."""
         if session.side is Side.OPENER:

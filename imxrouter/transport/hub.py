@@ -270,6 +270,7 @@ class Hub:
         if self.sessions.pop(session.number, None) is None:
             return
         self.opened_links.remove(session)
+        self.first_bytes.lost(session)
         reason, note = session.drop_reason, session.drop_note
         why = reason if reason.disclosed == Reason.LINK_LOST.word else Reason.LINK_LOST
         self.switch.remove_port(session.port, self.now(), why, f"{reason.word}: {note}".strip(": "))

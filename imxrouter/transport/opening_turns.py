@@ -45,8 +45,7 @@ class OpeningTurns:
 
         def cancelled(turn: Deferred[None]) -> None:
             queue.remove(turn)
-            if not queue:
-                self._waiting.pop(ip, None)
+            self._tidy(ip, queue)
 
         turn: Deferred[None] = Deferred(cancelled)
         queue.append(turn)
@@ -62,13 +61,14 @@ class OpeningTurns:
     def wake(self) -> None:
         """Something was proved on a link, or one has ended: whose turn is it?"""
         for ip, queue in list(self._waiting.items()):
-            room = self._room(ip)
-            while queue and room > 0:
-                room -= 1
+            while queue and self._room(ip) > 0:
                 self._dialling[ip] += 1
                 queue.popleft().callback(None)
-            if not queue:
-                self._waiting.pop(ip, None)
+            self._tidy(ip, queue)
+
+    def _tidy(self, ip: str, queue: deque[Deferred[None]]) -> None:
+        if not queue and self._waiting.get(ip) is queue:
+            del self._waiting[ip]
 
     def _room(self, ip: str) -> int:
         unproved = sum(

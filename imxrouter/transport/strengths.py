@@ -101,8 +101,6 @@ class Strengths:
         if policy is Policy.CERTIFICATE:
             offer = replace(offer, dialback=False)
         decision = _told(decide(policy, offer, seen), judged)
-        if policy is Policy.CERTIFICATE:
-            need &= ~Level.DIALBACK  # the stronger of two that are not in one line cannot be both
         if decision.accepted and need & ~decision.strength:
             note = "missing: what the domain of ours asks for"
             return Decision(Level.NONE, 0, Reason.WEAKER_THAN_POLICY, f"{note}; {judged.note}".rstrip("; "))

@@ -176,7 +176,7 @@ _SEEN = [
          _at(Scene.black_hole, _in_vain), Reason.CONNECT_TIMEOUT),
     Case("no route", "the network has no way to the address",
          _nowhere, Reason.UNREACHABLE),
-    Case("record asks for TLS", "the domain takes links over TLS only, and this version opens them in clear",
+    Case("record asks for TLS", "the domain takes links over TLS only, and this router has no TLS",
          _wants_tls, Reason.WEAKER_THAN_POLICY, seen_at="connect"),
     Case("connects, says nothing", "something takes the connection and never answers",
          _at(Scene.speaker, _in_vain), Reason.HELLO_TIMEOUT, links={Reason.HELLO_TIMEOUT: 1}),

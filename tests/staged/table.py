@@ -40,5 +40,5 @@ UNSTAGED: Final[Mapping[Reason, str]] = {
     Reason.ADDRESS_TOO_LONG: "no IMX record can hold such an address; gateways to other protocols answer it",
     Reason.BACKING_OFF: "the last error is told in its place, unless the state file lost it",
     Reason.OWN_NETWORK: "told to watchers, never as an answer (tests/transport/test_liveness.py)",
-    Reason.CERTIFICATE_REFUSED: "this version opens links in clear only",
+    Reason.CERTIFICATE_REFUSED: "staged with certificates (tests/transport/test_tls_links.py)",
 }

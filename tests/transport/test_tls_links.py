@@ -17,6 +17,7 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.tls import contexts
+from imxrouter.wire.control import Hello
 from tests.doubles.router_rig import Lab, RouterRig, issued
 
 BOTH = "dialback+certificate"
@@ -334,3 +335,37 @@ def test_who_does_not_read_over_tls_is_shed_and_closed(lab: Lab) -> None:
     assert seen[0] is False
     assert True in seen
     assert b.refusals(Reason.UNREAD_ANSWERS) == 0  # no request was refused: the link ended
+
+
+def test_a_session_is_resumed_and_judged_anew(lab: Lab) -> None:
+    """A second link to the same place costs no whole handshake; what it proves is the same."""
+    a, b = tls_router(lab, "a.example"), tls_router(lab, "b.example")
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    end_links(a)
+    lab.wait_until(lambda: not a.router.hub.sessions and not b.router.hub.sessions, "all are closed")
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    (again,) = [one for one in a.sessions() if one.side is Side.OPENER and b"b.example" in one.port.sources]
+    assert again.tls is not None
+    assert again.tls.resumed
+    assert level(b, "a.example", Side.ACCEPTOR) == level(a, "b.example", Side.OPENER) == {15}
+
+
+def test_a_listener_for_tls_alone(lab: Lab) -> None:
+    """A link in clear is refused by name, before anything is said on it."""
+    b = tls_router(lab, "b.example", settings={"listen.tls": "only"})
+    b.call(lambda: setattr(b.router.hub.first_bytes, "clear", False))  # the rig brings its certificates later
+    with socket.create_connection(b.endpoint, 5) as clear:
+        clear.sendall(Hello((1,)).encode())
+        assert b"TLS only" in clear.recv(1000)
+
+
+def test_who_is_refused_and_says_nothing_is_forgotten(lab: Lab) -> None:
+    """A connection for which there is no room is told in clear after a second, or leaves no trace."""
+    b = tls_router(lab, "b.example", settings={"caps.unauthenticated_per_address": 1})
+    with raw_tls(b):
+        with socket.create_connection(b.endpoint, 5) as silent:
+            assert b"\x00\x04" in silent.recv(1000)[:16]
+        with socket.create_connection(b.endpoint, 5):
+            pass
+        lab.wait_until(lambda: len(b.router.hub.sessions) == 1, "it is gone")
+        assert b.call(lambda: b.router.hub.first_bytes._waiting) == set()
