@@ -123,10 +123,14 @@ class Gatekeeper:
         seen = self.remembered.seen(from_domain, self._now())
         if needed_strength(self.policies.policy_for(from_domain), seen) & ~level:
             return Verdict(Reason.WEAKER_THAN_POLICY)
-        own = session.tls.own if session.tls is not None else None
-        group = own.fingerprint.hex() if own is not None else ""
-        refused = self.caps.proved(session.number, from_domain, group)
+        refused = self.caps.proved(session.number, from_domain, _group(session))
         return Verdict(Reason.NONE) if refused is None else Verdict(refused.reason, refused.retry_after_s)
+
+    def may_use_second(self, session: LinkSession, domain: bytes) -> bool:
+        """Count a link on which a verifier is proved as one of its domain's; in clear they share one."""
+        if session.tls is None:
+            return True
+        return self.caps.proved(session.number, Domain(domain.decode("ascii")), _group(session)) is None
 
     def done(self, session: LinkSession, from_domain: Domain, reason: Reason, level: int = 0) -> int:
         """Give the permit back; remember what failed, where it belongs, and tell for how long."""
@@ -157,3 +161,9 @@ class Gatekeeper:
         """The connection is gone, or a stranger's no more: a service logged in."""
         self.caps.closed(session.number)
         self._service_caps.closed(session.number)
+
+
+def _group(session: LinkSession) -> str:
+    """Links are counted by the certificate of ours that was presented on them."""
+    own = session.tls.own if session.tls is not None else None
+    return own.fingerprint.hex() if own is not None else ""

@@ -80,8 +80,9 @@ class LinkTls:
         """
         self.pinned = pinned_anchors(config, certificates.intermediates)
 
+        on_links = bool(config.tls.certificates)  # `config` itself is not kept: it may hold 100,000 domains
+
         def take(contexts: TlsContexts) -> None:
-            on_links = bool(config.tls.certificates)
             self.use(contexts, lambda: certificates.anchors, on_links=on_links)
 
         take(certificates.contexts)
@@ -186,6 +187,7 @@ class LinkTls:
 
     def _reached(self, session: LinkSession, domain: bytes) -> None:
         self._strengths.note_reached(session.tls, Domain(domain.decode("ascii")))
+        self._dialer.wake()
 
     # -- events ------------------------------------------------------------------------------------------
 

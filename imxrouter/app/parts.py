@@ -218,6 +218,7 @@ class Parts:
             (config.dial, config.dns), self.metrics,
         )  # fmt: skip
         self.claimer = Claimer(self.hub, self.keyring, self.bus, time.time, self._peer_terms)
+        self.claimer.may_use_second = self.gatekeeper.may_use_second
         self.verifier = Verifier(self.hub, self.dialer, self.gatekeeper)
         backoff = BackOff(config.dial.backoff_first_s, config.dial.backoff_cap_s, config.dial.backoff_jitter)
         destinations = DestinationTable(random.SystemRandom().random, backoff)

@@ -130,7 +130,7 @@ class TargetDialer:
             failed_connect=self._failed_connect,
         )
         if permit is None:
-            return self._connect(domain, make, replace(terms, turn=self._turn))
+            return self._connect(domain, make, replace(terms, turn=partial(self._turn, b"")))
 
         def make_second() -> LinkSession:
             session = make()
@@ -142,13 +142,14 @@ class TargetDialer:
             return result
 
         def dial_second() -> Deferred[Dialled]:
-            return self._connect(domain, make_second, terms).addBoth(ended)
+            turn = partial(self._turn, permit.source.prefix)
+            return self._connect(domain, make_second, replace(terms, turn=turn)).addBoth(ended)
 
-        return self.room.dial(permit, dial_second)
+        return self.room.dial(permit, dial_second, lambda: first is not None and bool(first.port.sources))
 
-    def _turn(self, endpoints: Sequence[Endpoint]) -> Deferred[Callable[[], None]]:
-        ip = endpoints[0][0]
-        return self.turns.wait(ip).addCallback(lambda _: partial(self.turns.done, ip))
+    def _turn(self, network: bytes, endpoints: Sequence[Endpoint]) -> Deferred[Callable[[], None]]:
+        key = (endpoints[0][0], network)
+        return self.turns.wait(key).addCallback(lambda _: partial(self.turns.done, key))
 
     def wake(self) -> None:
         """A claim was settled, or a link has ended: there may be room for what waits."""

@@ -241,6 +241,7 @@ class _Dial:
         reused = self._reuse(target, wanted, found)
         if reused is not None or not wanted:
             return reused
+        self._stage = Stage.LIMIT
         ended = await self._terms.turn(wanted)
         try:
             # while it waited, a link may have been opened that does
@@ -388,7 +389,9 @@ class _Dial:
 
 
 #: What it is called where time for everything is up.
-_LATE: Final = {Stage.DNS: Reason.DNS_TIMEOUT, Stage.TLS: Reason.TLS_FAILED}
+_LATE: Final = {
+    Stage.DNS: Reason.DNS_TIMEOUT, Stage.TLS: Reason.TLS_FAILED, Stage.LIMIT: Reason.DIAL_LIMIT
+}  # fmt: skip
 
 
 def _most_telling(attempts: Sequence[Attempt]) -> Attempt:

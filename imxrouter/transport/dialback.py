@@ -104,7 +104,9 @@ class Claimer:
         self.worth: Callable[[LinkSession, bytes], Decision] = lambda *_: _BY_DIALBACK
         #: what our nonce proves that came back on the first link, of who had sent VERIFY on the second one
         self.worth_returned: Callable[[LinkSession, LinkSession, bytes], Decision] = lambda *_: _BY_DIALBACK
-        #: told (link, domain) of each domain that was reached over a link and took a claim of ours there
+        #: whether a link that a verifier opened may count as its domain's, and no more as a stranger's
+        self.may_use_second: Callable[[LinkSession, bytes], bool] = lambda *_: True
+        #: told (link, domain) of each domain that was reached over a link and may be used there
         self.on_reached: Callable[[LinkSession, bytes], None] = lambda *_: None
 
     # -- claiming ----------------------------------------------------------------------------------------
@@ -303,7 +305,7 @@ class Claimer:
         if second is None or not second.is_open:
             return
         worth = self.worth_returned(first, second, claim.to_domain)
-        if not worth.accepted:
+        if not worth.accepted or not self.may_use_second(second, claim.to_domain):
             return
         second.port.max_record = self._hub.settings.max_record_bytes
         second.port.speaks.add(claim.to_domain)
@@ -322,6 +324,7 @@ class Claimer:
         session.port.max_record = self._hub.settings.max_record_bytes
         session.port.speaks.add(record.to_domain)
         self._accept(session, record.to_domain, record.from_domain, worth.strength)
+        self.on_reached(session, record.to_domain)
         if session.is_open:
             self._hub.switch.open_way(record.to_domain, record.from_domain, session.port, worth.strength)
 

@@ -14,13 +14,16 @@ from twisted.internet.defer import Deferred, succeed
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.session import Purpose
 
-#: Half of what a router takes of one address by default (caps.unauthenticated_per_address); the other half is
-#: for links that verify, and for neighbours behind the same address.
+#: Half of what a router takes of one address by default (caps.unauthenticated_per_address) for links of our
+#: own traffic; most of the other half for those that verify.
 UNPROVED_AT_ONCE: Final = 8
+VERIFYING_AT_ONCE: Final = 6
+#: An address, and the network whose claims make us dial it; empty for our own traffic.
+Key = tuple[str, bytes]
 
 
 class OpeningTurns:
-    """Lets dials wait for their turn.
+    """Lets dials wait for their turn; nobody waits for what another network's claims cause.
 
     Args:
         hub: links of this process.
@@ -28,52 +31,57 @@ class OpeningTurns:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._dialling: Counter[str] = Counter()
-        self._waiting: dict[str, deque[Deferred[None]]] = {}
+        self._dialling: Counter[Key] = Counter()
+        self._waiting: dict[Key, deque[Deferred[None]]] = {}
 
     @property
     def waiting(self) -> bool:
         """Whether anybody waits."""
         return bool(self._waiting)
 
-    def wait(self, ip: str) -> Deferred[None]:
+    def wait(self, key: Key) -> Deferred[None]:
         """Fires when a link to the address may be opened; `done` follows. Cancelling gives up."""
-        if ip not in self._waiting and self._room(ip) > 0:
-            self._dialling[ip] += 1
+        if key not in self._waiting and self._room(key) > 0:
+            self._dialling[key] += 1
             return succeed(None)
-        queue = self._waiting.setdefault(ip, deque())
+        queue = self._waiting.setdefault(key, deque())
 
         def cancelled(turn: Deferred[None]) -> None:
             queue.remove(turn)
-            self._tidy(ip, queue)
+            self._tidy(key, queue)
 
         turn: Deferred[None] = Deferred(cancelled)
         queue.append(turn)
         return turn
 
-    def done(self, ip: str) -> None:
+    def done(self, key: Key) -> None:
         """The attempt has ended; a link that came of it counts by itself until something is proved there."""
-        self._dialling[ip] -= 1
-        if self._dialling[ip] <= 0:
-            del self._dialling[ip]
+        self._dialling[key] -= 1
+        if self._dialling[key] <= 0:
+            del self._dialling[key]
         self.wake()
 
     def wake(self) -> None:
         """Something was proved on a link, or one has ended: whose turn is it?"""
-        for ip, queue in list(self._waiting.items()):
-            while queue and self._room(ip) > 0:
-                self._dialling[ip] += 1
+        for key, queue in list(self._waiting.items()):
+            while queue and self._room(key) > 0:
+                self._dialling[key] += 1
                 queue.popleft().callback(None)
-            self._tidy(ip, queue)
+            self._tidy(key, queue)
 
-    def _tidy(self, ip: str, queue: deque[Deferred[None]]) -> None:
-        if not queue and self._waiting.get(ip) is queue:
-            del self._waiting[ip]
+    def _tidy(self, key: Key, queue: deque[Deferred[None]]) -> None:
+        if not queue and self._waiting.get(key) is queue:
+            del self._waiting[key]
 
-    def _room(self, ip: str) -> int:
+    def _room(self, key: Key) -> int:
+        ip, network = key
+        purpose = Purpose.VERIFY if network else Purpose.DATA
         unproved = sum(
             1
             for one in self._hub.opened_links.at(ip)
-            if one.purpose is Purpose.DATA and not one.port.speaks and not one.port.closed
+            if one.purpose is purpose
+            and one.asked_by == network
+            and not one.port.speaks
+            and not one.port.closed
         )
-        return UNPROVED_AT_ONCE - unproved - self._dialling[ip]
+        return (VERIFYING_AT_ONCE if network else UNPROVED_AT_ONCE) - unproved - self._dialling[key]

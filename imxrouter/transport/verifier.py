@@ -133,6 +133,8 @@ class Verifier:
         #: number of a VERIFY -> its verification; numbers are ours alone and never repeat in this life
         self._asked: dict[int, _Verification] = {}
         self._by_claim: dict[tuple[int, int], _Verification] = {}
+        #: second connections whose nonce went back, and until when the claimer may say PROVED there
+        self._awaited: dict[int, float] = {}
         #: told (domain) when a peer domain is proved on a link of ours
         self.on_proved: Callable[[LinkSession, bytes, bytes], None] = lambda *_: None
         #: told of a domain whose proof on a link we ended
@@ -246,7 +248,7 @@ class Verifier:
         verification.reused = dialled.endpoint if dialled.reused else None
         second.reached.add(verification.claim.from_domain)
         if second.port.closed:
-            self._second_gone(verification)
+            self._second_gone(verification, second)
         elif second.is_open:
             self._ask(second, verification)
 
@@ -333,6 +335,8 @@ class Verifier:
         if first.received.prove(claim.number) is None:
             return
         self._trust.done(first, verification.domain, Reason.NONE, verification.level)
+        if verification.nonces and verification.second:
+            self._awaited[verification.second] = self._hub.now() + NONCE_GRACE_S
         self.on_result(Reason.NONE)
         settings, port = self._hub.settings, first.port
         interval_s, burst_s = self._trust.terms(claim.from_domain)
@@ -368,8 +372,9 @@ class Verifier:
         verification.number = 0
 
     def busy(self) -> set[int]:
-        """Numbers of the second connections that a verification waits on."""
-        return {verification.second for verification in self._by_claim.values() if verification.second}
+        """Numbers of the second connections that a verification waits on, or on which PROVED is due."""
+        waited = {verification.second for verification in self._by_claim.values() if verification.second}
+        return waited | self._awaited.keys()
 
     # -- the end of proofs -------------------------------------------------------------------------------
 
@@ -430,13 +435,17 @@ class Verifier:
                 self._trust.done(session, verification.domain, Reason.LINK_LOST)
                 self.on_result(Reason.LINK_LOST)
             elif verification.second == session.number and not verification.nonces:
-                self._second_gone(verification)
+                self._second_gone(verification, session)
         self._trust.closed(session)
 
-    def _second_gone(self, verification: _Verification) -> None:
-        """The second connection ended without a result: the next target, unless the answer is here."""
+    def _second_gone(self, verification: _Verification, second: LinkSession) -> None:
+        """The second connection ended without a result: the next target, unless the answer is here.
+
+        A host that has no room for it now says nothing of the claim, which may be made again.
+        """
         verification.second = 0
-        verification.last = Reason.LINK_LOST
+        over_cap = second.drop_reason is Reason.OVER_CAP
+        verification.last = Reason.DIAL_LIMIT if over_cap else Reason.LINK_LOST
         verification.doubtful = verification.doubtful or verification.number > 0
         self._put_by(verification)
         if verification.reused is not None:  # it was old and ended: the host itself was not tried
@@ -447,10 +456,11 @@ class Verifier:
         elif verification.fails_at is None and verification.targets < MAX_TARGETS:
             self._dial(verification)
         elif verification.fails_at is None:
-            self._fail(verification, Reason.LINK_LOST, "second connection")
+            self._fail(verification, verification.last, "second connection")
 
     def tick(self, now: float) -> None:
         """Deadlines, answers whose nonce never came, proofs past their age."""
+        self._awaited = {number: until for number, until in self._awaited.items() if until > now}
         for verification in list(self._by_claim.values()):
             if verification.answered_at is not None and now - verification.answered_at >= NONCE_GRACE_S:
                 self._prove(verification)

@@ -21,8 +21,9 @@ from imxrouter.transport.session import LinkSession
 
 #: One network causes one in so many of them.
 NETWORK_PART = 4
-#: How long a verification waits for room, and how many may: a claim has longer (claim_timeout_s).
-WAIT_S = 20.0
+#: How long a verification waits for room, and how many may, of one network a quarter of them: what is honest
+#: and comes in numbers takes milliseconds each.
+WAIT_S = 5.0
 WAITING = 1024
 #: One in so many is kept for domains proved before.
 KEPT_PART = 4
@@ -43,7 +44,7 @@ class VerifyRoom:
         self._opening: dict[tuple[int, str], bytes] = {}
         self.busy: Callable[[], AbstractSet[int]] = frozenset
         #: verifications that found no room, oldest first
-        self._waiting: deque[Deferred[None]] = deque()
+        self._waiting: deque[tuple[bytes, Deferred[None]]] = deque()
         self._found_none: set[tuple[int, str]] = set()
 
     def take(self, permit: Permit) -> bool:
@@ -68,28 +69,39 @@ class VerifyRoom:
             self._found_none.add(key)
         return room
 
-    def dial(self, permit: Permit, dial: Callable[[], Deferred[Dialled]]) -> Deferred[Dialled]:
+    def dial(
+        self, permit: Permit, dial: Callable[[], Deferred[Dialled]], patient: Callable[[], bool]
+    ) -> Deferred[Dialled]:
         """Dial, and once more when there is room where there was none; not for ever.
 
         Args:
             permit: of the claim.
             dial: opens the link; calls `take` before and `opened` afterwards.
+            patient: whether it is worth while to wait: whose link has proved nothing yet is told at once.
         """
-        return Deferred.fromCoroutine(self._dial((permit.link, permit.domain.name), dial))
+        return Deferred.fromCoroutine(self._dial(permit, dial, patient))
 
-    async def _dial(self, key: tuple[int, str], dial: Callable[[], Deferred[Dialled]]) -> Dialled:
+    async def _dial(
+        self, permit: Permit, dial: Callable[[], Deferred[Dialled]], patient: Callable[[], bool]
+    ) -> Dialled:
+        key, prefix = (permit.link, permit.domain.name), permit.source.prefix
         until = self._hub.now() + WAIT_S
         while True:
             try:
                 return await dial()
             except DialFailed:
-                if key not in self._found_none or self._hub.now() >= until or len(self._waiting) >= WAITING:
+                waits = key in self._found_none and patient()
+                if not waits or self._hub.now() >= until or self._is_full(prefix):
                     raise
             finally:
                 self._found_none.discard(key)
             again: Deferred[None] = Deferred()
-            self._waiting.append(again)
+            self._waiting.append((prefix, again))
             await again
+
+    def _is_full(self, prefix: bytes) -> bool:
+        mine = sum(1 for one, _ in self._waiting if one == prefix)
+        return mine >= WAITING // NETWORK_PART or len(self._waiting) >= WAITING
 
     @property
     def waiting(self) -> bool:
@@ -100,7 +112,7 @@ class VerifyRoom:
         """A verification has ended: those that wait try again, the oldest first, one for each place."""
         places = max(self._hub.settings.verify_links // NETWORK_PART, 1)
         for _ in range(min(places, len(self._waiting))):
-            self._waiting.popleft().callback(None)
+            self._waiting.popleft()[1].callback(None)
 
     def opened(self, permit: Permit) -> None:
         """The attempt has ended; a link that came of it counts by itself."""

@@ -223,7 +223,7 @@ MANY = [f"d{n}.example" for n in range(24)]
 def test_an_aggregator_with_separate_certificates_claims_on_one_link(lab: Lab) -> None:
     """Each domain is verified on a second connection with its own SNI; one first link carries them all."""
     agg = tls_router(lab, *MANY)
-    b = tls_router(lab, "b.example", settings={**BUSY, "dial.verify_links": 16})
+    b = tls_router(lab, "b.example", settings=BUSY)
     sent = [agg.send(f"alice@{name}", "bob@b.example") for name in MANY]
     assert [one.outcome(20).reason for one in sent] == [Reason.NONE] * len(MANY)
     first = [one for one in b.sessions() if one.side is Side.ACCEPTOR and one.port.sources]
