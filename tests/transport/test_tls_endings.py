@@ -1,4 +1,4 @@
-"""How connections in TLS come to an end, whatever the other side does: at once, by name, and nothing stays."""
+"""How connections in TLS end, whatever the other side does: at once, by name, and nothing stays."""
 
 from __future__ import annotations
 
