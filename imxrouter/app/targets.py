@@ -145,7 +145,12 @@ class TargetDialer:
             turn = partial(self._turn, permit.source.prefix)
             return self._connect(domain, make_second, replace(terms, turn=turn)).addBoth(ended)
 
-        return self.room.dial(permit, dial_second, lambda: first is not None and bool(first.port.sources))
+        def patient() -> bool:
+            if first is None or first.port.closed or not first.port.sources:
+                return False
+            return first.received.verifies(domain.wire)
+
+        return self.room.dial(permit, dial_second, patient)
 
     def _turn(self, network: bytes, endpoints: Sequence[Endpoint]) -> Deferred[Callable[[], None]]:
         key = (endpoints[0][0], network)

@@ -21,6 +21,7 @@ PARTS: Final = {
     "test_redirects": "Redirects",
     "test_claims": "Dial-back",
     "test_senders": "Senders and relays",
+    "test_access": "Ways round a block",
     "test_answers": "Answers",
     "test_replays": "Replays",
     "test_logins": "Logins of services",
@@ -32,6 +33,11 @@ PARTS: Final = {
 
 #: Test -> what comes of the attack with every check, and without the one that is named.
 OUTCOMES: Final = {
+    "test_by_case": ("`not-delivered`", "Bob gets the message"),
+    "test_by_alias": ("`not-delivered`", "the message passes"),
+    "test_by_sub_domain": ("`not-delivered` at the claim; nobody is dialled", "his message passes"),
+    "test_by_open_link": ("`not-delivered`", "his messages pass"),
+    "test_by_proved_domain": ("the proof ends; `not-delivered` at the next claim", "the domain stays proved"),
     "test_hijacked_recipient": ("`certificate-refused`; no record is sent", "he gets the message"),
     "test_hijacked_sender": ("`certificate-refused`; the claim fails", "his message is taken for hers"),
     "test_man_in_the_middle_of_the_first_connection": (
