@@ -42,6 +42,9 @@ class LinkTls:
         claimer: proves our domains.
         federation: reaches remote domains.
         wall: seconds since 1970.
+
+    Attributes:
+        wall: the same.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class LinkTls:
         self._strengths = strengths
         self._dialer = dialer
         self._claimer = claimer
-        self._wall = wall
+        self.wall = wall
         self._anchors: Callable[[], Anchors] | None = None
         self.pinned: Mapping[str, Anchors] = {}
         self._uplinks: dict[str, Anchors] = {}
@@ -131,7 +134,7 @@ class LinkTls:
             if self._anchors is None:
                 return Judged(False, "no authority is trusted")
             anchors = self._anchors()
-        return judge_certificate(anchors, peer, domain, self._wall(), as_client=as_client)
+        return judge_certificate(anchors, peer, domain, self.wall(), as_client=as_client)
 
     def why_not(self, peer: PeerCertificate, domain: Domain) -> str:
         """Why a client certificate is no good for a domain; empty where it is good."""

@@ -20,6 +20,7 @@ from imxrouter.app.barred import watch_barred
 from imxrouter.app.certificates import OwnCertificates
 from imxrouter.app.embedding import make_embedded
 from imxrouter.app.embeddings import Embeddings
+from imxrouter.app.ended_certificates import EndedCertificates
 from imxrouter.app.figures import Figures, links_by_state
 from imxrouter.app.full_outcomes import FullOutcomes
 from imxrouter.app.gatekeeper import Gatekeeper
@@ -233,6 +234,7 @@ class Parts:
         self.link_tls.follow(self.certificates, config)
         ends = self.metrics.peer_certificates
         self.link_tls.on_good = lambda domain, peer: ends.seen(domain.name, peer.not_after)
+        self.ended_certificates = EndedCertificates(self)
         self.redirector = Redirector(
             self.hub, self.dialer.lists, self.dialer.reconnect, self.dialer.asks_certificate
         )

@@ -8,6 +8,7 @@ link so opened serves no verification.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -17,7 +18,11 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.verifier import LOGGED_REFUSALS
 from imxrouter.wire.control import Control, Hello, Redirect
+
+#: Each redirect makes us ask DNS and dial whom the peer names: so often for a domain on a link, no more.
+JUDGED_EVERY_S: Final = 10.0
 
 
 class Redirector:
@@ -45,6 +50,8 @@ class Redirector:
         self._lists = lists
         self._reconnect = reconnect
         self._asks_certificate = asks_certificate
+        #: number of a link -> domain -> when a redirect for it was judged there
+        self._judged_at: dict[int, dict[bytes, float]] = {}
         self.refused = 0
 
     def redirect(self, session: LinkSession, target: str, domains: tuple[bytes, ...]) -> None:
@@ -62,10 +69,21 @@ class Redirector:
             if raw not in session.reached:
                 self._ignore(session, record, "names a domain that was not reached over this link")
                 continue
+            if not self._is_due(session, raw):
+                self._ignore(session, record, "comes too soon after another one")
+                continue
             domain = Domain(raw.decode("ascii"))
             listed = self._lists(domain, host.strip("[]"), int(port_text))
             listed.addCallback(self._judged, session, record, domain, host.strip("[]"), int(port_text))
             listed.addErrback(self._broken, session, record)
+
+    def _is_due(self, session: LinkSession, domain: bytes) -> bool:
+        """Whether a redirect for a domain is judged, or came too soon after another one."""
+        judged_at, now = self._judged_at.setdefault(session.number, {}), self._hub.now()
+        if now - judged_at.get(domain, float("-inf")) < JUDGED_EVERY_S:
+            return False
+        judged_at[domain] = now
+        return True
 
     def _judged(
         self, listed: bool, session: LinkSession, record: Redirect, domain: Domain, host: str, port: int
@@ -88,6 +106,9 @@ class Redirector:
     def _ignore(self, session: LinkSession, record: Redirect, why: str) -> None:
         self.refused += 1
         self._hub.count(Reason.REDIRECTED)
+        session.port.refused += 1
+        if session.port.refused > LOGGED_REFUSALS:
+            return
         self.log.warn(
             "redirect of link {link} to {target} ignored: {note}",
             link=session.number,
@@ -112,7 +133,8 @@ class Redirector:
         """Nothing to do."""
 
     def lost(self, session: LinkSession) -> None:
-        """Nothing to do."""
+        """What was judged on it is forgotten."""
+        self._judged_at.pop(session.number, None)
 
     def tick(self, now: float) -> None:
         """Nothing is due."""

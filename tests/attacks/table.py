@@ -54,6 +54,7 @@ OUTCOMES: Final = {
     "test_servfail": ("`dns-failure`", "the record that he answers is used"),
     "test_redirect_to_the_attacker": ("ignored, counted; the link stays", "messages go to him"),
     "test_redirect_twice_in_a_row": ("ignored, counted", "the links go back and forth"),
+    "test_redirects_again_and_again": ("one connection", "a hundred connections"),
     "test_verification_over_a_redirected_link": ("a new connection is opened", "the redirected one verifies"),
     "test_token_of_one_pair_presented_for_another": ("`dialback-refused`", "he is taken for Bob's router"),
     "test_foreign_second_connection_with_a_stolen_token": ("nothing is taken there", "he is taken for Alice"),
