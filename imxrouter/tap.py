@@ -109,7 +109,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         reactor.callWhenRunning(end_with_standard_input, reactor)
     if config.workers > 1 and options["process"] is None:
         workers = Workers(config, file, reactor)
-        workers.deadline_s = lambda: router.config.links.close_deadline_s
+        workers.deadline_s = lambda: router.config.drain.deadline_s
         workers.setServiceParent(service)  # type: ignore[no-untyped-call]
         hangup.reads("files of workers", workers.hang_up)
     return service

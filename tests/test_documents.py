@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
+from imxrouter.app.draining import EXTRA_S
 from imxrouter.app.steps import Step
 from imxrouter.cli.main import imxctl
 from imxrouter.config.load import Document, parse
@@ -109,7 +110,8 @@ def test_the_unit_runs_the_plugin_with_few_rights() -> None:
     service = dict(unit["Service"])
     assert service["Type"] == "notify"
     assert "twistd -n --pidfile= imxrouter --config " in service["ExecStart"]
-    assert int(service["TimeoutStopSec"]) > parse(Document("x", MINIMAL)).config.links.close_deadline_s
+    assert int(service["TimeoutStopSec"]) > parse(Document("x", MINIMAL)).config.drain.deadline_s + EXTRA_S
+    assert service["KillMode"] == "mixed"
     assert (service["NoNewPrivileges"], service["ProtectSystem"], service["CapabilityBoundingSet"]) == (
         "yes", "strict", "",
     )  # fmt: skip

@@ -43,6 +43,7 @@ from imxrouter.admin.views import (
     ClaimView,
     DomainDiff,
     DomainView,
+    DrainView,
     LinkView,
     LookupView,
     MessageView,
@@ -71,6 +72,7 @@ __all__ = [
     "DoctorView",
     "DomainDiff",
     "DomainView",
+    "DrainView",
     "ExplainView",
     "FetchView",
     "KindView",
@@ -103,9 +105,9 @@ __all__ = [
 
 #: The shapes of all answers, outer ones first; for the reference page.
 VIEWS: tuple[type, ...] = (
-    StatusView, StoreView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff, OutcomeView,
-    AttributesView, AttributeView, MessageView, LookupView, TargetView, RecordsView, *DETAIL_VIEWS,
-    *REPORT_VIEWS, *USER_VIEWS, *CERTS_VIEWS, *CONFIG_VIEWS, *POLICY_VIEWS,
+    StatusView, DrainView, StoreView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff,
+    OutcomeView, AttributesView, AttributeView, MessageView, LookupView, TargetView, RecordsView,
+    *DETAIL_VIEWS, *REPORT_VIEWS, *USER_VIEWS, *CERTS_VIEWS, *CONFIG_VIEWS, *POLICY_VIEWS,
 )  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).
@@ -148,6 +150,15 @@ class AdminClient:
     def status(self) -> StatusView:
         """Tell how the process is."""
         return cast("StatusView", self._ask("GET", "status"))
+
+    def drain(self, deadline_s: float | None = None) -> DrainView:
+        """Take the host out of service."""
+        given = {} if deadline_s is None else {"deadline_s": deadline_s}
+        return cast("DrainView", self._ask("POST", "drain", body=given))
+
+    def undrain(self) -> DrainView:
+        """Take the host back into service."""
+        return cast("DrainView", self._ask("POST", "undrain"))
 
     def links(self) -> list[LinkView]:
         """List the links."""

@@ -20,6 +20,7 @@ from imxrouter.admin.views import (
     AttributesView,
     DomainDiff,
     DomainView,
+    DrainView,
     LinkView,
     LookupView,
     MessageView,
@@ -55,6 +56,12 @@ class AdminPort(Protocol):
 
     def status(self) -> StatusView | Deferred[StatusView]:
         """Tell how this process is."""
+
+    def drain(self, deadline_s: float | None) -> DrainView | Deferred[DrainView]:
+        """Take the host out of service, kept until `undrain`."""
+
+    def undrain(self) -> DrainView | Deferred[DrainView]:
+        """Take the host back into service."""
 
     def links(self) -> list[LinkView] | Deferred[list[LinkView]]:
         """List the links."""

@@ -48,6 +48,8 @@ def _texts(body: Mapping[str, Any], name: str) -> list[str]:
 #: Each path begins with /v1/; `*` is a variable part.
 ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("GET", "status"): lambda port, _parts, _body: port.status(),
+    ("POST", "drain"): lambda port, _parts, body: port.drain(_seconds(body, "deadline_s")),
+    ("POST", "undrain"): lambda port, _parts, _body: port.undrain(),
     ("GET", "links"): lambda port, _parts, _body: port.links(),
     ("GET", "peers"): lambda port, _parts, _body: port.peers(),
     ("GET", "peers/*"): lambda port, parts, _body: port.peer(parts[0]),

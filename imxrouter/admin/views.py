@@ -25,6 +25,23 @@ class StoreView(TypedDict):
     refused: int
 
 
+class DrainView(TypedDict):
+    """`imxctl drain`: whether the host is in service, and each of its processes.
+
+    `state` of this process and those of all in `processes` are `running`, `moving` (new work goes elsewhere),
+    `closing` (what is in flight is answered) or `drained`. `wanted` is what an operator asked for; a stop of
+    the process drains as well. `kept` is false where it would not survive a restart now.
+    """
+
+    state: str
+    wanted: bool
+    since: float | None
+    deadline_s: float | None
+    processes: dict[str, str]
+    redirects: int
+    kept: bool
+
+
 class StatusView(TypedDict):
     """`imxctl status`: this process."""
 
@@ -43,6 +60,7 @@ class StatusView(TypedDict):
     held: int
     counters: dict[str, int]
     store: StoreView
+    drain: DrainView
 
 
 class ClaimView(TypedDict):
@@ -169,7 +187,10 @@ class LookupView(TypedDict):
 
 
 class RecordsView(TypedDict):
-    """`imxctl dns records`: what to publish; `served` tells whether the domain is served here."""
+    """`imxctl dns records`: what to publish; `served` tells whether the domain is served here.
+
+    `tlsa` are records for the zones of the routers' names; none where this router has no certificate.
+    """
 
     domain: str
     served: bool
@@ -177,6 +198,7 @@ class RecordsView(TypedDict):
     imx: list[str]
     svcb: list[str]
     srv: list[str]
+    tlsa: list[str]
 
 
 class OutcomeView(TypedDict):

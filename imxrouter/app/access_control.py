@@ -7,7 +7,9 @@ shut out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +18,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imxrouter.app import kept_access
-from imxrouter.app.kept_access import BOOKS, ENTRIES
-from imxrouter.config.access import Access, Placed, list_files, read_lists
+from imxrouter.app.kept_access import BOOKS, ENTRIES, WROTE
+from imxrouter.config.access import Access, list_files, read_lists
 from imxrouter.config.problems import Problem
 from imxrouter.model.domain import Domain
 from imxrouter.model.patterns import places_of
@@ -35,8 +37,19 @@ from imxrouter.transport.watchers import RouterWatchers
 
 #: Problems of a file that are logged at a time.
 _LOGGED: Final = 10
+#: Subscriptions that are judged anew in one turn of the reactor.
+_JUDGED: Final = 500
 #: Names of a file, its time and its size; None of one that is not there.
 Seen = dict[str, tuple[float, int] | None]
+
+
+@dataclass(slots=True)
+class _Found:
+    """What files say: their entries compiled, the places that those name that came or went, and mistakes."""
+
+    lists: AccessLists
+    places: set[bytes] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
 
 
 class AccessControl:
@@ -50,6 +63,7 @@ class AccessControl:
         watchers: tells watchers.
         drop_proof: ends a proof on a link, and tells the peer.
         wall: seconds since 1970.
+        later: calls something after so many seconds.
 
     Attributes:
         lists: all entries.
@@ -69,6 +83,7 @@ class AccessControl:
         watchers: RouterWatchers,
         drop_proof: Callable[[LinkSession, bytes, Reason], None],
         wall: Callable[[], float],
+        later: Callable[[float, Callable[[], None]], object],
     ) -> None:
         self._config = config
         self._domains = domains
@@ -78,13 +93,15 @@ class AccessControl:
         self._watchers = watchers
         self._drop_proof = drop_proof
         self._wall = wall
+        self._later = later
         self._store: Store | None = None
         self._seen: Seen = {}
         self._reading = False
         self._stale = False
         self.lists = AccessLists(self._home)
-        self.recipients = Recipients(self._main_name, self._first_contact)
+        self.recipients = Recipients(self._main_name, self._first_contact, wall)
         self.recipients.on_changed = self._keep_book
+        self.recipients.on_wrote = self._keep_wrote
         self.gate = Gate(self.lists, self.recipients)
         self.problems: tuple[Problem, ...] = ()
         self._asking = 0
@@ -123,12 +140,15 @@ class AccessControl:
         """Take what the files and the store have; then follow the other processes. Before traffic comes."""
         self._store = store
         self._seen = look_at(self._config)
-        self._take_files(*read_lists(self._config))
+        self._take(self._read_files(()))
         for key, value, expires_at in store.items(ENTRIES):
             self._restore(key, value, expires_at)
         for key, value, _ in store.items(BOOKS):
             self.recipients.restore(key, kept_access.book_from_store(value))
+        for key, _, until in store.items(WROTE):
+            self.recipients.restore_wrote(key, until or 0.0)
         store.watch(ENTRIES, self._changed_elsewhere)
+        store.watch(WROTE, lambda key, _, until: self.recipients.restore_wrote(key, until or 0.0))
         store.watch(BOOKS, self._book_changed_elsewhere)
         self._refresh()
 
@@ -144,7 +164,8 @@ class AccessControl:
             seen = look_at(self._config)
             if seen != self._seen or self._stale:
                 self._seen, self._reading, self._stale = seen, True, False
-                reading = deferToThreadPool(reactor, reactor.getThreadPool(), read_lists, self._config)
+                pool = reactor.getThreadPool()
+                reading = deferToThreadPool(reactor, pool, self._read_files, tuple(self.lists))
                 reading.addCallbacks(self._read, self._not_read)
 
     def _config_names_files(self) -> bool:
@@ -162,56 +183,84 @@ class AccessControl:
     def reload(self) -> tuple[Problem, ...]:
         """Read the files now; returns what is wrong with them, and then nothing was changed."""
         self._seen = look_at(self._config)
-        self._take_files(*read_lists(self._config))
+        self._take(self._read_files(tuple(self.lists)))
         return self.problems
 
-    def _read(self, result: tuple[list[Placed], list[Problem]]) -> None:
+    def _read(self, found: _Found) -> None:
         self._reading = False
-        self._take_files(*result)
+        self._take(found)
 
     def _not_read(self, failure: Failure) -> None:
         self._reading = False
         self.log.failure("reading access lists failed", failure)
 
-    def _take_files(self, placed: list[Placed], problems: list[Problem]) -> None:
-        self.problems = tuple(problems)
-        if problems:
-            for problem in problems[:_LOGGED]:
+    def _read_files(self, before: Iterable[Entry]) -> _Found:
+        """Read and compile all files; may be called in any thread.
+
+        Args:
+            before: the entries that there are.
+        """
+        placed, problems = read_lists(self._config)
+        found = _Found(AccessLists(self._home), problems=problems)
+        wall, old = self._wall(), {one.ident: one for one in before if not one.at_run_time}
+        for one in placed if not problems else ():
+            entry = kept_access.entry_of(one)
+            if entry.expires is not None and entry.expires <= wall:
+                continue
+            try:
+                found.lists.add(entry)
+            except BadEntry as error:
+                problems.append(Problem(one.ident.partition("#")[0], one.ident, str(error), "take some out"))
+                return found
+            known = old.get(entry.ident)
+            if known == entry:
+                del old[entry.ident]
+            else:
+                found.places.add(entry.pattern.where)
+        found.places |= {one.pattern.where for one in old.values()}
+        return found
+
+    def _take(self, found: _Found) -> None:
+        self.problems = tuple(found.problems)
+        if found.problems:
+            for problem in found.problems[:_LOGGED]:
                 self.log.error("access: {problem}; the lists stay as they were", problem=str(problem))
-            return
-        wall = self._wall()
-        wanted = {one.ident: kept_access.entry_of(one) for one in placed}
-        wanted = {ident: one for ident, one in wanted.items() if one.expires is None or one.expires > wall}
-        changed = [
-            one for one in self.lists if not one.at_run_time and wanted.get(one.ident) != one
-        ]  # fmt: skip
-        for one in changed:
-            self.lists.remove(one.ident)
-        for one in wanted.values():
-            if self.lists.get(one.ident) is None:
-                self.lists.add(one)
-                changed.append(one)
-        if changed:
-            self.log.info("access: {count} entries of files changed", count=len(changed))
-            self._applied(changed)
+        elif found.places:
+            mine = [one for one in self.lists if one.at_run_time]
+            self.lists.take_over(found.lists)
+            for one in mine:
+                self._added(one)
+            self.log.info("access: the lists in files have changed: {count} entries", count=len(self.lists))
+            self._applied(found.places)
+
+    def _added(self, entry: Entry) -> bool:
+        try:
+            self.lists.add(entry)
+        except BadEntry as error:
+            problem = Problem(entry.ident.partition("#")[0], entry.ident, str(error), "take some out")
+            self.problems = (*self.problems, problem)
+            self.log.warn("access: {problem}", problem=str(problem))
+            return False
+        return True
 
     # -- at run time -------------------------------------------------------------------------------------
 
     def add(self, entry: Entry) -> bool:
         """Add an entry made at run time; False where it will not survive a restart. Raises `BadEntry`."""
         kept = True
+        self.lists.add(entry)
         if self._store is not None:
             value = kept_access.entry_to_store(entry)
             if not self._store.put(ENTRIES, entry.ident.encode("ascii"), value, entry.expires):
+                self.lists.remove(entry.ident)
                 raise BadEntry(f"{kept_access.MAX_RUN_TIME} entries were made at run time: use a file")
             kept = self._store.health().works
-        self.lists.add(entry)
         self.log.info(
             "access: {entry} {action} {match} {direction} by {author}: {why}", entry=entry.ident,
             action=entry.action.value, match=entry.pattern.text, direction=entry.direction.value,
             author=entry.author, why=entry.reason,
         )  # fmt: skip
-        self._applied([entry])
+        self._applied({entry.pattern.where})
         return kept
 
     def remove(self, ident: str) -> Entry | None:
@@ -221,7 +270,7 @@ class AccessControl:
             if self._store is not None:
                 self._store.remove(ENTRIES, ident.encode("ascii"))
             self.log.info("access: {entry} on {match} is gone", entry=ident, match=entry.pattern.text)
-            self._applied([entry])
+            self._applied({entry.pattern.where})
         return entry
 
     def _restore(self, key: bytes, value: bytes, expires_at: float | None) -> Entry | None:
@@ -231,8 +280,7 @@ class AccessControl:
                 "access: an entry of the store cannot be read: {key}", key=key.decode("ascii", "replace")
             )
             return None
-        self.lists.add(entry)
-        return entry
+        return entry if self._added(entry) else None
 
     def _changed_elsewhere(self, key: bytes, value: bytes | None, expires_at: float | None) -> None:
         if value is None:
@@ -240,7 +288,7 @@ class AccessControl:
         else:
             entry = self._restore(key, value, expires_at)
         if entry is not None:
-            self._applied([entry])
+            self._applied({entry.pattern.where})
 
     def _keep_book(self, key: bytes, book: Book | None) -> None:
         if self._store is not None:
@@ -248,13 +296,23 @@ class AccessControl:
                 self._store.remove(BOOKS, key)
             else:
                 self._store.put(BOOKS, key, kept_access.book_to_store(book))
+        self._book_changed(key)
+
+    def _book_changed(self, user: bytes) -> None:
         self._refresh()
-        self._end_subscriptions(lambda domain: domain == key.rpartition(b"@")[2])
+        local, _, own = user.rpartition(b"@")
+        home = self._home(own)
+        names = home.names if home is not None else ()
+        keys = self._switch.presence.table.keys_of(lambda domain: domain in names)
+        self._judge_anew(iter([key for key in keys if local in _locals(key)]), lambda: None)
+
+    def _keep_wrote(self, key: bytes, until: float) -> None:
+        if self._store is not None:
+            self._store.put(WROTE, key, b"", until)
 
     def _book_changed_elsewhere(self, key: bytes, value: bytes | None, _expires_at: float | None) -> None:
         self.recipients.restore(key, kept_access.book_from_store(value) if value is not None else None)
-        self._refresh()
-        self._end_subscriptions(lambda domain: domain == key.rpartition(b"@")[2])
+        self._book_changed(key)
 
     # -- what follows ------------------------------------------------------------------------------------
 
@@ -269,29 +327,38 @@ class AccessControl:
         self._asking += sum(map(_asks, came)) - sum(map(_asks, gone))
         self._refresh()
 
-    def _applied(self, entries: Iterable[Entry]) -> None:
-        places = {one.pattern.where for one in entries}
+    def _applied(self, places: set[bytes]) -> None:
+        """Entries that name these places came or went."""
         self._refresh()
-        self._end_subscriptions(lambda domain: any(not places.isdisjoint(some) for some in places_of(domain)))
-        self._end_proofs()
+        keys = self._switch.presence.table.keys_of(
+            lambda domain: any(not places.isdisjoint(some) for some in places_of(domain))
+        )
+        self._judge_anew(iter(keys), self._end_proofs)
 
-    def _end_subscriptions(self, concerned: Callable[[bytes], bool]) -> None:
-        """End those that may not be any more; a watcher is told that nothing is known, as of who is gone."""
+    def _judge_anew(self, keys: Iterator[bytes], done: Callable[[], None]) -> None:
+        """End subscriptions that may not be any more, so many in a turn; then the next thing."""
+        some = list(islice(keys, _JUDGED))
+        for key in some:
+            self._end_if_barred(key)
+        if len(some) < _JUDGED:
+            done()
+        else:
+            self._later(0, lambda: self._judge_anew(keys, done))
+
+    def _end_if_barred(self, key: bytes) -> None:
+        """A watcher is told that nothing is known, as of who is gone."""
         table, routes = self._switch.presence.table, self._switch.routes
-        for key in table.keys_of(concerned):
-            entry = table.find(key)
-            if entry is None:
-                continue
-            watcher, presentity = key.split(b"\0")[:2]
-            if not (
-                self.gate.judge(watcher, presentity, Right.SUBSCRIBE)
-                or self.gate.judge(presentity, watcher, None)
-            ):
-                continue
-            domain = entry.presentity.rpartition(b"@")[2]
-            if entry.granted and (domain in routes or entry.watcher.rpartition(b"@")[2] in routes):
-                self._watchers.tell_unknown(key, Reason.SERVICE_DOWN, domain, lambda _outcome: None)
-            table.ended(key)
+        entry = table.find(key)
+        if entry is None:
+            return
+        watcher, presentity = key.split(b"\0")[:2]
+        judge = self.gate.judge
+        if not (judge(watcher, presentity, Right.SUBSCRIBE) or judge(presentity, watcher, None)):
+            return
+        domain = entry.presentity.rpartition(b"@")[2]
+        if entry.granted and (domain in routes or entry.watcher.rpartition(b"@")[2] in routes):
+            self._watchers.tell_unknown(key, Reason.SERVICE_DOWN, domain, lambda _outcome: None)
+        table.ended(key)
 
     def shuts_out(self, domain: bytes) -> bool:
         """Whether nobody of a domain may send anything here."""
@@ -314,6 +381,11 @@ class AccessControl:
                     domain=domain.decode(),
                     link=session.number,
                 )
+
+
+def _locals(key: bytes) -> list[bytes]:
+    """Local parts of both sides of a subscription's key."""
+    return [side.rpartition(b"@")[0] for side in key.split(b"\0")[:2]]
 
 
 def _asks(record: ServedDomain) -> bool:

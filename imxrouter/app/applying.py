@@ -45,6 +45,7 @@ from imxrouter.routing.limits import Rate
 from imxrouter.routing.subscriptions import SubscriptionLimits
 from imxrouter.switch.ports import Role
 from imxrouter.telemetry.privacy import Privacy
+from imxrouter.tls.anchors import anchors_from
 from imxrouter.transport.session import LinkSession
 
 if TYPE_CHECKING:
@@ -135,19 +136,23 @@ class Applying:
         """Name servers, limits of look-ups and of connections, and what may be dialled."""
         if not changes.touch("dns", "dial"):
             return None
-        router, ask = self._router, self._router.ask
-        if not router.asks_by_itself and changes.touch("dns.nameservers", "dns.query_timeout_s"):
+        router, ask, validates = self._router, self._router.ask, self._router.validates
+        asked = changes.touch("dns.nameservers", "dns.trust_ad")
+        if not router.asks_by_itself and (asked or changes.touch("dns.query_timeout_s")):
             servers, question_s = config.dns.nameservers, config.dns.query_timeout_s
-            ask = NameServerAsker(router.reactor, servers, question_s=question_s).ask
+            asker = NameServerAsker(
+                router.reactor, servers, question_s=question_s, trust_ad=config.dns.trust_ad
+            )
+            ask, validates = asker.ask, asker.trusts_ad
         cache_limits, find_limits = discovery_limits(config.dns)
         dial = config.dial
         guard = DialGuard(dial.allow_networks, dial.allow_ports_below_1024, config.listen.endpoints)
 
         def commit() -> None:
-            router.ask = ask
+            router.ask, router.validates = ask, validates
             router.finder.change(ask, find_limits)
             router.answers.keep(cache_limits)
-            if changes.touch("dns.nameservers"):
+            if asked:
                 router.answers.clear()
             router.dialer.change(guard, (dial, config.dns))
 
@@ -288,15 +293,17 @@ class Applying:
         before = router.pinned
         changed = {name for name in before.keys() | pinned.keys() if before.get(name) != pinned.get(name)}
         anchors = pinned_anchors(config, router.certificates.intermediates)
-        changed |= others_trusted(router.link_tls.pinned, anchors)
+        judged = others_trusted(router.link_tls.pinned, anchors)
 
         def left() -> list[tuple[LinkSession, bytes]]:
             return [
                 (session, domain)
                 for session in router.hub.sessions.values()
                 for domain in sorted({*session.reached, *session.port.sources})
-                if domain.decode("ascii") in changed and session.port.role is Role.PEER
-                if session.side is not Side.OPENER or session.remote not in pinned.get(domain.decode(), ())
+                if domain.decode("ascii") in changed | judged and session.port.role is Role.PEER
+                if session.side is not Side.OPENER
+                or domain.decode("ascii") in judged
+                or session.remote not in pinned.get(domain.decode("ascii"), ())
             ]
 
         def commit() -> None:
@@ -309,10 +316,10 @@ class Applying:
                     close_unused(session)
                 else:  # proved by way of the old addresses
                     router.verifier.drop_proof(session, domain, Reason.IDLE)
-            for name in changed:
+            for name in changed | judged:
                 clear_waits(router, Domain(name))
 
-        words = "the proof of {} ends: its addresses are others"
+        words = "the proof of {} ends: its addresses are others, or whom its certificate is trusted by"
         return Step(commit, tuple(Touched(one, words.format(domain.decode())) for one, domain in left()))
 
     def _access(self, config: Config, _changes: Changes) -> Step | None:
@@ -331,6 +338,9 @@ class Applying:
         new = [name for name in wanted if name not in running or running[name] != wanted[name]]
         if not gone and not new:
             return None
+        for name in new:
+            if wanted[name][0].anchor:
+                anchors_from((wanted[name][0].anchor,))  # that it can be read
         sessions = [(name, router.uplinks[name].session) for name in gone]
 
         def commit() -> None:

@@ -11,7 +11,7 @@ from imxrouter.link.ledger import Entry
 from imxrouter.model.address import Address, BadAddress
 from imxrouter.model.domain import BadDomain
 from imxrouter.model.outcome import Outcome
-from imxrouter.routing.access import AccessLists
+from imxrouter.routing.access import AccessLists, Action
 from imxrouter.routing.access import Entry as ListEntry
 from imxrouter.routing.gate import NOTE, Bar
 from imxrouter.switch.ports import Port
@@ -81,11 +81,10 @@ def place_of(entry: ListEntry) -> str:
 
 def entries_by(lists: AccessLists) -> dict[tuple[str, ...], float]:
     """How many entries there are, by what they do and where they come from."""
-    found: dict[tuple[str, ...], float] = {
-        (action, origin): 0.0 for action in ("block", "allow") for origin in ("file", "run-time")
-    }
-    for entry in lists:
-        found[entry.action.value, "run-time" if entry.at_run_time else "file"] += 1
+    found: dict[tuple[str, ...], float] = {}
+    for action in Action:
+        for origin, at_run_time in (("file", False), ("run-time", True)):
+            found[action.value, origin] = float(lists.counts[action, at_run_time])
     return found
 
 

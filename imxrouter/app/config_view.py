@@ -76,6 +76,9 @@ def _entry(path: str, name: str, entry: Section, source: str) -> Iterator[Settin
     """Of an entry of a list, what it says; the rest is as the reference has it."""
     for info in infos(type(entry)):
         value: Any = getattr(entry, info.name)
+        if table_type(info) is not None:
+            yield from _entry(f"{path}.{info.encode_name}", name, value, source)
+            continue
         default = info.default if info.default_factory is msgspec.NODEFAULT else info.default_factory()
         if info.required or value != default:
             yield SettingView(

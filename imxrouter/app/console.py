@@ -15,6 +15,7 @@ from imxrouter.admin.report import PeerReportView
 from imxrouter.admin.views import (
     AttributesView,
     DomainView,
+    DrainView,
     LookupView,
     MessageView,
     OutcomeView,
@@ -53,9 +54,18 @@ from imxrouter.routing.destinations import Destination
 from imxrouter.routing.domains import DomainClash, DomainDiff, NotServed, ServedDomain
 from imxrouter.routing.policy import BOUND, Policy
 from imxrouter.switch import slots
+from imxrouter.transport.draining import DrainState
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
+
+#: The drain's states in the words of status.
+_STATES = {
+    DrainState.RUNNING: "running",
+    DrainState.MOVING: "draining",
+    DrainState.CLOSING: "draining",
+    DrainState.DRAINED: "drained",
+}
 
 #: Keys of a served domain that a request may give; those of [[domain]].
 _FIELDS = (
@@ -93,7 +103,7 @@ class Console:
             role=router.config.role,
             version=router.version,
             process=router.config.process,
-            state="draining" if router.hub.closing else "running",
+            state=_STATES[router.drain.state],
             ready=ready,
             why=why,
             uptime_s=round(router.metrics.uptime_s, 3),
@@ -107,7 +117,17 @@ class Console:
                 for place, word in enumerate(slots.RESULTS)
             },
             store=store_view(router.store.health()),
+            drain=router.draining.view(),
         )
+
+    def drain(self, deadline_s: float | None) -> DrainView:
+        """Take the host out of service; within the configured deadline unless another is given."""
+        router = self._router
+        return router.draining.drain(router.config.drain.deadline_s if deadline_s is None else deadline_s)
+
+    def undrain(self) -> DrainView:
+        """Take the host back into service."""
+        return self._router.draining.undrain()
 
     def links(self) -> list[Any]:
         """List the links."""
@@ -255,7 +275,10 @@ class Console:
     def dns_records(self, domain: str) -> RecordsView:
         """Say what to publish for a domain, in all three forms."""
         wanted, router = _domain(domain), self._router
-        return records_view(wanted, router.published(), served=wanted in router.domains)
+        return records_view(
+            wanted, router.published(), served=wanted in router.domains,
+            certificates=router.link_tls.certificates,
+        )  # fmt: skip
 
     def check(self, domain: str, ours: str, timeout_s: float) -> Deferred[dict[str, Any]]:
         """Check a domain as one of ours."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
 from imxrouter.admin.views import LookupView, RecordsView, TargetView
+from imxrouter.app.identity_view import tlsa_lines, tlsa_text, variants_text
 from imxrouter.discovery.answers import Step
 from imxrouter.discovery.errors import DiscoveryFailed
 from imxrouter.discovery.finder import Finder, Found
-from imxrouter.discovery.records import Target, zone_text
+from imxrouter.discovery.records import ZONE_TTL_S, Target, zone_text
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.tls.store import CertificateSet
+
+_NO_CERTIFICATES: Final = CertificateSet()
 
 
 def look_up(finder: Finder, domain: Domain) -> Deferred[LookupView]:
@@ -38,23 +43,33 @@ def look_up(finder: Finder, domain: Domain) -> Deferred[LookupView]:
     return finder.find(domain, fresh=True).addCallbacks(found, not_found)
 
 
-def records_view(domain: Domain, published: Iterable[tuple[str, int]], *, served: bool) -> RecordsView:
+def records_view(
+    domain: Domain,
+    published: Iterable[tuple[str, int]],
+    *,
+    served: bool,
+    certificates: CertificateSet = _NO_CERTIFICATES,
+) -> RecordsView:
     """What to publish for a domain, in all three forms.
 
     Args:
         domain: whose records.
         published: host and port of each of its routers.
         served: whether the domain is served here.
+        certificates: of this router, for TLSA records.
     """
-    zone = zone_text(domain, tuple(Target(host, port) for host, port in published))
+    places = tuple(published)
+    zone = zone_text(domain, tuple(Target(host, port) for host, port in places))
+    tlsa, unknown = tlsa_lines(places, certificates, ZONE_TTL_S)
     lines = [line for line in zone.splitlines() if line and not line.startswith(";")]
 
     def of_type(word: str) -> list[str]:
         return [line for line in lines if line.split()[3] == word]
 
     return RecordsView(
-        domain=domain.name, zone=zone, served=served, imx=of_type("TYPE65400"), svcb=of_type("SVCB"),
-        srv=of_type("SRV"),
+        domain=domain.name,
+        zone=zone + tlsa_text(domain, tlsa, unknown) + variants_text(domain, places),
+        served=served, imx=of_type("TYPE65400"), svcb=of_type("SVCB"), srv=of_type("SRV"), tlsa=tlsa,
     )  # fmt: skip
 
 

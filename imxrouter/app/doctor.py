@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -17,10 +18,12 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from imxrouter.admin.detail import DoctorView, FindingView
 from imxrouter.admin.errors import AdminError
 from imxrouter.app.dnsview import records_view
+from imxrouter.app.identity_view import NO_VALIDATION, ending, opinion, shown
 from imxrouter.discovery.answers import TYPE_IMX, TYPE_SRV, TYPE_SVCB, Answer, Status, type_name
 from imxrouter.discovery.errors import DiscoveryFailed
 from imxrouter.discovery.guard import DialGuard
 from imxrouter.discovery.records import Target, imx_record, srv_record
+from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.probe.check import Checker
@@ -28,6 +31,7 @@ from imxrouter.probe.recorder import record_text
 from imxrouter.probe.report import Evidence, StageReport
 from imxrouter.routing.domains import ServedDomain
 from imxrouter.routing.policy import Policy
+from imxrouter.tls.peer import PeerCertificate, fingerprint_of
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
@@ -86,7 +90,9 @@ class Doctor:
         if self._name == self._record.name:
             for alias in self._record.aliases[:_ALIASES]:
                 await self._alias(alias)
-        zone = records_view(self._name, self._router.published(), served=True)["zone"]
+        certificates = self._router.link_tls.certificates
+        view = records_view(self._name, self._router.published(), served=True, certificates=certificates)
+        zone = view["zone"]
         self._found.sort(key=lambda one: SEVERITIES.index(one["severity"]))
         worst = self._found[0]["severity"]
         return DoctorView(
@@ -162,7 +168,8 @@ class Doctor:
         guard = DialGuard(
             dial.allow_networks, dial.allow_ports_below_1024
         )  # our own listener is what we want
-        stages = await make_checker(self._router, guard, self._patience_s).reach(self._name)
+        checker = make_checker(self._router, guard, self._patience_s)
+        stages = await checker.reach(self._name)
         by_stage = {one.stage: one for one in stages}
         dns = by_stage[Stage.DNS]
         questions = [_line(one) for one in dns.evidence]
@@ -172,7 +179,12 @@ class Doctor:
         targets = ", ".join(map(str, _listed(dns.facts.get("targets"))))
         form = str(dns.facts.get("form")).upper()
         self._say("good", f"DNS leads to {targets}, by {form}", Stage.DNS, evidence=questions)
-        here = [self._judge(one) for one in self._ways(by_stage)]
+        ways = self._ways(by_stage)
+        here = [self._judge(one) for one in ways]
+        ours = {
+            (one.facts["host"], one.facts["port"]) for one, is_ours in zip(ways, here, strict=True) if is_ours
+        }
+        self._identity({place: way for place, way in checker.delegations.items() if place in ours})
         if not any(here):
             self._say(
                 "error", "no published address leads to this router", Stage.CONNECT, evidence=[targets],
@@ -180,11 +192,31 @@ class Doctor:
             )  # fmt: skip
         self._used = form if all(here) else ""
 
+    def _identity(self, ways: Mapping[tuple[str, int], Delegation]) -> None:
+        """What peers make of the certificates that we show them, who trust the authorities that we trust."""
+        tls, told = self._router.link_tls, set()
+        for place, way in ways.items():
+            one = shown(tls.certificates, self._name, way)
+            if one is None:
+                continue
+            verdict = tls.judge_own(PeerCertificate(one.leaf, one.chain), self._name, way)
+            opinions = [opinion(self._name, place, way, one, verdict)]
+            if one.fingerprint not in told and (soon := ending(one, time.time())) is not None:
+                opinions.append(soon)
+            told.add(one.fingerprint)
+            for each in opinions:
+                evidence, remedy = list(each.evidence), each.remedy
+                if not way.secure and not self._router.validates:
+                    evidence.append(NO_VALIDATION)
+                self._say(each.severity, each.what, Stage.IDENTITY, each.reason, evidence, remedy)
+
     def _ways(self, by_stage: dict[Stage, StageReport]) -> list[Evidence]:
-        """The last that is known of each address: its hello, or why there was no connection."""
-        greeted = by_stage[Stage.PEER].evidence if Stage.PEER in by_stage else ()
-        said = {one.what: one for one in greeted}
-        return [said.get(one.what, one) for one in by_stage[Stage.CONNECT].evidence]
+        """The last that is known of each address: its hello, its certificate, or why there was nothing."""
+        last = {one.what: one for one in by_stage[Stage.CONNECT].evidence}
+        for stage in (Stage.TLS, Stage.IDENTITY, Stage.PEER):
+            if stage in by_stage:
+                last.update({one.what: one for one in by_stage[stage].evidence})
+        return list(last.values())
 
     def _judge(self, way: Evidence) -> bool:
         """Say who answers at an address; returns whether it is this router."""
@@ -198,6 +230,10 @@ class Doctor:
                 "good", f"{way.what} is another process of {config.name}", Stage.PEER, evidence=[software]
             )
             return True
+        own = {fingerprint_of(one.leaf).hex() for one in self._router.link_tls.certificates.all}
+        if not way.good and way.facts.get("sha256") in own:
+            self._say("good", f"{way.what} shows a certificate of this router", Stage.PEER)
+            return True  # what the certificate is worth is told apart
         place = (str(way.facts.get("host", "")).rstrip("."), way.facts.get("port"))
         if way.good and config.listen.publish and place in {(one.host, one.port) for one in self._wanted}:
             self._say("good", f"{way.what} is a host of listen.publish", Stage.PEER, evidence=[software])

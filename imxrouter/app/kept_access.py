@@ -12,15 +12,17 @@ from imxrouter.model.domain import BadDomain
 from imxrouter.model.errors import RouterError
 from imxrouter.model.patterns import Pattern
 from imxrouter.routing.access import Action, Direction, Entry, Scope
-from imxrouter.routing.recipients import MAX_USERS, Book
+from imxrouter.routing.recipients import MAX_USERS, MAX_WROTE, Book
 from imxrouter.routing.rules import Consent, Decision, Right, Rule, Who
 from imxrouter.routing.rules import Scope as RuleScope
 
 #: Entries made at run time, by name; users' rules, by key.
 ENTRIES: Final = "access"
 BOOKS: Final = "recipient"
+#: Whom users wrote to: both keys, no value.
+WROTE: Final = "wrote"
 MAX_RUN_TIME: Final = 100_000
-TABLE_ENTRIES: Final = {ENTRIES: MAX_RUN_TIME, BOOKS: MAX_USERS}
+TABLE_ENTRIES: Final = {ENTRIES: MAX_RUN_TIME, BOOKS: MAX_USERS, WROTE: MAX_WROTE}
 
 
 class _Entry(msgspec.Struct, frozen=True):

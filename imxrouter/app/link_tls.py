@@ -11,6 +11,7 @@ from imxrouter.app.targets import TargetDialer
 from imxrouter.config.schema import Config
 from imxrouter.config.trust import Uplink
 from imxrouter.link.machine import Side
+from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.probe.encrypted import TlsProbe
@@ -19,6 +20,7 @@ from imxrouter.tls.anchors import anchors_from
 from imxrouter.tls.contexts import TlsContexts
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.tls.peer import Anchors, Intermediates, PeerCertificate
+from imxrouter.tls.store import CertificateSet
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.encryption import HandshakeFailed
 from imxrouter.transport.federation import Federation
@@ -65,8 +67,8 @@ class LinkTls:
         self.pinned: Mapping[str, Anchors] = {}
         self._uplinks: dict[str, Anchors] = {}
         self.ends: TlsEnds | None = None
-        #: told of each certificate that is good for a domain
-        self.on_good: Callable[[Domain, PeerCertificate], None] = lambda *_: None
+        #: told of each certificate that was found good: the domain, and when it ends (seconds since 1970)
+        self.on_good: Callable[[str, float], object] = lambda _domain, _ends: None
         federation.apart.has_certificate = self._has_certificate
         claimer.worth = self._worth
         claimer.worth_returned = self._worth_returned
@@ -82,8 +84,7 @@ class LinkTls:
             BadAnchors: the file of a pinned peer cannot be used.
         """
         self.pinned = pinned_anchors(config, certificates.intermediates)
-
-        on_links = bool(config.tls.certificates)  # `config` itself is not kept: it may hold 100,000 domains
+        on_links = bool(config.tls.certificates)  # not `config` itself, whose tables are let go
 
         def take(contexts: TlsContexts) -> None:
             self.use(contexts, lambda: certificates.anchors, on_links=on_links)
@@ -120,21 +121,38 @@ class LinkTls:
         self._hub.first_bytes.maker = self.ends if on_links and contexts.offers_tls else None
         self._claimer.best_level = Level.DIALBACK_CERTIFICATE if on_links else Level.DIALBACK
 
-    def judge(self, peer: PeerCertificate, domain: Domain, as_client: bool) -> Judged:
-        """Judge a peer's certificate for a domain: its chain, by the domain's anchors, and its names."""
-        judged = self._judge_by(self.pinned.get(domain.name), peer, domain, as_client=as_client)
+    @property
+    def certificates(self) -> CertificateSet:
+        """Those that are shown; none where there is no TLS."""
+        return self.ends.contexts.certificates if self.ends is not None else CertificateSet()
+
+    def judge(
+        self, peer: PeerCertificate, domain: Domain, as_client: bool, way: Delegation | None = None
+    ) -> Judged:
+        """Judge a peer's certificate for a domain: its chain, by the domain's anchors, names and DNSSEC."""
+        judged = self._judge_by(self.pinned.get(domain.name), peer, domain, way, as_client=as_client)
         if judged.good:
-            self.on_good(domain, peer)
+            self.on_good(domain.name, peer.not_after)
         return judged
 
+    def judge_own(self, shown: PeerCertificate, domain: Domain, way: Delegation) -> Judged:
+        """Judge a certificate of ours as a peer does who trusts whom we trust."""
+        return self._judge_by(None, shown, domain, way, as_client=False)
+
     def _judge_by(
-        self, anchors: Anchors | None, peer: PeerCertificate, domain: Domain, *, as_client: bool
+        self,
+        anchors: Anchors | None,
+        peer: PeerCertificate,
+        domain: Domain,
+        way: Delegation | None = None,
+        *,
+        as_client: bool,
     ) -> Judged:
         if anchors is None:
             if self._anchors is None:
                 return Judged(False, "no authority is trusted")
             anchors = self._anchors()
-        return judge_certificate(anchors, peer, domain, self.wall(), as_client=as_client)
+        return judge_certificate(anchors, peer, domain, self.wall(), as_client=as_client, way=way)
 
     def why_not(self, peer: PeerCertificate, domain: Domain) -> str:
         """Why a client certificate is no good for a domain; empty where it is good."""
@@ -174,7 +192,7 @@ class LinkTls:
         return TlsProbe(
             lambda domain, target: self._strengths.asks_tls(domain, target.tls),
             lambda name, endpoint: ends.opening(None, name, endpoint),
-            lambda peer, domain: self.judge(peer, domain, False),
+            lambda peer, domain, way: self.judge(peer, domain, False, way),
         )
 
     def _has_certificate(self, domain: bytes) -> bool:
@@ -190,7 +208,6 @@ class LinkTls:
 
     def _reached(self, session: LinkSession, domain: bytes) -> None:
         self._strengths.note_reached(session.tls, Domain(domain.decode("ascii")))
-        self._dialer.wake()
 
     # -- events ------------------------------------------------------------------------------------------
 

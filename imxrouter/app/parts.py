@@ -18,6 +18,7 @@ from imxrouter.app.abuse import AbuseDesk
 from imxrouter.app.access_control import AccessControl, first_contacts
 from imxrouter.app.barred import watch_barred
 from imxrouter.app.certificates import OwnCertificates
+from imxrouter.app.draining import ASKED, Draining, OtherHosts, drain_figures
 from imxrouter.app.embedding import make_embedded
 from imxrouter.app.embeddings import Embeddings
 from imxrouter.app.ended_certificates import EndedCertificates
@@ -86,6 +87,7 @@ from imxrouter.telemetry.trace import TraceRing
 from imxrouter.transport.bus import BusEnd, MemoryExchange
 from imxrouter.transport.bus_unix import UnixBus
 from imxrouter.transport.dialback import Claimer
+from imxrouter.transport.draining import Drain, DrainState
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.gateway_port import GatewayPort
 from imxrouter.transport.handover import Handover
@@ -97,6 +99,7 @@ from imxrouter.transport.liveness import Liveness
 from imxrouter.transport.pursuit import Cause
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
+from imxrouter.transport.siblings import Siblings
 from imxrouter.transport.strengths import Strengths
 from imxrouter.transport.verifier import Verifier
 from imxrouter.transport.watchers import RouterWatchers
@@ -171,13 +174,16 @@ class Parts:
 
     def _make_discovery(self, ask: Ask | None) -> None:
         config = self.config
+        #: whether DNS answers can count as validated with DNSSEC
+        self.validates = True
         #: somebody handed in what asks DNS, so that [dns] does not say whom
         self.asks_by_itself = ask is not None
         if ask is None:
             asker = NameServerAsker(
-                self._reactor, config.dns.nameservers, question_s=config.dns.query_timeout_s
-            )
-            ask = asker.ask
+                self._reactor, config.dns.nameservers, question_s=config.dns.query_timeout_s,
+                trust_ad=config.dns.trust_ad,
+            )  # fmt: skip
+            ask, self.validates = asker.ask, asker.trusts_ad
         self.ask = ask
         cache_limits, find_limits = discovery_limits(config.dns)
         self.answers = AnswerCache(time.monotonic, cache_limits)
@@ -232,12 +238,18 @@ class Parts:
             self.hub, self.strengths, self.dialer, self.claimer, self.federation, time.time
         )
         self.link_tls.follow(self.certificates, config)
-        ends = self.metrics.peer_certificates
-        self.link_tls.on_good = lambda domain, peer: ends.seen(domain.name, peer.not_after)
         self.ended_certificates = EndedCertificates(self)
         self.redirector = Redirector(
-            self.hub, self.dialer.lists, self.dialer.reconnect, self.dialer.asks_certificate
+            self.hub, self.dialer.lists, self.dialer.reconnect, self.claimer.claim,
+            self.dialer.asks_certificate,
+        )  # fmt: skip
+        self.federation.on_settled = self.redirector.settled
+        others = OtherHosts(self.finder.find, lambda: self.config.drain.siblings, self.published)
+        self.drain = Drain(self.hub, self.federation, self.redirector, others.of)
+        self.siblings = Siblings(
+            self.hub, lambda: self.keyring.secrets, self.subscriptions, others.all_of, self.dialer.to_sibling
         )
+        self.drain.before = self.siblings.hand_over
         self.handover = Handover(self.hub, self.bus, self.claimer)
         self.steps = Steps(self.hub, self.trace, shown=config.lab, every=tells_every(config))
         self.peer_log = PeerLog(time.time)
@@ -245,6 +257,7 @@ class Parts:
         self.steps.listen(self.dialer, self.claimer, self.verifier, self.federation)
         self.idle_proofs = IdleProofs(self.hub, self.verifier.drop_proof)
         self.hub.events += [self.steps, self.claimer, self.verifier, self.federation, self.redirector]
+        self.hub.events += [self.siblings, self.drain]
         watchers = self._watchers = RouterWatchers(self.hub, self.inside, self.subscriptions)
         self.liveness = Liveness(
             self.hub, self.subscriptions, watchers, self.federation, random.SystemRandom().random
@@ -271,6 +284,7 @@ class Parts:
         self.services = Services(
             self.hub, service_keys(config.services), self.provisioner.domains_of, self.provisioner.terms
         )
+        self.services.of_sibling = self.siblings.log_in
         self.services.judge = self.link_tls.why_not
         self.services.on_login = self.gatekeeper.closed
         self.provisioner.with_services(self.services)
@@ -280,7 +294,7 @@ class Parts:
         self.hub.events.append(self.services)
         self.access = AccessControl(
             config.access, self.domains, first_contacts(config.services), self.hub, self._watchers,
-            self.verifier.drop_proof, time.time,
+            self.verifier.drop_proof, time.time, self._reactor.callLater,
         )  # fmt: skip
         self.gatekeeper.shuts_out = self.access.shuts_out
         self.domains.replace_all(served_domain(entry) for entry in config.domains)
@@ -302,6 +316,8 @@ class Parts:
             self.subscriptions, self.store, self.bus, time.monotonic, time.time, processes=processes
         )
         self.handover.others[BEGUN] = self._kept_subscriptions.begun_elsewhere
+        self.draining = Draining(self.drain, self.store, self.bus, time.time, self._in_service)
+        self.handover.others[ASKED] = self.draining.told
         self.quality = Quality(self.config, self.store, time.time, lambda: self.liveness.own_loss is not None)
         self.run_time_domains = RunTimeDomains(self.domains, self.store, self.service_names)
 
@@ -329,7 +345,7 @@ class Parts:
         open_link = self.link_tls.uplink_opener(uplink, own)
         dialer = self.uplinks[uplink.name] = UplinkDialer(
             self.hub, self._reactor, open_link, uplink_key(uplink.key_file),
-            (self.rates.interval_s, self.rates.burst_s),
+            (self.rates.interval_s, self.rates.burst_s), random.SystemRandom().random,
         )  # fmt: skip
         self.uplink_terms[uplink.name] = (uplink, key_bytes(uplink))
         self.hub.events.append(dialer)
@@ -342,6 +358,12 @@ class Parts:
         dialer = self.uplinks.pop(name)
         dialer.stop()
         self.hub.events.remove(dialer)
+
+    def _in_service(self) -> None:
+        """Dial what is dialled by itself."""
+        self.liveness.begin(self.hub.now())
+        for uplink in self.uplinks.values():
+            uplink.begin()
 
     def _unreachable(self, domain: bytes, cause: Cause) -> None:
         self.quality.failed(domain, cause.reason)
@@ -366,6 +388,7 @@ class Parts:
         )
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(partial(links_by_state, self.hub))
+        self.metrics.watch_drain(partial(drain_figures, self.drain, self.redirector, self.siblings))
         self.figures = Figures(self.metrics, self.hub, self.federation, self.quality, always(self.config))
         self.metrics.watch_store(lambda: store_figures(self.store.health()))
         ports, now = self.switch.ports, self.hub.now
@@ -385,7 +408,7 @@ class Parts:
     def ready(self) -> tuple[bool, str]:
         """Whether this process takes traffic, and why not."""
         if self.hub.closing:
-            return False, "going out of service"
+            return False, "drained" if self.drain.state is DrainState.DRAINED else "going out of service"
         if not self._sockets.for_links():
             return False, "not listening yet"
         return True, ""

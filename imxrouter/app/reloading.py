@@ -112,7 +112,8 @@ class Reloading:
         if self._running:
             raise AdminError("conflict", "a reload is under way", "config", "wait for it to end")
         self._running = True
-        tell_supervisor(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        if not dry_run:
+            tell_supervisor(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             plan = await self._planned(self.source)
             if not plan.problems and not alone:
@@ -122,7 +123,8 @@ class Reloading:
             return view
         finally:
             self._running = False
-            tell_supervisor("READY=1")
+            if not dry_run:
+                tell_supervisor("READY=1")
 
     def hung_up(self, *, alone: bool = False) -> None:
         """SIGHUP came: as `reload`, and what comes of it is in the log."""

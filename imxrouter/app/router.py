@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from imxrouter.admin.server import make_site as admin_site
 from imxrouter.app.console import Console
+from imxrouter.app.draining import stopping_state
 from imxrouter.app.memory import settle_memory
 from imxrouter.app.notify import tell_supervisor
 from imxrouter.app.opening import CannotOpen, opening
@@ -20,13 +21,12 @@ from imxrouter.app.parts import Parts
 from imxrouter.app.storing import closed_store
 from imxrouter.config.schema import Config
 from imxrouter.discovery.finder import Ask
-from imxrouter.model.vocabulary import Reason
 from imxrouter.switch.checks import ALL_CHECKS, Checks
 from imxrouter.telemetry.http import make_site as metrics_site
 from imxrouter.telemetry.tick import TickMeter
 from imxrouter.transport.bus_unix import UnixBus
+from imxrouter.transport.draining import DrainState
 from imxrouter.transport.liveness import STEP_S
-from imxrouter.transport.session import Purpose
 
 #: Seconds for which the thread that writes the state file may run Python before it lets the reactor go on;
 #: CPython's own 5 ms can be seen in the delay of messages.
@@ -72,10 +72,9 @@ class Router(Parts, Service):
         self._steps.start(STEP_S, now=False)
         self._tick_meter.start()
         self.certificates.begin()
-        self.liveness.begin(self.hub.now())
         self._reactor.callLater(0, settle_memory)
-        for uplink in self.uplinks.values():
-            uplink.start()
+        if self.drain.state is DrainState.RUNNING:
+            self._in_service()
         places = ", ".join(self.listening())
         self.log.info("{name} listens on {places}", name=config.name, places=places)
         tell_supervisor(f"READY=1\nSTATUS=listens on {places}, serves {len(self.domains)} domain(s)")
@@ -87,6 +86,7 @@ class Router(Parts, Service):
                 Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         with opening("state_dir"):
             self.store.start()
+            self.draining.begin()
             self.run_time_domains.begin()
             self.access.begin(self.store)
             self.abuse.begin(self.store)
@@ -106,21 +106,13 @@ class Router(Parts, Service):
     def stopService(self) -> Deferred[Any]:
         """Close every link in order, then the sockets; no longer than the close deadline."""
         super().stopService()  # type: ignore[no-untyped-call]
-        tell_supervisor("STOPPING=1")
+        deadline_s = self.config.drain.deadline_s
+        tell_supervisor(stopping_state(deadline_s))
         self.log.info(
             "{name} goes out of service: {count} links to close, {requests} requests in flight",
             name=self.config.name, count=len(self.hub.sessions), requests=len(self.switch.ledger.entries),
         )  # fmt: skip
-        self.hub.closing = True
-        closing = self._sockets.close_links()
-        for session in list(self.hub.sessions.values()):
-            if session.purpose is Purpose.VERIFY:  # carries nothing that a deadline could save
-                session.end(Reason.SHUTTING_DOWN)
-            else:
-                session.close(Reason.SHUTTING_DOWN, retry_after_s=1)
-        done = self._drained(self.hub.now() + self.config.links.close_deadline_s)
-        done.addCallback(lambda _: self._close_rest(closing))
-        return done
+        return self.draining.stop(deadline_s).addCallback(lambda _: self._close_rest())
 
     def _on_tick(self) -> None:
         """A failure is logged and the next tick comes: without timers nothing would ever be answered late."""
@@ -135,20 +127,15 @@ class Router(Parts, Service):
 
     def _on_step(self) -> None:
         try:
+            self.siblings.step()
+            self.drain.step(self.hub.now())
             self.liveness.step(self.hub.now())
             self._housekeeping.step(self.hub.now())
         except Exception:  # noqa: BLE001 - as in _on_tick
             self.log.failure("step")
 
-    def _drained(self, until: float) -> Deferred[Any]:
-        if not self.hub.sessions or self.hub.now() >= until:
-            return maybeDeferred(lambda: None)
-        self.hub.tick()
-        return deferLater(self._reactor, 0.05, lambda: None).addCallback(lambda _: self._drained(until))
-
-    def _close_rest(self, closing: list[Deferred[Any]]) -> Deferred[Any]:
-        for session in list(self.hub.sessions.values()):
-            session.abort(Reason.SHUTTING_DOWN, "close deadline")
+    def _close_rest(self) -> Deferred[Any]:
+        closing = self._sockets.close_links()
         for call in (self._tick, self._steps):
             if call.running:
                 call.stop()

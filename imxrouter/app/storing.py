@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from imxrouter.admin.views import StoreView
-from imxrouter.app import abuse, kept_access, quality, remembering, run_time_domains
+from imxrouter.app import abuse, draining, kept_access, quality, remembering, run_time_domains
 from imxrouter.app.subscribed import SUBSCRIPTIONS
 from imxrouter.config.schema import Config
 from imxrouter.gateways.embedded import keeping
@@ -43,7 +43,8 @@ def make_store(config: Config, reactor: Any, *, shared: bool) -> SqliteStore:
     file = StateFile(Path(config.state_dir) / STATE_FILE, time.time)
     limits = {
         **remembering.TABLE_ENTRIES, **run_time_domains.TABLE_ENTRIES, **kept_access.TABLE_ENTRIES,
-        **keeping.TABLE_ENTRIES, **quality.TABLE_ENTRIES, SUBSCRIPTIONS: config.limits.subscriptions,
+        **keeping.TABLE_ENTRIES, **draining.TABLE_ENTRIES, **quality.TABLE_ENTRIES,
+        SUBSCRIPTIONS: config.limits.subscriptions,
         abuse.ABUSE: abuse.MAX_REPORTS,
     }  # fmt: skip
     store = SqliteStore(file, time.time, hand_over, limits=limits, shared=shared)

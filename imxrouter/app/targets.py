@@ -177,14 +177,16 @@ class TargetDialer:
         def choose(target: Target) -> Encrypt | None:
             if not wanted.in_tls(target):
                 return None
-            return partial(self._handshake, wanted)
+            return partial(self._handshake, wanted, wanted.server_name(target))
 
         return choose
 
-    def _handshake(self, wanted: Wanted, socket: OpenedSocket, limit_s: float) -> Deferred[EncryptedSocket]:
+    def _handshake(
+        self, wanted: Wanted, name: str, socket: OpenedSocket, limit_s: float
+    ) -> Deferred[EncryptedSocket]:
         if self.maker is None:
             raise LocalMisuse("TLS is asked for and not configured")
-        make = partial(self.maker.opening, wanted.own, wanted.domain.name, socket.remote)
+        make = partial(self.maker.opening, wanted.own, name, socket.remote)
         return open_tls(self._reactor, socket, make, self.maker.facts, limit_s)
 
     def _admit_target(self, permit: Permit | None) -> Callable[[str, int], Reason | None]:
@@ -253,6 +255,23 @@ class TargetDialer:
             filter_target=only, only=None if listed else Target(host, port), encrypt=self._encrypt(wanted),
             identify=wanted.identify,
         )  # fmt: skip
+        return self._connect(domain, make, terms).addCallback(lambda one: one.session)
+
+    def to_sibling(self, domain: Domain, place: tuple[str, int]) -> Deferred[LinkSession]:
+        """Open a link to another host of a domain of ours, one that its DNS lists."""
+        wanted = Wanted(self._strengths, domain, domain, 0, None)
+        decision = wanted.best()
+        if not decision.accepted:
+            return fail(DialFailed(decision.reason, decision.note))
+
+        def only(target: Target) -> Reason | None:
+            matches = (target.host.rstrip("."), target.port) == place
+            return wanted.filter(target) if matches else Reason.ADDRESS_REFUSED
+
+        def make() -> LinkSession:
+            return LinkSession(self._hub, Purpose.SIBLING)
+
+        terms = DialTerms(filter_target=only, encrypt=self._encrypt(wanted), identify=wanted.identify)
         return self._connect(domain, make, terms).addCallback(lambda one: one.session)
 
     def asks_certificate(self, domain: Domain) -> bool:

@@ -30,7 +30,7 @@ AGAIN_FIRST_S: Final = 1.0
 AGAIN_CAP_S: Final = 30.0
 #: One that ran for so long begins at the first wait again.
 STEADY_S: Final = 60.0
-#: After the close deadline a worker has this long to go, then it is killed.
+#: After the drain deadline a worker has this long to go, then it is killed.
 GRACE_S: Final = 5.0
 #: A process that was started so long ago takes SIGHUP.
 LISTENS_S: Final = 5.0
@@ -111,7 +111,7 @@ class Workers(Service):
         self._file = file
         self._reactor = reactor
         #: how long links may take to close, seconds; as of the moment it is asked
-        self.deadline_s: Callable[[], float] = lambda: config.links.close_deadline_s
+        self.deadline_s: Callable[[], float] = lambda: config.drain.deadline_s
         first = config.process + 1
         self.workers = [_Worker(number, self) for number in range(first, config.process + config.workers)]
 

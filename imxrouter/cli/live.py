@@ -8,6 +8,7 @@ import click
 
 from imxrouter.admin.client import MessageView, OutcomeView, StoreView
 from imxrouter.cli import output
+from imxrouter.cli.drain import words
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.options import Context, live
 from imxrouter.cli.peers import show_claims, some
@@ -33,6 +34,7 @@ def status(shared: Context) -> None:
             f"{view['in_flight']} in flight", f"{view['held']} held",
             *(f"{count} {name}" for name, count in view["counters"].items()),
         ]),
+        "drain": words(view["drain"]),
         "state file": _store(view["store"]),
     })  # fmt: skip
 

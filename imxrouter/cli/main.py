@@ -19,6 +19,7 @@ from imxrouter.cli import (
     dns,
     doctor,
     domains,
+    drain,
     live,
     peers,
     policy,
@@ -42,10 +43,10 @@ def imxctl() -> None:
 socket_option(imxctl, SOCKET_VARIABLE)
 
 for _command in (
-    live.status, live.links, peers.peers, policy.policy, abuse.abuse, domains.domains, live.send, live.watch,
-    presence.presence, presence.subscribe, watching.subscriptions, watching.watchers, users.rules,
-    users.contacts, users.user, attributes.attributes, certs.certs, dns.dns, configs.config,
-    trace.trace, check.check, decode.decode,
+    live.status, live.links, drain.drain, drain.undrain, peers.peers, policy.policy, abuse.abuse,
+    domains.domains, live.send, live.watch, presence.presence, presence.subscribe, watching.subscriptions,
+    watching.watchers, users.rules, users.contacts, users.user, attributes.attributes, certs.certs, dns.dns,
+    configs.config, trace.trace, check.check, decode.decode,
 ):  # fmt: skip
     imxctl.add_command(_command)
 domains.domains.add_command(doctor.doctor)

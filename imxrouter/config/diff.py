@@ -134,7 +134,7 @@ def _table(path: str, old: Section, new: Section, entry: str = "") -> Iterator[C
         if before == after:
             continue
         if table_type(info) is not None:
-            yield from _table(here, before, after)
+            yield from _table(here, before, after, entry)
         elif array_type(info) is not None:
             yield from _entries(here, before, after)
         elif not _same(old, info.name, before, new):

@@ -15,6 +15,7 @@ from imxrouter.config.sections import (
     Caps,
     Dial,
     Dns,
+    Drain,
     Limits,
     Links,
     Listen,
@@ -83,6 +84,7 @@ class Config(Section, frozen=True):
     trust: Annotated[Trust, key("How strongly domains must be proved.")] = field(default_factory=Trust)
     tls: Annotated[Tls, key("Certificates, and whose are trusted.")] = field(default_factory=Tls)
     dialback: Annotated[Dialback, key("Dial-back keys.")] = field(default_factory=Dialback)
+    drain: Annotated[Drain, key("Going out of service.")] = field(default_factory=Drain)
     qos: Annotated[Objectives, key("What is expected of every peer, unless its [[peer]] says otherwise.")] = (
         field(default_factory=Objectives)
     )

@@ -117,6 +117,13 @@ class Dns(Section, frozen=True):
         tuple[str, ...],
         key("Resolvers to ask, as ADDRESS:PORT; empty: those of the system.", example=["192.0.2.53:53"]),
     ] = ()
+    trust_ad: Annotated[
+        Literal["loopback", "never"],
+        key(
+            "`loopback`: DNSSEC counts (the AD bit) where every resolver is on 127.0.0.0/8 or ::1; each of "
+            "them must validate itself. `never`: it does not."
+        ),
+    ] = "loopback"
     ttl_floor_s: Annotated[
         float, key("An answer is kept at least this long, whatever its TTL.", unit="s", ge=0, le=3600)
     ] = 10.0
@@ -434,6 +441,29 @@ class Limits(Section, frozen=True):
         ),
     ] = 50_000
     exceptions: Annotated[tuple[SenderException, ...], key("Senders with a rate of their own.")] = ()
+
+
+class Drain(Section, frozen=True):
+    """Going out of service, at SIGTERM or by `imxctl drain`."""
+
+    deadline_s: Annotated[
+        float,
+        key(
+            "Within this every link is closed; what is still in flight then is cut. Above "
+            "links.close_deadline_s; a supervisor must wait longer.",
+            unit="s",
+            ge=0,
+            le=3600,
+        ),
+    ] = 30.0
+    siblings: Annotated[
+        tuple[str, ...],
+        key(
+            "Other hosts of the domains served here, as `host:port`, to which peers are sent; none: those "
+            "that the DNS of each domain lists beside this one. Peers go only where DNS lists the host.",
+            example=["im2.a.example:6490"],
+        ),
+    ] = ()
 
 
 LogLevel = Literal["debug", "info", "warn", "error", "critical"]

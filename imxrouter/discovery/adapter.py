@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
-from typing import Any
+from ipaddress import ip_address
+from typing import Any, Final, Literal
 
 import dns.asyncresolver
 import dns.exception
@@ -43,6 +44,13 @@ UDP_PAYLOAD_OCTETS = 1232
 RESOLV_CONF = "/etc/resolv.conf"
 
 
+#: Whose AD bit is believed: that of resolvers on this machine, or nobody's.
+TrustAd = Literal["loopback", "never"]
+
+#: Marks a question to which a server has answered SERVFAIL.
+_DOUBTED: Final = "_imxrouter_doubted"
+
+
 class BadNameServer(RouterError):
     """A configured name server is no `ADDRESS` or `ADDRESS:PORT`, or there is none."""
 
@@ -52,10 +60,16 @@ class MalformedAnswer(dns.exception.FormError):
 
 
 class _NameServer(dns.nameserver.Do53Nameserver):
-    """Like dnspython's, but tells a malformed record from a forged packet.
+    """Like dnspython's, but tells a malformed record from a forged packet, and a failure from "not signed".
 
-    dnspython parses first and skips what does not parse, so that a broken record ends as a time-out.
+    dnspython parses first and skips what does not parse, so that a broken record ends as a time-out. And it
+    asks the next server after a SERVFAIL: where the first found a forgery, one that does not validate would
+    pass it on as an answer of an unsigned zone.
     """
+
+    def __init__(self, address: str, port: int, *, trusted: bool) -> None:
+        super().__init__(address, port)
+        self._trusted = trusted  # its answers may count as validated
 
     async def async_query(
         self,
@@ -69,13 +83,27 @@ class _NameServer(dns.nameserver.Do53Nameserver):
         ignore_trailing: bool = False,
     ) -> Any:
         if max_size:
-            return await super().async_query(
+            response = await super().async_query(
                 request, timeout, source, source_port, max_size, backend, one_rr_per_rrset, ignore_trailing
             )
+        else:
+            response = await self._by_udp(request, timeout, backend)
+        self._doubt(request, response)
+        return response
+
+    def _doubt(self, request: Any, response: dns.message.Message) -> None:
+        """Take back an unvalidated answer to a question that another server failed at."""
+        if self._trusted and response.rcode() == dns.rcode.SERVFAIL:
+            setattr(request, _DOUBTED, True)
+        elif getattr(request, _DOUBTED, False) and not response.flags & dns.flags.AD:
+            response.set_rcode(dns.rcode.SERVFAIL)
+
+    async def _by_udp(self, request: Any, timeout: float, backend: Any) -> dns.message.Message:  # noqa: ASYNC109
         family = dns.inet.af_for_address(self.address)
         udp = await backend.make_socket(family, socket.SOCK_DGRAM, 0, None, (self.address, self.port))
         async with udp:
-            return await backend.wait_for(_exchange(udp, request), timeout)
+            response: dns.message.Message = await backend.wait_for(_exchange(udp, request), timeout)
+            return response
 
 
 async def _exchange(udp: Any, request: dns.message.Message) -> dns.message.Message:
@@ -102,8 +130,8 @@ class NameServerAsker:
         reactor: with UDP, TCP and time.
         servers: `ADDRESS` or `ADDRESS:PORT` (IPv6 with a port in brackets); none takes `resolv_conf`.
         question_s: time limit of one question.
-        trust_ad: whether the AD bit of the servers is believed; by default only where all of them are on
-            this machine, because anybody on the way can set a bit.
+        trust_ad: `loopback`: the AD bit is believed where every server is on this machine, because anybody
+            on the way can set a bit; `never`: not even there, as where they do not validate themselves.
         resolv_conf: where servers are read from.
 
     Raises:
@@ -116,7 +144,7 @@ class NameServerAsker:
         servers: Iterable[str] = (),
         *,
         question_s: float = QUESTION_S,
-        trust_ad: bool | None = None,
+        trust_ad: TrustAd = "loopback",
         resolv_conf: str = RESOLV_CONF,
     ) -> None:
         self._reactor = reactor
@@ -124,14 +152,17 @@ class NameServerAsker:
         self._question_s = question_s
         self._resolver = dns.asyncresolver.Resolver(configure=False)
         places = [parse_server(text) for text in servers] or _from_resolv_conf(resolv_conf)
-        self._resolver.nameservers = [_NameServer(address, port) for address, port in places]
+        #: whether answers can count as validated with DNSSEC
+        self.trusts_ad = trust_ad == "loopback" and all(is_loopback(address) for address, _ in places)
+        self._resolver.nameservers = [
+            _NameServer(address, port, trusted=self.trusts_ad) for address, port in places
+        ]
         self._resolver.timeout = ATTEMPT_S
         self._resolver.lifetime = question_s
         self._resolver.cache = None
         self._resolver.flags = dns.flags.RD | dns.flags.AD  # AD in a query asks for AD: RFC 6840 section 5.7
-        self._resolver.use_edns(0, 0, UDP_PAYLOAD_OCTETS)
-        local = all(address.startswith("127.") or address == "::1" for address, _ in places)
-        self._trust_ad = local if trust_ad is None else trust_ad
+        # Some local resolvers tell AD only to those who ask for signatures too (DO, RFC 6840 section 5.8).
+        self._resolver.use_edns(0, dns.flags.DO if self.trusts_ad else 0, UDP_PAYLOAD_OCTETS)
         self.servers = tuple(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in places)
 
     def ask(self, name: str, rdtype: int) -> Deferred[Answer]:
@@ -177,7 +208,13 @@ class NameServerAsker:
         )
 
     def _is_secure(self, response: dns.message.Message) -> bool:
-        return self._trust_ad and bool(response.flags & dns.flags.AD)
+        return self.trusts_ad and bool(response.flags & dns.flags.AD)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address is of 127.0.0.0/8, or `::1`; an IPv4 address inside an IPv6 one is not."""
+    bare = ip_address(address.partition("%")[0])
+    return bare.is_loopback and getattr(bare, "ipv4_mapped", None) is None
 
 
 def parse_server(text: str) -> tuple[str, int]:

@@ -9,10 +9,13 @@ from enum import Enum
 TYPE_A = 1
 TYPE_AAAA = 28
 TYPE_SRV = 33
+TYPE_TLSA = 52
 TYPE_SVCB = 64
 TYPE_IMX = 65400
 
-_TYPE_NAMES = {TYPE_A: "A", TYPE_AAAA: "AAAA", TYPE_SRV: "SRV", TYPE_SVCB: "SVCB", TYPE_IMX: "IMX"}
+_TYPE_NAMES = {
+    TYPE_A: "A", TYPE_AAAA: "AAAA", TYPE_SRV: "SRV", TYPE_TLSA: "TLSA", TYPE_SVCB: "SVCB", TYPE_IMX: "IMX"
+}  # fmt: skip
 
 
 def type_name(rdtype: int) -> str:

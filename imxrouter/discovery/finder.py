@@ -11,12 +11,14 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from imxrouter.discovery.answers import TYPE_A, TYPE_AAAA, Answer, Status, Step, type_name
+from imxrouter.discovery.answers import TYPE_A, TYPE_AAAA, TYPE_TLSA, Answer, Status, Step, type_name
 from imxrouter.discovery.cache import AnswerCache
+from imxrouter.discovery.delegation import SecureWay
 from imxrouter.discovery.errors import DiscoveryFailed
 from imxrouter.discovery.order import Chance, interleave, trial_order
 from imxrouter.discovery.plan import Plan, Purpose, Verdict
 from imxrouter.discovery.records import Form, Target
+from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 
@@ -58,6 +60,7 @@ class Found:
         ttl_s: how long this holds.
         asked: the steps, for `imxctl dns lookup`.
         secure: every answer it rests on was validated with DNSSEC.
+        insecure_at: the first question whose answer was not, as `NAME TYPE`; empty where all were.
     """
 
     domain: Domain
@@ -66,6 +69,7 @@ class Found:
     ttl_s: float
     asked: tuple[Step, ...]
     secure: bool
+    insecure_at: str = ""
 
 
 class Finder:
@@ -144,14 +148,44 @@ class Finder:
             step, note = (verdict.step, verdict.note) if verdict else ("", "")
             raise DiscoveryFailed(reason, plan.domain.name, step, note, tuple(plan.steps))
         targets = trial_order(verdict.targets, verdict.form, self._chance)
-        return Found(plan.domain, verdict.form, targets, verdict.ttl_s, tuple(plan.steps), verdict.secure)
+        return Found(
+            plan.domain, verdict.form, targets, verdict.ttl_s, tuple(plan.steps), verdict.secure,
+            verdict.insecure_at,
+        )  # fmt: skip
+
+    def delegation(self, found: Found, target: Target) -> Deferred[Delegation]:
+        """Find what DNSSEC says of the way from a domain to one of its targets.
+
+        TLSA records are asked for only where all before them was validated (RFC 7673 section 3, RFC 7672
+        section 2.2.2). The answers that led to the target are not asked again.
+
+        Returns:
+            fires with it; that a look-up failed is told there.
+        """
+        way = SecureWay(target.host, target.port, found.insecure_at, secure=found.secure)
+        search = self._within(target.host, Deferred.fromCoroutine(self._delegation(way)))
+
+        def failed(failure: Failure) -> Delegation:
+            error = failure.value
+            if not isinstance(error, DiscoveryFailed):
+                failure.raiseException()
+            return way.failed(error.reason, error.note)
+
+        return search.addErrback(failed)
+
+    async def _delegation(self, way: SecureWay) -> Delegation:
+        if way.needs_addresses:
+            answers = await self._address_answers(way.host, fresh=False)
+            way.feed_addresses([answer for answer, _ in answers.values()])
+        while (name := way.question) is not None:
+            answer, source = await self._answer(name, TYPE_TLSA, False, way.host)
+            way.feed(answer)
+            if self._trace is not None:
+                self._trace(way.host, Step(name, type_name(TYPE_TLSA), answer.words, source))
+        return way.result
 
     async def _addresses(self, host: str, fresh: bool) -> list[str]:
-        race = _FamilyRace(self._clock, self._limits.second_family_s)
-        for rdtype in (TYPE_AAAA, TYPE_A):
-            asking = Deferred.fromCoroutine(self._answer(host, rdtype, fresh, host))
-            asking.addCallbacks(race.answered, race.failed, callbackArgs=(rdtype,), errbackArgs=(rdtype,))
-        answers = await race.done
+        answers = await self._address_answers(host, fresh)
         for rdtype, (answer, source) in answers.items():
             if self._trace is not None:
                 self._trace(host, Step(host, type_name(rdtype), answer.words, source))
@@ -160,6 +194,14 @@ class Finder:
         if not mixed:
             raise _no_address(host, answers)
         return mixed
+
+    async def _address_answers(self, host: str, fresh: bool) -> dict[int, tuple[Answer, str]]:
+        """Ask for both families; an answer and its source by record type."""
+        race = _FamilyRace(self._clock, self._limits.second_family_s)
+        for rdtype in (TYPE_AAAA, TYPE_A):
+            asking = Deferred.fromCoroutine(self._answer(host, rdtype, fresh, host))
+            asking.addCallbacks(race.answered, race.failed, callbackArgs=(rdtype,), errbackArgs=(rdtype,))
+        return await race.done
 
     async def _answer(self, name: str, rdtype: int, fresh: bool, wanted_by: str) -> tuple[Answer, str]:
         """Get one answer and its source: cache, a question under way, or DNS."""

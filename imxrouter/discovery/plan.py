@@ -57,6 +57,7 @@ class Verdict:
         form: the form that gave them; None on failure.
         ttl_s: how long the verdict holds.
         secure: every answer it rests on was validated.
+        insecure_at: the first question whose answer was not, as `NAME TYPE`; empty where all were.
         step: the question that decided, as `NAME TYPE`.
         note: an operator's detail.
     """
@@ -66,6 +67,7 @@ class Verdict:
     form: Form | None = None
     ttl_s: float = 0.0
     secure: bool = False
+    insecure_at: str = ""
     step: str = ""
     note: str = ""
 
@@ -92,7 +94,7 @@ class Plan:
         ]
         self._aliases: list[str] = []
         self._ttl_s = float("inf")
-        self._secure = True
+        self._insecure_at = ""
         self._only_nxdomain = True
         self._skip_long_names()
 
@@ -115,7 +117,8 @@ class Plan:
             self._end(_FAILURES[answer.status], note=answer.note)
             return
         self._ttl_s = min(self._ttl_s, answer.ttl_s)
-        self._secure = self._secure and answer.secure
+        if not answer.secure:
+            self._insecure_at = self._insecure_at or str(question)
         if answer.is_negative:
             self._absent(answer)
             return
@@ -171,7 +174,8 @@ class Plan:
             targets,
             question.form if found else None,
             self._ttl_s if self._ttl_s != float("inf") else 0.0,
-            self._secure and bool(self.steps),
+            not self._insecure_at and bool(self.steps),
+            self._insecure_at,
             str(question),
             note,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from imxrouter.discovery.imxrr import ImxRecord, SrvRecord
+from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.ports import DEFAULT_IMX_PORT
 
@@ -34,6 +35,7 @@ class Target:
         tls: `required`, `optional`, `none`, or None where the record says nothing (policy decides).
         auth: methods it offers, or None where the record says nothing.
         versions: protocol versions it speaks; empty where the record says nothing.
+        way: what DNSSEC says of the way to it, once that was asked; None before, and of what is configured.
     """
 
     host: str
@@ -43,6 +45,7 @@ class Target:
     tls: str | None = None
     auth: frozenset[str] | None = None
     versions: tuple[int, ...] = ()
+    way: Delegation | None = None
 
 
 def imx_record(target: Target) -> ImxRecord:

@@ -21,6 +21,7 @@ from imxrouter.wire.control import (
     Close,
     Control,
     Credit,
+    HandOver,
     Hello,
     Login,
     LoginResult,
@@ -134,6 +135,7 @@ LEGAL: Final[dict[type[Control], tuple[frozenset[LinkState], frozenset[Side]]]] 
     Proved: (_LIVE, _OPENER),
     Login: (_OPEN, _ACCEPTOR),
     LoginResult: (_LIVE, _OPENER),
+    HandOver: (_LIVE, _ACCEPTOR),
 }
 
 
@@ -174,6 +176,7 @@ class LinkMachine:
         self._deadline: float | None = None
         self.round_trip_s: float | None = None
         self._ping_nonce = b""
+        self._fence = b""
 
     def start(self) -> list[Effect]:
         """The connection is up: the opener says hello, the acceptor waits for one."""
@@ -226,6 +229,8 @@ class LinkMachine:
         if isinstance(control, Pong):
             if control.nonce == self._ping_nonce:
                 self.round_trip_s = now - self._pinged_at
+            if control.nonce == self._fence:
+                self._fence = b""
             return []
         if isinstance(control, Close):
             return self._on_close(control, now)
@@ -309,6 +314,18 @@ class LinkMachine:
             self._ping_nonce = self._random_bytes(8)
             return [Send(Ping(self._ping_nonce).encode())]
         return []
+
+    def fence(self) -> list[Effect]:
+        """Ask the peer to say when it has read all that was sent until now; `fenced` tells that it has."""
+        if self.state not in _LIVE:
+            return []
+        self._fence = self._random_bytes(8)
+        return [Send(Ping(self._fence).encode())]
+
+    @property
+    def fenced(self) -> bool:
+        """Whether what was sent before the last `fence` has been read; nothing is outstanding without one."""
+        return not self._fence
 
     def idle_for(self, now: float) -> float:
         """Seconds since a routed record or a claim passed."""

@@ -127,8 +127,8 @@ class Reason(Enum):
         "the connection broke: before a hello, see what has the port there; later, ask the recipient before sending again")
     ANSWER_TIMEOUT = ReasonInfo(46, "answer-timeout", Stage.PEER, Retry.NEVER, "answer-timeout",
         "no answer within the deadline: ask the recipient before sending again; the peer's service is slow or hangs")
-    SHUTTING_DOWN = ReasonInfo(47, "shutting-down", Stage.SERVICE, Retry.LATER, "busy",
-        "the router is going out of service: try again in a minute")
+    SHUTTING_DOWN = ReasonInfo(47, "shutting-down", Stage.SERVICE, Retry.LATER, "shutting-down",
+        "the router is going out of service: try again in a minute, or over another host")
     PEER_FAILED = ReasonInfo(48, "peer-failed", Stage.PEER, Retry.NEVER, "not-delivered",
         "the peer answered with a reason that is not registered: its log has the cause; one side needs an update")
     STATE_UNAVAILABLE = ReasonInfo(49, "state-unavailable", Stage.SERVICE, Retry.LATER, "state-unavailable",
@@ -148,6 +148,10 @@ class Reason(Enum):
         "the published record breaks docs/specs/imx-dns-record.md: its owner compares it with what imxctl dns records prints")
     NO_ADDRESS = ReasonInfo(66, "no-address", Stage.DNS, Retry.LATER, "dns-failure",
         "no target of the record has an address: its owner adds A or AAAA records for the target")
+    DELEGATION_INSECURE = ReasonInfo(67, "delegation-insecure", Stage.IDENTITY, Retry.LATER, "tls-failed",
+        "the certificate names the target alone, and DNSSEC does not prove that the domain leads there: its owner signs the zone, or gets its router a certificate for the domain")
+    DANE_MISMATCH = ReasonInfo(68, "dane-mismatch", Stage.IDENTITY, Retry.LATER, "tls-failed",
+        "the certificate is none of those that the target's TLSA records name: its operator publishes what imxctl dns records prints; else somebody stands between")
     # connecting
     ADDRESS_REFUSED = ReasonInfo(70, "address-refused", Stage.CONNECT, Retry.LATER, "unreachable",
         "the target's address or port is one this router does not dial: see dial.allow_networks and dial.allow_ports_below_1024")

@@ -21,6 +21,7 @@ from imxrouter.discovery.finder import Ask, Finder, FindLimits, Found
 from imxrouter.discovery.guard import LOW_PORTS, DialGuard
 from imxrouter.discovery.order import Chance
 from imxrouter.discovery.records import Target
+from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.probe.encrypted import TlsProbe, encrypt, outside_probe
@@ -124,6 +125,8 @@ class Checker:
         self._random_bytes = random_bytes
         self._name_servers = tuple(name_servers)
         self._tls = tls
+        #: what DNSSEC says of the way to each target, by host and port
+        self.delegations: dict[tuple[str, int], Delegation] = {}
         self._recorder = QuestionRecorder(clock, ask)
         wait_s = timeout_s + _ASKER_FIRST_S
         limits = FindLimits(wait_s, _SEARCH_QUESTIONS * wait_s, second_family_s=wait_s)
@@ -184,6 +187,8 @@ class Checker:
                 ways += [(target, ip) for ip in await waiting]
             except DiscoveryFailed as error:
                 errors.append(error)
+        for target in found.targets:
+            self.delegations[target.host, target.port] = await self._finder.delegation(found, target)
         state = State.GOOD if ways else State.FAILED  # good as far as the questions below it are
         return self._dns_stage(state, errors, started_at, found), ways
 
@@ -198,7 +203,12 @@ class Checker:
         facts: dict[str, object] = {}
         if found is not None:
             targets = [f"{target.host}:{target.port}" for target in found.targets]
-            facts = {"form": found.form.value, "targets": targets, "dnssec": found.secure}
+            secure = [(place, way) for place, way in self.delegations.items() if way.secure]
+            facts = {
+                "form": found.form.value, "targets": targets, "dnssec": found.secure,
+                "insecure_at": found.insecure_at,
+                "dane": [f"{host}:{port}: {way.words}" for (host, port), way in secure],
+            }  # fmt: skip
         took_s = self._clock.seconds() - started_at
         return StageReport(Stage.DNS, state, tuple(evidence), took_s=took_s, facts=facts)
 
@@ -233,7 +243,8 @@ class Checker:
         socket = winner[0]
         if self._tls is None or not self._tls.wants(domain, target):
             return _Tried(connected, hello=_told(way, await self._greet(socket)))
-        came = await encrypt(self._clock, self._tls, domain, way, socket, self._timeout_s)
+        led = self.delegations.get((target.host, target.port))
+        came = await encrypt(self._clock, self._tls, domain, way, socket, self._timeout_s, led)
         if came.socket is None:
             return _Tried(connected, came.tls, came.identity)
         return _Tried(connected, came.tls, came.identity, _told(way, await self._greet(came.socket)))

@@ -10,11 +10,12 @@ from OpenSSL import SSL
 from twisted.internet.interfaces import IReactorTime
 
 from imxrouter.discovery.records import Target
+from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
-from imxrouter.model.vocabulary import Reason
 from imxrouter.probe.report import Evidence
 from imxrouter.tls.anchors import anchors_from
 from imxrouter.tls.contexts import TlsContexts
+from imxrouter.tls.dane import sni_of
 from imxrouter.tls.facts import TlsFacts, read_facts
 from imxrouter.tls.peer import Anchors, PeerCertificate
 from imxrouter.tls.store import CertificateSet
@@ -30,12 +31,12 @@ class TlsProbe:
     Attributes:
         wants: whether a target is spoken to in TLS.
         make: makes our end: (server name, endpoint).
-        judge: judges a certificate for a domain.
+        judge: judges a certificate for a domain, with what DNSSEC says of the way there.
     """
 
     wants: Callable[[Domain, Target], bool]
     make: Callable[[str, Endpoint], SSL.Connection]
-    judge: Callable[[PeerCertificate, Domain], Judged]
+    judge: Callable[[PeerCertificate, Domain, Delegation | None], Judged]
 
 
 def outside_probe(
@@ -59,8 +60,8 @@ def outside_probe(
     def make(name: str, endpoint: Endpoint) -> SSL.Connection:
         return contexts.open(None, name, *endpoint)
 
-    def judge(peer: PeerCertificate, domain: Domain) -> Judged:
-        return judge_certificate(anchors(), peer, domain, wall(), as_client=False)
+    def judge(peer: PeerCertificate, domain: Domain, way: Delegation | None) -> Judged:
+        return judge_certificate(anchors(), peer, domain, wall(), as_client=False, way=way)
 
     return TlsProbe(wants, make, judge)
 
@@ -88,7 +89,13 @@ class Encrypted:
 
 
 async def encrypt(
-    clock: IReactorTime, probe: TlsProbe, domain: Domain, way: Evidence, socket: OpenedSocket, limit_s: float
+    clock: IReactorTime,
+    probe: TlsProbe,
+    domain: Domain,
+    way: Evidence,
+    socket: OpenedSocket,
+    limit_s: float,
+    led: Delegation | None = None,
 ) -> Encrypted:
     """Make the handshake and judge who is there.
 
@@ -99,26 +106,28 @@ async def encrypt(
         way: the evidence to begin with.
         socket: the connection.
         limit_s: for the handshake.
+        led: what DNSSEC says of the way to the target; None where DNS was not asked.
     """
+    name = sni_of(domain, led)
     started_at = clock.seconds()
     remote = socket.remote
     try:
-        encrypted = await open_tls(
-            clock, socket, lambda: probe.make(domain.name, remote), read_facts, limit_s
-        )
+        encrypted = await open_tls(clock, socket, lambda: probe.make(name, remote), read_facts, limit_s)
     except HandshakeFailed as error:
         took_s = clock.seconds() - started_at
         return Encrypted(replace(way, reason=error.reason, note=error.note, took_s=took_s))
     facts = encrypted.facts
     took_s = clock.seconds() - started_at
-    seen = {"version": facts.version, "cipher": facts.cipher, "server_name": domain.name}
+    seen = {"version": facts.version, "cipher": facts.cipher, "server_name": name}
     tls = replace(way, took_s=took_s, facts={**way.facts, **seen})
-    judged = probe.judge(facts.peer, domain) if facts.peer is not None else Judged(False, "no certificate")
-    identity = replace(way, facts={**way.facts, **_shown(facts)})
+    judged = Judged(False, "no certificate")
+    if facts.peer is not None:
+        judged = probe.judge(facts.peer, domain, led)
+    identity = replace(way, facts={**way.facts, **_shown(facts), "by": judged.by})
     if judged.good:
         return Encrypted(tls, identity, encrypted)
     encrypted.close()
-    return Encrypted(tls, replace(identity, reason=Reason.CERTIFICATE_REFUSED, note=judged.note))
+    return Encrypted(tls, replace(identity, reason=judged.reason, note=judged.note))
 
 
 def _shown(facts: TlsFacts) -> Mapping[str, object]:

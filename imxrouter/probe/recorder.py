@@ -9,10 +9,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from imxrouter.discovery.answers import TYPE_A, TYPE_AAAA, TYPE_SRV, Answer, Status, type_name
+from imxrouter.discovery.answers import TYPE_A, TYPE_AAAA, TYPE_SRV, TYPE_TLSA, Answer, Status, type_name
 from imxrouter.discovery.errors import BadDnsRecord
 from imxrouter.discovery.finder import Ask
 from imxrouter.discovery.imxrr import ImxRecord, SrvRecord
+from imxrouter.model.dane import BadTlsaRecord, TlsaRecord
 from imxrouter.model.vocabulary import Reason
 from imxrouter.probe.report import Evidence
 
@@ -82,8 +83,10 @@ def record_text(rdtype: int, rdata: bytes) -> str:
     try:
         if rdtype in {TYPE_A, TYPE_AAAA}:
             return str(ip_address(rdata))
+        if rdtype == TYPE_TLSA:
+            return TlsaRecord.parse(rdata).to_text()
         if rdtype == TYPE_SRV:
             return SrvRecord.parse(rdata).to_text()
         return ImxRecord.parse(rdata).to_text()
-    except (BadDnsRecord, ValueError):
+    except (BadDnsRecord, BadTlsaRecord, ValueError):
         return rdata.hex()

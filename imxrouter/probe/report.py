@@ -197,7 +197,9 @@ class FailureView(TypedDict):
 class StageView(TypedDict):
     """A stage of a check. `state` is `good`, `partly`, `failed` or `not tried`, and `why` says why not tried.
 
-    `facts` of `dns` are `form`, `targets` and `dnssec` (every answer was validated).
+    `facts` of `dns` are `form`, `targets`, `dnssec` (every answer on the way to the targets was validated),
+    `insecure_at` (the first question whose answer was not) and `dane` (where all were, the TLSA records of
+    each target, or why there are none).
     """
 
     stage: str
@@ -212,11 +214,12 @@ class EvidenceView(TypedDict):
     """One thing that was tried; `reason` is empty where it went well, `took_s` null where nothing was sent.
 
     `facts` of `dns` are `answer`, `records`, `dnssec`; of `connect` `host`, `ip`, `family`, `port`; of `tls`
-    those and `version`, `cipher`, `server_name` (SNI); of `identity` those and `names`, `expires`, `issuer`,
-    `sha256` of the certificate; of `peer` those of `connect` and, of a hello, `version`, `software`,
-    `instance` (names that process life), `capabilities`, `max_record_bytes`, `credit_requests`,
-    `credit_bytes`, `ping_s`, `dead_s`, `idle_s`, `duplicate_window_s` (null where the peer does not say);
-    where none came `first_bytes` (what it sent), `by_peer` (it told the reason itself), `retry_after_s`.
+    those and `version`, `cipher`, `server_name` (SNI); of `identity` those and `by` (what makes it count),
+    `names`, `expires`, `issuer`, `sha256` of the certificate; of `peer` those of `connect` and, of a hello,
+    `version`, `software`, `instance` (names that process life), `capabilities`, `max_record_bytes`,
+    `credit_requests`, `credit_bytes`, `ping_s`, `dead_s`, `idle_s`, `duplicate_window_s` (null where the peer
+    does not say); where none came `first_bytes` (what it sent), `by_peer` (it told the reason itself),
+    `retry_after_s`.
 
     With `--as`: of `policy` `required`, `by`, `remembered`, `links_prove`; of `dialback` `state`, `link`,
     `address`, `by_peer`, `level`, `cleared` (waits that the check ended), or `answer`; of `service` `id` (for

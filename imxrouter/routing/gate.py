@@ -10,9 +10,8 @@ from imxrouter.routing.access import AccessLists, Ruling
 from imxrouter.routing.recipients import Recipients
 from imxrouter.routing.rules import Decision, Right
 
-#: Kinds of rules, of metrics: ranks of patterns, and those of recipients.
-RULE_KINDS: Final = ("address", "local", "domain", "zone", "everybody", "recipient", "first-contact")
-DIRECTIONS: Final = ("in", "out")
+#: Kind of what is decided for strangers whom no rule names.
+FIRST_CONTACT: Final = "first-contact"
 #: Begins the note of an outcome that a list or a recipient's rule decided; what follows names the rule.
 NOTE: Final = "access rule "
 
@@ -24,7 +23,7 @@ class Bar:
     Attributes:
         reason: `blocked` or `consent-needed`; both are told as every refusal of a recipient is.
         rule: what decided: the name of an entry, or `USER: PATTERN` of a recipient's rule.
-        kind: one of `RULE_KINDS`.
+        kind: rank of the pattern, `recipient`, or `FIRST_CONTACT`; the words of metrics.
         direction: `in` or `out`.
         right: what was wanted of a user, where he is to be asked.
     """
@@ -67,6 +66,11 @@ class Gate:
             return Bar(Reason.BLOCKED, ruling.entry.ident, kind, ruling.direction.value)
         return None if right is None else self._judge_recipient(ruling, source, destination, right)
 
+    def passed(self, source: bytes, destination: bytes, right: Right | None) -> None:
+        """A request between these two passes for the first time since something changed."""
+        if right is Right.MESSAGE:
+            self.recipients.wrote(source, destination)
+
     def _judge_recipient(self, listed: Ruling, source: bytes, destination: bytes, right: Right) -> Bar | None:
         ruling = self.recipients.judge(source, destination, right)
         if ruling is None or ruling.decision is Decision.ALLOW:
@@ -77,5 +81,5 @@ class Gate:
             return None
         rule = f"{user}: {ruling.because}"
         if ruling.decision is Decision.ASK:
-            return Bar(Reason.CONSENT_NEEDED, rule, "first-contact", right=right)
-        return Bar(Reason.BLOCKED, rule, "first-contact" if by_default else "recipient")
+            return Bar(Reason.CONSENT_NEEDED, rule, FIRST_CONTACT, right=right)
+        return Bar(Reason.BLOCKED, rule, FIRST_CONTACT if by_default else "recipient")

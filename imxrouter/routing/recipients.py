@@ -40,6 +40,12 @@ MAX_CONSENTS: Final = 2_000
 MAX_KNOCKS: Final = 20_000
 MAX_KNOCKS_OF_ZONE: Final = 1_000
 KNOCK_S: Final = 7 * 86_400.0
+#: Whom users wrote to, who may answer: in all, and of the users of one domain; each for so long.
+MAX_WROTE: Final = 200_000
+MAX_WROTE_OF_DOMAIN: Final = 50_000
+WROTE_S: Final = 30 * 86_400.0
+#: What is seen again renews its time when this part of it has passed, so that a store is told seldom.
+_RENEW_PART: Final = 0.25
 
 
 class FirstContact(Enum):
@@ -101,6 +107,7 @@ class Book:
 
 
 _NO_RULES: Final = RuleBook()
+_ANSWERS: Final = Ruling(Decision.ALLOW, "answer")
 _NO_CONSENTS: Final[Mapping[tuple[bytes, Scope], Consent]] = {}
 
 
@@ -110,8 +117,10 @@ class Recipients:
     Args:
         main_name: the name of a domain served here, by that name or an alias; None of every other.
         first_contact: of a domain served here, by its own name.
+        wall: seconds since 1970.
 
     Attributes:
+        on_wrote: told (both keys, when it is forgotten) of a user who wrote to a stranger.
         on_changed: told each user whose rules changed: his key, and his book, None where nothing is set.
     """
 
@@ -119,12 +128,16 @@ class Recipients:
         self,
         main_name: Callable[[bytes], bytes | None],
         first_contact: Callable[[bytes], FirstContact],
+        wall: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._main_name = main_name
         self._first_contact = first_contact
         self._books: dict[bytes, Book] = {}
         self._knocks: ShareTable[Knocked] = ShareTable(MAX_KNOCKS, MAX_KNOCKS_OF_ZONE)
         self.on_changed: Callable[[bytes, Book | None], None] = lambda *_: None
+        self._wall = wall
+        self._wrote: ShareTable[None] = ShareTable(MAX_WROTE, MAX_WROTE_OF_DOMAIN)
+        self.on_wrote: Callable[[bytes, float], None] = lambda *_: None
 
     def __len__(self) -> int:
         return len(self._books)
@@ -162,8 +175,40 @@ class Recipients:
         person = Person(source, theirs.decode("ascii", "replace"), same_domain=theirs == domain)
         book = self._books.get(destination)
         if book is None:
-            return rule_on(_NO_RULES, _NO_CONSENTS, defaults, person, right)
-        return rule_on(book.rules, book.consents, defaults, person, right)
+            ruling = rule_on(_NO_RULES, _NO_CONSENTS, defaults, person, right)
+        else:
+            ruling = rule_on(book.rules, book.consents, defaults, person, right)
+        by_default = ruling.because == "default" and ruling.decision is not Decision.ALLOW
+        if by_default and right is Right.MESSAGE and self._may_answer(destination, source):
+            return _ANSWERS
+        return ruling
+
+    def _may_answer(self, user: bytes, person: bytes) -> bool:
+        return self._wrote.expires_at(user + b"\0" + person) > self._wall()
+
+    def wrote(self, source: bytes, destination: bytes) -> None:
+        """A message passes: the stranger to whom a user of ours wrote may answer, unless a rule says no.
+
+        Args:
+            source: key of the sender.
+            destination: key of the recipient.
+        """
+        source, destination = self.canonical(source), self.canonical(destination)
+        domain = source.rpartition(b"@")[2]
+        if self._main_name(domain) is None or source.startswith(b"@"):
+            return
+        if self._first_contact(domain) not in (FirstContact.ASK, FirstContact.CLOSED):
+            return
+        key, now = source + b"\0" + destination, self._wall()
+        if self._wrote.expires_at(key) - now >= WROTE_S * (1 - _RENEW_PART):
+            return
+        if self._wrote.put(key, None, domain, now + WROTE_S, now):
+            self.on_wrote(key, now + WROTE_S)
+
+    def restore_wrote(self, key: bytes, expires_at: float) -> None:
+        """Enter whom a user wrote to, as a store or another process has it."""
+        user, now = key.partition(b"\0")[0], self._wall()
+        self._wrote.put(key, None, user.rpartition(b"@")[2], min(expires_at, now + WROTE_S), now)
 
     # -- what users set ----------------------------------------------------------------------------------
 

@@ -56,6 +56,8 @@ from imxrouter.wire.registry import KIND_OF_TYPE, ROUTED_FIELDS, RecordType
 MAX_JOINED: Final = 8
 #: How often a request is sent again after its link was lost (BEY-3: once).
 MAX_RETRIES: Final = 1
+#: A request refused for one of these was not delivered, and another host of the domain may take it.
+ELSEWHERE: Final = frozenset({Reason.SERVICE_DOWN, Reason.SHUTTING_DOWN})
 #: Seconds after which it may be worth asking a suspended domain again.
 SUSPENDED_S: Final = 60
 _MESSAGE: Final = RecordType.MESSAGE.value
@@ -214,6 +216,7 @@ class SwitchCore(SwitchTables):
             self.presence.settled(entry, outcome, response, now)
         self._release_credit(entry)
         joined = self._joined.pop(tag, None)
+        self._asked_elsewhere.discard(tag)
         waiting = [(entry[IN_PORT], entry[IN_TAG]), *(joined or ())]
         if self.checks.duplicates:
             self._remember(entry, response)
@@ -267,6 +270,8 @@ class SwitchCore(SwitchTables):
     def settle_response(self, port: Port, data: bytes, tag: int, entry: Entry, now: float) -> None:
         """A response that is not the plain success: judge what it says before it goes back."""
         judged, response = judged_response(port, data, entry)
+        if judged.reason in ELSEWHERE and self._ask_elsewhere(port, tag, entry, now):
+            return
         if self.on_answered is not None:
             self.on_answered(port, entry, judged)
         if judged.status is not Status.SUCCESS:
@@ -274,6 +279,31 @@ class SwitchCore(SwitchTables):
         self.tally.answered(entry, judged.status, now)
         del self.ledger.entries[tag]
         self._settle(tag, entry, judged, response, now)
+
+    def _ask_elsewhere(self, port: Port, tag: int, entry: Entry, now: float) -> bool:
+        """One host of the peer did not take it: another one may, and is asked once (specification 8.4).
+
+        Nothing is in doubt, for what is answered so was not delivered; a retry's first try may have been.
+        """
+        if port.role is not Role.PEER or entry[TRIES] or tag in self._asked_elsewhere:
+            return False
+        for other in self.ways.get(entry[TO_DOMAIN], {}).get(entry[FROM_DOMAIN], ()):
+            is_another_host = other is not port and (other.epoch is None or other.epoch != port.epoch)
+            if is_another_host and self._takes(other, entry[SIZE]):
+                break
+        else:
+            return False
+        asked = self.ports.get(entry[OUT_PORT])
+        if asked is not None:
+            asked.sent -= 1
+            asked.sent_bytes -= entry[SIZE]
+        self._asked_elsewhere.add(tag)
+        self.doubt(tag)
+        self.ledger.entries[tag] = moved(entry, other.number, sent=now)
+        self.entrust(tag, other)
+        self.tally.apart += 1
+        self.counters[slots.ELSEWHERE] += 1
+        return True
 
     # -- sending what waited ---------------------------------------------------------------------------
 

@@ -33,7 +33,8 @@ BYTES_OUT: Final = RECORDS_IN + 3
 STRAY_RESPONSES: Final = RECORDS_IN + 4
 FOREIGN_RESPONSES: Final = RECORDS_IN + 5
 RETRIES: Final = RECORDS_IN + 6
-REASON_BASE: Final = RECORDS_IN + 7
+ELSEWHERE: Final = RECORDS_IN + 7
+REASON_BASE: Final = RECORDS_IN + 8
 #: Reasons of what is no request (links, connections); those of requests follow, kind by kind.
 REASON_SLOT: Final = {reason: REASON_BASE + place for place, reason in enumerate(Reason)}
 #: Upper ends of the buckets of delivery times, in seconds.
@@ -80,6 +81,7 @@ def slot_table() -> list[Slot]:
         Slot("imxrouter_stray_responses_total", (), (), STRAY_RESPONSES),
         Slot("imxrouter_foreign_responses_total", (), (), FOREIGN_RESPONSES),
         Slot("imxrouter_retries_total", (), (), RETRIES),
+        Slot("imxrouter_elsewhere_total", (), (), ELSEWHERE),
     ]
     return table + [
         Slot(

@@ -15,7 +15,7 @@ from imxrouter.model.address import BadAddress, address_key
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.operations import MAX_HOPS, Kind
 from imxrouter.model.outcome import Outcome
-from imxrouter.routing.gate import Bar, Gate
+from imxrouter.routing.gate import FIRST_CONTACT, Bar, Gate
 from imxrouter.routing.rules import Right
 from imxrouter.routing.subscriptions import Subscriptions
 from imxrouter.switch import slots
@@ -99,6 +99,8 @@ class SwitchTables:
         #: told of every plain success; costs on the hot path, so None unless somebody watches
         self.on_delivered: Callable[[Entry], None] | None = None
         self._joined: dict[int, list[tuple[int, int]]] = {}
+        #: tags of requests that were sent to another host after one had refused them
+        self._asked_elsewhere: set[int] = set()
         self._names: dict[bytes, tuple[bytes, bytes]] = {}
         self._older_names: dict[bytes, tuple[bytes, bytes]] = {}
         self._targets: dict[bytes, tuple[bytes, Route | None]] = {}
@@ -161,6 +163,10 @@ class SwitchTables:
             return known or False
         recipient = key_of(data[ADDRESSES_OFFSET : ADDRESSES_OFFSET + data[16] + 1 + data[17]])
         bar = self.gate.judge(sender, recipient, right) if sender and recipient else None
+        if bar is not None and bar.kind == FIRST_CONTACT:
+            return bar  # he may be agreed to at any moment, and not by an entry or rule alone
+        if bar is None and sender and recipient:
+            self.gate.passed(sender, recipient, right)
         if len(self._passes) >= NAMES_PER_GENERATION:
             self._passes = {}
         self._passes[place] = bar or False

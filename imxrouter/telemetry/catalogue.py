@@ -61,6 +61,12 @@ STRAY = Family(
 FOREIGN = Family(
     "imxrouter_foreign_responses_total", "counter", (), "Responses that were handed to another process."
 )
+ELSEWHERE = Family(
+    "imxrouter_elsewhere_total",
+    "counter",
+    (),
+    "Requests refused by one host of a peer and then sent to another.",
+)
 RETRIES = Family("imxrouter_retries_total", "counter", (), "Requests sent again after their link was lost.")
 DELIVERY = Family(
     "imxrouter_delivery_seconds",
@@ -110,6 +116,24 @@ QUESTIONS = Family(
     ("way",),
     "Questions for attributes of others: `asked` of the owner, `joined` to an equal one under way, `cached` "
     "where all was known, `refused` where too many were under way.",
+)
+REDIRECTS = Family(
+    "imxrouter_redirects_total",
+    "counter",
+    ("what",),
+    "Redirects: `sent` by a drain; those of peers that were `obeyed`, for each domain, or `ignored`.",
+)
+HANDED = Family(
+    "imxrouter_subscriptions_handed_total",
+    "counter",
+    ("direction",),
+    "Subscriptions handed from host to host of one domain: `out` before a drain, `in` from another host.",
+)
+DRAIN = Family(
+    "imxrouter_drain_state",
+    "gauge",
+    ("state",),
+    "1 for the state that the process is in: `running`, `moving`, `closing` or `drained`; else 0.",
 )
 BARRED = Family(
     "imxrouter_access_refusals_total",
@@ -274,7 +298,7 @@ TICK_SEEN = Family(
 )
 
 #: Families whose figures are slots of the hot path's list of integers.
-SLOTTED: tuple[Family, ...] = (REQUESTS, REFUSALS, RECORDS, BYTES, STRAY, FOREIGN, RETRIES)
+SLOTTED: tuple[Family, ...] = (REQUESTS, REFUSALS, RECORDS, BYTES, STRAY, FOREIGN, RETRIES, ELSEWHERE)
 
 ALL: tuple[Family, ...] = (
     *SLOTTED,
@@ -288,6 +312,9 @@ ALL: tuple[Family, ...] = (
     LOOKUPS,
     ECHOES,
     QUESTIONS,
+    REDIRECTS,
+    HANDED,
+    DRAIN,
     BARRED,
     ACCESS_ENTRIES,
     ABUSE,

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -85,6 +86,25 @@ class ClosedCounter:
         cell.inc()
 
 
+#: Values of `state`.
+DRAIN_STATES: Final = ("running", "moving", "closing", "drained")
+
+
+@dataclass(frozen=True, slots=True)
+class DrainFigures:
+    """How far a process is out of service, and what moved.
+
+    Attributes:
+        state: one of `DRAIN_STATES`.
+        redirects: counted by `sent`, `obeyed`, `ignored`.
+        handed: subscriptions, by direction.
+    """
+
+    state: str = "running"
+    redirects: Mapping[str, int] = field(default_factory=dict)
+    handed: Mapping[str, int] = field(default_factory=dict)
+
+
 class Metrics:
     """All instruments of one process.
 
@@ -134,6 +154,7 @@ class Metrics:
         self._links: Callable[[], LinksByState] = dict
         self._in_flight: Callable[[], Mapping[str, int]] = dict
         self._held: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self._drain: Callable[[], DrainFigures] = DrainFigures
         self._oldest: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)
         self._delivery: Callable[[], Mapping[str, Times]] = dict
         self._peers: Callable[[], PeerFigures] = PeerFigures
@@ -168,6 +189,10 @@ class Metrics:
     def watch_held(self, source: Callable[[], tuple[int, int]]) -> None:
         """Ask this at each scrape for the requests on hold: (count, bytes)."""
         self._held = source
+
+    def watch_drain(self, source: Callable[[], DrainFigures]) -> None:
+        """Ask this at each scrape how far the process is out of service."""
+        self._drain = source
 
     def watch_oldest(self, source: Callable[[], tuple[float, float]]) -> None:
         """Ask this at each scrape for the age in seconds of the oldest request: (on hold, in flight)."""
@@ -213,6 +238,7 @@ class Metrics:
         yield _gauge(catalogue.HELD, {(): held})
         yield _gauge(catalogue.HELD_BYTES, {(): held_bytes})
         yield _gauge(catalogue.HELD_OLDEST, {(): held_s})
+        yield from _drain_metrics(self._drain())
         yield _histogram(catalogue.DELIVERY, self._delivery())
         yield from peer_metrics(self._peers())
         yield from _store_metrics(self._store())
@@ -240,6 +266,12 @@ def _store_metrics(store: StoreFigures) -> Iterator[Metric]:
     yield _gauge(catalogue.STORE_WRITTEN, {(): store.last_write_at})
     yield _counter(catalogue.STORE_REFUSED, {(): store.refused})
     yield _counter(catalogue.STORE_FAILURES, {(word,): count for word, count in store.failures.items()})
+
+
+def _drain_metrics(drain: DrainFigures) -> Iterator[Metric]:
+    yield _gauge(catalogue.DRAIN, {(word,): float(word == drain.state) for word in DRAIN_STATES})
+    yield _counter(catalogue.REDIRECTS, {(word,): count for word, count in drain.redirects.items()})
+    yield _counter(catalogue.HANDED, {(word,): count for word, count in drain.handed.items()})
 
 
 def _counter(family: Family, values: Mapping[tuple[str, ...], int]) -> Metric:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
+from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import is_wire_domain
 from imxrouter.tls.openssl import was_resumed
 from imxrouter.tls.own import OwnCertificate
@@ -38,6 +39,8 @@ class TlsFacts:
             TLS 1.3, whose predecessor does not bind them to the handshake in every case.
         peer: the other side's certificate; None if it showed none, or none that can be read.
         own: the certificate that this side showed, or would have shown; None if it has none.
+        ways: what DNSSEC says of the way on which a domain was reached in this session, by the domain's name;
+            written by who dials, empty on a connection that somebody opened to us.
         unreadable: why the certificate that the other side showed cannot be read; else empty.
     """
 
@@ -49,6 +52,7 @@ class TlsFacts:
     exporter: bytes
     peer: PeerCertificate | None
     own: OwnCertificate | None
+    ways: dict[str, Delegation] = field(default_factory=dict, compare=False)
     unreadable: str = ""
 
 

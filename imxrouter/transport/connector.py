@@ -7,6 +7,7 @@ actually connected to; a name is never trusted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Final, Protocol, TypeVar
 
@@ -21,6 +22,7 @@ from imxrouter.discovery.guard import DialGuard
 from imxrouter.discovery.order import Chance, weighted_order
 from imxrouter.discovery.plan import Purpose
 from imxrouter.discovery.records import Target
+from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.tls.facts import TlsFacts
@@ -41,7 +43,9 @@ T = TypeVar("T")
 #: From the most telling failure to the least: what came furthest says most about what to mend. A reason that
 #: is not listed comes from policy or DNS and stands at the end.
 _TELLING: Final = (
+    Reason.DANE_MISMATCH,
     Reason.CERTIFICATE_REFUSED,
+    Reason.DELEGATION_INSECURE,
     Reason.TLS_FAILED,
     Reason.CONNECTION_REFUSED,
     Reason.CONNECT_TIMEOUT,
@@ -63,6 +67,9 @@ class Finds(Protocol):
 
     def addresses(self, host: str) -> Deferred[list[str]]:
         """Find a host's addresses in the order in which they race; fails with `DiscoveryFailed`."""
+
+    def delegation(self, found: Found, target: Target) -> Deferred[Delegation]:
+        """Find what DNSSEC says of the way to a target; never fails."""
 
 
 def _silent(_stage: Stage, _text: str, _fields: Mapping[str, object]) -> None:
@@ -221,6 +228,8 @@ class _Dial:
             self._note(target, "", target.port, error.reason, self._with.clock.seconds() - started_at)
             return None
         self._tell(Stage.DNS, f"{target.host} has {', '.join(addresses)}", host=target.host)
+        if found is not None and self._terms.encrypt(target) is not None:
+            target = replace(target, way=await self._with.finder.delegation(found, target))
         return await self._reach(target, [(ip, target.port) for ip in addresses], found)
 
     async def _pinned(self) -> Connected:

@@ -23,9 +23,9 @@ from imxrouter.routing.hold import HoldBudget, HoldLimits, HoldQueue
 from imxrouter.transport.apart import Apart
 from imxrouter.transport.dialback import AGAIN_S, Claimer
 from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
-from imxrouter.transport.hub import Hub
+from imxrouter.transport.hub import SHUTTING_DOWN_S, Hub
 from imxrouter.transport.more_links import MoreLinks
-from imxrouter.transport.pursuit import OWN_POLICY, Cause, Pursuit
+from imxrouter.transport.pursuit import OUT_OF_SERVICE, OWN_POLICY, Cause, Pursuit, Resting
 from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.wire.control import Control, Hello
 from imxrouter.wire.layout import MESSAGE_ID_BYTES
@@ -36,11 +36,6 @@ from imxrouter.wire.registry import FieldType, RecordType
 MAX_TARGETS = 8
 #: Ends of a link that say nothing about why it could not be used.
 _IN_ORDER = frozenset({Reason.NONE, Reason.IDLE, Reason.REDIRECTED})
-#: A retry goes over another open link after this: a process that dies takes all its links, not all at once.
-RETRY_REST_S = 0.1
-
-#: Ends of a link that leave open whether what it carried was delivered.
-_LEAVE_OPEN = frozenset({Reason.LINK_LOST, Reason.KEEPALIVE_TIMEOUT})
 
 #: A claim refused for one of these is made again when the peer said, as long as something waits for it.
 ASK_AGAIN = frozenset({Reason.DIAL_LIMIT, Reason.TOO_MANY_CLAIMS})
@@ -67,13 +62,16 @@ class Federation:
         self._budget = HoldBudget(hub.settings.hold_total_bytes)
         self.more_links = MoreLinks(hub, dialer, claimer)
         self.apart = Apart(hub, dialer, claimer, self._apart_ended)
-        #: tag -> since when a retry rests
-        self._resting: dict[int, float] = {}
+        self.resting = Resting()
         self.on_step: Callable[[str, bytes, str, Reason], None] = lambda *_: None
         #: told (entry, link) of a request that is held (link 0), or leaves over a link after it was held
         self.on_waiting: Callable[[Entry, int], None] = lambda *_: None
         #: told (domain, cause) of each verdict: every target of it failed
         self.on_unreachable: Callable[[bytes, Cause], None] = lambda *_: None
+        #: told of each claim of ours that was settled, and its link
+        self.on_settled: Callable[[LinkSession, MadeClaim], None] = lambda *_: None
+        #: going out of service: what waits, and what comes, is answered
+        self.stopped = False
         #: told each domain to which something of ours was proved, and each that proved itself
         self.on_reached: Callable[[bytes], None] = lambda _domain: None
         claimer.on_settled = self._claim_settled
@@ -87,6 +85,14 @@ class Federation:
     def held(self) -> tuple[int, int]:
         """Requests that wait for a link now, and their bytes."""
         return self._budget.count, self._budget.used_bytes
+
+    def stop(self) -> None:
+        """Answer what waits: no link will be there for it. So is what comes, until `stopped` is false."""
+        self.stopped = True
+        for pursuit in list(self._pursuits.values()):
+            self._fail(pursuit, OUT_OF_SERVICE, SHUTTING_DOWN_S)
+        for tag in self.resting.take():
+            self._give_up(tag, OUT_OF_SERVICE)
 
     def oldest_held_s(self, now: float) -> float:
         """How long the request waits that has waited longest; 0 when none does."""
@@ -123,12 +129,15 @@ class Federation:
             to_domain, from_domain = entry[TO_DOMAIN], entry[FROM_DOMAIN]
             port = self._hub.switch.way(to_domain, from_domain)
             if port is not None and entry[TRIES] and not rested:
-                self._resting[tag] = self._hub.now()
+                self.resting.add(tag, self._hub.now())
                 continue
             if port is not None and self._hub.switch.forward(tag, port, self._hub.now()):
                 continue
             if to_domain in self._hub.switch.routes:
                 self._give_up(tag, Cause(Reason.SERVICE_DOWN), 30)
+                continue
+            if self.stopped:
+                self._give_up(tag, OUT_OF_SERVICE, SHUTTING_DOWN_S)
                 continue
             if not self._hub.switch.level_is_enough(from_domain, self._claimer.best_level):
                 self._give_up(tag, OWN_POLICY)
@@ -196,7 +205,7 @@ class Federation:
         elif destination.state is DestinationState.FAILING and not destination.may_try(now):
             last = destination.last_error
             cause = Cause(last.reason, last.note) if last else Cause(Reason.BACKING_OFF)
-            self._fail(pursuit, _of_unsent(cause), destination.retry_after_s(now))
+            self._fail(pursuit, cause.of_unsent(), destination.retry_after_s(now))
         else:
             destination.connecting(now)
             self._dial(pursuit)
@@ -208,6 +217,7 @@ class Federation:
                 and to_domain in session.reached
                 and session.machine.state in (LinkState.AWAIT_HELLO, LinkState.OPEN)
                 and not session.port.closed
+                and not session.leaving
                 and self._claimer.worth(session, to_domain).accepted
             ):
                 return session
@@ -296,7 +306,7 @@ class Federation:
             return  # what dials now says so itself
         retry_after_s = self._verdict(Domain(domain.decode("ascii")), cause)
         if pursuit is not None:
-            self._fail(pursuit, _of_unsent(cause), retry_after_s)
+            self._fail(pursuit, cause.of_unsent(), retry_after_s)
         self.on_unreachable(domain, cause)
 
     def next_try(self, domain: bytes, now: float) -> float:
@@ -358,10 +368,11 @@ class Federation:
         """A link of its own came to nothing: what waits for it is answered."""
         pursuit = self._pursuits.get(to_domain)
         if pursuit is not None:
-            self._give_up_all(pursuit, from_domain, _of_unsent(cause), AGAIN_S)
+            self._give_up_all(pursuit, from_domain, cause.of_unsent(), AGAIN_S)
             self._forget_if_empty(pursuit)
 
     def _claim_settled(self, session: LinkSession, claim: MadeClaim) -> None:
+        self.on_settled(session, claim)
         pursuit = self._pursuits.get(claim.to_domain)
         if claim.state is ClaimState.PROVED:
             self._up(claim.to_domain, proved=True)
@@ -465,44 +476,19 @@ class Federation:
         if raw not in self._hub.switch.ways and self._session_for(raw) is None:
             destination.idle(self._hub.now())
 
-    def _send_retries(self, now: float) -> None:
-        """What was to be sent again has rested: a link that died with the first one is gone by now."""
-        rested = [tag for tag, since in self._resting.items() if now - since >= RETRY_REST_S]
-        for tag in rested:
-            del self._resting[tag]
-        self.hold(rested, rested=True)
-
     def tick(self, now: float) -> None:
         """What has waited too long is answered; a busy peer gets another link."""
         for pursuit in list(self._pursuits.values()):
+            session = self._hub.sessions.get(pursuit.session)
             for from_domain, waiting in list(pursuit.held.items()):
-                late = self._why_late(pursuit, from_domain)
+                late = pursuit.why_late(session, from_domain)
                 for tag in waiting.expire(now):
                     self._give_up(tag, late, 5)
                 if not waiting:
                     pursuit.held.pop(from_domain, None)
-            session = self._hub.sessions.get(pursuit.session)
             if session is not None and session.is_open:
                 self._claim_all(pursuit, session)
             self._forget_if_empty(pursuit)
-        self._send_retries(now)
+        self.hold(self.resting.rested(now), rested=True)
         self.apart.tick(now)
         self.more_links.tick(now, self._pursuits)
-
-    def _why_late(self, pursuit: Pursuit, from_domain: bytes) -> Cause:
-        session = self._hub.sessions.get(pursuit.session)
-        if session is None or not session.is_open:
-            return pursuit.last
-        claim = session.made.of_pair(from_domain, pursuit.domain.wire)
-        if claim is not None and claim.state is ClaimState.REFUSED:
-            return Cause.of_claim(claim)
-        return Cause(Reason.DIALBACK_TIMEOUT)
-
-
-def _of_unsent(cause: Cause) -> Cause:
-    """What is told of a request that was never sent: it was not delivered, and may be sent again."""
-    if cause.reason not in _LEAVE_OPEN:
-        return cause
-    return Cause(
-        Reason.BACKING_OFF, f"{cause.reason.word}: {cause.note}" if cause.note else cause.reason.word
-    )

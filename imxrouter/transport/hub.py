@@ -39,6 +39,10 @@ REFUSED_BEFORE_PROOF = 256
 UNACKNOWLEDGED_AT_MOST = 2 * MAX_UNACKNOWLEDGED
 
 
+#: Seconds after which it makes sense to come back to a router that goes out of service.
+SHUTTING_DOWN_S = 5
+
+
 class LinkEvents(Protocol):
     """Who is told of what happens on links."""
 
@@ -133,7 +137,10 @@ class Hub:
         self._flushing = False
         #: while things are done together: what is submitted, by port
         self._submitted: dict[int, tuple[Port, list[bytes], list[Callable[[], None]]]] | None = None
+        #: out of service, or going: no new link, nothing new on those that are there
         self.closing = False
+        #: whether somebody may connect all the same, to verify a claim of ours
+        self.expects_verification: Callable[[], bool] = lambda: False
 
     # -- making ------------------------------------------------------------------------------------------
 
@@ -183,13 +190,19 @@ class Hub:
         port.granted_bytes = self.settings.credit_bytes
         self.switch.add_port(port)
         if session.side is Side.ACCEPTOR:
-            refused = (Reason.SHUTTING_DOWN, 5) if self.closing else self.admit(session)
+            refused = self._refusal(session)
             if refused is not None:
                 self.switch.counters[slots.REASON_SLOT[refused[0]]] += 1
                 session.perform(session.machine.start())
                 self.first_bytes.refuse(session, refused)
                 return
         session.perform(session.machine.start())
+
+    def _refusal(self, session: LinkSession) -> tuple[Reason, int] | None:
+        """Why a stranger's connection is not taken, and when to come again."""
+        if self.closing and not self.expects_verification():
+            return Reason.SHUTTING_DOWN, SHUTTING_DOWN_S
+        return self.admit(session)
 
     def begun(self, session: LinkSession, data: bytes) -> bool:
         """The first bytes came; whether they are the link's own, in clear."""
@@ -242,11 +255,18 @@ class Hub:
                 session.end(Reason.PROTOCOL_ERROR, "acknowledges what was never sent")
             return
         if isinstance(record, Credit):
-            session.port.credit_requests = record.credit_requests
-            session.port.credit_bytes = record.credit_bytes
-            return
+            self._credit(session, record)
         for one in self.events:
             one.control(session, record)
+
+    def _credit(self, session: LinkSession, record: Credit) -> None:
+        """New limits; none at all mean that new work goes elsewhere, as on a close (specification 5.3)."""
+        port = session.port
+        port.credit_requests, port.credit_bytes = record.credit_requests, record.credit_bytes
+        if not record.credit_requests and not session.leaving:
+            session.leaving = True
+            session.write_rest()  # what was sent before leaves before anything that answers this record
+            self.draining(session, Draining(Reason.SHUTTING_DOWN, by_peer=True))
 
     def draining(self, session: LinkSession, effect: Draining) -> None:
         """No new request goes out on the link."""

@@ -34,6 +34,9 @@ GRACE_S: Final = 5.0
 FIRST_AGAIN_S: Final = 0.5
 #: Subscriptions of one domain are renewed after a loss within this, where `AGAIN_PER_S` allows.
 SPREAD_S: Final = 10.0
+#: Domains to which something is tried again in one second, each of which may have to be dialled: after a
+#: start, or a loss of many links, all of them would be at once.
+DOMAINS_PER_S: Final = 200
 #: Subscriptions that are tried again, and watchers that are told, in one second, of all domains.
 AGAIN_PER_S: Final = 1000
 TOLD_PER_S: Final = 20_000
@@ -134,7 +137,7 @@ class Liveness:
         #: what failed for now, by the time at which it has its next turn: (at, domain, key, is it to be told)
         self._put_off: list[tuple[float, bytes, bytes, bool]] = []
         self._is_put_off: set[tuple[bytes, bool]] = set()
-        self._stepped_at = -math.inf
+        self._stepped_at = self._next_turn = -math.inf
         self.own_loss: float | None = None
         self.on_unknown: Callable[[bytes, Cause, int], None] = lambda *_: None
         hub.keeps = self.keeps
@@ -151,9 +154,9 @@ class Liveness:
 
     def begin(self, now: float) -> None:
         """After a start: every subscription that was kept is tried again, spread from the beginning."""
-        for domain in self._table.presentity_domains():
+        for domain in self._shuffled(self._table.presentity_domains()):
             loss = self._doubt_state(domain, now, now)
-            loss.next_again = now + FIRST_AGAIN_S + self._chance() * loss.every_s
+            loss.next_again = self._turn_to_dial(now) + self._chance() * loss.every_s
 
     # -- what happens ------------------------------------------------------------------------------------
 
@@ -183,7 +186,7 @@ class Liveness:
         now = self._hub.now()
         for domain in domains if not self._hub.closing else ():
             if not self._is_up(domain) and self._table.watching(domain, now):
-                self._doubt_state(domain, now, now + FIRST_AGAIN_S)
+                self._doubt_state(domain, now, self._turn_to_dial(now))
 
     def failed(self, domain: bytes, cause: Cause) -> None:
         """A verdict: every target of the domain failed."""
@@ -263,6 +266,11 @@ class Liveness:
             for domain, loss in list(self._losses.items()):
                 told = self._tell(domain, loss, now, told)
                 again = self._try_again(domain, loss, now, again)
+
+    def _turn_to_dial(self, now: float) -> float:
+        """When the next domain that may have to be dialled has its turn: the first ones soon, many spread."""
+        self._next_turn = max(self._next_turn, now) + 2 * self._chance() / DOMAINS_PER_S
+        return self._next_turn + FIRST_AGAIN_S
 
     # -- losing ------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from imxrouter.link.claims import MadeClaim
+from imxrouter.link.claims import ClaimState, MadeClaim
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.hold import HoldBudget, HoldQueue
@@ -37,7 +37,17 @@ class Cause:
         """Why a claim of ours failed."""
         return cls(claim.reason, f"claim of {claim.from_domain.decode()}", claim.told)
 
+    def of_unsent(self) -> Cause:
+        """What is told of a request that was never sent: it was not delivered, and may be sent again."""
+        if self.reason not in _LEAVE_OPEN:
+            return self
+        return Cause(Reason.BACKING_OFF, ": ".join(filter(None, (self.reason.word, self.note))))
 
+
+#: Ends of a link that leave open whether what it carried was delivered.
+_LEAVE_OPEN: Final = frozenset({Reason.LINK_LOST, Reason.KEEPALIVE_TIMEOUT})
+#: What is told of what waits when this router goes out of service.
+OUT_OF_SERVICE: Final = Cause(Reason.SHUTTING_DOWN)
 NOT_IN_TIME: Final = Cause(Reason.CONNECT_TIMEOUT)
 #: The link would be weaker than what the sender's own domain asks for.
 OWN_POLICY: Final = Cause(Reason.WEAKER_THAN_POLICY, "policy of the sender's domain")
@@ -74,3 +84,42 @@ class Pursuit:
         if not self.held:
             self.newest.clear()
         return queue.drain() if queue is not None else []
+
+    def why_late(self, session: LinkSession | None, from_domain: bytes) -> Cause:
+        """Why what waits for a domain of ours to be proved on the link has waited too long."""
+        if session is None or not session.is_open:
+            return self.last
+        claim = session.made.of_pair(from_domain, self.domain.wire)
+        if claim is not None and claim.state is ClaimState.REFUSED:
+            return Cause.of_claim(claim)
+        return Cause(Reason.DIALBACK_TIMEOUT)
+
+
+#: A retry goes over another open link after this: a process that dies takes all its links, not all at once.
+RETRY_REST_S: Final = 0.1
+
+
+class Resting:
+    """Retries that rest before they are sent: a link that died with the first one is gone by then."""
+
+    def __init__(self) -> None:
+        self._since: dict[int, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+    def add(self, tag: int, now: float) -> None:
+        """One more."""
+        self._since[tag] = now
+
+    def rested(self, now: float) -> list[int]:
+        """Those that have rested; they are here no longer."""
+        rested = [tag for tag, since in self._since.items() if now - since >= RETRY_REST_S]
+        for tag in rested:
+            del self._since[tag]
+        return rested
+
+    def take(self) -> list[int]:
+        """All of them; none is here any longer."""
+        since, self._since = self._since, {}
+        return list(since)

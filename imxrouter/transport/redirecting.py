@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from imxrouter.link.claims import MadeClaim
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.transport.hub import Hub
@@ -34,6 +35,7 @@ class Redirector:
         reconnect: opens a link for a domain to one target only, marked as redirected: (domain, host, port,
             the old link, whether the domain's DNS lists the target). Its certificate must cover the domain
             where DNS does not, and it is worth no less than the old one; else it fails.
+        claim: claims a domain of ours towards a remote one on a link.
         asks_certificate: whether a link to the domain must have a certificate that covers it.
     """
 
@@ -44,20 +46,26 @@ class Redirector:
         hub: Hub,
         lists: Callable[[Domain, str, int], Deferred[bool]],
         reconnect: Callable[[Domain, str, int, LinkSession, bool], Deferred[LinkSession]],
+        claim: Callable[[LinkSession, bytes, bytes], None],
         asks_certificate: Callable[[Domain], bool] = lambda _domain: False,
     ) -> None:
         self._hub = hub
         self._lists = lists
         self._reconnect = reconnect
+        self._claim = claim
+        #: number of a new link -> the old one, the domain, and those of ours that are not proved there yet
+        self._moves: dict[int, tuple[LinkSession, bytes, set[bytes]]] = {}
         self._asks_certificate = asks_certificate
         #: number of a link -> domain -> when a redirect for it was judged there
         self._judged_at: dict[int, dict[bytes, float]] = {}
         self.refused = 0
+        self.obeyed = 0
 
-    def redirect(self, session: LinkSession, target: str, domains: tuple[bytes, ...]) -> None:
-        """Tell a peer that opened a link to us to reconnect elsewhere, then close in order."""
-        session.send(Redirect(target, domains, Reason.REDIRECTED.code))
-        session.close(Reason.REDIRECTED)
+    def redirect(
+        self, session: LinkSession, target: str, domains: tuple[bytes, ...], within_s: float
+    ) -> None:
+        """Tell a peer that opened a link to us to reconnect elsewhere; it has so long until we leave it."""
+        session.send(Redirect(target, domains, Reason.REDIRECTED.code, int(within_s * 1000)))
 
     def obey(self, session: LinkSession, record: Redirect) -> None:
         """Judge a redirect; what is not allowed is counted and ignored, the link stays."""
@@ -91,15 +99,55 @@ class Redirector:
         if not listed and not self._asks_certificate(domain):
             self._ignore(session, record, "the domain's own DNS does not list the target")
             return None
+        if self._has_others(session, domain.wire):
+            self._leave(session, domain.wire)
+            return None
         moving = self._reconnect(domain, host, port, session, listed)
-        return moving.addCallback(self._moved, session, domain)
+        return moving.addCallback(self._connected, session, domain)
 
-    def _moved(self, fresh: LinkSession, old: LinkSession, domain: Domain) -> None:
-        """The new link is open: new work for the domain goes there, the old one is left in order."""
+    def _sources(self, old: LinkSession, domain: bytes) -> set[bytes]:
+        """Domains of ours that the link carries to a remote one."""
+        by_source = self._hub.switch.ways.get(domain, {})
+        return {ours for ours, ports in by_source.items() if old.port in ports}
+
+    def _has_others(self, old: LinkSession, domain: bytes) -> bool:
+        """Whether all that the link carries to the domain has another link already."""
+        by_source, sources = self._hub.switch.ways.get(domain, {}), self._sources(old, domain)
+        return bool(sources) and all(len(by_source[ours]) > 1 for ours in sources)
+
+    def _connected(self, fresh: LinkSession, old: LinkSession, domain: Domain) -> None:
+        """The new link is there: what the old one carried is proved there first, so that nothing waits."""
         fresh.reached.add(domain.wire)
-        self.log.info("{domain} moved to {address}", domain=domain.name, address=fresh.remote[0])
-        old.reached.discard(domain.wire)
-        self._hub.switch.ways.end_to(domain.wire, old.port)
+        self.log.info("{domain} moves to {address}", domain=domain.name, address=fresh.remote[0])
+        self._moves[fresh.number] = (old, domain.wire, self._sources(old, domain.wire))
+        if fresh.is_open:
+            self._claim_all(fresh)
+
+    def _claim_all(self, fresh: LinkSession) -> None:
+        old, domain, sources = self._moves[fresh.number]
+        for ours in sources:
+            self._claim(fresh, ours, domain)
+        if not sources:
+            self._moved(fresh, old, domain)
+
+    def settled(self, session: LinkSession, claim: MadeClaim) -> None:
+        """A claim of ours was proved or refused; with the last one of a move the old link is left."""
+        old, domain, sources = self._moves.get(session.number, (None, b"", set()))
+        if old is None or claim.to_domain != domain or claim.from_domain not in sources:
+            return
+        sources.discard(claim.from_domain)
+        if not sources:
+            self._moved(session, old, domain)
+
+    def _moved(self, fresh: LinkSession, old: LinkSession, domain: bytes) -> None:
+        del self._moves[fresh.number]
+        self._leave(old, domain)
+
+    def _leave(self, old: LinkSession, domain: bytes) -> None:
+        """New work for the domain goes over other links, the old one is left in order."""
+        self.obeyed += 1
+        old.reached.discard(domain)
+        self._hub.switch.ways.end_to(domain, old.port)
         if not old.reached:
             old.close(Reason.REDIRECTED)
 
@@ -122,7 +170,10 @@ class Redirector:
         self._ignore(session, record, problem.getErrorMessage())
 
     def opened(self, session: LinkSession, peer: Hello) -> None:
-        """Nothing to do."""
+        """Claim on the new link of a move what the old one carries."""
+        del peer
+        if session.number in self._moves:
+            self._claim_all(session)
 
     def control(self, session: LinkSession, record: Control) -> None:
         """Redirects only."""
@@ -133,7 +184,8 @@ class Redirector:
         """Nothing to do."""
 
     def lost(self, session: LinkSession) -> None:
-        """What was judged on it is forgotten."""
+        """A move that came to nothing: the old link stays until its peer closes it."""
+        self._moves.pop(session.number, None)
         self._judged_at.pop(session.number, None)
 
     def tick(self, now: float) -> None:

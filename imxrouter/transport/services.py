@@ -38,6 +38,8 @@ PIN = "sha256:"
 NO_SIGNATURE = bytes(64)
 #: The wait before the uplink is dialled again: first, and at most.
 UPLINK_RETRY_S = (1.0, 60.0)
+#: Part of each wait that is random.
+UPLINK_JITTER = 0.5
 
 
 def key_id(public: Ed25519PublicKey) -> bytes:
@@ -107,6 +109,8 @@ class Services:
         self._take(keys)
         self._domains_of = domains_of
         self._terms = terms
+        #: judges a login of another host of ours; False where it is none
+        self.of_sibling: Callable[[LinkSession, Login], bool] = lambda *_: False
         #: told a link on which a service logged in: it is no stranger's any more
         self.on_login: Callable[[LinkSession], None] = lambda _session: None
         #: why a client certificate is no good for a domain; empty where it is good
@@ -129,6 +133,8 @@ class Services:
 
     def login(self, session: LinkSession, login: Login) -> None:
         """Judge a login; a wrong one ends the link."""
+        if (session.tls is not None or self._hub.settings.clear_login) and self.of_sibling(session, login):
+            return
         if session.door is Door.PEERS:
             why = "services log in at another port of this router"
             self._refuse(session, why, told=why)
@@ -235,6 +241,7 @@ class UplinkDialer:
         open_link: connects a protocol to the uplink's address.
         key: our login key; None: we log in by the certificate that the link presents.
         terms: GCRA interval and burst of senders that come over it.
+        chance: gives a random number in [0, 1); routers that were lost together shall not come together.
     """
 
     log = Logger()
@@ -246,12 +253,14 @@ class UplinkDialer:
         open_link: Callable[[LinkSession], Deferred[object]],
         key: Ed25519PrivateKey | None,
         terms: tuple[float, float],
+        chance: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._hub = hub
         self._clock = clock
         self._open_link = open_link
         self._key = key
         self._terms = terms
+        self._chance = chance
         self._wait_s = UPLINK_RETRY_S[0]
         self._session: LinkSession | None = None
         self._stopped = False
@@ -274,14 +283,19 @@ class UplinkDialer:
         if session is not None and session.number in self._hub.sessions:
             session.close(Reason.SHUTTING_DOWN)
 
+    def begin(self) -> None:
+        """Dial at a random moment within the first wait."""
+        self._clock.callLater(self._chance() * UPLINK_RETRY_S[0], self.start)
+
     def start(self) -> None:
-        """Dial now."""
-        if self._hub.closing or self._stopped:
+        """Dial now, unless it is dialled or there already, or we go out of service."""
+        if self._hub.closing or self._stopped or self._session is not None:
             return
         self._session = LinkSession(self._hub, Purpose.UPLINK)
         self._open_link(self._session).addErrback(self._not_open)
 
     def _not_open(self, problem: Failure) -> None:
+        self._session = None
         error = problem.value
         reason = error.reason if isinstance(error, HandshakeFailed) else reason_of(error)
         self.log.warn(
@@ -291,7 +305,7 @@ class UplinkDialer:
         self._again()
 
     def _again(self) -> None:
-        self._clock.callLater(self._wait_s, self.start)
+        self._clock.callLater(self._wait_s * (1 - UPLINK_JITTER * self._chance()), self.start)
         self._wait_s = min(self._wait_s * 2, UPLINK_RETRY_S[1])
 
     def opened(self, session: LinkSession, peer: Hello) -> None:

@@ -36,7 +36,7 @@ from imxrouter.switch.switch import Switch
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.encryption import close_encrypted, failure_words, raw_transport
 from imxrouter.transport.settings import HubSettings
-from imxrouter.wire.control import Control, Hello, encode_ack
+from imxrouter.wire.control import Control, Credit, Hello, encode_ack
 
 #: Acknowledge at the latest after so many responses (specification section 8.1).
 ACK_EVERY = 256
@@ -49,6 +49,8 @@ class Purpose(Enum):
     DATA = "data"
     VERIFY = "verify"
     UPLINK = "uplink"
+    #: to another host of our own domains, to hand it what we remember
+    SIBLING = "sibling"
 
 
 class Door(Enum):
@@ -115,6 +117,7 @@ class LinkSession(TwistedProtocol):
         reached: domains whose own DNS (or pin) led to this address; openers only.
         door: what is taken on it, where it was opened to us.
         redirected: opened at a peer's word; serves no verification and obeys no further redirect.
+        leaving: the peer takes no new requests here (CREDIT of 0), and will close in order.
         asked_by: network (prefix) of the stranger whose claim made us open it; empty for our own traffic.
         tls: what the TLS handshake came to; None in clear.
         refused: no room for it: the reason, and seconds; told once it is known how.
@@ -134,6 +137,7 @@ class LinkSession(TwistedProtocol):
         self.port = Port(self.number, Role.UPLINK if purpose is Purpose.UPLINK else Role.PEER, self._control)
         self.remote: tuple[str, int] = ("", 0)
         self.reached: set[bytes] = set()
+        self.leaving = False
         self.asked_by = b""
         self.tls: TlsFacts | None = None
         self.refused: tuple[Reason, int] | None = None
@@ -143,8 +147,7 @@ class LinkSession(TwistedProtocol):
             before_proof=hub.settings.claims_before_proof,
             deadline_s=hub.settings.claim_deadline_s,
         )
-        takes_login = self.side is Side.ACCEPTOR and door is not Door.PEERS
-        self.challenge = hub.random_bytes(32) if takes_login else None
+        self.challenge = hub.random_bytes(32) if self.side is Side.ACCEPTOR else None
         self.machine = hub.new_machine(self.side, self.challenge)
         self.service = ""
         self.opened_at = hub.now()
@@ -299,7 +302,7 @@ class LinkSession(TwistedProtocol):
         self.drop_reason, self.drop_note = drop.reason, drop.note
         self.port.closed = True
         self.port.usable = False
-        self._write_rest()
+        self.write_rest()
         if not self._gone:
             self._tcp.unregisterProducer()
             if self.tls is None:
@@ -316,7 +319,7 @@ class LinkSession(TwistedProtocol):
     def end(self, reason: Reason, note: str = "", *, retry_after_s: int | None = None) -> None:
         """End at once, with a record that says why."""
         if self.machine.state is not LinkState.CLOSED:
-            self._write_rest()
+            self.write_rest()
             self.perform(self.machine.refuse(reason, retry_after_s=retry_after_s, text=note))
 
     def abort(self, reason: Reason, note: str) -> None:
@@ -328,7 +331,12 @@ class LinkSession(TwistedProtocol):
         if not self._gone:
             self.transport.abortConnection()
 
-    def _write_rest(self) -> None:
+    def stop_requests(self) -> None:
+        """Have the peer send no new request here, and say when it knows; ours go on (section 5.3)."""
+        self.send(Credit(0, 0))
+        self.perform(self.machine.fence())
+
+    def write_rest(self) -> None:
         """What the switch has put out already: answers of requests that came before the end."""
         chunks, self.port.out = self.port.out, []
         if chunks:
@@ -352,4 +360,4 @@ class LinkSession(TwistedProtocol):
     @property
     def is_open(self) -> bool:
         """Whether new claims and requests may go out."""
-        return self.machine.state is LinkState.OPEN
+        return self.machine.state is LinkState.OPEN and not self.leaving

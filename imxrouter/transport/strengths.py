@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.policy import (
@@ -22,26 +23,31 @@ from imxrouter.routing.policy import (
     needed_strength,
     tls_needed,
 )
+from imxrouter.tls.dane import judge
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.tls.peer import Anchors, PeerCertificate
 
 #: Words of a target's record for which we dial with TLS: DNS raises what we ask, never lowers it.
 _TLS_WORDS = frozenset({"required", "optional"})
-#: Names of a certificate that a note tells; one may hold hundreds.
-_TOLD_NAMES = 5
 _VERSIONS = {"TLSv1.3": Tls.V1_3, "TLSv1.2": Tls.V1_2}
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a certificate says of a domain; `note` tells an operator why it is not good."""
+    """What a certificate says of a domain; `reason` and `note` tell an operator why it is not good.
+
+    `by` tells what makes it good, as `tls.dane.Coverage` has it.
+    """
 
     good: bool
     note: str = ""
+    reason: Reason = Reason.CERTIFICATE_REFUSED
+    by: str = ""
 
 
-#: Judges a peer's certificate for a domain; the last argument says that the peer opened the link.
-JudgeCertificate = Callable[[PeerCertificate, Domain, bool], Judged]
+#: Judges a peer's certificate for a domain. The third argument says that the peer opened the link; the last
+#: one what DNSSEC says of the way on which we reached it, None where nothing does.
+JudgeCertificate = Callable[[PeerCertificate, Domain, bool, Delegation | None], Judged]
 
 
 class Strengths:
@@ -62,7 +68,7 @@ class Strengths:
         policies: PolicyTable,
         remembered: RememberedStrength,
         now: Callable[[], float],
-        judge: JudgeCertificate = lambda _peer, _domain, _as_client: Judged(False, "no trust anchors"),
+        judge: JudgeCertificate = lambda _peer, _domain, _as_client, _way: Judged(False, "no trust anchors"),
     ) -> None:
         self.policies = policies
         self.remembered = remembered
@@ -158,7 +164,8 @@ class Strengths:
             return Judged(False)
         if facts.peer is None:
             return Judged(False, "no certificate was presented")
-        return self.judge(facts.peer, domain, as_client)
+        way = None if as_client else facts.ways.get(domain.name)
+        return self.judge(facts.peer, domain, as_client, way)
 
     def needs_certificate(self, domain: Domain) -> bool:
         """Whether the domain must be proved, or reached, with a certificate."""
@@ -168,9 +175,15 @@ class Strengths:
 
 
 def judge_certificate(
-    anchors: Anchors, peer: PeerCertificate, domain: Domain, at: float, *, as_client: bool
+    anchors: Anchors,
+    peer: PeerCertificate,
+    domain: Domain,
+    at: float,
+    *,
+    as_client: bool,
+    way: Delegation | None = None,
 ) -> Judged:
-    """Judge a peer's certificate for a domain: its chain, and its names.
+    """Judge a peer's certificate for a domain: its chain, its names, and what DNSSEC says of it.
 
     Args:
         anchors: whom to trust.
@@ -178,14 +191,14 @@ def judge_certificate(
         domain: whom it must name.
         at: seconds since 1970.
         as_client: the peer opened the link.
+        way: the way from the domain to the target that we connected to; None: nothing is known of it.
     """
     judgement = anchors.judge(peer, at=at, as_client=as_client)
+    untrusted = ""
     if judgement.problem is not None:
-        return Judged(False, f"{judgement.problem.value}: {judgement.note}".rstrip(": "))
-    if not peer.covers(domain):
-        names = ", ".join(peer.names[:_TOLD_NAMES]) or "nothing"
-        return Judged(False, f"wrong-name: the certificate names {names}, and not {domain}")
-    return Judged(True)
+        untrusted = f"{judgement.problem.value}: {judgement.note}".rstrip(": ")
+    found = judge(domain, peer, way or Delegation(), untrusted=untrusted, at=at)
+    return Judged(found.covers, found.note, found.reason, found.by)
 
 
 def version_of(facts: TlsFacts | None) -> Tls:
@@ -196,4 +209,7 @@ def version_of(facts: TlsFacts | None) -> Tls:
 def _told(decision: Decision, judged: Judged) -> Decision:
     if decision.accepted or not judged.note:
         return decision
-    return replace(decision, note=f"{decision.note}: {judged.note}")
+    note = f"{decision.note}: {judged.note}"
+    if decision.reason is Reason.CERTIFICATE_REFUSED:
+        return replace(decision, reason=judged.reason, note=note)
+    return replace(decision, note=note)

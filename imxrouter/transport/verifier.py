@@ -234,6 +234,7 @@ class Verifier:
                 and not session.redirected
                 and session.machine.state in (LinkState.AWAIT_HELLO, LinkState.OPEN)
                 and not session.port.closed
+                and not session.leaving
                 and fits(session)
             ):
                 return session

@@ -9,6 +9,7 @@ from imxrouter.discovery.records import Target
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.policy import Decision
+from imxrouter.tls.dane import sni_of
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.dialing import Endpoint, Reuse
 from imxrouter.transport.session import LinkSession
@@ -54,8 +55,11 @@ class Wanted:
 
     def identify(self, target: Target, facts: TlsFacts | None) -> Decision:
         """Judge a connection that is there."""
-        del target
-        return self._judge(facts)
+        return self._judge(target, facts)
+
+    def server_name(self, target: Target) -> str:
+        """The name for SNI: the domain's, or the target's where TLSA records name its certificate."""
+        return sni_of(self.domain, target.way)
 
     def fitting(self, reuse: Reuse) -> Callable[[Endpoint, Target], LinkSession | None]:
         """Take an open link only where it does for this domain: pools are by address, port and TLS."""
@@ -68,9 +72,11 @@ class Wanted:
     def _fits(self, session: LinkSession, target: Target) -> bool:
         if self.in_tls(target) and session.tls is None:
             return False
-        return self._judge(session.tls).accepted
+        return self._judge(target, session.tls).accepted
 
-    def _judge(self, facts: TlsFacts | None) -> Decision:
+    def _judge(self, target: Target, facts: TlsFacts | None) -> Decision:
+        if facts is not None and target.way is not None:
+            facts.ways[self.domain.name] = target.way
         if self.first is not None:
             return self.strengths.proved(self.first.tls, facts, self.domain)
         return self.strengths.reached(facts, self.domain, self.need)

@@ -299,11 +299,22 @@ class LoginResult(Control):
     reason: int = _on_wire(FieldType.REASON, _U16)
 
 
+@dataclass(frozen=True, slots=True)
+class HandOver(Control):
+    """A host that goes gives another host of its domain a live subscription (section 6.7)."""
+
+    TYPE: ClassVar[RecordType] = RecordType.HAND_OVER
+    watcher: bytes = _on_wire(FieldType.WATCHER, _sized_bytes(2, 509))
+    presentity: bytes = _on_wire(FieldType.WATCHED, _sized_bytes(2, 509))
+    ident: bytes = _on_wire(FieldType.WATCH_ID, _sized_bytes(1, 40))
+    duration_s: int = _on_wire(FieldType.WATCH_LEFT, _U32)
+
+
 CONTROLS: Final[dict[int, type[Control]]] = {
     kind.TYPE.value: kind
     for kind in (
         Hello, Ping, Pong, Ack, Close, Redirect, Credit, Claim, Proof, ClaimResult, Verify, VerifyResult,
-        Withdraw, Proved, Login, LoginResult,
+        Withdraw, Proved, Login, LoginResult, HandOver,
     )
 }  # fmt: skip
 

@@ -24,6 +24,7 @@ class RecordType(IntEnum):
     WITHDRAW = 0x0013
     PROVED = 0x0014
     LOGIN = 0x0020
+    HAND_OVER = 0x0021
     MESSAGE = 0x0100
     SUBSCRIBE = 0x0101
     NOTIFY = 0x0102
@@ -110,6 +111,10 @@ class FieldType(IntEnum):
     ACKNOWLEDGED = 0x0130
     KEY_ID = 0x0140
     SIGNATURE = 0x0141
+    WATCHER = 0x0150
+    WATCHED = 0x0151
+    WATCH_ID = 0x0152
+    WATCH_LEFT = 0x0153
 
 
 #: Fields a routed record may mark critical and we still forward or deliver: known by meaning.

@@ -137,3 +137,16 @@ def test_an_embedded_service_has_its_own_words(where: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(Document("router.toml", 'name = "r.a.example"\n' + text))
     assert [one.path for one in caught.value.problems] == [f"{where}[0].first_contact"]
+
+
+def test_who_was_written_to_may_answer(lab: Lab) -> None:
+    """A stranger is turned away, until the user writes to him."""
+    b, service, link = shop(lab, "ask")
+    assert told(link, service) is Reason.NOT_DELIVERED
+    lab.publish("shop.example", b.endpoint)
+    service.send(text_message(SELLER, CAROL, "your order", next(_numbers)))
+    lab.wait_until(lambda: b.router.access.recipients._wrote, "it is noted")
+    assert told(link, service) is None
+    assert told(link, service, "dave@m.example") is Reason.NOT_DELIVERED
+    assert "answer" not in ctl(b, "policy", "explain", "dave@m.example", SELLER).output
+    assert ctl_json(b, "policy", "explain", CAROL, SELLER)["verdict"] == "pass"

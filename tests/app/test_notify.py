@@ -29,7 +29,9 @@ def test_ready_after_the_listeners_and_stopping_before_the_drain(lab: Lab, super
     assert ready == "READY=1"
     assert status == f"STATUS=listens on {a.ip}:{a.endpoint[1]}, serves 1 domain(s)"
     a.stop()
-    assert supervisor.recv(1000) == b"STOPPING=1"
+    stopping, status, longer = supervisor.recv(1000).decode().split("\n")
+    assert (stopping, status) == ("STOPPING=1", "STATUS=drains")
+    assert longer == f"EXTEND_TIMEOUT_USEC={(30 + 10) * 1_000_000}"  # drain.deadline_s, and some to end
 
 
 def test_an_abstract_name_is_understood() -> None:

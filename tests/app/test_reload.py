@@ -329,6 +329,10 @@ def test_what_is_in_force_is_shown_with_its_source(lab: Lab) -> None:
     assert rows["domain", "c.example", "tenant"] == ('"t"', "run time")
     assert rows["domain", "a.example", "service"] == ('"home"', "file")
     assert (shown["reloads"]["applied"], shown["domains"]) == (1, 2)
+    objectives = '[[peer]]\ndomain = "b.example"\nobjectives = { delivery_p99_s = 2 }\n'
+    file.edit(also=objectives).reload()
+    (row,) = (one for one in ctl_json(a, "config", "show")["settings"] if one["table"] == "peer.objectives")
+    assert (row["entry"], row["key"], row["value"]) == ("b.example", "delivery_p99_s", "2.0")
     text = ctl(a, "config", "show", "links")
     assert "max_hops = 50  # file" in text.stdout
     assert "ping_s" in text.stdout
@@ -435,3 +439,35 @@ def test_a_verification_under_way_is_judged_by_the_new_policy(lab: Lab) -> None:
     first.send(Proof(1, verify.secret))
     assert first.expect(ClaimResult).reason == Reason.WEAKER_THAN_POLICY.code
     assert a.proved("b.example") == 0
+
+
+def test_whom_a_pinned_peer_is_trusted_by_is_obeyed_at_once(lab: Lab) -> None:
+    """Proofs by another authority's certificate end, also on links that we opened to the same address."""
+    now = time.time()
+    dates = {"not_before": now - DAY, "not_after": now + DAY}
+    good, other = (Authority.root(name, **dates) for name in ("good", "other"))
+    files = [one.issued.write(lab.folder, name) for one, name in ((good, "good"), (other, "other"))]
+
+    def settings(name: str) -> dict[str, object]:
+        folder = lab.folder / name
+        folder.mkdir()
+        good.issue(name, not_before=now - DAY, not_after=now + DAY).write(folder, name)
+        return {
+            "tls.certificates": str(folder), "tls.watch_s": 0, "tls.trust": [str(files[0])],
+            "trust.default_policy": "dialback+certificate",
+        }  # fmt: skip
+
+    a, b = (lab.router(name, settings=settings(name)) for name in ("a.example", "b.example"))
+    place = f"{b.endpoint[0]}:{b.endpoint[1]}"
+    pin = f'[[peer]]\ndomain = "b.example"\naddresses = ["{place}"]\nanchor = "{files[0]}"\n'
+    file = Reloadable(a).edit(also=pin)
+    file.reload()
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    moved = (str(files[0]) + '"\n', str(files[1]) + '"\n')
+    view = file.edit((f'anchor = "{moved[0]}', f'anchor = "{moved[1]}')).reload()
+    assert view["links"]
+    assert not any(b"b.example" in one.port.sources for one in a.sessions())
+    assert a.send("alice@a.example", "bob@b.example").outcome().reason is Reason.TLS_FAILED
+    file.edit((f'anchor = "{moved[1]}', f'anchor = "{moved[0]}')).reload()
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    file.edit((f'anchor = "{moved[0]}', 'anchor = "/nowhere/ca.pem"\n')).reload(result="failed")

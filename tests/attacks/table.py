@@ -17,8 +17,10 @@ PAGE: Final = Path(__file__).parents[2] / "docs/specs/attacks.md"
 #: Title of each file's part, in the order of the page.
 PARTS: Final = {
     "test_tls": "Hijacked names, men in the middle, certificates",
+    "test_delegation": "Hosted customers and DANE",
     "test_stripping": "Down-grades",
     "test_redirects": "Redirects",
+    "test_hosts": "Hosts of one domain",
     "test_claims": "Dial-back",
     "test_senders": "Senders and relays",
     "test_access": "Ways round a block",
@@ -47,6 +49,13 @@ OUTCOMES: Final = {
         "`certificate-refused`", "he reads every message"),
     "test_man_in_the_middle_of_the_second_connection": (
         "`certificate-refused`; no record is sent", "his message is taken for Bob's"),
+    "test_delegation_that_nobody_signed": (
+        "`delegation-insecure`; no record is sent", "he gets the message"),
+    "test_claim_by_a_delegation_that_nobody_signed": (
+        "`delegation-insecure`; the claim fails", "his message is taken for hers"),
+    "test_certificate_that_a_public_authority_gave_away": ("`dane-mismatch`", "he gets the message"),
+    "test_hidden_tlsa_records": ("`dns-failure`", "he gets the message"),
+    "test_forged_answer_of_a_second_resolver": ("`dns-failure`", "the forged answer is used"),
     "test_stripped_tls": ("`tls-failed`", "the message goes in clear"),
     "test_tls_on_one_side_only": ("`tls-view-mismatch`; the claim fails", "he reads every message"),
     "test_stripped_dns": ("`tls-failed`, or `weaker-than-policy` where the record says none",
@@ -56,6 +65,8 @@ OUTCOMES: Final = {
     "test_redirect_twice_in_a_row": ("ignored, counted", "the links go back and forth"),
     "test_redirects_again_and_again": ("one connection", "a hundred connections"),
     "test_verification_over_a_redirected_link": ("a new connection is opened", "the redirected one verifies"),
+    "test_subscriptions_from_a_stranger": ("`protocol-error`", "he is told his presence"),
+    "test_a_login_with_the_key_of_other_hosts": ("`login-failed`", "he is taken for a host of ours"),
     "test_token_of_one_pair_presented_for_another": ("`dialback-refused`", "he is taken for Bob's router"),
     "test_foreign_second_connection_with_a_stolen_token": ("nothing is taken there", "he is taken for Alice"),
     "test_guessed_answer": ("a wrong answer is counted", "he is taken for Alice"),

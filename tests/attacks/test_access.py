@@ -10,6 +10,7 @@ from itertools import count
 import pytest
 
 from imxrouter.admin.policy_port import NewEntry
+from imxrouter.app import access_control
 from imxrouter.app.console import Console
 from imxrouter.model.address import Address
 from imxrouter.model.operations import Message, Subscribe, SubscriptionState
@@ -179,8 +180,10 @@ def _barring(rig: RouterRig) -> Barring:
     return rig.router.hub.bar.__self__  # type: ignore[attr-defined,no-any-return]
 
 
-def test_subscriptions_end(lab: Lab) -> None:
+@pytest.mark.parametrize("at_once", [1, 500], ids=["many turns", "one turn"])
+def test_subscriptions_end(lab: Lab, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     """Who watches and is blocked sees what he sees when the one he watches is gone, and is refused anew."""
+    monkeypatch.setattr(access_control, "_JUDGED", at_once)
     b = lab.router("b.example", users=("bob",))
     watcher, bob = Address.parse("carol@m.example"), Address.parse(BOB)
     b.call(

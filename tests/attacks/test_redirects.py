@@ -53,8 +53,9 @@ def test_redirect_to_the_attacker(
     link.send(Redirect(f"im1.m.example:{m.endpoint[1]}", (b"a.example",), Reason.REDIRECTED.code))
     if not listed and not dialled:
         hijacked = m.accept()
-        b.send("bob@b.example", "alice@a.example", "two")
         m.take_claim(hijacked, b)
+        lab.wait_until(lambda: b.router.redirector.obeyed, "the old link is left")
+        b.send("bob@b.example", "alice@a.example", "two")
         assert b"two" in hijacked.request().body
         return
     lab.wait_until(lambda: b.router.redirector.refused, "the redirect is judged")
@@ -69,8 +70,9 @@ def _redirected(lab: Lab, b: RouterRig, a: RawOrganisation, other: RawOrganisati
     lab.publish("a.example", a.endpoint, other.endpoint)
     link.send(Redirect(f"im2.a.example:{other.endpoint[1]}", (b"a.example",), Reason.REDIRECTED.code))
     moved = other.accept()
-    b.send("bob@b.example", "alice@a.example", "two")
     other.take_claim(moved, b)
+    lab.wait_until(lambda: b.router.redirector.obeyed, "the old link is left")
+    b.send("bob@b.example", "alice@a.example", "two")
     assert b"two" in moved.request().body
     return moved
 

@@ -119,7 +119,8 @@ class TlsBench:
             text = config.read_text().replace(
                 'default_policy = "dialback"', 'default_policy = "dialback+tls"'
             )
-            config.write_text(f'tls.certificates = "{self._folder}"\n{text}')
+            trust = f'tls.certificates = "{self._folder}"\ntls.trust = ["{self._certificate.authority}"]\n'
+            config.write_text(trust + text)
             with self._bench.started(config) as (child, endpoint):
                 yield child.pid, endpoint, listening
 

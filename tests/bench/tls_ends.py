@@ -41,6 +41,7 @@ class Certificate:
         issued = authority.issue_cert(*names)
         self.both = folder / "bench.pem"
         issued.private_key_and_cert_chain_pem.write_to_path(str(self.both))
+        self.both.chmod(0o600)
         self.authority = folder.parent / "authority.pem"
         authority.cert_pem.write_to_path(str(self.authority))
 
@@ -93,7 +94,7 @@ class TlsSocket:
 
     def sendall(self, data: bytes) -> None:
         """Write all of it."""
-        self.tls.send(data)
+        self.tls.sendall(data)
         self._put()
 
     def recv(self, count: int, _flags: int = 0) -> bytes:
@@ -229,7 +230,7 @@ class _Pair:
             if not data:
                 self._selector.unregister(self._clear)
                 return
-            self._session.tls.send(data)
+            self._session.tls.sendall(data)
             with contextlib.suppress(SSL.WantReadError):
                 while True:
                     self._to_wire += self._session.tls.bio_read(_CHUNK)

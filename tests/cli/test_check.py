@@ -272,7 +272,10 @@ def test_a_healthy_router(checks: Checks, lab: Lab) -> None:
         "good", "good", "not tried", "not tried", "good", "not tried",
     ]  # fmt: skip
     dns_stage = stage(answer, "dns")
-    assert dns_stage["facts"] == {"form": "svcb", "targets": [f"im.b.example:{port}"], "dnssec": False}
+    assert dns_stage["facts"] == {
+        "form": "svcb", "targets": [f"im.b.example:{port}"], "dnssec": False,
+        "insecure_at": "b.example IMX", "dane": [],
+    }  # fmt: skip
     told = [(one["what"], one["facts"]["answer"]) for one in dns_stage["evidence"]]
     assert told[:2] == [("b.example IMX", "nodata"), ("_imx.b.example SVCB", "records")]
     assert sorted(told[2:]) == [("im.b.example A", "records"), ("im.b.example AAAA", "nodata")]

@@ -139,3 +139,13 @@ def test_a_key_that_is_in_no_table_of_classes_needs_a_restart(monkeypatch: pytes
     monkeypatch.delitem(APPLIES, "links.idle_s")
     (change,) = diff(config(), config("links.idle_s = 7"))
     assert change.applies is Applies.RESTART
+
+
+def test_a_table_inside_of_an_entry_is_told_with_its_entry() -> None:
+    """Which peer's objectives they are."""
+    peer = '[[peer]]\ndomain = "b.example"\nobjectives = {{ availability_percent = {} }}\n'
+    old, new = (config(tail=SERVICE + DOMAIN + peer.format(number)) for number in (90, 95))
+    assert told(diff(old, new)) == [
+        "~ [[peer.objectives]] b.example: availability_percent: 90.0 -> 95.0 (at once)"
+    ]
+    assert diff(old, new).touch("peer")

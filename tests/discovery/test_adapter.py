@@ -17,7 +17,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
-from imxrouter.discovery.adapter import BadNameServer, NameServerAsker, parse_server
+from imxrouter.discovery.adapter import BadNameServer, NameServerAsker, is_loopback, parse_server
 from imxrouter.discovery.answers import TYPE_A, TYPE_IMX, TYPE_SRV, TYPE_SVCB, Answer, Status
 from imxrouter.discovery.imxrr import ImxRecord
 from imxrouter.discovery.rdata import imx_from_text
@@ -197,12 +197,12 @@ def test_ids_and_ports_differ(reactor_thread: ReactorThread) -> None:
 
 
 def test_ad_bit_counts_where_the_way_is_trusted(reactor_thread: ReactorThread) -> None:
-    """A resolver on this machine is; elsewhere it takes configuration."""
+    """A resolver on this machine is, unless configuration says that it does not validate."""
     with udp_server(lambda query: [raw_answer(query, TYPE_A, b"\xc0\0\2\1", int(dns.flags.AD))]) as port:
         assert one(reactor_thread, port, TYPE_A).secure
-        assert not one(reactor_thread, port, TYPE_A, trust_ad=False).secure
+        assert not one(reactor_thread, port, TYPE_A, trust_ad="never").secure
     with udp_server(lambda query: [raw_answer(query, TYPE_A, b"\xc0\0\2\1")]) as port:
-        assert not one(reactor_thread, port, TYPE_A, trust_ad=True).secure
+        assert not one(reactor_thread, port, TYPE_A).secure
 
 
 def test_query_asks_for_ad_and_small_datagrams(reactor_thread: ReactorThread) -> None:
@@ -269,3 +269,52 @@ def test_resolv_conf(tmp_path: Path) -> None:
     for name in (str(path), str(tmp_path / "none")):
         with pytest.raises(BadNameServer, match=name):
             NameServerAsker(None, resolv_conf=name)
+
+
+def test_only_loopback_is_this_machine() -> None:
+    """All of 127.0.0.0/8 and ::1; not what only looks like it."""
+    for here in ("127.0.0.1", "127.255.0.3", "::1"):
+        assert is_loopback(here)
+        assert NameServerAsker(None, [here]).trusts_ad
+    for elsewhere in ("192.0.2.1", "128.0.0.1", "::ffff:127.0.0.1", "fe80::1", "::"):
+        assert not is_loopback(elsewhere)
+        assert not NameServerAsker(None, [elsewhere]).trusts_ad
+    assert not NameServerAsker(None, ["127.0.0.1", "192.0.2.1"]).trusts_ad
+    assert not NameServerAsker(None, ["127.0.0.1"], trust_ad="never").trusts_ad
+
+
+def test_signatures_are_asked_for_where_they_count(reactor_thread: ReactorThread) -> None:
+    """DO, for resolvers that tell AD only then."""
+    seen: list[dns.message.Message] = []
+
+    def respond(query: bytes) -> list[bytes]:
+        seen.append(dns.message.from_wire(query))
+        return [raw_answer(query, TYPE_A, b"\xc0\0\2\1")]
+
+    with udp_server(respond) as port:
+        one(reactor_thread, port, TYPE_A)
+        one(reactor_thread, port, TYPE_A, trust_ad="never")
+    assert [bool(query.ednsflags & dns.flags.DO) for query in seen] == [True, False]
+
+
+def test_a_failure_is_not_undone_by_a_server_that_does_not_validate(reactor_thread: ReactorThread) -> None:
+    """One resolver finds a forgery, the next passes it on: that is a failure, not an unsigned zone."""
+
+    def servfail(query: bytes) -> list[bytes]:
+        return [query[:2] + b"\x81\x82" + query[4:]]
+
+    def forged(query: bytes) -> list[bytes]:
+        return [raw_answer(query, TYPE_A, b"\xc0\0\2\1")]
+
+    def validated(query: bytes) -> list[bytes]:
+        return [raw_answer(query, TYPE_A, b"\xc0\0\2\1", int(dns.flags.AD))]
+
+    def ask(*ports: int, **kwargs: Any) -> Answer:
+        asker = NameServerAsker(reactor_thread.reactor, [f"127.0.0.1:{port}" for port in ports], **kwargs)
+        return reactor_thread.call(asker.ask, "a.example", TYPE_A)  # type: ignore[no-any-return]
+
+    with udp_server(servfail) as bad, udp_server(forged) as other, udp_server(validated) as good:
+        assert ask(bad, other, question_s=1.0).status is Status.FAILURE
+        assert ask(bad, good).secure
+        assert ask(other, bad).status is Status.RECORDS
+        assert ask(bad, other, trust_ad="never").status is Status.RECORDS

@@ -16,6 +16,7 @@ from imxrouter.admin.views import (
     AttributesView,
     DomainDiff,
     DomainView,
+    DrainView,
     LinkView,
     LookupView,
     MessageView,
@@ -29,6 +30,10 @@ from tests.doubles.admin_config import ConfigDouble
 from tests.doubles.admin_policy import PolicyDouble
 from tests.doubles.admin_users import UsersDouble
 
+DRAIN: DrainView = {
+    "state": "running", "wanted": False, "since": None, "deadline_s": None, "processes": {"0": "running"},
+    "redirects": 0, "kept": True,
+}  # fmt: skip
 STATUS: StatusView = {
     "name": "router.a.example", "role": "gateway", "version": "1", "process": 0, "state": "running",
     "ready": True,
@@ -36,6 +41,7 @@ STATUS: StatusView = {
     "held": 0, "counters": {"accepted": 3},
     "store": {"path": "/var/lib/imxrouter/state.db", "size_bytes": 36864, "entries": 12, "waiting": 0,
               "last_write_at": 1800000000.0, "problem": "none", "detail": "", "refused": 0},
+    "drain": DRAIN,
 }  # fmt: skip
 LINK: LinkView = {
     "link": 7, "role": "peer", "state": "open", "opened_by": "us", "address": "192.0.2.1:6490",
@@ -219,6 +225,15 @@ class PortDouble:
         """Answer at once."""
         return STATUS
 
+    def drain(self, deadline_s: float | None) -> DrainView:
+        """Take it down."""
+        self.drained = deadline_s
+        return DRAIN | {"state": "moving", "wanted": True, "since": 1800000000.0, "deadline_s": deadline_s}
+
+    def undrain(self) -> DrainView:
+        """In service."""
+        return DRAIN
+
     def links(self) -> Deferred[list[LinkView]]:
         """Answer by a Deferred."""
         return succeed([LINK])
@@ -271,7 +286,7 @@ class PortDouble:
         """Answer with one line."""
         served = domain == "a.example"
         return RecordsView(
-            domain=domain, served=served, zone=ZONE, imx=[ZONE.strip()], svcb=[], srv=[]
+            domain=domain, served=served, zone=ZONE, imx=[ZONE.strip()], svcb=[], srv=[], tlsa=[]
         )  # fmt: skip
 
     def send(self, source: str, destination: str, text: str, *, html: bool = False) -> Deferred[OutcomeView]:

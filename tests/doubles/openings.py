@@ -14,6 +14,7 @@ from imxrouter.discovery.errors import DiscoveryFailed
 from imxrouter.discovery.finder import Found
 from imxrouter.discovery.plan import Purpose
 from imxrouter.discovery.records import Form, Target
+from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.transport.opening import Endpoint, OpenedSocket
@@ -44,6 +45,10 @@ class FinderDouble:
         if host not in self.hosts:
             return fail(DiscoveryFailed(Reason.NO_ADDRESS, host))
         return succeed(list(self.hosts[host])) if self.hosts[host] else Deferred()
+
+    def delegation(self, found: Found, target: Target) -> Deferred[Delegation]:
+        """No way is secure."""
+        return succeed(Delegation(target.host, insecure_at=f"{found.domain} IMX"))
 
 
 class SocketDouble:

@@ -60,6 +60,7 @@ class RawPeer:
         theirs: the other side's hello, once it came.
         raw: every byte that came.
         log: every record that came, in order, noise included.
+        answers_pings: as everybody must.
     """
 
     def __init__(self, sock: socket.socket, side: Side) -> None:
@@ -72,6 +73,7 @@ class RawPeer:
         self._waiting: deque[Item] = deque()
         self._ended = False
         self._pings = 0
+        self.answers_pings = True
 
     @classmethod
     def connect(cls, to: Endpoint, at: str = "", receive_buffer: int = 0) -> RawPeer:
@@ -210,6 +212,16 @@ class RawPeer:
         closes = [item for item in self.log if isinstance(item, Close)]
         return closes[-1] if closes else None
 
+    def until_told_to_stop(self, within_s: float = PATIENCE_S) -> None:
+        """Read until the other side takes no new request.
+
+        Raises:
+            TimeoutError: it does not say so.
+        """
+        until = monotonic() + within_s
+        while not any(isinstance(item, Credit) and not item.credit_requests for item in self.log):
+            assert self._read(until), f"the connection ended after {self.log}"
+
     @property
     def requests(self) -> list[Record]:
         """Every routed request that came so far."""
@@ -247,7 +259,7 @@ class RawPeer:
             assert control is not None, f"an unknown record came: {record}"
             item = control
         self.log.append(item)
-        if isinstance(item, Ping):
+        if isinstance(item, Ping) and self.answers_pings:
             self._pong(item)
         if not isinstance(item, Ping | Pong | Ack | Credit):
             self._waiting.append(item)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dns.flags
 import dns.message
 import dns.name
@@ -22,6 +24,7 @@ class FakeZones:
     Attributes:
         asked: `NAME TYPE` of each question, in order.
         secure: whether answers count as validated.
+        insecure: `NAME TYPE` of questions whose answers do not, whatever `secure` says.
         waiting: Deferreds of questions that hang, in order.
         cancelled: `NAME TYPE` of hanging questions that were cancelled.
     """
@@ -29,6 +32,7 @@ class FakeZones:
     def __init__(self, *zones: str) -> None:
         self.asked: list[str] = []
         self.secure = False
+        self.insecure: set[str] = set()
         self.waiting: list[Deferred[Answer]] = []
         self.cancelled: list[str] = []
         self._book = ZoneBook()
@@ -66,7 +70,8 @@ class FakeZones:
             waiting: Deferred[Answer] = Deferred(lambda _: self.cancelled.append(question))
             self.waiting.append(waiting)
             return waiting
-        return succeed(self._fixed.get(question) or self._look_up(name, rdtype))
+        answer = self._fixed.get(question) or self._look_up(name, rdtype)
+        return succeed(replace(answer, secure=False) if question in self.insecure else answer)
 
     def _look_up(self, name: str, rdtype: int) -> Answer:
         query = dns.message.make_query(name, dns.rdatatype.RdataType.make(rdtype))

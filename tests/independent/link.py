@@ -27,7 +27,7 @@ Values = dict[int, list[bytes]]
 NEW, OPEN, DRAINING, CLOSED = "new", "open", "draining", "closed"
 
 #: Who may send a record; all but HELLO, CLOSE and LOGIN are taken when open and when draining (section 5.6).
-OPENER_ONLY = frozenset({c.CLAIM, c.PROOF, c.VERIFY, c.LOGIN})
+OPENER_ONLY = frozenset({c.CLAIM, c.PROOF, c.VERIFY, c.LOGIN, c.HAND_OVER})
 ACCEPTOR_ONLY = frozenset({c.REDIRECT, c.CLAIM_RESULT, c.VERIFY_RESULT, c.PROVED, c.LOGIN_RESULT})
 
 

@@ -69,6 +69,66 @@ def resolver(where: Path, listen: str, stubs: Mapping[str, Sequence[str]]) -> li
     return [program("unbound"), "-d", "-p", "-c", str(config)]
 
 
+def signing(where: Path, zones: Mapping[str, str], port: int) -> list[str]:
+    """Write the configuration of a Knot DNS that signs its zones by itself; return the command.
+
+    Whoever is on this machine may transfer the zones.
+
+    Args:
+        where: an existing directory; everything the server writes goes there.
+        zones: the text of each zone, without DNSSEC, by its name.
+        port: where it answers on 127.0.0.1.
+    """
+    config = authoritative("knotd", where, zones, [("127.0.0.1", port)])[-1]
+    text = Path(config).read_text()
+    head, _, tables = text.partition("zone:\n")
+    lines = ["acl:", "  - id: here", "    address: 127.0.0.1", "    action: transfer"]
+    lines += ["policy:", "  - id: fast", "    algorithm: ecdsap256sha256", "    single-type-signing: on"]
+    head += "".join(f"{line}\n" for line in lines)
+    signed = ["zonefile-load: difference-no-serial", "journal-content: all", "acl: here"]
+    signed += ["dnssec-signing: on", "dnssec-policy: fast"]
+    sync = "    zonefile-sync: -1"
+    tables = tables.replace(sync, "\n".join([sync, *(f"    {line}" for line in signed)]))
+    Path(config).write_text(f"{head}zone:\n{tables}")
+    return [program("knotd"), "-c", config]
+
+
+def validator(
+    where: Path, port: int, stubs: Mapping[str, int], anchors: Sequence[str], *, date: str = ""
+) -> list[str]:
+    """Write the configuration of an unbound that validates; return the command.
+
+    Args:
+        where: an existing directory.
+        port: where it answers on 127.0.0.1.
+        stubs: port on 127.0.0.1 of each zone's name server.
+        anchors: DNSKEY or DS records that are trusted, in text.
+        date: what it takes for today, as YYYYMMDDHHMMSS; empty: what the clock says.
+    """
+    (where / "anchors").write_text("".join(f"{anchor}\n" for anchor in anchors))
+    lines = [
+        "server:",
+        f"  interface: 127.0.0.1@{port}",
+        '  username: ""',
+        '  chroot: ""',
+        f'  directory: "{where}"',
+        '  pidfile: ""',
+        "  use-syslog: no",
+        "  val-log-level: 2",
+        "  do-not-query-localhost: no",
+        '  module-config: "validator iterator"',
+        f'  trust-anchor-file: "{where}/anchors"',
+        *([f'  val-override-date: "{date}"'] if date else []),
+        "remote-control:",
+        "  control-enable: no",
+    ]
+    for zone, server in stubs.items():
+        lines += ["stub-zone:", f'  name: "{zone}"', f"  stub-addr: 127.0.0.1@{server}"]
+    config = where / "unbound.conf"
+    config.write_text("\n".join(lines) + "\n")
+    return [program("unbound"), "-d", "-p", "-c", str(config)]
+
+
 def _named(where: Path, zones: Sequence[str], listen: Sequence[Endpoint]) -> str:
     families = {"listen-on": ".", "listen-on-v6": ":"}
     listeners = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from imxrouter.model.domain import Domain
 from tests.doubles.reactor_thread import ReactorThread
 from tests.interop.nameservers import Server, authoritative, checker
 from tests.interop.netlab import Program, run
+from tests.interop.signed import free_port
 
 pytestmark = pytest.mark.interop
 
@@ -97,15 +97,6 @@ def running(server: Server, where: Path) -> Iterator[int]:
     finally:
         started.ask_to_end()
         started.ended()
-
-
-def free_port() -> int:
-    """A port that is free for UDP and TCP at this moment."""
-    with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        tcp.bind(("127.0.0.1", 0))
-        port: int = tcp.getsockname()[1]
-        udp.bind(("127.0.0.1", port))
-        return port
 
 
 def answers(port: int) -> bool:

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from imxrouter.discovery.answers import TYPE_A, TYPE_AAAA, TYPE_IMX, TYPE_SRV, Answer, Status
+from imxrouter.discovery.answers import TYPE_A, TYPE_AAAA, TYPE_IMX, TYPE_SRV, TYPE_TLSA, Answer, Status
 from imxrouter.discovery.guard import DialGuard
 from imxrouter.discovery.records import Target, imx_record
 from imxrouter.model.domain import Domain
@@ -128,9 +128,12 @@ def test_everything_well() -> None:
     report = rig.report()
     assert (report.state, report.name_servers) == (State.GOOD, ("192.0.2.53:53",))
     dns = stage(report, Stage.DNS)
-    assert dns.facts == {"form": "imx", "targets": ["im.b.example:7000"], "dnssec": True}
+    assert dns.facts == {
+        "form": "imx", "targets": ["im.b.example:7000"], "dnssec": True, "insecure_at": "",
+        "dane": ["im.b.example:7000: no TLSA record"],
+    }  # fmt: skip
     assert [one.facts["records"] for one in dns.evidence] == [
-        ["1 im.b.example. port=7000"], [V6], [V4],
+        ["1 im.b.example. port=7000"], [V6], [V4], [],
     ]  # fmt: skip
     assert all(one.facts["dnssec"] is True for one in dns.evidence)
     connect = stage(report, Stage.CONNECT)
@@ -139,6 +142,34 @@ def test_everything_well() -> None:
     ]  # fmt: skip
     assert [one.took_s for one in connect.evidence] == pytest.approx([0.5, 2.0])
     assert [one.facts["idle_s"] for one in stage(report, Stage.PEER).evidence] == [9.0, 9.0]
+
+
+def test_dnssec_and_tlsa_records_are_told() -> None:
+    """Each target's records where the way there was validated; else the question that was not."""
+    digest = "ab" * 32
+    zone = ("@ IMX 1 im port=7000", f"im A {V4}", f"_7000._tcp.im TLSA 3 1 1 {digest}")
+    secure = Rig(*zone)
+    secure.zones.secure = True
+    dns = stage(secure.report(), Stage.DNS)
+    assert dns.facts["dane"] == [f"im.b.example:7000: 3 1 1 {digest}"]
+    asked = {one.what: one.facts["records"] for one in dns.evidence}
+    assert asked["_7000._tcp.im.b.example TLSA"] == [f"3 1 1 {digest}"]
+    insecure = Rig(*zone)
+    facts = stage(insecure.report(), Stage.DNS).facts
+    assert (facts["dnssec"], facts["insecure_at"], facts["dane"]) == (False, "b.example IMX", [])
+    assert not any("TLSA" in question for question in insecure.zones.asked)
+
+
+def test_tlsa_records_that_cannot_be_learned_are_told() -> None:
+    """A certificate counts for nothing then; the address is still reached."""
+    rig = Rig("@ IMX 1 im port=7000", f"im A {V4}")
+    rig.zones.secure = True
+    rig.zones.fail("_7000._tcp.im.b.example", TYPE_TLSA)
+    report = rig.report()
+    dns = stage(report, Stage.DNS)
+    assert (report.state, dns.state) == (State.PARTLY, State.PARTLY)
+    assert dns.facts["dane"] == ["im.b.example:7000: dns-failure"]
+    assert reasons(dns)["_7000._tcp.im.b.example TLSA"] is Reason.DNS_FAILURE
 
 
 def test_every_address_is_tried_although_one_is_enough() -> None:

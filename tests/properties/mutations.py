@@ -268,7 +268,7 @@ MUTATIONS: dict[str, Mutation] = {
         "bad network", r"drains for .* s, 0 with nothing left",
     ),
     "what was put out is lost at the end of a link": Mutation(
-        (instead(session, "LinkSession._write_rest", "if chunks:", "if False:"),),
+        (instead(session, "LinkSession.write_rest", "if chunks:", "if False:"),),
         "liar", r"ended a link with", quick=True,
     ),
     # -- figures --

@@ -1,22 +1,27 @@
 """A router process that is reloaded again and again while a peer in this process writes to it.
 
 The process serves 500 domains of 50 tenants and is pinned at the peer, as the peer is at the process, so that
-no DNS is needed. What the peer sends must all be delivered, and no link between the two may end.
+no DNS is needed; their links are in TLS, under the strongest policy. What the peer sends must all be
+delivered, and no link between the two may end.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from imxrouter.admin.client import AdminClient, AdminUnreachable
 from imxrouter.admin.config_views import ReloadView
-from tests.doubles.authority import DAY, Authority
+from tests.doubles.authority import DAY, Authority, Issued
 from tests.doubles.router_rig import Lab, RouterRig, Sent, free_port, fresh_address
 from tests.doubles.twistd import start_router
 
@@ -33,7 +38,8 @@ state_dir = "{folder}/state"
 run_dir = "{folder}"
 listen.addresses = ["{ip}:{port}"]
 metrics.listen = ""
-trust.default_policy = "dialback"
+trust.default_policy = "dialback+certificate"
+tls.trust = ["{folder}/root.crt"]
 dial.allow_networks = ["127.0.0.0/8"]
 links.close_deadline_s = 1
 log.level = "{level}"
@@ -63,6 +69,7 @@ class Scene:
         reloads: how many were asked for, by result.
         certificates: the same, of the folder of certificates.
         sent: messages that were answered; all of them were delivered.
+        handshakes: of strangers, one after each reload of certificates; the right one was shown in each.
     """
 
     def __init__(self, lab: Lab, folder: Path) -> None:
@@ -74,14 +81,28 @@ class Scene:
         pins = "".join(
             f'[[peer]]\ndomain = "{name}"\naddresses = ["{ip}:{self._place[1]}"]\n' for name in self._names
         )
-        settings = {"limits.sender_rate_per_s": 100_000, "limits.sender_burst": 100_000}
+        now = time.time()
+        self._authority = Authority.root(not_before=now - DAY, not_after=now + 30 * DAY)
+        trusted = self._authority.issued.write(folder, "root")
+        theirs = folder / "theirs"
+        theirs.mkdir()
+        self._issue("b.example").write(theirs, "b.example")
+        settings = {
+            "limits.sender_rate_per_s": 100_000, "limits.sender_burst": 100_000, "tls.watch_s": 0,
+            "tls.certificates": str(theirs), "tls.trust": [str(trusted)],
+            "trust.default_policy": "dialback+certificate",
+        }  # fmt: skip
         self.peer: RouterRig = lab.router("b.example", tables=pins, settings=settings)
         self.file = folder / "router.toml"
         self.write(0)
-        self._authority = Authority.root()
+        #: certificates by domain: in the folder, and in use
+        self._written: dict[str, bytes] = {}
+        self._shown: dict[str, bytes] = {}
+        self.handshakes = 0
         (folder / "certificates").mkdir()
         for one in range(WRITTEN_TO):
             self.certify(one)
+        self._shown.update(self._written)
         self._process = start_router(self.file, folder / "said")
         self.console = AdminClient(str(folder / "admin.sock"))
         self._under_way: list[Sent] = []
@@ -99,6 +120,7 @@ class Scene:
         for name in self._names:
             outcome = self.peer.send("alice@b.example", f"alice@{name}").outcome()
             assert outcome.ok, outcome
+        assert all(one.tls is not None for one in self.peer.sessions())
         self.links = self.link_numbers()
         assert self.links
 
@@ -142,14 +164,20 @@ class Scene:
 
     def certify(self, number: int) -> None:
         """A new certificate for one of the domains, of which there are `WRITTEN_TO`."""
-        name, now = self._names[number % WRITTEN_TO], time.time()
-        made = self._authority.issue(name, not_before=now - DAY, not_after=now + 30 * DAY)
+        name = self._names[number % WRITTEN_TO]
+        made = self._issue(name)
         made.write(self._folder / "certificates", name)
+        self._written[name] = made.certificate.public_bytes(Encoding.DER)
+
+    def _issue(self, name: str) -> Issued:
+        now = time.time()
+        return self._authority.issue(name, not_before=now - DAY, not_after=now + 30 * DAY)
 
     def reload_certificates(self, number: int) -> None:
         """Renew one, or leave a key of another beside it; and have the folder read, under load."""
         bad = number % 10 == 9
-        self.certify(number)
+        if not bad:
+            self.certify(number)
         wrong = self._folder / "certificates" / "wrong.crt"
         if bad:
             wrong.write_text("no certificate")
@@ -159,7 +187,22 @@ class Scene:
         wrong.unlink(missing_ok=True)
         assert answer["result"] == ("refused" if bad else "swapped"), answer
         assert answer["count"] == WRITTEN_TO
+        if not bad:
+            self._shown.update(self._written)
+        self.shake_hands(number)
         self.certificates[answer["result"]] = self.certificates.get(answer["result"], 0) + 1
+
+    def shake_hands(self, number: int) -> None:
+        """As a peer that asks for one of the domains; the newest certificate that is good must be shown."""
+        name = self._names[number % WRITTEN_TO]
+        trust = ssl.create_default_context(cadata=self._authority.issued.chain_pem.decode())
+        with (
+            socket.create_connection(self._place, timeout=30) as clear,
+            trust.wrap_socket(clear, server_hostname=name) as link,
+        ):
+            shown = link.getpeercert(binary_form=True)
+            assert shown == self._shown[name]
+            self.handshakes += 1
 
     def load(self) -> None:
         """Judge what was answered, and send until enough is under way."""

@@ -15,7 +15,8 @@ from tests.doubles.router_rig import Lab, login_key
 VALUES: Mapping[str, str] = {
     "name": '"other.a.example"', "role": '"aggregator"', "domains_dir": '"more.d"',
     "listen.publish": '["im.a.example:6490"]', "metrics.watch": '["w.example"]',
-    "dns.nameservers": '["127.0.0.9:53"]', "dns.ttl_floor_s": "11", "dns.ttl_cap_s": "1234",
+    "dns.nameservers": '["127.0.0.9:53"]', "dns.trust_ad": '"never"',
+    "dns.ttl_floor_s": "11", "dns.ttl_cap_s": "1234",
     "dns.negative_ttl_s": "99", "dns.failure_ttl_s": "7", "dns.query_timeout_s": "1",
     "dns.lookup_timeout_s": "4", "dial.connect_timeout_s": "3", "dial.race_delay_ms": "100",
     "dial.hello_timeout_s": "4", "dial.backoff_first_s": "0.2", "dial.backoff_cap_s": "3",
@@ -26,6 +27,7 @@ VALUES: Mapping[str, str] = {
     "links.close_deadline_s": "0.75", "links.credit_requests": "99", "links.credit_bytes": "99999",
     "links.output_high_bytes": "88888", "links.unread_answer_bytes": "99999",
     "links.duplicate_entries": "12345", "links.max_hops": "50", "caps.in_per_peer": "3",
+    "caps.in_per_peer_total": "33",
     "caps.unauthenticated_per_address": "5", "caps.unauthenticated_total": "55",
     "caps.claims_before_proof": "4", "caps.claims_per_link": "44", "caps.proof_timeout_s": "33",
     "caps.verify_per_source_per_minute": "11", "caps.verify_per_source_prefix_per_minute": "12",
@@ -34,12 +36,13 @@ VALUES: Mapping[str, str] = {
     "limits.sender_rate_per_s": "2", "limits.sender_burst": "22", "limits.senders_per_domain": "222",
     "limits.max_message_bytes": "2222", "limits.attribute_age_s": "60",
     "limits.subscriptions_per_domain": "222", "trust.default_policy": '"dialback+tls"',
-    "tls.watch_s": "5",
+    "tls.watch_s": "5", "drain.deadline_s": "9", "drain.siblings": '["im2.a.example:6490"]',
     "trust.proof_max_age_s": "5000", "trust.proof_idle_s": "500", "trust.remember_days": "3",
     "dialback.keys": '{ k1 = "abababababababababababababababab" }', "dialback.token_ttl_s": "30",
     "dialback.clock_skew_s": "3", "dialback.claim_timeout_s": "13", "log.level": '"debug"',
     "log.format": '"text"', "log.addresses": '"full"', "log.trace_entries": "50", "log.trace_age_s": "55",
-    "log.trace_deliveries": "true",
+    "log.trace_deliveries": "true", "qos.availability_percent": "99", "qos.delivery_p99_s": "2",
+    "qos.refusals_percent": "3",
 }  # fmt: skip
 KEY = login_key(5).public_key().public_bytes_raw().hex()
 #: Tables as they are added, then what is changed in them one after the other.
@@ -50,7 +53,8 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     '[[trust.peer]]\ndomain = "p.example"\npolicy = "dialback+tls"\n': (
         "dialback+tls", "certificate", "p.example", "q.example",
     ),
-    f'[[service]]\nname = "one"\nkind = "imx"\nkey = "{KEY}"\n': (KEY, KEY[::-1], '"one"', '"two"'),
+    f'[[service]]\nname = "one"\nkind = "imx"\nkey = "{KEY}"\ncertificate = "s.example"\n': (
+        "s.example", "t.example", KEY, KEY[::-1], '"one"', '"two"'),
     '[[service]]\nname = "other"\nkind = "embedded"\nusers = ["u"]\npresence = "ask"\nmessages = "open"\n': (
         '["u"]', '["v"]', '"ask"', '"contacts"', '"open"', '"contacts"',
     ),
@@ -68,19 +72,23 @@ TABLES: Mapping[str, tuple[str, ...]] = {
         'hidden_attributes = ["a"]', "hidden_attributes = []", '"d.example"', '"g.example"',
     ),
     '[[peer]]\ndomain = "r.example"\naddresses = ["192.0.2.1:6490"]\npolicy = "dialback"\n'
-    "sender_rate_per_s = 4\nsender_burst = 5\nin_links = 6\n": (
+    "sender_rate_per_s = 4\nsender_burst = 5\nin_links = 6\n"
+    "objectives = { availability_percent = 90, delivery_p99_s = 1, refusals_percent = 4 }\n": (
+        "percent = 90", "percent = 91", "p99_s = 1", "p99_s = 2", "percent = 4", "percent = 5",
         "192.0.2.1", "192.0.2.2", '"dialback"', '"certificate"', "_s = 4", "_s = 5",
         "_burst = 5", "_burst = 6", "in_links = 6", "in_links = 7", "r.example", "s.example",
     ),
 }  # fmt: skip
-#: Shown in other tests: the key file and the log file are files, uplinks are dialled.
-#: and certificates need a folder.
+#: Shown in other tests: files of keys, logs, certificates and authorities; uplinks are dialled.
 ELSEWHERE = {
     "dialback.key_file",
     "log.file",
     "uplink.name",
     "uplink.address",
     "uplink.key_file",
+    "uplink.server_name",
+    "uplink.anchor",
+    "peer.anchor",
     "domain.certificate",
     *(key for key in APPLIES if key.startswith("access.") or key.endswith(".first_contact")),
 }
@@ -102,7 +110,7 @@ def facts(router: Router) -> dict[str, Any]:
         "backoff": router.federation.destinations._backoff,
         "look-ups": (router.finder._limits, router.answers._limits),
         "dialling": (connector.limits, {name: getattr(guard, name) for name in vars(guard)}),
-        "secrets": router.keyring._secrets,
+        "secrets": router.keyring.secrets,
         "policies": (gatekeeper.policies.default, gatekeeper.policies._rules),
         "caps": (gatekeeper.caps._settings, gatekeeper._service_caps._settings),
         "verifying": (
@@ -127,6 +135,7 @@ def facts(router: Router) -> dict[str, Any]:
             name: (one.defaults, set(one.directory.users())) for name, one in router.embedded.items()
         },
         "certificates": (router.certificates._settings, router.certificates._first),
+        "quality": (router.quality._default, router.quality._own, router.quality.book.always),
         "mask": router.mask.mode,
         "trace": (router.trace._entries.maxlen, router.trace._max_age_s, router.traces_deliveries),
         "told": (router.steps._every, router.switch.on_delivered is None),

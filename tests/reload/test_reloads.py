@@ -37,6 +37,7 @@ def judge(scene: Scene, reloads: int, certificates: int, each: int) -> None:
     assert scene.certificates == {
         "refused": certificates // 10, "swapped": certificates - certificates // 10,
     }  # fmt: skip
+    assert scene.handshakes == certificates
     assert scene.console.config()["reloads"]["failed"] == 0
     assert scene.sent > reloads + certificates
     for figures in (first, second):

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imxrouter.model.patterns import Pattern, Rank, places_of
+from imxrouter.routing import access
 from imxrouter.routing.access import AccessLists, Action, BadEntry, Direction, Entry, Home, Level, Scope
 
 HOMES = {
@@ -118,6 +119,22 @@ def test_entries_come_and_go() -> None:
     made.add(Entry("old", Pattern.parse("*"), Action.BLOCK, expires=10.0))
     assert [one.ident for one in made.expired(9.0)] == []
     assert [one.ident for one in made.expired(10.0)] == ["old"]
+
+
+def test_entries_at_one_place_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them is looked at for a new pair; an entry that does not fit changes nothing."""
+    monkeypatch.setattr(access, "MAX_AT_PLACE", 2)
+    made = lists(entry("block a*@*"), entry("block b*@*"))
+    with pytest.raises(BadEntry):
+        made.add(entry("block c*@*"))
+    assert len(made) == 2
+    assert sum(made.counts.values()) == 2
+    made.add(entry("block c*@* in for b.example"))
+    monkeypatch.setattr(access, "MAX_ENTRIES", 3)
+    with pytest.raises(BadEntry):
+        made.add(entry("block d.example"))
+    made.add(entry("allow d.example", "block a*@*"))
+    assert made.counts[Action.ALLOW, True] == 1
 
 
 @pytest.mark.parametrize("text", ["tenant:", "a b", "x@"])

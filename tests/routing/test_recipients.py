@@ -139,3 +139,37 @@ def test_lists_and_rules_together() -> None:
     lists.add(Entry("r-2", Pattern.parse("eve@m.example"), Action.BLOCK))
     listed = gate.judge(b"eve@m.example", b"bob@b.example", Right.MESSAGE)
     assert listed == Bar(Reason.BLOCKED, "r-2", "address", "in")
+
+
+def test_whom_a_user_writes_to_may_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a time, with messages alone, unless a rule is against it; nobody else, and not without bound."""
+    monkeypatch.setattr(room, "MAX_WROTE_OF_DOMAIN", 2)
+    now = [0.0]
+    told: list[tuple[bytes, float]] = []
+    made = Recipients(NAMES.get, lambda name: FirstContact(["", "ask"][name == b"b.example"]), lambda: now[0])
+    made.on_wrote = lambda key, until: told.append((key, until))
+    made.wrote(b"bob@www.b.example", b"eve@m.example")
+    assert told == [(b"bob@b.example\0eve@m.example", room.WROTE_S)]
+    assert decision(made, "eve@m.example", "bob@b.example") == "allow answer"
+    assert decision(made, "eve@m.example", "bob@b.example", Right.SUBSCRIBE) == "ask default"
+    assert decision(made, "eve@m.example", "ann@b.example") == "ask default"
+    assert decision(made, "ann@m.example", "bob@b.example") == "ask default"
+    made.set_rule(BOB, "m.example", [Right.MESSAGE], Decision.BLOCK)
+    assert decision(made, "eve@m.example", "bob@b.example") == "block m.example"
+    made.remove_rule(BOB, "m.example", [Right.MESSAGE])
+    for nobody in (b"@b.example", b"x@c.example", b"x@m.example"):
+        made.wrote(nobody, b"eve@m.example")
+    now[0] = 1.0
+    made.wrote(b"bob@b.example", b"eve@m.example")
+    assert len(told) == 1
+    now[0] = room.WROTE_S / 2
+    made.wrote(b"bob@b.example", b"eve@m.example")
+    assert len(told) == 2
+    now[0] = room.WROTE_S * 2
+    assert decision(made, "eve@m.example", "bob@b.example") == "ask default"
+    again = Recipients(NAMES.get, lambda _name: FirstContact.ASK, lambda: 5.0)
+    again.restore_wrote(*told[0])
+    assert decision(again, "eve@m.example", "bob@b.example") == "allow answer"
+    for number in range(5):
+        made.wrote(b"bob@b.example", f"x{number}@m.example".encode())
+    assert len(told) == 4

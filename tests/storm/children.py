@@ -65,7 +65,7 @@ class Child:
                 stream.close()
 
 
-class _Part:
+class Part:
     """What a child does: its links, and a method for each word."""
 
     links: list[ServiceLink]
@@ -75,7 +75,7 @@ class _Part:
         return now + _REST_S
 
 
-class Crowd(_Part):
+class Crowd(Part):
     """Watchers at x, presentities at z."""
 
     def start(
@@ -158,7 +158,7 @@ class Crowd(_Part):
         }
 
 
-class Talk(_Part):
+class Talk(Part):
     """A stream of messages from x to z."""
 
     def start(self, ports: list[int], key: str, rate: float) -> None:
@@ -208,7 +208,7 @@ def _words(links: list[ServiceLink]) -> dict[str, int]:
     return dict(total)
 
 
-def _serve(part: _Part) -> None:
+def serve(part: Part) -> None:
     """Serve until the input ends."""
     lines = bytearray()
     part.links = []
@@ -236,4 +236,4 @@ def _serve(part: _Part) -> None:
 
 
 if __name__ == "__main__":
-    _serve({"crowd": Crowd, "talk": Talk}[sys.argv[1]]())
+    serve({"crowd": Crowd, "talk": Talk}[sys.argv[1]]())

@@ -73,6 +73,7 @@ class ServiceLink:
         port: of the router.
         key: for the login.
         window: requests without an answer at most.
+        host: address of the router.
 
     Attributes:
         outcomes: (record type, reason) of every answer, `lost` where the link ended first.
@@ -80,8 +81,11 @@ class ServiceLink:
         duplicates: answers that nothing waited for.
     """
 
-    def __init__(self, name: str, port: int, key: Ed25519PrivateKey, window: int = 1000) -> None:
+    def __init__(
+        self, name: str, port: int, key: Ed25519PrivateKey, window: int = 1000, host: str = "127.0.0.1"
+    ) -> None:
         self.name = name
+        self.host = host
         self.port = port
         self.window = window
         self.sock: socket.socket | None = None
@@ -130,7 +134,7 @@ class ServiceLink:
     def _connect(self, now: float) -> None:
         self._again_at = now + _RECONNECT_S
         try:
-            self.sock = socket.create_connection(("127.0.0.1", self.port), 2)
+            self.sock = socket.create_connection((self.host, self.port), 2)
         except OSError:
             return
         self.sock.setblocking(False)

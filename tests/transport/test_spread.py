@@ -16,7 +16,14 @@ from imxrouter.model.operations import SubscriptionState
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.subscriptions import Subscriptions
-from imxrouter.transport.liveness import AGAIN_PER_S, FIRST_AGAIN_S, SPREAD_S, STEP_S, Liveness
+from imxrouter.transport.liveness import (
+    AGAIN_PER_S,
+    DOMAINS_PER_S,
+    FIRST_AGAIN_S,
+    SPREAD_S,
+    STEP_S,
+    Liveness,
+)
 
 BEGAN = 1000.0
 
@@ -67,6 +74,41 @@ class Scene:
             self.liveness.tick(self.now)
         counts = Counter(map(int, self.asked))
         return [counts[second] for second in range(seconds)]
+
+
+def _many_domains(count: int) -> Scene:
+    """A router whose users watch one user in each of so many domains, none of which is up."""
+    scene = Scene(0, 1)
+    table = scene.liveness._table
+    for number in range(count):
+        key = b"key-%d" % number
+        table.begin(key, b"bob@x.example", b"alice@d%d.example" % number, b"id", scene.now)
+        table.settle(key, SubscriptionState.ACTIVE, 600, 600, scene.now)
+    return scene
+
+
+def test_a_start_dials_many_domains_one_after_the_other() -> None:
+    """Each has a turn at a random moment, and no second has more than the router may dial."""
+    scene = _many_domains(4_000)
+    counts = scene.run(33, STEP_S)
+    assert len(scene.keys) == 4_000
+    assert max(counts) <= DOMAINS_PER_S * 1.3
+    assert max(Counter(scene.asked).values()) <= DOMAINS_PER_S * STEP_S * 3
+
+
+def test_the_loss_of_many_links_is_made_good_one_after_the_other() -> None:
+    """The same where they were there and all went at once; a few are dialled at once."""
+    scene = _many_domains(1)
+    for count, at_most in ((3, 3.0), (4_000, DOMAINS_PER_S * 1.3)):
+        scene = _many_domains(count)
+        scene.liveness.left(b"d%d.example" % number for number in range(count))
+        for step in range(round(30 / STEP_S)):
+            scene.now = BEGAN + step * STEP_S
+            scene.liveness.step(scene.now)
+        seconds = Counter(map(int, scene.asked))
+        assert len(scene.keys) == count
+        assert max(seconds.values()) <= at_most
+    assert min(scene.asked) <= FIRST_AGAIN_S + 0.5
 
 
 @pytest.mark.parametrize("seed", range(5))

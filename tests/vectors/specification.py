@@ -103,6 +103,10 @@ FIELD_CONTENT = {
     "ACKNOWLEDGED": "u64",
     "KEY_ID": "1 to 64 bytes",
     "SIGNATURE": "64 bytes",
+    "WATCHER": "who watches: an address as spelled, 2 to 509 bytes",
+    "WATCHED": "whom: the same",
+    "WATCH_ID": "SUBSCRIPTION_ID of the subscription, 1 to 40 bytes",
+    "WATCH_LEFT": "u32, seconds",
 }
 
 CAPABILITY_CONTENT = {

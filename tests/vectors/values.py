@@ -18,6 +18,7 @@ from imxrouter.wire.control import (
     Close,
     Control,
     Credit,
+    HandOver,
     Hello,
     Login,
     LoginResult,
@@ -110,6 +111,8 @@ CONTROLS: dict[str, Control] = {
     "proved": PROVED,
     "login without TLS": Login(LOGIN_KEY_ID, LOGIN_KEY.sign(login_text(bytes(32)))),
     "login result": LoginResult(0),
+    "hand over": HandOver(b"bob@b.example", b"alice@a.example", b"id-1", 1_200),
+    "credit: no new requests": Credit(0, 0),
 }
 
 ROUTED: dict[str, Record] = {

@@ -12,6 +12,7 @@ from imxrouter.wire.control import (
     Close,
     Control,
     Credit,
+    HandOver,
     Hello,
     Login,
     LoginResult,
@@ -85,6 +86,7 @@ BUILDERS: dict[type[Control], st.SearchStrategy[Control]] = {
     Proved: st.builds(Proved, domains, domains),
     Login: st.builds(Login, sized(1, 64), sized(64)),
     LoginResult: st.builds(LoginResult, u16),
+    HandOver: st.builds(HandOver, sized(2, 509), sized(2, 509), sized(1, 40), u32),
 }  # fmt: skip
 controls: st.SearchStrategy[Control] = st.one_of(list(BUILDERS.values()))
 assert set(BUILDERS) == set(CONTROLS.values())

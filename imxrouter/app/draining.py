@@ -1,0 +1,227 @@
+"""The drain of a router as operators and supervisors see it: asked for, kept, told to the other processes.
+
+A drain that an operator asked for is kept in the store until it is taken back, for the whole host: a process
+that starts meanwhile is out of service from its first moment. One by SIGTERM ends with the process.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+
+from imxrouter.admin.views import DrainView
+from imxrouter.config.net import parse_published
+from imxrouter.discovery.finder import Found
+from imxrouter.model.domain import Domain
+from imxrouter.routing.interfaces import Bus, Store
+from imxrouter.telemetry.metrics import DrainFigures
+from imxrouter.transport.draining import Drain, DrainState
+from imxrouter.transport.redirecting import Redirector
+from imxrouter.transport.siblings import Siblings
+
+#: The table of the store: `wanted`, and for each process how far it is.
+DRAIN: Final = "drain"
+#: One entry for the host, and one for each process that has ever had a number there.
+TABLE_ENTRIES: Final = {DRAIN: 1024}
+#: The kind of message on the bus: what is wanted has changed.
+ASKED: Final = "drain"
+
+_WANTED: Final = b"wanted"
+
+#: A host and its port.
+HostPort = tuple[str, int]
+
+
+class _Wanted(msgspec.Struct, frozen=True):
+    """The value at `wanted`, as JSON: since when, seconds since 1970, and within how many seconds."""
+
+    since: float
+    deadline_s: float
+
+
+class Draining:
+    """What operators ask of the drain, in all processes of the host.
+
+    Args:
+        drain: of this process.
+        store: keeps what is wanted.
+        bus: the other processes of this host.
+        wall: seconds since 1970.
+        back: called when the process is in service again, for what is dialled by itself.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, drain: Drain, store: Store, bus: Bus, wall: Callable[[], float], back: Callable[[], None]
+    ) -> None:
+        self._drain = drain
+        self._store = store
+        self._bus = bus
+        self._wall = wall
+        self._back = back
+        self._stopping = False
+        #: what operators want, here or told by another process; the store may be a second behind
+        self._wanted: _Wanted | None = None
+        drain.on_state = self._keep_state
+
+    # -- life of the process -----------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """After the store is open: be out of service from the start, where that is wanted."""
+        self._store.watch(DRAIN, self._changed)
+        self._wanted = _read(self._store.get(DRAIN, _WANTED) or b"")
+        if self._wanted is not None:
+            self.log.warn("out of service since it was drained; imxctl undrain ends that")
+            self._drain.begin(0.0)
+        else:
+            self._store.remove(DRAIN, self._own_key)
+
+    def stop(self, deadline_s: float) -> Deferred[None]:
+        """The process ends: drain, whatever operators want; fires when it has."""
+        self._stopping = True
+        return self._drain.begin(deadline_s)
+
+    # -- what operators ask ------------------------------------------------------------------------------
+
+    def drain(self, deadline_s: float) -> DrainView:
+        """Take every process of the host out of service, until `undrain`."""
+        wanted = _Wanted(round(self._wall(), 3), deadline_s)
+        value = msgspec.json.encode(wanted)
+        self._store.put(DRAIN, _WANTED, value, durable=True)
+        self._tell(value)
+        self._follow(wanted)
+        return self.view()
+
+    def undrain(self) -> DrainView:
+        """Take every process of the host back into service."""
+        self._store.remove(DRAIN, _WANTED)
+        self._tell(b"")
+        self._follow(None)
+        return self.view()
+
+    def view(self) -> DrainView:
+        """How far each process of the host is."""
+        wanted = self._wanted
+        unknown = DrainState.RUNNING if wanted is None else DrainState.MOVING
+        states = {str(process): unknown.value for process in self._bus.peers()}
+        for key, value, _ in self._store.items(DRAIN):
+            if key != _WANTED:
+                states[key.decode().removeprefix("process-")] = value.decode()
+        states[str(self._bus.process)] = self._drain.state.value
+        return DrainView(
+            state=self._drain.state.value,
+            wanted=wanted is not None,
+            since=wanted.since if wanted is not None else None,
+            deadline_s=wanted.deadline_s if wanted is not None else None,
+            processes=dict(sorted(states.items())),
+            redirects=self._drain.redirects,
+            kept=self._store.health().works,
+        )
+
+    # -- other processes ---------------------------------------------------------------------------------
+
+    def told(self, payload: bytes) -> None:
+        """Another process of the host was asked."""
+        self._follow(_read(payload))
+
+    def _tell(self, payload: bytes) -> None:
+        for process in self._bus.peers():
+            self._bus.tell(process, ASKED, payload)
+
+    def _changed(self, key: bytes, value: bytes | None, _expires_at: float | None) -> None:
+        if key == _WANTED:
+            self._follow(_read(value or b""))
+
+    def _follow(self, wanted: _Wanted | None) -> None:
+        if self._stopping:
+            return
+        self._wanted = wanted
+        if wanted is not None:
+            self._drain.begin(wanted.deadline_s)
+        elif self._drain.state is not DrainState.RUNNING:
+            self._drain.end()
+            self._back()
+
+    @property
+    def _own_key(self) -> bytes:
+        return b"process-%d" % self._bus.process
+
+    def _keep_state(self, state: DrainState) -> None:
+        if self._wanted is None:
+            self._store.remove(DRAIN, self._own_key)
+        else:
+            self._store.put(DRAIN, self._own_key, state.value.encode())
+
+
+def _read(value: bytes) -> _Wanted | None:
+    try:
+        return msgspec.json.decode(value, type=_Wanted) if value else None
+    except msgspec.MsgspecError:
+        return None
+
+
+class OtherHosts:
+    """Another host that serves a domain of ours: a configured one, else one of the domain's own DNS answer.
+
+    Args:
+        find: looks a domain up.
+        siblings: `host:port` as configured now; empty: DNS says.
+        own: host and port of this host, as others reach it; never told.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[Domain], Deferred[Found]],
+        siblings: Callable[[], Sequence[str]],
+        own: Callable[[], Sequence[HostPort]],
+    ) -> None:
+        self._find = find
+        self._siblings = siblings
+        self._own = own
+
+    def of(self, domain: Domain) -> Deferred[str]:
+        """One of them at random, as REDIRECT names it; empty where there is none."""
+        return self.all_of(domain).addCallback(
+            lambda places: _target(random.choice(places)) if places else ""  # noqa: S311 - any will do
+        )
+
+    def all_of(self, domain: Domain) -> Deferred[list[HostPort]]:
+        """All of them."""
+        configured = self._siblings()
+        if configured:
+            return succeed([parse_published(text) for text in configured])
+        return self._find(domain).addCallback(self._others)
+
+    def _others(self, found: Found) -> list[HostPort]:
+        own = {(host.rstrip(".").lower(), port) for host, port in self._own()}
+        places = [(target.host.rstrip(".").lower(), target.port) for target in found.targets]
+        return [place for place in places if place not in own]
+
+
+def _target(place: HostPort) -> str:
+    host, port = place
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def drain_figures(drain: Drain, redirector: Redirector, siblings: Siblings) -> DrainFigures:
+    """For `/metrics`."""
+    return DrainFigures(
+        drain.state.value,
+        {"sent": drain.redirects, "obeyed": redirector.obeyed, "ignored": redirector.refused},
+        {"out": siblings.handed, "in": siblings.taken},
+    )
+
+
+def stopping_state(deadline_s: float) -> str:
+    """What a supervisor is told when the process ends: how long it may take is its own to say."""
+    return f"STOPPING=1\nSTATUS=drains\nEXTEND_TIMEOUT_USEC={int((deadline_s + EXTRA_S) * 1_000_000)}"
+
+
+#: After the last link the sockets and the store are closed.
+EXTRA_S: Final = 10.0
