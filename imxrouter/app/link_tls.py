@@ -84,7 +84,7 @@ class LinkTls:
             BadAnchors: the file of a pinned peer cannot be used.
         """
         self.pinned = pinned_anchors(config, certificates.intermediates)
-        on_links = bool(config.tls.certificates)  # not `config` itself, whose tables are let go
+        on_links = bool(config.tls.certificates)  # not in `take`, which would keep the whole configuration
 
         def take(contexts: TlsContexts) -> None:
             self.use(contexts, lambda: certificates.anchors, on_links=on_links)

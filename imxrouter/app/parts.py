@@ -238,6 +238,7 @@ class Parts:
             self.hub, self.strengths, self.dialer, self.claimer, self.federation, time.time
         )
         self.link_tls.follow(self.certificates, config)
+        self.link_tls.on_good = self.metrics.peer_certificates.seen
         self.ended_certificates = EndedCertificates(self)
         self.redirector = Redirector(
             self.hub, self.dialer.lists, self.dialer.reconnect, self.claimer.claim,
