@@ -111,9 +111,12 @@ class Redirector:
         return {ours for ours, ports in by_source.items() if old.port in ports}
 
     def _has_others(self, old: LinkSession, domain: bytes) -> bool:
-        """Whether all that the link carries to the domain has another link already."""
+        """Whether all that the link carries to the domain has a link to another host already."""
         by_source, sources = self._hub.switch.ways.get(domain, {}), self._sources(old, domain)
-        return bool(sources) and all(len(by_source[ours]) > 1 for ours in sources)
+        same = {None, old.port.epoch}
+        return bool(sources) and all(
+            any(port.epoch not in same for port in by_source[ours]) for ours in sources
+        )
 
     def _connected(self, fresh: LinkSession, old: LinkSession, domain: Domain) -> None:
         """The new link is there: what the old one carried is proved there first, so that nothing waits."""

@@ -37,7 +37,7 @@ def redirect(rig: RouterRig, target: str) -> None:
     def send() -> None:
         for session in list(rig.router.hub.sessions.values()):
             if session.side is Side.ACCEPTOR:
-                rig.router.redirector.redirect(session, target, (b"a.example",), 5.0)
+                rig.router.redirector.redirect(session, target, (b"a.example",), 1.0)
 
     rig.call(send)
 
