@@ -51,11 +51,15 @@ class EndedCertificates:
                 if not self._router.strengths.reached(facts, domain).accepted:
                     self._router.claimer.leave(session, name)
                     session.port.speaks.discard(name)
-            elif self._rests_on_it(domain, proof[0], claimed=proof[1] is None):
+            elif not self._good(facts, domain) and self._rests_on_it(domain, proof[0], proof[1] is None):
                 self._router.verifier.drop_proof(session, name, Reason.CERTIFICATE_REFUSED)
         close_unused(session)
 
-    def _rests_on_it(self, domain: Domain, level: int, *, claimed: bool) -> bool:
+    def _good(self, facts: TlsFacts, domain: Domain) -> bool:
+        """Whether it is good all the same: under DANE dates may be without meaning (RFC 7671 section 5.1)."""
+        return self._router.strengths.judged(facts, domain, as_client=True).good
+
+    def _rests_on_it(self, domain: Domain, level: int, claimed: bool) -> bool:
         """Whether a domain on a link that somebody opened to us was proved by that link's certificate."""
         if claimed and level & Level.DIALBACK:
             return False

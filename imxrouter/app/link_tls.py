@@ -208,6 +208,7 @@ class LinkTls:
 
     def _reached(self, session: LinkSession, domain: bytes) -> None:
         self._strengths.note_reached(session.tls, Domain(domain.decode("ascii")))
+        self._dialer.wake()
 
     # -- events ------------------------------------------------------------------------------------------
 

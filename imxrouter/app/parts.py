@@ -237,8 +237,8 @@ class Parts:
         self.link_tls = LinkTls(
             self.hub, self.strengths, self.dialer, self.claimer, self.federation, time.time
         )
-        self.link_tls.follow(self.certificates, config)
         self.link_tls.on_good = self.metrics.peer_certificates.seen
+        self.link_tls.follow(self.certificates, config)
         self.ended_certificates = EndedCertificates(self)
         self.redirector = Redirector(
             self.hub, self.dialer.lists, self.dialer.reconnect, self.claimer.claim,
