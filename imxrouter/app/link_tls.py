@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -28,6 +29,7 @@ from imxrouter.transport.hub import Hub
 from imxrouter.transport.session import LinkSession
 from imxrouter.transport.strengths import Judged, Strengths, judge_certificate
 from imxrouter.transport.tls_ends import TlsEnds
+from imxrouter.transport.wanted import Wanted
 from imxrouter.wire.control import Control, Hello
 
 if TYPE_CHECKING:
@@ -192,8 +194,17 @@ class LinkTls:
         return TlsProbe(
             lambda domain, target: self._strengths.asks_tls(domain, target.tls),
             lambda name, endpoint: ends.opening(None, name, endpoint),
-            lambda peer, domain, way: self.judge(peer, domain, False, way),
+            self._judge_probed,
+            lambda domain, target: Wanted(self._strengths, domain).filter(target),
         )
+
+    def _judge_probed(self, facts: TlsFacts, domain: Domain, way: Delegation | None) -> Judged:
+        """Judge what a check met as a link of ours would be: by policy and memory, too."""
+        facts = replace(facts, ways={} if way is None else {domain.name: way})
+        decision = self._strengths.reached(facts, domain)
+        judged = self._strengths.judged(facts, domain, as_client=False)
+        same = decision.reason is judged.reason and judged.note
+        return Judged(decision.accepted, judged.note if same else decision.note, decision.reason, judged.by)
 
     def _has_certificate(self, domain: bytes) -> bool:
         if self.ends is None or not self._strengths.tls:

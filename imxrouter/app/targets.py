@@ -323,4 +323,5 @@ def _was_dialled(error: ConnectFailed) -> bool:
     """Whether any address was dialled, by the reason that came of it."""
     if error.reason is Reason.CONNECT_TIMEOUT:
         return True
-    return bool(error.attempts) and (error.reason.word,) in DIAL_RESULTS
+    counted = (error.reason.word,) in DIAL_RESULTS
+    return counted and any(one.ip and one.reason is error.reason for one in error.attempts)
