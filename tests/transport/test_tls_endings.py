@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 import ssl
 import struct
+from collections import Counter
 from collections.abc import Callable
+from random import Random
 
 import pytest
 
@@ -129,3 +132,106 @@ def test_an_open_link_that_its_peer_ends(lab: Lab, how: str) -> None:
                 while rest.recv(4096):
                     pass
     assert b.call(lambda: b.router.gatekeeper.caps.strangers) == 0
+
+
+#: Certificates are not looked at; made once, for its making reads every authority of the system.
+CLIENT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+CLIENT.check_hostname, CLIENT.verify_mode = False, ssl.CERT_NONE
+CLIENT.set_alpn_protocols(["imx"])
+#: What one connection is made of.
+KINDS = {
+    "LinkSession",
+    "TLSMemoryBIOProtocol",
+    "Connection",
+    "_Gate",
+    "TlsFacts",
+    "PeerCertificate",
+    "Server",
+}
+
+
+def _alive() -> Counter[str]:
+    gc.collect()
+    return Counter(name for one in gc.get_objects() if (name := type(one).__name__) in KINDS)
+
+
+def _come_and_go(lab: Lab, b: RouterRig, times: int) -> None:
+    """Links that say hello and end, handshakes that break."""
+    for number in range(times):
+        with (
+            socket.create_connection(b.endpoint, AT_ONCE_S) as plain,
+            CLIENT.wrap_socket(plain, server_hostname="b.example") as link,
+        ):
+            link.sendall(Hello((PROTOCOL_VERSION,)).encode())
+            assert link.recv(4096)
+        with contextlib.suppress(OSError), socket.create_connection(b.endpoint, AT_ONCE_S) as broken:
+            list(BROKEN.values())[number % len(BROKEN)](broken)
+            while broken.recv(4096):
+                pass
+    lab.wait_until(lambda: not b.router.hub.sessions and not b.router.hub._leaving, "all are gone")
+
+
+def test_nothing_stays_of_a_link_that_has_ended(lab: Lab) -> None:
+    """300 links and 300 handshakes that broke leave no object behind."""
+    b = tls_router(lab, "b.example", settings=TIMERS)
+    _come_and_go(lab, b, 20)
+    before = b.call(_alive)
+    _come_and_go(lab, b, 300)
+    assert not b.call(_alive) - before
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_bytes_after_the_first_one(lab: Lab, seed: int) -> None:
+    """Changed, cut and shuffled handshakes in pieces of any size end the connection, and log no traceback."""
+    b, chance = tls_router(lab, "b.example", settings=TIMERS), Random(seed)
+    for _ in range(60):
+        raw = bytearray(_first_flight(chance))
+        for _ in range(chance.choice((0, 1, 1, 4, 40))):
+            raw[chance.randrange(1, len(raw))] = chance.randrange(256)
+        raw = raw[: chance.choice((len(raw), chance.randrange(1, len(raw))))]
+        raw += chance.randbytes(chance.choice((0, 1, 200)))
+        with contextlib.suppress(OSError), socket.create_connection(b.endpoint, AT_ONCE_S) as link:
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while raw:
+                size = chance.choice((1, 3, 50, len(raw)))
+                link.sendall(raw[:size])
+                del raw[:size]
+    lab.wait_until(lambda: not b.router.hub.sessions, "all are gone", AT_ONCE_S)
+    assert b.call(lambda: b.router.gatekeeper.caps.strangers) == 0
+    with raw_tls(b) as link:  # and it takes the next one
+        link.sendall(Hello((PROTOCOL_VERSION,)).encode())
+        assert link.recv(4096)
+
+
+def _first_flight(chance: Random) -> bytes:
+    name = chance.choice(
+        ("b.example", "B.EXAMPLE", "x" * 60 + ".example", "xn--nxasmq6b.example", "a..b", "1.2.3.4")
+    )
+    theirs, ours = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError, ValueError, UnicodeError):
+        CLIENT.wrap_bio(theirs, ours, server_hostname=name).do_handshake()
+    return ours.read() or client_hello()
+
+
+def test_a_first_message_byte_by_byte(lab: Lab) -> None:
+    """However it is cut, it is one handshake."""
+    b = tls_router(lab, "b.example", settings=TIMERS)
+    theirs, ours = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = CLIENT.wrap_bio(theirs, ours, server_hostname="b.example")
+    with socket.create_connection(b.endpoint, AT_ONCE_S) as link:
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(20):
+            try:
+                session.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                for byte in ours.read():
+                    link.sendall(bytes([byte]))
+                theirs.write(link.recv(8192))
+        session.write(Hello((PROTOCOL_VERSION,)).encode())
+        link.sendall(ours.read())
+        while True:
+            theirs.write(link.recv(8192))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                assert session.read(4096)
+                break
