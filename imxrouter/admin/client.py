@@ -44,10 +44,13 @@ from imxrouter.admin.views import (
     DomainDiff,
     DomainView,
     DrainView,
+    LimitView,
     LinkView,
     LookupView,
     MessageView,
+    OffenderView,
     OutcomeView,
+    OverloadView,
     PeerChange,
     PeerView,
     RecordsView,
@@ -76,6 +79,7 @@ __all__ = [
     "ExplainView",
     "FetchView",
     "KindView",
+    "LimitView",
     "LinkView",
     "MeasureView",
     "MessageView",
@@ -105,9 +109,10 @@ __all__ = [
 
 #: The shapes of all answers, outer ones first; for the reference page.
 VIEWS: tuple[type, ...] = (
-    StatusView, DrainView, StoreView, LinkView, ClaimView, PeerView, PeerChange, DomainView, DomainDiff,
-    OutcomeView, AttributesView, AttributeView, MessageView, LookupView, TargetView, RecordsView,
-    *DETAIL_VIEWS, *REPORT_VIEWS, *USER_VIEWS, *CERTS_VIEWS, *CONFIG_VIEWS, *POLICY_VIEWS,
+    StatusView, DrainView, StoreView, OverloadView, LimitView, OffenderView, LinkView, ClaimView, PeerView,
+    PeerChange,
+    DomainView, DomainDiff, OutcomeView, AttributesView, AttributeView, MessageView, LookupView, TargetView,
+    RecordsView, *DETAIL_VIEWS, *REPORT_VIEWS, *USER_VIEWS, *CERTS_VIEWS, *CONFIG_VIEWS, *POLICY_VIEWS,
 )  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).
@@ -159,6 +164,10 @@ class AdminClient:
     def undrain(self) -> DrainView:
         """Take the host back into service."""
         return cast("DrainView", self._ask("POST", "undrain"))
+
+    def limits(self) -> list[LimitView]:
+        """Tell how each limit stands."""
+        return cast("list[LimitView]", self._ask("GET", "limits"))
 
     def links(self) -> list[LinkView]:
         """List the links."""

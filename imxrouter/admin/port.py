@@ -21,6 +21,7 @@ from imxrouter.admin.views import (
     DomainDiff,
     DomainView,
     DrainView,
+    LimitView,
     LinkView,
     LookupView,
     MessageView,
@@ -62,6 +63,9 @@ class AdminPort(Protocol):
 
     def undrain(self) -> DrainView | Deferred[DrainView]:
         """Take the host back into service."""
+
+    def limits(self) -> list[LimitView] | Deferred[list[LimitView]]:
+        """Tell how each limit stands."""
 
     def links(self) -> list[LinkView] | Deferred[list[LinkView]]:
         """List the links."""

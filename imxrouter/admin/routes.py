@@ -50,6 +50,7 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("GET", "status"): lambda port, _parts, _body: port.status(),
     ("POST", "drain"): lambda port, _parts, body: port.drain(_seconds(body, "deadline_s")),
     ("POST", "undrain"): lambda port, _parts, _body: port.undrain(),
+    ("GET", "limits"): lambda port, _parts, _body: port.limits(),
     ("GET", "links"): lambda port, _parts, _body: port.links(),
     ("GET", "peers"): lambda port, _parts, _body: port.peers(),
     ("GET", "peers/*"): lambda port, parts, _body: port.peer(parts[0]),

@@ -42,6 +42,49 @@ class DrainView(TypedDict):
     kept: bool
 
 
+class OverloadView(TypedDict):
+    """What is shed: `level` 0 nothing, 1 presence, 2 subscriptions too, 3 to 6 part of the messages too.
+
+    `times` counts how often anything was shed since the start.
+    """
+
+    level: int
+    what: str
+    lag_ms: float
+    unwritten_bytes: int
+    times: int
+
+
+class OffenderView(TypedDict):
+    """Who was refused by a limit lately, and about how often; counts fall to a half in five minutes."""
+
+    who: str
+    refused: int
+
+
+class LimitView(TypedDict):
+    """`imxctl limits`: one limit.
+
+    `settings` are its keys and their values, `more_keys` those of single peers, domains, tenants and senders;
+    `fixed` is said where no key sets it. `used`, `of` and `by`: now, and by whom most; null where there is no
+    one figure. `refused` counts since the start, by the limit's own name or, where `by_name` is false, by the
+    reason that it is answered with.
+    """
+
+    name: str
+    what: str
+    settings: dict[str, str]
+    fixed: str
+    more_keys: list[str]
+    answer: str
+    used: float | None
+    of: float | None
+    by: str
+    refused: int
+    by_name: bool
+    worst: list[OffenderView]
+
+
 class StatusView(TypedDict):
     """`imxctl status`: this process."""
 
@@ -61,6 +104,7 @@ class StatusView(TypedDict):
     counters: dict[str, int]
     store: StoreView
     drain: DrainView
+    overload: OverloadView
 
 
 class ClaimView(TypedDict):

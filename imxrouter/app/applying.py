@@ -6,8 +6,7 @@ that can fail is done while it prepares, so that a failure leaves every part as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -18,10 +17,12 @@ from imxrouter.app.keys import dialback_secrets, key_bytes, service_keys
 from imxrouter.app.link_tls import others_trusted, pinned_anchors
 from imxrouter.app.own import router_facts
 from imxrouter.app.peerview import clear_waits
+from imxrouter.app.prepared import Owner, Step, Touched
 from imxrouter.app.provisioning import served_domain
 from imxrouter.app.quality import always
 from imxrouter.app.settings import (
     cap_settings,
+    connection_rates,
     dial_settings,
     discovery_limits,
     exception_rates,
@@ -56,37 +57,6 @@ if TYPE_CHECKING:
 _BY_POLICY: Final = frozenset({
     Reason.WEAKER_THAN_POLICY, Reason.WEAKER_THAN_REMEMBERED, Reason.CERTIFICATE_REFUSED,
 })  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Touched:
-    """A link that a change concerns, and what becomes of it."""
-
-    session: LinkSession
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one owner will do.
-
-    Attributes:
-        commit: does it; must not fail.
-        links: the links concerned, as they are now.
-        notes: more to be told, a sentence each.
-        counts: whether it changes anything that an operator sees.
-        cancel: lets go of what was made ready, where it will not be done.
-    """
-
-    commit: Callable[[], object]
-    links: tuple[Touched, ...] = ()
-    notes: tuple[str, ...] = ()
-    counts: bool = True
-    cancel: Callable[[], object] = lambda: None
-
-
-#: Prepares to take a configuration, or has nothing to do; raises `RouterError` where it cannot.
-Owner = Callable[[Config, Changes], Step | None]
 
 
 class Applying:
@@ -174,12 +144,15 @@ class Applying:
             return None
         router, policies, gatekeeper = self._router, policy_table(config), self._router.gatekeeper
         caps, dialling = cap_settings(config), dial_settings(config.caps)
+        rates = connection_rates(config.caps)
 
         def commit() -> None:
             gatekeeper.judge_by(policies)
             gatekeeper.remembered.change(config.trust.remember_days * 86_400.0)
             if changes.touch("caps", "peer"):
                 gatekeeper.change(caps, dialling if changes.touch("caps") else None)
+            if changes.touch("caps"):
+                gatekeeper.rates.change(rates)
             self.weak.end(policies)
             for entry in router.federation.destinations:  # what failed by the old policy is tried by the new
                 if entry.last_error is not None and entry.last_error.reason in _BY_POLICY:
@@ -190,7 +163,7 @@ class Applying:
 
     def _limits(self, config: Config, changes: Changes) -> Step | None:
         """Rates of senders and sizes, on open links too."""
-        if not changes.touch("limits", "peer"):
+        if not changes.touch("limits", "peer", "overload"):
             return None
         router, limits = self._router, config.limits
         rate = Rate.of(limits.sender_rate_per_s, limits.sender_burst)
@@ -198,6 +171,8 @@ class Applying:
 
         def commit() -> None:
             router.rates.change(rate, limits.senders_per_domain)
+            router.rates.cooldown_s = limits.cooldown_s
+            router.limiting.configure(config)
             if changes.touch("limits.exceptions"):
                 router.rates.set_exceptions(exceptions)
             router.peer_rates = peers

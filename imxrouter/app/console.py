@@ -16,6 +16,7 @@ from imxrouter.admin.views import (
     AttributesView,
     DomainView,
     DrainView,
+    LimitView,
     LookupView,
     MessageView,
     OutcomeView,
@@ -35,6 +36,7 @@ from imxrouter.app.console_presence import PresenceConsole
 from imxrouter.app.console_settings import SettingsConsole
 from imxrouter.app.dnsview import look_up, records_view
 from imxrouter.app.doctor import Doctor
+from imxrouter.app.limitview import limits_view, overload_view
 from imxrouter.app.linkview import link_view, peer_tls
 from imxrouter.app.peerview import claims_towards, clear_waits, peer_detail
 from imxrouter.app.provisioning import domain_entry, served_domain
@@ -57,7 +59,7 @@ from imxrouter.switch import slots
 from imxrouter.transport.draining import DrainState
 
 if TYPE_CHECKING:
-    from imxrouter.app.parts import Parts
+    from imxrouter.app.whole import Whole
 
 #: The drain's states in the words of status.
 _STATES = {
@@ -84,7 +86,7 @@ class Console:
         policy: block and allow lists.
     """
 
-    def __init__(self, router: Parts) -> None:
+    def __init__(self, router: Whole) -> None:
         self._router = router
         self.presence = PresenceConsole(router)
         self.configuration = ConfigConsole(router)
@@ -117,6 +119,7 @@ class Console:
                 for place, word in enumerate(slots.RESULTS)
             },
             store=store_view(router.store.health()),
+            overload=overload_view(router),
             drain=router.draining.view(),
         )
 
@@ -128,6 +131,10 @@ class Console:
     def undrain(self) -> DrainView:
         """Take the host back into service."""
         return self._router.draining.undrain()
+
+    def limits(self) -> list[LimitView]:
+        """Tell how each limit stands."""
+        return limits_view(self._router)
 
     def links(self) -> list[Any]:
         """List the links."""

@@ -62,7 +62,7 @@ class FullOutcomes:
 
         def answered(disclosed: Outcome) -> Outcome:
             full = self._awaited.pop(key, None)
-            return disclosed if full is None else replace(full, result=disclosed.result)
+            return disclosed if full is None else replace(full, result=disclosed.result, left=disclosed.left)
 
         return answered
 

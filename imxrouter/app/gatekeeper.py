@@ -7,7 +7,7 @@ from math import ceil
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
-from imxrouter.routing.caps import CapSettings, ConnectionCaps
+from imxrouter.routing.caps import CapSettings, ConnectionCaps, ConnectionRates, Refusal
 from imxrouter.routing.dialling import DialLimits, DialSettings, Permit
 from imxrouter.routing.policy import Decision, Policy, PolicyTable, needed_strength
 from imxrouter.transport.session import Door, LinkSession
@@ -27,6 +27,7 @@ class Gatekeeper:
         strengths: decides what a link is worth.
         caps: connections that came in.
         service_caps: the same, at the listener of services: strangers elsewhere do not fill it.
+        rates: how often an address may connect.
         dialling: work done at a stranger's word.
         terms: GCRA interval and burst, seconds, of a peer domain's senders.
         now: monotonic seconds.
@@ -37,6 +38,7 @@ class Gatekeeper:
         strengths: Strengths,
         caps: ConnectionCaps,
         service_caps: ConnectionCaps,
+        rates: ConnectionRates,
         dialling: DialLimits,
         terms: Callable[[bytes], tuple[float, float]],
         now: Callable[[], float],
@@ -45,6 +47,9 @@ class Gatekeeper:
         self.remembered = strengths.remembered
         self.caps = caps
         self._service_caps = service_caps
+        self.rates = rates
+        #: told each refusal by a limit, and whose it is
+        self.on_refused: Callable[[Refusal, str], None] = lambda _refusal, _who: None
         self.dialling = dialling
         self._terms = terms
         self._now = now
@@ -75,8 +80,14 @@ class Gatekeeper:
     def admit(self, session: LinkSession) -> tuple[Reason, int] | None:
         """A connection came in."""
         caps = self._service_caps if session.door is Door.SERVICES else self.caps
-        refused = caps.opened(session.number, session.remote[0])
-        return None if refused is None else (refused.reason, refused.retry_after_s)
+        address, now = session.remote[0], self._now()
+        refused = self.rates.opened(address, now) or caps.opened(
+            session.number, address, known=self.rates.is_known(address, now)
+        )
+        if refused is None:
+            return None
+        self.on_refused(refused, address)
+        return refused.reason, refused.retry_after_s
 
     def may_claim(self, session: LinkSession, from_domain: Domain, to_domain: Domain) -> Verdict:
         """Policy first, because it costs nothing; then the limits of dialling at a stranger's word."""
@@ -93,6 +104,7 @@ class Gatekeeper:
             return Verdict(Reason.NONE, 0, decision.strength)
         permit = self.dialling.admit(session.remote[0], from_domain, self._now(), link=session.number)
         if not isinstance(permit, Permit):
+            self.on_refused(permit, session.remote[0])
             return Verdict(permit.reason, permit.retry_after_s)
         self._permits[session.number, from_domain] = permit
         return Verdict(Reason.NONE)
@@ -124,7 +136,10 @@ class Gatekeeper:
         if needed_strength(self.policies.policy_for(from_domain), seen) & ~level:
             return Verdict(Reason.WEAKER_THAN_POLICY)
         refused = self.caps.proved(session.number, from_domain, _group(session))
-        return Verdict(Reason.NONE) if refused is None else Verdict(refused.reason, refused.retry_after_s)
+        if refused is None:
+            return Verdict(Reason.NONE)
+        self.on_refused(refused, from_domain.name)
+        return Verdict(refused.reason, refused.retry_after_s)
 
     def may_use_second(self, session: LinkSession, domain: bytes) -> bool:
         """Count a link on which a verifier is proved as one of its domain's; in clear they share one."""
@@ -140,6 +155,7 @@ class Gatekeeper:
         now = self._now()
         if reason is Reason.NONE:
             self.dialling.proved(from_domain, now)
+            self.rates.proved(session.remote[0], now)
             self.strengths.note_proved(from_domain, level)
         elif reason in (Reason.DIALBACK_REFUSED, Reason.NOT_MINE):
             return ceil(self.dialling.refused_token(session.remote[0], from_domain, now, reason))

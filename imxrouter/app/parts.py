@@ -14,9 +14,7 @@ from msgspec import structs
 from twisted.logger import Logger
 
 import imxrouter
-from imxrouter.app.abuse import AbuseDesk
 from imxrouter.app.access_control import AccessControl, first_contacts
-from imxrouter.app.barred import watch_barred
 from imxrouter.app.certificates import OwnCertificates
 from imxrouter.app.draining import ASKED, Draining, OtherHosts, drain_figures
 from imxrouter.app.embedding import make_embedded
@@ -27,18 +25,19 @@ from imxrouter.app.full_outcomes import FullOutcomes
 from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.app.housekeeping import Housekeeping
 from imxrouter.app.keys import dialback_secrets, key_bytes, service_keys, uplink_key
+from imxrouter.app.limiting import Limiting
 from imxrouter.app.link_tls import LinkTls
 from imxrouter.app.lookups import CountedFinder
 from imxrouter.app.own import OwnDomains, router_facts
 from imxrouter.app.peerlog import PeerLog
 from imxrouter.app.provisioning import Provisioner, served_domain
 from imxrouter.app.quality import Quality, always
-from imxrouter.app.reloading import Reloading
 from imxrouter.app.remembering import Remembering
 from imxrouter.app.rules import Rulebook
 from imxrouter.app.run_time_domains import RunTimeDomains
 from imxrouter.app.settings import (
     cap_settings,
+    connection_rates,
     dial_settings,
     discovery_limits,
     hub_settings,
@@ -138,13 +137,12 @@ class Parts:
         self._housekeeping = Housekeeping(
             self.rates, self.federation.destinations, self.gatekeeper.dialling, self.subscriptions
         )
-        self.reloading = Reloading(self)
 
     # -- building ----------------------------------------------------------------------------------------
 
     def _make_hub(self, checks: Checks) -> None:
         config, counters = self.config, slots.new_counters()
-        self.rates = sender_rates(config.limits)
+        self.rates = sender_rates(config.limits, cools=checks.cooldown)
         self.switch = Switch(
             Ledger(config.process, int.from_bytes(os.urandom(8), "big")),
             DuplicateMemory(os.urandom(8), config.links.duplicate_window_s, config.links.duplicate_entries),
@@ -200,6 +198,7 @@ class Parts:
             self.strengths,
             ConnectionCaps(cap_settings(config)),
             ConnectionCaps(cap_settings(config)),
+            connection_rates(config.caps),
             DialLimits(dial_settings(config.caps)),
             self._peer_terms,
             time.monotonic,
@@ -285,6 +284,9 @@ class Parts:
         self.services = Services(
             self.hub, service_keys(config.services), self.provisioner.domains_of, self.provisioner.terms
         )
+        self.limiting = Limiting(config, self.hub, self.domains, self.log.warn)
+        self.gatekeeper.on_refused = self.limiting.refused
+        self.provisioner.on_entered = self.limiting.entered
         self.services.of_sibling = self.siblings.log_in
         self.services.judge = self.link_tls.why_not
         self.services.on_login = self.gatekeeper.closed
@@ -387,6 +389,7 @@ class Parts:
                 for kind, count in zip(Kind, self.switch.in_flight_by_kind(), strict=True)
             }
         )
+        self.metrics.watch_limits(self.limiting.figures)
         self.metrics.watch_held(lambda: self.federation.held)
         self.metrics.watch_links(partial(links_by_state, self.hub))
         self.metrics.watch_drain(partial(drain_figures, self.drain, self.redirector, self.siblings))
@@ -397,8 +400,6 @@ class Parts:
         self.steps.policy_of = self.rules.policy_of
         self.settling = Settling(self.trace, self.full_outcomes, self.rules, ports, now)
         self.traces_deliveries = self.settling.listen(self.switch, self.config)
-        watch_barred(self)
-        self.abuse = AbuseDesk(self)
 
     def _claim_ended(self, direction: str, reason: Reason) -> None:
         self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)

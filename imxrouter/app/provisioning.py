@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from twisted.logger import Logger
 
-from imxrouter.config.sections import Limits
+from imxrouter.config.bounds import Limits
 from imxrouter.config.served import TYPE_NUMBERS
 from imxrouter.config.served import ServedDomain as DomainEntry
 from imxrouter.model.domain import Domain
@@ -44,6 +44,9 @@ def served_domain(entry: DomainEntry) -> ServedDomain:
         max_message_bytes=entry.max_message_bytes,
         sender_rate_per_s=entry.sender_rate_per_s,
         sender_burst=entry.sender_burst,
+        records_per_s=entry.records_per_s,
+        bytes_per_s=entry.bytes_per_s,
+        recipient_rate_per_s=entry.recipient_rate_per_s,
         types=_SAME_TYPES.setdefault(entry.type_numbers, entry.type_numbers),
         case_profile=CaseProfile(entry.case_profile),
         state=DomainState(entry.state),
@@ -68,6 +71,9 @@ def domain_entry(record: ServedDomain) -> dict[str, Any]:
         "max_message_bytes": record.max_message_bytes,
         "sender_rate_per_s": record.sender_rate_per_s,
         "sender_burst": record.sender_burst,
+        "records_per_s": record.records_per_s,
+        "bytes_per_s": record.bytes_per_s,
+        "recipient_rate_per_s": record.recipient_rate_per_s,
         "types": [_NAME_OF_TYPE.get(number, f"0x{number:04x}") for number in sorted(record.types)],
         "case_profile": record.case_profile.value,
         "state": record.state.value,
@@ -113,6 +119,8 @@ class Provisioner:
         self.on_returned: Callable[[bytes], None] = lambda _domain: None
         #: told the domains of an embedded service after each change
         self.on_embedded: Callable[[str], None] = lambda _service: None
+        #: told each domain that is entered or changed: its record, a name of it, its route
+        self.on_entered: Callable[[ServedDomain, bytes, Route], None] = lambda *_: None
         self._ports: dict[str, list[Port]] = {}
         self._terms: dict[tuple[float, int, int], SendTerms] = {}
         domains.listen(self._changed)
@@ -202,6 +210,7 @@ class Provisioner:
                 self._hub.switch.ways.end_source(raw)
             route.level, route.max_bytes, route.types = level, size, record.types
             route.ports, route.suspended = ports, record.suspended
+            self.on_entered(record, raw, route)
             if record.suspended:
                 self._claimer.withdraw(raw)
                 continue
@@ -229,6 +238,7 @@ class Provisioner:
         """No longer served: no route, and its claims end on every link without closing a shared one."""
         for name in names:
             self._hub.switch.routes.remove(name.wire)
+            self._hub.switch.traffic.forget(name.wire)
             self._claimer.withdraw(name.wire)
 
     def __iter__(self) -> Iterator[ServedDomain]:

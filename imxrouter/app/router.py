@@ -17,8 +17,8 @@ from imxrouter.app.draining import stopping_state
 from imxrouter.app.memory import settle_memory
 from imxrouter.app.notify import tell_supervisor
 from imxrouter.app.opening import CannotOpen, opening
-from imxrouter.app.parts import Parts
 from imxrouter.app.storing import closed_store
+from imxrouter.app.whole import Whole
 from imxrouter.config.schema import Config
 from imxrouter.discovery.finder import Ask
 from imxrouter.switch.checks import ALL_CHECKS, Checks
@@ -33,7 +33,7 @@ from imxrouter.transport.liveness import STEP_S
 SWITCH_S: Final = 0.0005
 
 
-class Router(Parts, Service):
+class Router(Whole, Service):
     """A router process as a Twisted service: its parts, and their life.
 
     Args: as of `Parts`.
@@ -49,7 +49,7 @@ class Router(Parts, Service):
         self._tick.clock = reactor
         self._steps = LoopingCall(self._on_step)
         self._steps.clock = reactor
-        self._tick_meter = TickMeter(self.metrics, reactor)
+        self._tick_meter = TickMeter(self.metrics, reactor, on_lag=self.limiting.measure)
 
     def startService(self) -> None:
         """Open the sockets: bus, links, metrics, admin; then ready.
@@ -131,6 +131,7 @@ class Router(Parts, Service):
             self.drain.step(self.hub.now())
             self.liveness.step(self.hub.now())
             self._housekeeping.step(self.hub.now())
+            self.limiting.step(self.hub.now())
         except Exception:  # noqa: BLE001 - as in _on_tick
             self.log.failure("step")
 

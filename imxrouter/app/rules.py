@@ -15,6 +15,7 @@ from imxrouter.config.schema import Config
 from imxrouter.link.ledger import FROM_DOMAIN, IN_PORT, KEY, TO_DOMAIN, Entry
 from imxrouter.model.address import BadAddress, address_key
 from imxrouter.model.domain import BadDomain, Domain
+from imxrouter.model.limits import LIMIT_BY_WORD, Limit
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.routing.domains import ServedDomain, ServedDomains
@@ -67,15 +68,11 @@ _PLAIN: Final[dict[Reason, tuple[str, tuple[str, ...]]]] = {
     Reason.UNREAD_ANSWERS: ("answers are read", ("links.unread_answer_bytes",)),
     Reason.DIALBACK_TIMEOUT: ("time for a claim", ("dialback.claim_timeout_s",)),
     Reason.DIAL_LIMIT: ("verifications at a stranger's word", ("caps.verify_per_s",)),
+    Reason.OVER_RATE: ("requests and bytes a second", ()),
+    Reason.OVERLOADED: ("what is shed under overload", ("overload.lag_ms", "overload.unwritten_bytes")),
     Reason.OVER_CAP: ("connections of one peer", ("caps.in_per_peer", "caps.unauthenticated_per_address")),
     Reason.TOO_MANY_CLAIMS: ("claims on one link", ("caps.claims_per_link", "caps.claims_before_proof")),
 }  # fmt: skip
-#: What a `busy` of ours was about, by its note.
-_BUSY: Final = {
-    "credit": ("unanswered requests of one link", ("links.credit_requests", "links.credit_bytes")),
-    "duplicate memory": ("room to recognise duplicates", ("links.duplicate_entries",)),
-    "no link takes it": ("room on a link to the destination", ("links.output_high_bytes",)),
-}
 #: Rules remembered for a second.
 _LATELY: Final = 1000
 
@@ -118,6 +115,8 @@ class Rulebook:
             Reason.SUSPENDED: self._suspended,
             Reason.WEAKER_THAN_POLICY: self._policy,
             Reason.CERTIFICATE_REFUSED: self._policy,
+            Reason.DANE_MISMATCH: self._policy,
+            Reason.DELEGATION_INSECURE: self._policy,
             Reason.WEAKER_THAN_REMEMBERED: self._remembered,
             Reason.RATE_LIMITED: self._rate,
             Reason.TOO_LARGE: self._size,
@@ -159,8 +158,9 @@ class Rulebook:
             return Rule(f"what {outcome.decided_by or 'the uplink'} answered")
         if reason in self._own:
             return self._own[reason](entry)
-        if reason is Reason.BUSY and outcome.note in _BUSY:
-            return self._plain(*_BUSY[outcome.note])
+        limit = LIMIT_BY_WORD.get(outcome.note)
+        if limit is not None and limit is not Limit.SENDER:
+            return self._plain(limit.value.what, limit.plain_keys)
         if reason in _PLAIN:
             return self._plain(*_PLAIN[reason])
         if reason.stage is Stage.DNS:
@@ -190,9 +190,10 @@ class Rulebook:
     # -- rules that depend on the domains ----------------------------------------------------------------
 
     def _plain(self, check: str, keys: Iterable[str]) -> Rule:
-        return Rule(check, ", ".join(f"{key} = {self._value(key)}" for key in keys))
+        return Rule(check, ", ".join(f"{key} = {self.value(key)}" for key in keys))
 
-    def _value(self, key: str) -> str:
+    def value(self, key: str) -> str:
+        """The value of a key of the configuration, as it stands there."""
         value: object = self._config
         for part in key.split("."):
             value = getattr(value, part)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import imxrouter
+from imxrouter.config.bounds import Limits
 from imxrouter.config.schema import Config
-from imxrouter.config.sections import Caps, Dial, Dns, Limits
+from imxrouter.config.sections import Caps, Dial, Dns
 from imxrouter.discovery.cache import CacheLimits
 from imxrouter.discovery.finder import FindLimits
 from imxrouter.link.machine import LinkSettings
 from imxrouter.model.address import Address, BadAddress
-from imxrouter.routing.caps import CapSettings
+from imxrouter.routing.caps import CapSettings, ConnectionRates
 from imxrouter.routing.dialling import DialSettings
 from imxrouter.routing.limits import Rate, SenderRates
 from imxrouter.routing.policy import Policy, PolicyTable
@@ -77,12 +78,18 @@ def cap_settings(config: Config) -> CapSettings:
     caps = config.caps
     return CapSettings(
         per_host=caps.unauthenticated_per_address,
-        per_prefix=caps.unauthenticated_per_address * 8,
+        per_prefix=caps.unauthenticated_per_prefix or caps.unauthenticated_per_address * 8,
         strangers=caps.unauthenticated_total,
+        total=caps.in_total,
         per_peer=caps.in_per_peer,
         per_peer_total=caps.in_per_peer_total,
         per_peer_own={peer.domain: peer.in_links for peer in config.peers if peer.in_links},
     )
+
+
+def connection_rates(caps: Caps) -> ConnectionRates:
+    """How often addresses may connect."""
+    return ConnectionRates(caps.connections_per_address_per_minute, caps.connections_per_prefix_per_minute)
 
 
 def dial_settings(caps: Caps) -> DialSettings:
@@ -120,10 +127,13 @@ def exception_rates(limits: Limits) -> dict[bytes, Rate]:
     return {_key(entry.sender): Rate.of(entry.rate_per_s, entry.burst) for entry in limits.exceptions}
 
 
-def sender_rates(limits: Limits) -> SenderRates:
-    """One float per sender; approved senders with a rate of their own."""
+def sender_rates(limits: Limits, *, cools: bool = True) -> SenderRates:
+    """One float per sender; approved senders with a rate of their own; no cool-down unless it `cools`."""
     default = Rate.of(limits.sender_rate_per_s, limits.sender_burst)
-    rates = SenderRates(default.interval_s, default.burst_s, per_domain=limits.senders_per_domain)
+    cooldown_s = limits.cooldown_s if cools else 0.0
+    rates = SenderRates(
+        default.interval_s, default.burst_s, per_domain=limits.senders_per_domain, cooldown_s=cooldown_s
+    )
     rates.set_exceptions(exception_rates(limits))
     return rates
 

@@ -36,6 +36,8 @@ def status(shared: Context) -> None:
         ]),
         "drain": words(view["drain"]),
         "state file": _store(view["store"]),
+        "overload": f"{view['overload']['what']} ({view['overload']['lag_ms']:g} ms late, "
+        f"{view['overload']['unwritten_bytes']} bytes unwritten, {view['overload']['times']} times so far)",
     })  # fmt: skip
 
 

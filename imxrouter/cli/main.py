@@ -20,6 +20,7 @@ from imxrouter.cli import (
     doctor,
     domains,
     drain,
+    limits,
     live,
     peers,
     policy,
@@ -43,10 +44,10 @@ def imxctl() -> None:
 socket_option(imxctl, SOCKET_VARIABLE)
 
 for _command in (
-    live.status, live.links, drain.drain, drain.undrain, peers.peers, policy.policy, abuse.abuse,
-    domains.domains, live.send, live.watch, presence.presence, presence.subscribe, watching.subscriptions,
-    watching.watchers, users.rules, users.contacts, users.user, attributes.attributes, certs.certs, dns.dns,
-    configs.config, trace.trace, check.check, decode.decode,
+    live.status, live.links, limits.limits, drain.drain, drain.undrain, peers.peers, policy.policy,
+    abuse.abuse, domains.domains, live.send, live.watch, presence.presence, presence.subscribe,
+    watching.subscriptions, watching.watchers, users.rules, users.contacts, users.user,
+    attributes.attributes, certs.certs, dns.dns, configs.config, trace.trace, check.check, decode.decode,
 ):  # fmt: skip
     imxctl.add_command(_command)
 domains.domains.add_command(doctor.doctor)

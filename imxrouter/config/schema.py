@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from msgspec import field
 
 from imxrouter.config.access import Access
+from imxrouter.config.bounds import Limits, Overload
 from imxrouter.config.fields import key
 from imxrouter.config.quality import Objectives
 from imxrouter.config.sections import (
@@ -16,7 +17,6 @@ from imxrouter.config.sections import (
     Dial,
     Dns,
     Drain,
-    Limits,
     Links,
     Listen,
     Log,
@@ -79,7 +79,10 @@ class Config(Section, frozen=True):
     dial: Annotated[Dial, key("Dialling and holding.")] = field(default_factory=Dial)
     links: Annotated[Links, key("Every link.")] = field(default_factory=Links)
     caps: Annotated[Caps, key("What strangers may cause.")] = field(default_factory=Caps)
-    limits: Annotated[Limits, key("What senders may send.")] = field(default_factory=Limits)
+    limits: Annotated[Limits, key("What may be sent, and received.")] = field(default_factory=Limits)
+    overload: Annotated[Overload, key("What is left out when there is too much to do.")] = field(
+        default_factory=Overload
+    )
     access: Annotated[Access, key("Block and allow lists.")] = field(default_factory=Access)
     trust: Annotated[Trust, key("How strongly domains must be proved.")] = field(default_factory=Trust)
     tls: Annotated[Tls, key("Certificates, and whose are trusted.")] = field(default_factory=Tls)

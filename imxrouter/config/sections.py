@@ -336,9 +336,46 @@ class Caps(Section, frozen=True):
     unauthenticated_per_address: Annotated[
         int, key("Links without a proof from one address (IPv6: one /64).", unit="links", ge=1, le=100_000)
     ] = 16
+    unauthenticated_per_prefix: Annotated[
+        int,
+        key(
+            "Links without a proof of one network (IPv4 /24, IPv6 /48); 0: eight times those of an address.",
+            unit="links",
+            ge=0,
+            le=1_000_000,
+        ),
+    ] = 0
     unauthenticated_total: Annotated[
-        int, key("Links without a proof, all together.", unit="links", ge=1, le=1_000_000)
+        int,
+        key(
+            "Links without a proof, all together. The last quarter is for networks that have few, and for "
+            "addresses from which a domain was proved before.",
+            unit="links",
+            ge=1,
+            le=1_000_000,
+        ),
     ] = 1024
+    connections_per_address_per_minute: Annotated[
+        float,
+        key(
+            "New connections of one address (IPv6: one /64); a minute's worth may come at once.",
+            unit="connections a minute",
+            ge=1,
+            le=10_000_000,
+        ),
+    ] = 300.0
+    connections_per_prefix_per_minute: Annotated[
+        float,
+        key(
+            "The same for its network (IPv4 /24, IPv6 /48).",
+            unit="connections a minute",
+            ge=1,
+            le=10_000_000,
+        ),
+    ] = 2400.0
+    in_total: Annotated[
+        int, key("Links that others opened, all together.", unit="links", ge=1, le=10_000_000)
+    ] = 20_000
     claims_before_proof: Annotated[
         int, key("Claims a link may make before the first is proved.", unit="claims", ge=1, le=1024)
     ] = 16
@@ -375,72 +412,6 @@ class Caps(Section, frozen=True):
     verify_reserved_share: Annotated[
         float, key("Part of verify_per_s kept for domains that were proved before.", ge=0, le=0.9)
     ] = 0.25
-
-
-class SenderException(Section, frozen=True):
-    """A sender that may send more, or less, than the rest."""
-
-    sender: Annotated[
-        str, key("An address, or a domain for all its users.", min_length=1, example="alerts@a.example")
-    ]
-    rate_per_s: Annotated[
-        float, key("Messages a second, lasting.", unit="messages a second", ge=0, le=1_000_000, example=50.0)
-    ]
-    burst: Annotated[int, key("Messages at once.", unit="messages", ge=1, le=1_000_000)] = 100
-
-
-class Limits(Section, frozen=True):
-    """What each sender may send."""
-
-    sender_rate_per_s: Annotated[
-        float,
-        key("Messages a second of one sender, lasting.", unit="messages a second", ge=0.001, le=1_000_000),
-    ] = 5.0
-    sender_burst: Annotated[
-        int, key("Messages one sender may send at once.", unit="messages", ge=1, le=1_000_000)
-    ] = 20
-    senders_per_domain: Annotated[
-        int,
-        key(
-            "Senders of one peer domain whose rate is kept at one time; more are answered `rate-limited`.",
-            unit="senders",
-            ge=1,
-            le=100_000_000,
-        ),
-    ] = 10000
-    max_message_bytes: Annotated[
-        int, key("Largest body of a message, its MIME headers included.", unit="bytes", ge=1, le=MIB)
-    ] = 16384
-    attribute_age_s: Annotated[
-        int,
-        key(
-            "How long others may keep the attributes of domains served here; 0: not at all.",
-            unit="s",
-            ge=0,
-            le=86400,
-        ),
-    ] = 3600
-    subscriptions: Annotated[
-        int,
-        key(
-            "Subscriptions remembered in all; more are answered `busy`.",
-            unit="subscriptions",
-            ge=1,
-            le=10**7,
-        ),
-    ] = 200_000
-    subscriptions_per_domain: Annotated[
-        int,
-        key(
-            "Subscriptions remembered of the watchers, or to the users, of one domain. Watchers of a peer "
-            "are counted with those of all domains of its zone; where they alone have filled a domain of "
-            "ours, others have as much room again.",
-            unit="subscriptions",
-            ge=1,
-            le=10**7,
-        ),
-    ] = 50_000
-    exceptions: Annotated[tuple[SenderException, ...], key("Senders with a rate of their own.")] = ()
 
 
 class Drain(Section, frozen=True):

@@ -116,6 +116,28 @@ class ServedDomain(Section, frozen=True):
         int,
         key("Messages at once of each of its users; 0: as in [limits].", unit="messages", ge=0, le=1_000_000),
     ] = 0
+    records_per_s: Annotated[
+        float,
+        key(
+            "Requests a second that it sends, and as many to it; 0: as in [limits].",
+            unit="requests a second",
+            ge=0,
+            le=10_000_000,
+        ),
+    ] = 0.0
+    bytes_per_s: Annotated[
+        float,
+        key("Bytes of them a second; 0: as in [limits].", unit="bytes a second", ge=0, le=64 * 1024**3),
+    ] = 0.0
+    recipient_rate_per_s: Annotated[
+        float,
+        key(
+            "Messages a second to each of its users; 0: as in [limits]. For robots and rooms.",
+            unit="messages a second",
+            ge=0,
+            le=1_000_000,
+        ),
+    ] = 0.0
     types: Annotated[
         tuple[str, ...],
         key("Record types that pass: message, subscribe, notify, attributes, or a number like `0x0180`."),

@@ -109,6 +109,14 @@ class PinnedPeer(Section, frozen=True):
             "Messages at once of each of its senders; 0: as in [limits].", unit="messages", ge=0, le=1_000_000
         ),
     ] = 0
+    records_per_s: Annotated[
+        float,
+        key("Requests a second of it; 0: as in [limits].", unit="requests a second", ge=0, le=10_000_000),
+    ] = 0.0
+    bytes_per_s: Annotated[
+        float,
+        key("Bytes of them a second; 0: as in [limits].", unit="bytes a second", ge=0, le=64 * 1024**3),
+    ] = 0.0
     objectives: Annotated[Objectives, key("What is expected of it.")] = field(default_factory=Objectives)
     anchor: Annotated[
         str,

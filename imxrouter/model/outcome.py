@@ -27,6 +27,7 @@ class Outcome:
         decided_role: `router`, `service`, `peer` or `uplink`.
         retry_after_s: seconds until a retry may help; 0 where none is known; ignored where retry is never.
         note: an operator's detail (never disclosed, never holds bodies or secrets).
+        left: messages that the sender may still send at once, where he is near his limit; None: not said.
         result: what a success brings beside itself: of a Subscribe, of an AttributeQuery.
     """
 
@@ -37,6 +38,7 @@ class Outcome:
     retry_after_s: int = 0
     note: str = ""
     result: SubscribeResult | AttributeValues | None = None
+    left: int | None = None
 
     @property
     def ok(self) -> bool:

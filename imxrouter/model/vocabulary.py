@@ -112,6 +112,10 @@ class Reason(Enum):
         "a limit of the recipient is reached: the recipient makes room, or its service raises the limit")
     SUPERSEDED = ReasonInfo(36, "superseded", Stage.LIMIT, Retry.NEVER, "superseded",
         "a newer notification of the same subscription took this one's place while it waited")
+    OVER_RATE = ReasonInfo(37, "over-rate", Stage.LIMIT, Retry.LATER, "busy",
+        "more requests or bytes a second than a link, peer, domain or tenant may send: imxctl limits names it, its keys and who is over it")
+    OVERLOADED = ReasonInfo(38, "overloaded", Stage.LIMIT, Retry.LATER, "busy",
+        "the router has too much to do and sheds presence, then new subscriptions, then messages: see overload in imxctl status")
     # ways
     LOOP = ReasonInfo(40, "loop", Stage.ROUTE, Retry.NEVER, "loop",
         "routers send this in a circle: look at service and uplink settings")

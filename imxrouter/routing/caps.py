@@ -10,8 +10,12 @@ from typing import Final, TypeVar
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import LocalMisuse
+from imxrouter.model.limits import Limit
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.buckets import Buckets
+from imxrouter.routing.limits import Rate
 from imxrouter.routing.prefixes import address_keys
+from imxrouter.routing.shares import ShareTable
 
 Key = TypeVar("Key", bytes, str, tuple[str, str])
 
@@ -19,6 +23,13 @@ Key = TypeVar("Key", bytes, str, tuple[str, str])
 STRANGER_RETRY_S: Final = 30
 #: Told to a domain that has its share: links close when they have been idle for minutes.
 PEER_RETRY_S: Final = 60
+#: Of all places of strangers, the last of so many parts is for addresses from which a domain was proved
+#: before, and the one before it for them and for networks that have few.
+RESERVED_PARTS: Final = 8
+#: A network that has fewer links than this has few.
+FEW: Final = 4
+#: How long an address counts as one from which a domain was proved.
+KNOWN_S: Final = 30 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +39,7 @@ class Refusal:
     reason: Reason
     retry_after_s: int = 0
     note: str = ""
+    limit: Limit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,7 @@ class CapSettings:
         per_host: links without a proof from one address (IPv6: one /64).
         per_prefix: the same from one prefix (/24, /48).
         strangers: links without a proof in all.
+        total: links in all.
         per_peer: links taken from one proved domain to one certificate of ours.
         per_peer_own: the same, for domains that have a cap of their own, by name.
         per_peer_total: links taken from one proved domain in all; a peer needs one link to each of our
@@ -47,6 +60,7 @@ class CapSettings:
     per_host: int = 16
     per_prefix: int = 128
     strangers: int = 1024
+    total: int = 20_000
     per_peer: int = 8
     per_peer_own: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     per_peer_total: int = 1024
@@ -81,18 +95,30 @@ class ConnectionCaps:
         """Judge by other caps; what is open above a lower one stays."""
         self._settings = settings
 
-    def opened(self, link: int, source_ip: str) -> Refusal | None:
-        """A connection came in. Where it is refused it is not counted, and `closed` is not called for it."""
+    def opened(self, link: int, source_ip: str, *, known: bool = False) -> Refusal | None:
+        """A connection came in. Where it is refused it is not counted, and `closed` is not called for it.
+
+        Args:
+            link: its number.
+            source_ip: where it comes from.
+            known: whether a domain was proved from there before.
+        """
         keys = address_keys(source_ip)
         caps = self._settings
         if link in self._open:
             raise LocalMisuse(f"link {link} is counted already")
-        if self._hosts[keys.host] >= caps.per_host:
-            return _over("connections of this address without a proof", STRANGER_RETRY_S)
-        if self._prefixes[keys.prefix] >= caps.per_prefix:
-            return _over("connections of this network without a proof", STRANGER_RETRY_S)
-        if self.strangers >= caps.strangers:
-            return _over("connections without a proof", STRANGER_RETRY_S)
+        if len(self._open) >= caps.total:
+            return _over(Limit.LINKS, "connections", STRANGER_RETRY_S)
+        if self._hosts.get(keys.host, 0) >= caps.per_host:
+            what = "connections of this address without a proof"
+            return _over(Limit.STRANGERS_ADDRESS, what, STRANGER_RETRY_S)
+        of_prefix = self._prefixes.get(keys.prefix, 0)
+        if of_prefix >= caps.per_prefix:
+            what = "connections of this network without a proof"
+            return _over(Limit.STRANGERS_NETWORK, what, STRANGER_RETRY_S)
+        kept = 0 if known else 1 if of_prefix < FEW else 2
+        if self.strangers >= caps.strangers - kept * (caps.strangers // RESERVED_PARTS):
+            return _over(Limit.STRANGERS, "connections without a proof", STRANGER_RETRY_S)
         self._open[link] = _Open(keys.host, keys.prefix)
         self._stranger(keys.host, keys.prefix, 1)
         return None
@@ -114,7 +140,7 @@ class ConnectionCaps:
             entry.group = group
         cap, pair = self.cap_of(domain), (domain.name, entry.group)
         if self._groups[pair] >= cap or self._peers[domain.name] >= max(cap, self._settings.per_peer_total):
-            return _over(f"connections of {domain}", PEER_RETRY_S)
+            return _over(Limit.LINKS_PEER, f"connections of {domain}", PEER_RETRY_S)
         if not entry.proved:
             self._stranger(entry.host, entry.prefix, -1)
         entry.proved.add(domain.name)
@@ -150,6 +176,10 @@ class ConnectionCaps:
         """Links that a proved domain has."""
         return self._peers.get(domain.name, 0)
 
+    def most_links(self) -> tuple[str, int]:
+        """The proved domain with most links, and how many; an empty name where there is none."""
+        return max(self._peers.items(), key=lambda item: item[1], default=("", 0))
+
     def _fewer(self, entry: _Open, name: str) -> None:
         _less(self._peers, name)
         _less(self._groups, (name, entry.group))
@@ -163,11 +193,60 @@ class ConnectionCaps:
                 _less(counter, key)
 
 
+class ConnectionRates:
+    """How often an address, and a network, may connect; and which addresses are known.
+
+    Args:
+        per_host_minute: new connections of one address (IPv6: one /64).
+        per_prefix_minute: the same of its prefix (/24, /48).
+        remembered: addresses remembered as known; a network gets a 64th.
+    """
+
+    def __init__(
+        self, per_host_minute: float = 300.0, per_prefix_minute: float = 2400.0, remembered: int = 65_536
+    ) -> None:
+        self._hosts = Buckets(Rate.of(per_host_minute / 60, int(per_host_minute)))
+        self._prefixes = Buckets(Rate.of(per_prefix_minute / 60, int(per_prefix_minute)))
+        self._known: ShareTable[bool] = ShareTable(remembered, max(remembered // 64, 16), sweep_every_s=60.0)
+
+    def change(self, other: ConnectionRates) -> None:
+        """Take the rates of another one; what was used until now is forgotten, known addresses are not."""
+        self._hosts, self._prefixes = other._hosts, other._prefixes
+
+    def opened(self, source_ip: str, now: float) -> Refusal | None:
+        """A connection came in; a refused one costs nothing."""
+        keys = address_keys(source_ip)
+        for limit, what, wait in (
+            (Limit.CONNECTION_RATE_ADDRESS, "this address", self._hosts.wait(keys.host, now)),
+            (Limit.CONNECTION_RATE_NETWORK, "this network", self._prefixes.wait(keys.prefix, now)),
+        ):
+            if wait:
+                return _over(limit, f"new connections of {what}", max(1, -int(-wait // 1)))
+        self._hosts.take(keys.host, now)
+        self._prefixes.take(keys.prefix, now)
+        return None
+
+    def proved(self, source_ip: str, now: float) -> None:
+        """A domain was proved on a connection from there."""
+        keys = address_keys(source_ip)
+        self._known.put(keys.host, True, keys.prefix, now + KNOWN_S, now)
+
+    def is_known(self, source_ip: str, now: float) -> bool:
+        """Whether that is so lately."""
+        return self._known.get(address_keys(source_ip).host, now) is not None
+
+    def sweep(self, now: float) -> None:
+        """Forget what is past its time."""
+        self._hosts.sweep(now)
+        self._prefixes.sweep(now)
+        self._known.sweep(now)
+
+
 def _less(counter: Counter[Key], key: Key) -> None:
     counter[key] -= 1
     if counter[key] <= 0:
         del counter[key]
 
 
-def _over(what: str, retry_after_s: int) -> Refusal:
-    return Refusal(Reason.OVER_CAP, retry_after_s, f"too many {what}")
+def _over(limit: Limit, what: str, retry_after_s: int) -> Refusal:
+    return Refusal(Reason.OVER_CAP, retry_after_s, f"too many {what}", limit)

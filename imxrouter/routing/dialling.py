@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from imxrouter.model.domain import Domain
+from imxrouter.model.limits import Limit
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.buckets import Buckets, FairTotal
 from imxrouter.routing.caps import Refusal
@@ -308,4 +309,4 @@ def _seconds(wait_s: float) -> int:
 
 
 def _limit(wait_s: float, what: str) -> Refusal:
-    return Refusal(Reason.DIAL_LIMIT, _seconds(wait_s), what)
+    return Refusal(Reason.DIAL_LIMIT, _seconds(wait_s), what, Limit.DIALLING)

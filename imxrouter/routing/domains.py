@@ -47,6 +47,9 @@ class ServedDomain:
         max_message_bytes: largest body; 0: the router's limit.
         sender_rate_per_s: of each of its users; 0: the router's limit.
         sender_burst: the same.
+        records_per_s: requests a second that it sends, and as many to it; 0: the router's limit.
+        bytes_per_s: bytes of them a second; the same.
+        recipient_rate_per_s: messages a second to each of its users; 0: the router's limit.
         types: numbers of the routed record types that pass.
         case_profile: how its local parts compare.
         state: active or suspended.
@@ -69,6 +72,9 @@ class ServedDomain:
     max_message_bytes: int = 0
     sender_rate_per_s: float = 0.0
     sender_burst: int = 0
+    records_per_s: float = 0.0
+    bytes_per_s: float = 0.0
+    recipient_rate_per_s: float = 0.0
     types: frozenset[int] = ALL_TYPES
     case_profile: CaseProfile = CaseProfile.INSENSITIVE
     state: DomainState = DomainState.ACTIVE

@@ -1,7 +1,8 @@
 """Rates: the generic cell rate algorithm as functions, and one float per sender (IMX-33, architecture 7).
 
 An account's whole state is its *arrival*: the time at which its allowance would be full again. A message
-pushes it on by the interval; one that finds it more than the burst ahead of now is refused.
+pushes it on by the interval; one that finds it more than the burst ahead of now is refused. Where there is a
+cool-down a refused message pushes it on as well, until the wait is that long: who goes on waits longer.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ TABLE_FULL_WAIT_S: Final = 10.0
 MAX_WAIT_S: Final = 3600.0
 #: Added to the burst, in messages, so that rounding of the arrival never costs a sender his last one.
 _ROUNDING: Final = 0.001
+#: A sender is warned from this part of his burst on.
+WARN_FROM: Final = 0.8
 #: Part of all entries that the domains of one zone may take together.
 ZONE_SHARE: Final = 8
 #: Senders with a rate of their own are few, and all looked at so often.
@@ -35,6 +38,11 @@ class Rate:
 
     interval_s: float
     burst_s: float
+
+    @property
+    def per_s(self) -> float:
+        """Messages a second, lasting."""
+        return 1 / self.interval_s if self.interval_s else float("inf")
 
     @classmethod
     def of(cls, per_s: float, burst: int) -> Rate:
@@ -68,6 +76,7 @@ class SenderRates:
         *,
         per_domain: int = 10_000,
         limit: int = 1_000_000,
+        cooldown_s: float = 0.0,
     ) -> None:
         """Make an empty table.
 
@@ -76,12 +85,14 @@ class SenderRates:
             burst_s: the same.
             per_domain: senders of one domain that are remembered at one time.
             limit: senders remembered in all; one zone gets an eighth of it.
+            cooldown_s: the longest wait of a sender who goes on while he is refused; 0: it does not grow.
         """
         self.arrivals: dict[bytes, float] = {}
         self.interval_s = interval_s
         self.burst_s = burst_s
         self.per_domain = per_domain
         self.limit = limit
+        self.cooldown_s = cooldown_s
         self.table_full = 0
         self._counts: dict[bytes, int] = {}
         self._zone_counts: dict[str, int] = {}
@@ -119,8 +130,11 @@ class SenderRates:
             burst_s: the same.
 
         Returns:
-            0 where the message is allowed, else the seconds to wait; a refused message costs nothing.
+            0 where the message is allowed; below 0 where it is and the sender should be warned: minus one,
+            less the messages that he may still send at once. Else the seconds to wait.
         """
+        interval_s = self.interval_s if interval_s is None else interval_s
+        burst_s = self.burst_s if burst_s is None else burst_s
         own = self._exception(key)
         if own is not None:
             return self._admit_exception(key, own, now)
@@ -134,12 +148,25 @@ class SenderRates:
             self._zone_counts[zone] = self._zone_counts.get(zone, 0) + 1
             arrival = now
             self.arrivals[key] = arrival
-        wait = gcra_wait(arrival, now, self.burst_s if burst_s is None else burst_s)
-        if not wait:
-            self.arrivals[key] = gcra_next(
-                arrival, now, self.interval_s if interval_s is None else interval_s
-            )
-        return min(wait, MAX_WAIT_S)
+        self.arrivals[key], wait = self._judged(arrival, now, interval_s, burst_s)
+        return wait
+
+    def _judged(self, arrival: float, now: float, interval_s: float, burst_s: float) -> tuple[float, float]:
+        """The arrival after a message, and what `admit` says of it."""
+        wait = gcra_wait(arrival, now, burst_s)
+        if wait:
+            cooled = min(arrival + interval_s, now + burst_s + self.cooldown_s)
+            arrival = max(arrival, cooled)
+            return arrival, min(max(wait, arrival - burst_s - now), MAX_WAIT_S)
+        warned = arrival - now > burst_s * WARN_FROM
+        arrival = gcra_next(arrival, now, interval_s)
+        if not warned:
+            return arrival, 0.0
+        return arrival, -1.0 - max(0, int((burst_s - arrival + now) / interval_s + 1))
+
+    def is_exception(self, key: bytes) -> bool:
+        """Whether the sender has a rate of his own."""
+        return self._exception(key) is not None
 
     def peek(self, key: bytes, domain: bytes, now: float, interval_s: float, burst_s: float) -> float:
         """What `admit` would say, without counting anything."""
@@ -191,10 +218,10 @@ class SenderRates:
         if key not in arrivals and len(arrivals) >= self.limit:
             self.table_full += 1
             return TABLE_FULL_WAIT_S
-        wait = gcra_wait(arrival, now, rate.burst_s)
-        if not wait:
-            arrivals[key] = gcra_next(arrival, now, rate.interval_s)
-        return min(wait, MAX_WAIT_S)
+        if rate.interval_s == float("inf"):
+            return MAX_WAIT_S
+        arrivals[key], wait = self._judged(arrival, now, rate.interval_s, rate.burst_s)
+        return wait
 
     def _forget(self, key: bytes) -> None:
         del self.arrivals[key]

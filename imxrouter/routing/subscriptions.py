@@ -104,6 +104,9 @@ class Subscriptions:
 
     # -- what passes -------------------------------------------------------------------------------------
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
     def judge_subscribe(
         self, key: bytes, watcher_domain: bytes, presentity_domain: bytes, duration_s: int
     ) -> Reason | None:

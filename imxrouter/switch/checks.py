@@ -17,6 +17,10 @@ class Checks:
         source: rule 1: the source domain is proved on, or bound to, the link that brings it.
         relay: rule 1: the destination is served here, or the source is ours.
         rate: per-sender rate limit.
+        cooldown: a sender who goes on while he is refused waits longer.
+        traffic: requests and bytes a second of links, peers, served domains and tenants.
+        recipient: messages a second to one recipient.
+        shedding: what is left out under overload.
         size: message size of the destination domain.
         credit: unanswered requests and bytes per link, and a destination's share of them.
         duplicates: a repeated request is recognised.
@@ -31,6 +35,10 @@ class Checks:
     source: bool = True
     relay: bool = True
     rate: bool = True
+    cooldown: bool = True
+    traffic: bool = True
+    recipient: bool = True
+    shedding: bool = True
     size: bool = True
     credit: bool = True
     duplicates: bool = True

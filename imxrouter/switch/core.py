@@ -26,18 +26,21 @@ from imxrouter.link.ledger import (
     moved,
     process_of,
 )
+from imxrouter.model.limits import Limit
 from imxrouter.model.operations import Kind
-from imxrouter.model.outcome import Outcome, failure, indeterminant
+from imxrouter.model.outcome import SUCCESS, Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.switch import slots
-from imxrouter.switch.ports import Port, Role, Route
+from imxrouter.switch.ports import Port, Role
 from imxrouter.switch.rewrite import (
     LONG_RESPONSE,
     READS,
     as_first,
     as_retry,
+    is_plain_success,
     judged_response,
     shortened,
+    with_rate_left,
     with_tag,
 )
 from imxrouter.switch.tables import SwitchTables
@@ -86,6 +89,11 @@ class SwitchCore(SwitchTables):
         if self.on_settled is not None:
             self.on_settled(entry, outcome)
         self._answer(port, encode_record(response_to(record, outcome.disclosed())), b"")
+
+    def refuse_by(self, limit: Limit, port: Port, data: bytes, who: bytes, wait_s: float) -> None:
+        """Answer a request that is over a limit, and count it by the limit's name."""
+        self.book.add(limit, who)
+        self.refuse(port, data, limit.reason, wait_s, limit.word)
 
     @staticmethod
     def _entry_of(port: Port, record: Record, data: bytes) -> Entry:
@@ -159,14 +167,16 @@ class SwitchCore(SwitchTables):
             self._answer(port, with_tag(known, tag), key)
         elif entry is not None:
             joined = self._joined.setdefault(known, [])
+            self._odd.add(known)
             if len(joined) < MAX_JOINED:
                 joined.append((port.number, tag))
             else:
-                self.refuse(port, data, Reason.BUSY, 5, "too many copies of one request")
+                self.refuse_by(Limit.COPIES, port, data, entry[FROM_DOMAIN], 5)
 
     def doubt(self, tag: int) -> None:
         """The request came as a retry: its first try may still come, so its answer is kept for the window."""
         self._joined.setdefault(tag, [])
+        self._odd.add(tag)
 
     def answer_indeterminant(self, port: Port, data: bytes, reason: Reason) -> None:
         """Answer a request with `indeterminant`, nothing passed on."""
@@ -217,6 +227,10 @@ class SwitchCore(SwitchTables):
         self._release_credit(entry)
         joined = self._joined.pop(tag, None)
         self._asked_elsewhere.discard(tag)
+        left = self.warned.pop(tag, None)
+        self._odd.discard(tag)
+        if left is not None and outcome.ok:
+            response = with_rate_left(response, left)
         waiting = [(entry[IN_PORT], entry[IN_TAG]), *(joined or ())]
         if self.checks.duplicates:
             self._remember(entry, response)
@@ -455,20 +469,6 @@ class SwitchCore(SwitchTables):
             return 1 << 60, 1 << 60, out.largest
         return out.credit_requests - out.sent, out.credit_bytes - out.sent_bytes, out.largest
 
-    @staticmethod
-    def _no_way(ways: list[Port], size: int) -> Reason:
-        """Why no link of these takes a request: none would ever, or none does now."""
-        return Reason.TOO_LARGE if all(size > way.largest for way in ways) else Reason.BUSY
-
-    def _refuse_by_route(self, port: Port, data: bytes, route: Route, rtype: int) -> None:
-        """Suspended, a type that the domain does not take, or too large; in that order."""
-        if route.suspended:
-            self.refuse(port, data, Reason.SUSPENDED, SUSPENDED_S)
-        elif rtype not in route.types:
-            self.refuse(port, data, Reason.TYPE_NOT_ENABLED)
-        else:
-            self.refuse(port, data, Reason.TOO_LARGE)
-
     def _unmatched(self, port: Port, data: bytes, tag: int) -> None:
         """A response no entry waits for: another process's, or late, second or invented."""
         if process_of(tag) != self.ledger.process and port.speaks:
@@ -479,6 +479,11 @@ class SwitchCore(SwitchTables):
 
     def _odd_response(self, port: Port, data: bytes, tag: int, entry: Entry, now: float) -> None:
         try:
+            if tag in self.warned and tag not in self._joined and is_plain_success(data):
+                self.tally.answered(entry, Status.SUCCESS, now)
+                del self.ledger.entries[tag]
+                self._settle(tag, entry, SUCCESS, data, now)
+                return
             self.settle_response(port, data, tag, entry, now)
         except WireError:
             self.counters[slots.STRAY_RESPONSES] += 1

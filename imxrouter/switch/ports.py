@@ -8,6 +8,8 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Final
 
+from imxrouter.routing.inboxes import NO_TERMS, WATCHED_S, DomainTerms
+from imxrouter.routing.traffic import LinkMeter, Meter
 from imxrouter.wire.layout import DEFAULT_MAX_RECORD, LENGTH_BYTES, MAX_RECORD_BEFORE_PROOF
 
 #: strength (bits, `routing.policy`), destinations it holds for (None: any served here), end (monotonic s),
@@ -53,13 +55,14 @@ class Port:
         shedding: what goes to this link is answered `busy` (its receiver does not read).
         usable: new requests may be sent over it.
         largest: the largest request the other side takes, a retry's epoch included.
+        meter: requests and bytes a second; None of a gateway inside this process.
     """
 
     __slots__ = (
         "acked", "acknowledges", "closed", "credit_bytes", "credit_requests", "destinations", "dirty",
         "epoch", "granted_bytes", "granted_requests", "in_bytes", "in_flight", "largest", "max_record",
-        "need", "number", "on_control", "out", "refused", "responses_read", "role", "sent", "sent_bytes",
-        "shedding", "sources", "speaks", "tail", "unacked", "usable", "used",
+        "meter", "need", "number", "on_control", "out", "refused", "responses_read", "role", "sent",
+        "sent_bytes", "shedding", "sources", "speaks", "tail", "unacked", "usable", "used",
     )  # fmt: skip
 
     def __init__(self, number: int, role: Role, on_control: Callable[[bytes], None]) -> None:
@@ -92,6 +95,7 @@ class Port:
         self.responses_read = 0
         self.refused = 0
         self.acked = 0
+        self.meter: LinkMeter | None = None
         self.unacked: deque[bytes] = deque()
 
 
@@ -108,9 +112,16 @@ class Route:
         max_bytes: largest body towards it.
         types: routed types it takes.
         suspended: everything to it is refused for now.
+        inbox: what one of its recipients takes of those who are known, and of strangers.
+        meter: requests and bytes a second to it; None where it has no rate of its own.
+        calm: messages that may come before it is asked how long they took; below 0 they are counted on.
+        watched_until: until then each recipient is looked at.
     """
 
-    __slots__ = ("level", "max_bytes", "ports", "suspended", "types")
+    __slots__ = (
+        "_calm_since", "calm", "inbox", "level", "max_bytes", "meter", "ports", "suspended", "types",
+        "watched_until",
+    )  # fmt: skip
 
     def __init__(
         self, ports: list[Port], level: int, max_bytes: int, types: frozenset[int] = MESSAGES
@@ -120,6 +131,20 @@ class Route:
         self.max_bytes = max_bytes
         self.types = types
         self.suspended = False
+        self.inbox: DomainTerms = NO_TERMS
+        self.meter: Meter | None = None
+        self.calm = 0
+        self.watched_until = self._calm_since = float("-inf")
+
+    def is_calm(self, now: float) -> bool:
+        """Whether fewer messages came than one recipient may get; asked when they are counted down."""
+        most, per_s = self.inbox[2]
+        came, seconds = most - self.calm, now - self._calm_since
+        self._calm_since, self.calm = now, most
+        if most and came <= seconds * per_s:
+            return True
+        self.calm, self.watched_until = -1, now + WATCHED_S
+        return False
 
 
 class RouteTable(dict[bytes, Route]):

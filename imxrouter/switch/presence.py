@@ -76,6 +76,11 @@ class PresenceChecks:
             return self._judge_subscribe(decode_record(data))
         return (Reason.BAD_ADDRESS, 0.0) if kind in OF_DOMAINS and data[16] else None
 
+    def begins(self, data: bytes) -> tuple[bool, int]:
+        """Whether a SUBSCRIBE is of no subscription that is known here, and the seconds asked for."""
+        record = decode_record(data)
+        return self._key(record) not in self.table, _duration(record) or 0
+
     def _judge_subscribe(self, record: Record) -> Refusal | None:
         if not self._remember(record):
             return Reason.BAD_RECORD, 0.0

@@ -9,8 +9,8 @@ from imxrouter.link.ledger import TO_DOMAIN, Entry
 from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
 from imxrouter.switch.ports import Port, Role
-from imxrouter.wire.fields import Field
-from imxrouter.wire.layout import FLAG_RETRY, OUTCOME_BYTES, RESPONSE_BIT
+from imxrouter.wire.fields import Field, encode_fields
+from imxrouter.wire.layout import ADDRESSES_OFFSET, FLAG_RETRY, HEADER, OUTCOME_BYTES, RESPONSE_BIT
 from imxrouter.wire.record import Record, decode_outcome, decode_record, encode_outcome, encode_record
 from imxrouter.wire.registry import CRITICAL_BIT, FieldType, RecordType
 
@@ -82,6 +82,28 @@ def as_first(data: bytes, epoch: bytes) -> bytes | None:
             record.message_id, record.envelope, fields, record.body,
         )
     )  # fmt: skip
+
+
+def is_plain_success(response: bytes) -> bool:
+    """Whether a response says that all went well, and nothing else."""
+    _, _, _, _, _, to_l, to_d, from_l, from_d, ext, _, _ = HEADER.unpack_from(response)
+    body_at = ADDRESSES_OFFSET + to_l + to_d + from_l + from_d + 2
+    return not ext and len(response) == body_at + OUTCOME_BYTES and not response[body_at]
+
+
+def with_rate_left(response: bytes, left: int) -> bytes:
+    """A response with the field that warns a sender (specification section 7.3); the lower one counts."""
+    size, kind, flags, hops, tag, to_l, to_d, from_l, from_d, ext, _, ident = HEADER.unpack_from(response)
+    fields_at = ADDRESSES_OFFSET + to_l + to_d + from_l + from_d + 2
+    if ext:
+        told = decode_record(response).value(FieldType.RATE_LEFT)
+        if told is not None and len(told) == 4 and int.from_bytes(told, "big") <= left:
+            return response
+    field = encode_fields((Field(FieldType.RATE_LEFT, left.to_bytes(4, "big")),))
+    head = HEADER.pack(
+        size + len(field), kind, flags, hops, tag, to_l, to_d, from_l, from_d, ext + len(field), 0, ident
+    )
+    return b"".join((head, response[ADDRESSES_OFFSET:fields_at], field, response[fields_at:]))
 
 
 def judged_response(port: Port, data: bytes, entry: Entry) -> tuple[Outcome, bytes]:

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from typing import Literal
 
+from imxrouter.model.limits import Limit
 from imxrouter.model.operations import Kind
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.gate import Bar
+from imxrouter.routing.limits import WARN_FROM
+from imxrouter.routing.overload import Level
+from imxrouter.routing.traffic import NOBODY
 from imxrouter.switch import slots
-from imxrouter.switch.core import SUSPENDED_S, SwitchCore
+from imxrouter.switch.core import SUSPENDED_S
 from imxrouter.switch.flows import Key
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role
 from imxrouter.switch.presence import INSIDE_TYPES, OF_DOMAINS
+from imxrouter.switch.reads import SwitchReads
 from imxrouter.switch.rewrite import LONG_RESPONSE
-from imxrouter.wire.control import ACK_BYTES, ACK_START
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.fields import are_harmless
 from imxrouter.wire.framing import judge_length
@@ -54,55 +58,8 @@ _NO_PORTS: list[Port] = []
 _NONE: dict[bytes, list[Port]] = {}
 
 
-class Switch(SwitchCore):
+class Switch(SwitchReads):
     """Takes reads, fills the ports' `out`."""
-
-    def receive(self, port: Port, data: bytes, now: float) -> None:
-        """Take what one read of a link brought.
-
-        Args:
-            port: the link.
-            data: the bytes, any number of them.
-            now: seconds of the monotonic clock.
-
-        Raises:
-            WireError: the bytes are no records; the link must end. What was complete before them is done.
-        """
-        if port.tail:
-            port.tail += data
-            if len(port.tail) < port.need:
-                return
-            data = bytes(port.tail)
-            port.tail.clear()
-        self._turn += 1
-        at, end = 0, len(data)
-        view = bytearray(data)
-        while end - at >= HEADER_BYTES and not port.closed:
-            kind = (data[at + 4] << 8) | data[at + 5]
-            if kind & ~RESPONSE_BIT < FIRST_ROUTED_TYPE:
-                size = judge_length(data, at, port.max_record)
-                if end - at < size:
-                    break
-                if size == ACK_BYTES and port.acknowledges and data.startswith(ACK_START, at):
-                    if not self.acknowledge(port, int.from_bytes(data[at + size - 8 : at + size], "big")):
-                        raise WireError("acknowledges what was never sent")
-                    at += size
-                    continue
-                port.on_control(data[at : at + size])
-                at += size
-                continue
-            run = self._responses if kind & RESPONSE_BIT else self._requests
-            went = run(port, data, view, at, now)
-            if went == at:
-                break
-            at = went
-        if port.closed:
-            return
-        port.need = LENGTH_BYTES
-        if end - at >= LENGTH_BYTES:
-            port.need = judge_length(data, at, port.max_record)
-        if at < end:
-            port.tail += data[at:]
 
     def _requests(self, port: Port, data: bytes, view: bytearray, at: int, now: float) -> int:
         """Take the run of requests that starts at `at`; returns where it ends (whole records only).
@@ -122,12 +79,19 @@ class Switch(SwitchCore):
         sources, destinations, limit, end = port.sources, port.destinations, port.max_record, len(data)
         is_service, is_uplink = port.role is Role.SERVICE, port.role is Role.UPLINK
         turn, number, max_hops = self._turn, port.number, self.max_hops
+        inside, meter = port in self.inside, port.meter
+        senders, due_of = self.traffic.senders.meters, self.inboxes.due
+        check_traffic = checks.traffic and not inside
+        check_recipient = checks.recipient and not inside
+        shed = self.shed if checks.shedding and not inside else 0
+        strict = shed >= Level.QUARTER or (check_traffic and meter is not None and now < meter.until)
+        payer, stranger, sends, left, left_bytes = b"", 0, NOBODY, 0, 0
         granted, granted_bytes, used = port.granted_requests, port.granted_bytes, port.used
         in_flight, in_bytes = port.in_flight, port.in_bytes
         out: Port | None = None
         room = room_bytes = largest = out_count = out_size = records_in = messages = forwarded = 0
         run_port: Port | None = None
-        run_start = run_end = at
+        run_start = run_end = begun = at
         try:
             while end - at >= HEADER_BYTES:
                 size, rtype, flags, hops, tag, to_l, to_d, from_l, from_d, ext, reserved, _ = unpack(data, at)
@@ -168,9 +132,9 @@ class Switch(SwitchCore):
                             continue
                         sender = sender or (b"", data[from_at + 1 : from_end])
                         to_domain = data[to_at + 1 : to_end]
-                        target = target or (to_domain, self.routes.get(to_domain))
+                        target = target or (to_domain, self.routes.get(to_domain), 0)
                 key, from_domain = sender
-                to_domain, route = target
+                to_domain, route, place = target
                 proof = sources.get(from_domain)
                 if route is None:
                     if not is_service and checks.relay:
@@ -224,36 +188,72 @@ class Switch(SwitchCore):
                         or len(port.unacked) >= unacked_limit
                         or (crowded and self.memory.kept_of(from_domain) >= self.memory.share)
                     ):
-                        self.refuse(port, data[start:stop], Reason.BUSY, 5, "duplicate memory")
+                        self.refuse_by(Limit.DUPLICATES, port, data[start:stop], from_domain, 5)
                         continue
                     if flags & FLAG_RETRY:
                         stripped = self._first_of_retry(port, data[start:stop])
                         if stripped is None:
                             continue
-                if rtype != _MESSAGE and port not in self.inside:
+                if rtype != _MESSAGE and not inside:
+                    if shed and self.shed_rest(port, data[start:stop], rtype, now):
+                        continue
                     refusal = self.presence.judge(data[start:stop], now, key, subscribed=checks.subscribed)
                     if refusal is not None:
                         self.refuse(port, data[start:stop], *refusal)
                         continue
-                # -- limits; a notification has its own --
+                # -- limits, from the outside inwards; of people, a notification has its own --
+                if strict and self.held_back(port, data[start:stop], rtype, now):
+                    continue
+                if from_domain is not payer:
+                    payer, stranger = from_domain, 0 if is_service or from_domain in self.acquainted else 1
+                    if check_traffic:
+                        sends.left, sends.left_bytes = left, left_bytes
+                        sends = senders.get(payer) or self.traffic.senders.of(payer)
+                        left, left_bytes = sends.left, sends.left_bytes
+                if check_traffic:
+                    left -= 1
+                    left_bytes -= size
+                    if left < 0 or left_bytes < 0:
+                        sends.left, sends.left_bytes = left, left_bytes
+                        refused = self.over_rate(sends, port, data[start:stop], now)
+                        left, left_bytes = sends.left, sends.left_bytes
+                        if refused:
+                            continue
+                    takes = route.meter if route is not None else None
+                    if takes is not None:
+                        takes.left -= 1
+                        takes.left_bytes -= size
+                        if takes.left < 0 or takes.left_bytes < 0:
+                            if self.over_rate(takes, port, data[start:stop], now):
+                                continue
+                warned = 0.0
                 if check_rate and proof is not None and rtype != _NOTIFY:
                     arrival = arrivals.get(key)
-                    if arrival is None or arrival - now > proof[4]:
-                        wait = self.rates.admit(key, from_domain, now, proof[3], proof[4])
-                        if wait:
-                            self.refuse(port, data[start:stop], Reason.RATE_LIMITED, wait)
+                    if arrival is None or arrival - now > proof[4] * WARN_FROM:
+                        warned = self.rates.admit(key, from_domain, now, proof[3], proof[4])
+                        if warned > 0:
+                            self.refuse_sender(port, data[start:stop], warned, key, now)
                             continue
                     elif arrival > now:
                         arrivals[key] = arrival + proof[3]
                     else:
                         arrivals[key] = now + proof[3]
+                if check_recipient and rtype == _MESSAGE and route is not None:
+                    route.calm -= 1
+                    if route.calm < 0 and (now < route.watched_until or not route.is_calm(now)):
+                        cost, reach = route.inbox[stranger]
+                        due = due_of[place]
+                        if due - now > reach:
+                            self.refuse_inbox(port, data[start:stop], due - now - reach, stranger, now)
+                            continue
+                        due_of[place] = (due if due > now else now) + cost
                 share = destinations.get(to_domain, 0)
                 if check_credit and (
                     in_flight >= granted
                     or in_bytes + size > granted_bytes
                     or (share * 4 >= granted and in_flight * 2 > granted)
                 ):
-                    self.refuse(port, data[start:stop], Reason.BUSY, 1, "credit")
+                    self.refuse_by(Limit.CREDIT, port, data[start:stop], from_domain, 1)
                     continue
                 # -- the way --
                 if route is not None:
@@ -278,8 +278,7 @@ class Switch(SwitchCore):
                             forwarded += out_count
                         out, out_count, out_size = self.way(to_domain, from_domain, size), 0, 0
                         if out is None:
-                            reason = self._no_way(ways, size)
-                            self.refuse(port, data[start:stop], reason, 1, "no link takes it")
+                            self.refuse_no_way(port, data[start:stop], ways, size)
                             continue
                         room, room_bytes, largest = self._room(out)
                     out_number = out.number
@@ -301,12 +300,14 @@ class Switch(SwitchCore):
                     messages += 1
                 else:
                     counters[BASE_OF_TYPE.get(rtype, OTHER_BASE)] += 1
-                    self.presence.accepted(data[start:stop], now, 0 if port in self.inside else number)
+                    self.presence.accepted(data[start:stop], now, 0 if inside else number)
                 new_tag = next_tag()
                 entries[new_tag] = (
                     number, tag, size, ident, digest, to_domain, from_domain, rtype, hops, now, out_number,
                     stripped or data[start:stop], 0, now if out_number else 0.0,
                 )  # fmt: skip
+                if warned:
+                    self.warn(new_tag, int(-1 - warned))
                 if check_duplicates:
                     memory[ident] = (digest, new_tag)
                 used.add(from_domain)
@@ -339,6 +340,9 @@ class Switch(SwitchCore):
                 run_port, run_start, run_end = out, start, stop
         finally:
             port.in_flight, port.in_bytes = in_flight, in_bytes
+            sends.left, sends.left_bytes = left, left_bytes
+            if meter is not None and check_traffic:
+                meter.charge(records_in, at - begun, now)
             if out is not None:
                 out.sent += out_count
                 out.sent_bytes += out_size
@@ -355,7 +359,7 @@ class Switch(SwitchCore):
         unpack, patch = HEADER.unpack_from, FLAGS_HOPS_TAG.pack_into
         entries, ports, memory, counters = self.ledger.entries, self.ports, self.memory.seen, self.counters
         check_link, check_duplicates = self.checks.answer_link, self.checks.duplicates
-        joined, limit, end, speaks, used = self._joined, port.max_record, len(data), port.speaks, port.used
+        odd, limit, end, speaks, used = self._odd, port.max_record, len(data), port.speaks, port.used
         number, on_delivered, long = port.number, self.on_delivered, LONG_RESPONSE
         tally, plain, from_service = self.tally, 0, port.role is Role.SERVICE
         sent = began = 0.0
@@ -404,7 +408,7 @@ class Switch(SwitchCore):
                 ):
                     counters[slots.STRAY_RESPONSES] += 1
                     continue
-                if ext or data[body_at] or size > long or tag in joined:
+                if ext or data[body_at] or size > long or tag in odd:
                     if run_port is not None:
                         self.put(run_port, view[run_start:run_end])
                         run_port = None

@@ -16,8 +16,12 @@ from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.operations import MAX_HOPS, Kind
 from imxrouter.model.outcome import Outcome
 from imxrouter.routing.gate import FIRST_CONTACT, Bar, Gate
+from imxrouter.routing.inboxes import Inboxes
+from imxrouter.routing.overload import Level
+from imxrouter.routing.refused import RefusalBook
 from imxrouter.routing.rules import Right
 from imxrouter.routing.subscriptions import Subscriptions
+from imxrouter.routing.traffic import Traffic
 from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
 from imxrouter.switch.ports import RETRY_BYTES, Port, Route, RouteTable
@@ -41,7 +45,10 @@ class Rates(Protocol):
     arrivals: dict[bytes, float]
 
     def admit(self, key: bytes, domain: bytes, now: float, interval_s: float, burst_s: float) -> float:
-        """0.0 where the sender may go on, else the seconds to wait."""
+        """0 where the sender may go on, below where he is to be warned, else the seconds to wait."""
+
+    def is_exception(self, key: bytes) -> bool:
+        """Whether the sender has a rate of his own."""
 
 
 class SwitchTables:
@@ -98,12 +105,28 @@ class SwitchTables:
         self.on_answered: Callable[[Port, Entry, Outcome], None] | None = None
         #: told of every plain success; costs on the hot path, so None unless somebody watches
         self.on_delivered: Callable[[Entry], None] | None = None
+        #: rates of links, peers, served domains and tenants
+        self.traffic = Traffic()
+        #: messages to one recipient
+        self.inboxes = Inboxes()
+        #: domains that are no strangers to recipients here, beside those served here
+        self.acquainted: frozenset[bytes] = frozenset()
+        #: what is left out under overload
+        self.shed = Level.NOTHING
+        #: refusals by limit
+        self.book = RefusalBook()
+        #: requests in flight whose sender is near his limit -> messages that he has left
+        self.warned: dict[int, int] = {}
+        self._told_second = self._told_left = self._shed_turn = 0
         self._joined: dict[int, list[tuple[int, int]]] = {}
         #: tags of requests that were sent to another host after one had refused them
         self._asked_elsewhere: set[int] = set()
+        #: requests in flight whose answer is not passed on as it comes
+        self._odd: set[int] = set()
+        self._domains: dict[bytes, bytes] = {}
         self._names: dict[bytes, tuple[bytes, bytes]] = {}
         self._older_names: dict[bytes, tuple[bytes, bytes]] = {}
-        self._targets: dict[bytes, tuple[bytes, Route | None]] = {}
+        self._targets: dict[bytes, tuple[bytes, Route | None, int]] = {}
         self._turn = 0
 
     # -- addresses -------------------------------------------------------------------------------------
@@ -115,20 +138,22 @@ class SwitchTables:
             key = key_of(raw)
             if key is None:
                 return None
-            known = (key, key.rpartition(b"@")[2])
+            domain = key.rpartition(b"@")[2]
+            known = (key, self._domains.setdefault(domain, domain))
         if len(self._names) >= NAMES_PER_GENERATION:
-            self._older_names, self._names = self._names, {}
+            self._older_names, self._names, self._domains = self._names, {}, {}
         self._names[raw] = known
         return known
 
-    def _check_target(self, raw: bytes) -> tuple[bytes, Route | None] | None:
-        """Domain and route of a recipient seen for the first time; None where it is no valid address."""
-        if key_of(raw) is None:
+    def _check_target(self, raw: bytes) -> tuple[bytes, Route | None, int] | None:
+        """Domain, route and place of a recipient seen for the first time; None where it is no address."""
+        key = key_of(raw)
+        if key is None:
             return None
         if len(self._targets) >= NAMES_PER_GENERATION:
             self._targets = {}
         domain = raw.rpartition(b"@")[2]
-        known = self._targets[raw] = (domain, self.routes.get(domain))
+        known = self._targets[raw] = (domain, self.routes.get(domain), self.inboxes.place(key))
         return known
 
     def _known_key(self, raw: bytes) -> bytes | None:

@@ -297,6 +297,20 @@ TICK_SEEN = Family(
     "Unix time when the reactor last came round.",
 )
 
+LIMIT_REFUSALS = Family(
+    "imxrouter_limit_refusals_total",
+    "counter",
+    ("limit",),
+    "What was refused by a limit, by the limit's name (see operators/limits.md).",
+)
+OVERLOAD = Family(
+    "imxrouter_overload_level",
+    "gauge",
+    (),
+    "What is shed: 0 nothing, 1 presence, 2 new subscriptions too, 3 to 6 a quarter, a half, three quarters "
+    "and all of the messages too.",
+)
+
 #: Families whose figures are slots of the hot path's list of integers.
 SLOTTED: tuple[Family, ...] = (REQUESTS, REFUSALS, RECORDS, BYTES, STRAY, FOREIGN, RETRIES, ELSEWHERE)
 
@@ -343,6 +357,8 @@ ALL: tuple[Family, ...] = (
     CERTIFICATE_PROBLEMS,
     CERTIFICATE_RELOADS,
     PEER_CERTIFICATE,
+    LIMIT_REFUSALS,
+    OVERLOAD,
     UPTIME,
     BUILD,
     TICK,

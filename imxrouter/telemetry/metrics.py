@@ -161,6 +161,7 @@ class Metrics:
         self._store: Callable[[], StoreFigures] = StoreFigures
         self._access: Callable[[], Mapping[tuple[str, ...], float]] = dict
         self._certificates: Callable[[], CertificateFigures] = CertificateFigures
+        self._limits: Callable[[], tuple[Mapping[str, int], int]] = lambda: ({}, 0)
         self.registry.register(_Gauges(self._gauges))
 
     def add_slots(
@@ -218,6 +219,10 @@ class Metrics:
         """Ask this at each scrape for our certificates."""
         self._certificates = source
 
+    def watch_limits(self, source: Callable[[], tuple[Mapping[str, int], int]]) -> None:
+        """Ask this at each scrape for the refusals by limit, and for the level of overload."""
+        self._limits = source
+
     @property
     def uptime_s(self) -> float:
         """Seconds since the object was made."""
@@ -244,6 +249,9 @@ class Metrics:
         yield from _store_metrics(self._store())
         yield _gauge(catalogue.ACCESS_ENTRIES, self._access())
         yield from certificate_metrics(self._certificates(), self.peer_certificates)
+        refusals, level = self._limits()
+        yield _counter(catalogue.LIMIT_REFUSALS, {(limit,): count for limit, count in refusals.items()})
+        yield _gauge(catalogue.OVERLOAD, {(): level})
         yield _gauge(catalogue.UPTIME, {(): self.uptime_s})
         yield _gauge(catalogue.TICK_SEEN, {(): self.last_tick_s})
         yield _gauge(catalogue.BUILD, {(self._version, platform.python_version()): 1})

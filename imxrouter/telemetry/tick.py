@@ -21,9 +21,13 @@ class TickMeter:
     """Measures one reactor into one `Metrics`."""
 
     def __init__(
-        self, metrics: Metrics, clock: IReactorTime, wall_s: Callable[[], float] = time.time
+        self,
+        metrics: Metrics,
+        clock: IReactorTime,
+        wall_s: Callable[[], float] = time.time,
+        on_lag: Callable[[float], object] = lambda _lag_s: None,
     ) -> None:
-        self._metrics, self._clock, self._wall_s = metrics, clock, wall_s
+        self._metrics, self._clock, self._wall_s, self._on_lag = metrics, clock, wall_s, on_lag
         self._call: IDelayedCall | None = None
 
     def start(self) -> None:
@@ -42,6 +46,8 @@ class TickMeter:
         self._call = self._clock.callLater(INTERVAL_S, self._come_round, due_s)
 
     def _come_round(self, due_s: float) -> None:
-        self._metrics.tick.observe(max(0.0, self._clock.seconds() - due_s))
+        lag_s = max(0.0, self._clock.seconds() - due_s)
+        self._metrics.tick.observe(lag_s)
         self._metrics.last_tick_s = self._wall_s()
         self._arm()
+        self._on_lag(lag_s)

@@ -408,7 +408,7 @@ class Federation:
             port = self._hub.switch.way(pursuit.domain.wire, from_domain)
             entry = self._hub.switch.ledger.entries.get(tag)
             if port is None or not self._hub.switch.forward(tag, port, self._hub.now()):
-                self._give_up(tag, Cause(Reason.BUSY, "no link takes it"), 1)
+                self._give_up(tag, Cause(Reason.BUSY, "output"), 1)
             elif entry is not None:
                 self.on_waiting(entry, port.number)
 

@@ -17,6 +17,7 @@ from imxrouter.link.machine import Draining, LinkMachine, Side
 from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.gate import Bar
+from imxrouter.routing.traffic import LINK_DEBT_S
 from imxrouter.switch import slots
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, RETRY_BYTES, Port
 from imxrouter.switch.switch import Switch
@@ -33,6 +34,8 @@ from imxrouter.wire.registry import PROTOCOL_VERSION, Capability
 WINDOW_MS = 60_000
 
 
+#: How long a link is read in small pieces after a limit refused something of it.
+SMALL_READS_S = 1.0
 #: A stranger who goes on after so many refused requests and claims is cut off: each costs us more than him.
 REFUSED_BEFORE_PROOF = 256
 #: Answers, those of refused requests too, that a link may leave unacknowledged; then it is ended (8.1).
@@ -133,6 +136,8 @@ class Hub:
         #: links that have ended on our word, and when whoever does not read their last bytes is cut
         self._leaving: dict[int, tuple[LinkSession, float]] = {}
         self._sinks: dict[int, Sink] = {}
+        #: links that are over their rate: until when nothing is read of them
+        self._slowed: dict[int, float] = {}
         self._next_port = 1
         self._flushing = False
         #: while things are done together: what is submitted, by port
@@ -188,6 +193,7 @@ class Hub:
         port = session.port
         port.granted_requests = self.settings.credit_requests
         port.granted_bytes = self.settings.credit_bytes
+        port.meter = self.switch.traffic.of_link(session.name_for_limits())
         self.switch.add_port(port)
         if session.side is Side.ACCEPTOR:
             refused = self._refusal(session)
@@ -233,6 +239,26 @@ class Hub:
         if put or runs:
             tally.wrote(put, now, self._monotonic() - now, runs)
         session.settle()
+        meter = session.port.meter
+        if meter is not None and (meter.insists or meter.troubled):
+            self._slow(session, now, pause=meter.insists)
+
+    def _slow(self, session: LinkSession, now: float, *, pause: bool) -> None:
+        """A link is over limits: it is read in small pieces for a while, or not at all for a moment."""
+        if session.number not in self._slowed:
+            session.read_slowly(pause=pause)
+            self._slowed[session.number] = now + (LINK_DEBT_S if pause else SMALL_READS_S)
+
+    def resume(self, now: float) -> None:
+        """Read links again that were over their rate; to be called some times a second."""
+        for number, until in list(self._slowed.items()):
+            session = self.sessions.get(number)
+            if session is None or session.port.meter is None:
+                del self._slowed[number]
+            elif until <= now:
+                del self._slowed[number]
+                meter = session.port.meter
+                session.read_on(slowly=meter.insists or meter.troubled)
 
     def opened(self, session: LinkSession, peer: Hello) -> None:
         """Both hellos are there."""

@@ -341,6 +341,9 @@ def result_of(response: Record, outcome: Outcome) -> Outcome:
     """The outcome of a response, with what a success brings; without it where that cannot be read."""
     if not outcome.ok:
         return outcome
+    left = response.value(FieldType.RATE_LEFT)
+    if left is not None and len(left) == 4:
+        outcome = replace(outcome, left=int.from_bytes(left, "big"))
     if response.type == RecordType.SUBSCRIBE_RESPONSE:
         return replace(outcome, result=subscribe_result_of(response))
     if response.type == RecordType.ATTRIBUTES_RESPONSE:

@@ -58,7 +58,7 @@ class Reports:
         now = self._clock()
         self._rates.sweep(now, _SWEPT)
         wait = self._rates.admit(b"@" + envelope.from_domain, envelope.from_domain, now)
-        if wait:
+        if wait > 0:
             return failure(Reason.RATE_LIMITED, by=here, retry_after_s=ceil(wait))
         try:
             report = Report.decode(request.body)

@@ -61,6 +61,7 @@ class FieldType(IntEnum):
     EPOCH = 0x0001
     TRANS_ID = 0x0002
     DECIDED_BY = 0x0003
+    RATE_LEFT = 0x0004
     SUBJECT = 0x0010
     THREAD = 0x0011
     LANGUAGE = 0x0012

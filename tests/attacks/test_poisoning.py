@@ -193,7 +193,9 @@ def test_connections_of_strangers(lab: Lab, guarded: bool, monkeypatch: pytest.M
     """Mallory opens every connection he may and proves nothing. Check: the cap is that of his address."""
     if not guarded:
         opened = ConnectionCaps.opened
-        monkeypatch.setattr(ConnectionCaps, "opened", lambda caps, link, _ip: opened(caps, link, "127.0.0.1"))
+        monkeypatch.setattr(
+            ConnectionCaps, "opened", lambda caps, link, _ip, **more: opened(caps, link, "127.0.0.1", **more)
+        )
     b = lab.router("b.example", settings={"caps.unauthenticated_per_address": 4})
     a, m = _alice(lab), lab.organisation("m.example")
     for _ in range(4):

@@ -17,6 +17,7 @@ from imxrouter.admin.views import (
     DomainDiff,
     DomainView,
     DrainView,
+    LimitView,
     LinkView,
     LookupView,
     MessageView,
@@ -42,6 +43,12 @@ STATUS: StatusView = {
     "store": {"path": "/var/lib/imxrouter/state.db", "size_bytes": 36864, "entries": 12, "waiting": 0,
               "last_write_at": 1800000000.0, "problem": "none", "detail": "", "refused": 0},
     "drain": DRAIN,
+    "overload": {"level": 0, "what": "nothing is shed", "lag_ms": 0.4, "unwritten_bytes": 0, "times": 0},
+}  # fmt: skip
+LIMIT: LimitView = {
+    "name": "sender", "what": "messages of one sender", "settings": {"limits.sender_rate_per_s": "5"},
+    "fixed": "", "more_keys": ["limits.exceptions"], "answer": "rate-limited", "used": None, "of": None,
+    "by": "", "refused": 12, "by_name": True, "worst": [{"who": "b.example", "refused": 9}],
 }  # fmt: skip
 LINK: LinkView = {
     "link": 7, "role": "peer", "state": "open", "opened_by": "us", "address": "192.0.2.1:6490",
@@ -233,6 +240,11 @@ class PortDouble:
     def undrain(self) -> DrainView:
         """In service."""
         return DRAIN
+
+    def limits(self) -> list[LimitView]:
+        """One of them."""
+        self.calls.append(("limits",))
+        return [LIMIT]
 
     def links(self) -> Deferred[list[LinkView]]:
         """Answer by a Deferred."""

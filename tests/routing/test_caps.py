@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import LocalMisuse
+from imxrouter.model.limits import Limit
 from imxrouter.model.vocabulary import Reason
-from imxrouter.routing.caps import CapSettings, ConnectionCaps, Refusal
+from imxrouter.routing.caps import CapSettings, ConnectionCaps, ConnectionRates, Refusal
 
 D, E = Domain("d.example"), Domain("e.example")
 
@@ -96,3 +97,61 @@ def test_counts_return_to_nothing(steps: list[tuple[str, int, Domain, int]]) -> 
     assert (caps.strangers, caps.links_of(D), caps.links_of(E)) == (0, 0, 0)
     assert not caps._hosts
     assert not caps._prefixes
+
+
+def test_an_address_and_a_network_may_connect_so_often() -> None:
+    """A minute's worth at once, then by the rate; a refused one costs nothing; IPv6 by /64 and /48."""
+    rates = ConnectionRates(60, 90)
+    assert [rates.opened("192.0.2.1", 0.0) for _ in range(60)] == [None] * 60
+    refused = rates.opened("192.0.2.1", 0.0)
+    assert refused is not None
+    assert (refused.limit, refused.retry_after_s) == (Limit.CONNECTION_RATE_ADDRESS, 1)
+    assert rates.opened("192.0.2.1", 1.01) is None
+    assert [rates.opened("192.0.2.2", 1.01) for _ in range(30)] == [None] * 30
+    refused = rates.opened("192.0.2.2", 1.01)
+    assert refused is not None
+    assert refused.limit is Limit.CONNECTION_RATE_NETWORK
+    assert [rates.opened(f"2001:db8:1:1::{n:x}", 0.0) for n in range(60)] == [None] * 60
+    refused = rates.opened("2001:db8:1:1:ffff::1", 0.0)
+    assert refused is not None
+    assert refused.limit is Limit.CONNECTION_RATE_ADDRESS
+    assert [rates.opened(f"2001:db8:1:{n:x}::1", 0.0) for n in range(2, 32)] == [None] * 30
+    refused = rates.opened("2001:db8:1:99::1", 0.0)
+    assert refused is not None
+    assert refused.limit is Limit.CONNECTION_RATE_NETWORK
+
+
+def test_the_last_places_are_for_few_and_for_the_known() -> None:
+    """Of 64: 48 for all, eight more for networks that have few, the rest where a domain was proved before."""
+    caps = ConnectionCaps(CapSettings(per_host=100, per_prefix=100, strangers=64))
+    numbers = iter(range(1000))
+    assert [caps.opened(next(numbers), "192.0.2.1") for _ in range(48)] == [None] * 48
+    refused = caps.opened(next(numbers), "192.0.2.1")
+    assert refused is not None
+    assert refused.limit is Limit.STRANGERS
+    assert [caps.opened(next(numbers), f"198.51.{n // 4}.1") for n in range(8)] == [None] * 8
+    assert caps.opened(next(numbers), "203.0.113.1") is not None
+    assert [caps.opened(next(numbers), "192.0.2.1", known=True) for _ in range(8)] == [None] * 8
+    assert caps.opened(next(numbers), "192.0.2.1", known=True) is not None
+
+
+def test_an_address_is_known_for_a_month() -> None:
+    """From which a domain was proved."""
+    rates = ConnectionRates()
+    assert not rates.is_known("192.0.2.1", 0.0)
+    rates.proved("192.0.2.1", 0.0)
+    assert rates.is_known("192.0.2.1", 29 * 86_400.0)
+    assert not rates.is_known("192.0.2.2", 0.0)
+    rates.sweep(31 * 86_400.0)
+    assert not rates.is_known("192.0.2.1", 31 * 86_400.0)
+
+
+def test_all_links_together_have_a_cap() -> None:
+    """Proved ones too."""
+    caps = ConnectionCaps(CapSettings(total=3))
+    for number in range(3):
+        assert caps.opened(number, f"192.0.{number}.1") is None
+        assert caps.proved(number, Domain(f"d{number}.example")) is None
+    refused = caps.opened(9, "192.0.9.1")
+    assert refused is not None
+    assert refused.limit is Limit.LINKS

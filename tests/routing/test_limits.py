@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imxrouter.routing.limits import MAX_WAIT_S, TABLE_FULL_WAIT_S, Rate, SenderRates, gcra_next, gcra_wait
+from imxrouter.routing.limits import (
+    MAX_WAIT_S,
+    TABLE_FULL_WAIT_S,
+    WARN_FROM,
+    Rate,
+    SenderRates,
+    gcra_next,
+    gcra_wait,
+)
 
 
 def rates(per_s: float = 1.0, burst: int = 3, **bounds: int) -> SenderRates:
@@ -19,8 +28,8 @@ def rates(per_s: float = 1.0, burst: int = 3, **bounds: int) -> SenderRates:
 def hot(table: SenderRates, key: bytes, now: float) -> float:
     """Admit as the switch does: in line where the key is known and allowed, else by `admit`."""
     arrival = table.arrivals.get(key)
-    if arrival is None or arrival - now > table.burst_s:
-        return table.admit(key, key.rpartition(b"@")[2], now)
+    if arrival is None or arrival - now > table.burst_s * WARN_FROM:
+        return max(0.0, table.admit(key, key.rpartition(b"@")[2], now))
     table.arrivals[key] = max(arrival, now) + table.interval_s
     return 0
 
@@ -122,3 +131,81 @@ def test_terms_of_a_domain_can_be_handed_in() -> None:
     """As the switch does with those of the proof."""
     table = rates()
     assert [table.admit(b"a@x", b"x", 0, 10.0, 0.0) for _ in range(2)] == [0.0, 10.0]
+
+
+def cooling(per_s: float = 1.0, burst: int = 10, cooldown_s: float = 30.0) -> SenderRates:
+    """A table whose refused messages count."""
+    rate = Rate.of(per_s, burst)
+    return SenderRates(rate.interval_s, rate.burst_s, cooldown_s=cooldown_s)
+
+
+def test_a_sender_is_warned_before_the_limit() -> None:
+    """From four fifths of the burst on, with what he has left; the last one has nothing left."""
+    table = cooling()
+    said = [table.admit(b"a@x", b"x", 0.0) for _ in range(11)]
+    assert said[:9] == [0.0] * 8 + [-2.0]
+    assert said[9] == -1.0
+    assert said[10] > 0
+    assert table.admit(b"a@x", b"x", 60.0) == 0.0
+
+
+def test_who_goes_on_waits_longer_but_not_for_ever() -> None:
+    """Each refused message counts as one sent, until the wait is the cool-down; who waits is let in."""
+    table = cooling()
+    for _ in range(10):
+        table.admit(b"a@x", b"x", 0.0)
+    waits = [table.admit(b"a@x", b"x", 0.0) for _ in range(50)]
+    assert waits[:3] == [
+        math.isclose(wait, number + 2, abs_tol=0.01) and wait for number, wait in enumerate(waits[:3])
+    ]
+    assert math.isclose(waits[-1], 30.0, abs_tol=0.01)
+    assert table.admit(b"a@x", b"x", 29.0) > 0
+    assert table.admit(b"a@x", b"x", 29.0 + table.admit(b"a@x", b"x", 29.0) + 0.01) <= 0
+
+
+def test_without_a_cool_down_a_refused_message_costs_nothing() -> None:
+    """However many of them there are."""
+    table = cooling(cooldown_s=0.0)
+    for _ in range(10):
+        table.admit(b"a@x", b"x", 0.0)
+    waits = [table.admit(b"a@x", b"x", 0.0) for _ in range(50)]
+    assert max(waits) == min(waits) < 1.01
+
+
+@given(st.lists(st.floats(0, 2), max_size=80), st.floats(0.2, 5), st.integers(1, 10))
+def test_a_cool_down_never_lets_more_through(gaps: list[float], per_s: float, burst: int) -> None:
+    """Nor does it grow beyond its bound."""
+    with_it, without, now, passed = cooling(per_s, burst), cooling(per_s, burst, 0.0), 0.0, [0, 0]
+    for gap in gaps:
+        now += gap
+        for at, table in enumerate((with_it, without)):
+            wait = table.admit(b"a@x", b"x", now)
+            passed[at] += wait <= 0
+            assert wait <= (30.0 if at == 0 else 1 / per_s) + 0.01
+    assert passed[0] <= passed[1]
+
+
+def test_an_approved_sender_is_warned_and_cools_down_by_his_own_rate() -> None:
+    """As everybody else."""
+    table = cooling()
+    table.set_exceptions({b"a@x": Rate.of(10, 100)})
+    said = [table.admit(b"a@x", b"x", 0.0) for _ in range(400)]
+    assert said[:79] == [0.0] * 79
+    assert sum(one <= 0 for one in said) == 100
+    assert math.isclose(said[-1], 30.0, abs_tol=0.2)
+
+
+def test_senders_fit_their_budget() -> None:
+    """At most 250 bytes each, exceptions and cool-down included: a million in 250 MB (docs/scaling.md)."""
+    table, many = cooling(), 20_000
+    table.per_domain = many
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(many):
+            table.admit(b"user%06d@sending.example" % number, b"sending.example", 0.0)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(table.arrivals) == many
+    assert (after - before) / many < 250

@@ -32,6 +32,10 @@ class Rates:
         self.arrivals[key] = max(self.arrivals.get(key, now), now) + interval_s
         return max(0.0, self.arrivals[key] - now - burst_s - interval_s)
 
+    def is_exception(self, key: bytes) -> bool:
+        """Those whom a test names."""
+        return key in self.wait_s
+
 
 class Rig:
     """`peer` proved PEER; `service` is bound to HERE; both acknowledge and recognise duplicates."""

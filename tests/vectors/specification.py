@@ -53,6 +53,7 @@ _BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 FIELD_CONTENT = {
     "EPOCH": "8 bytes: the duplicate memory to which a retry was first sent (8.2). Critical",
     "TRANS_ID": "foreign transaction id, 1 to 40 bytes, returned with the response",
+    "RATE_LEFT": "u32; messages that the sender may still send at once (7.3)",
     "DECIDED_BY": "role and domain of the deciding hop (7.3)",
     "SUBJECT": "text",
     "THREAD": "text, opaque",
