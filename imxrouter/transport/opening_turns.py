@@ -33,6 +33,8 @@ class OpeningTurns:
         self._hub = hub
         self._dialling: Counter[Key] = Counter()
         self._waiting: dict[Key, deque[Deferred[None]]] = {}
+        self._waking = False
+        self._due = False
 
     @property
     def waiting(self) -> bool:
@@ -62,7 +64,22 @@ class OpeningTurns:
         self.wake()
 
     def wake(self) -> None:
-        """Something was proved on a link, or one has ended: whose turn is it?"""
+        """Something was proved on a link, or one has ended: whose turn is it?
+
+        Who finds a link that does is done in the same call; hundreds of those must not call each other.
+        """
+        self._due = True
+        if self._waking:
+            return
+        self._waking = True
+        try:
+            while self._due:
+                self._due = False
+                self._wake()
+        finally:
+            self._waking = False
+
+    def _wake(self) -> None:
         for key, queue in list(self._waiting.items()):
             while queue and self._room(key) > 0:
                 self._dialling[key] += 1

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol
 
+from OpenSSL import SSL
 from twisted.internet import tcp
 from twisted.internet.interfaces import IPullProducer
 from twisted.internet.protocol import Protocol as TwistedProtocol
@@ -33,7 +34,7 @@ from imxrouter.switch import slots
 from imxrouter.switch.ports import Port, Role
 from imxrouter.switch.switch import Switch
 from imxrouter.tls.facts import TlsFacts
-from imxrouter.transport.encryption import close_encrypted, raw_transport
+from imxrouter.transport.encryption import close_encrypted, failure_words, raw_transport
 from imxrouter.transport.settings import HubSettings
 from imxrouter.transport.strangers import Accepted
 from imxrouter.wire.control import Control, Credit, Hello, encode_ack
@@ -194,11 +195,13 @@ class LinkSession(TwistedProtocol):
         self._hub.switch.counters[slots.BYTES_IN] += len(data)
         self._hub.received(self, data)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
         if self._gone:
             return
         self._gone = self._mute = True
+        if isinstance(reason.value, SSL.Error) and not self.drop_note:
+            self.drop_note = failure_words(reason)
         self.machine.lost()
         self._hub.lost(self)
 
@@ -239,6 +242,8 @@ class LinkSession(TwistedProtocol):
         """All that the kernel did not take at once is written."""
         self._unwritten = 0
         self.port.shedding = False
+        if self._tcp.disconnecting:  # TLS ended below us; as long as we are its producer it is not closed
+            self._tcp.unregisterProducer()
 
     def stopProducing(self) -> None:
         """The transport ends."""
