@@ -31,6 +31,7 @@ PARTS: Final = {
     "test_dialling": "Dialling at a stranger's word",
     "test_poisoning": "Poisoned limits and memories",
     "test_floods": "Floods",
+    "test_limits": "Limits in layers",
 }
 
 #: Test -> what comes of the attack with every check, and without the one that is named.
@@ -107,6 +108,15 @@ OUTCOMES: Final = {
     "test_limit_of_a_zone": ("Alice's claim is verified", "Alice's claim is refused"),
     "test_memory_of_duplicates": ("Alice's messages are taken", "Alice's messages are refused"),
     "test_links_that_only_verify": ("Alice's claim is verified", "Alice's claim is refused"),
+    "test_connecting_again_and_again": ("`over-cap`", "each connection is served"),
+    "test_strangers_from_many_networks": ("a peer's new link is taken", "a peer's new link is refused"),
+    "test_a_peer_over_its_rate": ("`over-rate`, told as `busy`", "everything is passed on"),
+    "test_a_link_over_its_rate": ("`over-rate`, then it is read slowly", "everything is passed on"),
+    "test_a_tenant_over_its_rate": ("`over-rate`, told as `busy`; others go on", "everything is passed on"),
+    "test_one_recipient_is_flooded": (
+        "`recipient-limit`, told as `busy`; friends get through", "Bob gets everything"),
+    "test_a_sender_who_does_not_wait": ("`rate-limited` for longer", "some of it gets through all the time"),
+    "test_more_than_the_router_can_do": ("`overloaded`, told as `busy`, in this order", "everything is late"),
     "test_large_record_before_a_proof": ("`protocol-error` at its header", "its bytes are kept"),
     "test_claims_before_a_proof": ("`too-many-claims`", "each one is looked up"),
     "test_refused_again_and_again": ("the link ends", "it goes on"),
