@@ -203,6 +203,8 @@ class Parts:
             time.monotonic,
         )
         self.hub.admit = self.gatekeeper.admit
+        self.hub.turns_away = self.gatekeeper.turns_away
+        self.gatekeeper.on_turned_away = self.hub.count
         self.peer_rates = peer_rates(config)
 
     def _peer_terms(self, domain: bytes) -> tuple[float, float]:
@@ -225,6 +227,7 @@ class Parts:
         self.claimer = Claimer(self.hub, self.keyring, self.bus, time.time, self._peer_terms)
         self.claimer.may_use_second = self.gatekeeper.may_use_second
         self.verifier = Verifier(self.hub, self.dialer, self.gatekeeper)
+        self.verifier.in_turn = self._sockets.turns.later
         backoff = BackOff(config.dial.backoff_first_s, config.dial.backoff_cap_s, config.dial.backoff_jitter)
         destinations = DestinationTable(random.SystemRandom().random, backoff)
         self.federation = Federation(self.hub, self.dialer, self.claimer, destinations)

@@ -36,6 +36,7 @@ from imxrouter.switch.switch import Switch
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.encryption import close_encrypted, failure_words, raw_transport
 from imxrouter.transport.settings import HubSettings
+from imxrouter.transport.strangers import Accepted
 from imxrouter.wire.control import Control, Credit, Hello, encode_ack
 
 #: A link that goes on above its rate is read in pieces of this size: what one turn of the reactor does for it
@@ -175,9 +176,11 @@ class LinkSession(TwistedProtocol):
         peer = self.transport.getPeer()
         self.remote = (peer.host, peer.port)
         self.transport.setTcpNoDelay(True)
-        self._direct = type(self.transport) in (tcp.Server, tcp.Client)
+        self._direct = type(self.transport) in (Accepted, tcp.Server, tcp.Client)
         self._tcp = raw_transport(self.transport)
         self._tcp.registerProducer(self, False)
+        if isinstance(self._tcp, Accepted):
+            self._tcp.is_known = self.is_known
         self._hub.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -246,6 +249,10 @@ class LinkSession(TwistedProtocol):
         """The transport ends."""
 
     # -- being read ---------------------------------------------------------------------------------------
+
+    def is_known(self) -> bool:
+        """Whether something is proved on it."""
+        return bool(self.port.sources or self.port.speaks or self.service)
 
     @property
     def unwritten(self) -> int:
