@@ -19,7 +19,6 @@ from imxrouter.app.certificates import OwnCertificates
 from imxrouter.app.draining import ASKED, Draining, OtherHosts, drain_figures
 from imxrouter.app.embedding import make_embedded
 from imxrouter.app.embeddings import Embeddings
-from imxrouter.app.ended_certificates import EndedCertificates
 from imxrouter.app.figures import Figures, links_by_state
 from imxrouter.app.full_outcomes import FullOutcomes
 from imxrouter.app.gatekeeper import Gatekeeper
@@ -241,7 +240,6 @@ class Parts:
         )
         self.link_tls.on_good = self.metrics.peer_certificates.seen
         self.link_tls.follow(self.certificates, config)
-        self.ended_certificates = EndedCertificates(self)
         self.redirector = Redirector(
             self.hub, self.dialer.lists, self.dialer.reconnect, self.claimer.claim,
             self.dialer.asks_certificate,

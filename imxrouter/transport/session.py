@@ -242,7 +242,7 @@ class LinkSession(TwistedProtocol):
         """All that the kernel did not take at once is written."""
         self._unwritten = 0
         self.port.shedding = False
-        if self._tcp.disconnecting:  # TLS ended below us; as long as we are its producer it is not closed
+        if self.transport is not self._tcp and self._tcp.disconnecting:  # TLS ended; we alone keep it open
             self._tcp.unregisterProducer()
 
     def stopProducing(self) -> None:

@@ -173,7 +173,8 @@ def _come_and_go(lab: Lab, b: RouterRig, times: int) -> None:
 
 def test_nothing_stays_of_a_link_that_has_ended(lab: Lab) -> None:
     """300 links and 300 handshakes that broke leave no object behind."""
-    b = tls_router(lab, "b.example", settings=TIMERS)
+    rates = ("caps.connections_per_address_per_minute", "caps.connections_per_prefix_per_minute")
+    b = tls_router(lab, "b.example", settings={**TIMERS, **dict.fromkeys(rates, 60_000.0)})
     _come_and_go(lab, b, 20)
     before = b.call(_alive)
     _come_and_go(lab, b, 300)
