@@ -70,7 +70,7 @@ class LinkTls:
         claimer.worth = self._worth
         claimer.worth_returned = self._worth_returned
         claimer.on_reached = self._reached
-        hub.events.append(self)
+        hub.events.insert(0, self)  # before what dials again when a link is lost
 
     def follow(self, certificates: OwnCertificates, config: Config) -> None:
         """Show the certificates of the configured folder, whatever they are at each moment.
@@ -223,8 +223,8 @@ class LinkTls:
         """Nothing."""
 
     def lost(self, session: LinkSession) -> None:
-        """A link is gone: what waits for room may be dialled."""
-        del session
+        """A link is gone: what waits for room may be dialled, but not where there was none for this one."""
+        self._dialer.refused(session)
         self._dialer.wake()
 
     def tick(self, now: float) -> None:

@@ -151,6 +151,11 @@ class TargetDialer:
         key = (endpoints[0][0], network)
         return self.turns.wait(key).addCallback(lambda _: partial(self.turns.done, key))
 
+    def refused(self, session: LinkSession) -> None:
+        """An address had no room for a link of ours: until it said, nobody dials it."""
+        if session.has_room_in_s:
+            self.turns.rest(session.remote[0], session.has_room_in_s)
+
     def wake(self) -> None:
         """A claim was settled, or a link has ended: there may be room for what waits."""
         if not self._waking and (self.turns.waiting or self.room.waiting):
