@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
@@ -187,7 +188,8 @@ class TargetDialer:
         if self.maker is None:
             raise LocalMisuse("TLS is asked for and not configured")
         make = partial(self.maker.opening, wanted.own, name, socket.remote)
-        return open_tls(self._reactor, socket, make, self.maker.facts, limit_s)
+        forget = partial(_forget, self.maker, name, socket.remote)
+        return open_tls(self._reactor, socket, make, self.maker.facts, limit_s, forget)
 
     def _admit_target(self, permit: Permit | None) -> Callable[[str, int], Reason | None]:
         def admit(ip: str, port: int) -> Reason | None:
@@ -303,13 +305,15 @@ class TargetDialer:
             if self.maker is None:
                 raise LocalMisuse("TLS is asked for and not configured")
             make = partial(self.maker.opening, own, server_name, endpoint)
-            return open_tls(self._reactor, socket, make, self.maker.facts, self._connector.limits.handshake_s)
+            limit_s = self._connector.limits.handshake_s
+            forget = partial(_forget, self.maker, server_name, endpoint)
+            return open_tls(self._reactor, socket, make, self.maker.facts, limit_s, forget)
 
         def judged(socket: EncryptedSocket) -> EncryptedSocket:
             try:
                 judge(socket.facts)
             except HandshakeFailed:
-                socket.close()
+                socket.refuse()
                 raise
             return socket
 
@@ -317,6 +321,10 @@ class TargetDialer:
         if server_name:
             return opening.addCallback(encrypt).addCallback(judged).addCallback(attach)
         return opening.addCallback(attach)
+
+
+def _forget(maker: TlsMaker, server_name: str, endpoint: Endpoint, connection: SSL.Connection) -> None:
+    maker.forget(connection, server_name, endpoint)
 
 
 def _was_dialled(error: ConnectFailed) -> bool:

@@ -332,6 +332,7 @@ class _Dial:
         """Make the handshake where TLS is wanted, and judge who is there, before anything is said."""
         encrypt, started_at = self._terms.encrypt(target), self._with.clock.seconds()
         facts: TlsFacts | None = None
+        refuse = socket.close
         if encrypt is not None:
             self._stage = Stage.TLS
             try:
@@ -339,7 +340,7 @@ class _Dial:
             except HandshakeFailed as error:
                 self._refuse(target, endpoint, error.reason, error.note, started_at)
                 return None
-            facts = encrypted.facts
+            facts, refuse = encrypted.facts, encrypted.refuse
             self._tell(
                 Stage.TLS, f"{facts.version} with {_words(endpoint)}", ip=endpoint[0], port=endpoint[1],
                 version=facts.version, cipher=facts.cipher,
@@ -347,7 +348,7 @@ class _Dial:
         decision = self._terms.identify(target, facts)
         if decision.accepted:
             return socket
-        socket.close()
+        refuse()
         self._refuse(target, endpoint, decision.reason, decision.note, started_at)
         return None
 
