@@ -14,7 +14,7 @@ from imxrouter.config.trust import Uplink
 from imxrouter.link.machine import Side
 from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
-from imxrouter.model.vocabulary import Reason
+from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.probe.encrypted import TlsProbe
 from imxrouter.routing.policy import Decision, Level
 from imxrouter.tls.anchors import anchors_from
@@ -75,7 +75,7 @@ class LinkTls:
         claimer.worth = self._worth
         claimer.worth_returned = self._worth_returned
         claimer.on_reached = self._reached
-        hub.events.append(self)
+        hub.events.insert(0, self)  # before what dials again when a link is lost
 
     def follow(self, certificates: OwnCertificates, config: Config) -> None:
         """Show the certificates of the configured folder, whatever they are at each moment.
@@ -237,8 +237,13 @@ class LinkTls:
         """Nothing."""
 
     def lost(self, session: LinkSession) -> None:
-        """A link is gone: what waits for room may be dialled."""
-        del session
+        """A link is gone: what waits for room may be dialled, but not where there was none for this one."""
+        refused = session.drop_reason.stage in (Stage.TLS, Stage.POLICY, Stage.IDENTITY)
+        if refused and self.ends is not None and session.tls is not None and session.side is Side.OPENER:
+            handle = session.transport.getHandle()
+            if handle is not None:
+                self.ends.forget(handle, session.tls.server_name, session.remote)
+        self._dialer.refused(session)
         self._dialer.wake()
 
     def tick(self, now: float) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
@@ -156,6 +157,11 @@ class TargetDialer:
         key = (endpoints[0][0], network)
         return self.turns.wait(key).addCallback(lambda _: partial(self.turns.done, key))
 
+    def refused(self, session: LinkSession) -> None:
+        """An address had no room for a link of ours: until it said, nobody dials it."""
+        if session.has_room_in_s:
+            self.turns.rest(session.remote[0], session.has_room_in_s)
+
     def wake(self) -> None:
         """A claim was settled, or a link has ended: there may be room for what waits."""
         if not self._waking and (self.turns.waiting or self.room.waiting):
@@ -187,7 +193,8 @@ class TargetDialer:
         if self.maker is None:
             raise LocalMisuse("TLS is asked for and not configured")
         make = partial(self.maker.opening, wanted.own, name, socket.remote)
-        return open_tls(self._reactor, socket, make, self.maker.facts, limit_s)
+        forget = partial(_forget, self.maker, name, socket.remote)
+        return open_tls(self._reactor, socket, make, self.maker.facts, limit_s, forget)
 
     def _admit_target(self, permit: Permit | None) -> Callable[[str, int], Reason | None]:
         def admit(ip: str, port: int) -> Reason | None:
@@ -303,13 +310,15 @@ class TargetDialer:
             if self.maker is None:
                 raise LocalMisuse("TLS is asked for and not configured")
             make = partial(self.maker.opening, own, server_name, endpoint)
-            return open_tls(self._reactor, socket, make, self.maker.facts, self._connector.limits.handshake_s)
+            limit_s = self._connector.limits.handshake_s
+            forget = partial(_forget, self.maker, server_name, endpoint)
+            return open_tls(self._reactor, socket, make, self.maker.facts, limit_s, forget)
 
         def judged(socket: EncryptedSocket) -> EncryptedSocket:
             try:
                 judge(socket.facts)
             except HandshakeFailed:
-                socket.close()
+                socket.refuse()
                 raise
             return socket
 
@@ -317,6 +326,10 @@ class TargetDialer:
         if server_name:
             return opening.addCallback(encrypt).addCallback(judged).addCallback(attach)
         return opening.addCallback(attach)
+
+
+def _forget(maker: TlsMaker, server_name: str, endpoint: Endpoint, connection: SSL.Connection) -> None:
+    maker.forget(connection, server_name, endpoint)
 
 
 def _was_dialled(error: ConnectFailed) -> bool:

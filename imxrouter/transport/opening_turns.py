@@ -35,6 +35,8 @@ class OpeningTurns:
         self._waiting: dict[Key, deque[Deferred[None]]] = {}
         self._waking = False
         self._due = False
+        #: address -> until when it takes no link of ours, by its own word
+        self._resting: dict[str, float] = {}
 
     @property
     def waiting(self) -> bool:
@@ -55,6 +57,11 @@ class OpeningTurns:
         turn: Deferred[None] = Deferred(cancelled)
         queue.append(turn)
         return turn
+
+    def rest(self, ip: str, seconds: float) -> None:
+        """The address took no link of ours and said when to come again: until then nobody's turn comes."""
+        until = self._hub.now() + seconds
+        self._resting[ip] = max(until, self._resting.get(ip, 0.0))
 
     def done(self, key: Key) -> None:
         """The attempt has ended; a link that came of it counts by itself until something is proved there."""
@@ -80,6 +87,8 @@ class OpeningTurns:
             self._waking = False
 
     def _wake(self) -> None:
+        now = self._hub.now()
+        self._resting = {ip: until for ip, until in self._resting.items() if until > now}
         for key, queue in list(self._waiting.items()):
             while queue and self._room(key) > 0:
                 self._dialling[key] += 1
@@ -92,6 +101,8 @@ class OpeningTurns:
 
     def _room(self, key: Key) -> int:
         ip, network = key
+        if self._resting.get(ip, 0.0) > self._hub.now():
+            return 0
         purpose = Purpose.VERIFY if network else Purpose.DATA
         unproved = sum(
             1

@@ -43,6 +43,8 @@ from imxrouter.wire.control import Control, Credit, Hello, encode_ack
 #: is then some 0.2 ms instead of two.
 SLOW_READ_BYTES = 8192
 READ_BYTES = tcp.Connection.bufferSize
+#: Where there is room again within this, what waits for the link waits for that; it is held for 15 s.
+SOON_S = 5
 #: Acknowledge at the latest after so many responses (specification section 8.1).
 ACK_EVERY = 256
 
@@ -389,6 +391,15 @@ class LinkSession(TwistedProtocol):
         """End the connection without waiting for what is unwritten; the link itself has ended before."""
         if not self._gone:
             self._tcp.abortConnection()
+
+    @property
+    def has_room_in_s(self) -> float:
+        """Where the peer had no room for the link and has some soon: in how many seconds; else 0."""
+        close = self.machine.close_received
+        if self.side is not Side.OPENER or close is None or self.drop_reason is not Reason.OVER_CAP:
+            return 0.0
+        wait_s = close.retry_after_s or 0
+        return float(wait_s) if wait_s <= SOON_S else 0.0
 
     @property
     def gone(self) -> bool:

@@ -61,6 +61,12 @@ def cause(rig: RouterRig, domain: str) -> tuple[Reason, str]:
     return entry.last_error.reason, entry.last_error.note
 
 
+def may_try(rig: RouterRig, domain: str) -> bool:
+    """Whether a domain that could not be reached may be tried again; in the reactor's thread."""
+    entry = rig.router.federation.destinations.find(Domain(domain))
+    return entry is not None and entry.may_try(rig.router.hub.now())
+
+
 def peer(domain: str, policy: str) -> str:
     """A policy for one peer."""
     return f'[[trust.peer]]\ndomain = "{domain}"\npolicy = "{policy}"\n'
@@ -351,6 +357,42 @@ def test_a_session_is_resumed_and_judged_anew(lab: Lab) -> None:
     assert again.tls is not None
     assert again.tls.resumed
     assert level(b, "a.example", Side.ACCEPTOR) == level(a, "b.example", Side.OPENER) == {15}
+
+
+@pytest.mark.parametrize("cut", ["a.example", "b.example"])
+def test_a_link_that_the_network_cut_is_resumed(lab: Lab, cut: str) -> None:
+    """No farewell came: that is no attack, and after an outage no host makes a thousand whole handshakes."""
+    a, b = tls_router(lab, "a.example"), tls_router(lab, "b.example")
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    end = a if cut == "a.example" else b
+
+    def cut_all() -> None:
+        for one in list(end.router.hub.sessions.values()):
+            one.cut()
+
+    end.call(cut_all)
+    lab.wait_until(lambda: not a.router.hub.sessions and not b.router.hub.sessions, "all are gone")
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    (again,) = [one for one in a.sessions() if one.side is Side.OPENER and b"b.example" in one.port.sources]
+    assert again.tls is not None
+    assert again.tls.resumed
+
+
+def test_a_session_of_who_was_refused_is_not_resumed(lab: Lab) -> None:
+    """Trust was taken away, and comes back: the chain is shown again."""
+    a, b = tls_router(lab, "a.example"), tls_router(lab, "b.example")
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    end_links(a)
+    lab.wait_until(lambda: not a.router.hub.sessions and not b.router.hub.sessions, "all are closed")
+    judge = a.router.strengths.judge
+    a.router.strengths.judge = lambda *_: Judged(False, "not any more")
+    assert a.send("alice@a.example", "bob@b.example").outcome().reason is Reason.TLS_FAILED
+    a.router.strengths.judge = judge
+    lab.wait_until(lambda: may_try(a, "b.example"), "it may be tried again")
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    link = next(one for one in a.sessions() if one.side is Side.OPENER and b"b.example" in one.port.sources)
+    assert link.tls is not None
+    assert not link.tls.resumed
 
 
 def test_a_listener_for_tls_alone(lab: Lab) -> None:
