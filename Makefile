@@ -49,7 +49,7 @@ interop: $(STAMP)  ## tests with many processes, and against peers from Debian p
 bench: $(STAMP)  ## measure the router and print the table
 	$(BIN)/python -m tests.bench
 
-soak: $(STAMP)  ## the long forms: fuzzing, chaos, simulated worlds; prints figures
+soak: $(STAMP)  ## the long forms: fuzzing, chaos, simulated worlds, floods, reloads; prints figures
 	$(BIN)/python -m pip install --quiet -e '.[fuzz]'
 	$(PYTEST) -s tests -m soak -o faulthandler_timeout=900 $(PYTEST_ARGS)
 

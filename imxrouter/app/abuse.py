@@ -11,6 +11,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from imxrouter.app.storing import ABUSE
 from imxrouter.model.abuse import Report
 from imxrouter.model.address import Address, BadAddress
 from imxrouter.model.domain import BadDomain, Domain
@@ -26,9 +27,6 @@ from imxrouter.wire.registry import RecordType
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
 
-#: Reports of both directions; keys begin with the time, so that they are in its order.
-ABUSE: Final = "abuse"
-MAX_REPORTS: Final = 1_000_000
 _URI_SCHEMES: Final = ("im:", "imx:", "pres:")
 
 

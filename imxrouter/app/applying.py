@@ -6,8 +6,7 @@ that can fail is done while it prepares, so that a failure leaves every part as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +17,7 @@ from imxrouter.app.keys import dialback_secrets, key_bytes, service_keys
 from imxrouter.app.link_tls import others_trusted, pinned_anchors
 from imxrouter.app.own import router_facts
 from imxrouter.app.peerview import clear_waits
+from imxrouter.app.prepared import Owner, Step, Touched
 from imxrouter.app.provisioning import served_domain
 from imxrouter.app.quality import always
 from imxrouter.app.settings import (
@@ -57,37 +57,6 @@ if TYPE_CHECKING:
 _BY_POLICY: Final = frozenset({
     Reason.WEAKER_THAN_POLICY, Reason.WEAKER_THAN_REMEMBERED, Reason.CERTIFICATE_REFUSED,
 })  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Touched:
-    """A link that a change concerns, and what becomes of it."""
-
-    session: LinkSession
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one owner will do.
-
-    Attributes:
-        commit: does it; must not fail.
-        links: the links concerned, as they are now.
-        notes: more to be told, a sentence each.
-        counts: whether it changes anything that an operator sees.
-        cancel: lets go of what was made ready, where it will not be done.
-    """
-
-    commit: Callable[[], object]
-    links: tuple[Touched, ...] = ()
-    notes: tuple[str, ...] = ()
-    counts: bool = True
-    cancel: Callable[[], object] = lambda: None
-
-
-#: Prepares to take a configuration, or has nothing to do; raises `RouterError` where it cannot.
-Owner = Callable[[Config, Changes], Step | None]
 
 
 class Applying:

@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from imxrouter.admin.certs_views import CertsReload, CertsView, CertView
-from imxrouter.app.applying import Step
+from imxrouter.app.prepared import Step
 from imxrouter.config.diff import Changes
 from imxrouter.config.schema import Config
 from imxrouter.config.tls import SYSTEM

@@ -17,7 +17,7 @@ from imxrouter.config.walk import array_type, table_type
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from imxrouter.app.parts import Parts
+    from imxrouter.app.whole import Whole
 
 #: Domains that are listed one by one.
 MOST_DOMAINS: Final = 1000
@@ -26,7 +26,7 @@ MOST_DOMAINS: Final = 1000
 class ConfigConsole:
     """Implements `admin.config_routes.ConfigPort` for a router."""
 
-    def __init__(self, router: Parts) -> None:
+    def __init__(self, router: Whole) -> None:
         self._router = router
 
     def reload(self, *, dry_run: bool) -> Deferred[ReloadView]:

@@ -60,7 +60,7 @@ from imxrouter.switch import slots
 from imxrouter.transport.draining import DrainState
 
 if TYPE_CHECKING:
-    from imxrouter.app.parts import Parts
+    from imxrouter.app.whole import Whole
 
 #: The drain's states in the words of status.
 _STATES = {
@@ -87,7 +87,7 @@ class Console:
         policy: block and allow lists.
     """
 
-    def __init__(self, router: Parts) -> None:
+    def __init__(self, router: Whole) -> None:
         self._router = router
         self.presence = PresenceConsole(router)
         self.configuration = ConfigConsole(router)

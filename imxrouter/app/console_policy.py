@@ -23,13 +23,13 @@ from imxrouter.model.patterns import BadPattern, Pattern, Rank, places_of
 from imxrouter.routing.access import MAX_TEXT, Action, BadEntry, Direction, Entry, Scope
 
 if TYPE_CHECKING:
-    from imxrouter.app.parts import Parts
+    from imxrouter.app.whole import Whole
 
 
 class PolicyConsole:
     """Implements `PolicyPort` for a router."""
 
-    def __init__(self, router: Parts) -> None:
+    def __init__(self, router: Whole) -> None:
         self._router = router
         self._access = router.access
 

@@ -7,9 +7,11 @@ from math import ceil
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
+from imxrouter.routing.buckets import FairTotal
 from imxrouter.routing.caps import CapSettings, ConnectionCaps, ConnectionRates, Refusal
 from imxrouter.routing.dialling import DialLimits, DialSettings, Permit
 from imxrouter.routing.policy import Decision, Policy, PolicyTable, needed_strength
+from imxrouter.routing.prefixes import address_keys
 from imxrouter.transport.session import Door, LinkSession
 from imxrouter.transport.strengths import Strengths
 from imxrouter.transport.verifier import Verdict
@@ -18,6 +20,8 @@ from imxrouter.transport.verifier import Verdict
 _DNS_FAILURE_S = 5.0
 #: When a claim may be made again of whose failure nothing is remembered for longer.
 _AGAIN_S = 5
+#: Refused connections a second that are told why, shared out among networks; the others are just closed.
+TOLD_PER_S = 50.0
 
 
 class Gatekeeper:
@@ -50,6 +54,9 @@ class Gatekeeper:
         self.rates = rates
         #: told each refusal by a limit, and whose it is
         self.on_refused: Callable[[Refusal, str], None] = lambda _refusal, _who: None
+        #: told why a connection was closed for which nothing was made
+        self.on_turned_away: Callable[[Reason], None] = lambda _reason: None
+        self._told = FairTotal(TOLD_PER_S, 0.0)
         self.dialling = dialling
         self._terms = terms
         self._now = now
@@ -79,7 +86,7 @@ class Gatekeeper:
 
     def admit(self, session: LinkSession) -> tuple[Reason, int] | None:
         """A connection came in."""
-        caps = self._service_caps if session.door is Door.SERVICES else self.caps
+        caps = self._caps_of(session.door)
         address, now = session.remote[0], self._now()
         refused = self.rates.opened(address, now) or caps.opened(
             session.number, address, known=self.rates.is_known(address, now)
@@ -88,6 +95,28 @@ class Gatekeeper:
             return None
         self.on_refused(refused, address)
         return refused.reason, refused.retry_after_s
+
+    def _caps_of(self, door: Door) -> ConnectionCaps:
+        return self._service_caps if door is Door.SERVICES else self.caps
+
+    def turns_away(self, address: str, door: Door) -> bool:
+        """Whether a connection that will be refused is closed without a word: only some a second are told.
+
+        Nothing is made for it, and it costs a tenth of one that is told.
+        """
+        caps, now = self._caps_of(door), self._now()
+        refused = self.rates.refusal(address, now) or caps.refusal(
+            address, known=self.rates.is_known(address, now)
+        )
+        if refused is None:
+            return False
+        network = address_keys(address).prefix
+        if not self._told.wait(network, now, known=False):
+            self._told.take(network, now, known=False)
+            return False
+        self.on_refused(refused, address)
+        self.on_turned_away(refused.reason)
+        return True
 
     def may_claim(self, session: LinkSession, from_domain: Domain, to_domain: Domain) -> Verdict:
         """Policy first, because it costs nothing; then the limits of dialling at a stranger's word."""

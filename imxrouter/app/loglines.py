@@ -9,7 +9,7 @@ from typing import IO, Any
 from twisted.logger import ILogObserver
 from zope.interface import implementer
 
-from imxrouter.app.applying import Step
+from imxrouter.app.prepared import Step
 from imxrouter.config.diff import Changes
 from imxrouter.config.schema import Config
 from imxrouter.config.sections import Log

@@ -14,9 +14,7 @@ from msgspec import structs
 from twisted.logger import Logger
 
 import imxrouter
-from imxrouter.app.abuse import AbuseDesk
 from imxrouter.app.access_control import AccessControl, first_contacts
-from imxrouter.app.barred import watch_barred
 from imxrouter.app.certificates import OwnCertificates
 from imxrouter.app.draining import ASKED, Draining, OtherHosts, drain_figures
 from imxrouter.app.embedding import make_embedded
@@ -33,7 +31,6 @@ from imxrouter.app.own import OwnDomains, router_facts
 from imxrouter.app.peerlog import PeerLog
 from imxrouter.app.provisioning import Provisioner, served_domain
 from imxrouter.app.quality import Quality, always
-from imxrouter.app.reloading import Reloading
 from imxrouter.app.remembering import Remembering
 from imxrouter.app.rules import Rulebook
 from imxrouter.app.run_time_domains import RunTimeDomains
@@ -139,7 +136,6 @@ class Parts:
         self._housekeeping = Housekeeping(
             self.rates, self.federation.destinations, self.gatekeeper.dialling, self.subscriptions
         )
-        self.reloading = Reloading(self)
 
     # -- building ----------------------------------------------------------------------------------------
 
@@ -207,6 +203,8 @@ class Parts:
             time.monotonic,
         )
         self.hub.admit = self.gatekeeper.admit
+        self.hub.turns_away = self.gatekeeper.turns_away
+        self.gatekeeper.on_turned_away = self.hub.count
         self.peer_rates = peer_rates(config)
 
     def _peer_terms(self, domain: bytes) -> tuple[float, float]:
@@ -229,6 +227,7 @@ class Parts:
         self.claimer = Claimer(self.hub, self.keyring, self.bus, time.time, self._peer_terms)
         self.claimer.may_use_second = self.gatekeeper.may_use_second
         self.verifier = Verifier(self.hub, self.dialer, self.gatekeeper)
+        self.verifier.in_turn = self._sockets.turns.later
         backoff = BackOff(config.dial.backoff_first_s, config.dial.backoff_cap_s, config.dial.backoff_jitter)
         destinations = DestinationTable(random.SystemRandom().random, backoff)
         self.federation = Federation(self.hub, self.dialer, self.claimer, destinations)
@@ -402,8 +401,6 @@ class Parts:
         self.steps.policy_of = self.rules.policy_of
         self.settling = Settling(self.trace, self.full_outcomes, self.rules, ports, now)
         self.traces_deliveries = self.settling.listen(self.switch, self.config)
-        watch_barred(self)
-        self.abuse = AbuseDesk(self)
 
     def _claim_ended(self, direction: str, reason: Reason) -> None:
         self.metrics.claims.inc(direction, "proved" if reason is Reason.NONE else reason.word)

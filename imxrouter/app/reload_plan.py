@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from imxrouter.admin.config_views import ChangeView, ConcernedView, ProblemView, ProcessView, ReloadView
-from imxrouter.app.applying import Step
+from imxrouter.app.prepared import Step
 from imxrouter.config.diff import Changes
 from imxrouter.config.load import Loaded
 from imxrouter.config.problems import Problem

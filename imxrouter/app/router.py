@@ -17,8 +17,8 @@ from imxrouter.app.draining import stopping_state
 from imxrouter.app.memory import settle_memory
 from imxrouter.app.notify import tell_supervisor
 from imxrouter.app.opening import CannotOpen, opening
-from imxrouter.app.parts import Parts
 from imxrouter.app.storing import closed_store
+from imxrouter.app.whole import Whole
 from imxrouter.config.schema import Config
 from imxrouter.discovery.finder import Ask
 from imxrouter.switch.checks import ALL_CHECKS, Checks
@@ -33,7 +33,7 @@ from imxrouter.transport.liveness import STEP_S
 SWITCH_S: Final = 0.0005
 
 
-class Router(Parts, Service):
+class Router(Whole, Service):
     """A router process as a Twisted service: its parts, and their life.
 
     Args: as of `Parts`.

@@ -115,6 +115,8 @@ class Rulebook:
             Reason.SUSPENDED: self._suspended,
             Reason.WEAKER_THAN_POLICY: self._policy,
             Reason.CERTIFICATE_REFUSED: self._policy,
+            Reason.DANE_MISMATCH: self._policy,
+            Reason.DELEGATION_INSECURE: self._policy,
             Reason.WEAKER_THAN_REMEMBERED: self._remembered,
             Reason.RATE_LIMITED: self._rate,
             Reason.TOO_LARGE: self._size,

@@ -17,6 +17,7 @@ from imxrouter.transport.hub import Hub
 from imxrouter.transport.listener import LinkFactory
 from imxrouter.transport.listener import listen as listen_links
 from imxrouter.transport.session import Door
+from imxrouter.transport.strangers import StrangersTurns
 
 
 class Sockets:
@@ -30,6 +31,8 @@ class Sockets:
     def __init__(self, reactor: Any, *, reuse_port: bool) -> None:
         self._reactor = reactor
         self._reuse_port = reuse_port
+        #: shared by all doors
+        self.turns = StrangersTurns(reactor)
         self._links: list[IListeningPort] = []
         self._rest: list[IListeningPort] = []
 
@@ -47,7 +50,7 @@ class Sockets:
             with opening(key):
                 self._links += listen_links(
                     self._reactor, endpoints, LinkFactory(hub, door), reuse_port=self._reuse_port,
-                    backlog=listen.backlog,
+                    backlog=listen.backlog, turns=self.turns,
                 )  # fmt: skip
         endpoint = config.metrics.endpoint
         if endpoint is not None:

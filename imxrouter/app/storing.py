@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from imxrouter.admin.views import StoreView
-from imxrouter.app import abuse, draining, kept_access, quality, remembering, run_time_domains
+from imxrouter.app import draining, kept_access, quality, remembering, run_time_domains
 from imxrouter.app.subscribed import SUBSCRIPTIONS
 from imxrouter.config.schema import Config
 from imxrouter.gateways.embedded import keeping
@@ -22,6 +22,9 @@ from imxrouter.telemetry.metrics import StoreFigures
 
 log = Logger()
 
+#: Reports of both directions; keys begin with the time, so that they are in its order.
+ABUSE: Final = "abuse"
+MAX_REPORTS: Final = 1_000_000
 #: In state_dir.
 STATE_FILE: Final = "state.db"
 #: How long a stop waits for the disk.
@@ -45,7 +48,7 @@ def make_store(config: Config, reactor: Any, *, shared: bool) -> SqliteStore:
         **remembering.TABLE_ENTRIES, **run_time_domains.TABLE_ENTRIES, **kept_access.TABLE_ENTRIES,
         **keeping.TABLE_ENTRIES, **draining.TABLE_ENTRIES, **quality.TABLE_ENTRIES,
         SUBSCRIPTIONS: config.limits.subscriptions,
-        abuse.ABUSE: abuse.MAX_REPORTS,
+        ABUSE: MAX_REPORTS,
     }  # fmt: skip
     store = SqliteStore(file, time.time, hand_over, limits=limits, shared=shared)
     store.on_note = _note

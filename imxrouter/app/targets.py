@@ -146,7 +146,12 @@ class TargetDialer:
             turn = partial(self._turn, permit.source.prefix)
             return self._connect(domain, make_second, replace(terms, turn=turn)).addBoth(ended)
 
-        return self.room.dial(permit, dial_second, lambda: first is not None and bool(first.port.sources))
+        def patient() -> bool:
+            if first is None or first.port.closed or not first.port.sources:
+                return False
+            return first.received.verifies(domain.wire)
+
+        return self.room.dial(permit, dial_second, patient)
 
     def _turn(self, network: bytes, endpoints: Sequence[Endpoint]) -> Deferred[Callable[[], None]]:
         key = (endpoints[0][0], network)
@@ -331,4 +336,5 @@ def _was_dialled(error: ConnectFailed) -> bool:
     """Whether any address was dialled, by the reason that came of it."""
     if error.reason is Reason.CONNECT_TIMEOUT:
         return True
-    return bool(error.attempts) and (error.reason.word,) in DIAL_RESULTS
+    counted = (error.reason.word,) in DIAL_RESULTS
+    return counted and any(one.ip and one.reason is error.reason for one in error.attempts)

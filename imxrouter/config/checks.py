@@ -14,7 +14,7 @@ from imxrouter.config.quality import Objectives
 from imxrouter.config.schema import Config
 from imxrouter.config.served import TYPE_NAMES, ServedDomain
 from imxrouter.config.suggest import advice
-from imxrouter.config.tls import (
+from imxrouter.config.tls_checks import (
     domain_warnings,
     login_problems,
     login_warnings,

@@ -334,6 +334,10 @@ class ClaimsReceived:
         """The claim under verification with that number."""
         return self._pending.get(number)
 
+    def verifies(self, from_domain: bytes) -> bool:
+        """Whether a claim of the domain is under verification."""
+        return from_domain in self._pending_domains
+
     @property
     def waiting(self) -> int:
         """Claims under verification."""

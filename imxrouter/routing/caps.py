@@ -103,10 +103,19 @@ class ConnectionCaps:
             source_ip: where it comes from.
             known: whether a domain was proved from there before.
         """
-        keys = address_keys(source_ip)
-        caps = self._settings
         if link in self._open:
             raise LocalMisuse(f"link {link} is counted already")
+        refused = self.refusal(source_ip, known=known)
+        if refused is None:
+            keys = address_keys(source_ip)
+            self._open[link] = _Open(keys.host, keys.prefix)
+            self._stranger(keys.host, keys.prefix, 1)
+        return refused
+
+    def refusal(self, source_ip: str, *, known: bool = False) -> Refusal | None:
+        """What `opened` would say, without counting anything."""
+        keys = address_keys(source_ip)
+        caps = self._settings
         if len(self._open) >= caps.total:
             return _over(Limit.LINKS, "connections", STRANGER_RETRY_S)
         if self._hosts.get(keys.host, 0) >= caps.per_host:
@@ -119,8 +128,6 @@ class ConnectionCaps:
         kept = 0 if known else 1 if of_prefix < FEW else 2
         if self.strangers >= caps.strangers - kept * (caps.strangers // RESERVED_PARTS):
             return _over(Limit.STRANGERS, "connections without a proof", STRANGER_RETRY_S)
-        self._open[link] = _Open(keys.host, keys.prefix)
-        self._stranger(keys.host, keys.prefix, 1)
         return None
 
     def proved(self, link: int, domain: Domain, group: str = "") -> Refusal | None:
@@ -215,6 +222,15 @@ class ConnectionRates:
 
     def opened(self, source_ip: str, now: float) -> Refusal | None:
         """A connection came in; a refused one costs nothing."""
+        refused = self.refusal(source_ip, now)
+        if refused is None:
+            keys = address_keys(source_ip)
+            self._hosts.take(keys.host, now)
+            self._prefixes.take(keys.prefix, now)
+        return refused
+
+    def refusal(self, source_ip: str, now: float) -> Refusal | None:
+        """What `opened` would say, without counting anything."""
         keys = address_keys(source_ip)
         for limit, what, wait in (
             (Limit.CONNECTION_RATE_ADDRESS, "this address", self._hosts.wait(keys.host, now)),
@@ -222,8 +238,6 @@ class ConnectionRates:
         ):
             if wait:
                 return _over(limit, f"new connections of {what}", max(1, -int(-wait // 1)))
-        self._hosts.take(keys.host, now)
-        self._prefixes.take(keys.prefix, now)
         return None
 
     def proved(self, source_ip: str, now: float) -> None:

@@ -189,6 +189,8 @@ class _Dial:
         #: addresses of the target that failed
         self._failed: set[Endpoint] = set()
         self.time_left: _TimeLeft
+        #: the session that was refused last was a resumed one: its certificate was not shown anew
+        self._resumed = False
 
     async def run(self) -> Connected:
         """Work through the targets."""
@@ -324,13 +326,15 @@ class _Dial:
                 protocol = self._make()
                 secured.attach(protocol)
                 return Connected(protocol, target or Target(*endpoint), *endpoint, found)
-            self._failed.add(endpoint)
+            if not self._resumed:  # else once more: the other side may have another certificate by now
+                self._failed.add(endpoint)
             wanted = [one for one in wanted if one not in self._failed]
         return None
 
     async def _secure(self, target: Target, socket: OpenedSocket, endpoint: Endpoint) -> OpenedSocket | None:
         """Make the handshake where TLS is wanted, and judge who is there, before anything is said."""
         encrypt, started_at = self._terms.encrypt(target), self._with.clock.seconds()
+        self._resumed = False
         facts: TlsFacts | None = None
         refuse = socket.close
         if encrypt is not None:
@@ -348,6 +352,7 @@ class _Dial:
         decision = self._terms.identify(target, facts)
         if decision.accepted:
             return socket
+        self._resumed = facts is not None and facts.resumed
         refuse()
         self._refuse(target, endpoint, decision.reason, decision.note, started_at)
         return None

@@ -119,6 +119,8 @@ class Hub:
         #: those of them that we opened
         self.opened_links = OpenedLinks()
         self.events: list[LinkEvents] = []
+        #: asked for each address and door before anything is made for a connection: whether it is just closed
+        self.turns_away: Callable[[str, Door], bool] = lambda _address, _door: False
         #: asked before a stranger's connection is taken: None, or (reason, retry after seconds)
         self.admit: Callable[[LinkSession], tuple[Reason, int] | None] = lambda _session: None
         #: whether a link is not closed for being idle

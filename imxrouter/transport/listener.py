@@ -18,6 +18,7 @@ from twisted.internet.protocol import Factory
 from imxrouter.model.errors import RouterError
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.session import Door
+from imxrouter.transport.strangers import StrangersTurns, adopt
 
 _ADVICE = {
     errno.EADDRINUSE: "another program listens there; stop it, or configure another port",
@@ -36,8 +37,10 @@ class LinkFactory(Factory):
         self._hub = hub
         self._door = door
 
-    def buildProtocol(self, addr: Any) -> Any:  # noqa: ARG002 - Twisted's signature
-        """Called by Twisted."""
+    def buildProtocol(self, addr: Any) -> Any:
+        """Called by Twisted; None closes the connection, before anything is made for it."""
+        if self._hub.turns_away(addr.host, self._door):
+            return None
         return self._hub.accept(self._door)
 
 
@@ -62,6 +65,7 @@ def listen_on(
     *,
     reuse_port: bool = False,
     backlog: int = 1024,
+    turns: StrangersTurns | None = None,
 ) -> IListeningPort:
     """Listen on one address.
 
@@ -71,13 +75,15 @@ def listen_on(
         factory: makes the protocols.
         reuse_port: let other processes of this user listen on the same port (SO_REUSEPORT).
         backlog: connections that the system may keep waiting.
+        turns: shares out what strangers may use of a turn of the reactor; None: those of this address alone.
 
     Raises:
         CannotListen: the system refuses.
     """
+    turns = turns or StrangersTurns(reactor)
     listening = bound_socket(endpoint, reuse_port=reuse_port, backlog=backlog)
     try:
-        return reactor.adoptStreamPort(listening.fileno(), listening.family, cast("Any", factory))
+        return adopt(reactor, listening.fileno(), listening.family, factory, turns)
     finally:
         listening.close()  # the reactor has a descriptor of its own
 
@@ -89,6 +95,7 @@ def listen(
     *,
     reuse_port: bool = False,
     backlog: int = 1024,
+    turns: StrangersTurns | None = None,
 ) -> list[IListeningPort]:
     """Listen on all addresses or on none.
 
@@ -96,9 +103,11 @@ def listen(
         CannotListen: one address is refused; those before it are closed again.
     """
     ports: list[IListeningPort] = []
+    turns = turns or StrangersTurns(reactor)
     try:
         for endpoint in endpoints:
-            ports.append(listen_on(reactor, endpoint, factory, reuse_port=reuse_port, backlog=backlog))  # noqa: PERF401 - what is there must be closed when one fails
+            one = listen_on(reactor, endpoint, factory, reuse_port=reuse_port, backlog=backlog, turns=turns)
+            ports.append(one)
     except CannotListen:
         for port in ports:
             cast("Any", port).stopListening()

@@ -35,6 +35,8 @@ class OpeningTurns:
         self._waiting: dict[Key, deque[Deferred[None]]] = {}
         #: address -> until when it takes no link of ours, by its own word
         self._resting: dict[str, float] = {}
+        self._waking = False
+        self._due = False
 
     @property
     def waiting(self) -> bool:
@@ -69,7 +71,22 @@ class OpeningTurns:
         self.wake()
 
     def wake(self) -> None:
-        """Something was proved on a link, or one has ended: whose turn is it?"""
+        """Something was proved on a link, or one has ended: whose turn is it?
+
+        Who finds a link that does is done in the same call; hundreds of those must not call each other.
+        """
+        self._due = True
+        if self._waking:
+            return
+        self._waking = True
+        try:
+            while self._due:
+                self._due = False
+                self._wake()
+        finally:
+            self._waking = False
+
+    def _wake(self) -> None:
         now = self._hub.now()
         self._resting = {ip: until for ip, until in self._resting.items() if until > now}
         for key, queue in list(self._waiting.items()):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol
 
+from OpenSSL import SSL
 from twisted.internet import tcp
 from twisted.internet.interfaces import IPullProducer
 from twisted.internet.protocol import Protocol as TwistedProtocol
@@ -33,8 +34,9 @@ from imxrouter.switch import slots
 from imxrouter.switch.ports import Port, Role
 from imxrouter.switch.switch import Switch
 from imxrouter.tls.facts import TlsFacts
-from imxrouter.transport.encryption import close_encrypted, raw_transport
+from imxrouter.transport.encryption import close_encrypted, failure_words, raw_transport
 from imxrouter.transport.settings import HubSettings
+from imxrouter.transport.strangers import Accepted
 from imxrouter.wire.control import Control, Credit, Hello, encode_ack
 
 #: A link that goes on above its rate is read in pieces of this size: what one turn of the reactor does for it
@@ -176,9 +178,11 @@ class LinkSession(TwistedProtocol):
         peer = self.transport.getPeer()
         self.remote = (peer.host, peer.port)
         self.transport.setTcpNoDelay(True)
-        self._direct = type(self.transport) in (tcp.Server, tcp.Client)
+        self._direct = type(self.transport) in (Accepted, tcp.Server, tcp.Client)
         self._tcp = raw_transport(self.transport)
         self._tcp.registerProducer(self, False)
+        if isinstance(self._tcp, Accepted):
+            self._tcp.is_known = self.is_known
         self._hub.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -193,11 +197,13 @@ class LinkSession(TwistedProtocol):
         self._hub.switch.counters[slots.BYTES_IN] += len(data)
         self._hub.received(self, data)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
         if self._gone:
             return
         self._gone = self._mute = True
+        if isinstance(reason.value, SSL.Error) and not self.drop_note:
+            self.drop_note = failure_words(reason)
         self.machine.lost()
         self._hub.lost(self)
 
@@ -238,11 +244,17 @@ class LinkSession(TwistedProtocol):
         """All that the kernel did not take at once is written."""
         self._unwritten = 0
         self.port.shedding = False
+        if self.transport is not self._tcp and self._tcp.disconnecting:  # TLS ended; we alone keep it open
+            self._tcp.unregisterProducer()
 
     def stopProducing(self) -> None:
         """The transport ends."""
 
     # -- being read ---------------------------------------------------------------------------------------
+
+    def is_known(self) -> bool:
+        """Whether something is proved on it."""
+        return bool(self.port.sources or self.port.speaks or self.service)
 
     @property
     def unwritten(self) -> int:

@@ -142,6 +142,8 @@ class Verifier:
         #: told why each claim ended, NONE where the domain was proved
         self.on_result: Callable[[Reason], None] = lambda _reason: None
         self.on_step: Callable[[str, LinkSession, bytes, bytes, str], None] = lambda *_: None
+        #: begins a verification; one in each turn of the reactor, so that many claims hold nobody up
+        self.in_turn: Callable[[Callable[[], None]], None] = lambda begin: begin()
 
     # -- a claim comes -----------------------------------------------------------------------------------
 
@@ -173,6 +175,10 @@ class Verifier:
             first.received.accept(claim.number)
             self._prove(verification)
         else:
+            self.in_turn(lambda: self._begin(verification))
+
+    def _begin(self, verification: _Verification) -> None:
+        if self._pending(verification):
             self._dial(verification)
 
     def _refusal(self, first: LinkSession, claim: Claim) -> Reason | None:

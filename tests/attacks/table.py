@@ -18,6 +18,7 @@ PAGE: Final = Path(__file__).parents[2] / "docs/specs/attacks.md"
 PARTS: Final = {
     "test_tls": "Hijacked names, men in the middle, certificates",
     "test_delegation": "Hosted customers and DANE",
+    "test_tls_replays": "What belongs to another session, link or certificate",
     "test_stripping": "Down-grades",
     "test_redirects": "Redirects",
     "test_hosts": "Hosts of one domain",
@@ -31,6 +32,7 @@ PARTS: Final = {
     "test_dialling": "Dialling at a stranger's word",
     "test_poisoning": "Poisoned limits and memories",
     "test_floods": "Floods",
+    "test_limits": "Limits in layers",
 }
 
 #: Test -> what comes of the attack with every check, and without the one that is named.
@@ -63,6 +65,12 @@ OUTCOMES: Final = {
     "test_servfail": ("`dns-failure`", "the record that he answers is used"),
     "test_redirect_to_the_attacker": ("ignored, counted; the link stays", "messages go to him"),
     "test_redirect_twice_in_a_row": ("ignored, counted", "the links go back and forth"),
+    "test_login_of_another_session": ("`login-failed`", "he gets the service's messages"),
+    "test_claim_by_a_certificate_that_is_no_good": (
+        "`certificate-refused`; nobody is dialled", "his message is taken for hers"),
+    "test_redirect_to_another_domains_certificate": ("ignored; no record is sent", "the next message is his"),
+    "test_redirect_to_a_lower_level": ("ignored; no record is sent", "the next message is his"),
+    "test_redirects_again_and_again": ("one connection", "a hundred connections"),
     "test_verification_over_a_redirected_link": ("a new connection is opened", "the redirected one verifies"),
     "test_subscriptions_from_a_stranger": ("`protocol-error`", "he is told his presence"),
     "test_a_login_with_the_key_of_other_hosts": ("`login-failed`", "he is taken for a host of ours"),
@@ -107,6 +115,15 @@ OUTCOMES: Final = {
     "test_limit_of_a_zone": ("Alice's claim is verified", "Alice's claim is refused"),
     "test_memory_of_duplicates": ("Alice's messages are taken", "Alice's messages are refused"),
     "test_links_that_only_verify": ("Alice's claim is verified", "Alice's claim is refused"),
+    "test_connecting_again_and_again": ("`over-cap`", "each connection is served"),
+    "test_strangers_from_many_networks": ("a peer's new link is taken", "a peer's new link is refused"),
+    "test_a_peer_over_its_rate": ("`over-rate`, told as `busy`", "everything is passed on"),
+    "test_a_link_over_its_rate": ("`over-rate`, then it is read slowly", "everything is passed on"),
+    "test_a_tenant_over_its_rate": ("`over-rate`, told as `busy`; others go on", "everything is passed on"),
+    "test_one_recipient_is_flooded": (
+        "`recipient-limit`, told as `busy`; friends get through", "Bob gets everything"),
+    "test_a_sender_who_does_not_wait": ("`rate-limited` for longer", "some of it gets through all the time"),
+    "test_more_than_the_router_can_do": ("`overloaded`, told as `busy`, in this order", "everything is late"),
     "test_large_record_before_a_proof": ("`protocol-error` at its header", "its bytes are kept"),
     "test_claims_before_a_proof": ("`too-many-claims`", "each one is looked up"),
     "test_refused_again_and_again": ("the link ends", "it goes on"),

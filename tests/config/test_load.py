@@ -159,6 +159,16 @@ def test_key_files_are_read_too(tmp_path: Path, content: bytes | None) -> None:
 
 
 IMX = f'[[service]]\nname = "two"\nkind = "imx"\nkey = "{PUBLIC}"\n'
+
+
+def test_an_uplink_without_a_key_logs_in_by_certificate(tmp_path: Path) -> None:
+    """No file is looked for where none is named."""
+    main = tmp_path / "router.toml"
+    uplink = '[[uplink]]\nname = "hub"\naddress = "192.0.2.1:1"\nserver_name = "hub.example"\n'
+    main.write_text('tls.certificates = "certs"\n' + MINIMAL + uplink)
+    assert load(main).config.uplinks[0].key_file == ""
+
+
 UPLINK = '[[uplink]]\nname = "hub"\naddress = "192.0.2.1:1"\nkey_file = "/etc/imx/up.key"\n'
 
 

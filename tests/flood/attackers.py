@@ -1,6 +1,8 @@
 """The attackers, in a process of their own; lines of JSON come in and go out, as in `tests.storm.children`.
 
-{"do": "silent", "count": 10000}    strangers who connect, and never authenticate
+{"do": "silent", "count": 10000}    strangers who connect, and never authenticate; half of them in TLS
+{"do": "handshakes", "rate": 500}   strangers who have a handshake made, and go
+{"do": "crowd", "count": 700}       strangers who connect, and then speak all at one time
 {"do": "claim", "count": 1000}      strangers who claim domains that others own
 {"do": "open", "count": 200}        a peer that proves itself on more and more links
 {"do": "shout", "rate": 500}        a sender of that peer far over its rate
@@ -9,16 +11,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import random
 import resource
 import socket
+import ssl
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from enum import Enum
 from typing import Any, Final
 
 from imxrouter.model.vocabulary import REASON_BY_CODE
@@ -62,16 +67,59 @@ _BODY: Final = b"Content-Type: text/plain\r\n\r\nloud"
 _WINDOW: Final = 900
 
 
+class Mood(Enum):
+    """What a stranger does."""
+
+    NOTHING = "says nothing"
+    HALF = "half a hello"
+    HELLO = "a hello"
+    CLAIMS = "a hello, and then claims"
+    WAITS = "a ClientHello, when it is told to"
+    HALF_TLS = "half a ClientHello"
+    TLS = "a ClientHello, and no more"
+    GOES = "a ClientHello, and goes when it is answered"
+
+    @property
+    def in_tls(self) -> bool:
+        """Whether it speaks TLS."""
+        return self in (Mood.WAITS, Mood.HALF_TLS, Mood.TLS, Mood.GOES)
+
+
+def _client_hello() -> bytes:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_alpn_protocols(["imx"])
+    out = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), out, server_hostname="talk-z.example").do_handshake()
+    return out.read()
+
+
+_HELLO: Final = Hello((1,)).encode()
+_CLIENT_HELLO: Final = _client_hello()
+_SAYS: Final = {
+    Mood.NOTHING: b"",
+    Mood.HALF: _HELLO[:30],
+    Mood.HELLO: _HELLO,
+    Mood.CLAIMS: _HELLO,
+    Mood.WAITS: _CLIENT_HELLO,
+    Mood.HALF_TLS: _CLIENT_HELLO[:100],
+    Mood.TLS: _CLIENT_HELLO,
+    Mood.GOES: _CLIENT_HELLO,
+}
+#: One after the other.
+SILENT: Final = (Mood.NOTHING, Mood.HALF_TLS, Mood.HALF, Mood.TLS, Mood.HELLO, Mood.TLS)
+
+
 class Stranger(Connection):
     """Connects, says little, and stays.
 
     Args:
-        mood: 0 says nothing, 1 half a hello, 2 a hello, 3 a hello and then claims.
+        mood: what it says.
     """
 
     __slots__ = ("_mood", "_owner", "_splitter")
 
-    def __init__(self, owner: Attackers, sock: socket.socket, mood: int) -> None:
+    def __init__(self, owner: Attackers, sock: socket.socket, mood: Mood) -> None:
         self._owner = owner
         self._mood = mood
         self._splitter = RecordSplitter(1 << 20)
@@ -80,15 +128,23 @@ class Stranger(Connection):
     def ready(self) -> None:
         """Say as much as the mood is."""
         self._owner.counts["connected"] += 1
-        hello = Hello((1,)).encode()
-        if self._mood:
-            self.write(hello[: 30 if self._mood == 1 else len(hello)])
+        if self._mood is not Mood.WAITS:
+            self.speak()
+
+    def speak(self) -> None:
+        """Say it now."""
+        self.write(_SAYS[self._mood])
 
     def took(self, data: bytes) -> None:
         """Claim after the hello; count what is said to it."""
+        if self._mood.in_tls:
+            self._owner.counts["answered in TLS"] += 1
+            if self._mood is Mood.GOES:
+                self.close()
+            return
         for raw in self._splitter.feed(data):
             control = decode_control(decode_record(raw))
-            if isinstance(control, Hello) and self._mood == 3:
+            if isinstance(control, Hello) and self._mood is Mood.CLAIMS:
                 names = self._owner.next_names(16)
                 token = os.urandom(78)
                 claims = [Claim(n, name, b"talk-z.example", token) for n, name in enumerate(names, 1)]
@@ -198,7 +254,7 @@ class Listening(Connection):
         self._owner = owner
         super().__init__(owner.loop, sock, connected=True)
 
-    def accept(self) -> None:
+    def readable(self) -> None:
         """Take every connection that waits."""
         while True:
             try:
@@ -240,7 +296,7 @@ class Attackers:
     def __init__(self) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))
-        os.nice(5)
+        os.nice(19)
         self.loop = Loop()
         self.counts: Counter[str] = Counter()
         self.pending: dict[bytes, PeerLink] = {}
@@ -264,12 +320,36 @@ class Attackers:
         self._listening = Listening(self, (at[0], at[1]))
 
     def silent(self, count: int) -> None:
-        """So many connections in all, three of four of which say nothing or half a hello."""
-        self._do = self._strangers(count, lambda number: number % 4 % 3)
+        """So many connections in all, which say nothing, half a hello, or a hello and no more."""
+        self._do = self._strangers(count, lambda number: SILENT[number % len(SILENT)])
+
+    def handshakes(self, rate: float) -> None:
+        """So many a second, each of which has a handshake begun and goes."""
+        self._began = time.monotonic()
+
+        def more() -> None:
+            due = int((time.monotonic() - self._began) * rate) - self.counts["opened"]
+            self._stranger(min(due, _CONNECTIONS_A_TURN), Mood.GOES)
+
+        self._do = more
+
+    def crowd(self, count: int) -> None:
+        """So many connections; when they are there, all speak at one time."""
+        connect = self._strangers(count, lambda _number: Mood.WAITS)
+
+        def more() -> None:
+            connect()
+            if self.counts["connected"] >= count and not self.counts["spoke"]:
+                for one in self.loop.connections():
+                    if isinstance(one, Stranger):
+                        one.speak()
+                        self.counts["spoke"] += 1
+
+        self._do = more
 
     def claim(self, count: int) -> None:
         """So many connections, each of which claims 16 domains that others own."""
-        self._do = self._strangers(count, lambda _number: 3)
+        self._do = self._strangers(count, lambda _number: Mood.CLAIMS)
 
     def open(self, count: int) -> None:
         """So many links of the domain, which all try to prove it."""
@@ -328,20 +408,22 @@ class Attackers:
         """Do what is to be done, and serve what is ready."""
         self._do()
         self.loop.turn(_TURN_S)
-        if self._listening is not None:
-            self._listening.accept()
 
-    def _strangers(self, count: int, mood: Callable[[int], int]) -> Callable[[], None]:
+    def _strangers(self, count: int, mood: Callable[[int], Mood]) -> Callable[[], None]:
         def more() -> None:
             for _ in range(min(_CONNECTIONS_A_TURN, count - self.counts["opened"])):
-                sock = dialled(self._target, next(self._sources))
-                if sock is None:
-                    self.counts["not opened"] += 1
-                    return
-                self.counts["opened"] += 1
-                Stranger(self, sock, mood(self.counts["opened"]))
+                self._stranger(1, mood(self.counts["opened"]))
 
         return more
+
+    def _stranger(self, count: int, mood: Mood) -> None:
+        for _ in range(count):
+            sock = dialled(self._target, next(self._sources))
+            if sock is None:
+                self.counts["not opened"] += 1
+                return
+            self.counts["opened"] += 1
+            Stranger(self, sock, mood)
 
     def _link(self) -> None:
         assert self._listening is not None

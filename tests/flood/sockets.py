@@ -38,6 +38,19 @@ class Connection:
     def took(self, data: bytes) -> None:
         """Bytes came."""
 
+    def readable(self) -> None:
+        """There is something to read, or the end."""
+        try:
+            data = self.sock.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self.took(data)
+        else:
+            self.close()
+
     def gone(self) -> None:
         """It ended."""
 
@@ -122,19 +135,7 @@ class Loop:
         if events & select.EPOLLOUT:
             one.flush()
         if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and not one.closed:
-            self._read(one)
-
-    def _read(self, one: Connection) -> None:
-        try:
-            data = one.sock.recv(_READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data:
-            one.took(data)
-        else:
-            one.close()
+            one.readable()
 
 
 def dialled(to: tuple[str, int], source: str) -> socket.socket | None:

@@ -20,6 +20,10 @@ from tests.storm.world import say
 
 #: Megabytes above idle that all attacks together may cost the attacked router.
 BOUND_MB: Final = 120.0
+#: Of `caps.unauthenticated_total` those that networks with many connections may have.
+PLACES: Final = 768
+#: Refused connections that are told why in clear, at least, however short the rush.
+TOLD: Final = 10
 #: `caps.in_per_peer` by default.
 LINKS_OF_A_PEER: Final = 8
 #: For one attack.
@@ -31,6 +35,7 @@ class Size:
     """How much is poured in, and for how long each attack is looked at."""
 
     silent: int
+    handshakes: float
     claimers: int
     links: int
     shout_rate: float
@@ -39,8 +44,8 @@ class Size:
     seconds: float
 
 
-SHORT: Final = Size(1_500, 200, 40, 500.0, 30_000, rate=50.0, seconds=3.0)
-LONG: Final = Size(10_000, 1_000, 200, 500.0, 1_000_000, rate=100.0, seconds=20.0)
+SHORT: Final = Size(1_500, 300.0, 200, 40, 500.0, 30_000, rate=50.0, seconds=3.0)
+LONG: Final = Size(10_000, 500.0, 1_000, 200, 500.0, 1_000_000, rate=100.0, seconds=20.0)
 
 
 class Flood:
@@ -87,8 +92,8 @@ class Flood:
     def newcomer(self) -> None:
         """While it goes on, a domain that was never seen is heard."""
         word, took = self.world.newcomer()
-        say(f"  a new domain's message: {word} after {took:.1f} s")
-        assert word == "success"
+        say(f"  a message of a new domain: refused by {word}, after {took:.1f} s")
+        assert word == "none", word
 
     def stop(self) -> None:
         """The attack ends."""
@@ -124,7 +129,16 @@ def _run(flood: Flood) -> None:
     size = flood.size
     flood.quiet()
     told = flood.attack("silent", lambda it: it.get("opened", 0) >= size.silent, count=size.silent)
-    assert told["closed over-cap"] > size.silent / 4
+    assert told["closed over-cap"] >= TOLD
+    assert told["answered in TLS"] >= PLACES / 4
+    assert told["open"] <= PLACES
+    flood.newcomer()
+    flood.stop()
+    told = flood.attack("crowd", lambda it: it.get("spoke", 0) > 0, count=PLACES)
+    assert told["answered in TLS"] >= PLACES * 0.9
+    flood.newcomer()
+    flood.stop()
+    told = flood.attack("handshakes", lambda it: it.get("answered in TLS", 0) >= 100, rate=size.handshakes)
     flood.newcomer()
     flood.stop()
     told = flood.attack("claim", lambda it: it.get("opened", 0) >= size.claimers, count=size.claimers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from tests.doubles.authority import DAY, Authority
 from tests.doubles.router_process import RouterProcess
 from tests.doubles.router_rig import free_port, login_key, service_table
 from tests.flood.attackers import VICTIMS
@@ -43,12 +45,20 @@ class World:
     def __init__(self, folder: Path, rate: float) -> None:
         self._ports = {name: free_port("127.0.0.1") for name in ("x", "z", "n", "dns")}
         self._peer_port = free_port(PEER_IP)
-        self._dns = self._name_server(folder)
+        self._children: list[Child] = []
+        self._newcomers = itertools.count(1)
         self.z = self._router(folder, "z", "x", _cores(0))
         self.x = self._router(folder, "x", "z", _cores(1))
         self.n = self._router(folder, "n", "z", _cores(1))
         self.routers = (self.z, self.x, self.n)
-        self._children: list[Child] = []
+        self._dns = self._name_server(folder)
+        try:
+            self._start(rate)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, rate: float) -> None:
         for router in self.routers:
             router.start()
         self.idle_mb = self.z.rss_mb()
@@ -62,7 +72,7 @@ class World:
     def newcomer(self) -> tuple[str, float]:
         """Somebody whose domain was never seen writes to a recipient: its answer, and how long it took."""
         began = time.monotonic()
-        outcome = self.n.admin.send(NEWCOMER, RECIPIENT, "number 0")
+        outcome = self.n.admin.send(NEWCOMER, RECIPIENT, f"number {-next(self._newcomers)}")
         return outcome["reason"], time.monotonic() - began
 
     def close(self) -> None:
@@ -99,6 +109,12 @@ log.format = "text"
             service = '[[service]]\nname = "n"\nkind = "embedded"\nusers = ["nora"]\n'
             text += service + '[[domain]]\nname = "n.example"\nservice = "n"\n'
         else:
+            if name == "z":
+                now = time.time()
+                issued = Authority.root().issue(
+                    "talk-z.example", not_before=now - DAY, not_after=now + 9 * DAY
+                )
+                text += f'tls.certificates = "{issued.write(folder / "certificates", "talk").parent}"\n'
             place = f"127.0.0.1:{self._ports[peer]}"
             text += f'[[peer]]\ndomain = "talk-{peer}.example"\naddresses = ["{place}"]\n'
             text += service_table("talk", login_key(1), f"talk-{name}.example")

@@ -42,13 +42,25 @@ VALUES: Mapping[str, str] = {
     "dialback.clock_skew_s": "3", "dialback.claim_timeout_s": "13", "log.level": '"debug"',
     "log.format": '"text"', "log.addresses": '"full"', "log.trace_entries": "50", "log.trace_age_s": "55",
     "log.trace_deliveries": "true", "qos.availability_percent": "99", "qos.delivery_p99_s": "2",
-    "qos.refusals_percent": "3",
+    "qos.refusals_percent": "3", "caps.unauthenticated_per_prefix": "51",
+    "caps.connections_per_address_per_minute": "52", "caps.connections_per_prefix_per_minute": "53",
+    "caps.in_total": "5400", "limits.cooldown_s": "31", "limits.recipient_rate_per_s": "32",
+    "limits.recipient_burst": "33", "limits.recipient_strangers_rate_per_s": "16",
+    "limits.traffic_burst_s": "1.5", "limits.link_records_per_s": "3400",
+    "limits.link_bytes_per_s": "3500000",
+    "limits.peer_records_per_s": "3600", "limits.peer_bytes_per_s": "3700000",
+    "limits.domain_records_per_s": "3800", "limits.domain_bytes_per_s": "3900000",
+    "limits.tenant_records_per_s": "4100", "limits.tenant_bytes_per_s": "4200000",
+    "overload.lag_ms": "333", "overload.unwritten_bytes": "44000000", "overload.calm_s": "7",
 }  # fmt: skip
 KEY = login_key(5).public_key().public_bytes_raw().hex()
 #: Tables as they are added, then what is changed in them one after the other.
 TABLES: Mapping[str, tuple[str, ...]] = {
     '[[limits.exceptions]]\nsender = "x@a.example"\nrate_per_s = 1\nburst = 2\n': (
         "rate_per_s = 1", "rate_per_s = 3", "burst = 2", "burst = 9", "x@a.example", "y@a.example",
+    ),
+    '[[limits.tenants]]\nname = "t"\nrecords_per_s = 61\nbytes_per_s = 62000\n': (
+        "records_per_s = 61", "records_per_s = 63", "62000", "64000",
     ),
     '[[trust.peer]]\ndomain = "p.example"\npolicy = "dialback+tls"\n': (
         "dialback+tls", "certificate", "p.example", "q.example",
@@ -62,7 +74,8 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     'policy = "dialback"\nstate = "active"\nmax_message_bytes = 7\nsender_rate_per_s = 7\nsender_burst = 8\n'
     'types = ["message"]\ncase_profile = "case-sensitive"\nsubscription_lifetime_s = 61\n'
     'abuse_contact = "mailto:x@d.example"\ncontent_types = ["text/plain"]\nattributes = { a = "b" }\n'
-    'hidden_attributes = ["a"]\n': (
+    'hidden_attributes = ["a"]\nrecords_per_s = 71\nbytes_per_s = 72000\nrecipient_rate_per_s = 73\n': (
+        "records_per_s = 71", "records_per_s = 74", "72000", "75000", "_s = 73", "_s = 76",
         '"home"\naliases', '"other"\naliases', "e.example", "f.example", 'tenant = "t"', 'tenant = "u"',
         '"dialback"', '"dialback+tls"', '"active"', '"suspended"', "bytes = 7", "bytes = 9",
         "_s = 7", "_s = 9",
@@ -72,8 +85,9 @@ TABLES: Mapping[str, tuple[str, ...]] = {
         'hidden_attributes = ["a"]', "hidden_attributes = []", '"d.example"', '"g.example"',
     ),
     '[[peer]]\ndomain = "r.example"\naddresses = ["192.0.2.1:6490"]\npolicy = "dialback"\n'
-    "sender_rate_per_s = 4\nsender_burst = 5\nin_links = 6\n"
+    "sender_rate_per_s = 4\nsender_burst = 5\nin_links = 6\nrecords_per_s = 81\nbytes_per_s = 82000\n"
     "objectives = { availability_percent = 90, delivery_p99_s = 1, refusals_percent = 4 }\n": (
+        "records_per_s = 81", "records_per_s = 83", "82000", "84000",
         "percent = 90", "percent = 91", "p99_s = 1", "p99_s = 2", "percent = 4", "percent = 5",
         "192.0.2.1", "192.0.2.2", '"dialback"', '"certificate"', "_s = 4", "_s = 5",
         "_burst = 5", "_burst = 6", "in_links = 6", "in_links = 7", "r.example", "s.example",
@@ -97,7 +111,7 @@ ELSEWHERE = {
 def facts(router: Router) -> dict[str, Any]:
     """What the parts of a router go by, as far as it comes from the configuration."""
     gatekeeper, dialling = router.gatekeeper, router.gatekeeper.dialling
-    connector, guard = router.dialer._connector, router.dialer.guard
+    connector, guard, limiting = router.dialer._connector, router.dialer.guard, router.limiting
     return {
         "config": router.config,
         "rules": router.rules._config,
@@ -121,6 +135,11 @@ def facts(router: Router) -> dict[str, Any]:
         "remembered": gatekeeper.remembered._age_s,
         "rates": (router.rates.interval_s, router.rates.burst_s, router.rates.per_domain),
         "exceptions": router.rates._exceptions,
+        "cool-down": router.rates.cooldown_s,
+        "traffic": (
+            limiting._limits, limiting._peers, limiting._tenants, router.switch.traffic.link_rate,
+            limiting.overload.settings, {raw: route.inbox for raw, route in router.switch.routes.items()},
+        ),
         "peers' rates": router.peer_rates,
         "pins": router.pinned,
         "limits": router.provisioner._limits,
@@ -185,6 +204,9 @@ def test_a_reloaded_router_is_as_one_that_began_so(lab: Lab) -> None:
         for old, new in zip(edits[::2], edits[1::2], strict=True):
             text = text.replace(old, new, 1)
             both.write(rest + text)
-    names = {"service.name", "domain.name", "peer.domain", "trust.peer.domain", "limits.exceptions.sender"}
+    names = {
+        "service.name", "domain.name", "peer.domain", "trust.peer.domain", "limits.exceptions.sender",
+        "limits.tenants.name",
+    }  # fmt: skip
     wanted = {key for key, when in APPLIES.items() if when is not Applies.RESTART}
     assert wanted - both.seen - names == ELSEWHERE

@@ -414,3 +414,25 @@ def test_who_is_refused_and_says_nothing_is_forgotten(lab: Lab) -> None:
             pass
         lab.wait_until(lambda: len(b.router.hub.sessions) == 1, "it is gone")
         assert b.call(lambda: b.router.hub.first_bytes._waiting) == set()
+
+
+def test_a_resumed_session_that_is_refused_is_not_the_last_word(lab: Lab) -> None:
+    """The other side has another certificate by now, and still takes tickets of before: it is asked anew."""
+    a, b = tls_router(lab, "a.example"), tls_router(lab, "b.example")
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    end_links(a)
+    lab.wait_until(lambda: not a.router.hub.sessions and not b.router.hub.sessions, "all are closed")
+    first, second = issued("b.example"), issued("b.example", "other.example")
+    ends = b.router.link_tls.ends
+    assert ends is not None
+    context = ends.contexts.server()
+    context._used = False
+    b.call(lambda: (context.use_certificate(second.leaf), context.use_privatekey(second.key)))
+    judge = a.router.strengths.judge
+
+    def not_the_first(shown: Any, *rest: Any) -> Judged:
+        return Judged(False, "expired") if shown.leaf == first.leaf else judge(shown, *rest)
+
+    a.call(lambda: setattr(a.router.strengths, "judge", not_the_first))
+    assert a.send("alice@a.example", "bob@b.example", "two").outcome().ok
+    assert ("alice@a.example", "two") in b.inbox("bob@b.example")
