@@ -33,7 +33,7 @@ def test_a_verification_at_the_other_process_is_handed_over(lab: Federation) -> 
 
 
 def test_over_tls_the_answer_is_of_the_process_that_holds_the_first_link(lab: Federation) -> None:
-    """One process alone can compute it, from its own session; the other one only hands the secret over."""
+    """One process alone can compute it, from its TLS session; the other one only hands the secret over."""
     settings = certified(lab, B, C)
     lab.start(*routers_of(B, C), settings=settings)
     for router in lab.of(B):

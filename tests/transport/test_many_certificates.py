@@ -14,7 +14,7 @@ from imxrouter.tls.peer import PeerCertificate
 from tests.doubles.router_rig import Lab, RouterRig
 from tests.transport.test_tls_links import BUSY, tls_router
 
-#: What docs/operators/configure.md says to raise where hundreds of domains are to be reached within a minute.
+#: What docs/operators/identity.md says to raise where hundreds of domains are to be reached within a minute.
 RAISED: Mapping[str, object] = {
     **BUSY,
     "caps.connections_per_address_per_minute": 100_000,
