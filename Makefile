@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 # For example: make test PYTEST_ARGS="-k claims -x"
 PYTEST_ARGS ?=
 # Tests that start many processes of their own; with `make interop`, so that `make test` stays under three minutes.
-PROCESSES := tests/chaos tests/storm tests/flood tests/rolling tests/reload tests/independent tests/store/test_killed.py tests/cli/test_check.py tests/app/test_check_agrees.py
+PROCESSES := tests/chaos tests/storm tests/flood tests/rolling tests/reload tests/independent tests/store/test_killed.py tests/cli/test_check.py tests/app/test_check_agrees.py tests/transport/test_many_certificates.py
 
 .PHONY: help venv run test lint format interop bench soak clean
 
@@ -49,7 +49,7 @@ interop: $(STAMP)  ## tests with many processes, and against peers from Debian p
 bench: $(STAMP)  ## measure the router and print the table
 	$(BIN)/python -m tests.bench
 
-soak: $(STAMP)  ## the long forms: fuzzing, chaos, simulated worlds; prints figures
+soak: $(STAMP)  ## the long forms: fuzzing, chaos, simulated worlds, floods, reloads; prints figures
 	$(BIN)/python -m pip install --quiet -e '.[fuzz]'
 	$(PYTEST) -s tests -m soak -o faulthandler_timeout=900 $(PYTEST_ARGS)
 

@@ -40,6 +40,7 @@ from imxrouter.app.limitview import limits_view, overload_view
 from imxrouter.app.linkview import link_view, peer_tls
 from imxrouter.app.peerview import claims_towards, clear_waits, peer_detail
 from imxrouter.app.provisioning import domain_entry, served_domain
+from imxrouter.app.published_terms import targets_of
 from imxrouter.app.report import peer_report
 from imxrouter.app.storing import store_view
 from imxrouter.app.traceview import trace_view, traces_view
@@ -283,7 +284,7 @@ class Console:
         """Say what to publish for a domain, in all three forms."""
         wanted, router = _domain(domain), self._router
         return records_view(
-            wanted, router.published(), served=wanted in router.domains,
+            wanted, targets_of(router, wanted), served=wanted in router.domains,
             certificates=router.link_tls.certificates,
         )  # fmt: skip
 

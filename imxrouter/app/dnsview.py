@@ -45,7 +45,7 @@ def look_up(finder: Finder, domain: Domain) -> Deferred[LookupView]:
 
 def records_view(
     domain: Domain,
-    published: Iterable[tuple[str, int]],
+    published: Iterable[Target],
     *,
     served: bool,
     certificates: CertificateSet = _NO_CERTIFICATES,
@@ -54,12 +54,13 @@ def records_view(
 
     Args:
         domain: whose records.
-        published: host and port of each of its routers.
+        published: each of its routers, as its records are to tell.
         served: whether the domain is served here.
         certificates: of this router, for TLSA records.
     """
-    places = tuple(published)
-    zone = zone_text(domain, tuple(Target(host, port) for host, port in places))
+    targets = tuple(published)
+    places = tuple((target.host, target.port) for target in targets)
+    zone = zone_text(domain, targets)
     tlsa, unknown = tlsa_lines(places, certificates, ZONE_TTL_S)
     lines = [line for line in zone.splitlines() if line and not line.startswith(";")]
 

@@ -19,10 +19,11 @@ from imxrouter.admin.detail import DoctorView, FindingView
 from imxrouter.admin.errors import AdminError
 from imxrouter.app.dnsview import records_view
 from imxrouter.app.identity_view import NO_VALIDATION, ending, opinion, shown
+from imxrouter.app.published_terms import judge, targets_of
 from imxrouter.discovery.answers import TYPE_IMX, TYPE_SRV, TYPE_SVCB, Answer, Status, type_name
 from imxrouter.discovery.errors import DiscoveryFailed
 from imxrouter.discovery.guard import DialGuard
-from imxrouter.discovery.records import Target, imx_record, srv_record
+from imxrouter.discovery.records import imx_record, srv_record
 from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
@@ -74,7 +75,7 @@ class Doctor:
         self._found: list[FindingView] = []
         #: the form that leads here and nowhere else, such as `SVCB`
         self._used = ""
-        self._wanted = tuple(Target(host, port) for host, port in router.published())
+        self._wanted = targets_of(router, name)
 
     def run(self) -> Deferred[DoctorView]:
         """Look at everything; fails only by a bug."""
@@ -86,12 +87,13 @@ class Doctor:
         self._policy()
         self._keys()
         await self._targets()
+        await self._terms()
         await self._forms()
         if self._name == self._record.name:
             for alias in self._record.aliases[:_ALIASES]:
                 await self._alias(alias)
         certificates = self._router.link_tls.certificates
-        view = records_view(self._name, self._router.published(), served=True, certificates=certificates)
+        view = records_view(self._name, self._wanted, served=True, certificates=certificates)
         zone = view["zone"]
         self._found.sort(key=lambda one: SEVERITIES.index(one["severity"]))
         worst = self._found[0]["severity"]
@@ -268,6 +270,15 @@ class Doctor:
             do = "publish A or AAAA records for each target of the records"
         what = f"no peer finds {self._name}" + (f": {cause.what}" if cause is not None else "")
         self._say("error", what, Stage.DNS, reason, questions, do)
+
+    async def _terms(self) -> None:
+        """What the records say of TLS, beside what there is here."""
+        try:
+            found = await self._router.finder.find(self._name, fresh=True)
+        except DiscoveryFailed:
+            return  # told before
+        for one in judge(self._wanted, found.targets):
+            self._say(one.severity, one.what, Stage.TLS, one.reason, one.evidence, one.remedy)
 
     # -- each form ---------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -13,7 +14,7 @@ from imxrouter.config.trust import Uplink
 from imxrouter.link.machine import Side
 from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
-from imxrouter.model.vocabulary import Reason
+from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.probe.encrypted import TlsProbe
 from imxrouter.routing.policy import Decision, Level
 from imxrouter.tls.anchors import anchors_from
@@ -28,6 +29,7 @@ from imxrouter.transport.hub import Hub
 from imxrouter.transport.session import LinkSession
 from imxrouter.transport.strengths import Judged, Strengths, judge_certificate
 from imxrouter.transport.tls_ends import TlsEnds
+from imxrouter.transport.wanted import Wanted
 from imxrouter.wire.control import Control, Hello
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ class LinkTls:
         claimer: proves our domains.
         federation: reaches remote domains.
         wall: seconds since 1970.
+
+    Attributes:
+        wall: the same.
     """
 
     def __init__(
@@ -59,7 +64,7 @@ class LinkTls:
         self._strengths = strengths
         self._dialer = dialer
         self._claimer = claimer
-        self._wall = wall
+        self.wall = wall
         self._anchors: Callable[[], Anchors] | None = None
         self.pinned: Mapping[str, Anchors] = {}
         self._uplinks: dict[str, Anchors] = {}
@@ -70,7 +75,7 @@ class LinkTls:
         claimer.worth = self._worth
         claimer.worth_returned = self._worth_returned
         claimer.on_reached = self._reached
-        hub.events.append(self)
+        hub.events.insert(0, self)  # before what dials again when a link is lost
 
     def follow(self, certificates: OwnCertificates, config: Config) -> None:
         """Show the certificates of the configured folder, whatever they are at each moment.
@@ -149,7 +154,7 @@ class LinkTls:
             if self._anchors is None:
                 return Judged(False, "no authority is trusted")
             anchors = self._anchors()
-        return judge_certificate(anchors, peer, domain, self._wall(), as_client=as_client, way=way)
+        return judge_certificate(anchors, peer, domain, self.wall(), as_client=as_client, way=way)
 
     def why_not(self, peer: PeerCertificate, domain: Domain) -> str:
         """Why a client certificate is no good for a domain; empty where it is good."""
@@ -189,8 +194,17 @@ class LinkTls:
         return TlsProbe(
             lambda domain, target: self._strengths.asks_tls(domain, target.tls),
             lambda name, endpoint: ends.opening(None, name, endpoint),
-            lambda peer, domain, way: self.judge(peer, domain, False, way),
+            self._judge_probed,
+            lambda domain, target: Wanted(self._strengths, domain).filter(target),
         )
+
+    def _judge_probed(self, facts: TlsFacts, domain: Domain, way: Delegation | None) -> Judged:
+        """Judge what a check met as a link of ours would be: by policy and memory, too."""
+        facts = replace(facts, ways={} if way is None else {domain.name: way})
+        decision = self._strengths.reached(facts, domain)
+        judged = self._strengths.judged(facts, domain, as_client=False)
+        same = decision.reason is judged.reason and judged.note
+        return Judged(decision.accepted, judged.note if same else decision.note, decision.reason, judged.by)
 
     def _has_certificate(self, domain: bytes) -> bool:
         if self.ends is None or not self._strengths.tls:
@@ -223,8 +237,13 @@ class LinkTls:
         """Nothing."""
 
     def lost(self, session: LinkSession) -> None:
-        """A link is gone: what waits for room may be dialled."""
-        del session
+        """A link is gone: what waits for room may be dialled, but not where there was none for this one."""
+        refused = session.drop_reason.stage in (Stage.TLS, Stage.POLICY, Stage.IDENTITY)
+        if refused and self.ends is not None and session.tls is not None and session.side is Side.OPENER:
+            handle = session.transport.getHandle()
+            if handle is not None:
+                self.ends.forget(handle, session.tls.server_name, session.remote)
+        self._dialer.refused(session)
         self._dialer.wake()
 
     def tick(self, now: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import imxrouter
 from imxrouter.config.bounds import Limits
 from imxrouter.config.schema import Config
@@ -16,6 +18,9 @@ from imxrouter.routing.limits import Rate, SenderRates
 from imxrouter.routing.policy import Policy, PolicyTable
 from imxrouter.transport.connector import ConnectLimits
 from imxrouter.transport.settings import HubSettings
+
+#: A link waits for its turn as long as requests wait for it, but is told before them that there was none.
+TURN_ENDS_BEFORE_S: Final = 0.5
 
 
 def hub_settings(config: Config) -> HubSettings:
@@ -54,7 +59,10 @@ def hub_settings(config: Config) -> HubSettings:
 def connect_limits(dial: Dial, dns: Dns) -> ConnectLimits:
     """Bounds of one connection to a domain."""
     return ConnectLimits(
-        dns_s=dns.lookup_timeout_s, connect_s=dial.connect_timeout_s, race_delay_s=dial.race_delay_ms / 1000
+        dns_s=dns.lookup_timeout_s,
+        connect_s=dial.connect_timeout_s,
+        race_delay_s=dial.race_delay_ms / 1000,
+        turn_s=max(dial.hold_s - TURN_ENDS_BEFORE_S, 1.0),
     )
 
 

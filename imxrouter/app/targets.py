@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
@@ -145,11 +146,21 @@ class TargetDialer:
             turn = partial(self._turn, permit.source.prefix)
             return self._connect(domain, make_second, replace(terms, turn=turn)).addBoth(ended)
 
-        return self.room.dial(permit, dial_second, lambda: first is not None and bool(first.port.sources))
+        def patient() -> bool:
+            if first is None or first.port.closed or not first.port.sources:
+                return False
+            return first.received.verifies(domain.wire)
+
+        return self.room.dial(permit, dial_second, patient)
 
     def _turn(self, network: bytes, endpoints: Sequence[Endpoint]) -> Deferred[Callable[[], None]]:
         key = (endpoints[0][0], network)
         return self.turns.wait(key).addCallback(lambda _: partial(self.turns.done, key))
+
+    def refused(self, session: LinkSession) -> None:
+        """An address had no room for a link of ours: until it said, nobody dials it."""
+        if session.has_room_in_s:
+            self.turns.rest(session.remote[0], session.has_room_in_s)
 
     def wake(self) -> None:
         """A claim was settled, or a link has ended: there may be room for what waits."""
@@ -182,7 +193,8 @@ class TargetDialer:
         if self.maker is None:
             raise LocalMisuse("TLS is asked for and not configured")
         make = partial(self.maker.opening, wanted.own, name, socket.remote)
-        return open_tls(self._reactor, socket, make, self.maker.facts, limit_s)
+        forget = partial(_forget, self.maker, name, socket.remote)
+        return open_tls(self._reactor, socket, make, self.maker.facts, limit_s, forget)
 
     def _admit_target(self, permit: Permit | None) -> Callable[[str, int], Reason | None]:
         def admit(ip: str, port: int) -> Reason | None:
@@ -298,13 +310,15 @@ class TargetDialer:
             if self.maker is None:
                 raise LocalMisuse("TLS is asked for and not configured")
             make = partial(self.maker.opening, own, server_name, endpoint)
-            return open_tls(self._reactor, socket, make, self.maker.facts, self._connector.limits.handshake_s)
+            limit_s = self._connector.limits.handshake_s
+            forget = partial(_forget, self.maker, server_name, endpoint)
+            return open_tls(self._reactor, socket, make, self.maker.facts, limit_s, forget)
 
         def judged(socket: EncryptedSocket) -> EncryptedSocket:
             try:
                 judge(socket.facts)
             except HandshakeFailed:
-                socket.close()
+                socket.refuse()
                 raise
             return socket
 
@@ -314,8 +328,13 @@ class TargetDialer:
         return opening.addCallback(attach)
 
 
+def _forget(maker: TlsMaker, server_name: str, endpoint: Endpoint, connection: SSL.Connection) -> None:
+    maker.forget(connection, server_name, endpoint)
+
+
 def _was_dialled(error: ConnectFailed) -> bool:
     """Whether any address was dialled, by the reason that came of it."""
     if error.reason is Reason.CONNECT_TIMEOUT:
         return True
-    return bool(error.attempts) and (error.reason.word,) in DIAL_RESULTS
+    counted = (error.reason.word,) in DIAL_RESULTS
+    return counted and any(one.ip and one.reason is error.reason for one in error.attempts)

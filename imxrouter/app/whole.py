@@ -6,6 +6,7 @@ from typing import Any
 
 from imxrouter.app.abuse import AbuseDesk
 from imxrouter.app.barred import watch_barred
+from imxrouter.app.ended_certificates import EndedCertificates
 from imxrouter.app.parts import Parts
 from imxrouter.app.reloading import Reloading
 from imxrouter.config.schema import Config
@@ -14,7 +15,7 @@ from imxrouter.switch.checks import ALL_CHECKS, Checks
 
 
 class Whole(Parts):
-    """A router that is not open yet: it ends what is barred, reports abuse, and reads its files again.
+    """A router that is not open yet: it ends what may not go on, reports abuse, reads its files again.
 
     Args: as of `Parts`.
     """
@@ -24,5 +25,6 @@ class Whole(Parts):
     ) -> None:
         super().__init__(config, reactor, ask=ask, checks=checks)
         watch_barred(self)
+        self.ended_certificates = EndedCertificates(self)
         self.abuse = AbuseDesk(self)
         self.reloading = Reloading(self)

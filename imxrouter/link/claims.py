@@ -17,8 +17,10 @@ from imxrouter.model.vocabulary import Reason
 
 #: Claims a link may carry before one of them is proved (architecture 5.3).
 CLAIMS_BEFORE_PROOF: Final = 16
-#: Claims of ours that may be pending on a link at a time, once the peer has taken one.
+#: Claims of ours that may be pending on a link at a time, however many the peer takes.
 CLAIMS_PENDING: Final = 1024
+#: Refusals that say that the peer verifies no more at a time: fewer are pending from then on.
+_TOO_FAST: Final = frozenset({Reason.DIAL_LIMIT, Reason.TOO_MANY_CLAIMS})
 #: A claim that is not settled by then has failed; longer than look-up, dial and hello together.
 CLAIM_DEADLINE_S: Final = 30.0
 #: After a right answer the verifier waits this long for the nonce from the second connection.
@@ -81,6 +83,9 @@ class ClaimsMade:
         self._waiting: dict[tuple[bytes, bytes], None] = {}
         #: claims asked since the link began, until the peer takes one
         self._asked_before: int | None = 0
+        #: claims that may be pending at a time: one more with each that is proved, as many as the peer took
+        #: where it refused one. Hundreds at once would be refused, and each wait seconds to be made again.
+        self._window = CLAIMS_BEFORE_PROOF
 
     def next_number(self) -> int:
         """The number the next claim gets."""
@@ -104,7 +109,7 @@ class ClaimsMade:
         """Whether the peer can be expected to take one more domain's claim (specification section 6.1)."""
         if self._asked_before is not None:
             return self._asked_before < CLAIMS_BEFORE_PROOF
-        return len(self._pending) < CLAIMS_PENDING
+        return len(self._pending) < self._window
 
     def wait(self, from_domain: bytes, to_domain: bytes) -> None:
         """Remember a pair to be claimed when there is room."""
@@ -210,6 +215,9 @@ class ClaimsMade:
         self._settled(claim)
         if reason is Reason.NONE:
             self._asked_before = None
+            self._window = min(self._window + 1, CLAIMS_PENDING)
+        elif reason in _TOO_FAST:
+            self._window = max(min(self._window, len(self._pending)), 1)
         proved_links = [claim.nonces[nonce] for nonce in nonces if nonce in claim.nonces]
         claim.nonces.clear()
         return claim, proved_links if reason is Reason.NONE else []
@@ -325,6 +333,10 @@ class ClaimsReceived:
     def pending(self, number: int) -> ReceivedClaim | None:
         """The claim under verification with that number."""
         return self._pending.get(number)
+
+    def verifies(self, from_domain: bytes) -> bool:
+        """Whether a claim of the domain is under verification."""
+        return from_domain in self._pending_domains
 
     @property
     def waiting(self) -> int:

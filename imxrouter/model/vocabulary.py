@@ -109,7 +109,7 @@ class Reason(Enum):
     HOLD_FULL = ReasonInfo(34, "hold-full", Stage.LIMIT, Retry.LATER, "busy",
         "more is waiting for this destination than the hold queue takes: see imxctl peers; dial.hold_count and hold_bytes bound it")
     RECIPIENT_LIMIT = ReasonInfo(35, "recipient-limit", Stage.LIMIT, Retry.LATER, "busy",
-        "a limit of the recipient is reached: the recipient makes room, or its service raises the limit")
+        "too much comes to one recipient: wait, or let its router raise limits.recipient_rate_per_s or recipient_rate_per_s of the domain")
     SUPERSEDED = ReasonInfo(36, "superseded", Stage.LIMIT, Retry.NEVER, "superseded",
         "a newer notification of the same subscription took this one's place while it waited")
     OVER_RATE = ReasonInfo(37, "over-rate", Stage.LIMIT, Retry.LATER, "busy",
@@ -189,7 +189,7 @@ class Reason(Enum):
     REDIRECTED = ReasonInfo(86, "redirected", Stage.PEER, Retry.LATER, "none",
         "the peer asked to reconnect elsewhere")
     LOGIN_FAILED = ReasonInfo(87, "login-failed", Stage.IDENTITY, Retry.NEVER, "not-proved",
-        "the key or its signature is not the configured one: give the service the key that [[service]] names, and no other role")
+        "the key, its signature or the certificate is not the configured one: give the service what [[service]] names, and no other role")
     # dial-back
     DIALBACK_REFUSED = ReasonInfo(90, "dialback-refused", Stage.DIALBACK, Retry.LATER, "dialback-refused",
         "the claimed domain's own router does not know the claim: its DNS leads elsewhere, or its hosts' clocks differ")

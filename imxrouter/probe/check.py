@@ -233,6 +233,9 @@ class Checker:
         refusal = None if pinned else self._refusal(target, ip)
         if refusal is not None:
             return _Tried(replace(way, reason=refusal[0], note=refusal[1]))
+        refused = self._tls.refuses(domain, target) if self._tls is not None else None
+        if refused is not None:
+            return _Tried(replace(way, reason=refused, note="its record and our policy exclude each other"))
         started_at = self._clock.seconds()
         attempt = _OneAttempt()
         race = Race(self._clock, self._open, attempt, 0.0, self._timeout_s)

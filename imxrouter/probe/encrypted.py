@@ -12,12 +12,13 @@ from twisted.internet.interfaces import IReactorTime
 from imxrouter.discovery.records import Target
 from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
+from imxrouter.model.vocabulary import Reason
 from imxrouter.probe.report import Evidence
 from imxrouter.tls.anchors import anchors_from
 from imxrouter.tls.contexts import TlsContexts
 from imxrouter.tls.dane import sni_of
 from imxrouter.tls.facts import TlsFacts, read_facts
-from imxrouter.tls.peer import Anchors, PeerCertificate
+from imxrouter.tls.peer import Anchors
 from imxrouter.tls.store import CertificateSet
 from imxrouter.transport.encryption import HandshakeFailed, open_tls
 from imxrouter.transport.opening import Endpoint, OpenedSocket
@@ -31,12 +32,14 @@ class TlsProbe:
     Attributes:
         wants: whether a target is spoken to in TLS.
         make: makes our end: (server name, endpoint).
-        judge: judges a certificate for a domain, with what DNSSEC says of the way there.
+        judge: judges what came of the handshake for a domain, with what DNSSEC says of the way there.
+        refuses: why a router does not dial a target at all; None: it would.
     """
 
     wants: Callable[[Domain, Target], bool]
     make: Callable[[str, Endpoint], SSL.Connection]
-    judge: Callable[[PeerCertificate, Domain, Delegation | None], Judged]
+    judge: Callable[[TlsFacts, Domain, Delegation | None], Judged]
+    refuses: Callable[[Domain, Target], Reason | None] = lambda _domain, _target: None
 
 
 def outside_probe(
@@ -60,8 +63,10 @@ def outside_probe(
     def make(name: str, endpoint: Endpoint) -> SSL.Connection:
         return contexts.open(None, name, *endpoint)
 
-    def judge(peer: PeerCertificate, domain: Domain, way: Delegation | None) -> Judged:
-        return judge_certificate(anchors(), peer, domain, wall(), as_client=False, way=way)
+    def judge(facts: TlsFacts, domain: Domain, way: Delegation | None) -> Judged:
+        if facts.peer is None:
+            return Judged(False, facts.unreadable or "no certificate was presented")
+        return judge_certificate(anchors(), facts.peer, domain, wall(), as_client=False, way=way)
 
     return TlsProbe(wants, make, judge)
 
@@ -120,9 +125,7 @@ async def encrypt(
     took_s = clock.seconds() - started_at
     seen = {"version": facts.version, "cipher": facts.cipher, "server_name": name}
     tls = replace(way, took_s=took_s, facts={**way.facts, **seen})
-    judged = Judged(False, "no certificate")
-    if facts.peer is not None:
-        judged = probe.judge(facts.peer, domain, led)
+    judged = probe.judge(facts, domain, led)
     identity = replace(way, facts={**way.facts, **_shown(facts), "by": judged.by})
     if judged.good:
         return Encrypted(tls, identity, encrypted)

@@ -380,7 +380,9 @@ CLAIM_RESULTS: tuple[tuple[str, str], ...] = tuple(
 )
 LINK_END_REASONS: tuple[tuple[str, str], ...] = tuple((one.stage.value, one.word) for one in Reason)
 DIAL_RESULTS: tuple[tuple[str], ...] = (
-    ("connected",), ("connection-refused",), ("connect-timeout",), ("unreachable",),
+    ("connected",), ("connection-refused",), ("connect-timeout",), ("unreachable",), ("tls-failed",),
+    ("certificate-refused",), ("delegation-insecure",), ("dane-mismatch",), ("weaker-than-policy",),
+    ("weaker-than-remembered",),
 )  # fmt: skip
 ECHO_RESULTS: tuple[tuple[str], ...] = (
     ("answered",), ("bad-address",), ("too-large",), ("rate-limited",),

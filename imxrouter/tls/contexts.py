@@ -100,8 +100,8 @@ class TlsContexts:
         connection.set_connect_state()
         connection.set_tlsext_host_name(server_name.encode("ascii"))
         key = _session_key(context, server_name, address, port)
-        if (session := self._sessions.get(key)) is not None:
-            self._sessions.move_to_end(key)
+        # Once (RFC 8446 appendix C.4). So one that is refused, as its certificate has ended, comes not again.
+        if (session := self._sessions.pop(key, None)) is not None:
             connection.set_session(session)
         return connection
 

@@ -1,4 +1,4 @@
-"""What OpenSSL can do and pyOpenSSL has no method for: three calls, in one place.
+"""What OpenSSL can do and pyOpenSSL has no method for: four calls, in one place.
 
 `tests/tls/test_openssl.py` calls each, so that a new pyOpenSSL that moves them is found out at once.
 """
@@ -26,3 +26,13 @@ def require_purpose(store: crypto.X509Store, *, as_client: bool) -> None:
 def was_resumed(connection: SSL.Connection) -> bool:
     """Say whether the handshake resumed an earlier session."""
     return bool(_LIB.SSL_session_reused(connection._ssl))  # noqa: SLF001
+
+
+def clear_errors() -> None:
+    """Forget what went wrong in this thread.
+
+    What fails in OpenSSL and is not told by an exception stays in a queue of the thread. The next failure of
+    any connection would be told with its words; before OpenSSL 4, a connection that only waits for bytes
+    would be taken for broken (SSL_get_error(3)).
+    """
+    _LIB.ERR_clear_error()

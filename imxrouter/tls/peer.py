@@ -19,7 +19,7 @@ from OpenSSL import SSL, crypto
 
 from imxrouter.model.domain import Domain
 from imxrouter.tls.identity import Identifiers, identifiers_of
-from imxrouter.tls.openssl import NO_CHECK_TIME, require_purpose
+from imxrouter.tls.openssl import NO_CHECK_TIME, clear_errors, require_purpose
 from imxrouter.tls.reading import UNREADABLE, is_authority, is_self_issued, outside_constraints
 from imxrouter.tls.strength import weak_digest, weak_key
 
@@ -252,17 +252,24 @@ class Anchors:
                 ChainProblem.TOO_LONG_CHAIN, f"{len(peer.chain)} certificates; {MAX_CHAIN} are read"
             )
         if peer.resumed:  # may come out otherwise as soon as an intermediate is known
-            return self._judge(peer, at, as_client)
+            return self._judged_alone(peer, at, as_client)
         key = (peer.chain_fingerprint, as_client)
         if (kept := self._cache.get(key)) is not None and kept[0] <= at < kept[1]:
             self._cache.move_to_end(key)
             return kept[2]
-        judgement = self._judge(peer, at, as_client)
+        judgement = self._judged_alone(peer, at, as_client)
         self._cache[key] = (at, self._good_until(peer, at), judgement)
         self._cache.move_to_end(key)
         if len(self._cache) > CACHE_ENTRIES:
             self._cache.popitem(last=False)
         return judgement
+
+    def _judged_alone(self, peer: PeerCertificate, at: float, as_client: bool) -> Judgement:
+        """Judge, and leave nothing behind that other connections would be taken for."""
+        try:
+            return self._judge(peer, at, as_client)
+        finally:
+            clear_errors()
 
     def _good_until(self, peer: PeerCertificate, at: float) -> float:
         dates = (
@@ -334,7 +341,7 @@ class Anchors:
             note += f"; its authority is none of those trusted{trusted}, or an intermediate is missing"
         try:
             return Judgement(problem, _of(error.certificate.to_cryptography(), note))
-        except UNREADABLE:
+        except (crypto.Error, *UNREADABLE):
             return Judgement(problem, note)
 
 

@@ -13,7 +13,7 @@ from typing import Final, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.interfaces import IProtocol, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime
 from twisted.python.failure import Failure
 
 from imxrouter.discovery.errors import DiscoveryFailed
@@ -123,7 +123,6 @@ class Connector:
             fires with `Connected`, fails with `ConnectFailed`; cancelling gives up.
         """
         dial = _Dial(self, domain, protocol_factory, terms or DialTerms(), on_step)
-        running = Deferred.fromCoroutine(dial.run())
         late = False
 
         def expire() -> None:
@@ -131,17 +130,38 @@ class Connector:
             late = True
             running.cancel()
 
-        timer = self.clock.callLater(self.limits.total_s, expire)
+        dial.time_left = _TimeLeft(self.clock, self.limits.total_s, expire)
 
         def ended(result: Connected | Failure) -> Connected | Failure:
-            if timer.active():
-                timer.cancel()
+            dial.time_left.stop()
             if late and isinstance(result, Failure) and isinstance(result.value, CancelledError):
                 raise dial.expired()
             return result
 
+        running = Deferred.fromCoroutine(dial.run())
         running.addBoth(ended)
         return running
+
+
+class _TimeLeft:
+    """The limit for everything together; it stands still while a turn is waited for."""
+
+    def __init__(self, clock: IReactorTime, seconds: float, expire: Callable[[], None]) -> None:
+        self._clock = clock
+        self._left = seconds
+        self._expire = expire
+        self._timer: IDelayedCall | None = None
+        self.go_on()
+
+    def go_on(self) -> None:
+        """It runs from here on."""
+        self._timer = self._clock.callLater(self._left, self._expire)
+
+    def stop(self) -> None:
+        """It stands still; what is left stays."""
+        if self._timer is not None and self._timer.active():
+            self._left = max(self._timer.getTime() - self._clock.seconds(), 0.0)
+            self._timer.cancel()
 
 
 class _Dial:
@@ -168,6 +188,9 @@ class _Dial:
         self._racing: Target | None = None
         #: addresses of the target that failed
         self._failed: set[Endpoint] = set()
+        self.time_left: _TimeLeft
+        #: the session that was refused last was a resumed one: its certificate was not shown anew
+        self._resumed = False
 
     async def run(self) -> Connected:
         """Work through the targets."""
@@ -251,12 +274,28 @@ class _Dial:
         if reused is not None or not wanted:
             return reused
         self._stage = Stage.LIMIT
-        ended = await self._terms.turn(wanted)
+        ended = await self._wait_for_turn(target or Target(*wanted[0]), wanted)
+        if ended is None:
+            return None
         try:
             # while it waited, a link may have been opened that does
             return self._reuse(target, wanted, found) or await self._open(target, wanted, found)
         finally:
             ended()
+
+    async def _wait_for_turn(self, target: Target, wanted: Sequence[Endpoint]) -> Callable[[], None] | None:
+        """Wait until these may be dialled; what that takes says nothing of how they answer."""
+        limit_s, started_at = self._with.limits.turn_s, self._with.clock.seconds()
+        self.time_left.stop()
+        try:
+            return await self._terms.turn(wanted).addTimeout(limit_s, self._with.clock)
+        except DeferredTimeout:
+            waited_s = self._with.clock.seconds() - started_at
+            note = f"too many links are opened there at a time: no turn within {limit_s:g} s"
+            self._note(target, *wanted[0], Reason.DIAL_LIMIT, waited_s, note)
+            return None
+        finally:
+            self.time_left.go_on()
 
     def _reuse(
         self, target: Target | None, wanted: Sequence[Endpoint], found: Found | None
@@ -287,14 +326,17 @@ class _Dial:
                 protocol = self._make()
                 secured.attach(protocol)
                 return Connected(protocol, target or Target(*endpoint), *endpoint, found)
-            self._failed.add(endpoint)
+            if not self._resumed:  # else once more: the other side may have another certificate by now
+                self._failed.add(endpoint)
             wanted = [one for one in wanted if one not in self._failed]
         return None
 
     async def _secure(self, target: Target, socket: OpenedSocket, endpoint: Endpoint) -> OpenedSocket | None:
         """Make the handshake where TLS is wanted, and judge who is there, before anything is said."""
         encrypt, started_at = self._terms.encrypt(target), self._with.clock.seconds()
+        self._resumed = False
         facts: TlsFacts | None = None
+        refuse = socket.close
         if encrypt is not None:
             self._stage = Stage.TLS
             try:
@@ -302,7 +344,7 @@ class _Dial:
             except HandshakeFailed as error:
                 self._refuse(target, endpoint, error.reason, error.note, started_at)
                 return None
-            facts = encrypted.facts
+            facts, refuse = encrypted.facts, encrypted.refuse
             self._tell(
                 Stage.TLS, f"{facts.version} with {_words(endpoint)}", ip=endpoint[0], port=endpoint[1],
                 version=facts.version, cipher=facts.cipher,
@@ -310,7 +352,8 @@ class _Dial:
         decision = self._terms.identify(target, facts)
         if decision.accepted:
             return socket
-        socket.close()
+        self._resumed = facts is not None and facts.resumed
+        refuse()
         self._refuse(target, endpoint, decision.reason, decision.note, started_at)
         return None
 

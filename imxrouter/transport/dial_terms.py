@@ -29,7 +29,8 @@ class ConnectLimits:
         dns_s: for the look-up of the domain, and for that of each target's addresses.
         connect_s: for one attempt.
         handshake_s: for the TLS handshake of a connection that is there.
-        total_s: for everything together; below the 15 s for which messages are held.
+        total_s: for everything together but a turn; below the 15 s for which messages are held.
+        turn_s: for a turn, where many links are opened to one address one after the other.
         race_delay_s: head start of an attempt (RFC 8305 section 8 recommends 250 ms).
         targets: targets tried.
         stranger_attempts: attempts where a stranger's word makes us dial; `admit_target` may allow fewer.
@@ -39,6 +40,7 @@ class ConnectLimits:
     connect_s: float = 5.0
     handshake_s: float = 5.0
     total_s: float = 14.0
+    turn_s: float = 15.0
     race_delay_s: float = 0.25
     targets: int = 8
     stranger_attempts: int = 4

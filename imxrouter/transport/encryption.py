@@ -29,6 +29,7 @@ from zope.interface import implementer
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
 from imxrouter.model.vocabulary import Reason
+from imxrouter.tls.contexts import release
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.opening import Endpoint, OpenedSocket
 
@@ -53,6 +54,9 @@ class TlsMaker(Protocol):
 
     def facts(self, connection: SSL.Connection) -> TlsFacts:
         """Read what the handshake came to."""
+
+    def forget(self, connection: SSL.Connection, server_name: str, endpoint: Endpoint) -> None:
+        """Who is there was refused: the next connection to there makes a whole handshake."""
 
 
 class HandshakeFailed(RouterError):
@@ -117,10 +121,24 @@ class _Creator:
         return self._make()
 
 
+class _Layer(TLSMemoryBIOProtocol):
+    """Twisted's, which leaves the session of a connection that was cut fit for resumption."""
+
+    #: the handshake is done
+    there = False
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone."""
+        handle = cast("Any", self).getHandle()
+        if self.there and handle is not None:
+            release(handle)  # before Twisted reads on to the end, which OpenSSL would take for an attack
+        cast("Any", super()).connectionLost(reason)
+
+
 def _layer(make: Callable[[], SSL.Connection], *, is_client: bool, gate: _Gate) -> Any:
     factory = TLSMemoryBIOFactory(_Creator(make), is_client, Factory())
     factory.noisy = False
-    return cast("Any", TLSMemoryBIOProtocol)(factory, gate)
+    return cast("Any", _Layer)(factory, gate)
 
 
 def raw_transport(transport: Any) -> Any:
@@ -165,7 +183,7 @@ def accept_tls(
             failed(error.note)
             layer.abortConnection()
             return
-        layer.wrappedProtocol = link
+        layer.there, layer.wrappedProtocol = True, link
         done(layer, facts)
 
     gate = _Gate(complete, failed)
@@ -182,6 +200,7 @@ def open_tls(
     make: Callable[[], SSL.Connection],
     read: Callable[[SSL.Connection], TlsFacts],
     limit_s: float,
+    forget: Callable[[SSL.Connection], None] = lambda _connection: None,
 ) -> Deferred[EncryptedSocket]:
     """Make the handshake of a connection of ours.
 
@@ -191,6 +210,7 @@ def open_tls(
         make: makes our end.
         read: reads what the handshake came to.
         limit_s: for the handshake.
+        forget: told our end where the other side is refused afterwards.
 
     Returns:
         fires with the encrypted connection, fails with `HandshakeFailed`; cancelling gives up.
@@ -214,7 +234,7 @@ def open_tls(
         except HandshakeFailed as error:
             settle(error)
         else:
-            layer_socket.facts = facts
+            layer.there, layer_socket.facts = True, facts
             settle(layer_socket)
 
     def cancelled(_: Deferred[EncryptedSocket]) -> None:
@@ -225,7 +245,7 @@ def open_tls(
     waiting: Deferred[EncryptedSocket] = Deferred(cancelled)
     gate = _Gate(complete, lambda note: settle(HandshakeFailed(note)))
     layer = _layer(make, is_client=True, gate=gate)
-    layer_socket = EncryptedSocket(socket, layer, gate)
+    layer_socket = EncryptedSocket(socket, layer, gate, forget)
     timer: IDelayedCall = clock.callLater(
         limit_s, lambda: settle(HandshakeFailed(f"no handshake within {limit_s:g} s"))
     )
@@ -242,10 +262,13 @@ class EncryptedSocket:
 
     facts: TlsFacts
 
-    def __init__(self, below: OpenedSocket, layer: Any, gate: _Gate) -> None:
+    def __init__(
+        self, below: OpenedSocket, layer: Any, gate: _Gate, forget: Callable[[SSL.Connection], None]
+    ) -> None:
         self._below = below
         self._layer = layer
         self._gate = gate
+        self._forget = forget
 
     @property
     def remote(self) -> Endpoint:
@@ -263,6 +286,13 @@ class EncryptedSocket:
             protocol.dataReceived(data)
         if self._gate.lost is not None:
             protocol.connectionLost(self._gate.lost)
+
+    def refuse(self) -> None:
+        """Cut it, because of who is there: its session is not resumed."""
+        handle = self._layer.getHandle()
+        if handle is not None:
+            self._forget(handle)
+        self.close()
 
     def close(self) -> None:
         """Cut it."""

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imxrouter.link.claims import ClaimState, MadeClaim
-from imxrouter.link.ledger import FROM_DOMAIN, KEY, RECORD, SIZE, TO_DOMAIN, TRIES, TYPE, Entry
+from imxrouter.link.ledger import FROM_DOMAIN, SIZE, TO_DOMAIN, TRIES, Entry
 from imxrouter.link.machine import LinkState
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.outcome import Outcome, failure, indeterminant
@@ -28,9 +28,6 @@ from imxrouter.transport.more_links import MoreLinks
 from imxrouter.transport.pursuit import OUT_OF_SERVICE, OWN_POLICY, Cause, Pursuit, Resting
 from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.wire.control import Control, Hello
-from imxrouter.wire.layout import MESSAGE_ID_BYTES
-from imxrouter.wire.record import decode_record
-from imxrouter.wire.registry import FieldType, RecordType
 
 #: Targets tried for one destination before it has failed.
 MAX_TARGETS = 8
@@ -168,13 +165,7 @@ class Federation:
 
     def _supersede(self, tag: int, pursuit: Pursuit, queue: HoldQueue[int]) -> None:
         """Of the notifications of one subscription only the newest waits (architecture section 6)."""
-        entry = self._hub.switch.ledger.entries[tag]
-        if entry[TYPE] != RecordType.NOTIFY:
-            return
-        record = decode_record(entry[RECORD])
-        named = entry[KEY][MESSAGE_ID_BYTES:] + (record.value(FieldType.SUBSCRIPTION_ID) or b"")
-        older = pursuit.newest.get(named)
-        pursuit.newest[named] = tag
+        older = pursuit.replaced_by(tag, self._hub.switch.ledger.entries[tag])
         if older is not None and queue.drop(older):
             self._give_up(older, Cause(Reason.SUPERSEDED))
 
@@ -265,7 +256,23 @@ class Federation:
         if not isinstance(failed, DialFailed):
             problem.raiseException()
         exhausted = failed.exhausted and pursuit.tried
-        self._failed(pursuit, pursuit.last if exhausted else Cause(failed.reason, failed.note))
+        cause = pursuit.last if exhausted else Cause(failed.reason, failed.note)
+        if failed.reason is Reason.DIAL_LIMIT or (pursuit.tried and pursuit.last.soon):
+            self._dial_again(pursuit, cause)
+        else:
+            self._failed(pursuit, cause)
+
+    def _dial_again(self, pursuit: Pursuit, cause: Cause) -> None:
+        """There was no room, here or there, which is no failure of the domain: what is held waits on."""
+        pursuit.tried.clear()
+        pursuit.last = cause
+        if pursuit.budget.count:
+            self._dial(pursuit)
+            return
+        destination = self.destinations.find(pursuit.domain)
+        if destination is not None:
+            destination.idle(self._hub.now())
+        self._forget_if_empty(pursuit)
 
     def _broken(self, problem: Failure, pursuit: Pursuit) -> None:
         pursuit.dialling = False

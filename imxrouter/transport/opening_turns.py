@@ -33,6 +33,10 @@ class OpeningTurns:
         self._hub = hub
         self._dialling: Counter[Key] = Counter()
         self._waiting: dict[Key, deque[Deferred[None]]] = {}
+        #: address -> until when it takes no link of ours, by its own word
+        self._resting: dict[str, float] = {}
+        self._waking = False
+        self._due = False
 
     @property
     def waiting(self) -> bool:
@@ -54,6 +58,11 @@ class OpeningTurns:
         queue.append(turn)
         return turn
 
+    def rest(self, ip: str, seconds: float) -> None:
+        """The address took no link of ours and said when to come again: until then nobody's turn comes."""
+        until = self._hub.now() + seconds
+        self._resting[ip] = max(until, self._resting.get(ip, 0.0))
+
     def done(self, key: Key) -> None:
         """The attempt has ended; a link that came of it counts by itself until something is proved there."""
         self._dialling[key] -= 1
@@ -62,7 +71,24 @@ class OpeningTurns:
         self.wake()
 
     def wake(self) -> None:
-        """Something was proved on a link, or one has ended: whose turn is it?"""
+        """Something was proved on a link, or one has ended: whose turn is it?
+
+        Who finds a link that does is done in the same call; hundreds of those must not call each other.
+        """
+        self._due = True
+        if self._waking:
+            return
+        self._waking = True
+        try:
+            while self._due:
+                self._due = False
+                self._wake()
+        finally:
+            self._waking = False
+
+    def _wake(self) -> None:
+        now = self._hub.now()
+        self._resting = {ip: until for ip, until in self._resting.items() if until > now}
         for key, queue in list(self._waiting.items()):
             while queue and self._room(key) > 0:
                 self._dialling[key] += 1
@@ -75,6 +101,8 @@ class OpeningTurns:
 
     def _room(self, key: Key) -> int:
         ip, network = key
+        if self._resting.get(ip, 0.0) > self._hub.now():
+            return 0
         purpose = Purpose.VERIFY if network else Purpose.DATA
         unproved = sum(
             1

@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from imxrouter.link.claims import ClaimState, MadeClaim
+from imxrouter.link.ledger import KEY, RECORD, TYPE, Entry
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.hold import HoldBudget, HoldQueue
 from imxrouter.transport.dialing import Endpoint
 from imxrouter.transport.session import LinkSession
+from imxrouter.wire.layout import MESSAGE_ID_BYTES
+from imxrouter.wire.record import decode_record
+from imxrouter.wire.registry import FieldType, RecordType
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +25,19 @@ class Cause:
         reason: of the registry.
         note: for operators.
         by_peer: the peer said so; otherwise we decided, by what we saw.
+        soon: there was no room, and there is some within seconds.
     """
 
     reason: Reason
     note: str = ""
     by_peer: bool = False
+    soon: bool = False
 
     @classmethod
     def of_link(cls, session: LinkSession) -> Cause:
         """Why a link ended."""
-        return cls(session.drop_reason, session.drop_note, session.machine.peer_closed)
+        soon = session.has_room_in_s > 0
+        return cls(session.drop_reason, session.drop_note, session.machine.peer_closed, soon)
 
     @classmethod
     def of_claim(cls, claim: MadeClaim) -> Cause:
@@ -84,6 +91,16 @@ class Pursuit:
         if not self.held:
             self.newest.clear()
         return queue.drain() if queue is not None else []
+
+    def replaced_by(self, tag: int, entry: Entry) -> int | None:
+        """The tag of the notification that waited until this one came, of the same subscription."""
+        if entry[TYPE] != RecordType.NOTIFY:
+            return None
+        record = decode_record(entry[RECORD])
+        named = entry[KEY][MESSAGE_ID_BYTES:] + (record.value(FieldType.SUBSCRIPTION_ID) or b"")
+        older = self.newest.get(named)
+        self.newest[named] = tag
+        return older
 
     def why_late(self, session: LinkSession | None, from_domain: bytes) -> Cause:
         """Why what waits for a domain of ours to be proved on the link has waited too long."""

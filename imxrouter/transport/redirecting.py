@@ -8,6 +8,7 @@ link so opened serves no verification.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -18,7 +19,11 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.verifier import LOGGED_REFUSALS
 from imxrouter.wire.control import Control, Hello, Redirect
+
+#: Each redirect makes us ask DNS and dial whom the peer names: so often for a domain on a link, no more.
+JUDGED_EVERY_S: Final = 10.0
 
 
 class Redirector:
@@ -51,6 +56,8 @@ class Redirector:
         #: number of a new link -> the old one, the domain, and those of ours that are not proved there yet
         self._moves: dict[int, tuple[LinkSession, bytes, set[bytes]]] = {}
         self._asks_certificate = asks_certificate
+        #: number of a link -> domain -> when a redirect for it was judged there
+        self._judged_at: dict[int, dict[bytes, float]] = {}
         self.refused = 0
         self.obeyed = 0
 
@@ -70,10 +77,21 @@ class Redirector:
             if raw not in session.reached:
                 self._ignore(session, record, "names a domain that was not reached over this link")
                 continue
+            if not self._is_due(session, raw):
+                self._ignore(session, record, "comes too soon after another one")
+                continue
             domain = Domain(raw.decode("ascii"))
             listed = self._lists(domain, host.strip("[]"), int(port_text))
             listed.addCallback(self._judged, session, record, domain, host.strip("[]"), int(port_text))
             listed.addErrback(self._broken, session, record)
+
+    def _is_due(self, session: LinkSession, domain: bytes) -> bool:
+        """Whether a redirect for a domain is judged, or came too soon after another one."""
+        judged_at, now = self._judged_at.setdefault(session.number, {}), self._hub.now()
+        if now - judged_at.get(domain, float("-inf")) < JUDGED_EVERY_S:
+            return False
+        judged_at[domain] = now
+        return True
 
     def _judged(
         self, listed: bool, session: LinkSession, record: Redirect, domain: Domain, host: str, port: int
@@ -139,6 +157,9 @@ class Redirector:
     def _ignore(self, session: LinkSession, record: Redirect, why: str) -> None:
         self.refused += 1
         self._hub.count(Reason.REDIRECTED)
+        session.port.refused += 1
+        if session.port.refused > LOGGED_REFUSALS:
+            return
         self.log.warn(
             "redirect of link {link} to {target} ignored: {note}",
             link=session.number,
@@ -168,6 +189,7 @@ class Redirector:
     def lost(self, session: LinkSession) -> None:
         """A move that came to nothing: the old link stays until its peer closes it."""
         self._moves.pop(session.number, None)
+        self._judged_at.pop(session.number, None)
 
     def tick(self, now: float) -> None:
         """Nothing is due."""

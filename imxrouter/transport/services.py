@@ -1,4 +1,4 @@
-"""Links of our own: services that log in with their key, and the uplink to our aggregator.
+"""Links of our own: services that log in by key or certificate, and the uplink to our aggregator.
 
 Specification section 6.6. A key or a certificate is bound to its service's domains in the configuration;
 nothing that a service says adds one. Without TLS a login is taken in laboratories only.

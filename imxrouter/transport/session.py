@@ -7,6 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol
 
+from OpenSSL import SSL
 from twisted.internet import tcp
 from twisted.internet.interfaces import IPullProducer
 from twisted.internet.protocol import Protocol as TwistedProtocol
@@ -33,7 +34,7 @@ from imxrouter.switch import slots
 from imxrouter.switch.ports import Port, Role
 from imxrouter.switch.switch import Switch
 from imxrouter.tls.facts import TlsFacts
-from imxrouter.transport.encryption import close_encrypted, raw_transport
+from imxrouter.transport.encryption import close_encrypted, failure_words, raw_transport
 from imxrouter.transport.settings import HubSettings
 from imxrouter.transport.strangers import Accepted
 from imxrouter.wire.control import Control, Credit, Hello, encode_ack
@@ -42,6 +43,8 @@ from imxrouter.wire.control import Control, Credit, Hello, encode_ack
 #: is then some 0.2 ms instead of two.
 SLOW_READ_BYTES = 8192
 READ_BYTES = tcp.Connection.bufferSize
+#: Where there is room again within this, what waits for the link waits for that; it is held for 15 s.
+SOON_S = 5
 #: Acknowledge at the latest after so many responses (specification section 8.1).
 ACK_EVERY = 256
 
@@ -194,11 +197,13 @@ class LinkSession(TwistedProtocol):
         self._hub.switch.counters[slots.BYTES_IN] += len(data)
         self._hub.received(self, data)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
         if self._gone:
             return
         self._gone = self._mute = True
+        if isinstance(reason.value, SSL.Error) and not self.drop_note:
+            self.drop_note = failure_words(reason)
         self.machine.lost()
         self._hub.lost(self)
 
@@ -239,6 +244,8 @@ class LinkSession(TwistedProtocol):
         """All that the kernel did not take at once is written."""
         self._unwritten = 0
         self.port.shedding = False
+        if self.transport is not self._tcp and self._tcp.disconnecting:  # TLS ended; we alone keep it open
+            self._tcp.unregisterProducer()
 
     def stopProducing(self) -> None:
         """The transport ends."""
@@ -384,6 +391,15 @@ class LinkSession(TwistedProtocol):
         """End the connection without waiting for what is unwritten; the link itself has ended before."""
         if not self._gone:
             self._tcp.abortConnection()
+
+    @property
+    def has_room_in_s(self) -> float:
+        """Where the peer had no room for the link and has some soon: in how many seconds; else 0."""
+        close = self.machine.close_received
+        if self.side is not Side.OPENER or close is None or self.drop_reason is not Reason.OVER_CAP:
+            return 0.0
+        wait_s = close.retry_after_s or 0
+        return float(wait_s) if wait_s <= SOON_S else 0.0
 
     @property
     def gone(self) -> bool:

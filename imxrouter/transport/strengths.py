@@ -163,7 +163,7 @@ class Strengths:
         if facts is None:
             return Judged(False)
         if facts.peer is None:
-            return Judged(False, "no certificate was presented")
+            return Judged(False, facts.unreadable or "no certificate was presented")
         way = None if as_client else facts.ways.get(domain.name)
         return self.judge(facts.peer, domain, as_client, way)
 

@@ -34,6 +34,10 @@ class TlsEnds:
         """Read what the handshake came to."""
         return read_facts(connection)
 
+    def forget(self, connection: SSL.Connection, server_name: str, endpoint: Endpoint) -> None:
+        """Resume no session there: who is there was refused, or refused us."""
+        self.contexts.forget_session(connection, server_name, *endpoint)
+
     def keep(self, connection: SSL.Connection, server_name: str, endpoint: Endpoint) -> None:
         """Remember a session of ours, once the other side has said something in it."""
         self.contexts.keep_session(connection, server_name, *endpoint)

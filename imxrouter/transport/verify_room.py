@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 
@@ -29,6 +30,16 @@ WAITING = 1024
 KEPT_PART = 4
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """A verification that found no room."""
+
+    permit: Permit
+    until: float
+    patient: Callable[[], bool]
+    again: Deferred[None] = field(default_factory=Deferred)
+
+
 class VerifyRoom:
     """Counts links that are open, or being opened, only to verify.
 
@@ -43,8 +54,8 @@ class VerifyRoom:
         self._hub = hub
         self._opening: dict[tuple[int, str], bytes] = {}
         self.busy: Callable[[], AbstractSet[int]] = frozenset
-        #: verifications that found no room, oldest first
-        self._waiting: deque[tuple[bytes, Deferred[None]]] = deque()
+        #: verifications that found no room, by the network that caused them, oldest first
+        self._waiting: dict[bytes, deque[_Waiting]] = {}
         self._found_none: set[tuple[int, str]] = set()
 
     def take(self, permit: Permit) -> bool:
@@ -53,13 +64,11 @@ class VerifyRoom:
         if key in self._opening:
             return True  # another address of the same race
         prefix = permit.source.prefix
-        most = self._hub.settings.verify_links
-        share = max(most // NETWORK_PART, 1)
         links = self._hub.opened_links.verifying()
         mine = [one for one in links if one.asked_by == prefix]
-        if len(mine) + sum(1 for one in self._opening.values() if one == prefix) >= share:
+        if len(mine) + sum(1 for one in self._opening.values() if one == prefix) >= self._share:
             room = self._give_way(mine)
-        elif len(links) + len(self._opening) >= (most if permit.known else most - most // KEPT_PART):
+        elif len(links) + len(self._opening) >= self._most(permit):
             room = self._give_way(links)
         else:
             room = True
@@ -77,31 +86,35 @@ class VerifyRoom:
         Args:
             permit: of the claim.
             dial: opens the link; calls `take` before and `opened` afterwards.
-            patient: whether it is worth while to wait: whose link has proved nothing yet is told at once.
+            patient: whether it is worth while to wait, asked now and later: whose link has proved nothing
+                yet is told at once, and whose claim has ended waits no longer.
         """
         return Deferred.fromCoroutine(self._dial(permit, dial, patient))
 
     async def _dial(
         self, permit: Permit, dial: Callable[[], Deferred[Dialled]], patient: Callable[[], bool]
     ) -> Dialled:
-        key, prefix = (permit.link, permit.domain.name), permit.source.prefix
-        until = self._hub.now() + WAIT_S
+        key, until = (permit.link, permit.domain.name), self._hub.now() + WAIT_S
         while True:
             try:
                 return await dial()
             except DialFailed:
                 waits = key in self._found_none and patient()
-                if not waits or self._hub.now() >= until or self._is_full(prefix):
+                if not waits or self._hub.now() >= until or self._is_full(permit.source.prefix):
                     raise
+                again = self._wait(permit, until, patient)
             finally:
                 self._found_none.discard(key)
-            again: Deferred[None] = Deferred()
-            self._waiting.append((prefix, again))
             await again
 
+    def _wait(self, permit: Permit, until: float, patient: Callable[[], bool]) -> Deferred[None]:
+        one = _Waiting(permit, until, patient)
+        self._waiting.setdefault(permit.source.prefix, deque()).append(one)
+        return one.again
+
     def _is_full(self, prefix: bytes) -> bool:
-        mine = sum(1 for one, _ in self._waiting if one == prefix)
-        return mine >= WAITING // NETWORK_PART or len(self._waiting) >= WAITING
+        waiting = sum(map(len, self._waiting.values()))
+        return len(self._waiting.get(prefix, ())) >= WAITING // NETWORK_PART or waiting >= WAITING
 
     @property
     def waiting(self) -> bool:
@@ -109,10 +122,39 @@ class VerifyRoom:
         return bool(self._waiting)
 
     def wake(self) -> None:
-        """A verification has ended: those that wait try again, the oldest first, one for each place."""
-        places = max(self._hub.settings.verify_links // NETWORK_PART, 1)
-        for _ in range(min(places, len(self._waiting))):
-            self._waiting.popleft()[1].callback(None)
+        """A verification has ended, or time has passed: those for which there is room try again.
+
+        The oldest of each network first, and no network waits behind another; whose time is over, or whose
+        claim nobody waits for any more, is told.
+        """
+        links, busy, now = self._hub.opened_links.verifying(), self.busy(), self._hub.now()
+        used = sum(1 for one in links if one.number in busy) + len(self._opening)
+        for prefix, queue in list(self._waiting.items()):
+            mine = sum(1 for one in links if one.asked_by == prefix and one.number in busy)
+            mine += sum(1 for one in self._opening.values() if one == prefix)
+            while queue:
+                late = now >= queue[0].until or not queue[0].patient()
+                room = mine < self._share and used < self._most(queue[0].permit)
+                if not late and not room:
+                    break
+                one = queue.popleft()
+                if late:
+                    one.again.errback(DialFailed(Reason.DIAL_LIMIT, f"no room within {WAIT_S:g} s"))
+                else:
+                    mine, used = mine + 1, used + 1
+                    one.again.callback(None)
+            if not queue and self._waiting.get(prefix) is queue:
+                del self._waiting[prefix]
+
+    @property
+    def _share(self) -> int:
+        """Links that one network may cause."""
+        return max(self._hub.settings.verify_links // NETWORK_PART, 1)
+
+    def _most(self, permit: Permit) -> int:
+        """Links at most, of all, where one more is to be opened."""
+        most = self._hub.settings.verify_links
+        return most if permit.known else most - most // KEPT_PART
 
     def opened(self, permit: Permit) -> None:
         """The attempt has ended; a link that came of it counts by itself."""

@@ -65,13 +65,23 @@ class Wanted:
         """Take an open link only where it does for this domain: pools are by address, port and TLS."""
 
         def take(endpoint: Endpoint, target: Target) -> LinkSession | None:
-            return reuse(endpoint, lambda one: self._fits(one, target))
+            in_tls, named = self.in_tls(target), self._must_be_named(target)
+            return reuse(endpoint, lambda one: self._fits(one, target, in_tls=in_tls, named=named))
 
         return take
 
-    def _fits(self, session: LinkSession, target: Target) -> bool:
-        if self.in_tls(target) and session.tls is None:
+    def _must_be_named(self, target: Target) -> bool:
+        """Whether only a certificate that names the domain does, whatever DNSSEC says of the target."""
+        way = target.way
+        by_dns = way is not None and (way.secure or bool(way.tlsa))
+        return not by_dns and self.strengths.needs_certificate(self.domain)
+
+    def _fits(self, session: LinkSession, target: Target, *, in_tls: bool, named: bool) -> bool:
+        facts = session.tls
+        if in_tls and facts is None:
             return False
+        if named and facts is not None and facts.peer is not None and not facts.peer.covers(self.domain):
+            return False  # hundreds of links may lead there, for as many domains: no more is asked of them
         return self._judge(target, session.tls).accepted
 
     def _judge(self, target: Target, facts: TlsFacts | None) -> Decision:

@@ -24,9 +24,9 @@ from tests.doubles.router_rig import Lab, RouterRig, login_key, service_table
 KEPT = {"log.trace_entries": 1000}
 
 
-def sent_id(rig: RouterRig, to: str, text: str = "x") -> str:
-    """Send as alice; the id of the message."""
-    words = ("--json", "send", "alice@a.example", to, text)
+def sent_id(rig: RouterRig, to: str, text: str = "x", source: str = "alice@a.example") -> str:
+    """Send as alice, or another; the id of the message."""
+    words = ("--json", "send", source, to, text)
     return str(json.loads(ctl(rig, *words).output)["id"])
 
 

@@ -18,6 +18,7 @@ PAGE: Final = Path(__file__).parents[2] / "docs/specs/attacks.md"
 PARTS: Final = {
     "test_tls": "Hijacked names, men in the middle, certificates",
     "test_delegation": "Hosted customers and DANE",
+    "test_tls_replays": "What belongs to another session, link or certificate",
     "test_stripping": "Down-grades",
     "test_redirects": "Redirects",
     "test_hosts": "Hosts of one domain",
@@ -64,6 +65,12 @@ OUTCOMES: Final = {
     "test_servfail": ("`dns-failure`", "the record that he answers is used"),
     "test_redirect_to_the_attacker": ("ignored, counted; the link stays", "messages go to him"),
     "test_redirect_twice_in_a_row": ("ignored, counted", "the links go back and forth"),
+    "test_login_of_another_session": ("`login-failed`", "he gets the service's messages"),
+    "test_claim_by_a_certificate_that_is_no_good": (
+        "`certificate-refused`; nobody is dialled", "his message is taken for hers"),
+    "test_redirect_to_another_domains_certificate": ("ignored; no record is sent", "the next message is his"),
+    "test_redirect_to_a_lower_level": ("ignored; no record is sent", "the next message is his"),
+    "test_redirects_again_and_again": ("one connection", "a hundred connections"),
     "test_verification_over_a_redirected_link": ("a new connection is opened", "the redirected one verifies"),
     "test_subscriptions_from_a_stranger": ("`protocol-error`", "he is told his presence"),
     "test_a_login_with_the_key_of_other_hosts": ("`login-failed`", "he is taken for a host of ours"),
@@ -121,7 +128,6 @@ OUTCOMES: Final = {
     "test_large_record_before_a_proof": ("`protocol-error` at its header", "its bytes are kept"),
     "test_claims_before_a_proof": ("`too-many-claims`", "each one is looked up"),
     "test_refused_again_and_again": ("the link ends", "it goes on"),
-    "test_a_crowd_that_speaks_at_one_time": ("one of them is read in a turn", "all are read in one turn"),
     "test_a_hello_byte_by_byte": ("`hello-timeout`", "the connection stays"),
     "test_answers_that_nobody_reads": ("`unread-answers`", "memory grows"),
     "test_answers_that_nobody_acknowledges": ("`unread-answers`", "memory grows"),

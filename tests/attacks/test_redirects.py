@@ -18,7 +18,7 @@ from tests.doubles.router_rig import Lab, RawOrganisation, RouterRig
 
 def _deliver(b: RouterRig, a: RawOrganisation, text: str) -> RawPeer:
     """Bob's first message to Alice arrives; the link that it came over."""
-    sent = b.send("bob@b.example", "alice@a.example", text)
+    sent = b.send("bob@b.example", f"alice@{a.domain}", text)
     link = a.accept()
     a.take_claim(link, b)
     link.answer(link.request())
@@ -122,6 +122,28 @@ def test_verification_over_a_redirected_link(
         assert moved.drain() == []
     else:
         moved.find(Verify)
+
+
+@guarded
+def test_redirects_again_and_again(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory's DNS lists a victim, and he sends us there a hundred times at once.
+
+    Check: a domain's redirects on a link are judged once in ten seconds.
+    """
+    if not guarded:
+        monkeypatch.setattr(Redirector, "_is_due", lambda *_: True)
+    b, m, victim = lab.router("b.example"), lab.organisation("m.example"), lab.organisation("v.example")
+    link = _deliver(b, m, "one")
+    lab.publish("m.example", m.endpoint, victim.endpoint)
+    there = Redirect(f"im2.m.example:{victim.endpoint[1]}", (b"m.example",), Reason.REDIRECTED.code)
+    link.send(*[there] * 100)
+    victim.listener.accept().close()
+    if guarded:
+        lab.wait_until(lambda: b.router.redirector.refused == 99, "the others are ignored")
+        assert victim.listener.take_waiting() == []
+    else:
+        for _ in range(99):
+            victim.listener.accept().close()
 
 
 def test_redirect_for_a_domain_not_reached_over_the_link(lab: Lab) -> None:

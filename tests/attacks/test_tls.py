@@ -62,7 +62,7 @@ def refused(kind: str) -> Reason:
     return Reason.DELEGATION_INSECURE if kind == "wildcard below" else Reason.CERTIFICATE_REFUSED
 
 
-def _believe(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+def believe(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
     """Take away the check that gives this word."""
     if word == "wrong-name":
         monkeypatch.setattr(PeerCertificate, "covers", lambda *_: True)
@@ -84,7 +84,7 @@ def test_hijacked_recipient(lab: Lab, guarded: bool, kind: str, monkeypatch: pyt
     make, word = BAD[kind]
     m, b = router(lab, "a.example", make()), router(lab, "b.example")
     if not guarded:
-        _believe(monkeypatch, word)
+        believe(monkeypatch, word)
     sent = b.send("bob@b.example", "alice@a.example", "my card number").outcome()
     assert sent.ok == (not guarded), sent
     assert bool(m.inbox("alice@a.example")) == (not guarded)
@@ -101,7 +101,7 @@ def test_hijacked_sender(lab: Lab, guarded: bool, kind: str, monkeypatch: pytest
     make, word = BAD[kind]
     m, b = router(lab, "a.example", make()), router(lab, "b.example")
     if not guarded:
-        _believe(monkeypatch, word)
+        believe(monkeypatch, word)
     m.send("alice@a.example", "bob@b.example", "it is me").outcome()
     assert bool(b.inbox("bob@b.example")) == (not guarded)
     assert b.proved("a.example") == (not guarded)

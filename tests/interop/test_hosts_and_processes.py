@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from tests.doubles.authority import DAY
 from tests.doubles.raw_peer import RawPeer
+from tests.doubles.router_rig import authority
 from tests.interop.federation import Federation
 from tests.interop.netlab import wait_until
-from tests.interop.routers import HELD, ORDERED, PORT, A, B, C, routers_of
+from tests.interop.routers import HELD, ORDERED, PORT, A, B, C, Organisation, routers_of
 
 pytestmark = [pytest.mark.interop, pytest.mark.needs_root]
 
@@ -26,6 +30,21 @@ def test_a_verification_at_the_other_process_is_handed_over(lab: Federation) -> 
     # the link that proved the verifier carries his own messages too
     lab.deliver(lab["c1"], B)
     assert len(lab["c1"].links()) == 3
+
+
+def test_over_tls_the_answer_is_of_the_process_that_holds_the_first_link(lab: Federation) -> None:
+    """One process alone can compute it, from its TLS session; the other one only hands the secret over."""
+    settings = certified(lab, B, C)
+    lab.start(*routers_of(B, C), settings=settings)
+    for router in lab.of(B):
+        lab.deliver(router, C)
+        for link in router.links("us"):
+            assert link["tls"] == "TLSv1.3", router.name
+            assert [claim["state"] for claim in link["claims"]] == ["proved"], router.name
+    # all verifications came over one link, to one of the two
+    verifying = [link for router in lab.of(B) for link in router.links("them")]
+    assert len(verifying) == 1
+    lab.deliver(lab["c1"], B)
 
 
 def test_a_verification_at_the_other_host_goes_on_to_the_next_target(lab: Federation) -> None:
@@ -71,6 +90,18 @@ def test_an_answer_at_the_other_process_is_handed_over(lab: Federation, family: 
     assert lab["b1p1"].figure("imxrouter_foreign_responses_total") == 1
     assert lab["b1p0"].figure("imxrouter_foreign_responses_total") == 0
     service.close()
+
+
+def certified(lab: Federation, *organisations: Organisation) -> dict[str, object]:
+    """Settings with a certificate for each organisation's domain, by an authority that all trust."""
+    here, now = lab.where / "certificates", time.time()
+    for org in organisations:
+        authority().issue(org.domain, not_before=now - DAY, not_after=now + DAY).write(here, org.domain)
+    return {
+        "trust.default_policy": "dialback+certificate",
+        "tls.certificates": str(here),
+        "tls.trust": [str(authority().issued.write(lab.where, "authority"))],
+    }
 
 
 def held_domain(key: Ed25519PrivateKey) -> str:

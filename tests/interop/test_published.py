@@ -37,7 +37,8 @@ def test_metrics_are_clean_for_promtool(lab: Federation) -> None:
     assert lab["c1"].send("nobody@c.example", "nobody is there")["status"] == "failure"
     scraped = lab["c1"].metrics()
     assert 'imxrouter_requests_total{kind="message",result="delivered"}' in scraped
-    assert f'imxrouter_peer_delivery_seconds_count{{peer="{B.domain}"}} 1.0' in scraped
+    labels = f'direction="out",kind="message",part="theirs",peer="{B.domain}"'
+    assert f"imxrouter_peer_delivery_seconds_count{{{labels}}} 1.0" in scraped
     assert 'imxrouter_delivery_seconds_count{part="theirs"}' in scraped
     assert promtool_says(scraped) == (0, "")
 

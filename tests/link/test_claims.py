@@ -183,6 +183,32 @@ def test_a_stranger_may_ask_sixteen_times() -> None:
     assert received.take(99, A, B, b"t", SECRET, 0.0) is Reason.TOO_MANY_CLAIMS
 
 
+def test_a_peer_that_verifies_no_more_at_a_time_is_asked_no_more() -> None:
+    """One more is pending with each proof, until one is refused; then as many as the peer took."""
+    made = ClaimsMade()
+
+    def asked(*numbers: int) -> None:
+        for number in numbers:
+            made.ask(b"d%d.example" % number, B, b"token %d" % number, 0.0)
+
+    def prove(number: int) -> None:
+        named = (facts(number), b"d%d.example" % (number - 1), B, b"token %d" % (number - 1))
+        assert isinstance(made.release(*named, SECRET, int(ConnectionView.CLEAR), 0.0), Release)
+        made.settle(number, Reason.NONE, ())
+
+    asked(*range(16))
+    assert not made.has_room()
+    prove(1)
+    asked(16, 17)
+    assert not made.has_room()
+    prove(2)
+    assert made.settle(3, Reason.DIAL_LIMIT, ()) is not None
+    assert made.settle(4, Reason.DIAL_LIMIT, ()) is not None
+    assert not made.has_room()
+    prove(5)
+    assert made.has_room()
+
+
 def test_after_a_proof_the_link_has_a_maximum() -> None:
     """Pending and proved ones together; a forgotten one makes room."""
     received = ClaimsReceived(limit=20)

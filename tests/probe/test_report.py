@@ -59,7 +59,7 @@ def test_every_stage_stands_in_order() -> None:
 
 
 def test_what_is_not_tried_says_why() -> None:
-    """After a failure: which stage failed. What this version cannot do: that, whatever failed before."""
+    """After a failure: which stage failed. What needs more than was asked: that, whatever failed before."""
     stages = {one.stage: one for one in report(dns(state=State.FAILED)).stages}
     for stage in (Stage.CONNECT, Stage.PEER):
         assert (stages[stage].state, stages[stage].why) == (State.NOT_TRIED, "stage dns failed")

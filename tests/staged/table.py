@@ -43,6 +43,8 @@ UNSTAGED: Final[Mapping[Reason, str]] = {
     Reason.OVER_RATE: "told as busy; staged with and without its check (tests/attacks/test_limits.py)",
     Reason.OVERLOADED: "told as busy; staged with and without its check (tests/attacks/test_limits.py)",
     Reason.CERTIFICATE_REFUSED: "staged with certificates (tests/transport/test_tls_links.py)",
+    Reason.OVER_RATE: "staged with its limits (tests/attacks/test_limits.py)",
+    Reason.OVERLOADED: "staged with its limits (tests/attacks/test_limits.py)",
     Reason.DANE_MISMATCH: "staged with a signed zone (tests/interop/test_dnssec.py)",
     Reason.DELEGATION_INSECURE: "staged with a signed zone (tests/interop/test_dnssec.py)",
 }

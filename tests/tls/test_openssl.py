@@ -2,7 +2,7 @@
 
 from OpenSSL import SSL, crypto
 
-from imxrouter.tls.openssl import NO_CHECK_TIME, require_purpose, was_resumed
+from imxrouter.tls.openssl import NO_CHECK_TIME, clear_errors, require_purpose, was_resumed
 from tests.doubles.authority import DAY, NOW, Authority
 
 
@@ -24,3 +24,4 @@ def test_the_calls_are_there() -> None:
     else:
         raise AssertionError
     assert not was_resumed(SSL.Connection(SSL.Context(SSL.TLS_METHOD), None))
+    clear_errors()

@@ -395,6 +395,34 @@ class TestStrangersWord:
         assert rig.failure.reason is Reason.CONNECTION_REFUSED
 
 
+class TestTurns:
+    """Many links to one address are opened one after the other."""
+
+    def test_a_turn_is_not_counted_as_the_others_slowness(self) -> None:
+        """The limit for everything stands still meanwhile, and goes on with what was left."""
+        turn: Deferred[Any] = Deferred()
+        rig = Rig({V4: 4.0})
+        rig.connect(DialTerms(turn=lambda _: turn))
+        rig.clock.pump([1.0] * 14)
+        ended: list[bool] = []
+        turn.callback(lambda: ended.append(True))
+        rig.clock.pump([1.0] * 4)
+        assert rig.result.ip == V4
+        assert ended == [True]
+        assert rig.clock.getDelayedCalls() == []
+
+    def test_no_turn_is_a_limit_and_not_the_address(self) -> None:
+        """Nothing is dialled then."""
+        gone: list[object] = []
+        rig = Rig({V4: 0.0})
+        rig.connect(DialTerms(turn=lambda _: Deferred(gone.append)))
+        rig.clock.pump([1.0] * 16)
+        assert rig.failure.reason is Reason.DIAL_LIMIT
+        assert "no turn within 15 s" in rig.failure.note
+        assert len(gone) == 1
+        assert rig.clock.getDelayedCalls() == []
+
+
 def test_each_step_is_told() -> None:
     """So that a laboratory can show it."""
     rig = Rig({V6: REFUSED, V4: 0.1})

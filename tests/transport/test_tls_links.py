@@ -17,6 +17,7 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.tls import contexts
+from imxrouter.transport.strengths import Judged
 from imxrouter.wire.control import Hello
 from tests.doubles.router_rig import Lab, RouterRig, issued
 
@@ -58,6 +59,12 @@ def cause(rig: RouterRig, domain: str) -> tuple[Reason, str]:
     """Why a domain was not reached, as an operator sees it."""
     entry = rig.call(lambda: rig.router.federation.destinations.find(Domain(domain)))
     return entry.last_error.reason, entry.last_error.note
+
+
+def may_try(rig: RouterRig, domain: str) -> bool:
+    """Whether a domain that could not be reached may be tried again; in the reactor's thread."""
+    entry = rig.router.federation.destinations.find(Domain(domain))
+    return entry is not None and entry.may_try(rig.router.hub.now())
 
 
 def peer(domain: str, policy: str) -> str:
@@ -352,6 +359,42 @@ def test_a_session_is_resumed_and_judged_anew(lab: Lab) -> None:
     assert level(b, "a.example", Side.ACCEPTOR) == level(a, "b.example", Side.OPENER) == {15}
 
 
+@pytest.mark.parametrize("cut", ["a.example", "b.example"])
+def test_a_link_that_the_network_cut_is_resumed(lab: Lab, cut: str) -> None:
+    """No farewell came: that is no attack, and after an outage no host makes a thousand whole handshakes."""
+    a, b = tls_router(lab, "a.example"), tls_router(lab, "b.example")
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    end = a if cut == "a.example" else b
+
+    def cut_all() -> None:
+        for one in list(end.router.hub.sessions.values()):
+            one.cut()
+
+    end.call(cut_all)
+    lab.wait_until(lambda: not a.router.hub.sessions and not b.router.hub.sessions, "all are gone")
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    (again,) = [one for one in a.sessions() if one.side is Side.OPENER and b"b.example" in one.port.sources]
+    assert again.tls is not None
+    assert again.tls.resumed
+
+
+def test_a_session_of_who_was_refused_is_not_resumed(lab: Lab) -> None:
+    """Trust was taken away, and comes back: the chain is shown again."""
+    a, b = tls_router(lab, "a.example"), tls_router(lab, "b.example")
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    end_links(a)
+    lab.wait_until(lambda: not a.router.hub.sessions and not b.router.hub.sessions, "all are closed")
+    judge = a.router.strengths.judge
+    a.router.strengths.judge = lambda *_: Judged(False, "not any more")
+    assert a.send("alice@a.example", "bob@b.example").outcome().reason is Reason.TLS_FAILED
+    a.router.strengths.judge = judge
+    lab.wait_until(lambda: may_try(a, "b.example"), "it may be tried again")
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    link = next(one for one in a.sessions() if one.side is Side.OPENER and b"b.example" in one.port.sources)
+    assert link.tls is not None
+    assert not link.tls.resumed
+
+
 def test_a_listener_for_tls_alone(lab: Lab) -> None:
     """A link in clear is refused by name, before anything is said on it."""
     b = tls_router(lab, "b.example", settings={"listen.tls": "only"})
@@ -371,3 +414,25 @@ def test_who_is_refused_and_says_nothing_is_forgotten(lab: Lab) -> None:
             pass
         lab.wait_until(lambda: len(b.router.hub.sessions) == 1, "it is gone")
         assert b.call(lambda: b.router.hub.first_bytes._waiting) == set()
+
+
+def test_a_resumed_session_that_is_refused_is_not_the_last_word(lab: Lab) -> None:
+    """The other side has another certificate by now, and still takes tickets of before: it is asked anew."""
+    a, b = tls_router(lab, "a.example"), tls_router(lab, "b.example")
+    assert a.send("alice@a.example", "bob@b.example").outcome().ok
+    end_links(a)
+    lab.wait_until(lambda: not a.router.hub.sessions and not b.router.hub.sessions, "all are closed")
+    first, second = issued("b.example"), issued("b.example", "other.example")
+    ends = b.router.link_tls.ends
+    assert ends is not None
+    context = ends.contexts.server()
+    context._used = False
+    b.call(lambda: (context.use_certificate(second.leaf), context.use_privatekey(second.key)))
+    judge = a.router.strengths.judge
+
+    def not_the_first(shown: Any, *rest: Any) -> Judged:
+        return Judged(False, "expired") if shown.leaf == first.leaf else judge(shown, *rest)
+
+    a.call(lambda: setattr(a.router.strengths, "judge", not_the_first))
+    assert a.send("alice@a.example", "bob@b.example", "two").outcome().ok
+    assert ("alice@a.example", "two") in b.inbox("bob@b.example")
