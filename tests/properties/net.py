@@ -66,6 +66,8 @@ class End:
         self.said: Callable[[bytes], None] = lambda _data: None
         self.heard: Callable[[bytes], None] = lambda _data: None
         self.closing: Callable[[], None] = lambda: None
+        #: as Twisted's; here what is to end ends at once
+        self.disconnecting = False
         self._producer: Any = None
         self._streaming = False
         self._paused = False
