@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 # For example: make test PYTEST_ARGS="-k claims -x"
 PYTEST_ARGS ?=
 # Tests that start many processes of their own; with `make interop`, so that `make test` stays under three minutes.
-PROCESSES := tests/chaos tests/storm tests/rolling tests/reload tests/independent tests/store/test_killed.py tests/cli/test_check.py tests/app/test_check_agrees.py tests/transport/test_many_certificates.py
+PROCESSES := tests/chaos tests/storm tests/flood tests/rolling tests/reload tests/independent tests/store/test_killed.py tests/cli/test_check.py tests/app/test_check_agrees.py tests/transport/test_many_certificates.py
 
 .PHONY: help venv run test lint format interop bench soak clean
 
