@@ -4,6 +4,8 @@ import time
 
 import pytest
 
+from imxrouter.app import gatekeeper
+from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.model.limits import Limit
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason
@@ -48,6 +50,27 @@ def test_connecting_again_and_again(lab: Lab, guarded: bool, monkeypatch: pytest
         assert closed is not None
         assert (closed.reason, closed.retry_after_s) == (Reason.OVER_CAP.code, 12)
     assert _refused(b, Limit.CONNECTION_RATE_ADDRESS) == guarded
+    lab.organisation("a.example").proved_link(b)  # another address does not notice
+
+
+@guarded
+def test_refused_and_back_at_once(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory is over his cap and connects again and again. Check: refused connections that are told so.
+
+    The first ones of a second are told; for the others nothing is made, they are closed.
+    """
+    monkeypatch.setattr(gatekeeper, "TOLD_PER_S", 0.01)  # eight in half an hour
+    if not guarded:
+        monkeypatch.setattr(Gatekeeper, "turns_away", lambda *_: False)
+    b = lab.router("b.example", settings={"caps.unauthenticated_per_address": 2})
+    m = lab.organisation("m.example")
+    for _ in range(2):
+        m.connect(b)
+    made = b.call(b.router.hub.next_port_number)
+    told = [m.connect(b, hello=False).until_closed() for _ in range(20)]
+    assert sum(one is not None for one in told) == (8 if guarded else 20)
+    assert b.call(b.router.hub.next_port_number) - made - 1 == (8 if guarded else 20)
+    assert _refused(b, Limit.STRANGERS_ADDRESS) == 20
     lab.organisation("a.example").proved_link(b)  # another address does not notice
 
 

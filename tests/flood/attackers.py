@@ -206,6 +206,8 @@ class PeerLink(Connection):
             self._owner.pending.pop(self._token, None)
             self._owner.counts[f"link {_word(control.reason) if control.reason else 'proved'}"] += 1
             self.is_proved = control.reason == 0
+            if control.reason:
+                self.close()  # the next one tries again
         elif isinstance(control, Close):
             self._owner.counts[f"closed {_word(control.reason)}"] += 1
         elif isinstance(control, Ping):
@@ -352,10 +354,12 @@ class Attackers:
         self._do = self._strangers(count, lambda _number: Mood.CLAIMS)
 
     def open(self, count: int) -> None:
-        """So many links of the domain, which all try to prove it."""
+        """So many links of the domain, which all try to prove it; then ten a second."""
+        self._began = time.monotonic()
 
         def more() -> None:
-            for _ in range(min(5, count - self.counts["link opened"])):
+            due = count + int((time.monotonic() - self._began) * 10) - self.counts["link opened"]
+            for _ in range(min(5, due)):
                 self._link()
 
         self._do = more

@@ -78,7 +78,8 @@ class World:
     def close(self) -> None:
         """End everything."""
         for child in self._children:
-            child.close()
+            with contextlib.suppress(OSError):  # it has ended by itself
+                child.close()
         for router in self.routers:
             with contextlib.suppress(OSError):
                 router.stop(signal.SIGKILL)
