@@ -188,9 +188,9 @@ class _Dial:
         self._racing: Target | None = None
         #: addresses of the target that failed
         self._failed: set[Endpoint] = set()
-        self.time_left: _TimeLeft
         #: the session that was refused last was a resumed one: its certificate was not shown anew
         self._resumed = False
+        self.time_left: _TimeLeft
 
     async def run(self) -> Connected:
         """Work through the targets."""

@@ -33,10 +33,10 @@ class OpeningTurns:
         self._hub = hub
         self._dialling: Counter[Key] = Counter()
         self._waiting: dict[Key, deque[Deferred[None]]] = {}
-        #: address -> until when it takes no link of ours, by its own word
-        self._resting: dict[str, float] = {}
         self._waking = False
         self._due = False
+        #: address -> until when it takes no link of ours, by its own word
+        self._resting: dict[str, float] = {}
 
     @property
     def waiting(self) -> bool:
