@@ -128,7 +128,6 @@ OUTCOMES: Final = {
     "test_large_record_before_a_proof": ("`protocol-error` at its header", "its bytes are kept"),
     "test_claims_before_a_proof": ("`too-many-claims`", "each one is looked up"),
     "test_refused_again_and_again": ("the link ends", "it goes on"),
-    "test_a_crowd_that_speaks_at_one_time": ("one of them is read in a turn", "all are read in one turn"),
     "test_a_hello_byte_by_byte": ("`hello-timeout`", "the connection stays"),
     "test_answers_that_nobody_reads": ("`unread-answers`", "memory grows"),
     "test_answers_that_nobody_acknowledges": ("`unread-answers`", "memory grows"),

@@ -310,7 +310,7 @@ class Attackers:
         self._names: Iterator[str] = itertools.cycle(VICTIMS)
         self._listening: Listening | None = None
         self._do: Callable[[], None] = lambda: None
-        self._began = 0.0
+        self._began = self._tried = 0.0
 
     # -- what the scene asks -----------------------------------------------------------------------------
 
@@ -439,10 +439,12 @@ class Attackers:
 
     def _begin(self) -> None:
         self.sent, self._began = 0, time.monotonic()
-        if not self.links:
-            self._link()
 
     def _proved(self) -> list[PeerLink]:
+        """Its links; one is opened again and again until there is one."""
+        if not self.links and time.monotonic() - self._tried > 0.2:
+            self._tried = time.monotonic()
+            self._link()
         return [link for link in self.links if link.is_proved]
 
 
