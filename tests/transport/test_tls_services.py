@@ -69,20 +69,21 @@ def write(folder: Path, own: OwnCertificate) -> Path:
     return folder
 
 
-def logged_in(lab: Lab, hub: RouterRig, count: int = 1) -> None:
-    """Wait until so many links of the service are up."""
+def logged_in(lab: Lab, hub: RouterRig, *tenants: RouterRig) -> None:
+    """Wait until these links of the service are up, and no other, as both sides see it."""
 
     def up() -> bool:
-        return len(hub.router.switch.routes[TENANT.encode()].ports) == count
+        theirs = all(one.router.switch.uplinks for one in tenants)
+        return theirs and len(hub.router.switch.routes[TENANT.encode()].ports) == len(tenants)
 
-    lab.wait_until(up, f"{count} logins")
+    lab.wait_until(up, f"{len(tenants)} logins")
 
 
 def test_a_key_signs_the_tls_session(lab: Lab) -> None:
     """Outside of laboratories a login is taken over TLS, and its signature holds for this session alone."""
     hub = hub_router(lab, key=7)
     tenant = tenant_router(lab, hub, key=7)
-    logged_in(lab, hub)
+    logged_in(lab, hub, tenant)
     (link,) = [one for one in hub.sessions() if one.service]
     assert link.tls is not None
     assert tenant.send(f"alice@{TENANT}", "bob@hub.example").outcome().ok
@@ -95,7 +96,7 @@ def test_a_certificate_instead_of_a_key(lab: Lab, pinned: bool) -> None:
     word = f"sha256:{issued(TENANT).fingerprint.hex()}" if pinned else TENANT
     hub = hub_router(lab, certificate=word)
     tenant = tenant_router(lab, hub)
-    logged_in(lab, hub)
+    logged_in(lab, hub, tenant)
     assert tenant.send(f"alice@{TENANT}", "bob@hub.example").outcome().ok
 
 
@@ -124,7 +125,7 @@ def test_several_links_of_a_service_share_the_load(lab: Lab) -> None:
     """Messages go over both; when one goes away, the other takes over and nothing is lost or doubled."""
     hub = hub_router(lab, key=7)
     one, two = tenant_router(lab, hub, key=7), tenant_router(lab, hub, key=7)
-    logged_in(lab, hub, 2)
+    logged_in(lab, hub, one, two)
     sent = [hub.send("bob@hub.example", f"alice@{TENANT}", str(n)) for n in range(16)]
     assert all(each.outcome().ok for each in sent)
     got = [text for rig in (one, two) for _, text in rig.inbox(f"alice@{TENANT}")]
@@ -132,7 +133,7 @@ def test_several_links_of_a_service_share_the_load(lab: Lab) -> None:
     assert one.inbox(f"alice@{TENANT}")
     assert two.inbox(f"alice@{TENANT}")
     one.stop()
-    logged_in(lab, hub, 1)
+    logged_in(lab, hub, two)
     assert hub.send("bob@hub.example", f"alice@{TENANT}", "last").outcome().ok
     assert two.inbox(f"alice@{TENANT}")[-1] == ("bob@hub.example", "last")
 
