@@ -204,6 +204,11 @@ class RouterRig:
             self._running = False
             self.call(self.router.stopService)
 
+    def cut(self) -> None:
+        """End every link; in the reactor's thread."""
+        for session in list(self.router.hub.sessions.values()):
+            session.end(Reason.SHUTTING_DOWN)
+
     def call(self, what: Callable[[], Any]) -> Any:
         """Do something in the reactor's thread, and wait for it."""
         return self._lab.thread.call(what)
@@ -463,6 +468,8 @@ class Lab:
         figures = [rig.conservation() for rig in self.routers]
         for organisation in self._organisations:
             organisation.close()
+        for rig in self.routers:
+            rig.call(rig.cut)  # a drain takes a second; what shows it stops its routers itself
         for rig in self.routers:
             rig.stop()
         figures += [rig.conservation() for rig in self.routers]
