@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from imxrouter.admin import config_routes, policy_routes, user_routes
+from imxrouter.admin.bodies import text
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.port import AdminPort
 
@@ -18,15 +19,8 @@ Call = Callable[[AdminPort, list[str], Mapping[str, Any]], Any]
 CHECK_TIMEOUT_S: Final = 5.0
 
 
-def _text(body: Mapping[str, Any], name: str) -> str:
-    value = body.get(name)
-    if not isinstance(value, str):
-        raise AdminError("bad-request", "a text is missing", name, f'send {{"{name}": "..."}}')
-    return value
-
-
 def _optional(body: Mapping[str, Any], name: str) -> str:
-    return _text(body, name) if body.get(name) else ""
+    return text(body, name) if body.get(name) else ""
 
 
 def _seconds(body: Mapping[str, Any], name: str) -> float | None:
@@ -67,13 +61,13 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("GET", "dns/lookup/*"): lambda port, parts, _body: port.dns_lookup(parts[0]),
     ("GET", "dns/records/*"): lambda port, parts, _body: port.dns_records(parts[0]),
     ("POST", "messages"): lambda port, _parts, body: port.send(
-        _text(body, "from"), _text(body, "to"), _text(body, "text"), html=body.get("html") is True
+        text(body, "from"), text(body, "to"), text(body, "text"), html=body.get("html") is True
     ),
     ("POST", "checks"): lambda port, _parts, body: port.check(
-        _text(body, "domain"), _text(body, "as"), _seconds(body, "timeout_s") or CHECK_TIMEOUT_S
+        text(body, "domain"), text(body, "as"), _seconds(body, "timeout_s") or CHECK_TIMEOUT_S
     ),
     ("POST", "attributes"): lambda port, _parts, body: port.attributes(
-        _text(body, "owner"), _texts(body, "names"), _text(body, "as"), fresh=body.get("fresh") is True
+        text(body, "owner"), _texts(body, "names"), text(body, "as"), fresh=body.get("fresh") is True
     ),
     ("GET", "certs"): lambda port, _parts, _body: port.certs(),
     ("POST", "certs/reload"): lambda port, _parts, _body: port.certs_reload(),

@@ -26,7 +26,7 @@ def ask_attributes(
     router: Parts, owner: str, names: Sequence[str], requester: str, *, fresh: bool
 ) -> Deferred[AttributesView]:
     """Ask through the router. Raises `AdminError` where the question itself is wrong."""
-    whose, asker = _address(owner, "owner"), _requester(router, requester)
+    whose, asker = address_of(owner, "owner"), _requester(router, requester)
     for name in names:
         if not is_attribute_name(name):
             do = "a key like alias or max-message-size, or DOMAIN/KEY"
@@ -44,7 +44,12 @@ def ask_attributes(
     return answered
 
 
-def _address(text: str, where: str) -> Address:
+def address_of(text: str, where: str) -> Address:
+    """Read a user or a domain of a request.
+
+    Raises:
+        AdminError: it is neither; names the field.
+    """
     try:
         return Address.parse(text.strip().removeprefix("@"))
     except (BadAddress, BadDomain) as error:
@@ -58,7 +63,7 @@ def _requester(router: Parts, text: str) -> Address:
             do = "name a user of an embedded service, or a domain served here"
             raise AdminError("bad-request", "who asks is not said", "as", do)
         return Address("", records[0].name)
-    asker = _address(text, "as")
+    asker = address_of(text, "as")
     record = router.domains.get(asker.domain)
     if record is None:
         raise AdminError("not-found", f"{asker.domain} is not served here", "as", "see imxctl domains")

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.policy_views import ExplainView, PolicyStepView
+from imxrouter.app.asking import address_of
 from imxrouter.app.rules import Rule, strength_words
 from imxrouter.link.ledger import Entry
-from imxrouter.model.address import Address, BadAddress
-from imxrouter.model.domain import BadDomain, Domain
+from imxrouter.model.domain import Domain
 from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.rules import Right
@@ -36,7 +36,7 @@ def explain(router: Parts, source: str, destination: str, kind: str, size: int) 
     """
     if kind not in KINDS:
         raise AdminError("bad-request", f"{kind[:40]!r} is unknown", "kind", "one of: " + ", ".join(KINDS))
-    sender, recipient = _address(source, "from"), _address(destination, "to")
+    sender, recipient = address_of(source, "from"), address_of(destination, "to")
     rtype, right = KINDS[kind]
     now = router.hub.now()
     port = _port(router, sender.domain)
@@ -65,13 +65,6 @@ def explain(router: Parts, source: str, destination: str, kind: str, size: int) 
         decided_by=refused["step"] if refused is not None else "",
         steps=steps,
     )  # fmt: skip
-
-
-def _address(text: str, where: str) -> Address:
-    try:
-        return Address.parse(text.strip().removeprefix("@"))
-    except (BadAddress, BadDomain) as error:
-        raise AdminError("bad-request", str(error), where, "write local@domain, or @domain") from None
 
 
 def _port(router: Parts, domain: Domain) -> Port | None:

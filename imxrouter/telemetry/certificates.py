@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from heapq import nlargest, nsmallest
 from typing import Final
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 
 from imxrouter.telemetry import catalogue
-from imxrouter.telemetry.catalogue import Family
+from imxrouter.telemetry.gauges import gauge
 
 #: Labels of each family. An alert wants the first to end; 50 as for peers (`peers.TOP`).
 SHOWN: Final = 50
@@ -77,16 +77,9 @@ class PeerCertificates:
 
 def certificate_metrics(own: CertificateFigures, peers: PeerCertificates) -> Iterator[Metric]:
     """The families, for one scrape."""
-    yield _gauge(catalogue.CERTIFICATES, {(): float(len(own.ends))})
-    yield _gauge(catalogue.CERTIFICATE_FIRST, {(): min(own.ends.values())} if own.ends else {})
+    yield gauge(catalogue.CERTIFICATES, {(): float(len(own.ends))})
+    yield gauge(catalogue.CERTIFICATE_FIRST, {(): min(own.ends.values())} if own.ends else {})
     first = nsmallest(SHOWN, own.ends.items(), key=lambda item: item[1])
-    yield _gauge(catalogue.CERTIFICATE_EXPIRY, {(file,): ends for file, ends in first})
-    yield _gauge(catalogue.CERTIFICATE_PROBLEMS, {(): float(own.problems)})
-    yield _gauge(catalogue.PEER_CERTIFICATE, {(peer,): ends for peer, ends in peers.ends().items()})
-
-
-def _gauge(family: Family, values: Mapping[tuple[str, ...], float]) -> Metric:
-    metric = GaugeMetricFamily(family.name, family.help, labels=family.labels)
-    for labels, value in values.items():
-        metric.add_metric(labels, value)
-    return metric
+    yield gauge(catalogue.CERTIFICATE_EXPIRY, {(file,): ends for file, ends in first})
+    yield gauge(catalogue.CERTIFICATE_PROBLEMS, {(): float(own.problems)})
+    yield gauge(catalogue.PEER_CERTIFICATE, {(peer,): ends for peer, ends in peers.ends().items()})

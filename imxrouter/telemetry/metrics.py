@@ -15,13 +15,14 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from imxrouter.model.errors import LocalMisuse
 from imxrouter.telemetry import catalogue
 from imxrouter.telemetry.catalogue import Family
 from imxrouter.telemetry.certificates import CertificateFigures, PeerCertificates, certificate_metrics
+from imxrouter.telemetry.gauges import gauge
 from imxrouter.telemetry.peers import PeerFigures, peer_metrics
 from imxrouter.telemetry.slots import SlotCollector, SlotTable
 
@@ -235,26 +236,24 @@ class Metrics:
     def _gauges(self) -> Iterator[Metric]:
         held, held_bytes = self._held()
         held_s, in_flight_s = self._oldest()
-        yield _gauge(catalogue.LINKS, {key: float(count) for key, count in self._links().items()})
-        yield _gauge(
-            catalogue.IN_FLIGHT, {(kind,): float(count) for kind, count in self._in_flight().items()}
-        )
-        yield _gauge(catalogue.IN_FLIGHT_OLDEST, {(): in_flight_s})
-        yield _gauge(catalogue.HELD, {(): held})
-        yield _gauge(catalogue.HELD_BYTES, {(): held_bytes})
-        yield _gauge(catalogue.HELD_OLDEST, {(): held_s})
+        yield gauge(catalogue.LINKS, {key: float(count) for key, count in self._links().items()})
+        yield gauge(catalogue.IN_FLIGHT, {(kind,): float(count) for kind, count in self._in_flight().items()})
+        yield gauge(catalogue.IN_FLIGHT_OLDEST, {(): in_flight_s})
+        yield gauge(catalogue.HELD, {(): held})
+        yield gauge(catalogue.HELD_BYTES, {(): held_bytes})
+        yield gauge(catalogue.HELD_OLDEST, {(): held_s})
         yield from _drain_metrics(self._drain())
         yield _histogram(catalogue.DELIVERY, self._delivery())
         yield from peer_metrics(self._peers())
         yield from _store_metrics(self._store())
-        yield _gauge(catalogue.ACCESS_ENTRIES, self._access())
+        yield gauge(catalogue.ACCESS_ENTRIES, self._access())
         yield from certificate_metrics(self._certificates(), self.peer_certificates)
         refusals, level = self._limits()
         yield _counter(catalogue.LIMIT_REFUSALS, {(limit,): count for limit, count in refusals.items()})
-        yield _gauge(catalogue.OVERLOAD, {(): level})
-        yield _gauge(catalogue.UPTIME, {(): self.uptime_s})
-        yield _gauge(catalogue.TICK_SEEN, {(): self.last_tick_s})
-        yield _gauge(catalogue.BUILD, {(self._version, platform.python_version()): 1})
+        yield gauge(catalogue.OVERLOAD, {(): level})
+        yield gauge(catalogue.UPTIME, {(): self.uptime_s})
+        yield gauge(catalogue.TICK_SEEN, {(): self.last_tick_s})
+        yield gauge(catalogue.BUILD, {(self._version, platform.python_version()): 1})
 
 
 class _Gauges(Collector):
@@ -267,17 +266,17 @@ class _Gauges(Collector):
 
 
 def _store_metrics(store: StoreFigures) -> Iterator[Metric]:
-    yield _gauge(catalogue.STORE_WORKS, {(): float(store.works)})
-    yield _gauge(catalogue.STORE_ENTRIES, {(): store.entries})
-    yield _gauge(catalogue.STORE_BYTES, {(): store.size_bytes})
-    yield _gauge(catalogue.STORE_WAITING, {(): store.waiting})
-    yield _gauge(catalogue.STORE_WRITTEN, {(): store.last_write_at})
+    yield gauge(catalogue.STORE_WORKS, {(): float(store.works)})
+    yield gauge(catalogue.STORE_ENTRIES, {(): store.entries})
+    yield gauge(catalogue.STORE_BYTES, {(): store.size_bytes})
+    yield gauge(catalogue.STORE_WAITING, {(): store.waiting})
+    yield gauge(catalogue.STORE_WRITTEN, {(): store.last_write_at})
     yield _counter(catalogue.STORE_REFUSED, {(): store.refused})
     yield _counter(catalogue.STORE_FAILURES, {(word,): count for word, count in store.failures.items()})
 
 
 def _drain_metrics(drain: DrainFigures) -> Iterator[Metric]:
-    yield _gauge(catalogue.DRAIN, {(word,): float(word == drain.state) for word in DRAIN_STATES})
+    yield gauge(catalogue.DRAIN, {(word,): float(word == drain.state) for word in DRAIN_STATES})
     yield _counter(catalogue.REDIRECTS, {(word,): count for word, count in drain.redirects.items()})
     yield _counter(catalogue.HANDED, {(word,): count for word, count in drain.handed.items()})
 
@@ -294,11 +293,4 @@ def _histogram(family: Family, values: Mapping[str, Times]) -> Metric:
     for label, times in values.items():
         ends = [*map(str, times.bounds_s), "+Inf"]
         metric.add_metric([label], list(zip(ends, accumulate(times.counts), strict=True)), times.sum_s)
-    return metric
-
-
-def _gauge(family: Family, values: Mapping[tuple[str, ...], float]) -> Metric:
-    metric = GaugeMetricFamily(family.name, family.help, labels=family.labels)
-    for labels, value in values.items():
-        metric.add_metric(labels, value)
     return metric

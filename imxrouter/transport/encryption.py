@@ -29,12 +29,9 @@ from zope.interface import implementer
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
 from imxrouter.model.vocabulary import Reason
-from imxrouter.tls.contexts import release
+from imxrouter.tls.contexts import ALPN, release
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.opening import Endpoint, OpenedSocket
-
-#: The name of the protocol in TLS (RFC 7301; specification section 3.1).
-ALPN = b"imx"
 
 
 class TlsMaker(Protocol):

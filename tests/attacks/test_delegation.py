@@ -21,10 +21,11 @@ from imxrouter.tls import dane
 from imxrouter.tls.dane import Coverage, Dane, DaneResult, published
 from imxrouter.tls.peer import PeerCertificate
 from tests.attacks.seams import guarded
-from tests.attacks.test_tls import router, told
+from tests.attacks.test_tls import router
 from tests.discovery.test_adapter import raw_answer, udp_server
 from tests.doubles.reactor_thread import ReactorThread
 from tests.doubles.router_rig import Lab, RouterRig, issued
+from tests.transport.test_tls_links import cause
 
 M_HOST = "im.m.example"
 
@@ -62,7 +63,7 @@ def test_delegation_that_nobody_signed(lab: Lab, guarded: bool, monkeypatch: pyt
     assert sent.ok == (not guarded), sent
     assert bool(m.inbox("alice@a.example")) == (not guarded)
     if guarded:
-        reason, note = told(b, "a.example")
+        reason, note = cause(b, "a.example")
         assert reason is Reason.DELEGATION_INSECURE
         assert "a.example IMX" in note
 
@@ -109,7 +110,7 @@ def test_certificate_that_a_public_authority_gave_away(
     assert sent.ok == (not guarded), sent
     assert bool(m.inbox("alice@a.example")) == (not guarded)
     if guarded:
-        assert told(b, "a.example")[0] is Reason.DANE_MISMATCH
+        assert cause(b, "a.example")[0] is Reason.DANE_MISMATCH
 
 
 @guarded
@@ -126,7 +127,7 @@ def test_hidden_tlsa_records(lab: Lab, guarded: bool, monkeypatch: pytest.Monkey
     assert sent.ok == (not guarded), sent
     assert bool(m.inbox("alice@a.example")) == (not guarded)
     if guarded:
-        assert told(b, "a.example")[0] is Reason.DNS_FAILURE
+        assert cause(b, "a.example")[0] is Reason.DNS_FAILURE
 
 
 @guarded

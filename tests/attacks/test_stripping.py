@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -26,10 +25,11 @@ from imxrouter.wire.control import Hello, decode_control
 from imxrouter.wire.record import decode_record
 from imxrouter.wire.registry import RecordType
 from tests.attacks.seams import guarded
-from tests.attacks.test_tls import end_links, router, told, unbound
+from tests.attacks.test_tls import router, unbound
 from tests.doubles.middle import Middle
 from tests.doubles.raw_peer import Endpoint
 from tests.doubles.router_rig import Lab, RouterRig, issued
+from tests.transport.test_tls_links import cause, end_links
 
 CARD = b"my card number"
 
@@ -72,7 +72,7 @@ def test_stripped_tls(lab: Lab, guarded: bool, rule: str, monkeypatch: pytest.Mo
         assert write(a).ok == (not guarded)
         assert (CARD in m.seen) == (not guarded)
     if guarded:
-        assert told(a, "b.example")[0] is Reason.TLS_FAILED
+        assert cause(a, "b.example")[0] is Reason.TLS_FAILED
 
 
 @guarded
@@ -118,13 +118,13 @@ def test_stripped_dns(lab: Lab, guarded: bool, what: str, monkeypatch: pytest.Mo
     publish(lab, b.endpoint, "key65280=\\002")
     assert a.send("alice@a.example", "bob@b.example").outcome().ok
     for rig in (a, b):
-        rig.call(partial(end_links, rig))
+        end_links(rig)
     with Middle(b.endpoint, change=no_tls) as m:
         STRIPPED[what](lab, m.endpoint)
         assert write(a).ok == (not guarded)
         assert (CARD in m.seen) == (not guarded)
     if guarded:
-        assert told(a, "b.example")[0] in (Reason.TLS_FAILED, Reason.WEAKER_THAN_POLICY)
+        assert cause(a, "b.example")[0] in (Reason.TLS_FAILED, Reason.WEAKER_THAN_POLICY)
 
 
 @guarded
@@ -147,7 +147,7 @@ def test_servfail(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> N
         assert write(a).ok == (not guarded)
         assert (CARD in m.seen) == (not guarded)
     if guarded:
-        assert told(a, "b.example")[0] is Reason.DNS_FAILURE
+        assert cause(a, "b.example")[0] is Reason.DNS_FAILURE
 
 
 def _without_capabilities(_direction: str, data: bytes) -> bytes:

@@ -26,6 +26,7 @@ from tests.attacks.seams import guarded
 from tests.doubles.middle import Middle
 from tests.doubles.raw_peer import text_message
 from tests.doubles.router_rig import Lab, RouterRig, issued
+from tests.transport.test_tls_links import cause, end_links
 
 
 def router(
@@ -37,12 +38,6 @@ def router(
     if certificate is not None:
         rig.use_tls([certificate])
     return rig
-
-
-def told(rig: RouterRig, domain: str) -> tuple[Reason, str]:
-    """Why a domain is not reached, as an operator sees it."""
-    entry = rig.call(lambda: rig.router.federation.destinations.find(Domain(domain)))
-    return entry.last_error.reason, entry.last_error.note
 
 
 #: What Mallory shows for a.example, why it is no good, and the check that says so.
@@ -89,7 +84,7 @@ def test_hijacked_recipient(lab: Lab, guarded: bool, kind: str, monkeypatch: pyt
     assert sent.ok == (not guarded), sent
     assert bool(m.inbox("alice@a.example")) == (not guarded)
     if guarded:
-        reason, note = told(b, "a.example")
+        reason, note = cause(b, "a.example")
         assert reason is refused(kind)
         assert word in note
 
@@ -134,14 +129,8 @@ def test_man_in_the_middle_of_the_first_connection(
         assert sent.ok == (not guarded), sent
         assert (b"my card number" in m.seen) == (not guarded)
     if guarded:
-        assert told(a, "b.example")[0] is Reason.DIALBACK_TIMEOUT
+        assert cause(a, "b.example")[0] is Reason.DIALBACK_TIMEOUT
         assert b.proved("a.example") == 0
-
-
-def end_links(rig: RouterRig) -> None:
-    """In the reactor's thread."""
-    for one in list(rig.router.hub.sessions.values()):
-        one.end(Reason.IDLE)
 
 
 @guarded
@@ -153,7 +142,7 @@ def test_man_in_the_middle_by_an_older_tls(lab: Lab, guarded: bool) -> None:
     a, b = (router(lab, name, policy="dialback+tls") for name in ("a.example", "b.example"))
     assert a.send("alice@a.example", "bob@b.example").outcome().ok
     for rig in (a, b):
-        rig.call(partial(end_links, rig))
+        end_links(rig)
         for domain in () if guarded else (Domain("a.example"), Domain("b.example")):
             rig.call(partial(rig.router.strengths.remembered.forget, domain))
     version = ssl.TLSVersion.TLSv1_2
@@ -164,7 +153,7 @@ def test_man_in_the_middle_by_an_older_tls(lab: Lab, guarded: bool) -> None:
         assert sent.ok == (not guarded), sent
         assert (b"my card number" in m.seen) == (not guarded)
     if guarded:
-        assert told(a, "b.example")[0] is Reason.WEAKER_THAN_REMEMBERED
+        assert cause(a, "b.example")[0] is Reason.WEAKER_THAN_REMEMBERED
 
 
 @guarded
@@ -182,7 +171,7 @@ def test_man_in_the_middle_with_a_certificate_of_his_own(
         assert sent.ok == (not guarded), sent
         assert (b"my card number" in m.seen) == (not guarded)
     if guarded:
-        assert told(a, "b.example")[0] is Reason.CERTIFICATE_REFUSED
+        assert cause(a, "b.example")[0] is Reason.CERTIFICATE_REFUSED
         assert b.proved("a.example") == 0
 
 

@@ -13,8 +13,9 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from tests.app.test_check_as import check
 from tests.app.test_traces import sent_id, verdict
-from tests.attacks.test_tls import BAD, refused, router, told
+from tests.attacks.test_tls import BAD, refused, router
 from tests.doubles.router_rig import Lab, RouterRig, issued
+from tests.transport.test_tls_links import cause
 
 #: Makes whoever answers for a.example do what is no good, and tells what the note must say.
 Attack = Callable[[Lab, RouterRig], str]
@@ -75,8 +76,8 @@ def test_one_word_everywhere(lab: Lab, kind: str) -> None:
     ident = sent_id(b, "alice@a.example", source="bob@b.example")
     stage = reason.stage.value
 
-    assert told(b, "a.example")[0] is reason
-    assert word in told(b, "a.example")[1]
+    assert cause(b, "a.example")[0] is reason
+    assert word in cause(b, "a.example")[1]
     trace = verdict(b, ident)
     assert (trace["stage"], trace["reason"]) == (stage, reason.word)
     logged = _logged(events, reason)

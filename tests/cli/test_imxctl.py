@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ from tests.doubles.admin_port import (
     ZONE,
 )
 from tests.doubles.admin_rig import AdminRig
-from tests.doubles.reactor_thread import ReactorThread
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,14 +51,6 @@ class Shell(AdminRig):
 def run(*words: str, env: dict[str, str] | None = None, stdin: bytes = b"") -> Result:
     """Run `imxctl` in this process."""
     return CliRunner().invoke(imxctl, list(words), env=env, input=stdin, catch_exceptions=False)
-
-
-@pytest.fixture
-def shell(reactor_thread: ReactorThread, tmp_path: Path) -> Iterator[Shell]:
-    """Give a shell beside a running double."""
-    made = Shell(reactor_thread, tmp_path / "admin.sock")
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize(

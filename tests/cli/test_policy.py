@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,16 +9,6 @@ import pytest
 from imxrouter.cli.exits import Exit
 from tests.cli.test_imxctl import Shell
 from tests.doubles.admin_policy import ENTRY, EXPLAINED, LIST, REPORT
-from tests.doubles.reactor_thread import ReactorThread
-
-
-@pytest.fixture
-def shell(reactor_thread: ReactorThread, tmp_path: Path) -> Iterator[Shell]:
-    """Give a shell beside a running double."""
-    made = Shell(reactor_thread, tmp_path / "admin.sock")
-    yield made
-    made.close()
-
 
 NEW: dict[str, Any] = {
     "match": ".spam.example", "action": "block", "direction": "both", "scope": "", "reason": "",

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from imxrouter.cli.exits import Exit
 from tests.cli.test_imxctl import Shell, run
-from tests.doubles.reactor_thread import ReactorThread
 
 FILE = """name = "im.a.example"
 {more}
@@ -23,14 +21,6 @@ users = ["alice"]
 name = "a.example"
 service = "home"
 """
-
-
-@pytest.fixture
-def shell(reactor_thread: ReactorThread, tmp_path: Path) -> Iterator[Shell]:
-    """Give a shell beside a running double."""
-    made = Shell(reactor_thread, tmp_path / "admin.sock")
-    yield made
-    made.close()
 
 
 def test_reload_tells_what_was_done(shell: Shell) -> None:

@@ -4,23 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from imxrouter.cli.exits import Exit
 from tests.cli.test_imxctl import Shell
 from tests.doubles.admin_port import REPORT
-from tests.doubles.reactor_thread import ReactorThread
-
-
-@pytest.fixture
-def shell(reactor_thread: ReactorThread, tmp_path: Path) -> Iterator[Shell]:
-    """Give a shell beside a running double."""
-    made = Shell(reactor_thread, tmp_path / "admin.sock")
-    yield made
-    made.close()
 
 
 def test_a_report_can_be_read(shell: Shell) -> None:

@@ -6,8 +6,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,15 +28,6 @@ from tests.doubles.admin_users import (
     USER,
     WATCHERS,
 )
-from tests.doubles.reactor_thread import ReactorThread
-
-
-@pytest.fixture
-def shell(reactor_thread: ReactorThread, tmp_path: Path) -> Iterator[Shell]:
-    """Give a shell beside a running double."""
-    made = Shell(reactor_thread, tmp_path / "admin.sock")
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize(
