@@ -13,9 +13,9 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from imxrouter.app.hangup import Hangup
-from imxrouter.app.loglines import CannotLog, LogLines
 from imxrouter.app.quickstart import quickstart_config
+from imxrouter.app.reload.hangup import Hangup
+from imxrouter.app.reload.loglines import CannotLog, LogLines
 from imxrouter.app.router import Router
 from imxrouter.app.workers import Workers, as_process, end_with_standard_input
 from imxrouter.config.load import load

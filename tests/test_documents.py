@@ -12,7 +12,7 @@ import click
 import pytest
 
 from imxrouter.app.draining import EXTRA_S
-from imxrouter.app.steps import Step
+from imxrouter.app.traffic.steps import Step
 from imxrouter.cli.main import imxctl
 from imxrouter.config.load import Document, parse
 from imxrouter.config.problems import ConfigError

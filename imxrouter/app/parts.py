@@ -14,26 +14,14 @@ from msgspec import structs
 from twisted.logger import Logger
 
 import imxrouter
-from imxrouter.app.access_control import AccessControl, first_contacts
-from imxrouter.app.certificates import OwnCertificates
 from imxrouter.app.draining import ASKED, Draining, OtherHosts, drain_figures
-from imxrouter.app.embedding import make_embedded
-from imxrouter.app.embeddings import Embeddings
-from imxrouter.app.figures import Figures, links_by_state
-from imxrouter.app.full_outcomes import FullOutcomes
-from imxrouter.app.gatekeeper import Gatekeeper
 from imxrouter.app.housekeeping import Housekeeping
-from imxrouter.app.keys import dialback_secrets, key_bytes, service_keys, uplink_key
-from imxrouter.app.limiting import Limiting
-from imxrouter.app.link_tls import LinkTls
-from imxrouter.app.lookups import CountedFinder
-from imxrouter.app.own import OwnDomains, router_facts
-from imxrouter.app.peerlog import PeerLog
-from imxrouter.app.provisioning import Provisioner, served_domain
-from imxrouter.app.quality import Quality, always
 from imxrouter.app.remembering import Remembering
-from imxrouter.app.rules import Rulebook
-from imxrouter.app.run_time_domains import RunTimeDomains
+from imxrouter.app.served.embedding import make_embedded
+from imxrouter.app.served.embeddings import Embeddings
+from imxrouter.app.served.provisioning import Provisioner, served_domain
+from imxrouter.app.served.run_time_domains import RunTimeDomains
+from imxrouter.app.served.subscribed import BEGUN, KeptSubscriptions
 from imxrouter.app.settings import (
     cap_settings,
     connection_rates,
@@ -44,12 +32,24 @@ from imxrouter.app.settings import (
     policy_table,
     sender_rates,
 )
-from imxrouter.app.settling import Settling
 from imxrouter.app.sockets import Sockets
-from imxrouter.app.steps import Steps, tells_every
 from imxrouter.app.storing import make_store, store_figures
-from imxrouter.app.subscribed import BEGUN, KeptSubscriptions
-from imxrouter.app.targets import TargetDialer
+from imxrouter.app.traffic.access_control import AccessControl, first_contacts
+from imxrouter.app.traffic.figures import Figures, links_by_state
+from imxrouter.app.traffic.full_outcomes import FullOutcomes
+from imxrouter.app.traffic.limiting import Limiting
+from imxrouter.app.traffic.lookups import CountedFinder
+from imxrouter.app.traffic.own import OwnDomains, router_facts
+from imxrouter.app.traffic.peerlog import PeerLog
+from imxrouter.app.traffic.quality import Quality, always
+from imxrouter.app.traffic.rules import Rulebook
+from imxrouter.app.traffic.settling import Settling
+from imxrouter.app.traffic.steps import Steps, tells_every
+from imxrouter.app.trust.certificates import OwnCertificates
+from imxrouter.app.trust.gatekeeper import Gatekeeper
+from imxrouter.app.trust.keys import dialback_secrets, key_bytes, service_keys, uplink_key
+from imxrouter.app.trust.link_tls import LinkTls
+from imxrouter.app.trust.targets import TargetDialer
 from imxrouter.app.turns import Turns
 from imxrouter.config.net import parse_published
 from imxrouter.config.schema import Config

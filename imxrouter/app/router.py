@@ -12,11 +12,11 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from imxrouter.admin.server import make_site as admin_site
-from imxrouter.app.console import Console
 from imxrouter.app.draining import stopping_state
 from imxrouter.app.memory import settle_memory
 from imxrouter.app.notify import tell_supervisor
 from imxrouter.app.opening import CannotOpen, opening
+from imxrouter.app.operators.console import Console
 from imxrouter.app.storing import closed_store
 from imxrouter.app.whole import Whole
 from imxrouter.config.schema import Config

@@ -11,8 +11,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from imxrouter.admin.views import StoreView
-from imxrouter.app import draining, kept_access, quality, remembering, run_time_domains
-from imxrouter.app.subscribed import SUBSCRIPTIONS
+from imxrouter.app import draining, remembering
+from imxrouter.app.served import run_time_domains
+from imxrouter.app.served.subscribed import SUBSCRIPTIONS
+from imxrouter.app.traffic import kept_access, quality
 from imxrouter.config.schema import Config
 from imxrouter.gateways.embedded import keeping
 from imxrouter.routing.interfaces import StoreHealth, StoreProblem

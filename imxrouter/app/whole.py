@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from imxrouter.app.abuse import AbuseDesk
-from imxrouter.app.barred import watch_barred
-from imxrouter.app.ended_certificates import EndedCertificates
 from imxrouter.app.parts import Parts
-from imxrouter.app.reloading import Reloading
+from imxrouter.app.reload.reloading import Reloading
+from imxrouter.app.traffic.abuse import AbuseDesk
+from imxrouter.app.traffic.barred import watch_barred
+from imxrouter.app.trust.ended_certificates import EndedCertificates
 from imxrouter.config.schema import Config
 from imxrouter.discovery.finder import Ask
 from imxrouter.switch.checks import ALL_CHECKS, Checks

@@ -12,7 +12,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from imxrouter.app.steps import NAMESPACE
+from imxrouter.app.traffic.steps import NAMESPACE
 
 #: How long a line is kept back, so that lines of other processes can come before it.
 HOLD_BACK_S: Final = 0.15

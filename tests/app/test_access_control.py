@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from imxrouter.app.kept_access import ENTRIES, entry_from_store, entry_to_store
+from imxrouter.app.traffic.kept_access import ENTRIES, entry_from_store, entry_to_store
 from imxrouter.cli.exits import Exit
 from imxrouter.config.access import Access, AccessList, read_lists
 from imxrouter.config.load import load

@@ -15,8 +15,8 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from imxrouter.admin.certs_views import CertsReload
-from imxrouter.app.certificates import TICKET_KEYS_S, OwnCertificates
-from imxrouter.app.hangup import Hangup
+from imxrouter.app.reload.hangup import Hangup
+from imxrouter.app.trust.certificates import TICKET_KEYS_S, OwnCertificates
 from imxrouter.app.workers import LISTENS_S, Workers
 from imxrouter.cli.exits import Exit
 from imxrouter.config.load import Document, parse
@@ -452,7 +452,7 @@ class _Reactor(Clock):
 
 def test_hangup_reads_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that was named, also after one that failed."""
-    monkeypatch.setattr("imxrouter.app.hangup.has_terminal", lambda: False)
+    monkeypatch.setattr("imxrouter.app.reload.hangup.has_terminal", lambda: False)
     before = signal.getsignal(signal.SIGHUP)
     read: list[str] = []
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from imxrouter.app.identity_view import ending
+from imxrouter.app.trust.identity_view import ending
 from imxrouter.cli.exits import Exit
 from imxrouter.model.vocabulary import Reason
 from tests.app.test_doctor import look, told

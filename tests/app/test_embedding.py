@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imxrouter.app.embedding import RandomIds
+from imxrouter.app.served.embedding import RandomIds
 from imxrouter.model.operations import MESSAGE_ID_BYTES
 
 

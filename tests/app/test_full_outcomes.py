@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imxrouter.app.full_outcomes import FullOutcomes
+from imxrouter.app.traffic.full_outcomes import FullOutcomes
 from imxrouter.link.ledger import KEY
 from imxrouter.model.address import Address
 from imxrouter.model.operations import Notify, Operation, Subscribe, SubscriptionState

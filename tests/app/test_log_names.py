@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-from imxrouter.app.settling import Settling
+from imxrouter.app.traffic.settling import Settling
 from imxrouter.tap import _Logged
 
 NOTHING = cast("Any", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from imxrouter.app.peerlog import PER_DOMAIN, PeerLog
+from imxrouter.app.traffic.peerlog import PER_DOMAIN, PeerLog
 from imxrouter.cli.exits import Exit
 from imxrouter.model.vocabulary import Reason
 from imxrouter.wire.control import Claim, ClaimResult

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from imxrouter.app.published_terms import targets_of
+from imxrouter.app.trust.published_terms import targets_of
 from imxrouter.model.domain import Domain
 from tests.doubles.ctl import ctl, ctl_json
 from tests.doubles.router_rig import Lab, RouterRig

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from imxrouter.admin.errors import AdminError
-from imxrouter.app.console import Console
-from imxrouter.app.quality import Quality
+from imxrouter.app.operators.console import Console
+from imxrouter.app.traffic.quality import Quality
 from imxrouter.config.schema import Config
 from imxrouter.model import quality
 from imxrouter.model.domain import Domain
@@ -36,7 +36,7 @@ def report(rig: RouterRig, peer: str = "b.example", since_s: float | None = None
 
 def test_a_peer_that_is_stopped_and_comes_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The report says when it was away, that it was its side, why, and what is asked of it; metrics agree."""
-    monkeypatch.setattr("imxrouter.app.quality._FRESH_S", 0.0)
+    monkeypatch.setattr("imxrouter.app.traffic.quality._FRESH_S", 0.0)
     a, b = lab.router("a.example", settings={**QUICK, **EXPECTED}), lab.router("b.example")
     assert a.send("alice@a.example", "bob@b.example").outcome().ok
     b.stop()

@@ -12,7 +12,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from imxrouter.admin.views import PeerView
-from imxrouter.app.console import Console
+from imxrouter.app.operators.console import Console
 from imxrouter.app.remembering import BACK_OFF, STRENGTH, Remembering
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from imxrouter.app.run_time_domains import DOMAINS, RunTimeDomains
+from imxrouter.app.served.run_time_domains import DOMAINS, RunTimeDomains
 from imxrouter.cli.exits import Exit
 from imxrouter.model.domain import Domain
 from imxrouter.routing.domains import DomainState, ServedDomain, ServedDomains

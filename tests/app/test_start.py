@@ -21,7 +21,7 @@ import pytest
 from twisted.internet.testing import MemoryReactorClock
 
 from imxrouter.admin.client import AdminClient, AdminUnreachable
-from imxrouter.app.hangup import Hangup
+from imxrouter.app.reload.hangup import Hangup
 from imxrouter.cli.exits import Exit
 from imxrouter.store.schema import APPLICATION_ID
 from tests.doubles.router_rig import free_port

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from imxrouter.app.subscribed import BEGUN, SUBSCRIPTIONS, KeptSubscriptions
+from imxrouter.app.served.subscribed import BEGUN, SUBSCRIPTIONS, KeptSubscriptions
 from imxrouter.model.operations import SubscriptionState
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.interfaces import Bus, Reply, StoreHealth, StoreProblem

@@ -10,8 +10,8 @@ from itertools import count
 import pytest
 
 from imxrouter.admin.policy_port import NewEntry
-from imxrouter.app import access_control
-from imxrouter.app.console import Console
+from imxrouter.app.operators.console import Console
+from imxrouter.app.traffic import access_control
 from imxrouter.model.address import Address
 from imxrouter.model.operations import Message, Subscribe, SubscriptionState
 from imxrouter.model.outcome import failure

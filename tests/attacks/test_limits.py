@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from imxrouter.app import gatekeeper
-from imxrouter.app.gatekeeper import Gatekeeper
+from imxrouter.app.trust import gatekeeper
+from imxrouter.app.trust.gatekeeper import Gatekeeper
 from imxrouter.model.limits import Limit
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from imxrouter.app.gatekeeper import Gatekeeper
+from imxrouter.app.trust.gatekeeper import Gatekeeper
 from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from imxrouter.app import targets
+from imxrouter.app.trust import targets
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.task import Clock
 
-from imxrouter.app.subscribed import KeptSubscriptions
+from imxrouter.app.served.subscribed import KeptSubscriptions
 from imxrouter.model.operations import SubscriptionState
 from imxrouter.routing.interfaces import Store
 from imxrouter.routing.subscriptions import Subscriptions, subscription_key

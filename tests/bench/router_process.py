@@ -14,7 +14,7 @@ from typing import Any, cast
 from twisted.internet import reactor as global_reactor
 from twisted.logger import globalLogBeginner
 
-from imxrouter.app.loglines import LogLines
+from imxrouter.app.reload.loglines import LogLines
 from imxrouter.app.router import Router
 from imxrouter.config.load import load
 from imxrouter.switch.checks import ALL_CHECKS

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from imxrouter.app.provisioning import domain_entry, served_domain
+from imxrouter.app.served.provisioning import domain_entry, served_domain
 from imxrouter.config.load import Document, parse, parse_domain
 from imxrouter.config.problems import ConfigError
 from imxrouter.config.texts import toml_value

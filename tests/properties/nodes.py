@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from imxrouter.app.subscribed import BEGUN, KeptSubscriptions
+from imxrouter.app.served.subscribed import BEGUN, KeptSubscriptions
 from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.link.ledger import FROM_DOMAIN, IN_PORT, IN_TAG, KEY, OUT_PORT, SIZE, TO_DOMAIN, Entry, Ledger
 from imxrouter.link.machine import LinkSettings, LinkState
@@ -146,7 +146,7 @@ class Trusting:
 
 
 class SimulatedDialer:
-    """Opens links as `app.targets` does: what is open first, then the domain's addresses by chance."""
+    """Opens links as `app.trust.targets` does: what is open first, then addresses by chance."""
 
     def __init__(self, process: Process) -> None:
         self._process = process

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imxrouter.app.kept_access import book_from_store, book_to_store
+from imxrouter.app.traffic.kept_access import book_from_store, book_to_store
 from imxrouter.model.address import Address
 from imxrouter.model.patterns import Pattern
 from imxrouter.model.vocabulary import Reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from imxrouter.app.console import Console
+from imxrouter.app.operators.console import Console
 from imxrouter.link.answer import ConnectionView
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason

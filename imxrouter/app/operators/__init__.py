@@ -1,0 +1,1 @@
+"""What operators ask of a running router, and what they are told."""

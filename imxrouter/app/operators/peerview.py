@@ -1,0 +1,129 @@
+"""One peer as `imxctl peers show` shows it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from imxrouter.admin.detail import PeerDetailView, PeerErrorView
+from imxrouter.admin.errors import AdminError
+from imxrouter.app.operators.linkview import link_view
+from imxrouter.app.operators.report import measure_views, outage_views
+from imxrouter.app.traffic.peerlog import PeerError
+from imxrouter.app.traffic.rules import strength_words
+from imxrouter.link.claims import MadeClaim
+from imxrouter.link.ledger import FROM_DOMAIN, SINCE, SIZE, TO_DOMAIN
+from imxrouter.model.domain import Domain
+from imxrouter.model.quality import Part, ends, seconds
+from imxrouter.routing.destinations import DestinationState
+from imxrouter.telemetry.catalogue import PEER_RESULTS
+from imxrouter.transport.session import LinkSession
+
+if TYPE_CHECKING:
+    from imxrouter.app.parts import Parts
+
+
+#: Outages shown beside everything else; a report has all.
+OUTAGES_SHOWN: Final = 5
+
+
+def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
+    """Everything this process knows of a remote domain.
+
+    Raises:
+        AdminError: the domain is served here, or nothing is known of it.
+    """
+    if domain in router.domains:
+        raise AdminError("bad-request", f"{domain} is served here", "peer", "see imxctl domains doctor")
+    now = router.hub.now()
+    entry = router.federation.destinations.find(domain)
+    links = [one for one in router.hub.sessions.values() if _concerns(one, domain.wire)]
+    errors, pin = router.peer_log.of(domain.wire), router.pinned.get(domain.name, ())
+    remembered, until = _remembered(router, domain)
+    known = links or errors or pin or remembered or router.quality.outages.of(domain.wire)
+    if entry is None and not known:
+        raise AdminError("not-found", f"nothing is known of {domain}", "peer", "see imxctl peers")
+    rule = router.rules.policy_of(domain)
+    failing = entry is not None and entry.state is DestinationState.FAILING
+    targets = {f"{one.remote[0]}:{one.remote[1]}" for one in links if domain.wire in one.reached}
+    waiting = list(router.federation.waiting(domain.wire))
+    held = [one for tag in waiting if (one := router.switch.ledger.entries.get(tag)) is not None]
+    counted, answered_s = _counted(router, domain)
+    entries = router.switch.ledger.entries.values()
+    flying = [one for one in entries if domain.wire in (one[TO_DOMAIN], one[FROM_DOMAIN])]
+    return PeerDetailView(
+        domain=domain.name, state=entry.state.value if entry else "calls us" if links else "not tried",
+        state_for_s=round(now - entry.since, 1) if entry else None, source="pinned" if pin else "dns",
+        targets=sorted(targets | {f"{ip}:{port}" for ip, port in pin}),
+        required=router.gatekeeper.policies.policy_for(domain).value, required_by=rule.setting,
+        remembered=remembered, remembered_until=until,
+        acceptable=router.gatekeeper.decide(domain).accepted,
+        links=[link_view(one, now, router.switch.ways) for one in links],
+        errors=[_error_view(*one) for one in errors],
+        failures=entry.failures if entry else 0,
+        next_try_s=round(max(0.0, entry.next_try - now), 1) if entry and failing else None,
+        backoff_first_s=router.config.dial.backoff_first_s, backoff_cap_s=router.config.dial.backoff_cap_s,
+        held=len(held), held_bytes=sum(one[SIZE] for one in held),
+        held_age_s=round(now - min(one[SINCE] for one in held), 1) if held else None,
+        in_flight=len(flying), bytes_in=sum(one.bytes_in for one in links),
+        bytes_out=sum(one.bytes_out for one in links), counted=counted, answered_s=answered_s,
+        outages=outage_views(router, domain, OUTAGES_SHOWN), objectives=measure_views(router, domain),
+    )  # fmt: skip
+
+
+def clear_waits(router: Parts, domain: Domain) -> list[str]:
+    """End what keeps a remote domain from being tried now; returns what was ended, in words."""
+    now, entry = router.hub.now(), router.federation.destinations.find(domain)
+    cleared = []
+    if entry is not None and entry.retry_after_s(now) and router.federation.destinations.forget(domain):
+        cleared.append("back-off")
+    refused = [claim for claim in claims_towards(router, domain) if claim.retry_at > now]
+    for claim in refused:
+        claim.retry_at = now
+    if refused:
+        cleared.append("refused claims")
+    return cleared
+
+
+def claims_towards(router: Parts, domain: Domain) -> list[MadeClaim]:
+    """Claims of ours towards a remote domain, on all links."""
+    made = (claim for session in router.hub.sessions.values() for claim in session.made.claims())
+    return [claim for claim in made if claim.to_domain == domain.wire]
+
+
+def _concerns(session: LinkSession, domain: bytes) -> bool:
+    """Whether a link was opened to the domain, or the domain speaks or claims on it."""
+    if session.service:
+        return False
+    claimed = any(domain == claim.to_domain for claim in session.made.claims())
+    claims = claimed or any(domain == claim.from_domain for claim in session.received.claims())
+    return claims or domain in session.reached or domain in session.port.speaks
+
+
+def _counted(router: Parts, domain: Domain) -> tuple[dict[str, dict[str, int]] | None, float | None]:
+    """What was counted under the domain's own label, and the mean seconds of what it delivered."""
+    router.figures.tick()
+    row = router.figures.peers.rows().get(domain.name)
+    if row is None or domain.wire not in router.figures.peers.domains():
+        return None, None
+    came, went = (dict(zip(PEER_RESULTS, ends(row, side), strict=True)) for side in (True, False))
+    took_s = seconds(row, Part.THEIRS, False)
+    mean = round(took_s / went["delivered"], 6) if went["delivered"] else None
+    return {"came": came, "went": went}, mean
+
+
+def _remembered(router: Parts, domain: Domain) -> tuple[str, float | None]:
+    """The strongest level seen, in words, and when it is forgotten, seconds since 1970."""
+    remembered, now = router.gatekeeper.remembered, router.hub.now()
+    strength = remembered.seen(domain, now) | remembered.seen(domain, now, reached=True)
+    if not strength:
+        return "", None
+    until = next((at for name, _, at in remembered.items(now) if name == domain), now)
+    return strength_words(strength), round(time.time() + until - now, 1)
+
+
+def _error_view(direction: str, error: PeerError) -> PeerErrorView:
+    return PeerErrorView(
+        at=error.at_s, direction=direction, stage=error.reason.stage.value, reason=error.reason.word,
+        note=error.note, remedy=error.reason.remedy,
+    )  # fmt: skip

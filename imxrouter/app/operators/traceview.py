@@ -1,0 +1,231 @@
+"""Traces as `imxctl trace` shows them: the steps of a message, what became of it, and who wrote to whom."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from imxrouter.admin.detail import TraceRow, TracesView, TraceView, VerdictView
+from imxrouter.admin.errors import AdminError
+from imxrouter.app.traffic.settling import parties
+from imxrouter.link.ledger import IN_PORT, KEY, OUT_PORT, SINCE, Entry
+from imxrouter.model.address import Address, BadAddress
+from imxrouter.model.domain import BadDomain, Domain
+from imxrouter.model.outcome import Outcome, failed_at
+from imxrouter.model.vocabulary import REASON_BY_WORD
+from imxrouter.switch.ports import Role
+from imxrouter.telemetry.trace import TraceEntry, Wanted
+from imxrouter.wire.record import decode_outcome, decode_record
+
+if TYPE_CHECKING:
+    from imxrouter.app.parts import Parts
+
+#: Messages listed by one search; what a person can read, and an answer of some 300 KB.
+_MOST_ROWS: Final = 1000
+#: Entries of the duplicate memory looked at for one id: 50 ms of the reactor's time at most.
+_MOST_LOOKED_AT: Final = 1_000_000
+#: Events that say what became of a message, the most telling last.
+_ENDS: Final = ("answered", "delivery", "answer", "settled")
+
+
+def trace_view(router: Parts, message_id: str) -> TraceView:
+    """All that is known of a message.
+
+    Raises:
+        AdminError: it is no id, or nothing is known.
+    """
+    try:
+        ident = bytes.fromhex(message_id)
+    except ValueError:
+        raise AdminError("bad-request", "not hexadecimal", "id", "the id that imxctl send printed") from None
+    steps = router.trace.find(ident)
+    flying = _in_flight(router, ident)
+    remembered = None if steps or flying else _remembered(router, ident)
+    if not steps and flying is None and remembered is None:
+        what = "no step of that message is known any more"
+        raise AdminError("not-found", what, "id", " ".join(_limits(router)))
+    verdict = remembered or (_verdict(steps) if flying is None else None)
+    gaps = _gaps(router, steps)
+    if flying is not None:
+        gaps.insert(0, _flying(router, flying))
+    if remembered is not None:
+        gaps.insert(0, "its outcome is remembered for duplicates; when it was answered is not")
+    return TraceView(
+        id=message_id, state="in flight" if flying else "finished" if verdict else "unknown",
+        steps=[{"at": step.at_s, "event": step.event, "fields": dict(step.fields)} for step in steps],
+        verdict=verdict, gaps=gaps,
+    )  # fmt: skip
+
+
+def traces_view(router: Parts, source: str, destination: str, since_s: float | None) -> TracesView:
+    """The messages from and to an address or a domain.
+
+    Args:
+        router: whose ring.
+        source: address or domain; empty: any.
+        destination: the same.
+        since_s: only what happened in so many last seconds; None: all that is kept.
+
+    Raises:
+        AdminError: neither is given, or one is no address.
+    """
+    if not source and not destination:
+        raise AdminError("bad-request", "say from whom or to whom", "from", "imxctl trace --from a.example")
+    sender, recipient = _wanted(router, source, "from"), _wanted(router, destination, "to")
+    start = None if since_s is None else time.time() - since_s
+    found = router.trace.search(sender, recipient, start)
+    rows = [_row(ident, steps) for ident, steps in found.items()]
+    notes = [
+        f"log.addresses keeps no users: all of {one.domain} are listed" for one in (sender, recipient)
+        if one is not None and one.unkept
+    ]  # fmt: skip
+    return TracesView(
+        messages=rows[:_MOST_ROWS][::-1], left_out=max(0, len(rows) - _MOST_ROWS),
+        notes=notes + _limits(router),
+    )  # fmt: skip
+
+
+def _wanted(router: Parts, text: str, where: str) -> Wanted | None:
+    if not text:
+        return None
+    try:
+        address = Address.parse(text) if "@" in text else Address("", Domain.parse(text))
+        return router.trace.wanted(address)
+    except (BadAddress, BadDomain) as error:
+        raise AdminError("bad-request", str(error), where, "write local@domain or a domain") from None
+
+
+# -- one message -----------------------------------------------------------------------------------------
+
+
+def _verdict(steps: list[TraceEntry]) -> VerdictView | None:
+    ends = [step for step in steps if step.event in _ENDS]
+    if not ends:
+        return None
+    last = max(ends, key=lambda step: _ENDS.index(step.event))
+    said = next((step for step in reversed(steps) if step.event == "answer received"), None)
+    by, role = last.get("decided_by"), last.get("decided_role")
+    to = next((name for step in steps if (name := _domain_of(step.get("destination")))), "")
+    if last.get("status") == "success" and not by:  # the recipient's service has it
+        by, role = to, "service"
+    return _verdict_view(
+        last.get("status"), last.get("reason"), by, role, to,
+        rule=last.get("rule"), setting=last.get("setting"), note=last.get("note"), answer=_said(said),
+        retry_after_s=int(last.get("retry_after_s") or 0),
+    )  # fmt: skip
+
+
+def _verdict_view(
+    status: str, word: str, by: str, role: str, to: str, *, rule: str = "", setting: str = "", note: str = "",
+    answer: str = "", retry_after_s: int = 0,
+) -> VerdictView:  # fmt: skip
+    reason = REASON_BY_WORD.get(word)
+    view = VerdictView(
+        status=status, stage="", reason="", decided_by=by, decided_role=role or "router", failed_at="",
+        rule=rule, setting=setting, answer=answer, note=note, remedy="", retry="",
+        retry_after_s=retry_after_s,
+    )  # fmt: skip
+    if reason is not None and status != "success":
+        view["stage"], view["reason"] = reason.stage.value, reason.word
+        view["failed_at"] = failed_at(reason, by, to)
+        view["remedy"], view["retry"] = reason.remedy, reason.retry.value
+    return view
+
+
+def _said(step: TraceEntry | None) -> str:
+    """The other side's answer in one line."""
+    if step is None:
+        return ""
+    by = " ".join(filter(None, (step.get("decided_role"), step.get("decided_by"))))
+    words = [
+        step.get("status"),
+        step.get("reason"),
+        f"by {by}" if by else "",
+        f"over link {step.get('link')}",
+    ]
+    note = step.get("note")
+    return " ".join(filter(None, words)) + (f" ({note})" if note else "")
+
+
+def _domain_of(address: str) -> str:
+    return address.rpartition("@")[2]
+
+
+def _in_flight(router: Parts, ident: bytes) -> Entry | None:
+    entries = router.switch.ledger.entries.values()
+    return next((entry for entry in entries if entry[KEY].startswith(ident)), None)
+
+
+def _flying(router: Parts, entry: Entry) -> str:
+    """Where a message is now."""
+    source, destination = (router.mask.address(one) for one in parties(entry))
+    age = f"{router.hub.now() - entry[SINCE]:.1f} s ago from {_link(router, entry[IN_PORT])}"
+    where = f"went out over {_link(router, entry[OUT_PORT])}" if entry[OUT_PORT] else "waits for a link"
+    return f"{source} to {destination} came {age}, {where} and is not answered yet"
+
+
+def _link(router: Parts, number: int) -> str:
+    session, port = router.hub.sessions.get(number), router.switch.ports.get(number)
+    if session is None:
+        return "this process" if port is not None else "a link that is gone"
+    name = f" of service {session.service}" if session.service else ""
+    return f"link {number} ({Role(session.port.role).name.lower()}{name}, {session.remote[0]})"
+
+
+def _remembered(router: Parts, ident: bytes) -> VerdictView | None:
+    """The stored answer, where the memory of duplicates still has it; looked for unless it is huge."""
+    if len(router.switch.memory.seen) > _MOST_LOOKED_AT:
+        return None
+    for key, (_, known) in router.switch.memory.seen.items():
+        if key.startswith(ident) and isinstance(known, bytes):
+            outcome: Outcome = decode_outcome(decode_record(known))
+            word = "" if outcome.ok else outcome.reason.word
+            to = _domain_of(key.decode("utf-8", "replace"))
+            by = outcome.decided_by or (to if not outcome.ok else "")
+            return _verdict_view(
+                outcome.status.name.lower(), word, by, outcome.decided_role, to,
+                retry_after_s=outcome.retry_after_s, answer="as the sender was told",
+            )  # fmt: skip
+    return None
+
+
+def _gaps(router: Parts, steps: list[TraceEntry]) -> list[str]:
+    gaps = []
+    if any(step.event == "settled" and step.get("role") == "peer" for step in steps):
+        gaps.append("hops before the peer are known to its own router: ask its operator for this id")
+    if not steps and not router.traces_deliveries:
+        gaps += _limits(router)
+    return gaps
+
+
+def _limits(router: Parts) -> list[str]:
+    """What the ring does not hold, for whoever finds nothing there."""
+    log = router.config.log
+    if not log.trace_entries:
+        return ["log.trace_entries = 0: nothing is traced"]
+    limits = [
+        f"steps are kept for {log.trace_age_s:g} s at most, {log.trace_entries} of them, by each process."
+    ]
+    if not router.traces_deliveries and any(service.kind == "imx" for service in router.config.services):
+        limits.append(
+            "Plain deliveries from and to services of their own are not traced unless log.trace_deliveries "
+            "is set; what was refused, failed or had to wait always is."
+        )
+    return limits
+
+
+# -- many messages ---------------------------------------------------------------------------------------
+
+
+def _row(ident: bytes, steps: list[TraceEntry]) -> TraceRow:
+    verdict = _verdict(steps)
+
+    def first(*names: str) -> str:
+        return next((said for name in names for step in steps if (said := step.get(name))), "")
+
+    return TraceRow(
+        id=ident.hex(), at=steps[0].at_s, kind=first("kind"), source=first("source"),
+        destination=first("destination", "domain"), steps=len(steps), last=steps[-1].event,
+        status=verdict["status"] if verdict else "", stage=verdict["stage"] if verdict else "",
+        reason=verdict["reason"] if verdict else "",
+    )  # fmt: skip

@@ -1,0 +1,81 @@
+"""Proofs whose certificate ends while the link lives: they end with it (rule 3).
+
+A dial-back proof that came by a second connection's certificate is not looked at here: it is proved anew
+after its maximum age, on a connection whose certificate is judged then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imxrouter.app.trust.weak_proofs import close_unused
+from imxrouter.link.machine import Side
+from imxrouter.model.domain import Domain
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.policy import Level, needed_strength
+from imxrouter.switch.ports import Role
+from imxrouter.tls.facts import TlsFacts
+from imxrouter.transport.session import LinkSession
+from imxrouter.wire.control import Control, Hello
+
+if TYPE_CHECKING:
+    from imxrouter.app.parts import Parts
+
+
+class EndedCertificates:
+    """Finds them and ends them. It is a `LinkEvents`, for its tick.
+
+    Args:
+        router: its parts.
+    """
+
+    def __init__(self, router: Parts) -> None:
+        self._router = router
+        router.hub.events.append(self)
+
+    def tick(self, now: float) -> None:
+        """Once a second: a comparison for each link."""
+        del now
+        at = self._router.link_tls.wall()
+        for session in list(self._router.hub.sessions.values()):
+            facts = session.tls
+            if facts is not None and facts.peer is not None and at > facts.peer.not_after:
+                self._judge(session, facts)
+
+    def _judge(self, session: LinkSession, facts: TlsFacts) -> None:
+        if session.port.role is not Role.PEER:
+            return
+        for name, proof in list(session.port.sources.items()):
+            domain = Domain(name.decode("ascii"))
+            if session.side is Side.OPENER:
+                if not self._router.strengths.reached(facts, domain).accepted:
+                    self._router.claimer.leave(session, name)
+                    session.port.speaks.discard(name)
+            elif not self._good(facts, domain) and self._rests_on_it(domain, proof[0], proof[1] is None):
+                self._router.verifier.drop_proof(session, name, Reason.CERTIFICATE_REFUSED)
+        close_unused(session)
+
+    def _good(self, facts: TlsFacts, domain: Domain) -> bool:
+        """Whether it is good all the same: under DANE dates may be without meaning (RFC 7671 section 5.1)."""
+        return self._router.strengths.judged(facts, domain, as_client=True).good
+
+    def _rests_on_it(self, domain: Domain, level: int, claimed: bool) -> bool:
+        """Whether a domain on a link that somebody opened to us was proved by that link's certificate."""
+        if claimed and level & Level.DIALBACK:
+            return False
+        router = self._router
+        seen = router.strengths.remembered.seen(domain, router.hub.now())
+        needed = needed_strength(router.gatekeeper.policies.policy_for(domain), seen)
+        return bool(needed & Level.CERTIFICATE & ~Level.DIALBACK_TLS)
+
+    def opened(self, session: LinkSession, peer: Hello) -> None:
+        """Nothing is proved yet."""
+
+    def control(self, session: LinkSession, record: Control) -> None:
+        """Others judge it."""
+
+    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+        """Nothing."""
+
+    def lost(self, session: LinkSession) -> None:
+        """Its proofs went with it."""

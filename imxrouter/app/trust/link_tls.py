@@ -1,0 +1,269 @@
+"""TLS on links: which certificates are shown, which are trusted, put into the parts that ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+
+from imxrouter.app.trust.targets import TargetDialer
+from imxrouter.config.schema import Config
+from imxrouter.config.trust import Uplink
+from imxrouter.link.machine import Side
+from imxrouter.model.dane import Delegation
+from imxrouter.model.domain import Domain
+from imxrouter.model.vocabulary import Reason, Stage
+from imxrouter.probe.encrypted import TlsProbe
+from imxrouter.routing.policy import Decision, Level
+from imxrouter.tls.anchors import anchors_from
+from imxrouter.tls.contexts import TlsContexts
+from imxrouter.tls.facts import TlsFacts
+from imxrouter.tls.peer import Anchors, Intermediates, PeerCertificate
+from imxrouter.tls.store import CertificateSet
+from imxrouter.transport.dialback import Claimer
+from imxrouter.transport.encryption import HandshakeFailed
+from imxrouter.transport.federation import Federation
+from imxrouter.transport.hub import Hub
+from imxrouter.transport.session import LinkSession
+from imxrouter.transport.strengths import Judged, Strengths, judge_certificate
+from imxrouter.transport.tls_ends import TlsEnds
+from imxrouter.transport.wanted import Wanted
+from imxrouter.wire.control import Control, Hello
+
+if TYPE_CHECKING:
+    from imxrouter.app.trust.certificates import OwnCertificates
+
+
+class LinkTls:
+    """Ties the TLS room to the links. Without `use` there is no TLS: none is offered and none is opened.
+
+    Args:
+        hub: links of this process.
+        strengths: decides what links are worth.
+        dialer: opens links.
+        claimer: proves our domains.
+        federation: reaches remote domains.
+        wall: seconds since 1970.
+
+    Attributes:
+        wall: the same.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        strengths: Strengths,
+        dialer: TargetDialer,
+        claimer: Claimer,
+        federation: Federation,
+        wall: Callable[[], float],
+    ) -> None:
+        self._hub = hub
+        self._strengths = strengths
+        self._dialer = dialer
+        self._claimer = claimer
+        self.wall = wall
+        self._anchors: Callable[[], Anchors] | None = None
+        self.pinned: Mapping[str, Anchors] = {}
+        self._uplinks: dict[str, Anchors] = {}
+        self.ends: TlsEnds | None = None
+        #: told of each certificate that was found good: the domain, and when it ends (seconds since 1970)
+        self.on_good: Callable[[str, float], object] = lambda _domain, _ends: None
+        federation.apart.has_certificate = self._has_certificate
+        claimer.worth = self._worth
+        claimer.worth_returned = self._worth_returned
+        claimer.on_reached = self._reached
+        hub.events.insert(0, self)  # before what dials again when a link is lost
+
+    def follow(self, certificates: OwnCertificates, config: Config) -> None:
+        """Show the certificates of the configured folder, whatever they are at each moment.
+
+        Without a folder links of peers and to peers are in clear; one to our uplink may be in TLS.
+
+        Raises:
+            BadAnchors: the file of a pinned peer cannot be used.
+        """
+        self.pinned = pinned_anchors(config, certificates.intermediates)
+        on_links = bool(config.tls.certificates)  # not in `take`, which would keep the whole configuration
+
+        def take(contexts: TlsContexts) -> None:
+            self.use(contexts, lambda: certificates.anchors, on_links=on_links)
+
+        take(certificates.contexts)
+        certificates.on_swapped.append(take)
+        self._hub.first_bytes.clear = config.listen.tls != "only"
+
+    def use(
+        self,
+        contexts: TlsContexts,
+        anchors: Callable[[], Anchors],
+        pinned: Mapping[str, Anchors] | None = None,
+        *,
+        on_links: bool = True,
+    ) -> None:
+        """Show these certificates and trust these authorities from now on.
+
+        Args:
+            contexts: with our certificates.
+            anchors: whom to trust.
+            pinned: whom to trust instead for single domains, by name; None: as before.
+            on_links: whether there is TLS on links of peers; it is offered where there is a certificate.
+        """
+        self._anchors = anchors
+        if pinned is not None:
+            self.pinned = pinned
+        if self.ends is None:
+            self.ends = TlsEnds(contexts)
+        self.ends.contexts = contexts
+        self._dialer.maker = self.ends
+        self._strengths.judge = self.judge
+        self._strengths.tls = on_links
+        self._hub.first_bytes.maker = self.ends if on_links and contexts.offers_tls else None
+        self._claimer.best_level = Level.DIALBACK_CERTIFICATE if on_links else Level.DIALBACK
+
+    @property
+    def certificates(self) -> CertificateSet:
+        """Those that are shown; none where there is no TLS."""
+        return self.ends.contexts.certificates if self.ends is not None else CertificateSet()
+
+    def judge(
+        self, peer: PeerCertificate, domain: Domain, as_client: bool, way: Delegation | None = None
+    ) -> Judged:
+        """Judge a peer's certificate for a domain: its chain, by the domain's anchors, names and DNSSEC."""
+        judged = self._judge_by(self.pinned.get(domain.name), peer, domain, way, as_client=as_client)
+        if judged.good:
+            self.on_good(domain.name, peer.not_after)
+        return judged
+
+    def judge_own(self, shown: PeerCertificate, domain: Domain, way: Delegation) -> Judged:
+        """Judge a certificate of ours as a peer does who trusts whom we trust."""
+        return self._judge_by(None, shown, domain, way, as_client=False)
+
+    def _judge_by(
+        self,
+        anchors: Anchors | None,
+        peer: PeerCertificate,
+        domain: Domain,
+        way: Delegation | None = None,
+        *,
+        as_client: bool,
+    ) -> Judged:
+        if anchors is None:
+            if self._anchors is None:
+                return Judged(False, "no authority is trusted")
+            anchors = self._anchors()
+        return judge_certificate(anchors, peer, domain, self.wall(), as_client=as_client, way=way)
+
+    def why_not(self, peer: PeerCertificate, domain: Domain) -> str:
+        """Why a client certificate is no good for a domain; empty where it is good."""
+        judged = self.judge(peer, domain, True)
+        return "" if judged.good else judged.note
+
+    def uplink_opener(self, uplink: Uplink, own: Domain | None) -> Callable[[LinkSession], Deferred[object]]:
+        """What connects a link to our uplink, and judges who is there.
+
+        Raises:
+            BadAnchors: the uplink's file cannot be used.
+        """
+        name = Domain.parse(uplink.server_name) if uplink.server_name else None
+        if name is not None and uplink.anchor:
+            self._uplinks[name.name] = anchors_from((uplink.anchor,))
+
+        def judge(facts: TlsFacts) -> None:
+            if name is None:
+                return
+            judged = Judged(False, "no certificate was presented")
+            if facts.peer is not None:
+                judged = self._judge_by(self._uplinks.get(name.name), facts.peer, name, as_client=False)
+            if not judged.good:
+                raise HandshakeFailed(judged.note, Reason.CERTIFICATE_REFUSED)
+
+        def open_link(session: LinkSession) -> Deferred[object]:
+            server_name = name.name if name is not None else ""
+            return self._dialer.open(session, uplink.endpoint, server_name, own, judge)
+
+        return open_link
+
+    def probe(self) -> TlsProbe | None:
+        """How a check of this router speaks TLS: as its links do."""
+        ends = self.ends
+        if ends is None or not self._strengths.tls:
+            return None
+        return TlsProbe(
+            lambda domain, target: self._strengths.asks_tls(domain, target.tls),
+            lambda name, endpoint: ends.opening(None, name, endpoint),
+            self._judge_probed,
+            lambda domain, target: Wanted(self._strengths, domain).filter(target),
+        )
+
+    def _judge_probed(self, facts: TlsFacts, domain: Domain, way: Delegation | None) -> Judged:
+        """Judge what a check met as a link of ours would be: by policy and memory, too."""
+        facts = replace(facts, ways={} if way is None else {domain.name: way})
+        decision = self._strengths.reached(facts, domain)
+        judged = self._strengths.judged(facts, domain, as_client=False)
+        same = decision.reason is judged.reason and judged.note
+        return Judged(decision.accepted, judged.note if same else decision.note, decision.reason, judged.by)
+
+    def _has_certificate(self, domain: bytes) -> bool:
+        if self.ends is None or not self._strengths.tls:
+            return False
+        return self.ends.contexts.certificates.for_domain(Domain(domain.decode("ascii"))) is not None
+
+    def _worth(self, session: LinkSession, domain: bytes) -> Decision:
+        return self._strengths.reached(session.tls, Domain(domain.decode("ascii")))
+
+    def _worth_returned(self, first: LinkSession, second: LinkSession, domain: bytes) -> Decision:
+        return self._strengths.returned(first.tls, second.tls, Domain(domain.decode("ascii")))
+
+    def _reached(self, session: LinkSession, domain: bytes) -> None:
+        self._strengths.note_reached(session.tls, Domain(domain.decode("ascii")))
+        self._dialer.wake()
+
+    # -- events ------------------------------------------------------------------------------------------
+
+    def opened(self, session: LinkSession, peer: Hello) -> None:
+        """The other side has spoken: its session can be resumed."""
+        del peer
+        if self.ends is not None and session.tls is not None and session.side is Side.OPENER:
+            name = session.tls.server_name
+            self.ends.keep(session.transport.getHandle(), name, session.remote)
+
+    def control(self, session: LinkSession, record: Control) -> None:
+        """Nothing."""
+
+    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+        """Nothing."""
+
+    def lost(self, session: LinkSession) -> None:
+        """A link is gone: what waits for room may be dialled, but not where there was none for this one."""
+        refused = session.drop_reason.stage in (Stage.TLS, Stage.POLICY, Stage.IDENTITY)
+        if refused and self.ends is not None and session.tls is not None and session.side is Side.OPENER:
+            handle = session.transport.getHandle()
+            if handle is not None:
+                self.ends.forget(handle, session.tls.server_name, session.remote)
+        self._dialer.refused(session)
+        self._dialer.wake()
+
+    def tick(self, now: float) -> None:
+        """What waits for room may be dialled, or has waited long enough."""
+        del now
+        self._dialer.wake()
+
+
+def pinned_anchors(config: Config, known: Intermediates) -> dict[str, Anchors]:
+    """Whom to trust for pinned peers instead of `tls.trust`, by domain.
+
+    Raises:
+        BadAnchors: a file cannot be used.
+    """
+    return {peer.domain: anchors_from((peer.anchor,), known) for peer in config.peers if peer.anchor}
+
+
+def others_trusted(before: Mapping[str, Anchors], after: Mapping[str, Anchors]) -> set[str]:
+    """Pinned domains for which others are trusted than before."""
+    prints = [{name: one.fingerprints for name, one in table.items()} for table in (before, after)]
+    return {
+        name for name in prints[0].keys() | prints[1].keys() if prints[0].get(name) != prints[1].get(name)
+    }
