@@ -1,8 +1,8 @@
 """Requests and bytes a second, in layers: of a link, a peer domain, a served domain, a tenant.
 
-A link is charged once for each run of requests. The others are paid in advance: a domain takes a *lease* of
-some requests and bytes from its own rate and from that of its tenant, and the hot path counts the lease down.
-Only when it is used up the rates are asked again.
+A domain takes a *lease* of some requests and bytes from its own rate and from that of its tenant, and pays in
+advance: the hot path counts the lease down, and only when it is used up the rates are asked again. A link
+pays for its lease when it is used up, for what a run brings is known after it.
 """
 
 from __future__ import annotations
@@ -136,29 +136,40 @@ class NoRoom(Meter):
 
 
 class LinkMeter(Meter):
-    """Of one link: charged after each run of requests, so that a run costs one call.
+    """Of one link: after a run of requests a lease is counted down, and seldom the rate is asked.
+
+    It is asked where the lease is used up, and after every run of a link that is over some limit.
 
     Attributes:
         until: until then every request is refused.
+        watched: whether the rate is asked after every run.
         refused: requests of this run that other limits refused.
         troubled: whether there were any in the last run.
         insists: whether so much came in spite of it that the link should be read more slowly.
     """
 
-    __slots__ = ("insists", "refused", "troubled", "until")
+    __slots__ = ("insists", "refused", "troubled", "until", "watched")
 
     def __init__(self, rate: TrafficRate, who: bytes) -> None:
         super().__init__(rate, Limit.LINK_RATE, who)
         self.until = float("-inf")
         self.refused = 0
-        self.troubled = self.insists = False
+        self.troubled = self.insists = self.watched = False
+        self.left, self.left_bytes = rate.lease, rate.lease_bytes
+
+    def settle(self, now: float) -> None:
+        """Charge what was used of the lease, and begin a new one."""
+        rate = self.rate
+        self.charge(rate.lease - self.left, rate.lease_bytes - self.left_bytes, now)
+        self.left, self.left_bytes = rate.lease, rate.lease_bytes
 
     def charge(self, requests: int, size: int, now: float) -> None:
-        """A run of requests was read, refused ones too."""
+        """So much was read, what was refused too."""
         self.take(requests + REFUSED_COSTS * self.refused, size, now)
         self.troubled = self.refused > 0
         self.refused = 0
         wait = self.wait(now)
+        self.watched = self.troubled or wait > 0
         if not wait:
             self.insists = False
             return
