@@ -35,7 +35,6 @@ from imxrouter.wire.layout import (
     HEADER,
     HEADER_BYTES,
     LENGTH_BYTES,
-    MESSAGE_ID_BYTES,
     OUTCOME_BYTES,
     RESPONSE_BIT,
 )
@@ -414,7 +413,6 @@ class Switch(SwitchReads):
                     rtype != asked | RESPONSE_BIT
                     or not (went_by or tries)
                     or stop - body_at < OUTCOME_BYTES
-                    or from_end - to_at != len(ident) - MESSAGE_ID_BYTES
                     or ident != mid + data[to_end:from_end] + data[to_at:to_end]
                     or (went_by != number and check_link and to_domain not in speaks)
                 ):
