@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet.threads import deferToThreadPool
@@ -39,8 +38,8 @@ from imxrouter.transport.watchers import RouterWatchers
 _LOGGED: Final = 10
 #: Subscriptions that are judged anew in one turn of the reactor.
 _JUDGED: Final = 500
-#: Names of a file, its time and its size; None of one that is not there.
-Seen = dict[str, tuple[float, int] | None]
+#: Names of a file, its place on the disk, its time and its size; None of one that is not there.
+Seen = dict[str, tuple[int, int, int] | None]
 
 
 @dataclass(slots=True)
@@ -160,16 +159,13 @@ class AccessControl:
                 self.lists.remove(entry.ident)
                 self.log.info("access: {entry} has expired", entry=entry.ident)
             self._refresh()
-        if not self._reading and (self._stale or self._config_names_files()):
+        if not self._reading:
             seen = look_at(self._config)
             if seen != self._seen or self._stale:
                 self._seen, self._reading, self._stale = seen, True, False
                 pool = reactor.getThreadPool()
                 reading = deferToThreadPool(reactor, pool, self._read_files, tuple(self.lists))
                 reading.addCallbacks(self._read, self._not_read)
-
-    def _config_names_files(self) -> bool:
-        return bool(self._config.lists) or Path(self._config.dir).is_dir()
 
     def runs_with(self, config: Access, first_contact: dict[str, FirstContact]) -> bool:
         """Whether that is what it has."""
@@ -393,12 +389,12 @@ def _asks(record: ServedDomain) -> bool:
 
 
 def look_at(config: Access) -> Seen:
-    """Times and sizes of the files."""
+    """States of the files: another one in the same place counts as changed, whatever its time."""
     seen: Seen = {}
     for path in list_files(config):
         try:
             facts = path.stat()
-            seen[str(path)] = facts.st_mtime, facts.st_size
+            seen[str(path)] = facts.st_ino, facts.st_mtime_ns, facts.st_size
         except OSError:
             seen[str(path)] = None
     return seen
