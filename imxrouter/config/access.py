@@ -84,7 +84,12 @@ class Access(Section, frozen=True):
     ] = "access.d"
     abuse_reports: Annotated[
         int,
-        key("Abuse reports kept, received and sent; the oldest go first.", unit="reports", ge=1, le=10**6),
+        key(
+            "Abuse reports kept, received and sent; the oldest of who has most go first.",
+            unit="reports",
+            ge=1,
+            le=10**6,
+        ),
     ] = 1000
     entries: Annotated[tuple[AccessEntry, ...], key("Entries in the main file.")] = msgspec.field(
         default=(), name="entry"
