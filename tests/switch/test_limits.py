@@ -2,7 +2,9 @@
 
 import pytest
 
+from imxrouter.model.limits import Limit
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.traffic import Meter, TrafficRate
 from imxrouter.switch import slots
 from imxrouter.switch.ports import Role, bound_proof
 from imxrouter.wire.fields import Field
@@ -45,6 +47,24 @@ def test_limits_are_named() -> None:
     assert rig.outcome(rig.peer).reason is Reason.SERVICE_DOWN
     assert slots.refusals(rig.switch.counters, Reason.SUSPENDED) == 1
     assert rig.switch.conservation() == []
+
+
+def test_operators_are_told_which_limit_it_is() -> None:
+    """The sender is told a word that names no limit; what is traced names it."""
+    rig = Rig()
+    settled: list[tuple[str, str]] = []
+    rig.switch.on_settled = lambda _entry, outcome: settled.append((outcome.reason.word, outcome.note))
+    rig.switch.routes[HERE].meter = Meter(TrafficRate.of(1, 0), Limit.DOMAIN_IN, HERE)
+    for number in range(1, 4):
+        rig.feed(rig.peer, message(number))
+    rig.out(rig.service)
+    assert rig.outcome(rig.peer).reason is Reason.BUSY
+    rig.rates.wait_s[b"mallory@peer.example"] = 2.5
+    rig.switch.routes[HERE].meter = None
+    rig.feed(rig.peer, message(4, envelope=Envelope(BOB, HERE, b"mallory", PEER)))
+    assert rig.outcome(rig.peer).reason is Reason.RATE_LIMITED
+    assert settled == [("over-rate", "domain-in"), ("rate-limited", "sender")]
+    assert rig.switch.book.counts[Limit.DOMAIN_IN] == 1
 
 
 def test_the_rate_is_one_for_all_spellings() -> None:
