@@ -178,8 +178,9 @@ class Provisioner:
             lost += gone
             self._remove(gone)
             self._unbind(change.before)
-            self._enter(change.after)
             touched |= {change.before.service, change.after.service}
+        for change in diff.changed:  # after all that goes: an alias may pass from one domain to another
+            self._enter(change.after)
         for record in diff.added:
             self._enter(record)
             touched.add(record.service)
