@@ -4,8 +4,9 @@ import pytest
 
 from imxrouter.model.limits import Limit
 from imxrouter.model.vocabulary import Reason
-from imxrouter.routing.traffic import Meter, TrafficRate
+from imxrouter.routing.traffic import FREE, LinkMeter, Meter, TrafficRate
 from imxrouter.switch import slots
+from imxrouter.switch.limiting import TOLD_A_SECOND
 from imxrouter.switch.ports import Role, bound_proof
 from imxrouter.wire.fields import Field
 from imxrouter.wire.record import Envelope, decode_outcome
@@ -65,6 +66,21 @@ def test_operators_are_told_which_limit_it_is() -> None:
     assert rig.outcome(rig.peer).reason is Reason.RATE_LIMITED
     assert settled == [("over-rate", "domain-in"), ("rate-limited", "sender")]
     assert rig.switch.book.counts[Limit.DOMAIN_IN] == 1
+
+
+def test_the_wait_is_told_to_everybody() -> None:
+    """Of many refusals in a second only some are traced; all say when to try again, in steps of 5 s."""
+    rig = Rig()
+    settled: list[str] = []
+    rig.switch.on_settled = lambda _entry, outcome: settled.append(outcome.note)
+    rig.peer.meter = LinkMeter(FREE, b"m")
+    rig.rates.wait_s[b"alice@peer.example"] = 7.5
+    for number in range(1, 3 * TOLD_A_SECOND):
+        rig.feed(rig.peer, message(number))
+    answers = [decode_outcome(record) for record in rig.out(rig.peer)]
+    assert len(answers) == 3 * TOLD_A_SECOND - 1
+    assert {(one.reason, one.retry_after_s) for one in answers} == {(Reason.RATE_LIMITED, 10)}
+    assert len(settled) == TOLD_A_SECOND
 
 
 def test_the_rate_is_one_for_all_spellings() -> None:
