@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,22 @@ def test_files_are_followed(lab: Lab) -> None:
     lab.wait_until(lambda: idents() == ["a.toml#1", "spam.list#1"], "the new list is read")
     assert ctl_json(b, "policy", "reload")["problems"] == []
     assert judged(b)["verdict"] == "wait"
+
+
+def test_files_are_read_outside_the_reactor(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a list is, links go on meanwhile; at an operator's word too."""
+    b = lab.router("b.example")
+    threads: list[int] = []
+    plain = b.router.access._read_files
+
+    def read(before: Iterable[Entry]) -> Any:
+        threads.append(threading.get_ident())
+        return plain(before)
+
+    monkeypatch.setattr(b.router.access, "_read_files", read)
+    assert ctl_json(b, "policy", "reload")["problems"] == []
+    assert threads
+    assert b.call(threading.get_ident) not in threads
 
 
 def test_a_folder_that_cannot_be_read_lifts_no_block(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
