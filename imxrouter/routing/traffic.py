@@ -197,6 +197,7 @@ class Payers:
         peer_rate: rate of a peer domain.
         tenant_rate: rate of a tenant.
         limit: payers remembered at one time.
+        home: the name under which all names of a served domain pay.
     """
 
     def __init__(
@@ -206,11 +207,13 @@ class Payers:
         peer_rate: Callable[[bytes], TrafficRate],
         tenant_rate: Callable[[str], TrafficRate],
         limit: int = 100_000,
+        home: Callable[[bytes], bytes] = lambda domain: domain,
     ) -> None:
         self.meters: dict[bytes, Meter] = {}
         self._domain_limit, self._tenant_limit, self._peer_limit = limits
         self._terms, self._peer_rate, self._tenant_rate = terms, peer_rate, tenant_rate
         self._limit = limit
+        self._home = home
         self._tenants: dict[str, Meter] = {}
         self._zones: dict[str, int] = {}
         self._rounds: Rounds[bytes] = Rounds()
@@ -276,11 +279,11 @@ class Payers:
                 self.forget(domain)
 
     def all(self) -> list[Meter]:
-        """Every payer that used something lately."""
-        return [*self.meters.values(), *self._tenants.values()]
+        """Every payer that used something lately, once."""
+        return [*dict.fromkeys(self.meters.values()), *self._tenants.values()]
 
     def _make(self, domain: bytes) -> Meter:
-        terms = self._terms(domain)
+        terms, home = self._terms(domain), self._home(domain)
         if terms is None:
             zone = zone_of(domain.decode("ascii"))
             count = self._zones.get(zone, 0)
@@ -288,13 +291,15 @@ class Payers:
                 return NoRoom(FREE, Limit.PEERS_REMEMBERED, zone.encode("ascii"))
             self._zones[zone] = count + 1
             meter = Meter(self._peer_rate(domain), self._peer_limit, domain)
+        elif home in self.meters:
+            meter = self.meters[home]
         else:
             rate, tenant = terms
             above = self._tenants.get(tenant) if tenant else None
             if tenant and above is None:
                 above = Meter(self._tenant_rate(tenant), self._tenant_limit, tenant.encode("utf-8"))
                 self._tenants[tenant] = above
-            meter = Meter(rate, self._domain_limit, domain, above)
+            meter = self.meters[home] = Meter(rate, self._domain_limit, home, above)
         self.meters[domain] = meter
         return meter
 
@@ -307,6 +312,7 @@ class Traffic:
         peer_rate: rate of a peer domain.
         tenant_rate: rate of a tenant.
         link_rate: rate of each link.
+        home: the name under which all names of a served domain pay.
     """
 
     def __init__(
@@ -315,11 +321,12 @@ class Traffic:
         peer_rate: Callable[[bytes], TrafficRate] = lambda _domain: FREE,
         tenant_rate: Callable[[str], TrafficRate] = lambda _tenant: FREE,
         link_rate: TrafficRate = FREE,
+        home: Callable[[bytes], bytes] = lambda domain: domain,
     ) -> None:
         names = Limit.DOMAIN_OUT, Limit.TENANT_OUT, Limit.PEER_RATE
-        self.senders = Payers(names, terms, peer_rate, tenant_rate)
+        self.senders = Payers(names, terms, peer_rate, tenant_rate, home=home)
         names = Limit.DOMAIN_IN, Limit.TENANT_IN, Limit.PEER_RATE
-        self.receivers = Payers(names, terms, peer_rate, tenant_rate)
+        self.receivers = Payers(names, terms, peer_rate, tenant_rate, home=home)
         self.link_rate = link_rate
 
     def of_link(self, who: bytes) -> LinkMeter:

@@ -104,13 +104,14 @@ MESSAGES: Final = frozenset({0x0100})
 
 
 class Route:
-    """A domain served here, as the hot path needs it.
+    """A domain served here, by whatever of its names, as the hot path needs it.
 
     Attributes:
         ports: links of the service behind it that are up.
         level: strength (bits) a source domain needs towards it.
         max_bytes: largest body towards it.
         types: routed types it takes.
+        home: the domain's own name, where that is another than the one it is looked up by.
         suspended: everything to it is refused for now.
         inbox: what one of its recipients takes of those who are known, and of strangers.
         meter: requests and bytes a second to it; None where it has no rate of its own.
@@ -119,7 +120,7 @@ class Route:
     """
 
     __slots__ = (
-        "_calm_since", "calm", "inbox", "level", "max_bytes", "meter", "ports", "suspended", "types",
+        "_calm_since", "calm", "home", "inbox", "level", "max_bytes", "meter", "ports", "suspended", "types",
         "watched_until",
     )  # fmt: skip
 
@@ -130,6 +131,7 @@ class Route:
         self.level = level
         self.max_bytes = max_bytes
         self.types = types
+        self.home = b""
         self.suspended = False
         self.inbox: DomainTerms = NO_TERMS
         self.meter: Meter | None = None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +144,63 @@ def test_files_are_followed(lab: Lab) -> None:
     lab.wait_until(lambda: idents() == ["a.toml#1", "spam.list#1"], "the new list is read")
     assert ctl_json(b, "policy", "reload")["problems"] == []
     assert judged(b)["verdict"] == "wait"
+
+
+def test_files_are_read_outside_the_reactor(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a list is, links go on meanwhile; at an operator's word too."""
+    b = lab.router("b.example")
+    threads: list[int] = []
+    plain = b.router.access._read_files
+
+    def read(before: Iterable[Entry]) -> Any:
+        threads.append(threading.get_ident())
+        return plain(before)
+
+    monkeypatch.setattr(b.router.access, "_read_files", read)
+    assert ctl_json(b, "policy", "reload")["problems"] == []
+    assert threads
+    assert b.call(threading.get_ident) not in threads
+
+
+def test_a_folder_that_cannot_be_read_lifts_no_block(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its files said goes on to hold, and the rest of the tick goes on too; root may read all."""
+    lists = lab.folder / "r0" / "access.d"
+    b = lab.router("b.example")
+    _write(lists / "a.toml", '[[entry]]\nmatch = "eve@m.example"\n', 1)
+    lab.wait_until(lambda: len(b.router.access.lists) == 1, "the list is read")
+    iterdir = Path.iterdir
+
+    def refused(path: Path) -> Iterator[Path]:
+        if path == lists:
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refused)
+        lab.wait_until(lambda: bool(b.router.access.problems), "it is seen")
+        assert judged(b)["reason"] == "blocked"
+        assert "Permission denied" in ctl(b, "policy", "list").output
+    lab.wait_until(lambda: not b.router.access.problems, "it can be read again")
+    shutil.rmtree(lists)
+    lab.wait_until(lambda: not len(b.router.access.lists), "who removes the folder removes its entries")
+
+
+def test_a_file_in_the_place_of_another_is_read(lab: Lab) -> None:
+    """It may be as old and as long: a link that is turned to another list, a copy that keeps its time."""
+    folder = lab.folder / "r0"
+    plain = folder / "spam.list"
+    b = lab.router("b.example", tables=f'[[access.list]]\nfile = "{plain}"\n')
+    _write(folder / "one", "eve@m.example\n", 1)
+    _write(folder / "two", "bob@m.example\n", 1)
+    plain.symlink_to(folder / "one")
+
+    def texts() -> list[str]:
+        return [entry.pattern.text for entry in b.router.access.lists]
+
+    lab.wait_until(lambda: texts() == ["eve@m.example"], "the first list is read")
+    (folder / "new").symlink_to(folder / "two")
+    (folder / "new").replace(plain)
+    lab.wait_until(lambda: texts() == ["bob@m.example"], "the second list is read")
 
 
 def test_entries_survive_a_restart_and_reach_other_processes(lab: Lab) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any, Final
 
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -39,8 +39,8 @@ from imxrouter.transport.watchers import RouterWatchers
 _LOGGED: Final = 10
 #: Subscriptions that are judged anew in one turn of the reactor.
 _JUDGED: Final = 500
-#: Names of a file, its time and its size; None of one that is not there.
-Seen = dict[str, tuple[float, int] | None]
+#: Names of a file, its place on the disk, its time and its size; None of one that is not there.
+Seen = dict[str, tuple[int, int, int] | None]
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ class AccessControl:
         self._later = later
         self._store: Store | None = None
         self._seen: Seen = {}
-        self._reading = False
+        self._lock = DeferredLock()
         self._stale = False
         self.lists = AccessLists(self._home)
         self.recipients = Recipients(self._main_name, self._first_contact, wall)
@@ -160,16 +160,8 @@ class AccessControl:
                 self.lists.remove(entry.ident)
                 self.log.info("access: {entry} has expired", entry=entry.ident)
             self._refresh()
-        if not self._reading and (self._stale or self._config_names_files()):
-            seen = look_at(self._config)
-            if seen != self._seen or self._stale:
-                self._seen, self._reading, self._stale = seen, True, False
-                pool = reactor.getThreadPool()
-                reading = deferToThreadPool(reactor, pool, self._read_files, tuple(self.lists))
-                reading.addCallbacks(self._read, self._not_read)
-
-    def _config_names_files(self) -> bool:
-        return bool(self._config.lists) or Path(self._config.dir).is_dir()
+        if not self._lock.locked and (self._stale or look_at(self._config) != self._seen):
+            self._lock.run(self._read_all, reactor).addErrback(self._not_read)
 
     def runs_with(self, config: Access, first_contact: dict[str, FirstContact]) -> bool:
         """Whether that is what it has."""
@@ -180,18 +172,18 @@ class AccessControl:
         self._config, self._of_service, self._stale = config, first_contact, True
         self._refresh()
 
-    def reload(self) -> tuple[Problem, ...]:
-        """Read the files now; returns what is wrong with them, and then nothing was changed."""
-        self._seen = look_at(self._config)
-        self._take(self._read_files(tuple(self.lists)))
-        return self.problems
+    def reload(self, reactor: Any) -> Deferred[tuple[Problem, ...]]:
+        """Read the files now; fires with what is wrong with them, and then nothing was changed."""
+        read: Deferred[None] = self._lock.run(self._read_all, reactor)
+        return read.addCallback(lambda _: self.problems)
 
-    def _read(self, found: _Found) -> None:
-        self._reading = False
-        self._take(found)
+    def _read_all(self, reactor: Any) -> Deferred[None]:
+        """Off the reactor's thread, for a long list takes seconds."""
+        self._seen, self._stale = look_at(self._config), False
+        pool = reactor.getThreadPool()
+        return deferToThreadPool(reactor, pool, self._read_files, tuple(self.lists)).addCallback(self._take)
 
     def _not_read(self, failure: Failure) -> None:
-        self._reading = False
         self.log.failure("reading access lists failed", failure)
 
     def _read_files(self, before: Iterable[Entry]) -> _Found:
@@ -393,12 +385,12 @@ def _asks(record: ServedDomain) -> bool:
 
 
 def look_at(config: Access) -> Seen:
-    """Times and sizes of the files."""
+    """States of the files: another one in the same place counts as changed, whatever its time."""
     seen: Seen = {}
     for path in list_files(config):
         try:
             facts = path.stat()
-            seen[str(path)] = facts.st_mtime, facts.st_size
+            seen[str(path)] = facts.st_ino, facts.st_mtime_ns, facts.st_size
         except OSError:
             seen[str(path)] = None
     return seen
