@@ -8,6 +8,7 @@ from imxrouter.formats.mime import TEXT_PLAIN, build_body
 from imxrouter.model.address import Address
 from imxrouter.model.operations import Message
 from imxrouter.model.vocabulary import Reason
+from tests.doubles.ctl import ctl
 from tests.doubles.router_rig import Lab
 
 _SENT = Message(
@@ -32,3 +33,13 @@ def test_the_largest_body_is_what_the_file_says(lab: Lab, size: int, passes: boo
     assert a.send("alice@a.example", "bob@b.example", text).outcome().ok
     assert len(b.inbox("bob@b.example")) == (2 if passes else 1)
     assert a.refusals(Reason.TOO_LARGE) == (0 if passes else 2)
+
+
+def test_imxctl_send_warns_before_the_limit(lab: Lab) -> None:
+    """docs/operators/limits.md, senders: from four fifths of the burst on, whoever set the limit."""
+    a = lab.router("a.example")
+    b = lab.router("b.example", settings={"limits.sender_rate_per_s": 0.01, "limits.sender_burst": 5})
+    told = [ctl(a, "send", "alice@a.example", "bob@b.example", "hello").output for _ in range(5)]
+    assert [("near the rate limit" in one) for one in told] == [False, False, False, False, True]
+    assert "near the rate limit: no more message may go at once" in told[-1]
+    assert len(b.inbox("bob@b.example")) == 5
