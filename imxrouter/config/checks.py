@@ -316,9 +316,7 @@ def _other_warnings(config: Config) -> Iterator[tuple[str, str, str]]:
         yield from login_warnings(config)
     drain_s, close_s = config.drain.deadline_s, config.links.close_deadline_s
     if drain_s <= close_s:
-        what = (
-            f"{drain_s:g} is not above links.close_deadline_s ({close_s:g}): a drain cuts what is in flight"
-        )
+        what = f"{drain_s:g} is not above links.close_deadline_s ({close_s:g}): a drain cuts what is open"
         yield "drain.deadline_s", what, "raise drain.deadline_s or lower links.close_deadline_s"
     if config.log.addresses == "full":
         yield (

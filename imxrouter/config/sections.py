@@ -151,7 +151,8 @@ class Dns(Section, frozen=True):
     lookup_timeout_s: Annotated[
         float,
         key(
-            "Time limit for a domain's whole look-up, all forms and aliases together. At least query_timeout_s.",
+            "Time limit for a domain's whole look-up, all forms and aliases together. At least "
+            "query_timeout_s.",
             unit="s",
             ge=0.1,
             le=300,

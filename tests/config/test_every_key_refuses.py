@@ -137,7 +137,7 @@ PAIRS = [
         "links.answer_timeout_s = 60", "links.duplicate_window_s",
         "60 is not above links.answer_timeout_s (60)",
     ),
-    ("links.credit_bytes = 2000", "links.credit_bytes", "2000 is not at least links.max_record_bytes (65536)"),
+    ("links.credit_bytes = 2000", "links.credit_bytes", "2000 is not at least links.max_record_bytes"),
     (
         "links.unread_answer_bytes = 4096", "links.unread_answer_bytes",
         "4096 is not above links.output_high_bytes (1048576)",
@@ -147,7 +147,7 @@ PAIRS = [
         "65536 is not above limits.max_message_bytes (65536)",
     ),
     ("dial.backoff_cap_s = 0.5", "dial.backoff_cap_s", "0.5 is not at least dial.backoff_first_s (1)"),
-    ("dial.hold_bytes = 99999999", "dial.hold_total_bytes", "67108864 is not at least dial.hold_bytes (99999999)"),
+    ("dial.hold_bytes = 99999999", "dial.hold_total_bytes", "67108864 is not at least dial.hold_bytes"),
     ("dns.ttl_cap_s = 1", "dns.ttl_cap_s", "1 is not at least dns.ttl_floor_s"),
     ("dns.lookup_timeout_s = 0.1", "dns.lookup_timeout_s", "0.1 is not at least dns.query_timeout_s"),
     ("trust.proof_max_age_s = 1", "trust.proof_max_age_s", "1 is not at least caps.proof_timeout_s (60)"),
