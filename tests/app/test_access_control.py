@@ -101,7 +101,9 @@ def test_explain_walks_what_comes_before(lab: Lab) -> None:
     assert (ours["reason"], ours["steps"][-1]["setting"]) == ("too-large", "limits.max_message_bytes = 100")
     passes = ctl_json(b, "policy", "explain", BOB, "ann@s.example")
     assert passes["verdict"] == "pass"
-    assert [step["step"] for step in passes["steps"]][-2:] == ["way", "access lists and recipients' rules"]
+    assert [step["step"] for step in passes["steps"]][-3:] == [
+        "way", "limit output", "access lists and recipients' rules",
+    ]  # fmt: skip
     ctl_json(b, "domains", "suspend", "s.example")
     assert ctl_json_of_failure(b, "policy", "explain", BOB, "ann@s.example")["reason"] == "suspended"
     assert ctl_json_of_failure(b, "policy", "explain", "ann@s.example", BOB)["reason"] == "suspended"

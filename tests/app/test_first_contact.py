@@ -16,7 +16,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.transport.operations import operation_to_record
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
 from imxrouter.wire.record import Record
-from tests.doubles.ctl import ctl, ctl_json
+from tests.doubles.ctl import ctl, ctl_json, ctl_json_of_failure
 from tests.doubles.raw_peer import RawPeer, text_message
 from tests.doubles.router_rig import Lab, RouterRig, login_key, service_table
 
@@ -148,5 +148,5 @@ def test_who_was_written_to_may_answer(lab: Lab) -> None:
     lab.wait_until(lambda: b.router.access.recipients._wrote, "it is noted")
     assert told(link, service) is None
     assert told(link, service, "dave@m.example") is Reason.NOT_DELIVERED
-    assert "answer" not in ctl(b, "policy", "explain", "dave@m.example", SELLER).output
+    assert ctl_json_of_failure(b, "policy", "explain", "dave@m.example", SELLER)["reason"] == "consent-needed"
     assert ctl_json(b, "policy", "explain", CAROL, SELLER)["verdict"] == "pass"
