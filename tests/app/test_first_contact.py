@@ -228,11 +228,8 @@ def test_all_processes_and_the_next_life_know_who_waits(lab: Lab) -> None:
     assert two.call(lambda: theirs(wall())) is False
     ctl_json(two, "watchers", SELLER, "--approve", CAROL, "--messages")
     lab.wait_until(lambda: waiting(one) == [], "it is settled here too")
-    one.call(
-        lambda: one.router.access.recipients.knock(
-            seller.key, Address.parse("dave@m.example"), Right.MESSAGE, wall()
-        )
-    )
+    dave = partial(one.router.access.recipients.knock, seller.key, Address.parse("dave@m.example"))
+    one.call(lambda: dave(Right.MESSAGE, wall()))
     lab.wait_until(lambda: len(waiting(two)) == 1, "it is kept")
     one.stop()
     two.stop()
