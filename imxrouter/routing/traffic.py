@@ -222,6 +222,26 @@ class Payers:
         """The meter of a domain; where there is no room for it, one that is used up and not remembered."""
         return self.meters.get(domain) or self._make(domain)
 
+    def look(self, domain: bytes) -> Meter:
+        """As `of`, and nothing is remembered."""
+        meter = self.meters.get(domain)
+        if meter is not None:
+            return meter
+        terms = self._terms(domain)
+        if terms is None:
+            if not self._room(zone_of(domain.decode("ascii"))):
+                return self._make(domain)  # remembers nothing either
+            return Meter(self._peer_rate(domain), self._peer_limit, domain)
+        rate, tenant = terms
+        above = self._tenants.get(tenant)
+        if tenant and above is None:
+            above = Meter(self._tenant_rate(tenant), self._tenant_limit, tenant.encode("utf-8"))
+        return Meter(rate, self._domain_limit, domain, above)
+
+    def _room(self, zone: str) -> bool:
+        share = max(self._limit // ZONE_SHARE, 1)
+        return len(self.meters) < self._limit and self._zones.get(zone, 0) < share
+
     @staticmethod
     def renew(meter: Meter, size: int, now: float) -> Over | None:
         """Take a new lease where the old one does not do for a request that was taken off it.
@@ -286,10 +306,9 @@ class Payers:
         terms, home = self._terms(domain), self._home(domain)
         if terms is None:
             zone = zone_of(domain.decode("ascii"))
-            count = self._zones.get(zone, 0)
-            if len(self.meters) >= self._limit or count >= max(self._limit // ZONE_SHARE, 1):
+            if not self._room(zone):
                 return NoRoom(FREE, Limit.PEERS_REMEMBERED, zone.encode("ascii"))
-            self._zones[zone] = count + 1
+            self._zones[zone] = self._zones.get(zone, 0) + 1
             meter = Meter(self._peer_rate(domain), self._peer_limit, domain)
         elif home in self.meters:
             meter = self.meters[home]

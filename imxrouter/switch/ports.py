@@ -148,6 +148,14 @@ class Route:
         self.calm, self.watched_until = -1, now + WATCHED_S
         return False
 
+    def would_be_calm(self, now: float) -> bool:
+        """Whether one more message would pass without a look at its recipient; nothing is counted."""
+        left = self.calm - 1
+        if left >= 0:
+            return True
+        most, per_s = self.inbox[2]
+        return now >= self.watched_until and bool(most) and most - left <= (now - self._calm_since) * per_s
+
 
 class RouteTable(dict[bytes, Route]):
     """Routes by domain; tells when a domain comes or goes, so that nobody remembers a route that is gone.
