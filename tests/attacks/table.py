@@ -42,6 +42,7 @@ OUTCOMES: Final = {
     "test_by_sub_domain": ("`not-delivered` at the claim; nobody is dialled", "his message passes"),
     "test_by_open_link": ("`not-delivered`", "his messages pass"),
     "test_by_proved_domain": ("the proof ends; `not-delivered` at the next claim", "the domain stays proved"),
+    "test_by_waiting": ("`not-delivered`; it does not leave", "he gets the message"),
     "test_hijacked_recipient": ("`certificate-refused`; no record is sent", "he gets the message"),
     "test_hijacked_sender": ("`certificate-refused`; the claim fails", "his message is taken for hers"),
     "test_man_in_the_middle_of_the_first_connection": (
