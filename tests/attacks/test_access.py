@@ -136,9 +136,7 @@ def test_by_proved_domain(lab: Lab, guarded: bool) -> None:
 
 @guarded
 @pytest.mark.parametrize(("match", "scope"), [("mallory@m.example", ""), ("*", BOB)], ids=["him", "sender"])
-def test_by_waiting(
-    lab: Lab, guarded: bool, match: str, scope: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_by_waiting(lab: Lab, guarded: bool, match: str, scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message waits for Mallory's router, which is slow to take it, when its way is blocked.
 
     Check: what waited is judged once more when it leaves.
