@@ -44,6 +44,9 @@ OUTCOMES: Final = {
     "test_by_open_link": ("`not-delivered`", "his messages pass"),
     "test_by_proved_domain": ("the proof ends; `not-delivered` at the next claim", "the domain stays proved"),
     "test_second_connection_of_long_ago": ("`not-proved`", "he writes as Bob"),
+    "test_service_whose_certificate_is_at_an_end": (
+        "`login-failed`; the link ends", "he goes on as the tenant"),
+    "test_service_whose_key_is_taken_away": ("`not-proved`", "he writes as the tenant"),
     "test_by_waiting": ("`not-delivered`; it does not leave", "he gets the message"),
     "test_hijacked_recipient": ("`certificate-refused`; no record is sent", "he gets the message"),
     "test_hijacked_sender": ("`certificate-refused`; the claim fails", "his message is taken for hers"),

@@ -1,4 +1,4 @@
-"""A second connection of a dial-back that became a link for data: how long its proof holds (specification 6.4)."""
+"""A second connection of a dial-back that became a link for data: until when its proof holds (6.4)."""
 
 from __future__ import annotations
 
