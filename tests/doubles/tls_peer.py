@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 from OpenSSL import SSL
 
 from imxrouter.link.machine import Side
+from imxrouter.tls.openssl import was_resumed
 from tests.doubles.raw_peer import PATIENCE_S, Endpoint, RawListener, RawPeer
 
 if TYPE_CHECKING:
@@ -28,35 +29,40 @@ class TlsSocket:
         sock: connected.
         certificate: to be shown; None: none.
         server_name: for SNI, of who connects; None: the other side has connected to us.
+        resume: an older one, whose session is to be resumed.
     """
 
     def __init__(
-        self, sock: socket.socket, certificate: OwnCertificate | None, server_name: str | None
+        self,
+        sock: socket.socket,
+        certificate: OwnCertificate | None,
+        server_name: str | None,
+        resume: TlsSocket | None = None,
     ) -> None:
-        context = SSL.Context(SSL.TLS_METHOD)
-        context.set_min_proto_version(SSL.TLS1_3_VERSION)
-        context.set_alpn_select_callback(lambda _connection, _offered: b"imx")
-        context.set_alpn_protos([b"imx"])
-        if certificate is not None:
-            context.use_certificate(certificate.leaf)
-            for one in certificate.chain[1:]:
-                context.add_extra_chain_cert(one)
-            context.use_privatekey(certificate.key)
+        self._context: SSL.Context = _context(certificate) if resume is None else resume._context
         sock.setblocking(False)
         self._sock = sock
         self._timeout_s = PATIENCE_S
-        self._tls = SSL.Connection(context, sock)
+        self._session: SSL.Session | None = None
+        self._tls = SSL.Connection(self._context, sock)
         if server_name is None:
             self._tls.set_accept_state()
         else:
             self._tls.set_connect_state()
             self._tls.set_tlsext_host_name(server_name.encode("ascii"))
+            if resume is not None and resume._session is not None:
+                self._tls.set_session(resume._session)
         self._when_ready(self._tls.do_handshake)
 
     @property
     def exporter(self) -> bytes:
         """What binds the answer of dial-back to this session."""
         return self._tls.export_keying_material(LABEL, 32, b"")
+
+    @property
+    def resumed(self) -> bool:
+        """Whether it is an older one."""
+        return was_resumed(self._tls)
 
     def settimeout(self, seconds: float) -> None:
         """As of a socket."""
@@ -87,7 +93,8 @@ class TlsSocket:
         return cast("Endpoint", self._sock.getpeername())
 
     def close(self) -> None:
-        """Cut it."""
+        """Cut it; its session is kept."""
+        self._session = self._tls.get_session()  # tickets come after the handshake
         with contextlib.suppress(SSL.Error):
             self._tls.shutdown()
         self._sock.close()
@@ -105,24 +112,43 @@ class TlsSocket:
                 raise TimeoutError
 
 
+def _context(certificate: OwnCertificate | None) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_alpn_select_callback(lambda _connection, _offered: b"imx")
+    context.set_alpn_protos([b"imx"])
+    if certificate is not None:
+        context.use_certificate(certificate.leaf)
+        for one in certificate.chain[1:]:
+            context.add_extra_chain_cert(one)
+        context.use_privatekey(certificate.key)
+    return context
+
+
 class TlsPeer(RawPeer):
     """A peer over TLS.
 
     Attributes:
-        exporter: of its session.
+        tls: its end of the session.
+        exporter: what binds the answer of dial-back to that session.
     """
 
     def __init__(self, sock: TlsSocket, side: Side) -> None:
         super().__init__(cast("socket.socket", sock), side)
+        self.tls = sock
         self.exporter = sock.exporter
 
 
 def tls_connect(
-    to: Endpoint, server_name: str, certificate: OwnCertificate | None = None, at: str = ""
+    to: Endpoint,
+    server_name: str,
+    certificate: OwnCertificate | None = None,
+    at: str = "",
+    resume: TlsSocket | None = None,
 ) -> TlsPeer:
-    """Open a link, from a chosen address, and exchange hellos."""
+    """Open a link, from a chosen address, perhaps in an older session, and exchange hellos."""
     peer = RawPeer.connect(to, at)
-    link = TlsPeer(TlsSocket(peer._sock, certificate, server_name), Side.OPENER)
+    link = TlsPeer(TlsSocket(peer._sock, certificate, server_name, resume), Side.OPENER)
     link.hello()
     return link
 
