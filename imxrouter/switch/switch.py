@@ -23,6 +23,7 @@ from imxrouter.switch.ports import FOREVER, MAX_UNACKNOWLEDGED, Port, Proof, Rol
 from imxrouter.switch.presence import INSIDE_TYPES, OF_DOMAINS
 from imxrouter.switch.reads import SwitchReads
 from imxrouter.switch.rewrite import LONG_RESPONSE
+from imxrouter.switch.tables import OWN_WORDS
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.fields import are_harmless
 from imxrouter.wire.framing import judge_length
@@ -43,8 +44,6 @@ from imxrouter.wire.registry import KIND_OF_TYPE, RecordType
 _KEEP_FLAGS = 0xFF & ~FLAG_RETRY
 _MESSAGE = RecordType.MESSAGE.value
 _NOTIFY = RecordType.NOTIFY.value
-#: What the router itself may say to whom it has blocked: that nothing is known, and that he is reported.
-_OWN_WORDS = frozenset({_NOTIFY, RecordType.REPORT.value})
 _MESSAGE_RESPONSE = RecordType.MESSAGE_RESPONSE.value
 _ID_OFFSET = 24
 _AT = 0x40
@@ -299,7 +298,7 @@ class Switch(SwitchReads):
                     out_number = 0
                 # -- access, last: who is barred sees what he sees who writes to nobody --
                 bar: Bar | Literal[False] | None = False
-                if gate is not None and (rtype not in _OWN_WORDS or port not in self.inside):
+                if gate is not None and (rtype not in OWN_WORDS or port not in self.inside):
                     bar = passes.get(data[start + ADDRESSES_OFFSET : from_end]) if is_message else None
                     if bar is None:
                         bar, passes = self._bar(data[start:stop], rtype, from_end - start, key), self._passes
