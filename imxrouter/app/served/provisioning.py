@@ -145,7 +145,7 @@ class Provisioner:
 
     def domains_of(self, service: str) -> list[bytes]:
         """Names and aliases of the service's active domains: those that share its list of links."""
-        ports = self._ports_of(service)
+        ports = self.ports_of(service)
         return [raw for raw, route in self._hub.switch.routes.items() if route.ports is ports]
 
     def terms(self, domain: bytes) -> SendTerms:
@@ -203,7 +203,7 @@ class Provisioner:
         for name in record.names:
             raw = name.wire
             route = self._hub.switch.routes.get(raw)
-            ports = [] if record.suspended else self._ports_of(record.service)
+            ports = [] if record.suspended else self.ports_of(record.service)
             if route is None:
                 route = self._hub.switch.routes[raw] = Route(ports, level, size, record.types)
             if level != route.level:  # what was opened at another level is judged anew
@@ -217,7 +217,7 @@ class Provisioner:
             if gateway is not None:
                 gateway.bind(raw, *self.terms(raw))
 
-    def _ports_of(self, service: str) -> list[Port]:
+    def ports_of(self, service: str) -> list[Port]:
         """The links of a service that are up: one list for all its domains, however many they are."""
         ports = self._ports.get(service)
         if ports is None:
