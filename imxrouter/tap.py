@@ -92,7 +92,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         lines = LogLines(config.log, router.mask)
         router.reloading.owners.append(lines.prepare)
         if loaded is not None:
-            router.draining.numbers = processes_of(loaded.config)
+            router.host.numbers = processes_of(loaded.config)
             router.reloading.read_from(lambda: load(file), loaded, config.process - loaded.config.process)
     except CannotLog as error:
         raise CannotStartError(str(error)) from None

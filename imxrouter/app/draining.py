@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from imxrouter.admin.views import DrainView
+from imxrouter.app.host import ABSENT, Host
 from imxrouter.config.net import parse_published
 from imxrouter.discovery.finder import Found
 from imxrouter.model.domain import Domain
@@ -31,8 +32,6 @@ TABLE_ENTRIES: Final = {DRAIN: 1024}
 #: Kinds of messages on the bus: what is wanted has changed; how far a process is.
 ASKED: Final = "drain"
 FAR: Final = "drain-far"
-#: What stands for a process that does not run, or has not said yet how far it is.
-ABSENT: Final = "absent"
 #: How long a process that is drained waits for the others beyond its deadline before it ends.
 TOGETHER_S: Final = 1.0
 
@@ -67,25 +66,31 @@ class Draining:
         drain: of this process.
         store: keeps what is wanted.
         bus: the other processes of this host.
+        host: the processes.
         wall: seconds since 1970.
         back: called when the process is in service again, for what is dialled by itself.
 
     Attributes:
-        numbers: of all processes of the host, as configured; empty where only the bus knows them.
         leads: this process stops the others when it is stopped.
     """
 
     log = Logger()
 
     def __init__(
-        self, drain: Drain, store: Store, bus: Bus, wall: Callable[[], float], back: Callable[[], None]
+        self,
+        drain: Drain,
+        store: Store,
+        bus: Bus,
+        host: Host,
+        wall: Callable[[], float],
+        back: Callable[[], None],
     ) -> None:
         self._drain = drain
         self._store = store
         self._bus = bus
         self._wall = wall
         self._back = back
-        self.numbers: Sequence[int] = ()
+        self._host = host
         self.leads = False
         #: how far the others are, by what they said last
         self._far: dict[int, _Far] = {}
@@ -148,21 +153,21 @@ class Draining:
         wanted = _Wanted(round(self._wall(), 3), deadline_s)
         value = msgspec.json.encode(wanted)
         self._store.put(DRAIN, _WANTED, value, durable=True)
-        self._tell(ASKED, value)
+        self._host.tell_all(ASKED, value)
         self._follow(wanted)
         return self.view()
 
     def undrain(self) -> DrainView:
         """Take every process of the host back into service."""
         self._store.remove(DRAIN, _WANTED)
-        self._tell(ASKED, b"")
+        self._host.tell_all(ASKED, b"")
         self._follow(None)
         return self.view()
 
     def view(self) -> DrainView:
         """How far each process of the host is."""
-        wanted, own = self._wanted, self._bus.process
-        states = {number: self._state(number) for number in {*self.numbers, *self._bus.peers()} - {own}}
+        wanted, own = self._wanted, self._host.own
+        states = {number: self._state(number) for number in self._host.others()}
         states[own] = self._drain.state.value
         return DrainView(
             state=self._drain.state.value,
@@ -208,14 +213,10 @@ class Draining:
     def _may_close(self) -> bool:
         return all((far := self._far.get(number)) is not None and far.ready for number in self._together())
 
-    def _tell(self, kind: str, payload: bytes) -> None:
-        for process in self._bus.peers():
-            self._bus.tell(process, kind, payload)
-
     def _tell_state(self, _state: DrainState | None = None) -> None:
         state = self._drain.state
         ready = self._drain.ready or state is DrainState.DRAINED
-        self._tell(FAR, msgspec.msgpack.encode(_Far(self._bus.process, state.value, ready)))
+        self._host.tell_all(FAR, msgspec.msgpack.encode(_Far(self._host.own, state.value, ready)))
 
     def _changed(self, key: bytes, value: bytes | None, _expires_at: float | None) -> None:
         if key == _WANTED:

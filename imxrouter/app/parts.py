@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 import imxrouter
 from imxrouter.app.draining import ASKED, FAR, Draining, OtherHosts, drain_figures
+from imxrouter.app.host import Host
 from imxrouter.app.housekeeping import Housekeeping
 from imxrouter.app.remembering import Remembering
 from imxrouter.app.served.embedding import make_embedded
@@ -46,6 +47,8 @@ from imxrouter.app.traffic.rules import Rulebook
 from imxrouter.app.traffic.settling import Settling
 from imxrouter.app.traffic.steps import Steps, tells_every
 from imxrouter.app.trust.certificates import OwnCertificates
+from imxrouter.app.trust.certificates_everywhere import KIND as CERTIFICATES
+from imxrouter.app.trust.certificates_everywhere import CertificatesEverywhere
 from imxrouter.app.trust.gatekeeper import Gatekeeper
 from imxrouter.app.trust.keys import dialback_secrets, key_bytes, service_keys, uplink_key
 from imxrouter.app.trust.link_tls import LinkTls
@@ -168,6 +171,7 @@ class Parts:
             self.bus = UnixBus(self._reactor, config.process, Path(config.run_dir))
         else:
             self.bus = MemoryExchange(self._reactor).join(config.process)
+        self.host = Host(self.bus)
         self._sockets = Sockets(self._reactor, reuse_port=self._shares_port)
 
     def _make_discovery(self, ask: Ask | None) -> None:
@@ -253,6 +257,8 @@ class Parts:
         )
         self.drain.before = self.siblings.hand_over
         self.handover = Handover(self.hub, self.bus, self.claimer)
+        self.certificates_everywhere = CertificatesEverywhere(self.host, self.certificates.reload)
+        self.handover.asked[CERTIFICATES] = self.certificates_everywhere.asked
         self.steps = Steps(self.hub, self.trace, shown=config.lab, every=tells_every(config))
         self.peer_log = PeerLog(time.time)
         self.steps.on_failure = self.peer_log.failed
@@ -324,7 +330,7 @@ class Parts:
             self.subscriptions, self.store, self.bus, time.monotonic, time.time, processes=processes
         )
         self.handover.others[BEGUN] = self._kept_subscriptions.begun_elsewhere
-        self.draining = Draining(self.drain, self.store, self.bus, time.time, self._in_service)
+        self.draining = Draining(self.drain, self.store, self.bus, self.host, time.time, self._in_service)
         self.handover.others.update({ASKED: self.draining.told, FAR: self.draining.told_far})
         self.bus.on_lost = self._process_gone
         self.quality = Quality(self.config, self.store, time.time, lambda: self.liveness.own_loss is not None)

@@ -59,7 +59,8 @@ def _show(shared: Context, view: DrainView) -> None:
 def words(view: DrainView) -> str:
     """One line of how far the host is."""
     if not view["wanted"] and view["state"] == "running":
-        return "no, in service"
+        others = [(number, state) for number, state in view["processes"].items() if state != "running"]
+        return ", ".join(["no, in service", *(f"process {number} {state}" for number, state in others)])
     parts = [view["state"]]
     if len(view["processes"]) > 1:
         parts = [f"process {number} {state}" for number, state in view["processes"].items()]

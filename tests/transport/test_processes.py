@@ -13,6 +13,7 @@ from imxrouter.transport.processes import pieces
 from imxrouter.wire.control import Close
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
 from imxrouter.wire.record import encode_record
+from tests.doubles.host_rig import two_processes
 from tests.doubles.raw_peer import RawPeer, text_message
 from tests.doubles.router_rig import Lab, RawOrganisation, RouterRig, login_key, service_table
 
@@ -45,18 +46,7 @@ def ports(rig: RouterRig) -> list[Role]:
 @pytest.fixture
 def house(lab: Lab) -> House:
     """Both know each other."""
-    shared = {
-        "run_dir": str(lab.folder / "run"), "state_dir": str(lab.folder / "state"), "lab": True,
-        "listen.reuse_port": True,
-    }  # fmt: skip
-    one, two = (
-        lab.router(
-            "shop.example", embedded=False, tables=SHOP, publish=False,
-            settings={**shared, "process": number, "admin.socket": str(lab.folder / f"admin-{number}")},
-        )
-        for number in (0, 1)
-    )  # fmt: skip
-    lab.publish("shop.example", one.endpoint)
+    one, two = two_processes(lab, SHOP)
     return House(lab, one, two, lab.organisation("m.example"))
 
 
@@ -201,7 +191,7 @@ def test_no_process_closes_before_nothing_new_can_come_at_any(house: House) -> N
 
 def test_a_process_that_does_not_run_is_named(house: House) -> None:
     """And is not called drained: `imxctl drain --wait` waits for it."""
-    house.one.router.draining.numbers = range(3)
+    house.one.router.host.numbers = range(3)
     wanted = {"0": "running", "1": "running", "2": "absent"}
     house.lab.wait_until(
         lambda: house.one.router.draining.view()["processes"] == wanted, "all say how they are"
