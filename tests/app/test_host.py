@@ -94,11 +94,39 @@ def test_the_configuration_is_read_by_every_process(pair: tuple[RouterRig, Route
     assert [rig.router.config.limits.sender_rate_per_s for rig in pair] == [3.0, 3.0]
 
 
-def test_status_names_each_process(lab: Lab, pair: tuple[RouterRig, RouterRig]) -> None:
-    """Also where the host is in service."""
+def test_each_process_is_named(
+    lab: Lab, pair: tuple[RouterRig, RouterRig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the host is in service, and where one is waited for that does not run."""
     one, _ = pair
     lab.wait_until(lambda: one.router.draining.view()["processes"]["1"] == "running", "it said how it is")
     assert "no, in service, process 2 absent" in ctl(one, "status").output
-    waited = ctl(one, "drain", "--deadline", "0")
-    assert waited.exit_code == Exit.OK
-    assert "process 2 absent" in waited.output
+    monkeypatch.setattr("imxrouter.cli.drain._PATIENCE_S", 0.3)
+    waited = ctl(one, "drain", "--deadline", "0", "--wait")
+    assert waited.exit_code == Exit.FAILED
+    assert "process 0 drained, process 1 drained, process 2 absent" in waited.output
+
+
+def test_all_are_back_when_undrain_says_so(pair: tuple[RouterRig, RouterRig]) -> None:
+    """It waits until each has said it."""
+    one, two = pair
+    for rig in pair:
+        rig.router.host.numbers = range(2)
+    assert ctl_json(one, "drain", "--wait")["processes"] == {"0": "drained", "1": "drained"}
+    assert ctl_json(two, "undrain")["processes"] == {"0": "running", "1": "running"}
+    assert [rig.router.drain.state.value for rig in pair] == ["running", "running"]
+
+
+def test_undrain_names_who_is_not_back(
+    pair: tuple[RouterRig, RouterRig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the exit code of a failure."""
+    one, two = pair
+    for rig in pair:
+        rig.router.host.numbers = range(2)
+    ctl_json(one, "drain", "--wait")
+    monkeypatch.setattr("imxrouter.cli.drain._BACK_S", 0.3)
+    two.call(lambda: setattr(two.router.draining, "_stopping", True))
+    told = ctl(one, "undrain")
+    assert told.exit_code == Exit.FAILED
+    assert "no, in service, process 1 drained" in told.output

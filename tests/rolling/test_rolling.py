@@ -24,7 +24,9 @@ from tests.storm.world import say
 _FIGURES = ("imxrouter_redirects_total", "imxrouter_elsewhere_total", "imxrouter_retries_total")
 SHORT = {"rate": 400.0, "watches": 100, "changes": 20.0}
 LONG = {"rate": 2000.0, "watches": 400, "changes": 40.0}
-TWO = {**SHORT, "extra": "workers = 2\n"}
+#: Two processes a host.
+WORKERS = {"extra": "workers = 2\n"}
+_IDS = ["one process", "two processes"]
 
 
 @pytest.fixture
@@ -112,20 +114,23 @@ def _roll(world: World, rounds: int, rest_s: float) -> None:
     _judge(world)
 
 
-@pytest.mark.parametrize("world", [SHORT, {**SHORT, "tls": True}], indirect=True, ids=["in clear", "in TLS"])
+@pytest.mark.parametrize(
+    "world", [SHORT, {**SHORT, "tls": True}, {**SHORT, **WORKERS}], indirect=True,
+    ids=["in clear", "in TLS", "two processes"],
+)  # fmt: skip
 def test_each_host_is_restarted_once(world: World) -> None:
     """Short form."""
     _roll(world, 1, 1.5)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("world", [LONG], indirect=True)
+@pytest.mark.parametrize("world", [LONG, {**LONG, **WORKERS}], indirect=True, ids=_IDS)
 def test_a_rolling_restart(world: World) -> None:
     """2,000 messages a second, each host restarted three times."""
     _roll(world, 3, 5.0)
 
 
-@pytest.mark.parametrize("world", [SHORT, TWO], indirect=True, ids=["one process", "two processes"])
+@pytest.mark.parametrize("world", [SHORT, {**SHORT, **WORKERS}], indirect=True, ids=_IDS)
 def test_the_procedure_of_the_operators_page(world: World) -> None:
     """docs/operators/upgrade.md, two hosts: drain, stop, start, look, undrain."""
     _settle(world)
