@@ -29,8 +29,9 @@ class DrainView(TypedDict):
     """`imxctl drain`: whether the host is in service, and each of its processes.
 
     `state` of this process and those of all in `processes` are `running`, `moving` (new work goes elsewhere),
-    `closing` (what is in flight is answered) or `drained`. `wanted` is what an operator asked for; a stop of
-    the process drains as well. `kept` is false where it would not survive a restart now.
+    `closing` (what is in flight is answered) or `drained`; `absent` is one that does not run now. `wanted` is
+    what an operator asked for; a stop of the process drains as well. `kept` is false where it would not
+    survive a restart now.
     """
 
     state: str

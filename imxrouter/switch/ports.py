@@ -33,6 +33,8 @@ class Role(IntEnum):
     PEER = 0
     SERVICE = 1
     UPLINK = 2
+    #: another process of this host, which has judged what it passes on
+    PROCESS = 3
 
 
 @lru_cache(maxsize=1024)
@@ -46,7 +48,7 @@ class Port:
 
     Attributes:
         number: unique in this process's life, from 1.
-        role: peer, service or uplink.
+        role: peer, service, uplink, or another process.
         sources: source domains this link may bring, with what was proved of each.
         speaks: domains whose answers this link may bring.
         refused: requests and claims refused while nothing was proved.

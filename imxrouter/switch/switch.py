@@ -42,6 +42,9 @@ from imxrouter.wire.layout import (
 from imxrouter.wire.registry import KIND_OF_TYPE, RecordType
 
 _KEEP_FLAGS = 0xFF & ~FLAG_RETRY
+_PROCESS = Role.PROCESS
+#: Links that lead to a service of ours: its own, and those to a process that has it.
+_OURS = frozenset({Role.SERVICE, Role.PROCESS})
 _MESSAGE = RecordType.MESSAGE.value
 _NOTIFY = RecordType.NOTIFY.value
 _MESSAGE_RESPONSE = RecordType.MESSAGE_RESPONSE.value
@@ -73,15 +76,18 @@ class Switch(SwitchReads):
         remembered = port.in_flight + min(memory_limit - len(memory), unacked_limit - len(port.unacked))
         arrivals, counters, checks = self.rates.arrivals, self.counters, self.checks
         check_source, check_duplicates, check_size = checks.source, checks.duplicates, checks.size
-        gate, passes = self.gate if checks.access else None, self._passes
+        gate, passes = self.gate if checks.access and port.role is not _PROCESS else None, self._passes
         sources, destinations, limit, end = port.sources, port.destinations, port.max_record, len(data)
         is_service, is_uplink = port.role is Role.SERVICE, port.role is Role.UPLINK
         turn, number, max_hops = self._turn, port.number, self.max_hops
         inside, meter = port in self.inside, port.meter
+        is_process = port.role is _PROCESS
+        exempt = inside or is_process
         senders, due_of = self.traffic.senders.meters, self.inboxes.due
-        check_traffic = checks.traffic and not inside
-        check_recipient = checks.recipient and not inside
-        shed = self.shed if checks.shedding and not inside else 0
+        check_traffic = checks.traffic and not exempt
+        check_recipient = checks.recipient and not exempt
+        check_rate = checks.rate and not is_process
+        shed = self.shed if checks.shedding and not exempt else 0
         strict = shed >= Level.QUARTER or (check_traffic and meter is not None and now < meter.until)
         source, sound, lacks = b"", False, 0
         proof: Proof | None = None
@@ -147,7 +153,7 @@ class Switch(SwitchReads):
                     if is_uplink and proof is None and source not in self.routes:
                         proof = sources.get(b"*")
                     sound, lacks, only = not check_source, 0, None
-                    rated, largest_body = checks.rate and proof is not None, FOREVER
+                    rated, largest_body = check_rate and proof is not None, FOREVER
                     if proof is not None:
                         sound = sound or proof[2] >= now
                         if check_source and not is_service:
@@ -272,6 +278,9 @@ class Switch(SwitchReads):
                     if len(ways) > 1:
                         chosen = ways[turn % len(ways)] if rtype != _NOTIFY else self.presence.way(ways, turn)
                     if chosen is not out:
+                        if is_process and chosen.role is _PROCESS:  # its service has just left us too
+                            self.refuse(port, data[start:stop], Reason.SERVICE_DOWN, 30)
+                            continue
                         if out is not None:
                             out.sent += had - room
                             out.sent_bytes += had_bytes - room_bytes
@@ -371,7 +380,7 @@ class Switch(SwitchReads):
         check_link, check_duplicates = self.checks.answer_link, self.checks.duplicates
         odd, limit, end, speaks, used = self._odd, port.max_record, len(data), port.speaks, port.used
         number, on_delivered, long = port.number, self.on_delivered, LONG_RESPONSE
-        tally, plain, from_service = self.tally, 0, port.role is Role.SERVICE
+        tally, plain, from_service = self.tally, 0, port.role in _OURS
         sent = began = 0.0
         again = 0
         delivered: dict[Key, int] = {}

@@ -104,6 +104,7 @@ def test_a_refused_reload_tells_every_problem(shell: Shell) -> None:
             ["without a certificate: c.example and 2 more", "not taken: x.crt", "warning: a.example.key"],
         ),
         (["certs", "reload"], ["swapped: 2 certificates", "added  /etc/c.crt", "removed  /etc/b.crt"]),
+        (["certs", "reload"], ["process 0: swapped\n", "process 1: absent: w\n"]),
         (["peers"], ["backing-off", "connect-timeout", "in 12.0s"]),
         (["domains"], ["a.example", "active", "home"]),
         (

@@ -154,6 +154,9 @@ CERTS: CertsView = {
 CERTS_RELOAD: CertsReload = {
     "result": "swapped", "count": 2, "added": ["/etc/c.crt"], "renewed": ["/etc/a.crt"],
     "removed": ["/etc/b.crt"], "problems": [], "warnings": [],
+    "processes": [
+        {"process": 0, "result": "swapped", "why": ""}, {"process": 1, "result": "absent", "why": "w"},
+    ],
 }  # fmt: skip
 #: Of no domain that exists; the stages between are left out.
 CHECK: dict[str, Any] = {

@@ -347,8 +347,8 @@ class Console:
         return self._router.certificates.view(name for one in records for name in (one.name, *one.aliases))
 
     def certs_reload(self) -> Deferred[CertsReload]:
-        """Read the folder of our certificates again."""
-        return self._router.certificates.reload()
+        """Read the folder of our certificates again, in every process of the host."""
+        return self._router.certificates_everywhere.reload()
 
     # -- traces ------------------------------------------------------------------------------------------
 

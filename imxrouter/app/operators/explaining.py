@@ -84,7 +84,7 @@ def _port(router: Parts, domain: Domain) -> Port | None:
     switch, raw = router.switch, domain.wire
     route = switch.routes.get(raw)
     if route is not None:
-        return route.ports[0] if route.ports else switch.inside[0]
+        return next((port for port in route.ports if port.role is Role.SERVICE), switch.inside[0])
     proved = [port for port in switch.ports.values() if raw in port.sources and port.role is Role.PEER]
     return max(proved, key=lambda port: port.sources[raw][0], default=None)
 
