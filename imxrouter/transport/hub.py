@@ -7,6 +7,7 @@ which are told of each event through `LinkEvents`.
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -140,6 +141,9 @@ class Hub:
         self._sinks: dict[int, Sink] = {}
         #: links that are over their rate: until when nothing is read of them
         self._slowed: dict[int, float] = {}
+        #: links whose timers are looked at in this second, and how many in one step
+        self._due: deque[LinkSession] = deque()
+        self._due_in_step = 0
         self._next_port = 1
         self._flushing = False
         #: while things are done together: what is submitted, by port
@@ -399,16 +403,20 @@ class Hub:
                 self.log.failure("gateway of port {link}", link=port.number)
             self.switch.acknowledge(port, answered)
 
-    def tick(self) -> None:
-        """Once a second: timers of links, late requests, the duplicate window."""
+    def tick(self, steps: int = 0) -> None:
+        """Once a second: timers of links, late requests, the duplicate window.
+
+        Args:
+            steps: timers of links are looked at in so many calls of `step`, for those of a thousand links
+                take 10 ms; 0: now.
+        """
         now = self.now()
         self.switch.sweep(now, self.settings.answer_timeout_s)
         self.flush()
-        for session in list(self.sessions.values()):
-            try:
-                self._tick_link(session, now)
-            except Exception:  # noqa: BLE001 - one link's failure must not stop the timers of the others
-                self.log.failure("timers of link {link}", link=session.number)
+        self._due = deque(self.sessions.values())
+        self._due_in_step = -(-len(self._due) // steps) if steps else len(self._due)
+        if not steps:
+            self.step()
         for session, until in list(self._leaving.values()):
             if now >= until:
                 self._leaving.pop(session.number, None)
@@ -416,8 +424,22 @@ class Hub:
         for one in self.events:
             try:
                 one.tick(now)
-            except Exception:  # noqa: BLE001 - as above
+            except Exception:  # noqa: BLE001 - one part's failure must not stop the timers of the others
                 self.log.failure("timers of {part}", part=type(one).__name__)
+        self.flush()
+
+    def step(self) -> None:
+        """Look at the timers of some of the links of this second, and begin handshakes that wait."""
+        now = self.now()
+        if self.first_bytes.handshakes is not None:
+            self.first_bytes.handshakes.step()
+        for _ in range(min(len(self._due), self._due_in_step)):
+            session = self._due.popleft()
+            try:
+                if session.number in self.sessions:
+                    self._tick_link(session, now)
+            except Exception:  # noqa: BLE001 - as in tick
+                self.log.failure("timers of link {link}", link=session.number)
         self.flush()
 
     def _tick_link(self, session: LinkSession, now: float) -> None:

@@ -49,6 +49,10 @@ SOON_S = 5
 ACK_EVERY = 256
 
 
+def _nothing(_record: bytes) -> None:
+    """What becomes of a record of a link that is gone."""
+
+
 class Purpose(Enum):
     """Why we have the link."""
 
@@ -206,6 +210,7 @@ class LinkSession(TwistedProtocol):
             self.drop_note = failure_words(reason)
         self.machine.lost()
         self._hub.lost(self)
+        self.port.on_control = _nothing  # else a circle is left, which the collector of cycles must find
 
     def handshaking(self, transport: Any) -> None:
         """TLS begins below an accepted link: nothing is written until it is there."""
