@@ -108,6 +108,7 @@ class Claimer:
         self.may_use_second: Callable[[LinkSession, bytes], bool] = lambda *_: True
         #: told (link, domain) of each domain that was reached over a link and may be used there
         self.on_reached: Callable[[LinkSession, bytes], None] = lambda *_: None
+        hub.link_timers.append(self._look)
 
     # -- claiming ----------------------------------------------------------------------------------------
 
@@ -373,15 +374,17 @@ class Claimer:
             self.on_settled(session, made)
 
     def tick(self, now: float) -> None:
-        """Deadlines of claims; renewal of proofs before they end."""
-        for session in list(self._hub.sessions.values()):
-            for made in session.made.expire(now):
-                self.on_step("claim settled", session, made.from_domain, made.to_domain, made.reason.word)
-                self.on_result(made.reason)
-                self.on_settled(session, made)
-            if session.is_open:
-                self._renew(session, now)
-                self._claim_waiting(session)
+        """Nothing: links are looked at one by one."""
+
+    def _look(self, session: LinkSession, now: float) -> None:
+        """Deadlines of a link's claims; renewal of proofs before they end."""
+        for made in session.made.expire(now):
+            self.on_step("claim settled", session, made.from_domain, made.to_domain, made.reason.word)
+            self.on_result(made.reason)
+            self.on_settled(session, made)
+        if session.is_open:
+            self._renew(session, now)
+            self._claim_waiting(session)
 
     def _renew(self, session: LinkSession, now: float) -> None:
         age = self._hub.settings.proof_max_age_s * RENEW_AFTER

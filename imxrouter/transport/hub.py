@@ -24,7 +24,7 @@ from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, RETRY_BYTES, Port
 from imxrouter.switch.switch import Switch
 from imxrouter.transport.first_bytes import FirstBytes
 from imxrouter.transport.opened_links import OpenedLinks
-from imxrouter.transport.session import Door, LinkSession, Purpose
+from imxrouter.transport.session import LONG_READ_S, Door, LinkSession, Purpose
 from imxrouter.transport.settings import HubSettings
 from imxrouter.wire.control import Ack, Control, Credit, Hello
 from imxrouter.wire.errors import WireError
@@ -134,6 +134,8 @@ class Hub:
         self.on_ended: Callable[[Reason], None] = lambda _reason: None
         #: told responses for other processes
         self.hand_over: Callable[[int, bytes, frozenset[bytes]], None] = lambda *_: None
+        #: called for each link about once a second
+        self.link_timers: list[Callable[[LinkSession, float], None]] = []
         #: what becomes of a connection, by its first byte
         self.first_bytes = FirstBytes(self.count)
         #: links that have ended on our word, and when whoever does not read their last bytes is cut
@@ -243,7 +245,10 @@ class Hub:
         runs = tally.taken_runs()
         self.flush()
         if put or runs:
-            tally.wrote(put, now, self._monotonic() - now, runs)
+            took_s = self._monotonic() - now
+            tally.wrote(put, now, took_s, runs)
+            if took_s > LONG_READ_S or session.reads_less:
+                session.read_for(took_s)
         session.settle()
         meter = session.port.meter
         if meter is not None and (meter.insists or meter.troubled):
@@ -438,6 +443,8 @@ class Hub:
             try:
                 if session.number in self.sessions:
                     self._tick_link(session, now)
+                    for look in self.link_timers:
+                        look(session, now)
             except Exception:  # noqa: BLE001 - as in tick
                 self.log.failure("timers of link {link}", link=session.number)
         self.flush()

@@ -26,8 +26,8 @@ ACCEPTS_AT_ONCE: Final = 2
 #: What strangers may use of a turn; the last piece may go beyond it. The longest, a TLS handshake, takes 0.8
 #: ms, so a turn keeps a message waiting for less than it takes through a quiet router (1.3 ms).
 SHARE_S: Final = 0.0005
-#: Of one link in one read; a hello is at most 1,280 bytes, the most that may come before it is answered.
-STRANGERS_READ_BYTES: Final = 4096
+#: Of one link in one read: 16 claims, of some 0.1 ms each, take two.
+STRANGERS_READ_BYTES: Final = 1024
 
 
 # Twisted's own, which are not typed
@@ -66,7 +66,18 @@ class StrangersTurns:
             ]
         )  # fmt: skip
 
-    def __len__(self) -> int:
+        self._others: StrangersTurns | None = None
+
+    @property
+    def beside(self) -> StrangersTurns:
+        """The same for those who are known and go on over their limits; their share is another one."""
+        if self._others is None:
+            self._others = StrangersTurns(self._reactor, self._clock, self._share_s)
+        return self._others
+
+    @property
+    def waiting(self) -> int:
+        """How many are to be read."""
         return len(self._waiting)
 
     def read(self, one: Any) -> None:
@@ -200,9 +211,7 @@ class Accepted(tcp.Server):
     def doRead(self) -> Any:  # noqa: N802 - Twisted's name
         """Called by Twisted."""
         if self.is_known is not None and self.is_known():
-            self.is_known = None
-            self.bufferSize = tcp.Connection.bufferSize
-            self.doRead = self.read_now  # type: ignore[method-assign]
+            self.read_freely()
             return self.read_now()
         self.server.turns.read(self)
         return None
@@ -210,6 +219,26 @@ class Accepted(tcp.Server):
     def read_now(self) -> Any:
         """Twisted's own."""
         return _SERVER.doRead(self)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing stands between the reactor and the connection."""
+        return self.__dict__.get("doRead") == self.read_now
+
+    def read_freely(self) -> None:
+        """Nothing stands between from now on."""
+        self.is_known = None
+        self.bufferSize = tcp.Connection.bufferSize
+        self.doRead = self.read_now  # type: ignore[method-assign]
+
+    def read_in_turns(self, size_bytes: int) -> None:
+        """Read so much at a time, and only within the share of those who go on over their limits."""
+        self.is_known = None
+        self.bufferSize = size_bytes
+        self.doRead = self._read_in_turn  # type: ignore[method-assign]
+
+    def _read_in_turn(self) -> None:
+        self.server.turns.beside.read(self)
 
     def pauseProducing(self) -> None:
         """Called by the protocol."""

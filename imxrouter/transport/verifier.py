@@ -148,6 +148,7 @@ class Verifier:
         self.in_turn: Callable[[Callable[[], None], bytes], None] = lambda begin, _network: begin()
         #: goes on with one, in such a turn
         self.go_on: Callable[[Callable[[], None]], None] = lambda then: then()
+        hub.link_timers.append(self._look)
 
     # -- a claim comes -----------------------------------------------------------------------------------
 
@@ -471,7 +472,7 @@ class Verifier:
             self._fail(verification, verification.last, "second connection")
 
     def tick(self, now: float) -> None:
-        """Deadlines, answers whose nonce never came, proofs past their age."""
+        """Deadlines, and answers whose nonce never came."""
         self._awaited = {number: until for number, until in self._awaited.items() if until > now}
         for verification in list(self._by_claim.values()):
             if verification.answered_at is not None and now - verification.answered_at >= NONCE_GRACE_S:
@@ -481,7 +482,9 @@ class Verifier:
                 self._fail(verification, Reason.DIALBACK_REFUSED, bad.word, cause=bad)
             elif now >= verification.claim.deadline:
                 self._fail(verification, Reason.DIALBACK_TIMEOUT, "deadline")
-        for session in list(self._hub.sessions.values()):
-            for domain, proof in list(session.port.sources.items()):
-                if proof[2] <= now:
-                    self.drop_proof(session, domain, Reason.NOT_PROVED)
+
+    def _look(self, session: LinkSession, now: float) -> None:
+        """Proofs of a link past their age."""
+        for domain, proof in list(session.port.sources.items()):
+            if proof[2] <= now:
+                self.drop_proof(session, domain, Reason.NOT_PROVED)

@@ -105,7 +105,7 @@ def test_a_crowd_has_its_share_of_each_turn() -> None:
     assert rig.turn() == ["read c", "read d"]
     assert rig.turn() == ["read e"]
     assert all(one.is_read for one in links)
-    assert len(rig.turns) == 0
+    assert rig.turns.waiting == 0
 
 
 def test_who_comes_later_waits_behind_those_who_wait() -> None:
