@@ -261,6 +261,17 @@ class _Layer(TLSMemoryBIOProtocol):
         cast("Any", super()).connectionLost(reason)
         cast("Below", self.transport).drained = None
 
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:  # noqa: N802 - Twisted's name
+        """TLS has ended.
+
+        What a traceback holds would stay until the collector of cycles comes; after a crowd of strangers that
+        stops the process for tens of milliseconds.
+        """
+        if reason is not None and reason.value is not None:
+            reason.value.__traceback__ = None
+            reason.tb = None
+        cast("Any", super())._tlsShutdownFinished(reason)  # noqa: SLF001 - what is overridden
+
 
 def below(transport: Any) -> Below | None:
     """What is below a transport's TLS; None in clear."""
