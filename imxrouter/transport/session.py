@@ -141,8 +141,8 @@ class LinkSession(TwistedProtocol):
     __slots__ = (
         "_acked", "_below", "_direct", "_first_bytes", "_gone", "_hub", "_mute", "_tcp", "_unwritten",
         "asked_by", "bytes_in", "bytes_out", "challenge", "door", "drop_note", "drop_reason", "leaving",
-        "machine", "made", "number", "opened_at", "port", "purpose", "reached", "received", "redirected",
-        "refused", "remote", "service", "side", "tls",
+        "machine", "made", "number", "opened_at", "port", "purpose", "reached", "reads_less", "received",
+        "redirected", "refused", "remote", "service", "side", "tls",
     )  # fmt: skip
 
     transport: Any  # a TCP connection; its interface has no producers
