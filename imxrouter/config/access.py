@@ -130,12 +130,17 @@ def list_files(access: Access) -> list[Path]:
     return [*toml, *(Path(one.file) for one in access.lists)]
 
 
-def read_lists(access: Access) -> tuple[list[Placed], list[Problem]]:
-    """Every entry of the configuration and its files, and what is wrong with them."""
+def read_lists(access: Access, main: str = "[access]") -> tuple[list[Placed], list[Problem]]:
+    """Every entry of the configuration and its files, and what is wrong with them.
+
+    Args:
+        access: the configuration.
+        main: what the main file is called in problems.
+    """
     placed = [Placed(f"main#{n}", entry) for n, entry in enumerate(access.entries, 1)]
     problems = [
         problem for n, entry in enumerate(access.entries)
-        for problem in _faults(entry, "[access]", f"access.entry[{n}]")
+        for problem in _faults(entry, main, f"access.entry[{n}]")
     ]  # fmt: skip
     folder, toml = Path(access.dir), list[Path]()
     try:

@@ -61,7 +61,7 @@ def load(path: Path | str) -> Loaded:
     """
     main = read(Path(path))
     loaded = parse(main, [read(more) for more in _domain_files(main)])
-    if found := [*_key_files(loaded.config, main.file), *read_lists(loaded.config.access)[1]]:
+    if found := [*_key_files(loaded.config, main.file), *read_lists(loaded.config.access, main.file)[1]]:
         raise ConfigError(found)
     return loaded
 
@@ -177,7 +177,9 @@ def _toml(document: Document) -> dict[str, Any]:
 def _domain_files(main: Document) -> list[Path]:
     """List the files of `domains_dir`; a main file that is not sound yet gives none (parse says why)."""
     name = _toml(main).get("domains_dir", "domains.d")
-    directory = Path(main.file).parent / name if isinstance(name, str) else Path(main.file)
+    if not name or not isinstance(name, str):
+        return []
+    directory = Path(main.file).parent / name
     try:
         return toml_files(directory)
     except OSError as error:

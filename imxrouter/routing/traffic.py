@@ -1,8 +1,8 @@
 """Requests and bytes a second, in layers: of a link, a peer domain, a served domain, a tenant.
 
-A link is charged once for each run of requests. The others are paid in advance: a domain takes a *lease* of
-some requests and bytes from its own rate and from that of its tenant, and the hot path counts the lease down.
-Only when it is used up the rates are asked again.
+A domain takes a *lease* of some requests and bytes from its own rate and from that of its tenant, and pays in
+advance: the hot path counts the lease down, and only when it is used up the rates are asked again. A link
+pays for its lease when it is used up, for what a run brings is known after it.
 """
 
 from __future__ import annotations
@@ -136,29 +136,40 @@ class NoRoom(Meter):
 
 
 class LinkMeter(Meter):
-    """Of one link: charged after each run of requests, so that a run costs one call.
+    """Of one link: after a run of requests a lease is counted down, and seldom the rate is asked.
+
+    It is asked where the lease is used up, and after every run of a link that is over some limit.
 
     Attributes:
         until: until then every request is refused.
+        watched: whether the rate is asked after every run.
         refused: requests of this run that other limits refused.
         troubled: whether there were any in the last run.
         insists: whether so much came in spite of it that the link should be read more slowly.
     """
 
-    __slots__ = ("insists", "refused", "troubled", "until")
+    __slots__ = ("insists", "refused", "troubled", "until", "watched")
 
     def __init__(self, rate: TrafficRate, who: bytes) -> None:
         super().__init__(rate, Limit.LINK_RATE, who)
         self.until = float("-inf")
         self.refused = 0
-        self.troubled = self.insists = False
+        self.troubled = self.insists = self.watched = False
+        self.left, self.left_bytes = rate.lease, rate.lease_bytes
+
+    def settle(self, now: float) -> None:
+        """Charge what was used of the lease, and begin a new one."""
+        rate = self.rate
+        self.charge(rate.lease - self.left, rate.lease_bytes - self.left_bytes, now)
+        self.left, self.left_bytes = rate.lease, rate.lease_bytes
 
     def charge(self, requests: int, size: int, now: float) -> None:
-        """A run of requests was read, refused ones too."""
+        """So much was read, what was refused too."""
         self.take(requests + REFUSED_COSTS * self.refused, size, now)
         self.troubled = self.refused > 0
         self.refused = 0
         wait = self.wait(now)
+        self.watched = self.troubled or wait > 0
         if not wait:
             self.insists = False
             return
@@ -210,6 +221,26 @@ class Payers:
     def of(self, domain: bytes) -> Meter:
         """The meter of a domain; where there is no room for it, one that is used up and not remembered."""
         return self.meters.get(domain) or self._make(domain)
+
+    def look(self, domain: bytes) -> Meter:
+        """As `of`, and nothing is remembered."""
+        meter = self.meters.get(domain)
+        if meter is not None:
+            return meter
+        terms = self._terms(domain)
+        if terms is None:
+            if not self._room(zone_of(domain.decode("ascii"))):
+                return self._make(domain)  # remembers nothing either
+            return Meter(self._peer_rate(domain), self._peer_limit, domain)
+        rate, tenant = terms
+        above = self._tenants.get(tenant)
+        if tenant and above is None:
+            above = Meter(self._tenant_rate(tenant), self._tenant_limit, tenant.encode("utf-8"))
+        return Meter(rate, self._domain_limit, domain, above)
+
+    def _room(self, zone: str) -> bool:
+        share = max(self._limit // ZONE_SHARE, 1)
+        return len(self.meters) < self._limit and self._zones.get(zone, 0) < share
 
     @staticmethod
     def renew(meter: Meter, size: int, now: float) -> Over | None:
@@ -275,10 +306,9 @@ class Payers:
         terms, home = self._terms(domain), self._home(domain)
         if terms is None:
             zone = zone_of(domain.decode("ascii"))
-            count = self._zones.get(zone, 0)
-            if len(self.meters) >= self._limit or count >= max(self._limit // ZONE_SHARE, 1):
+            if not self._room(zone):
                 return NoRoom(FREE, Limit.PEERS_REMEMBERED, zone.encode("ascii"))
-            self._zones[zone] = count + 1
+            self._zones[zone] = self._zones.get(zone, 0) + 1
             meter = Meter(self._peer_rate(domain), self._peer_limit, domain)
         elif home in self.meters:
             meter = self.meters[home]

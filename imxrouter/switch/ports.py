@@ -33,6 +33,8 @@ class Role(IntEnum):
     PEER = 0
     SERVICE = 1
     UPLINK = 2
+    #: another process of this host, which has judged what it passes on
+    PROCESS = 3
 
 
 @lru_cache(maxsize=1024)
@@ -46,7 +48,7 @@ class Port:
 
     Attributes:
         number: unique in this process's life, from 1.
-        role: peer, service or uplink.
+        role: peer, service, uplink, or another process.
         sources: source domains this link may bring, with what was proved of each.
         speaks: domains whose answers this link may bring.
         refused: requests and claims refused while nothing was proved.
@@ -147,6 +149,14 @@ class Route:
             return True
         self.calm, self.watched_until = -1, now + WATCHED_S
         return False
+
+    def would_be_calm(self, now: float) -> bool:
+        """Whether one more message would pass without a look at its recipient; nothing is counted."""
+        left = self.calm - 1
+        if left >= 0:
+            return True
+        most, per_s = self.inbox[2]
+        return now >= self.watched_until and bool(most) and most - left <= (now - self._calm_since) * per_s
 
 
 class RouteTable(dict[bytes, Route]):

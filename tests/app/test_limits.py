@@ -8,6 +8,7 @@ from imxrouter.formats.mime import TEXT_PLAIN, build_body
 from imxrouter.model.address import Address
 from imxrouter.model.operations import Message
 from imxrouter.model.vocabulary import Reason
+from tests.doubles.ctl import ctl
 from tests.doubles.raw_peer import RawPeer, text_message
 from tests.doubles.router_rig import Lab, login_key, service_table
 
@@ -71,3 +72,13 @@ def test_a_domain_sends_and_takes_as_one_by_all_its_names(lab: Lab) -> None:
     link.send(*(text_message("eve@m.example", f"ann@{NAMES[n % 3]}", "x", n) for n in range(1, 61)))
     refused = sum(link.outcome().reason is Reason.BUSY for _ in range(40))
     assert refused == 40
+
+
+def test_imxctl_send_warns_before_the_limit(lab: Lab) -> None:
+    """docs/operators/limits.md, senders: from four fifths of the burst on, whoever set the limit."""
+    a = lab.router("a.example")
+    b = lab.router("b.example", settings={"limits.sender_rate_per_s": 0.01, "limits.sender_burst": 5})
+    told = [ctl(a, "send", "alice@a.example", "bob@b.example", "hello").output for _ in range(5)]
+    assert [("near the rate limit" in one) for one in told] == [False, False, False, False, True]
+    assert "near the rate limit: no more message may go at once" in told[-1]
+    assert len(b.inbox("bob@b.example")) == 5

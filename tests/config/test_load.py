@@ -71,7 +71,7 @@ def test_all_problems_are_told_at_once() -> None:
     found = bad('[links]\nping_s = "x"\n[dns]\ncache_entries = 1\n[[peer]]\naddresses = []\n')
     assert set(found) == {"links.ping_s", "dns.cache_entries", "peer[0].domain"}
     assert "missing" in found["peer[0].domain"].what
-    assert "16 to" in found["dns.cache_entries"].do
+    assert "from 16 to" in found["dns.cache_entries"].what
 
 
 def test_wrong_word_is_suggested() -> None:

@@ -145,7 +145,7 @@ class Provisioner:
 
     def domains_of(self, service: str) -> list[bytes]:
         """Names and aliases of the service's active domains: those that share its list of links."""
-        ports = self._ports_of(service)
+        ports = self.ports_of(service)
         return [raw for raw, route in self._hub.switch.routes.items() if route.ports is ports]
 
     def terms(self, domain: bytes) -> SendTerms:
@@ -202,7 +202,7 @@ class Provisioner:
         size = record.max_message_bytes or self._limits.max_message_bytes
         gateway = self._gateways.get(record.service)
         routes, home = self._hub.switch.routes, record.name.wire
-        ports = [] if record.suspended else self._ports_of(record.service)
+        ports = [] if record.suspended else self.ports_of(record.service)
         known = (routes.get(name.wire) for name in record.names)
         route = next((one for one in known if one is not None and one.home == home), None)
         if route is None:
@@ -224,7 +224,7 @@ class Provisioner:
             if gateway is not None:
                 gateway.bind(raw, *self.terms(raw))
 
-    def _ports_of(self, service: str) -> list[Port]:
+    def ports_of(self, service: str) -> list[Port]:
         """The links of a service that are up: one list for all its domains, however many they are."""
         ports = self._ports.get(service)
         if ports is None:

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imxrouter.app.traffic import kept_access
-from imxrouter.app.traffic.kept_access import BOOKS, ENTRIES, WROTE
+from imxrouter.app.traffic.kept_access import BOOKS, ENTRIES, KNOCKS, WROTE
 from imxrouter.config.access import Access, list_files, read_lists
 from imxrouter.config.problems import Problem
 from imxrouter.model.domain import Domain
@@ -28,7 +28,7 @@ from imxrouter.routing.access import AccessLists, BadEntry, Entry, Home
 from imxrouter.routing.domains import DomainDiff, ServedDomain, ServedDomains
 from imxrouter.routing.gate import Gate
 from imxrouter.routing.interfaces import Store
-from imxrouter.routing.recipients import Book, FirstContact, Recipients
+from imxrouter.routing.recipients import KNOCK_S, Book, FirstContact, Knocked, Recipients
 from imxrouter.routing.rules import Right
 from imxrouter.switch.switch import Switch
 from imxrouter.transport.hub import Hub
@@ -102,6 +102,7 @@ class AccessControl:
         self.recipients = Recipients(self._main_name, self._first_contact, wall)
         self.recipients.on_changed = self._keep_book
         self.recipients.on_wrote = self._keep_wrote
+        self.recipients.on_knock = self._keep_knock
         self.gate = Gate(self.lists, self.recipients)
         self.problems: tuple[Problem, ...] = ()
         self._asking = 0
@@ -147,6 +148,9 @@ class AccessControl:
             self.recipients.restore(key, kept_access.book_from_store(value))
         for key, _, until in store.items(WROTE):
             self.recipients.restore_wrote(key, until or 0.0)
+        for key, value, _ in store.items(KNOCKS):
+            self._restore_knock(key, value, None)
+        store.watch(KNOCKS, self._restore_knock)
         store.watch(ENTRIES, self._changed_elsewhere)
         store.watch(WROTE, lambda key, _, until: self.recipients.restore_wrote(key, until or 0.0))
         store.watch(BOOKS, self._book_changed_elsewhere)
@@ -301,6 +305,16 @@ class AccessControl:
     def _keep_wrote(self, key: bytes, until: float) -> None:
         if self._store is not None:
             self._store.put(WROTE, key, b"", until)
+
+    def _keep_knock(self, key: bytes, knocked: Knocked | None) -> None:
+        if self._store is not None and knocked is not None:
+            self._store.put(KNOCKS, key, kept_access.knock_to_store(knocked), knocked.at + KNOCK_S)
+        elif self._store is not None:
+            self._store.remove(KNOCKS, key)
+
+    def _restore_knock(self, key: bytes, value: bytes | None, _expires_at: float | None) -> None:
+        knocked = kept_access.knock_from_store(key, value) if value is not None else None
+        self.recipients.restore_knock(key, knocked, self._wall())
 
     def _book_changed_elsewhere(self, key: bytes, value: bytes | None, _expires_at: float | None) -> None:
         self.recipients.restore(key, kept_access.book_from_store(value) if value is not None else None)
