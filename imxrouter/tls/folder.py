@@ -236,6 +236,8 @@ def _load(pair: _Pair) -> OwnCertificate:
         raise _Bad(
             pair.chain, f"a certificate in it cannot be read ({error})"[:200], "export it again"
         ) from None
+    if not pem.is_whole(text):
+        raise _Bad(pair.chain, "what begins in it has no end", "write it whole, and move it into its place")
     if not chain:
         raise _Bad(pair.chain, "no certificate in it", "write the certificate and its intermediates, as PEM")
     if pair.key == pair.chain:

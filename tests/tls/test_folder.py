@@ -164,8 +164,14 @@ FAULTS: dict[str, tuple[dict[str, bytes], str, str, str]] = {
     "half a certificate": (
         {"a.crt": GOOD.chain_pem[:300], "a.key": GOOD.key_pem},
         "a.crt",
-        "no certificate in it",
-        "PEM",
+        "has no end",
+        "write it whole",
+    ),
+    "half an intermediate": (
+        {"a.crt": GOOD.chain_pem[:-100], "a.key": GOOD.key_pem},
+        "a.crt",
+        "has no end",
+        "write it whole",
     ),
     "broken certificate": (
         {"a.crt": BARE.replace(b"MI", b"QQ", 1), "a.key": GOOD.key_pem},
