@@ -362,7 +362,7 @@ def test_trust_is_the_systems_or_that_of_files(tmp_path: Path, monkeypatch: pyte
 BAD_TABLES = {
     "trust = []": "nobody is trusted",
     'trust = ["system", "system"]': "stands twice",
-    'minimum = "1.1"': "is not known",
+    'minimum = "1.1"': "is none of 1.2, 1.3",
     "watch_s = -1": "watch_s",
 }
 
