@@ -1,7 +1,8 @@
 """Which questions show whether a target's TLSA records can be believed, and what the answers mean.
 
-RFC 7671 section 7 and RFC 7673 section 3: TLSA records count only behind answers that DNSSEC validated; where
-the target's name is an alias (CNAME), they are looked for at its end first, then at the name itself.
+RFC 7671 section 7 and RFC 7673 sections 3.1 to 3.3: TLSA records count only behind answers that DNSSEC
+validated; where the target's name is an alias (CNAME), they are looked for at its end first, then at the name
+itself.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class Finder:
     def delegation(self, found: Found, target: Target) -> Deferred[Delegation]:
         """Find what DNSSEC says of the way from a domain to one of its targets.
 
-        TLSA records are asked for only where all before them was validated (RFC 7673 section 3, RFC 7672
+        TLSA records are asked for only where all before them was validated (RFC 7673 section 3.1, RFC 7672
         section 2.2.2). The answers that led to the target are not asked again.
 
         Returns:
