@@ -61,6 +61,9 @@ def outside_probe(
         promised = target.tls != "none" and promises_tls(target.way)
         return always or promised or target.tls in {"required", "optional"}
 
+    def refuses(_domain: Domain, target: Target) -> Reason | None:
+        return Reason.WEAKER_THAN_POLICY if always and target.tls == "none" else None
+
     def make(name: str, endpoint: Endpoint) -> SSL.Connection:
         return contexts.open(None, name, *endpoint)
 
@@ -69,7 +72,7 @@ def outside_probe(
             return Judged(False, facts.unreadable or "no certificate was presented")
         return judge_certificate(anchors(), facts.peer, domain, wall(), as_client=False, way=way)
 
-    return TlsProbe(wants, make, judge)
+    return TlsProbe(wants, make, judge, refuses)
 
 
 class _Lazy:
