@@ -118,6 +118,7 @@ class Router(Whole, Service):
         """A failure is logged and the next tick comes: without timers nothing would ever be answered late."""
         try:
             self.hub.tick()
+            self.draining.tick()
             self.access.tick(self._reactor)
             self.figures.tick()
             for embedded in self.embedded.values():
@@ -128,6 +129,7 @@ class Router(Whole, Service):
     def _on_step(self) -> None:
         try:
             self.siblings.step()
+            self.draining.step()
             self.drain.step(self.hub.now())
             self.liveness.step(self.hub.now())
             self._housekeeping.step(self.hub.now())

@@ -157,7 +157,10 @@ class SwitchTables:
         if len(self._targets) >= NAMES_PER_GENERATION:
             self._targets = {}
         domain = raw.rpartition(b"@")[2]
-        known = self._targets[raw] = (domain, self.routes.get(domain), self.inboxes.place(key))
+        route = self.routes.get(domain)
+        if route is not None and route.home:  # one recipient by all names of his domain
+            key = key.rpartition(b"@")[0] + b"@" + route.home
+        known = self._targets[raw] = (domain, route, self.inboxes.place(key))
         return known
 
     def _known_key(self, raw: bytes) -> bytes | None:

@@ -49,7 +49,7 @@ class Barring:
 
     def answered(self, port: Port, entry: Entry, outcome: Outcome) -> None:
         """A request was answered by something else than plain success: how long did a refusal take?"""
-        if port.role is Role.SERVICE and not outcome.ok and entry[SENT]:
+        if port.role in (Role.SERVICE, Role.PROCESS) and not outcome.ok and entry[SENT]:
             domain, took_s = entry[TO_DOMAIN], self._hub.now() - entry[SENT]
             before = self._refused_s.get(domain)
             if before is None and len(self._refused_s) >= _DOMAINS:
@@ -73,7 +73,7 @@ class Barring:
         route = self._hub.switch.routes.get(entry[TO_DOMAIN])
         if bar.direction == "out" or route is None:
             return 0.0
-        if not any(port.number in self._hub.sessions for port in route.ports):
+        if not any(port.number in self._hub.sessions or port.role is Role.PROCESS for port in route.ports):
             return 0.0
         return self._refused_s.get(entry[TO_DOMAIN], FIRST_S)
 

@@ -106,6 +106,8 @@ class Services:
         terms: Callable[[bytes], SendTerms],
     ) -> None:
         self._hub = hub
+        #: told the name of a service whose links or domains are others now
+        self.on_bound: Callable[[str], None] = lambda _name: None
         self._take(keys)
         self._domains_of = domains_of
         self._terms = terms
@@ -121,6 +123,10 @@ class Services:
     def _take(self, keys: list[ServiceKey]) -> None:
         self._known = {one.name: one for one in keys}
         self._keys = {key_id(one.public): one for one in keys if one.public is not None}
+
+    def knows(self, name: str) -> bool:
+        """Whether a service of that name logs in over links."""
+        return name in self._known
 
     def concerned(self, kept: Collection[str]) -> list[LinkSession]:
         """Links of services that are none of these."""
@@ -251,6 +257,7 @@ class Services:
                 route = self._hub.switch.routes.get(domain)
                 if route is not None and port not in route.ports and port.usable:
                     route.ports.append(port)
+        self.on_bound(name)
 
     def opened(self, session: LinkSession, peer: Hello) -> None:
         """The service speaks first."""
