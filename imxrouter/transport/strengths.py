@@ -30,7 +30,9 @@ from imxrouter.tls.peer import Anchors, PeerCertificate
 #: Words of a target's record for which we dial with TLS: DNS raises what we ask, never lowers it.
 _TLS_WORDS = frozenset({"required", "optional"})
 #: Reasons that are not for lack of trust: TLSA records name another certificate, or cannot be learned.
-_DENIED = frozenset({Reason.DANE_MISMATCH, Reason.DNS_FAILURE, Reason.DNS_TIMEOUT, Reason.BAD_DNS_RECORD})
+_DENIED = frozenset(
+    {Reason.DANE_MISMATCH, Reason.DNS_FAILURE, Reason.DNS_TIMEOUT, Reason.BAD_DNS_RECORD, Reason.BUSY}
+)
 _VERSIONS = {"TLSv1.3": Tls.V1_3, "TLSv1.2": Tls.V1_2}
 
 
