@@ -252,6 +252,7 @@ class OutcomeView(TypedDict):
     `decided_by` is empty where this router decided. `failed_at` is the domain at which it failed: who
     decided, or the one that this router could not reach; empty after a success, and where it failed here.
     `retry` is `never` or `later` where it was not delivered, else empty; `remedy` says what to do about that.
+    `left` is how many more messages the sender may send at once, where he is near a limit of his rate.
     """
 
     id: str
@@ -266,6 +267,7 @@ class OutcomeView(TypedDict):
     note: str
     remedy: str
     seconds: float
+    left: int | None
 
 
 class AttributeView(TypedDict):

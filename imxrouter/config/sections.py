@@ -151,7 +151,8 @@ class Dns(Section, frozen=True):
     lookup_timeout_s: Annotated[
         float,
         key(
-            "Time limit for a domain's whole look-up, all forms and aliases together. Above query_timeout_s.",
+            "Time limit for a domain's whole look-up, all forms and aliases together. At least "
+            "query_timeout_s.",
             unit="s",
             ge=0.1,
             le=300,
@@ -195,7 +196,8 @@ class Dial(Section, frozen=True):
     hold_s: Annotated[
         float,
         key(
-            "How long a request waits for its destination to be dialled; then it is answered.",
+            "How long a request waits for its destination to be dialled; then it is answered. Below "
+            "links.answer_timeout_s.",
             unit="s",
             ge=0,
             le=300,
@@ -244,7 +246,7 @@ class Links(Section, frozen=True):
     answer_timeout_s: Annotated[
         float,
         key(
-            "A request without an answer for this long is answered as indeterminant.",
+            "A request without an answer for this long is answered as indeterminant. Above dial.hold_s.",
             unit="s",
             ge=0.1,
             le=600,
@@ -376,6 +378,21 @@ class Caps(Section, frozen=True):
     in_total: Annotated[
         int, key("Links that others opened, all together.", unit="links", ge=1, le=10_000_000)
     ] = 20_000
+    handshakes_per_s: Annotated[
+        float,
+        key(
+            "TLS handshakes for those who connect; a second's worth may come at once, more wait.",
+            unit="handshakes a second",
+            ge=1,
+            le=1_000_000,
+        ),
+    ] = 300.0
+    handshakes_reserved_share: Annotated[
+        float,
+        key(
+            "Part of handshakes_per_s kept for addresses from which a domain was proved before.", ge=0, le=0.9
+        ),
+    ] = 0.25
     claims_before_proof: Annotated[
         int, key("Claims a link may make before the first is proved.", unit="claims", ge=1, le=1024)
     ] = 16

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from imxrouter.link.ledger import SENT, TO_DOMAIN, Entry
-from imxrouter.model.outcome import Outcome, failure
+from imxrouter.link.ledger import SENT, TO_DOMAIN, TRIES, Entry
+from imxrouter.model.outcome import Outcome, failure, indeterminant
+from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.gate import Bar
 from imxrouter.switch.ports import Port, Role
 from imxrouter.transport.hub import Hub
@@ -81,4 +82,8 @@ class Barring:
         self._hub.flush()
 
     def _complete(self, tag: int, bar: Bar) -> None:
-        self._hub.switch.complete(tag, failure(bar.reason, note=bar.note), self._hub.now())
+        """Answer it; a retry's first try may have been delivered, before the entry came."""
+        entry, outcome = self._hub.switch.ledger.entries.get(tag), failure(bar.reason, note=bar.note)
+        if entry is not None and entry[TRIES]:
+            outcome = indeterminant(Reason.LINK_LOST, role="peer", note=bar.note)
+        self._hub.switch.complete(tag, outcome, self._hub.now())

@@ -188,6 +188,18 @@ def test_a_failed_message_exits_with_one(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
+    ("left", "says"), [(0, "no more message may"), (1, "one more message may"), (3, "3 more messages may")]
+)
+def test_a_sender_is_warned_before_the_limit(shell: Shell, left: int, says: str) -> None:
+    """The answer of a delivered message says how many more may go; without a warning, nothing."""
+    assert "rate limit" not in shell("send", "a@a.example", "b@b.example", "hi").output
+    shell.port.outcome = {**OUTCOME, "left": left}
+    result = shell("send", "a@a.example", "b@b.example", "hi")
+    assert result.exit_code == Exit.OK
+    assert f"near the rate limit: {says} go at once" in result.output
+
+
+@pytest.mark.parametrize(
     ("changes", "advice"),
     [
         ({"status": "failure", "retry": "never"}, "; trying again will not help"),

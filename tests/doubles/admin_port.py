@@ -79,6 +79,7 @@ OUTCOME: OutcomeView = {
     "id": "00" * 16, "status": "success", "reason": "none", "stage": "service", "decided_by": "b.example",
     "decided_role": "service", "failed_at": "", "retry": "", "retry_after_s": 0, "note": "", "remedy": "",
     "seconds": 0.004,
+    "left": None,
 }  # fmt: skip
 OUTAGE: OutageView = {
     "begin": 1800000000.0, "end": 1800000090.0, "side": "theirs", "stage": "connect",

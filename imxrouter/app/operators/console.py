@@ -405,6 +405,7 @@ def _outcome_view(message: Message, outcome: Outcome, seconds: float) -> Outcome
         failed_at="" if outcome.ok else failed_at(outcome.reason, decided_by, where),
         retry="" if outcome.ok else outcome.reason.retry.value, retry_after_s=outcome.retry_after_s,
         note=outcome.note, remedy="" if outcome.ok else outcome.reason.remedy, seconds=round(seconds, 6),
+        left=outcome.left,
     )  # fmt: skip
 
 
