@@ -28,6 +28,7 @@ from imxrouter.app.settings import (
     connection_rates,
     dial_settings,
     discovery_limits,
+    handshakes,
     hub_settings,
     peer_rates,
     policy_table,
@@ -102,6 +103,7 @@ from imxrouter.transport.pursuit import Cause
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
 from imxrouter.transport.siblings import Siblings
+from imxrouter.transport.strangers import StrangersTurns
 from imxrouter.transport.strengths import Strengths
 from imxrouter.transport.verifier import Verifier
 from imxrouter.transport.watchers import RouterWatchers
@@ -174,6 +176,11 @@ class Parts:
         self.host = Host(self.bus)
         self._sockets = Sockets(self._reactor, reuse_port=self._shares_port)
 
+    @property
+    def strangers_turns(self) -> StrangersTurns:
+        """What shares out a turn of the reactor among strangers."""
+        return self._sockets.turns
+
     def _make_discovery(self, ask: Ask | None) -> None:
         config = self.config
         #: whether DNS answers can count as validated with DNSSEC
@@ -183,7 +190,7 @@ class Parts:
         if ask is None:
             asker = NameServerAsker(
                 self._reactor, config.dns.nameservers, question_s=config.dns.query_timeout_s,
-                trust_ad=config.dns.trust_ad,
+                trust_ad=config.dns.trust_ad, go_on=self._sockets.turns.go_on,
             )  # fmt: skip
             ask, self.validates = asker.ask, asker.trusts_ad
         self.ask = ask
@@ -210,6 +217,9 @@ class Parts:
         self.hub.admit = self.gatekeeper.admit
         self.hub.turns_away = self.gatekeeper.turns_away
         self.gatekeeper.on_turned_away = self.hub.count
+        self.handshakes = self.hub.first_bytes.handshakes = handshakes(config.caps)
+        self.handshakes.is_known = self.gatekeeper.is_known
+        self.handshakes.in_turn = self._sockets.turns.later
         self.peer_rates = peer_rates(config)
 
     def _peer_terms(self, domain: bytes) -> tuple[float, float]:
@@ -232,7 +242,8 @@ class Parts:
         self.claimer = Claimer(self.hub, self.keyring, self.bus, time.time, self._peer_terms)
         self.claimer.may_use_second = self.gatekeeper.may_use_second
         self.verifier = Verifier(self.hub, self.dialer, self.gatekeeper)
-        self.verifier.in_turn = self._sockets.turns.later
+        turns = self._sockets.turns
+        self.verifier.in_turn, self.verifier.go_on = turns.later, turns.go_on
         backoff = BackOff(config.dial.backoff_first_s, config.dial.backoff_cap_s, config.dial.backoff_jitter)
         destinations = DestinationTable(random.SystemRandom().random, backoff)
         self.federation = Federation(self.hub, self.dialer, self.claimer, destinations)
@@ -293,7 +304,7 @@ class Parts:
             self.hub, service_keys(config.services), self.provisioner.domains_of, self.provisioner.terms
         )
         self.limiting = Limiting(config, self.hub, self.domains, self.log.warn)
-        self.gatekeeper.on_refused = self.limiting.refused
+        self.gatekeeper.on_refused = self.handshakes.on_refused = self.limiting.refused
         self.provisioner.on_entered = self.limiting.entered
         self.processes = Processes(self.hub, self.bus, self.provisioner.ports_of, self.services.knows)
         self.handover.others.update({SERVICES: self.processes.told, RECORDS: self.processes.take})

@@ -49,6 +49,7 @@ class Router(Whole, Service):
         self._tick.clock = reactor
         self._steps = LoopingCall(self._on_step)
         self._steps.clock = reactor
+        self._link_steps = 1
         self._tick_meter = TickMeter(self.metrics, reactor, on_lag=self.limiting.measure)
 
     def startService(self) -> None:
@@ -68,7 +69,9 @@ class Router(Whole, Service):
             raise
         super().startService()  # type: ignore[no-untyped-call]
         sys.setswitchinterval(SWITCH_S)
-        self._tick.start(1.0 if config.links.ping_s >= 2 else 0.2, now=False)
+        tick_s = 1.0 if config.links.ping_s >= 2 else 0.2
+        self._link_steps = max(int(tick_s / STEP_S) - 2, 1)
+        self._tick.start(tick_s, now=False)
         self._steps.start(STEP_S, now=False)
         self._tick_meter.start()
         self.certificates.begin()
@@ -117,7 +120,7 @@ class Router(Whole, Service):
     def _on_tick(self) -> None:
         """A failure is logged and the next tick comes: without timers nothing would ever be answered late."""
         try:
-            self.hub.tick()
+            self.hub.tick(self._link_steps)
             self.draining.tick()
             self.access.tick(self._reactor)
             self.figures.tick()
@@ -128,6 +131,7 @@ class Router(Whole, Service):
 
     def _on_step(self) -> None:
         try:
+            self.hub.step()
             self.siblings.step()
             self.draining.step()
             self.drain.step(self.hub.now())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 import imxrouter
@@ -17,6 +18,7 @@ from imxrouter.routing.dialling import DialSettings
 from imxrouter.routing.limits import Rate, SenderRates
 from imxrouter.routing.policy import Policy, PolicyTable
 from imxrouter.transport.connector import ConnectLimits
+from imxrouter.transport.handshakes import Handshakes
 from imxrouter.transport.settings import HubSettings
 
 #: A link waits for its turn as long as requests wait for it, but is told before them that there was none.
@@ -98,6 +100,11 @@ def cap_settings(config: Config) -> CapSettings:
 def connection_rates(caps: Caps) -> ConnectionRates:
     """How often addresses may connect."""
     return ConnectionRates(caps.connections_per_address_per_minute, caps.connections_per_prefix_per_minute)
+
+
+def handshakes(caps: Caps) -> Handshakes:
+    """What begins TLS handshakes."""
+    return Handshakes(caps.handshakes_per_s, caps.handshakes_reserved_share, time.monotonic)
 
 
 def dial_settings(caps: Caps) -> DialSettings:

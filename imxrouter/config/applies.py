@@ -93,6 +93,8 @@ APPLIES: Final[dict[str, Applies]] = {
     "caps.connections_per_address_per_minute": _LIVE,
     "caps.connections_per_prefix_per_minute": _LIVE,
     "caps.in_total": _LIVE,
+    "caps.handshakes_per_s": _LIVE,
+    "caps.handshakes_reserved_share": _LIVE,
     "caps.claims_before_proof": _NEW,
     "caps.claims_per_link": _NEW,
     "caps.proof_timeout_s": _LIVE,

@@ -378,6 +378,21 @@ class Caps(Section, frozen=True):
     in_total: Annotated[
         int, key("Links that others opened, all together.", unit="links", ge=1, le=10_000_000)
     ] = 20_000
+    handshakes_per_s: Annotated[
+        float,
+        key(
+            "TLS handshakes for those who connect; a second's worth may come at once, more wait.",
+            unit="handshakes a second",
+            ge=1,
+            le=1_000_000,
+        ),
+    ] = 300.0
+    handshakes_reserved_share: Annotated[
+        float,
+        key(
+            "Part of handshakes_per_s kept for addresses from which a domain was proved before.", ge=0, le=0.9
+        ),
+    ] = 0.25
     claims_before_proof: Annotated[
         int, key("Claims a link may make before the first is proved.", unit="claims", ge=1, le=1024)
     ] = 16

@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 
 from imxrouter.discovery import rdata as _imx_type
 from imxrouter.discovery.answers import Answer, Status
-from imxrouter.discovery.backend import Cancelled, TwistedBackend
+from imxrouter.discovery.backend import Cancelled, GoOn, TwistedBackend
 from imxrouter.model.errors import RouterError
 
 #: Seconds for one server before the next is asked. With two servers each is asked twice in the time limit.
@@ -133,6 +133,7 @@ class NameServerAsker:
         trust_ad: `loopback`: the AD bit is believed where every server is on this machine, because anybody
             on the way can set a bit; `never`: not even there, as where they do not validate themselves.
         resolv_conf: where servers are read from.
+        go_on: goes on with what an answer is for, now or soon.
 
     Raises:
         BadNameServer: a server cannot be understood, or there is none.
@@ -146,9 +147,10 @@ class NameServerAsker:
         question_s: float = QUESTION_S,
         trust_ad: TrustAd = "loopback",
         resolv_conf: str = RESOLV_CONF,
+        go_on: GoOn = lambda then: then(),
     ) -> None:
         self._reactor = reactor
-        self._backend = TwistedBackend(reactor)
+        self._backend = TwistedBackend(reactor, go_on)
         self._question_s = question_s
         self._resolver = dns.asyncresolver.Resolver(configure=False)
         places = [parse_server(text) for text in servers] or _from_resolv_conf(resolv_conf)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import dns.exception
@@ -26,6 +26,10 @@ _MAX_WAITING_DATAGRAMS = 16
 _MAX_STREAM_OCTETS = 65_537
 
 
+#: Does something now, or soon.
+GoOn = Callable[[Callable[[], None]], None]
+
+
 class Cancelled(BaseException):
     """The question was cancelled from outside.
 
@@ -38,10 +42,12 @@ class TwistedBackend(Backend):
 
     Args:
         reactor: any with UDP, TCP and time; handed in.
+        go_on: goes on with what an answer by UDP is for, now or soon: strangers may cause a crowd of them.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, go_on: GoOn = lambda then: then()) -> None:
         self._reactor = reactor
+        self._go_on = go_on
 
     def name(self) -> str:
         """Return the backend's name."""
@@ -73,7 +79,7 @@ class TwistedBackend(Backend):
         host, port = destination[0], destination[1]
         local = source[0] if source else ("::" if af == socket.AF_INET6 else "0.0.0.0")
         if socktype == socket.SOCK_DGRAM:
-            datagrams = _Datagrams(self._reactor)
+            datagrams = _Datagrams(self._reactor, self._go_on)
             listening = self._reactor.listenUDP(0, datagrams, interface=local, maxPacketSize=65535)
             try:
                 datagrams.open_to(host, port)
@@ -161,8 +167,9 @@ class _Waiting:
 
 
 class _Datagrams(DatagramProtocol):
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, go_on: GoOn) -> None:
         self.waiting = _Waiting(clock)
+        self._go_on = go_on
         self.received: deque[bytes] = deque(maxlen=_MAX_WAITING_DATAGRAMS)
         self.error: OSError | None = None
 
@@ -172,7 +179,8 @@ class _Datagrams(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:  # noqa: ARG002
         self.received.append(datagram)
-        self.waiting.wake()
+        if len(self.received) == 1:  # a flood of forged ones wakes nobody again and again
+            self._go_on(self.waiting.wake)
 
     def connectionRefused(self) -> None:  # noqa: N802 - Twisted calls it
         self.error = ConnectionRefusedError("connection refused")

@@ -113,6 +113,7 @@ class Claimer:
         self.on_reached: Callable[[LinkSession, bytes], None] = lambda *_: None
         #: (link, our domain, their domain) -> when PROVED came there
         self._by_nonce: dict[tuple[int, bytes, bytes], float] = {}
+        hub.link_timers.append(self._look)
 
     # -- claiming ----------------------------------------------------------------------------------------
 
@@ -384,16 +385,18 @@ class Claimer:
             self.on_settled(session, made)
 
     def tick(self, now: float) -> None:
-        """Deadlines of claims; renewal of proofs before they end."""
-        for session in list(self._hub.sessions.values()):
-            for made in session.made.expire(now):
-                self.on_step("claim settled", session, made.from_domain, made.to_domain, made.reason.word)
-                self.on_result(made.reason)
-                self.on_settled(session, made)
-            if session.is_open:
-                self._renew(session, now)
-                self._claim_waiting(session)
+        """Renewal of what nonces proved; links are looked at one by one."""
         self._claim_after_nonces(now)
+
+    def _look(self, session: LinkSession, now: float) -> None:
+        """Deadlines of a link's claims; renewal of proofs before they end."""
+        for made in session.made.expire(now):
+            self.on_step("claim settled", session, made.from_domain, made.to_domain, made.reason.word)
+            self.on_result(made.reason)
+            self.on_settled(session, made)
+        if session.is_open:
+            self._renew(session, now)
+            self._claim_waiting(session)
 
     def _renew(self, session: LinkSession, now: float) -> None:
         age = self._hub.settings.proof_max_age_s * RENEW_AFTER

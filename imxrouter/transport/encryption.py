@@ -131,6 +131,17 @@ class _Layer(TLSMemoryBIOProtocol):
             release(handle)  # before Twisted reads on to the end, which OpenSSL would take for an attack
         cast("Any", super()).connectionLost(reason)
 
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:  # noqa: N802 - Twisted's name
+        """TLS has ended.
+
+        What a traceback holds would stay until the collector of cycles comes; after a crowd of strangers that
+        stops the process for tens of milliseconds.
+        """
+        if reason is not None and reason.value is not None:
+            reason.value.__traceback__ = None
+            reason.tb = None
+        cast("Any", super())._tlsShutdownFinished(reason)  # noqa: SLF001 - what is overridden
+
 
 def _layer(make: Callable[[], SSL.Connection], *, is_client: bool, gate: _Gate) -> Any:
     factory = TLSMemoryBIOFactory(_Creator(make), is_client, Factory())

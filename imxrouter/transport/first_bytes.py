@@ -8,12 +8,14 @@ are made for such connections, and the others are cut.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from imxrouter.link.machine import Side
 from imxrouter.model.vocabulary import Reason
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.encryption import TlsMaker, accept_tls
+from imxrouter.transport.handshakes import Handshakes
 from imxrouter.transport.session import LinkSession
 from imxrouter.wire.layout import TLS_FIRST_BYTE
 
@@ -35,11 +37,13 @@ class FirstBytes:
     Attributes:
         maker: makes our ends of TLS connections; None: no TLS is offered.
         clear: links in clear are taken.
+        handshakes: begins them; None: all at once.
     """
 
     def __init__(self, count: Callable[[Reason], None]) -> None:
         self.maker: TlsMaker | None = None
         self.clear = True
+        self.handshakes: Handshakes | None = None
         self._count = count
         self._waiting: set[int] = set()
         self._second = 0
@@ -61,6 +65,8 @@ class FirstBytes:
     def lost(self, session: LinkSession) -> None:
         """A connection is gone."""
         self._waiting.discard(session.number)
+        if self.handshakes is not None:
+            self.handshakes.lost(session)
 
     def take(self, session: LinkSession, data: bytes, now: float) -> bool:
         """Judge the first bytes; True where they are the link's own, in clear."""
@@ -99,7 +105,13 @@ class FirstBytes:
             if session.refused is not None:
                 self._tell(session)
 
-        accept_tls(session.transport, self.maker, session, done, failed, session.handshaking, data)
+        begin = partial(
+            accept_tls, session.transport, self.maker, session, done, failed, session.handshaking, data
+        )
+        if self.handshakes is None or session.refused is not None:
+            begin()
+        else:
+            self.handshakes.ask(session, begin)
 
     def _may_refuse_in_tls(self, now: float) -> bool:
         if int(now) != self._second:

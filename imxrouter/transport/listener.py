@@ -80,7 +80,7 @@ def listen_on(
     Raises:
         CannotListen: the system refuses.
     """
-    turns = turns or StrangersTurns(reactor)
+    turns = StrangersTurns(reactor) if turns is None else turns
     listening = bound_socket(endpoint, reuse_port=reuse_port, backlog=backlog)
     try:
         return adopt(reactor, listening.fileno(), listening.family, factory, turns)
@@ -103,7 +103,7 @@ def listen(
         CannotListen: one address is refused; those before it are closed again.
     """
     ports: list[IListeningPort] = []
-    turns = turns or StrangersTurns(reactor)
+    turns = StrangersTurns(reactor) if turns is None else turns
     try:
         for endpoint in endpoints:
             one = listen_on(reactor, endpoint, factory, reuse_port=reuse_port, backlog=backlog, turns=turns)

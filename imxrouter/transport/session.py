@@ -39,14 +39,21 @@ from imxrouter.transport.settings import HubSettings
 from imxrouter.transport.strangers import Accepted
 from imxrouter.wire.control import Control, Credit, Hello, encode_ack
 
-#: A link that goes on above its rate is read in pieces of this size: what one turn of the reactor does for it
-#: is then some 0.2 ms instead of two.
-SLOW_READ_BYTES = 8192
+#: A link that goes on above its rate is read in pieces of this size, and within a share of each turn of the
+#: reactor: refusing what is in one takes a millisecond.
+SLOW_READ_BYTES = 4096
 READ_BYTES = tcp.Connection.bufferSize
+#: Where one read keeps the others waiting for longer, the next one is smaller, to take half of that. A whole
+#: read of messages that just pass takes a third of it.
+LONG_READ_S = 0.004
 #: Where there is room again within this, what waits for the link waits for that; it is held for 15 s.
 SOON_S = 5
 #: Acknowledge at the latest after so many responses (specification section 8.1).
 ACK_EVERY = 256
+
+
+def _nothing(_record: bytes) -> None:
+    """What becomes of a record of a link that is gone."""
 
 
 class Purpose(Enum):
@@ -160,6 +167,8 @@ class LinkSession(TwistedProtocol):
         self.opened_at = hub.now()
         self.drop_reason = Reason.LINK_LOST
         self.drop_note = ""
+        #: the last reads took long, so they are smaller
+        self.reads_less = False
         self.bytes_in = 0
         self.bytes_out = 0
         self._unwritten = 0
@@ -206,6 +215,7 @@ class LinkSession(TwistedProtocol):
             self.drop_note = failure_words(reason)
         self.machine.lost()
         self._hub.lost(self)
+        self.port.on_control = _nothing  # else a circle is left, which the collector of cycles must find
 
     def handshaking(self, transport: Any) -> None:
         """TLS begins below an accepted link: nothing is written until it is there."""
@@ -266,20 +276,40 @@ class LinkSession(TwistedProtocol):
         return f"link {self.number} of {self.remote[0]}".encode()
 
     def read_slowly(self, *, pause: bool) -> None:
-        """Read less at a time; with `pause` nothing until `read_on`."""
+        """Read less at a time, and with others of its kind; with `pause` nothing until `read_on`."""
         if not self._gone and not self.port.closed:
             if pause:
                 self.transport.pauseProducing()
-            if self._direct:
-                self.transport.bufferSize = SLOW_READ_BYTES
+            self._read_gently(True)
 
     def read_on(self, *, slowly: bool) -> None:
         """Read again, in small pieces or as ever."""
         if self._gone or self.port.closed:
             return
-        if self._direct and not slowly:
-            self.transport.bufferSize = READ_BYTES
+        if not slowly:
+            self._read_gently(False)
         self.transport.resumeProducing()
+
+    def _read_gently(self, gently: bool) -> None:
+        below = self._tcp
+        if isinstance(below, Accepted):
+            if self.is_known():  # else it is read with the strangers
+                below.read_in_turns(SLOW_READ_BYTES) if gently else below.read_freely()
+        elif self._direct:
+            below.bufferSize = SLOW_READ_BYTES if gently else READ_BYTES
+        self.reads_less = False
+
+    def read_for(self, took_s: float) -> None:
+        """A read took so long that the next is to be smaller, or was one of those: it may grow again."""
+        below = self._tcp
+        if self._gone or (isinstance(below, Accepted) and not below.is_free):
+            return
+        if took_s > LONG_READ_S:
+            self.reads_less = True
+            below.bufferSize = max(int(below.bufferSize * LONG_READ_S / 2 / took_s), SLOW_READ_BYTES)
+        elif took_s < LONG_READ_S / 4:
+            below.bufferSize = min(below.bufferSize * 2, READ_BYTES)
+            self.reads_less = below.bufferSize < READ_BYTES
 
     # -- writing -----------------------------------------------------------------------------------------
 

@@ -19,9 +19,11 @@ from imxrouter.link.machine import LinkState
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
 from imxrouter.routing.dialling import Permit
+from imxrouter.routing.prefixes import address_keys
 from imxrouter.switch.ports import FOREVER, Role
 from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
 from imxrouter.transport.hub import Hub
+from imxrouter.transport.second_links import SecondLink
 from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.wire.control import Claim, ClaimResult, Control, Hello, Proof, Verify, VerifyResult, Withdraw
 
@@ -142,8 +144,11 @@ class Verifier:
         #: told why each claim ended, NONE where the domain was proved
         self.on_result: Callable[[Reason], None] = lambda _reason: None
         self.on_step: Callable[[str, LinkSession, bytes, bytes, str], None] = lambda *_: None
-        #: begins a verification; one in each turn of the reactor, so that many claims hold nobody up
-        self.in_turn: Callable[[Callable[[], None]], None] = lambda begin: begin()
+        #: begins a verification, on a network's account, in a turn that has room for it
+        self.in_turn: Callable[[Callable[[], None], bytes], None] = lambda begin, _network: begin()
+        #: goes on with one, in such a turn
+        self.go_on: Callable[[Callable[[], None]], None] = lambda then: then()
+        hub.link_timers.append(self._look)
 
     # -- a claim comes -----------------------------------------------------------------------------------
 
@@ -175,7 +180,8 @@ class Verifier:
             first.received.accept(claim.number)
             self._prove(verification)
         else:
-            self.in_turn(lambda: self._begin(verification))
+            network = address_keys(first.remote[0]).prefix
+            self.in_turn(lambda: self._begin(verification), network)
 
     def _begin(self, verification: _Verification) -> None:
         if self._pending(verification):
@@ -222,7 +228,7 @@ class Verifier:
         verification.targets += 1
         dialled = self._dialer.dial(
             verification.domain,
-            lambda: LinkSession(self._hub, Purpose.VERIFY),
+            lambda: SecondLink(self._hub, self.go_on),
             reuse=self._reusable,
             skip=frozenset(verification.tried),
             permit=self._trust.permit(verification.first, verification.domain),
@@ -466,7 +472,7 @@ class Verifier:
             self._fail(verification, verification.last, "second connection")
 
     def tick(self, now: float) -> None:
-        """Deadlines, answers whose nonce never came, proofs past their age."""
+        """Deadlines, and answers whose nonce never came."""
         self._awaited = {number: until for number, until in self._awaited.items() if until > now}
         for verification in list(self._by_claim.values()):
             if verification.answered_at is not None and now - verification.answered_at >= NONCE_GRACE_S:
@@ -476,7 +482,9 @@ class Verifier:
                 self._fail(verification, Reason.DIALBACK_REFUSED, bad.word, cause=bad)
             elif now >= verification.claim.deadline:
                 self._fail(verification, Reason.DIALBACK_TIMEOUT, "deadline")
-        for session in list(self._hub.sessions.values()):
-            for domain, proof in list(session.port.sources.items()):
-                if proof[2] <= now:
-                    self.drop_proof(session, domain, Reason.NOT_PROVED)
+
+    def _look(self, session: LinkSession, now: float) -> None:
+        """Proofs of a link past their age."""
+        for domain, proof in list(session.port.sources.items()):
+            if proof[2] <= now:
+                self.drop_proof(session, domain, Reason.NOT_PROVED)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from imxrouter.app.memory import YOUNG_OBJECTS, settle_memory
+from imxrouter.app.memory import THRESHOLDS, settle_memory
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_requests_that_come_and_go_make_nobody_walk_the_tables() -> None:
     settle_memory()
     before = [generation["collections"] for generation in gc.get_stats()]
     for _ in range(20):
-        in_flight = [[number] for number in range(YOUNG_OBJECTS // 2)]
+        in_flight = [[number] for number in range(THRESHOLDS[0] // 2)]
         assert in_flight
         del in_flight
     assert [generation["collections"] for generation in gc.get_stats()] == before

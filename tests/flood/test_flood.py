@@ -7,11 +7,12 @@ is heard, what the attackers get are refusals by name, and memory stays under it
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pytest
 
@@ -26,6 +27,8 @@ PLACES: Final = 768
 TOLD: Final = 10
 #: `caps.in_per_peer` by default.
 LINKS_OF_A_PEER: Final = 8
+#: A tick that comes later is a late one, seconds; a bound of the metric.
+LATE_S: Final = 0.01
 #: For one attack.
 PATIENCE_S: Final = 240.0
 
@@ -42,10 +45,47 @@ class Size:
     senders: int
     rate: float
     seconds: float
+    quiet_s: float
+    quiet_each: bool
 
 
-SHORT: Final = Size(1_500, 300.0, 200, 40, 500.0, 30_000, rate=50.0, seconds=2.0)
-LONG: Final = Size(10_000, 500.0, 1_000, 200, 500.0, 1_000_000, rate=100.0, seconds=20.0)
+SHORT: Final = Size(1_500, 300.0, 200, 40, 500.0, 30_000, 50.0, seconds=2.0, quiet_s=2.0, quiet_each=False)
+LONG: Final = Size(10_000, 500.0, 1_000, 200, 500.0, 1_000_000, 100.0, 20.0, quiet_s=8.0, quiet_each=True)
+
+
+class Seen(NamedTuple):
+    """What became of honest messages, milliseconds. A message passes the attacked router twice.
+
+    Attributes:
+        measured: messages with an answer.
+        p50: from their sender and back to him.
+        p99: the same.
+        wall: for how long the router kept them at most, in both passes; 99th percentile.
+        cpu: the same, of its own processor time: without what other processes took of its core.
+        worst: of one pass.
+        ticks: of the router's reactor, a quarter of a second each.
+        late: those that came more than `LATE_S` late.
+    """
+
+    measured: float
+    p50: float
+    p99: float
+    wall: float
+    cpu: float
+    worst: float
+    ticks: float
+    late: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.measured:g} messages, p50 {self.p50:.2f} ms, p99 {self.p99:.2f} ms; in the router p99 "
+            f"{self.wall:.2f} ms, of its own time {self.cpu:.2f} ms, worst pass {self.worst:.1f} ms, "
+            f"{self.late:g} of {self.ticks:g} ticks late"
+        )
+
+
+def _p99_ms(values: Sequence[float]) -> float:
+    return values[min(len(values) * 99 // 100, len(values) - 1)] * 1000
 
 
 class Flood:
@@ -54,23 +94,27 @@ class Flood:
     def __init__(self, world: World, size: Size) -> None:
         self.world = world
         self.size = size
-        self.quiet_p99 = 0.0
+        self.quiets: list[Seen] = []
+        self._began = 0.0
+        self._ticks: dict[float, int] = {}
 
     def quiet(self) -> None:
         """What the delay is when nobody attacks."""
         self.world.talk.ask("send", on=True)
         time.sleep(2)
-        self.world.talk.ask("mark")
-        time.sleep(self.size.seconds)
-        talk = self.world.talk.ask("status")
-        self.quiet_p99 = talk["p99"]
-        say(f"quiet: {talk['measured']} messages, p50 {talk['p50']:.2f} ms, p99 {talk['p99']:.2f} ms")
+        self._begin()
+        time.sleep(self.size.quiet_s)
+        seen = self._end()
+        self.quiets.append(seen)
+        say(f"quiet: {seen}")
 
     def attack(self, word: str, is_done: Callable[[dict[str, Any]], bool], **plan: Any) -> dict[str, Any]:
         """One attack beside the honest messages; gives the attackers' figures."""
         world = self.world
+        if self.size.quiet_each or not self.quiets:
+            self.quiet()
         world.attackers.ask("mark")
-        world.talk.ask("mark")
+        self._begin()
         used, began = world.z.cpu_s(), time.monotonic()
         world.attackers.ask(word, **plan)
         until = began + PATIENCE_S
@@ -79,15 +123,33 @@ class Flood:
             assert time.monotonic() < until, f"{word}: not done within {PATIENCE_S:g} s: {told}"
             time.sleep(0.2)
             told = world.attackers.ask("status")
-        took, talk = time.monotonic() - began, world.talk.ask("status")
+        took, seen, quiet = time.monotonic() - began, self._end(), self.quiet_median
         busy = (world.z.cpu_s() - used) / took * 100
         say(
-            f"{word}: {took:.1f} s, router {busy:.0f} % of a core and {world.z.rss_mb():.0f} MB; honest: "
-            f"{talk['measured']} messages, p50 {talk['p50']:.2f} ms, p99 {talk['p99']:.2f} ms, "
-            f"{talk['p99'] / max(self.quiet_p99, 0.001):.1f} times the quiet one"
+            f"{word}: {took:.1f} s, router {busy:.0f} % of a core, {world.z.rss_mb():.0f} MB; {seen}; beside "
+            f"quiet p99 {seen.p99 / quiet.p99:.1f} times, {seen.p99 - quiet.p99:+.2f} ms, of which "
+            f"the router {seen.cpu - quiet.cpu:+.2f} ms"
         )
         say(f"  attackers: {told}")
         return told
+
+    @property
+    def quiet_median(self) -> Seen:
+        """The median of what was seen in quiet, figure by figure."""
+        return Seen(*(statistics.median(figures) for figures in zip(*self.quiets, strict=True)))
+
+    def _begin(self) -> None:
+        self._began, self._ticks = time.monotonic(), self.world.late_ticks()
+        self.world.talk.ask("mark")
+
+    def _end(self) -> Seen:
+        talk, kept = self.world.talk.ask("status"), self.world.kept(self._began)
+        ticks = {le: count - self._ticks.get(le, 0) for le, count in self.world.late_ticks().items()}
+        wall, cpu = (sorted(part) for part in zip(*kept, strict=True))
+        return Seen(
+            talk["measured"], talk["p50"], max(talk["p99"], 0.001), 2 * _p99_ms(wall), 2 * _p99_ms(cpu),
+            max(cpu) * 1000, ticks[float("inf")], ticks[float("inf")] - ticks[LATE_S],
+        )  # fmt: skip
 
     def newcomer(self) -> None:
         """While it goes on, a domain that was never seen is heard."""
@@ -127,7 +189,6 @@ def flood(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flood]:
 
 def _run(flood: Flood) -> None:
     size = flood.size
-    flood.quiet()
     told = flood.attack(
         "silent", lambda it: it.get("opened", 0) >= size.silent and it["open"] <= PLACES, count=size.silent
     )

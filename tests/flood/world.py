@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +18,7 @@ from tests.doubles.authority import DAY, Authority
 from tests.doubles.router_process import RouterProcess
 from tests.doubles.router_rig import free_port, login_key, service_table
 from tests.flood.attackers import VICTIMS
+from tests.flood.own_view import NAME, NOTE
 from tests.storm.children import Child
 
 #: The attacking domain, and the address of its router.
@@ -45,6 +48,7 @@ class World:
     def __init__(self, folder: Path, rate: float) -> None:
         self._ports = {name: free_port("127.0.0.1") for name in ("x", "z", "n", "dns")}
         self._peer_port = free_port(PEER_IP)
+        self._metrics_port = free_port("127.0.0.1")
         self._children: list[Child] = []
         self._newcomers = itertools.count(1)
         self.z = self._router(folder, "z", "x", _cores(0))
@@ -75,6 +79,21 @@ class World:
         outcome = self.n.admin.send(NEWCOMER, RECIPIENT, f"number {-next(self._newcomers)}")
         return outcome["reason"], time.monotonic() - began
 
+    def kept(self, since: float) -> list[tuple[float, float]]:
+        """How long the attacked router kept each read of the honest ones at most: wall clock, processor."""
+        notes = (self.z.run_dir / NAME).read_bytes()
+        notes = notes[: len(notes) // NOTE.size * NOTE.size]
+        return [(wall, cpu) for at, wall, cpu in NOTE.iter_unpack(notes) if at >= since]
+
+    def late_ticks(self) -> dict[float, int]:
+        """The attacked router's own meter of its turns: how many ticks, by how late they were at most."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics_port}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        found = (
+            re.match(r'imxrouter_reactor_tick_seconds_bucket\{le="([^"]+)"\} (\S+)', one) for one in lines
+        )
+        return {float(one[1]): int(float(one[2])) for one in found if one is not None}
+
     def close(self) -> None:
         """End everything."""
         for child in self._children:
@@ -98,7 +117,7 @@ name = "router.{name}.example"
 role = "aggregator"
 lab = true
 listen.addresses = ["127.0.0.1:{self._ports[name]}"]
-metrics.listen = ""
+metrics.listen = "{f"127.0.0.1:{self._metrics_port}" if name == "z" else ""}"
 trust.default_policy = "dialback"
 dial.allow_networks = ["127.0.0.0/8"]
 dns.nameservers = ["127.0.0.1:{self._ports["dns"]}"]
@@ -122,7 +141,8 @@ log.format = "text"
         if name == "n":
             place = f"127.0.0.1:{self._ports['z']}"
             text += f'[[peer]]\ndomain = "talk-z.example"\naddresses = ["{place}"]\n'
-        return RouterProcess(name, folder, text, cores)
+        program = (sys.executable, "-m", "tests.flood.own_view") if name == "z" else ()
+        return RouterProcess(name, folder, text, cores, program)
 
     def _name_server(self, folder: Path) -> subprocess.Popen[bytes]:
         """Every domain that an attacker claims belongs to the honest router x."""

@@ -44,7 +44,9 @@ VALUES: Mapping[str, str] = {
     "log.trace_deliveries": "true", "qos.availability_percent": "99", "qos.delivery_p99_s": "2",
     "qos.refusals_percent": "3", "caps.unauthenticated_per_prefix": "51",
     "caps.connections_per_address_per_minute": "52", "caps.connections_per_prefix_per_minute": "53",
-    "caps.in_total": "5400", "limits.cooldown_s": "31", "limits.recipient_rate_per_s": "32",
+    "caps.in_total": "5400",
+    "caps.handshakes_per_s": "54", "caps.handshakes_reserved_share": "0.375",
+    "limits.cooldown_s": "31", "limits.recipient_rate_per_s": "32",
     "limits.recipient_burst": "33", "limits.recipient_strangers_rate_per_s": "16",
     "limits.traffic_burst_s": "1.5", "limits.link_records_per_s": "3400",
     "limits.link_bytes_per_s": "3500000",
@@ -127,6 +129,7 @@ def facts(router: Router) -> dict[str, Any]:
         "secrets": router.keyring.secrets,
         "policies": (gatekeeper.policies.default, gatekeeper.policies._rules),
         "caps": (gatekeeper.caps._settings, gatekeeper._service_caps._settings),
+        "handshakes": (router.handshakes._general.rate, router.handshakes._reserved.rate),
         "verifying": (
             dialling._settings, dialling._hosts.rate, dialling._prefixes.rate, dialling._zones._all.rate,
             dialling._zones._parts.rate, dialling._targets._all.rate, dialling._target_prefixes._all.rate,

@@ -81,8 +81,8 @@ def test_a_rate_of_connections_is_waited_for(lab: Lab) -> None:
 
 
 def test_what_a_limit_keeps_waiting_is_told_when_to_come_again(lab: Lab) -> None:
-    """Held for a second only: what is not delivered says that there was no room, and succeeds later."""
-    slow = {**RAISED, "caps.verify_per_target_per_minute": 480, "dial.hold_s": 1.0}
+    """Held for two seconds only: what is not delivered says that there was no room, and succeeds later."""
+    slow = {**RAISED, "caps.verify_per_target_per_minute": 480, "dial.hold_s": 2.0}
     agg, b = tls_router(lab, *names(40), settings=slow), tls_router(lab, "b.example", settings=slow)
     left, told = names(40), list[Outcome]()
     for _ in range(40):

@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.error import ConnectionDone
 
 from imxrouter.transport import strangers
-from imxrouter.transport.strangers import ACCEPTS_A_TURN, Accepted, GentlePort, StrangersTurns
+from imxrouter.transport.strangers import ACCEPTS_AT_ONCE, Accepted, GentlePort, StrangersTurns
 
 
 class Link:
@@ -24,6 +24,7 @@ class Link:
     """
 
     hostname = "192.0.2.1"
+    group = b"net"
     connected = True
     disconnecting = paused = waits = False
     end: BaseException | None = None
@@ -104,7 +105,7 @@ def test_a_crowd_has_its_share_of_each_turn() -> None:
     assert rig.turn() == ["read c", "read d"]
     assert rig.turn() == ["read e"]
     assert all(one.is_read for one in links)
-    assert len(rig.turns) == 0
+    assert rig.turns.waiting == 0
 
 
 def test_who_comes_later_waits_behind_those_who_wait() -> None:
@@ -127,6 +128,7 @@ def test_an_end_is_a_part_of_the_share() -> None:
     assert rig.turn() == ["lost a ConnectionDone", "read b"]
     assert rig.turn() == ["read c", "lost b ConnectionDone"]
     assert rig.turn() == ["lost c ConnectionDone"]
+    assert rig.turn() == []
     assert rig.reactor.later == []
 
 
@@ -156,13 +158,102 @@ def test_who_is_gone_or_paused_meanwhile_is_left_alone() -> None:
     assert not paused.waits
 
 
-def test_work_at_a_strangers_word_is_done_once_in_a_turn() -> None:
-    """In order, and beside the reads."""
-    rig = Rig()
-    for number in range(3):
-        rig.turns.later(partial(rig.log.append, f"work {number}"))
+def test_networks_take_turns() -> None:
+    """Three of a crowd came first; who comes from elsewhere waits for one of them."""
+    rig = Rig(share_s=0.001)
+    for name in ("first", "second", "third", "fourth"):
+        rig.turns.read(Link(rig, name))
+    other = Link(rig, "other")
+    other.group = b"elsewhere"
+    rig.turns.read(other)
+    assert [rig.turn()[0] for _ in range(4)] == ["read second", "read other", "read third", "read fourth"]
+
+
+def test_work_at_a_strangers_word_is_a_part_of_the_share() -> None:
+    """In order, and in turn with the reads; what was begun goes on before more is begun."""
+
+    def work(name: str) -> None:
+        rig.spent += 0.001
+        rig.log.append(f"work {name}")
+
+    rig = Rig(share_s=0.001)
+    for number in range(2):
+        rig.turns.later(partial(work, str(number)))
+    rig.turns.later(partial(work, "of another"), b"other")
+    for number in range(2):
+        rig.turns.go_on(partial(work, f"begun {number}"))
     assert rig.log == []
-    assert [rig.turn() for _ in range(4)] == [["work 0"], ["work 1"], ["work 2"], []]
+    for name in "abc":
+        rig.turns.read(Link(rig, name))
+    assert rig.log == ["read a"]
+    assert [rig.turn() for _ in range(8)] == [
+        ["read b"], ["work begun 0"], ["work begun 1"], ["read c"], ["work 0"], ["work of another"],
+        ["work 1"], [],
+    ]  # fmt: skip
+
+
+def test_a_bug_in_work_is_noted() -> None:
+    """The next piece is done."""
+
+    def fail() -> None:
+        raise ValueError("a bug")
+
+    rig = Rig()
+    rig.turns.log = Quiet()  # type: ignore[assignment]
+    rig.turns.later(fail)
+    rig.turns.later(partial(rig.log.append, "next"))
+    rig.log.clear()
+    for what in rig.reactor.later:
+        what()
+    assert rig.log == ["next"]
+
+
+class Listening:
+    """A port; taking connections takes a millisecond."""
+
+    connected = True
+    disconnecting = False
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig, self.is_read = rig, True
+
+    def take(self) -> None:
+        """It costs something."""
+        self._rig.spent += 0.001
+        self._rig.log.append("take")
+
+    def startReading(self) -> None:  # noqa: N802 - Twisted's name
+        """Note it."""
+        self.is_read = True
+
+    def stopReading(self) -> None:  # noqa: N802 - Twisted's name
+        """Note it."""
+        self.is_read = False
+
+
+def test_taking_connections_is_a_part_of_the_share() -> None:
+    """Where it is used up the port waits; it does not wait behind all who are to be read."""
+    rig = Rig(share_s=0.001)
+    port: Any = Listening(rig)
+    for name in "abc":
+        rig.turns.read(Link(rig, name))
+    rig.turns.accept(port)
+    assert not port.is_read
+    assert rig.turn() == ["take"]
+    assert port.is_read
+    rig.turns.accept(port)
+    assert [rig.turn() for _ in range(4)] == [["read b"], ["take"], ["read c"], []]
+
+
+def test_a_port_that_closes_meanwhile_takes_nothing() -> None:
+    """It is not read again either."""
+    rig = Rig(share_s=0.001)
+    port: Any = Listening(rig)
+    rig.turns.read(Link(rig, "a"))
+    rig.turns.accept(port)
+    port.disconnecting = True
+    assert rig.turn() == []
+    assert not port.is_read
 
 
 def test_a_proved_link_is_read_as_ever() -> None:
@@ -185,7 +276,7 @@ def test_a_proved_link_is_read_as_ever() -> None:
     assert one.bufferSize > small
 
 
-def test_a_port_takes_few_connections_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_takes_few_connections_at_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many came the last time."""
     port: Any = GentlePort.__new__(GentlePort)
     port.numberAccepts = 100
@@ -193,5 +284,5 @@ def test_a_port_takes_few_connections_in_a_turn(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         strangers, "_PORT", SimpleNamespace(doRead=lambda one: taken.append(one.numberAccepts))
     )
-    port.doRead()
-    assert taken == [ACCEPTS_A_TURN]
+    port.take()
+    assert taken == [ACCEPTS_AT_ONCE]

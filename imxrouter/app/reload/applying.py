@@ -111,8 +111,9 @@ class Applying:
         if not router.asks_by_itself and (asked or changes.touch("dns.query_timeout_s")):
             servers, question_s = config.dns.nameservers, config.dns.query_timeout_s
             asker = NameServerAsker(
-                router.reactor, servers, question_s=question_s, trust_ad=config.dns.trust_ad
-            )
+                router.reactor, servers, question_s=question_s, trust_ad=config.dns.trust_ad,
+                go_on=router.strangers_turns.go_on,
+            )  # fmt: skip
             ask, validates = asker.ask, asker.trusts_ad
         cache_limits, find_limits = discovery_limits(config.dns)
         dial = config.dial
@@ -153,6 +154,7 @@ class Applying:
                 gatekeeper.change(caps, dialling if changes.touch("caps") else None)
             if changes.touch("caps"):
                 gatekeeper.rates.change(rates)
+                router.handshakes.change(config.caps.handshakes_per_s, config.caps.handshakes_reserved_share)
             self.weak.end(policies)
             for entry in router.federation.destinations:  # what failed by the old policy is tried by the new
                 if entry.last_error is not None and entry.last_error.reason in _BY_POLICY:

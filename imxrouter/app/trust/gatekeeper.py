@@ -118,6 +118,10 @@ class Gatekeeper:
         self.on_turned_away(refused.reason)
         return True
 
+    def is_known(self, session: LinkSession) -> bool:
+        """Whether a domain was proved from there before; who may reach the listener of services is known."""
+        return session.door is Door.SERVICES or self.rates.is_known(session.remote[0], self._now())
+
     def may_claim(self, session: LinkSession, from_domain: Domain, to_domain: Domain) -> Verdict:
         """Policy first, because it costs nothing; then the limits of dialling at a stranger's word."""
         del to_domain  # its own policy is the route's level, checked on every record
