@@ -17,7 +17,7 @@ from imxrouter.app.quickstart import quickstart_config
 from imxrouter.app.reload.hangup import Hangup
 from imxrouter.app.reload.loglines import CannotLog, LogLines
 from imxrouter.app.router import Router
-from imxrouter.app.workers import Workers, as_process, end_with_standard_input
+from imxrouter.app.workers import Workers, as_process, end_with_standard_input, processes_of
 from imxrouter.config.load import load
 from imxrouter.config.problems import ConfigError
 from imxrouter.model.errors import RouterError
@@ -92,6 +92,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         lines = LogLines(config.log, router.mask)
         router.reloading.owners.append(lines.prepare)
         if loaded is not None:
+            router.host.numbers = processes_of(loaded.config)
             router.reloading.read_from(lambda: load(file), loaded, config.process - loaded.config.process)
     except CannotLog as error:
         raise CannotStartError(str(error)) from None
@@ -108,6 +109,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     if options["follow"]:
         reactor.callWhenRunning(end_with_standard_input, reactor)
     if config.workers > 1 and options["process"] is None:
+        router.draining.leads = True
         workers = Workers(config, file, reactor)
         workers.deadline_s = lambda: router.config.drain.deadline_s
         workers.setServiceParent(service)  # type: ignore[no-untyped-call]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from imxrouter.admin.config_views import ProcessView
+
 
 class CertView(TypedDict):
     """A certificate of ours; `domains` are those served here for which it is shown."""
@@ -36,7 +38,9 @@ class CertsView(TypedDict):
 class CertsReload(TypedDict):
     """`imxctl certs reload`: files of certificates by what became of them.
 
-    `result` is `swapped`, `unchanged`, or `refused` for `problems`; then all stays as it was.
+    `result` is `swapped`, `unchanged`, or `refused` for `problems`; then all stays as it was. All but
+    `processes` is of the process that was asked; one that does not run now is `absent`, one without an answer
+    `failed`.
     """
 
     result: str
@@ -46,6 +50,7 @@ class CertsReload(TypedDict):
     removed: list[str]
     problems: list[str]
     warnings: list[str]
+    processes: list[ProcessView]
 
 
 #: For the reference page.

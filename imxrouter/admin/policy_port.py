@@ -47,7 +47,7 @@ class PolicyPort(Protocol):
     def remove(self, which: str) -> AccessListView:
         """Take entries of run time away, by id or by whom they match; answers with them."""
 
-    def reload(self) -> AccessListView:
+    def reload(self) -> AccessListView | Deferred[AccessListView]:
         """Read the files of lists now."""
 
     def explain(self, source: str, destination: str, kind: str, size: int) -> ExplainView:

@@ -29,8 +29,9 @@ class DrainView(TypedDict):
     """`imxctl drain`: whether the host is in service, and each of its processes.
 
     `state` of this process and those of all in `processes` are `running`, `moving` (new work goes elsewhere),
-    `closing` (what is in flight is answered) or `drained`. `wanted` is what an operator asked for; a stop of
-    the process drains as well. `kept` is false where it would not survive a restart now.
+    `closing` (what is in flight is answered) or `drained`; `absent` is one that does not run now. `wanted` is
+    what an operator asked for; a stop of the process drains as well. `kept` is false where it would not
+    survive a restart now.
     """
 
     state: str
@@ -251,6 +252,7 @@ class OutcomeView(TypedDict):
     `decided_by` is empty where this router decided. `failed_at` is the domain at which it failed: who
     decided, or the one that this router could not reach; empty after a success, and where it failed here.
     `retry` is `never` or `later` where it was not delivered, else empty; `remedy` says what to do about that.
+    `left` is how many more messages the sender may send at once, where he is near a limit of his rate.
     """
 
     id: str
@@ -265,6 +267,7 @@ class OutcomeView(TypedDict):
     note: str
     remedy: str
     seconds: float
+    left: int | None
 
 
 class AttributeView(TypedDict):

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from imxrouter.admin.views import DrainView
+from imxrouter.app.host import ABSENT, Host
 from imxrouter.config.net import parse_published
 from imxrouter.discovery.finder import Found
 from imxrouter.model.domain import Domain
@@ -24,12 +25,15 @@ from imxrouter.transport.draining import Drain, DrainState
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.siblings import Siblings
 
-#: The table of the store: `wanted`, and for each process how far it is.
+#: The table of the store: what is wanted.
 DRAIN: Final = "drain"
-#: One entry for the host, and one for each process that has ever had a number there.
+#: One entry for the host; earlier versions kept one for each process beside it.
 TABLE_ENTRIES: Final = {DRAIN: 1024}
-#: The kind of message on the bus: what is wanted has changed.
+#: Kinds of messages on the bus: what is wanted has changed; how far a process is.
 ASKED: Final = "drain"
+FAR: Final = "drain-far"
+#: How long a process that is drained waits for the others beyond its deadline before it ends.
+TOGETHER_S: Final = 1.0
 
 _WANTED: Final = b"wanted"
 
@@ -44,48 +48,103 @@ class _Wanted(msgspec.Struct, frozen=True):
     deadline_s: float
 
 
+class _Far(msgspec.Struct, frozen=True, array_like=True):
+    """How far a process is; `ready`: nothing new can come there."""
+
+    process: int
+    state: str
+    ready: bool
+
+
 class Draining:
     """What operators ask of the drain, in all processes of the host.
+
+    The processes go together: none closes its links before nothing new can come at any of them, for what
+    comes at one may be for a service at another; and none ends before all of them are drained.
 
     Args:
         drain: of this process.
         store: keeps what is wanted.
         bus: the other processes of this host.
+        host: the processes.
         wall: seconds since 1970.
         back: called when the process is in service again, for what is dialled by itself.
+
+    Attributes:
+        leads: this process stops the others when it is stopped.
     """
 
     log = Logger()
 
     def __init__(
-        self, drain: Drain, store: Store, bus: Bus, wall: Callable[[], float], back: Callable[[], None]
+        self,
+        drain: Drain,
+        store: Store,
+        bus: Bus,
+        host: Host,
+        wall: Callable[[], float],
+        back: Callable[[], None],
     ) -> None:
         self._drain = drain
         self._store = store
         self._bus = bus
         self._wall = wall
         self._back = back
+        self._host = host
+        self.leads = False
+        #: how far the others are, by what they said last
+        self._far: dict[int, _Far] = {}
         self._stopping = False
+        #: who waits for all of the host to be drained, and until when at most, as of `wall`
+        self._ends: list[tuple[float, Deferred[None]]] = []
         #: what operators want, here or told by another process; the store may be a second behind
         self._wanted: _Wanted | None = None
-        drain.on_state = self._keep_state
+        drain.on_state = self._tell_state
+        drain.may_close = self._may_close
 
     # -- life of the process -----------------------------------------------------------------------------
 
     def begin(self) -> None:
         """After the store is open: be out of service from the start, where that is wanted."""
+        for key, _, _ in list(self._store.items(DRAIN)):
+            if key != _WANTED:
+                self._store.remove(DRAIN, key)
         self._store.watch(DRAIN, self._changed)
         self._wanted = _read(self._store.get(DRAIN, _WANTED) or b"")
         if self._wanted is not None:
             self.log.warn("out of service since it was drained; imxctl undrain ends that")
             self._drain.begin(0.0)
-        else:
-            self._store.remove(DRAIN, self._own_key)
 
     def stop(self, deadline_s: float) -> Deferred[None]:
-        """The process ends: drain, whatever operators want; fires when it has."""
+        """The process ends: drain, whatever operators want.
+
+        Fires when it has, and so have the others that go with it: they may still pass something on.
+        """
         self._stopping = True
-        return self._drain.begin(deadline_s)
+        until = self._wall() + deadline_s + TOGETHER_S
+        return self._drain.begin(deadline_s).addCallback(lambda _: self._all_drained(until))
+
+    def _all_drained(self, until: float) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        self._ends.append((until, done))
+        self.step()
+        return done
+
+    def step(self) -> None:
+        """End where nothing keeps this process any more; called some twenty times a second."""
+        if not self._ends:
+            return
+        drained = DrainState.DRAINED.value
+        now, all_are = self._wall(), all(self._state(one) == drained for one in self._together())
+        for end in list(self._ends):
+            until, done = end
+            if all_are or now >= until:
+                self._ends.remove(end)
+                done.callback(None)
+
+    def tick(self) -> None:
+        """Say again how far it is: what is told may be lost."""
+        self._tell_state()
 
     # -- what operators ask ------------------------------------------------------------------------------
 
@@ -94,32 +153,28 @@ class Draining:
         wanted = _Wanted(round(self._wall(), 3), deadline_s)
         value = msgspec.json.encode(wanted)
         self._store.put(DRAIN, _WANTED, value, durable=True)
-        self._tell(value)
+        self._host.tell_all(ASKED, value)
         self._follow(wanted)
         return self.view()
 
     def undrain(self) -> DrainView:
         """Take every process of the host back into service."""
         self._store.remove(DRAIN, _WANTED)
-        self._tell(b"")
+        self._host.tell_all(ASKED, b"")
         self._follow(None)
         return self.view()
 
     def view(self) -> DrainView:
         """How far each process of the host is."""
-        wanted = self._wanted
-        unknown = DrainState.RUNNING if wanted is None else DrainState.MOVING
-        states = {str(process): unknown.value for process in self._bus.peers()}
-        for key, value, _ in self._store.items(DRAIN):
-            if key != _WANTED:
-                states[key.decode().removeprefix("process-")] = value.decode()
-        states[str(self._bus.process)] = self._drain.state.value
+        wanted, own = self._wanted, self._host.own
+        states = {number: self._state(number) for number in self._host.others()}
+        states[own] = self._drain.state.value
         return DrainView(
             state=self._drain.state.value,
             wanted=wanted is not None,
             since=wanted.since if wanted is not None else None,
             deadline_s=wanted.deadline_s if wanted is not None else None,
-            processes=dict(sorted(states.items())),
+            processes={str(number): state for number, state in sorted(states.items())},
             redirects=self._drain.redirects,
             kept=self._store.health().works,
         )
@@ -130,9 +185,38 @@ class Draining:
         """Another process of the host was asked."""
         self._follow(_read(payload))
 
-    def _tell(self, payload: bytes) -> None:
-        for process in self._bus.peers():
-            self._bus.tell(process, ASKED, payload)
+    def told_far(self, payload: bytes) -> None:
+        """Another process says how far it is; one that just started is told how far this one is."""
+        far = msgspec.msgpack.decode(payload, type=_Far)
+        is_new = far.process not in self._far
+        self._far[far.process] = far
+        if is_new:
+            self._tell_state()
+        self.step()
+
+    def gone(self, process: int) -> None:
+        """Another process ended."""
+        self._far.pop(process, None)
+
+    def _state(self, process: int) -> str:
+        far = self._far.get(process)
+        return ABSENT if far is None else far.state
+
+    def _together(self) -> set[int]:
+        """Processes that go out of service with this one."""
+        there = self._bus.peers()
+        if self._wanted is not None or self.leads:
+            return set(there)
+        running = DrainState.RUNNING.value
+        return {number for number in there if self._state(number) not in (ABSENT, running)}
+
+    def _may_close(self) -> bool:
+        return all((far := self._far.get(number)) is not None and far.ready for number in self._together())
+
+    def _tell_state(self, _state: DrainState | None = None) -> None:
+        state = self._drain.state
+        ready = self._drain.ready or state is DrainState.DRAINED
+        self._host.tell_all(FAR, msgspec.msgpack.encode(_Far(self._host.own, state.value, ready)))
 
     def _changed(self, key: bytes, value: bytes | None, _expires_at: float | None) -> None:
         if key == _WANTED:
@@ -147,16 +231,6 @@ class Draining:
         elif self._drain.state is not DrainState.RUNNING:
             self._drain.end()
             self._back()
-
-    @property
-    def _own_key(self) -> bytes:
-        return b"process-%d" % self._bus.process
-
-    def _keep_state(self, state: DrainState) -> None:
-        if self._wanted is None:
-            self._store.remove(DRAIN, self._own_key)
-        else:
-            self._store.put(DRAIN, self._own_key, state.value.encode())
 
 
 def _read(value: bytes) -> _Wanted | None:

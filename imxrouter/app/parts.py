@@ -14,7 +14,8 @@ from msgspec import structs
 from twisted.logger import Logger
 
 import imxrouter
-from imxrouter.app.draining import ASKED, Draining, OtherHosts, drain_figures
+from imxrouter.app.draining import ASKED, FAR, Draining, OtherHosts, drain_figures
+from imxrouter.app.host import Host
 from imxrouter.app.housekeeping import Housekeeping
 from imxrouter.app.remembering import Remembering
 from imxrouter.app.served.embedding import make_embedded
@@ -47,6 +48,8 @@ from imxrouter.app.traffic.rules import Rulebook
 from imxrouter.app.traffic.settling import Settling
 from imxrouter.app.traffic.steps import Steps, tells_every
 from imxrouter.app.trust.certificates import OwnCertificates
+from imxrouter.app.trust.certificates_everywhere import KIND as CERTIFICATES
+from imxrouter.app.trust.certificates_everywhere import CertificatesEverywhere
 from imxrouter.app.trust.gatekeeper import Gatekeeper
 from imxrouter.app.trust.keys import dialback_secrets, key_bytes, service_keys, uplink_key
 from imxrouter.app.trust.link_tls import LinkTls
@@ -95,6 +98,7 @@ from imxrouter.transport.idle_proofs import IdleProofs
 from imxrouter.transport.inside import InsidePort
 from imxrouter.transport.keyring import KeyRing
 from imxrouter.transport.liveness import Liveness
+from imxrouter.transport.processes import RECORDS, SERVICES, Processes
 from imxrouter.transport.pursuit import Cause
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
@@ -169,6 +173,7 @@ class Parts:
             self.bus = UnixBus(self._reactor, config.process, Path(config.run_dir))
         else:
             self.bus = MemoryExchange(self._reactor).join(config.process)
+        self.host = Host(self.bus)
         self._sockets = Sockets(self._reactor, reuse_port=self._shares_port)
 
     @property
@@ -263,6 +268,8 @@ class Parts:
         )
         self.drain.before = self.siblings.hand_over
         self.handover = Handover(self.hub, self.bus, self.claimer)
+        self.certificates_everywhere = CertificatesEverywhere(self.host, self.certificates.reload)
+        self.handover.asked[CERTIFICATES] = self.certificates_everywhere.asked
         self.steps = Steps(self.hub, self.trace, shown=config.lab, every=tells_every(config))
         self.peer_log = PeerLog(time.time)
         self.steps.on_failure = self.peer_log.failed
@@ -299,6 +306,9 @@ class Parts:
         self.limiting = Limiting(config, self.hub, self.domains, self.log.warn)
         self.gatekeeper.on_refused = self.handshakes.on_refused = self.limiting.refused
         self.provisioner.on_entered = self.limiting.entered
+        self.processes = Processes(self.hub, self.bus, self.provisioner.ports_of, self.services.knows)
+        self.handover.others.update({SERVICES: self.processes.told, RECORDS: self.processes.take})
+        self.services.on_bound = self.processes.bound
         self.services.of_sibling = self.siblings.log_in
         self.services.judge = self.link_tls.why_not
         self.services.on_login = self.gatekeeper.closed
@@ -306,7 +316,7 @@ class Parts:
         self.provisioner.on_embedded = self._embedded_changed
         self.provisioner.on_leaving = self.liveness.leaving
         self.provisioner.on_returned = self.liveness.returned
-        self.hub.events.append(self.services)
+        self.hub.events += [self.services, self.processes]
         self.access = AccessControl(
             config.access, self.domains, first_contacts(config.services), self.hub, self._watchers,
             self.verifier.drop_proof, time.time, self._reactor.callLater,
@@ -331,8 +341,9 @@ class Parts:
             self.subscriptions, self.store, self.bus, time.monotonic, time.time, processes=processes
         )
         self.handover.others[BEGUN] = self._kept_subscriptions.begun_elsewhere
-        self.draining = Draining(self.drain, self.store, self.bus, time.time, self._in_service)
-        self.handover.others[ASKED] = self.draining.told
+        self.draining = Draining(self.drain, self.store, self.bus, self.host, time.time, self._in_service)
+        self.handover.others.update({ASKED: self.draining.told, FAR: self.draining.told_far})
+        self.bus.on_lost = self._process_gone
         self.quality = Quality(self.config, self.store, time.time, lambda: self.liveness.own_loss is not None)
         self.run_time_domains = RunTimeDomains(self.domains, self.store, self.service_names)
 
@@ -379,6 +390,10 @@ class Parts:
         self.liveness.begin(self.hub.now())
         for uplink in self.uplinks.values():
             uplink.begin()
+
+    def _process_gone(self, process: int) -> None:
+        self.draining.gone(process)
+        self.processes.gone(process)
 
     def _unreachable(self, domain: bytes, cause: Cause) -> None:
         self.quality.failed(domain, cause.reason)

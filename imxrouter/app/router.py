@@ -121,6 +121,7 @@ class Router(Whole, Service):
         """A failure is logged and the next tick comes: without timers nothing would ever be answered late."""
         try:
             self.hub.tick(self._link_steps)
+            self.draining.tick()
             self.access.tick(self._reactor)
             self.figures.tick()
             for embedded in self.embedded.values():
@@ -132,6 +133,7 @@ class Router(Whole, Service):
         try:
             self.hub.step()
             self.siblings.step()
+            self.draining.step()
             self.drain.step(self.hub.now())
             self.liveness.step(self.hub.now())
             self._housekeeping.step(self.hub.now())

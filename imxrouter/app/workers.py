@@ -78,6 +78,11 @@ def as_process(config: Config, number: int) -> Config:
     return structs.replace(config, process=number, admin=admin, metrics=metrics)
 
 
+def processes_of(config: Config) -> range:
+    """Numbers of all processes that a file starts; none where something else starts them."""
+    return range(config.process, config.process + config.workers) if config.workers > 1 else range(0)
+
+
 def end_with_standard_input(reactor: Any) -> None:
     """Stop when whoever started us is gone: then our standard input ends, however it went."""
 

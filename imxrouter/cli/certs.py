@@ -37,15 +37,15 @@ def list_command(shared: Context) -> None:
 def reload_command(shared: Context) -> None:
     """Read the folder again: a set without a fault takes the place of the old one at once.
 
-    With any fault the old set stays, and every fault is told. Each process (`workers`) has a socket of its
-    own; SIGHUP to the first one reaches all.
+    With any fault the old set stays, and every fault is told. Every process of the host does it (`workers`),
+    and is named where there are several.
     """
     view = shared.client.certs_reload()
     if shared.json:
         output.as_json(view)
     else:
         _told(view)
-    if view["result"] == "refused":
+    if any(one["result"] in {"refused", "failed"} for one in (view, *view["processes"])):
         raise click.exceptions.Exit(Exit.FAILED)
 
 
@@ -61,6 +61,9 @@ def _told(view: CertsReload) -> None:
         for file in view[word]:
             click.echo(f"  {word}  {output.clean(file)}")
     _warn(view["warnings"])
+    for process in view["processes"] if len(view["processes"]) > 1 else ():
+        why = f": {output.clean(process['why'])}" if process["why"] else ""
+        click.echo(f"process {process['process']}: {process['result']}{why}")
 
 
 def _list(shared: Context) -> None:

@@ -15,6 +15,8 @@ from imxrouter.cli.options import Context, live
 #: Seconds between two looks of `--wait`, and its patience beyond the deadline.
 _LOOK_S = 0.2
 _PATIENCE_S = 10.0
+#: How long the other processes may take to say that they are back.
+_BACK_S = 5.0
 
 
 @click.command()
@@ -24,7 +26,7 @@ _PATIENCE_S = 10.0
 )  # fmt: skip
 @click.option("--wait", is_flag=True, help="Return when every process of the host is drained.")
 @live
-def drain(shared: Context, deadline_s: float | None, wait: bool) -> int:
+def drain(shared: Context, deadline_s: float | None, wait: bool) -> None:
     """Take this host out of service: all its processes, until `imxctl undrain`, over restarts too.
 
     Peers and services go to the other hosts of the domains; what is in flight is answered.
@@ -35,14 +37,27 @@ def drain(shared: Context, deadline_s: float | None, wait: bool) -> int:
         time.sleep(_LOOK_S)
         view = shared.client.status()["drain"]
     _show(shared, view)
-    return Exit.OK if _is_drained(view) or not wait else Exit.FAILED
+    if wait and not _is_drained(view):
+        raise click.exceptions.Exit(Exit.FAILED)
 
 
 @click.command()
 @live
 def undrain(shared: Context) -> None:
-    """Take this host back into service."""
-    _show(shared, shared.client.undrain())
+    """Take this host back into service: all its processes."""
+    view = shared.client.undrain()
+    until = time.monotonic() + _BACK_S
+    while not _is_back(view) and time.monotonic() < until:
+        time.sleep(_LOOK_S)
+        view = shared.client.status()["drain"]
+    _show(shared, view)
+    if not _is_back(view):
+        raise click.exceptions.Exit(Exit.FAILED)
+
+
+def _is_back(view: DrainView) -> bool:
+    """One that does not run now is in service when it starts."""
+    return all(state in {"running", "absent"} for state in view["processes"].values())
 
 
 def _is_drained(view: DrainView) -> bool:
@@ -59,7 +74,8 @@ def _show(shared: Context, view: DrainView) -> None:
 def words(view: DrainView) -> str:
     """One line of how far the host is."""
     if not view["wanted"] and view["state"] == "running":
-        return "no, in service"
+        others = [(number, state) for number, state in view["processes"].items() if state != "running"]
+        return ", ".join(["no, in service", *(f"process {number} {state}" for number, state in others)])
     parts = [view["state"]]
     if len(view["processes"]) > 1:
         parts = [f"process {number} {state}" for number, state in view["processes"].items()]

@@ -101,10 +101,18 @@ def send(shared: Context, source: str, destination: str, text: str, html: bool) 
     elif view["status"] == "success":
         by = view["decided_by"] or "this router"
         click.echo(f"delivered to {output.clean(by)} in {view['seconds'] * 1000:.1f} ms (id {view['id']})")
+        if view["left"] is not None:
+            click.echo(_rate_warning(view["left"]))
     else:
         output.problem(refusal(view), remedy(view))
     if view["status"] != "success":
         raise click.exceptions.Exit(Exit.FAILED)
+
+
+def _rate_warning(left: int) -> str:
+    """A sender is near the limit of his rate (docs/operators/limits.md)."""
+    more = "no more message" if not left else "one more message" if left == 1 else f"{left} more messages"
+    return f"near the rate limit: {more} may go at once"
 
 
 def refusal(view: OutcomeView) -> str:

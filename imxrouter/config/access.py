@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from imxrouter.config.fields import key
+from imxrouter.config.folders import toml_files, unreadable
 from imxrouter.config.problems import Problem
 from imxrouter.config.sections import Section
 from imxrouter.config.walk import Walk
@@ -24,7 +25,6 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
 from imxrouter.model.patterns import Pattern
 
-_DO_FILE = "check the path and its permissions"
 _DO_MATCH = "write an address, LOCAL*@domain, a domain, *.domain, .domain (it and all below) or *"
 #: Larger files are refused: an entry a line, a million of them.
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -84,7 +84,12 @@ class Access(Section, frozen=True):
     ] = "access.d"
     abuse_reports: Annotated[
         int,
-        key("Abuse reports kept, received and sent; the oldest go first.", unit="reports", ge=1, le=10**6),
+        key(
+            "Abuse reports kept, received and sent; the oldest of who has most go first.",
+            unit="reports",
+            ge=1,
+            le=10**6,
+        ),
     ] = 1000
     entries: Annotated[tuple[AccessEntry, ...], key("Entries in the main file.")] = msgspec.field(
         default=(), name="entry"
@@ -118,21 +123,33 @@ def moment(text: str) -> float:
 
 
 def list_files(access: Access) -> list[Path]:
-    """Every file that is read, whether it is there or not."""
+    """Every file that is read, whether it is there or not; the folder itself where it cannot be read."""
     folder = Path(access.dir)
-    toml = sorted(folder.glob("*.toml")) if folder.is_dir() else []
+    try:
+        toml = toml_files(folder)
+    except OSError:
+        toml = [folder]
     return [*toml, *(Path(one.file) for one in access.lists)]
 
 
-def read_lists(access: Access) -> tuple[list[Placed], list[Problem]]:
-    """Every entry of the configuration and its files, and what is wrong with them."""
+def read_lists(access: Access, main: str = "[access]") -> tuple[list[Placed], list[Problem]]:
+    """Every entry of the configuration and its files, and what is wrong with them.
+
+    Args:
+        access: the configuration.
+        main: what the main file is called in problems.
+    """
     placed = [Placed(f"main#{n}", entry) for n, entry in enumerate(access.entries, 1)]
     problems = [
         problem for n, entry in enumerate(access.entries)
-        for problem in _faults(entry, "[access]", f"access.entry[{n}]")
+        for problem in _faults(entry, main, f"access.entry[{n}]")
     ]  # fmt: skip
-    folder = Path(access.dir)
-    for path in sorted(folder.glob("*.toml")) if folder.is_dir() else ():
+    folder, toml = Path(access.dir), list[Path]()
+    try:
+        toml = toml_files(folder)
+    except OSError as error:
+        problems.append(unreadable(folder, error))
+    for path in toml:
         text = _text(path, problems)
         if text is not None:
             placed += _toml_entries(path, text, problems)
@@ -150,7 +167,7 @@ def _text(path: Path, problems: list[Problem]) -> str | None:
             return None
         return path.read_text("utf-8")
     except OSError as error:
-        problems.append(Problem(str(path), "", f"cannot be read: {error.strerror}", _DO_FILE))
+        problems.append(unreadable(path, error))
     except UnicodeDecodeError:
         problems.append(Problem(str(path), "", "is not UTF-8", "save it as UTF-8"))
     return None

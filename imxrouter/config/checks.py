@@ -14,6 +14,7 @@ from imxrouter.config.quality import Objectives
 from imxrouter.config.schema import Config
 from imxrouter.config.served import TYPE_NAMES, ServedDomain
 from imxrouter.config.suggest import advice
+from imxrouter.config.texts import number_text
 from imxrouter.config.tls_checks import (
     domain_warnings,
     login_problems,
@@ -149,6 +150,7 @@ def _processes(config: Config) -> Iterator[tuple[str, str, str]]:
 def _orders(config: Config) -> Iterator[tuple[str, str, str]]:
     links, dial, dns = config.links, config.dial, config.dns
     pairs = [
+        ("links.answer_timeout_s", links.answer_timeout_s, "dial.hold_s", dial.hold_s, True),
         ("links.dead_s", links.dead_s, "links.ping_s", links.ping_s, True),
         (
             "links.duplicate_window_s",
@@ -189,7 +191,7 @@ def _orders(config: Config) -> Iterator[tuple[str, str, str]]:
             word = "above" if strict else "at least"
             yield (
                 big_path,
-                f"{big:g} is not {word} {small_path} ({small:g})",
+                f"{number_text(big)} is not {word} {small_path} ({number_text(small)})",
                 f"raise {big_path} or lower {small_path}",
             )
 
@@ -312,6 +314,10 @@ def _other_warnings(config: Config) -> Iterator[tuple[str, str, str]]:
     yield from _presence_off(config)
     if not config.lab:
         yield from login_warnings(config)
+    drain_s, close_s = config.drain.deadline_s, config.links.close_deadline_s
+    if drain_s <= close_s:
+        what = f"{drain_s:g} is not above links.close_deadline_s ({close_s:g}): a drain cuts what is open"
+        yield "drain.deadline_s", what, "raise drain.deadline_s or lower links.close_deadline_s"
     if config.log.addresses == "full":
         yield (
             "log.addresses",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from msgspec import structs
 from msgspec.structs import FieldInfo, fields
@@ -14,11 +14,8 @@ from imxrouter.config.applies import IDENTITY, SECRET, Applies, applies
 from imxrouter.config.schema import Config
 from imxrouter.config.sections import Section
 from imxrouter.config.served import ServedDomain
-from imxrouter.config.texts import toml_value
+from imxrouter.config.texts import MASKED, toml_value
 from imxrouter.config.walk import array_type, table_type
-
-#: What stands in place of a secret.
-MASKED: Final = "(secret)"
 
 Action = Literal["added", "removed", "changed"]
 

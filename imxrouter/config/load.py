@@ -13,6 +13,7 @@ import msgspec
 from imxrouter.config import checks
 from imxrouter.config.access import Access, read_lists
 from imxrouter.config.attributes import attribute_faults
+from imxrouter.config.folders import toml_files, unreadable
 from imxrouter.config.keys import BadKey, read_ed25519, read_key_file
 from imxrouter.config.net import parse_name
 from imxrouter.config.problems import ConfigError, Problem
@@ -60,7 +61,7 @@ def load(path: Path | str) -> Loaded:
     """
     main = read(Path(path))
     loaded = parse(main, [read(more) for more in _domain_files(main)])
-    if found := [*_key_files(loaded.config, main.file), *read_lists(loaded.config.access)[1]]:
+    if found := [*_key_files(loaded.config, main.file), *read_lists(loaded.config.access, main.file)[1]]:
         raise ConfigError(found)
     return loaded
 
@@ -74,13 +75,7 @@ def read(path: Path) -> Document:
     try:
         return Document(str(path), path.read_text("utf-8"))
     except OSError as error:
-        raise ConfigError(
-            [
-                Problem(
-                    str(path), "", f"cannot be read: {error.strerror}", "check the path and its permissions"
-                )
-            ]
-        ) from None
+        raise ConfigError([unreadable(path, error)]) from None
     except UnicodeDecodeError:
         raise ConfigError([Problem(str(path), "", "is not UTF-8", "save it as UTF-8")]) from None
 
@@ -184,8 +179,13 @@ def _toml(document: Document) -> dict[str, Any]:
 def _domain_files(main: Document) -> list[Path]:
     """List the files of `domains_dir`; a main file that is not sound yet gives none (parse says why)."""
     name = _toml(main).get("domains_dir", "domains.d")
-    directory = Path(main.file).parent / name if isinstance(name, str) else Path(main.file)
-    return sorted(directory.glob("*.toml")) if directory.is_dir() else []
+    if not name or not isinstance(name, str):
+        return []
+    directory = Path(main.file).parent / name
+    try:
+        return toml_files(directory)
+    except OSError as error:
+        raise ConfigError([unreadable(directory, error)]) from None
 
 
 def _placed(file: str, data: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:

@@ -9,7 +9,7 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Iterator
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import msgspec
 from msgspec.structs import FieldInfo, fields
@@ -18,7 +18,7 @@ from imxrouter.config.applies import applies
 from imxrouter.config.schema import Config
 from imxrouter.config.sections import Section
 from imxrouter.config.texts import toml_value
-from imxrouter.config.walk import array_type, bare_type, bounds_text, meta_of, table_type
+from imxrouter.config.walk import array_type, bare_type, bounds_text, meta_of, table_type, type_words
 from imxrouter.model.generated import write_or_check
 
 PAGE = "docs/reference/configuration.md"
@@ -129,16 +129,7 @@ def _row(info: FieldInfo, path: str) -> str:
 
 def _type_name(kind: Any, meta: msgspec.Meta) -> str:
     unit = (meta.extra or {}).get("unit")
-    names: dict[Any, str] = {bool: "true or false", int: "integer", float: "number", str: "text"}
-    if get_origin(kind) is Literal:
-        return " or ".join(f'`"{word}"`' for word in get_args(kind))
-    if kind in names:
-        return names[kind] + (f" ({unit})" if unit else "")
-    if get_origin(kind) is tuple:
-        return "list of " + {int: "integers", str: "texts"}[get_args(kind)[0]]
-    if get_origin(kind) is dict:
-        return "table"
-    return _type_name(next(arg for arg in get_args(kind) if arg is not type(None)), meta)
+    return type_words(kind) + (f" ({unit})" if unit else "")
 
 
 def _default(info: FieldInfo) -> Any:

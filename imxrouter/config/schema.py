@@ -58,12 +58,16 @@ class Config(Section, frozen=True):
             le=64,
         ),
     ] = 1
-    state_dir: Annotated[str, key("Directory for what must outlive a restart.", path=True)] = (
+    state_dir: Annotated[str, key("Directory for what must outlive a restart.", path=True, min_length=1)] = (
         "/var/lib/imxrouter"
     )
-    run_dir: Annotated[str, key("Directory for sockets.", path=True)] = "/run/imxrouter"
+    run_dir: Annotated[str, key("Directory for sockets.", path=True, min_length=1)] = "/run/imxrouter"
     domains_dir: Annotated[
-        str, key("Directory whose `*.toml` files hold more [[domain]] tables; it need not exist.", path=True)
+        str,
+        key(
+            "Directory whose `*.toml` files hold more [[domain]] tables; it need not exist. Empty: none.",
+            path=True,
+        ),
     ] = "domains.d"
     lab: Annotated[
         bool,

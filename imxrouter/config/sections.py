@@ -151,7 +151,8 @@ class Dns(Section, frozen=True):
     lookup_timeout_s: Annotated[
         float,
         key(
-            "Time limit for a domain's whole look-up, all forms and aliases together. Above query_timeout_s.",
+            "Time limit for a domain's whole look-up, all forms and aliases together. At least "
+            "query_timeout_s.",
             unit="s",
             ge=0.1,
             le=300,
@@ -195,7 +196,8 @@ class Dial(Section, frozen=True):
     hold_s: Annotated[
         float,
         key(
-            "How long a request waits for its destination to be dialled; then it is answered.",
+            "How long a request waits for its destination to be dialled; then it is answered. Below "
+            "links.answer_timeout_s.",
             unit="s",
             ge=0,
             le=300,
@@ -244,7 +246,7 @@ class Links(Section, frozen=True):
     answer_timeout_s: Annotated[
         float,
         key(
-            "A request without an answer for this long is answered as indeterminant.",
+            "A request without an answer for this long is answered as indeterminant. Above dial.hold_s.",
             unit="s",
             ge=0.1,
             le=600,

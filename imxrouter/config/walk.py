@@ -13,9 +13,11 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
+from imxrouter.config.applies import SECRET
 from imxrouter.config.problems import Problem
 from imxrouter.config.sections import Section
-from imxrouter.config.suggest import advice
+from imxrouter.config.suggest import advice, nearest
+from imxrouter.config.texts import MASKED, number_text, toml_value
 
 
 def meta_of(info: FieldInfo) -> msgspec.Meta:
@@ -111,14 +113,16 @@ class Walk:
 
     def _leaf(self, info: FieldInfo, value: Any, path: str) -> Any:
         meta, words = meta_of(info), literal_words(bare_type(info))
+        given = MASKED if path in SECRET else _shown(value)
         if words and value not in words:
-            self._add(path, f"{_shown(value)} is not known", advice(str(value), words))
+            near = nearest(value, words) if isinstance(value, str) else None
+            do = f"did you mean {near!r}?" if near is not None else meta.description or ""
+            self._add(path, f"{given} is none of {', '.join(word or repr(word) for word in words)}", do)
             return value
         try:
             msgspec.convert(value, info.type)
-        except msgspec.ValidationError as error:
-            what = str(error).split(" - at ")[0].rstrip(".")
-            self._add(path, f"{what[:1].lower()}{what[1:]}, not {_shown(value)}", _wanted(meta))
+        except msgspec.ValidationError:
+            self._add(path, f"{given} is not {_allowed(info)}", meta.description or "")
             return value
         extra = meta.extra or {}
         if not extra.get("path") or not value:
@@ -137,19 +141,42 @@ def _toml_name(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = toml_value(value).replace("\n", " ")
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _wanted(meta: msgspec.Meta) -> str:
-    unit = (meta.extra or {}).get("unit")
-    bounds = bounds_text(meta)
-    hint = ", ".join(part for part in (f"in {unit}" if unit else "", bounds) if part)
-    return f"{meta.description}" + (f" [{hint}]" if hint else "")
+def type_words(kind: Any) -> str:
+    """Say what a key's value is: `integer`, `list of texts`; of `Literal` all its words."""
+    names: dict[Any, str] = {bool: "true or false", int: "integer", float: "number", str: "text"}
+    if get_origin(kind) is Literal:
+        return " or ".join(f'`"{word}"`' for word in get_args(kind))
+    if kind in names:
+        return names[kind]
+    if get_origin(kind) is tuple:
+        return "list of " + {int: "integers", str: "texts"}[get_args(kind)[0]]
+    if get_origin(kind) is dict:
+        return "table"
+    return type_words(next(arg for arg in get_args(kind) if arg is not type(None)))
+
+
+def _allowed(info: FieldInfo) -> str:
+    """What a key takes, in one phrase: `a number from 0.1 to 300 (s)`."""
+    meta = meta_of(info)
+    words = type_words(bare_type(info))
+    article = "" if words in ("text", "true or false") else "an " if words.startswith("int") else "a "
+    unit, bounds = (meta.extra or {}).get("unit"), bounds_text(meta)
+    says = f"{article}{words}" + (f" from {bounds}" if " to " in bounds else f", {bounds}" if bounds else "")
+    if meta.pattern:
+        says += f" like {meta.pattern}"
+    elif meta.min_length:
+        says += " (not empty)"
+    elif get_origin(bare_type(info)) is dict:
+        says += " of texts"
+    return says + (f" ({unit})" if unit else "")
 
 
 def bounds_text(meta: msgspec.Meta) -> str:
     """Say a key's bounds: `1 to 300`, `at least 1`, or nothing."""
     if meta.ge is not None and meta.le is not None:
-        return f"{meta.ge:g} to {meta.le:.9g}" if meta.ge < 1e6 else f"{meta.ge} to {meta.le}"
-    return f"at least {meta.ge:g}" if meta.ge is not None else ""
+        return f"{number_text(meta.ge)} to {number_text(meta.le)}"
+    return f"at least {number_text(meta.ge)}" if meta.ge is not None else ""

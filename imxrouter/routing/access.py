@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from heapq import heappop, heappush
 from typing import Final
 
 from imxrouter.model.address import Address, BadAddress
@@ -33,6 +34,8 @@ MAX_TEXT: Final = 256
 #: addresses, which a stranger invents as he likes (about 0.3 microseconds each).
 MAX_AT_PLACE: Final = 250
 _TENANT: Final = "tenant:"
+#: Entries that are gone and still stand in the list of ends before it is made anew.
+_GONE_AT_LEAST: Final = 100
 
 
 class BadEntry(RouterError):
@@ -241,6 +244,8 @@ class AccessLists:
         self._entries: dict[str, Entry] = {}
         self._lists: dict[tuple[Direction, Level, bytes], _List] = {}
         self._ends: dict[str, float] = {}
+        #: the same by time, the first to end first; entries that are gone among them
+        self._next: list[tuple[float, str]] = []
         #: entries by what they do, and whether they were made at run time
         self.counts: Counter[tuple[Action, bool]] = Counter()
 
@@ -265,6 +270,9 @@ class AccessLists:
         self.counts[entry.action, entry.at_run_time] += 1
         if entry.expires is not None:
             self._ends[entry.ident] = entry.expires
+            heappush(self._next, (entry.expires, entry.ident))
+            if len(self._next) > 2 * len(self._ends) + _GONE_AT_LEAST:
+                self._next = sorted((end, ident) for ident, end in self._ends.items())
         for place in _places(entry):
             self._lists.setdefault(place, _List()).add(entry)
 
@@ -285,11 +293,16 @@ class AccessLists:
     def take_over(self, prepared: AccessLists) -> None:
         """Have the entries of another one from now on, which is not used any more."""
         self._entries, self._lists = prepared._entries, prepared._lists
-        self._ends, self.counts = prepared._ends, prepared.counts
+        self._ends, self._next, self.counts = prepared._ends, prepared._next, prepared.counts
 
     def expired(self, wall: float) -> list[Entry]:
-        """Entries whose time is over; seconds since 1970."""
-        return [self._entries[ident] for ident, end in self._ends.items() if end <= wall]
+        """Entries whose time is over, each told once; seconds since 1970."""
+        found = []
+        while self._next and self._next[0][0] <= wall:
+            end, ident = heappop(self._next)
+            if self._ends.get(ident) == end:
+                found.append(self._entries[ident])
+        return found
 
     # -- judging -----------------------------------------------------------------------------------------
 

@@ -142,9 +142,11 @@ class Bus(Protocol):
 
     Attributes:
         process: the number of this process.
+        on_lost: told the number of a process that is gone, or cannot be reached any more.
     """
 
     process: int
+    on_lost: Callable[[int], None]
 
     def listen(self, listener: BusListener) -> None:
         """Set who takes what arrives; replaces the one before."""
@@ -159,8 +161,8 @@ class Bus(Protocol):
     ) -> None:
         """Ask one process; `answer` gets its reply, or None where it is gone or too slow."""
 
-    def tell(self, process: int, kind: str, payload: bytes) -> None:
-        """Send without wanting a reply; lost where the process is gone."""
+    def tell(self, process: int, kind: str, payload: bytes) -> bool:
+        """Send without wanting a reply; False where it is lost already, for the process is gone."""
 
     def peers(self) -> frozenset[int]:
         """The other processes that can be reached now."""

@@ -168,19 +168,26 @@ class SenderRates:
         """Whether the sender has a rate of his own."""
         return self._exception(key) is not None
 
-    def peek(self, key: bytes, domain: bytes, now: float, interval_s: float, burst_s: float) -> float:
-        """What `admit` would say, without counting anything."""
-        del interval_s
+    def look(
+        self, key: bytes, domain: bytes, now: float, interval_s: float, burst_s: float
+    ) -> tuple[float, float, float, bool]:
+        """How a sender stands, without counting anything.
+
+        Returns:
+            What `admit` would say where it refuses, else 0; the part of the burst that is used; messages a
+            second, lasting; and whether he is known or there is room to remember him.
+        """
         own = self._exception(key)
-        if own is not None:
-            arrivals = self._exception_arrivals
-            if key not in arrivals and len(arrivals) >= self.limit:
-                return TABLE_FULL_WAIT_S
-            return min(gcra_wait(arrivals.get(key, now), now, own.burst_s), MAX_WAIT_S)
-        arrival = self.arrivals.get(key)
-        if arrival is None and not self._room(domain):
-            return TABLE_FULL_WAIT_S
-        return min(gcra_wait(now if arrival is None else arrival, now, burst_s), MAX_WAIT_S)
+        arrivals = self.arrivals if own is None else self._exception_arrivals
+        room = self._room(domain) if own is None else len(arrivals) < self.limit
+        rate = Rate(interval_s, burst_s) if own is None else own
+        arrival = arrivals.get(key)
+        if arrival is None and not room:
+            return TABLE_FULL_WAIT_S, 0.0, rate.per_s, False
+        ahead = max(0.0, arrival - now) if arrival is not None else 0.0
+        used = ahead / rate.burst_s if rate.burst_s > 0 else 0.0
+        wait = min(gcra_wait(now + ahead, now, rate.burst_s), MAX_WAIT_S)
+        return wait, used, rate.per_s, True
 
     def sweep(self, now: float, most: int = 20_000) -> int:
         """Forget senders whose allowance is full again; looks at `most` entries, the next call goes on.

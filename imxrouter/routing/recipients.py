@@ -40,6 +40,8 @@ MAX_CONSENTS: Final = 2_000
 MAX_KNOCKS: Final = 20_000
 MAX_KNOCKS_OF_ZONE: Final = 1_000
 KNOCK_S: Final = 7 * 86_400.0
+#: Others are told of the first of somebody's knocks, then at most this often: a store bears a crowd.
+KNOCK_TOLD_S: Final = 60.0
 #: Whom users wrote to, who may answer: in all, and of the users of one domain; each for so long.
 MAX_WROTE: Final = 200_000
 MAX_WROTE_OF_DOMAIN: Final = 50_000
@@ -75,6 +77,7 @@ class Knocked:
         right: what he wanted.
         at: the last time, seconds since 1970.
         count: how often.
+        told_at: when others were told of it last.
     """
 
     user: bytes
@@ -82,6 +85,7 @@ class Knocked:
     right: Right
     at: float
     count: int = 1
+    told_at: float = 0.0
 
 
 class Book:
@@ -122,6 +126,7 @@ class Recipients:
     Attributes:
         on_wrote: told (both keys, when it is forgotten) of a user who wrote to a stranger.
         on_changed: told each user whose rules changed: his key, and his book, None where nothing is set.
+        on_knock: told (key of the knock, the knock) of some; None where the user has decided.
     """
 
     def __init__(
@@ -138,6 +143,7 @@ class Recipients:
         self._wall = wall
         self._wrote: ShareTable[None] = ShareTable(MAX_WROTE, MAX_WROTE_OF_DOMAIN)
         self.on_wrote: Callable[[bytes, float], None] = lambda *_: None
+        self.on_knock: Callable[[bytes, Knocked | None], None] = lambda *_: None
 
     def __len__(self) -> int:
         return len(self._books)
@@ -241,8 +247,8 @@ class Recipients:
             raise BadRule(f"{MAX_CONSENTS} decisions on persons are kept already")
         book.consents[whom, scope] = Consent(person, scope, decision, wall)
         for right in Right:
-            if right.scope is scope:
-                self._knocks.remove(_knock_key(key, whom, right))
+            if right.scope is scope and self._knocks.remove(_knock_key(key, whom, right)):
+                self.on_knock(_knock_key(key, whom, right), None)
         self._set(key, book)
 
     def withdraw(self, user: Address, person: Address, scope: Scope) -> bool:
@@ -286,14 +292,35 @@ class Recipients:
 
     # -- first contact -----------------------------------------------------------------------------------
 
-    def knock(self, user: bytes, person: Address, right: Right, wall: float) -> None:
-        """Note who was turned away until the user decides; one zone has only a share of the table."""
+    def knock(self, user: bytes, person: Address, right: Right, wall: float) -> bool:
+        """Note who was turned away until the user decides; one zone has only a share of the table.
+
+        Returns:
+            Whether he was not known to wait; then the user may be told.
+        """
         user = self.canonical(user)
         key = _knock_key(user, self.canonical(person.key), right)
         before = self._knocks.get(key, wall)
-        count = before.count + 1 if before is not None else 1
-        knocked = Knocked(user, person, right, wall, count)
-        self._knocks.put(key, knocked, zone_of(person.domain.name), wall + KNOCK_S, wall)
+        count, told_at = (before.count + 1, before.told_at) if before is not None else (1, wall)
+        tell = before is None or wall - told_at >= KNOCK_TOLD_S
+        knocked = Knocked(user, person, right, wall, count, wall if tell else told_at)
+        noted = self._put_knock(key, knocked, wall)
+        if noted and tell:
+            self.on_knock(key, knocked)
+        return noted and before is None
+
+    def restore_knock(self, key: bytes, knocked: Knocked | None, wall: float) -> None:
+        """Enter a knock as a store or another process has it; None: the user has decided."""
+        if knocked is None:
+            self._knocks.remove(key)
+            return
+        before = self._knocks.get(key, wall)
+        if before is None or before.at < knocked.at:
+            self._put_knock(key, knocked, wall)
+
+    def _put_knock(self, key: bytes, knocked: Knocked, wall: float) -> bool:
+        zone = zone_of(knocked.person.domain.name)
+        return self._knocks.put(key, knocked, zone, knocked.at + KNOCK_S, wall)
 
     def knocks(self, user: Address, wall: float) -> list[Knocked]:
         """Who waits for a user's word, the newest first."""

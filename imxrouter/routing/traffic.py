@@ -1,8 +1,8 @@
 """Requests and bytes a second, in layers: of a link, a peer domain, a served domain, a tenant.
 
-A link is charged once for each run of requests. The others are paid in advance: a domain takes a *lease* of
-some requests and bytes from its own rate and from that of its tenant, and the hot path counts the lease down.
-Only when it is used up the rates are asked again.
+A domain takes a *lease* of some requests and bytes from its own rate and from that of its tenant, and pays in
+advance: the hot path counts the lease down, and only when it is used up the rates are asked again. A link
+pays for its lease when it is used up, for what a run brings is known after it.
 """
 
 from __future__ import annotations
@@ -136,29 +136,40 @@ class NoRoom(Meter):
 
 
 class LinkMeter(Meter):
-    """Of one link: charged after each run of requests, so that a run costs one call.
+    """Of one link: after a run of requests a lease is counted down, and seldom the rate is asked.
+
+    It is asked where the lease is used up, and after every run of a link that is over some limit.
 
     Attributes:
         until: until then every request is refused.
+        watched: whether the rate is asked after every run.
         refused: requests of this run that other limits refused.
         troubled: whether there were any in the last run.
         insists: whether so much came in spite of it that the link should be read more slowly.
     """
 
-    __slots__ = ("insists", "refused", "troubled", "until")
+    __slots__ = ("insists", "refused", "troubled", "until", "watched")
 
     def __init__(self, rate: TrafficRate, who: bytes) -> None:
         super().__init__(rate, Limit.LINK_RATE, who)
         self.until = float("-inf")
         self.refused = 0
-        self.troubled = self.insists = False
+        self.troubled = self.insists = self.watched = False
+        self.left, self.left_bytes = rate.lease, rate.lease_bytes
+
+    def settle(self, now: float) -> None:
+        """Charge what was used of the lease, and begin a new one."""
+        rate = self.rate
+        self.charge(rate.lease - self.left, rate.lease_bytes - self.left_bytes, now)
+        self.left, self.left_bytes = rate.lease, rate.lease_bytes
 
     def charge(self, requests: int, size: int, now: float) -> None:
-        """A run of requests was read, refused ones too."""
+        """So much was read, what was refused too."""
         self.take(requests + REFUSED_COSTS * self.refused, size, now)
         self.troubled = self.refused > 0
         self.refused = 0
         wait = self.wait(now)
+        self.watched = self.troubled or wait > 0
         if not wait:
             self.insists = False
             return
@@ -186,6 +197,7 @@ class Payers:
         peer_rate: rate of a peer domain.
         tenant_rate: rate of a tenant.
         limit: payers remembered at one time.
+        home: the name under which all names of a served domain pay.
     """
 
     def __init__(
@@ -195,11 +207,13 @@ class Payers:
         peer_rate: Callable[[bytes], TrafficRate],
         tenant_rate: Callable[[str], TrafficRate],
         limit: int = 100_000,
+        home: Callable[[bytes], bytes] = lambda domain: domain,
     ) -> None:
         self.meters: dict[bytes, Meter] = {}
         self._domain_limit, self._tenant_limit, self._peer_limit = limits
         self._terms, self._peer_rate, self._tenant_rate = terms, peer_rate, tenant_rate
         self._limit = limit
+        self._home = home
         self._tenants: dict[str, Meter] = {}
         self._zones: dict[str, int] = {}
         self._rounds: Rounds[bytes] = Rounds()
@@ -207,6 +221,26 @@ class Payers:
     def of(self, domain: bytes) -> Meter:
         """The meter of a domain; where there is no room for it, one that is used up and not remembered."""
         return self.meters.get(domain) or self._make(domain)
+
+    def look(self, domain: bytes) -> Meter:
+        """As `of`, and nothing is remembered."""
+        meter = self.meters.get(domain)
+        if meter is not None:
+            return meter
+        terms = self._terms(domain)
+        if terms is None:
+            if not self._room(zone_of(domain.decode("ascii"))):
+                return self._make(domain)  # remembers nothing either
+            return Meter(self._peer_rate(domain), self._peer_limit, domain)
+        rate, tenant = terms
+        above = self._tenants.get(tenant)
+        if tenant and above is None:
+            above = Meter(self._tenant_rate(tenant), self._tenant_limit, tenant.encode("utf-8"))
+        return Meter(rate, self._domain_limit, domain, above)
+
+    def _room(self, zone: str) -> bool:
+        share = max(self._limit // ZONE_SHARE, 1)
+        return len(self.meters) < self._limit and self._zones.get(zone, 0) < share
 
     @staticmethod
     def renew(meter: Meter, size: int, now: float) -> Over | None:
@@ -265,25 +299,26 @@ class Payers:
                 self.forget(domain)
 
     def all(self) -> list[Meter]:
-        """Every payer that used something lately."""
-        return [*self.meters.values(), *self._tenants.values()]
+        """Every payer that used something lately, once."""
+        return [*dict.fromkeys(self.meters.values()), *self._tenants.values()]
 
     def _make(self, domain: bytes) -> Meter:
-        terms = self._terms(domain)
+        terms, home = self._terms(domain), self._home(domain)
         if terms is None:
             zone = zone_of(domain.decode("ascii"))
-            count = self._zones.get(zone, 0)
-            if len(self.meters) >= self._limit or count >= max(self._limit // ZONE_SHARE, 1):
+            if not self._room(zone):
                 return NoRoom(FREE, Limit.PEERS_REMEMBERED, zone.encode("ascii"))
-            self._zones[zone] = count + 1
+            self._zones[zone] = self._zones.get(zone, 0) + 1
             meter = Meter(self._peer_rate(domain), self._peer_limit, domain)
+        elif home in self.meters:
+            meter = self.meters[home]
         else:
             rate, tenant = terms
             above = self._tenants.get(tenant) if tenant else None
             if tenant and above is None:
                 above = Meter(self._tenant_rate(tenant), self._tenant_limit, tenant.encode("utf-8"))
                 self._tenants[tenant] = above
-            meter = Meter(rate, self._domain_limit, domain, above)
+            meter = self.meters[home] = Meter(rate, self._domain_limit, home, above)
         self.meters[domain] = meter
         return meter
 
@@ -296,6 +331,7 @@ class Traffic:
         peer_rate: rate of a peer domain.
         tenant_rate: rate of a tenant.
         link_rate: rate of each link.
+        home: the name under which all names of a served domain pay.
     """
 
     def __init__(
@@ -304,11 +340,12 @@ class Traffic:
         peer_rate: Callable[[bytes], TrafficRate] = lambda _domain: FREE,
         tenant_rate: Callable[[str], TrafficRate] = lambda _tenant: FREE,
         link_rate: TrafficRate = FREE,
+        home: Callable[[bytes], bytes] = lambda domain: domain,
     ) -> None:
         names = Limit.DOMAIN_OUT, Limit.TENANT_OUT, Limit.PEER_RATE
-        self.senders = Payers(names, terms, peer_rate, tenant_rate)
+        self.senders = Payers(names, terms, peer_rate, tenant_rate, home=home)
         names = Limit.DOMAIN_IN, Limit.TENANT_IN, Limit.PEER_RATE
-        self.receivers = Payers(names, terms, peer_rate, tenant_rate)
+        self.receivers = Payers(names, terms, peer_rate, tenant_rate, home=home)
         self.link_rate = link_rate
 
     def of_link(self, who: bytes) -> LinkMeter:

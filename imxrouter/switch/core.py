@@ -303,7 +303,7 @@ class SwitchCore(SwitchTables):
             return False
         for other in self.ways.get(entry[TO_DOMAIN], {}).get(entry[FROM_DOMAIN], ()):
             is_another_host = other is not port and (other.epoch is None or other.epoch != port.epoch)
-            if is_another_host and self._takes(other, entry[SIZE]):
+            if is_another_host and self.takes(other, entry[SIZE]):
                 break
         else:
             return False
@@ -326,7 +326,7 @@ class SwitchCore(SwitchTables):
         entry = self.ledger.entries.get(tag)
         if entry is None or entry[OUT_PORT]:
             return False
-        if not self._takes(port, entry[SIZE]):
+        if not self.takes(port, entry[SIZE]):
             return False
         self.ledger.entries[tag] = moved(entry, port.number, sent=now)
         self.entrust(tag, port)
@@ -363,11 +363,11 @@ class SwitchCore(SwitchTables):
         if not ports and route is None:
             ports = self.uplinks
         for port in ports:
-            if self._takes(port, size):
+            if self.takes(port, size):
                 return port
         return None
 
-    def _takes(self, port: Port, size: int) -> bool:
+    def takes(self, port: Port, size: int) -> bool:
         """Whether one more request may go over a link now."""
         if not port.usable or port.shedding or size > port.largest:
             return False

@@ -6,93 +6,36 @@ property test holds the verdict here to what the switch does with the record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Iterator
 
 from imxrouter.model.vocabulary import Reason
-from imxrouter.routing.gate import Bar
-from imxrouter.routing.rules import Right
-from imxrouter.switch.ports import Port, Proof, Role, Route
+from imxrouter.switch.explain_limits import Asked, StandingOf, first_limits, limit_steps, output_step
+from imxrouter.switch.explained import Case, Step, Verdict
+from imxrouter.switch.ports import Proof, Role, Route
 from imxrouter.switch.presence import INSIDE_TYPES, OF_DOMAINS
 from imxrouter.switch.switch import Switch
 from imxrouter.switch.tables import key_of
 from imxrouter.wire.registry import RecordType
 
 
-class Verdict(Enum):
-    """What a check says."""
-
-    PASS = "pass"  # noqa: S105 - a verdict
-    REFUSE = "refuse"
-    #: it can only be seen when it happens
-    WAIT = "wait"
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A request.
-
-    Attributes:
-        source: `local@domain` in wire form.
-        destination: the same.
-        rtype: its record type.
-        body_bytes: size of its body, MIME headers included.
-        right: what it wants of its recipient.
-        port: the link that would bring it; None: a link on which the source would have to be proved first.
-        assumed: what would be proved there; None where policy refuses it.
-    """
-
-    source: bytes
-    destination: bytes
-    rtype: int
-    body_bytes: int
-    right: Right | None
-    port: Port | None
-    assumed: Proof | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One check.
-
-    Attributes:
-        name: which.
-        verdict: what it says.
-        reason: why it refuses.
-        text: the facts, in words.
-        bar: what decided in an access list or a recipient's rules.
-    """
-
-    name: str
-    verdict: Verdict
-    reason: Reason = Reason.NONE
-    text: str = ""
-    bar: Bar | None = None
-
-
-#: Seconds that a sender would have to wait: of his key and domain, with interval and burst of his domain.
-WaitOf = Callable[[bytes, bytes, float, float], float]
-
-
-def walk(switch: Switch, case: Case, now: float, wait_of: WaitOf) -> list[Step]:
+def walk(switch: Switch, case: Case, now: float, standing_of: StandingOf) -> list[Step]:
     """Every check up to the first that refuses, that one included.
 
     Args:
         switch: whose tables are asked.
         case: the request.
         now: monotonic seconds.
-        wait_of: looks at rates without counting.
+        standing_of: looks at the rates of senders without counting.
     """
     steps = []
-    for step in _steps(switch, case, now, wait_of):
+    for step in _steps(switch, case, now, standing_of):
         steps.append(step)
         if step.verdict is Verdict.REFUSE:
             break
     return steps
 
 
-def _steps(switch: Switch, case: Case, now: float, wait_of: WaitOf) -> Iterator[Step]:
+def _steps(switch: Switch, case: Case, now: float, standing_of: StandingOf) -> Iterator[Step]:
     sender, recipient = key_of(case.source), key_of(case.destination)
     if sender is None or recipient is None:
         which = case.source if sender is None else case.destination
@@ -111,13 +54,14 @@ def _steps(switch: Switch, case: Case, now: float, wait_of: WaitOf) -> Iterator[
     if proof is not None and case.body_bytes > proof[5]:
         text = f"{case.body_bytes} bytes; the source may send {proof[5]:g}"
         yield Step("size of the source", Verdict.REFUSE, Reason.TOO_LARGE, text)
+    asked = Asked(case, sender, recipient, from_domain, to_domain, route, proof, now)
+    yield from first_limits(switch, asked)
     if case.rtype == RecordType.SUBSCRIBE:
         reason = switch.presence.table.judge_subscribe(b"", from_domain, to_domain, 1)
         verdict = Verdict.PASS if reason is None else Verdict.REFUSE
         yield Step("table of subscriptions", verdict, reason or Reason.NONE)
-    if proof is not None:
-        yield _rate(sender, from_domain, proof, wait_of)
-    yield from _way(switch, route, case, from_domain, to_domain)
+    yield from limit_steps(switch, asked, standing_of)
+    yield from _way(switch, asked)
     bar = switch.gate.judge(sender, recipient, case.right) if switch.gate is not None else None
     if bar is not None:
         yield Step("access lists and recipients' rules", Verdict.REFUSE, bar.reason, bar.note, bar)
@@ -168,32 +112,21 @@ def _source(
     return Step(step, Verdict.PASS, text=f"{name} is proved on link {port.number}")
 
 
-def _rate(sender: bytes, from_domain: bytes, proof: Proof, wait_of: WaitOf) -> Step:
-    wait = wait_of(sender, from_domain, proof[3], proof[4])
-    if wait:
-        text = f"the sender is over his rate, and has to wait {wait:.1f} s"
-        return Step("rate of the sender", Verdict.REFUSE, Reason.RATE_LIMITED, text)
-    per_s = f"{1 / proof[3]:g} a second" if proof[3] else "without a limit"
-    return Step("rate of the sender", Verdict.PASS, text=per_s)
-
-
-def _way(
-    switch: Switch, route: Route | None, case: Case, from_domain: bytes, to_domain: bytes
-) -> Iterator[Step]:
-    name = to_domain.decode()
-    if case.port is not None and case.port.in_flight >= case.port.granted_requests:
-        yield Step("credit of the link", Verdict.REFUSE, Reason.BUSY, "too much waits for an answer")
+def _way(switch: Switch, asked: Asked) -> Iterator[Step]:
+    route, case, name = asked.route, asked.case, asked.to_domain.decode()
     if route is not None:
         own = case.destination.startswith(b"@") and case.rtype in INSIDE_TYPES
         ways = switch.inside if own else route.ports
         if not ways:
             yield Step("way", Verdict.REFUSE, Reason.SERVICE_DOWN, f"no link of the service of {name} is up")
         yield Step("way", Verdict.PASS, text=f"to the service of {name}")
+        yield output_step(switch, asked, ways)
         return
-    if switch.uplinks:
-        yield Step("way", Verdict.PASS, text="to the uplink")
-    elif switch.ways.get(to_domain, {}).get(from_domain):
-        yield Step("way", Verdict.PASS, text=f"over a link to {name} that is up (IMX)")
-    else:
+    ways = switch.uplinks or switch.ways.get(asked.to_domain, {}).get(asked.from_domain, [])
+    if not ways:
         text = f"{name} is looked up and dialled (IMX); until then it waits"
         yield Step("way", Verdict.WAIT, text=text)
+        return
+    text = "to the uplink" if switch.uplinks else f"over a link to {name} that is up (IMX)"
+    yield Step("way", Verdict.PASS, text=text)
+    yield output_step(switch, asked, ways)

@@ -59,6 +59,7 @@ class SwitchLimits(SwitchCore):
         """
         if port.meter is not None and limit is not Limit.LINK_RATE:
             port.meter.refused += 1
+            port.meter.watched = True
         second = int(now)
         if second != self._told_second:
             self._told_second, self._told_left = second, TOLD_A_SECOND

@@ -33,6 +33,8 @@ class Role(IntEnum):
     PEER = 0
     SERVICE = 1
     UPLINK = 2
+    #: another process of this host, which has judged what it passes on
+    PROCESS = 3
 
 
 @lru_cache(maxsize=1024)
@@ -46,7 +48,7 @@ class Port:
 
     Attributes:
         number: unique in this process's life, from 1.
-        role: peer, service or uplink.
+        role: peer, service, uplink, or another process.
         sources: source domains this link may bring, with what was proved of each.
         speaks: domains whose answers this link may bring.
         refused: requests and claims refused while nothing was proved.
@@ -104,13 +106,14 @@ MESSAGES: Final = frozenset({0x0100})
 
 
 class Route:
-    """A domain served here, as the hot path needs it.
+    """A domain served here, by whatever of its names, as the hot path needs it.
 
     Attributes:
         ports: links of the service behind it that are up.
         level: strength (bits) a source domain needs towards it.
         max_bytes: largest body towards it.
         types: routed types it takes.
+        home: the domain's own name, where that is another than the one it is looked up by.
         suspended: everything to it is refused for now.
         inbox: what one of its recipients takes of those who are known, and of strangers.
         meter: requests and bytes a second to it; None where it has no rate of its own.
@@ -119,7 +122,7 @@ class Route:
     """
 
     __slots__ = (
-        "_calm_since", "calm", "inbox", "level", "max_bytes", "meter", "ports", "suspended", "types",
+        "_calm_since", "calm", "home", "inbox", "level", "max_bytes", "meter", "ports", "suspended", "types",
         "watched_until",
     )  # fmt: skip
 
@@ -130,6 +133,7 @@ class Route:
         self.level = level
         self.max_bytes = max_bytes
         self.types = types
+        self.home = b""
         self.suspended = False
         self.inbox: DomainTerms = NO_TERMS
         self.meter: Meter | None = None
@@ -145,6 +149,14 @@ class Route:
             return True
         self.calm, self.watched_until = -1, now + WATCHED_S
         return False
+
+    def would_be_calm(self, now: float) -> bool:
+        """Whether one more message would pass without a look at its recipient; nothing is counted."""
+        left = self.calm - 1
+        if left >= 0:
+            return True
+        most, per_s = self.inbox[2]
+        return now >= self.watched_until and bool(most) and most - left <= (now - self._calm_since) * per_s
 
 
 class RouteTable(dict[bytes, Route]):

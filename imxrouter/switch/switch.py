@@ -19,10 +19,11 @@ from imxrouter.routing.traffic import NOBODY
 from imxrouter.switch import slots
 from imxrouter.switch.core import SUSPENDED_S
 from imxrouter.switch.flows import Key
-from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Role
+from imxrouter.switch.ports import FOREVER, MAX_UNACKNOWLEDGED, Port, Proof, Role
 from imxrouter.switch.presence import INSIDE_TYPES, OF_DOMAINS
 from imxrouter.switch.reads import SwitchReads
 from imxrouter.switch.rewrite import LONG_RESPONSE
+from imxrouter.switch.tables import OWN_WORDS
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.fields import are_harmless
 from imxrouter.wire.framing import judge_length
@@ -35,17 +36,17 @@ from imxrouter.wire.layout import (
     HEADER,
     HEADER_BYTES,
     LENGTH_BYTES,
-    MESSAGE_ID_BYTES,
     OUTCOME_BYTES,
     RESPONSE_BIT,
 )
 from imxrouter.wire.registry import KIND_OF_TYPE, RecordType
 
 _KEEP_FLAGS = 0xFF & ~FLAG_RETRY
+_PROCESS = Role.PROCESS
+#: Links that lead to a service of ours: its own, and those to a process that has it.
+_OURS = frozenset({Role.SERVICE, Role.PROCESS})
 _MESSAGE = RecordType.MESSAGE.value
 _NOTIFY = RecordType.NOTIFY.value
-#: What the router itself may say to whom it has blocked: that nothing is known, and that he is reported.
-_OWN_WORDS = frozenset({_NOTIFY, RecordType.REPORT.value})
 _MESSAGE_RESPONSE = RecordType.MESSAGE_RESPONSE.value
 _ID_OFFSET = 24
 _AT = 0x40
@@ -72,30 +73,41 @@ class Switch(SwitchReads):
         memory_limit, names, targets = self.memory.limit, self._names, self._targets
         crowded = self.memory.is_crowded()
         unacked_limit = min(MAX_UNACKNOWLEDGED, self.memory.share) if crowded else MAX_UNACKNOWLEDGED
+        remembered = port.in_flight + min(memory_limit - len(memory), unacked_limit - len(port.unacked))
         arrivals, counters, checks = self.rates.arrivals, self.counters, self.checks
-        check_source, check_rate, check_credit = checks.source, checks.rate, checks.credit
-        check_duplicates, check_names, check_size = checks.duplicates, checks.addresses, checks.size
-        gate, passes = self.gate if checks.access else None, self._passes
+        check_source, check_duplicates, check_size = checks.source, checks.duplicates, checks.size
+        gate, passes = self.gate if checks.access and port.role is not _PROCESS else None, self._passes
         sources, destinations, limit, end = port.sources, port.destinations, port.max_record, len(data)
         is_service, is_uplink = port.role is Role.SERVICE, port.role is Role.UPLINK
         turn, number, max_hops = self._turn, port.number, self.max_hops
         inside, meter = port in self.inside, port.meter
+        is_process = port.role is _PROCESS
+        exempt = inside or is_process
         senders, due_of = self.traffic.senders.meters, self.inboxes.due
-        check_traffic = checks.traffic and not inside
-        check_recipient = checks.recipient and not inside
-        shed = self.shed if checks.shedding and not inside else 0
+        check_traffic = checks.traffic and not exempt
+        check_recipient = checks.recipient and not exempt
+        check_rate = checks.rate and not is_process
+        shed = self.shed if checks.shedding and not exempt else 0
         strict = shed >= Level.QUARTER or (check_traffic and meter is not None and now < meter.until)
+        source, sound, lacks = b"", False, 0
+        proof: Proof | None = None
+        only: frozenset[bytes] | None = None
+        rated, interval, reach, warn_from, largest_body = False, 0.0, 0.0, 0.0, FOREVER
         payer, stranger, sends, left, left_bytes = b"", 0, NOBODY, 0, 0
-        granted, granted_bytes, used = port.granted_requests, port.granted_bytes, port.used
+        granted, granted_bytes = (
+            (port.granted_requests, port.granted_bytes) if checks.credit else (FOREVER, FOREVER)
+        )
+        half, quarter, used = granted / 2, granted / 4, port.used
         in_flight, in_bytes = port.in_flight, port.in_bytes
         out: Port | None = None
-        room = room_bytes = largest = out_count = out_size = records_in = messages = forwarded = 0
+        room = room_bytes = had = had_bytes = largest = records_in = messages = forwarded = 0
         run_port: Port | None = None
         run_start = run_end = begun = at
         try:
             while end - at >= HEADER_BYTES:
                 size, rtype, flags, hops, tag, to_l, to_d, from_l, from_d, ext, reserved, _ = unpack(data, at)
-                if rtype & RESPONSE_BIT or rtype < FIRST_ROUTED_TYPE:
+                is_message = rtype == _MESSAGE
+                if not is_message and (rtype & RESPONSE_BIT or rtype < FIRST_ROUTED_TYPE):
                     break
                 size += LENGTH_BYTES
                 if size > limit or size < HEADER_BYTES:
@@ -127,7 +139,7 @@ class Switch(SwitchReads):
                     target = target or self._check_target(data[start + ADDRESSES_OFFSET : to_end])
                     names, targets = self._names, self._targets
                     if sender is None or target is None:
-                        if check_names:
+                        if checks.addresses:
                             self.refuse(port, data[start:stop], Reason.BAD_ADDRESS)
                             continue
                         sender = sender or (b"", data[from_at + 1 : from_end])
@@ -135,7 +147,19 @@ class Switch(SwitchReads):
                         target = target or (to_domain, self.routes.get(to_domain), 0)
                 key, from_domain = sender
                 to_domain, route, place = target
-                proof = sources.get(from_domain)
+                if from_domain is not source:  # what is proved of it holds for all that it sends in this run
+                    source = from_domain
+                    proof = sources.get(source)
+                    if is_uplink and proof is None and source not in self.routes:
+                        proof = sources.get(b"*")
+                    sound, lacks, only = not check_source, 0, None
+                    rated, largest_body = check_rate and proof is not None, FOREVER
+                    if proof is not None:
+                        sound = sound or proof[2] >= now
+                        if check_source and not is_service:
+                            lacks, only = ~proof[0], proof[1]
+                        interval, reach, warn_from = proof[3], proof[4], proof[4] * WARN_FROM
+                        largest_body = proof[5] if check_size else FOREVER
                 if route is None:
                     if not is_service and checks.relay:
                         self.refuse(port, data[start:stop], Reason.RELAY_DENIED)
@@ -147,30 +171,22 @@ class Switch(SwitchReads):
                 ):
                     self._refuse_by_route(port, data[start:stop], route, rtype)
                     continue
-                if is_uplink and proof is None and from_domain not in self.routes:
-                    proof = sources.get(b"*")
-                if check_source and (
-                    proof is None
-                    or proof[2] < now
-                    or (
-                        not is_service
-                        and (
-                            (proof[1] is not None and to_domain not in proof[1])
-                            or (route is not None and route.level & ~proof[0])
-                        )
-                    )
+                if (
+                    not sound
+                    or (only is not None and to_domain not in only)
+                    or (lacks and route is not None and route.level & lacks)
                 ):
                     reason = self._source_refusal(port, data[start:stop], from_domain, to_domain, now)
                     self.refuse(port, data[start:stop], reason, SUSPENDED_S)
                     continue
-                if check_size and proof is not None and stop - body_at > proof[5]:
+                if stop - body_at > largest_body:
                     self.refuse(port, data[start:stop], Reason.TOO_LARGE)
                     continue
-                if not hops and checks.hops:
-                    self.refuse(port, data[start:stop], Reason.TOO_MANY_HOPS)
-                    continue
-                if hops > max_hops:
-                    hops = max_hops
+                if not 0 < hops <= max_hops:
+                    if not hops and checks.hops:
+                        self.refuse(port, data[start:stop], Reason.TOO_MANY_HOPS)
+                        continue
+                    hops = min(hops, max_hops)
                 if ext and not are_harmless(data, from_end, body_at):
                     judged = self._judge_fields(data[start:stop])
                     if judged is not None:
@@ -183,10 +199,8 @@ class Switch(SwitchReads):
                     if ident in memory:
                         self.duplicate(port, data[start:stop], ident, digest, hops, tag)
                         continue
-                    if (
-                        len(memory) >= memory_limit
-                        or len(port.unacked) >= unacked_limit
-                        or (crowded and self.memory.kept_of(from_domain) >= self.memory.share)
+                    if in_flight >= remembered or (
+                        crowded and self.memory.kept_of(from_domain) >= self.memory.share
                     ):
                         self.refuse_by(Limit.DUPLICATES, port, data[start:stop], from_domain, 5)
                         continue
@@ -194,7 +208,7 @@ class Switch(SwitchReads):
                         stripped = self._first_of_retry(port, data[start:stop])
                         if stripped is None:
                             continue
-                if rtype != _MESSAGE and not inside:
+                if not is_message and not inside:
                     if shed and self.shed_rest(port, data[start:stop], rtype, now):
                         continue
                     refusal = self.presence.judge(data[start:stop], now, key, subscribed=checks.subscribed)
@@ -206,6 +220,7 @@ class Switch(SwitchReads):
                     continue
                 if from_domain is not payer:
                     payer, stranger = from_domain, 0 if is_service or from_domain in self.acquainted else 1
+                    used.add(payer)
                     if check_traffic:
                         sends.left, sends.left_bytes = left, left_bytes
                         sends = senders.get(payer) or self.traffic.senders.of(payer)
@@ -227,31 +242,29 @@ class Switch(SwitchReads):
                             if self.over_rate(takes, port, data[start:stop], now):
                                 continue
                 warned = 0.0
-                if check_rate and proof is not None and rtype != _NOTIFY:
+                if rated and (is_message or rtype != _NOTIFY):
                     arrival = arrivals.get(key)
-                    if arrival is None or arrival - now > proof[4] * WARN_FROM:
-                        warned = self.rates.admit(key, from_domain, now, proof[3], proof[4])
+                    if arrival is None or arrival - now > warn_from:
+                        warned = self.rates.admit(key, from_domain, now, interval, reach)
                         if warned > 0:
                             self.refuse_sender(port, data[start:stop], warned, key, now)
                             continue
-                    elif arrival > now:
-                        arrivals[key] = arrival + proof[3]
                     else:
-                        arrivals[key] = now + proof[3]
-                if check_recipient and rtype == _MESSAGE and route is not None:
-                    route.calm -= 1
-                    if route.calm < 0 and (now < route.watched_until or not route.is_calm(now)):
-                        cost, reach = route.inbox[stranger]
+                        arrivals[key] = (arrival if arrival > now else now) + interval
+                if check_recipient and is_message and route is not None:
+                    calm = route.calm = route.calm - 1
+                    if calm < 0 and (now < route.watched_until or not route.is_calm(now)):
+                        cost, ahead = route.inbox[stranger]
                         due = due_of[place]
-                        if due - now > reach:
-                            self.refuse_inbox(port, data[start:stop], due - now - reach, stranger, now)
+                        if due - now > ahead:
+                            self.refuse_inbox(port, data[start:stop], due - now - ahead, stranger, now)
                             continue
                         due_of[place] = (due if due > now else now) + cost
                 share = destinations.get(to_domain, 0)
-                if check_credit and (
+                if (
                     in_flight >= granted
                     or in_bytes + size > granted_bytes
-                    or (share * 4 >= granted and in_flight * 2 > granted)
+                    or (share >= quarter and in_flight > half)
                 ):
                     self.refuse_by(Limit.CREDIT, port, data[start:stop], from_domain, 1)
                     continue
@@ -265,22 +278,27 @@ class Switch(SwitchReads):
                     if len(ways) > 1:
                         chosen = ways[turn % len(ways)] if rtype != _NOTIFY else self.presence.way(ways, turn)
                     if chosen is not out:
+                        if is_process and chosen.role is _PROCESS:  # its service has just left us too
+                            self.refuse(port, data[start:stop], Reason.SERVICE_DOWN, 30)
+                            continue
                         if out is not None:
-                            out.sent += out_count
-                            out.sent_bytes += out_size
-                            forwarded += out_count
-                        out, out_count, out_size = chosen, 0, 0
+                            out.sent += had - room
+                            out.sent_bytes += had_bytes - room_bytes
+                            forwarded += had - room
+                        out = chosen
                         room, room_bytes, largest = self._room(out)
+                        had, had_bytes = room, room_bytes
                     if room <= 0 or room_bytes < size or size > largest:
                         if out is not None:
-                            out.sent += out_count
-                            out.sent_bytes += out_size
-                            forwarded += out_count
-                        out, out_count, out_size = self.way(to_domain, from_domain, size), 0, 0
+                            out.sent += had - room
+                            out.sent_bytes += had_bytes - room_bytes
+                            forwarded += had - room
+                        out = self.way(to_domain, from_domain, size)
                         if out is None:
                             self.refuse_no_way(port, data[start:stop], ways, size)
                             continue
                         room, room_bytes, largest = self._room(out)
+                        had, had_bytes = room, room_bytes
                     out_number = out.number
                 elif route is not None:
                     self.refuse(port, data[start:stop], Reason.SERVICE_DOWN, 30)
@@ -289,14 +307,14 @@ class Switch(SwitchReads):
                     out_number = 0
                 # -- access, last: who is barred sees what he sees who writes to nobody --
                 bar: Bar | Literal[False] | None = False
-                if gate is not None and (rtype not in _OWN_WORDS or port not in self.inside):
-                    bar = passes.get(data[start + ADDRESSES_OFFSET : from_end]) if rtype == _MESSAGE else None
+                if gate is not None and (rtype not in OWN_WORDS or port not in self.inside):
+                    bar = passes.get(data[start + ADDRESSES_OFFSET : from_end]) if is_message else None
                     if bar is None:
                         bar, passes = self._bar(data[start:stop], rtype, from_end - start, key), self._passes
                     if bar:
                         out_number = 0
                 # -- accepted --
-                if rtype == _MESSAGE:
+                if is_message:
                     messages += 1
                 else:
                     counters[BASE_OF_TYPE.get(rtype, OTHER_BASE)] += 1
@@ -310,7 +328,6 @@ class Switch(SwitchReads):
                     self.warn(new_tag, int(-1 - warned))
                 if check_duplicates:
                     memory[ident] = (digest, new_tag)
-                used.add(from_domain)
                 in_flight += 1
                 in_bytes += size
                 destinations[to_domain] = share + 1
@@ -326,9 +343,8 @@ class Switch(SwitchReads):
                     self.doubt(new_tag)
                     self.entrust(new_tag, out)
                     room, room_bytes = room - 1, room_bytes - size
+                    had, had_bytes = had - 1, had_bytes - size
                     continue
-                out_count += 1
-                out_size += size
                 room -= 1
                 room_bytes -= size
                 patch(view, start + FLAGS_OFFSET, flags & _KEEP_FLAGS, hops - 1 if hops else 0, new_tag)
@@ -342,11 +358,14 @@ class Switch(SwitchReads):
             port.in_flight, port.in_bytes = in_flight, in_bytes
             sends.left, sends.left_bytes = left, left_bytes
             if meter is not None and check_traffic:
-                meter.charge(records_in, at - begun, now)
+                meter.left -= records_in
+                meter.left_bytes -= at - begun
+                if meter.left < 0 or meter.left_bytes < 0 or meter.watched:
+                    meter.settle(now)
             if out is not None:
-                out.sent += out_count
-                out.sent_bytes += out_size
-                forwarded += out_count
+                out.sent += had - room
+                out.sent_bytes += had_bytes - room_bytes
+                forwarded += had - room
             if run_port is not None:
                 self.put(run_port, view[run_start:run_end])
             counters[slots.RECORDS_IN] += records_in
@@ -361,7 +380,7 @@ class Switch(SwitchReads):
         check_link, check_duplicates = self.checks.answer_link, self.checks.duplicates
         odd, limit, end, speaks, used = self._odd, port.max_record, len(data), port.speaks, port.used
         number, on_delivered, long = port.number, self.on_delivered, LONG_RESPONSE
-        tally, plain, from_service = self.tally, 0, port.role is Role.SERVICE
+        tally, plain, from_service = self.tally, 0, port.role in _OURS
         sent = began = 0.0
         again = 0
         delivered: dict[Key, int] = {}
@@ -402,7 +421,6 @@ class Switch(SwitchReads):
                     rtype != asked | RESPONSE_BIT
                     or not (went_by or tries)
                     or stop - body_at < OUTCOME_BYTES
-                    or from_end - to_at != len(ident) - MESSAGE_ID_BYTES
                     or ident != mid + data[to_end:from_end] + data[to_at:to_end]
                     or (went_by != number and check_link and to_domain not in speaks)
                 ):

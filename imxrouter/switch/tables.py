@@ -7,6 +7,8 @@ from typing import Final, Literal, Protocol
 
 from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.link.ledger import (
+    IN_PORT,
+    RECORD,
     TYPE,
     Entry,
     Ledger,
@@ -37,6 +39,8 @@ from imxrouter.wire.registry import KIND_OF_TYPE, FieldType, RecordType
 
 #: Addresses remembered as checked, in each of two generations; a cache, so losing an entry costs time only.
 NAMES_PER_GENERATION: Final = 131_072
+#: What the router itself may say to whom it has blocked: that nothing is known, and that he is reported.
+OWN_WORDS: Final = frozenset({RecordType.NOTIFY.value, RecordType.REPORT.value})
 
 
 class Rates(Protocol):
@@ -153,7 +157,10 @@ class SwitchTables:
         if len(self._targets) >= NAMES_PER_GENERATION:
             self._targets = {}
         domain = raw.rpartition(b"@")[2]
-        known = self._targets[raw] = (domain, self.routes.get(domain), self.inboxes.place(key))
+        route = self.routes.get(domain)
+        if route is not None and route.home:  # one recipient by all names of his domain
+            key = key.rpartition(b"@")[0] + b"@" + route.home
+        known = self._targets[raw] = (domain, route, self.inboxes.place(key))
         return known
 
     def _known_key(self, raw: bytes) -> bytes | None:
@@ -196,6 +203,24 @@ class SwitchTables:
             self._passes = {}
         self._passes[place] = bar or False
         return bar or False
+
+    def bars_now(self, tag: int) -> bool:
+        """Judge a request that has waited, before it leaves: who may write to whom may have changed.
+
+        Where it may not pass, it is among `barred` now, and must not be sent.
+        """
+        entry = self.ledger.entries.get(tag)
+        if self.gate is None or not self.checks.access or entry is None:
+            return False
+        if entry[TYPE] in OWN_WORDS and self.ports.get(entry[IN_PORT]) in self.inside:
+            return False
+        data = entry[RECORD]
+        from_at = ADDRESSES_OFFSET + data[16] + 1 + data[17]
+        from_end = from_at + data[18] + 1 + data[19]
+        bar = self._bar(data, entry[TYPE], from_end, key_of(data[from_at:from_end]) or b"")
+        if bar:
+            self.barred.append((tag, bar))
+        return bool(bar)
 
     # -- writing ---------------------------------------------------------------------------------------
 

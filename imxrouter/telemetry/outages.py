@@ -167,6 +167,15 @@ class Outages:
         due, self._due = self._due, {}
         return due
 
+    def moved(self, step_s: float) -> None:
+        """The clock was set by so much: what lasts has lasted neither longer nor shorter for it."""
+        for outage in self._open.values():
+            outage.begin += step_s
+            outage.failed_at += step_s
+            outage.counted_at += step_s
+        for domain in self._up:
+            self._up[domain] += step_s
+
     # -- what is known -----------------------------------------------------------------------------------
 
     def is_down(self, domain: bytes) -> bool:
@@ -203,7 +212,7 @@ class Outages:
         peer = self._peers.pop(domain, None) or _Peer()
         self._peers[domain] = peer
         last = peer.outages[-1] if peer.outages else None
-        if not fresh and last is not None and last.end is not None and now - last.end < FLAP_S:
+        if not fresh and last is not None and last.end is not None and 0 <= now - last.end < FLAP_S:
             last.end, last.how, last.failed_at, last.counted_at = None, "", now, now
             last.flaps += 1
             self._open[domain] = last

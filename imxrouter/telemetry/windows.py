@@ -20,6 +20,8 @@ RINGS: Final = ((300, 12), (3600, 48), (86_400, 31))
 PEERS: Final = 500
 #: A peer that was silent for so long makes room for another one when all places are taken.
 SILENT_S: Final = 86_400.0
+#: A full table is not searched again for so long.
+_FULL_S: Final = 60.0
 #: The name of what is no peer's: what those without windows did, and for how long this process was there.
 REST: Final = b"*"
 
@@ -78,17 +80,22 @@ class _Ring:
     def roll(self, now: float, first_at: float) -> tuple[int, bytes] | None:
         """Close the open bucket where its time is over; returns it, where something is in it.
 
-        A clock that is set back leaves it open.
+        A clock that is set back leaves it open, as the one of that time; buckets of the time that comes again
+        go on then.
         """
-        index = int(now // self.seconds)
-        if index <= self.index:
+        index, over = int(now // self.seconds), None
+        if index == self.index:
             return None
-        over = (self.index, encode(self.open, first_at)) if self.open else None
-        if over is not None:
-            self.closed[self.index] = over[1]
-        self.index, self.open = index, {}
-        for old in [one for one in self.closed if one < index - self.keep]:
-            del self.closed[old]
+        if index > self.index:
+            over = (self.index, encode(self.open, first_at)) if self.open else None
+            if over is not None:
+                self.closed[self.index] = over[1]
+            self.open = {}
+        self.index = index
+        begun = decode(self.closed.pop(index, b""))
+        add(self.open, begun.cells if begun is not None else {})
+        for far in [one for one in self.closed if abs(index - one) > self.keep]:
+            del self.closed[far]
         return over
 
     def restore(self, index: int, value: bytes, cells: Cells) -> None:
@@ -127,6 +134,7 @@ class PeerWindows:
 
     def roll(self, now: float, domain: bytes) -> list[Kept]:
         """Close what is over; returns what is to be kept, open buckets of longer rings too."""
+        self.first_at = min(self.first_at, now)  # no later than now, where the clock was set back
         kept = [
             self._kept(ring, domain, *over)
             for ring in self.rings
@@ -238,16 +246,16 @@ class QualityBook:
     def _room(self, now: float) -> bool:
         """Whether one more has a place: the one goes that was silent longest, if that is long enough.
 
-        A table without such a one is not searched again for a minute.
+        A table without such a one is not searched again for a while.
         """
-        if now < self._full_until:
+        if 0 < self._full_until - now <= _FULL_S:
             return False
         others = self._peers.keys() - self.always
         if len(others) < self._most:
             return True
         silent = min(others, key=lambda one: self._peers[one].active_at)
         if now - self._peers[silent].active_at <= SILENT_S:
-            self._full_until = now + 60.0
+            self._full_until = now + _FULL_S
             return False
         del self._peers[silent]
         return True

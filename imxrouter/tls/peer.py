@@ -115,6 +115,11 @@ class PeerCertificate:
         return self.leaf.not_valid_after_utc.timestamp()
 
     @cached_property
+    def first_end(self) -> float:
+        """When the first certificate of the chain ends: until then none has."""
+        return min(one.not_valid_after_utc.timestamp() for one in (self.leaf, *self.chain))
+
+    @cached_property
     def identifiers(self) -> Identifiers:
         """The names that can match."""
         return identifiers_of(self.leaf)

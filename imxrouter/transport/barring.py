@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from imxrouter.link.ledger import SENT, TO_DOMAIN, Entry
-from imxrouter.model.outcome import Outcome, failure
+from imxrouter.link.ledger import SENT, TO_DOMAIN, TRIES, Entry
+from imxrouter.model.outcome import Outcome, failure, indeterminant
+from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.gate import Bar
 from imxrouter.switch.ports import Port, Role
 from imxrouter.transport.hub import Hub
@@ -48,7 +49,7 @@ class Barring:
 
     def answered(self, port: Port, entry: Entry, outcome: Outcome) -> None:
         """A request was answered by something else than plain success: how long did a refusal take?"""
-        if port.role is Role.SERVICE and not outcome.ok and entry[SENT]:
+        if port.role in (Role.SERVICE, Role.PROCESS) and not outcome.ok and entry[SENT]:
             domain, took_s = entry[TO_DOMAIN], self._hub.now() - entry[SENT]
             before = self._refused_s.get(domain)
             if before is None and len(self._refused_s) >= _DOMAINS:
@@ -72,7 +73,7 @@ class Barring:
         route = self._hub.switch.routes.get(entry[TO_DOMAIN])
         if bar.direction == "out" or route is None:
             return 0.0
-        if not any(port.number in self._hub.sessions for port in route.ports):
+        if not any(port.number in self._hub.sessions or port.role is Role.PROCESS for port in route.ports):
             return 0.0
         return self._refused_s.get(entry[TO_DOMAIN], FIRST_S)
 
@@ -81,4 +82,8 @@ class Barring:
         self._hub.flush()
 
     def _complete(self, tag: int, bar: Bar) -> None:
-        self._hub.switch.complete(tag, failure(bar.reason, note=bar.note), self._hub.now())
+        """Answer it; a retry's first try may have been delivered, before the entry came."""
+        entry, outcome = self._hub.switch.ledger.entries.get(tag), failure(bar.reason, note=bar.note)
+        if entry is not None and entry[TRIES]:
+            outcome = indeterminant(Reason.LINK_LOST, role="peer", note=bar.note)
+        self._hub.switch.complete(tag, outcome, self._hub.now())

@@ -96,6 +96,8 @@ class BusEnd(ABC):
         self._clock = reactor
         self._log = log or Logger("imxrouter.bus")
         self._listener: BusListener | None = None
+        #: told a process to which the connection has ended
+        self.on_lost: Callable[[int], None] = lambda _process: None
         self._pending: dict[int, _Pending] = {}
         self._numbers = count(1)
         self._closed = False
@@ -123,15 +125,14 @@ class BusEnd(ABC):
         if not self._pass_on(process, Frame(Op.ASK, number, kind, payload)):
             self._clock.callLater(0, self._settle, number, None)
 
-    def tell(self, process: int, kind: str, payload: bytes) -> None:
-        """Tell another process; lost when it is not there or a bound is reached.
+    def tell(self, process: int, kind: str, payload: bytes) -> bool:
+        """Tell another process; False where it is not there or a bound is reached.
 
         Raises:
             LocalMisuse: the kind is empty or too long.
         """
         _check_kind(kind)
-        if not self._closed:
-            self._pass_on(process, Frame(Op.TELL, 0, kind, payload))
+        return not self._closed and self._pass_on(process, Frame(Op.TELL, 0, kind, payload))
 
     @abstractmethod
     def peers(self) -> frozenset[int]:
@@ -174,6 +175,8 @@ class BusEnd(ABC):
         """Another process is gone: what it was asked is answered with None."""
         for number in [number for number, one in self._pending.items() if one.process == process]:
             self._settle(number, None)
+        if not self._closed:
+            self.on_lost(process)
 
     # -- inside ------------------------------------------------------------------------------------------
 

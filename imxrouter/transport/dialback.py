@@ -36,6 +36,9 @@ from imxrouter.wire.control import (
 
 #: A proof of ours is claimed anew when this part of its life has passed.
 RENEW_AFTER = 0.75
+#: Where a nonce opened a link of ours and nothing has renewed that since, our domain is claimed there. It is
+#: later than the other side's claim, whose verification may come over that link and renew it.
+CLAIM_AFTER = 0.85
 #: Seconds after which a claim that failed may be made again, where the peer does not say.
 AGAIN_S = 5
 _BY_DIALBACK = Decision(Level.DIALBACK, int(Level.DIALBACK))
@@ -108,6 +111,8 @@ class Claimer:
         self.may_use_second: Callable[[LinkSession, bytes], bool] = lambda *_: True
         #: told (link, domain) of each domain that was reached over a link and may be used there
         self.on_reached: Callable[[LinkSession, bytes], None] = lambda *_: None
+        #: (link, our domain, their domain) -> when PROVED came there
+        self._by_nonce: dict[tuple[int, bytes, bytes], float] = {}
         hub.link_timers.append(self._look)
 
     # -- claiming ----------------------------------------------------------------------------------------
@@ -293,16 +298,18 @@ class Claimer:
         if session.is_open:
             self._hub.switch.open_way(claim.to_domain, claim.from_domain, port, worth.strength)
 
-    def _accept(self, session: LinkSession, source: bytes, to_domain: bytes, level: int) -> None:
+    def _accept(
+        self, session: LinkSession, source: bytes, to_domain: bytes, level: int, until: float = FOREVER
+    ) -> None:
         known = session.port.sources.get(source)
         if known is not None and known[1] is None:
             return  # it proved itself here by its own claim, for every domain: that is not narrowed
         allowed = frozenset({to_domain}) | (known[1] or frozenset() if known is not None else frozenset())
         interval_s, burst_s = self._terms(source)
-        session.port.sources[source] = (level, allowed, FOREVER, interval_s, burst_s, FOREVER)
+        session.port.sources[source] = (level, allowed, until, interval_s, burst_s, FOREVER)
 
     def _use_second(self, first: LinkSession, second: LinkSession | None, claim: MadeClaim) -> None:
-        """The nonce came back: whoever opened the second connection is the verifier."""
+        """The nonce came back: whoever opened the second connection is the verifier, for a proof's time."""
         if second is None or not second.is_open:
             return
         worth = self.worth_returned(first, second, claim.to_domain)
@@ -310,7 +317,8 @@ class Claimer:
             return
         second.port.max_record = self._hub.settings.max_record_bytes
         second.port.speaks.add(claim.to_domain)
-        self._accept(second, claim.to_domain, claim.from_domain, worth.strength)
+        until = self._hub.now() + self._hub.settings.proof_max_age_s
+        self._accept(second, claim.to_domain, claim.from_domain, worth.strength, until)
         self._hub.switch.open_way(claim.to_domain, claim.from_domain, second.port, worth.strength)
         second.send(Proved(claim.to_domain, claim.from_domain))
 
@@ -322,6 +330,7 @@ class Claimer:
         if record.from_domain not in self._hub.switch.routes or not worth.accepted:
             return
         session.purpose = Purpose.DATA
+        self._by_nonce[session.number, record.from_domain, record.to_domain] = self._hub.now()
         session.port.max_record = self._hub.settings.max_record_bytes
         session.port.speaks.add(record.to_domain)
         self._accept(session, record.to_domain, record.from_domain, worth.strength)
@@ -368,13 +377,16 @@ class Claimer:
 
     def lost(self, session: LinkSession) -> None:
         """Claims that waited for a result on it are refused."""
+        for known in [known for known in self._by_nonce if known[0] == session.number]:
+            del self._by_nonce[known]
         for made in session.made.expire(FOREVER):
             made.reason = session.drop_reason
             self.on_result(Reason.LINK_LOST if made.reason is Reason.NONE else made.reason)
             self.on_settled(session, made)
 
     def tick(self, now: float) -> None:
-        """Nothing: links are looked at one by one."""
+        """What was proved by a nonce and is still to be claimed."""
+        self._claim_after_nonces(now)
 
     def _look(self, session: LinkSession, now: float) -> None:
         """Deadlines of a link's claims; renewal of proofs before they end."""
@@ -391,3 +403,16 @@ class Claimer:
         for made in session.made.older_than(now - age + self._hub.settings.claim_deadline_s):
             if made.from_domain in self._hub.switch.routes:
                 self.claim(session, made.from_domain, made.to_domain)
+
+    def _claim_after_nonces(self, now: float) -> None:
+        """What rests on a nonce alone ends like every proof: claim before, where it is in use."""
+        due = now - self._hub.settings.proof_max_age_s * CLAIM_AFTER
+        for known, since in list(self._by_nonce.items()):
+            if since > due:
+                continue
+            del self._by_nonce[known]
+            number, ours, theirs = known
+            session = self._hub.sessions.get(number)
+            ways = self._hub.switch.ways.get(theirs, {}).get(ours, ())
+            if session is not None and session.is_open and session.port in ways:
+                self.claim(session, ours, theirs)

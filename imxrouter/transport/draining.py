@@ -61,8 +61,11 @@ class Drain:
     Attributes:
         state: how far it is.
         redirects: links told of another host in this life.
-        on_state: told each new state.
+        on_state: told each new state, and when it is `ready`.
         before: asked to do what must be done before links are left; they wait for it, `PREPARE_S` at most.
+        ready: nothing new can come here, and nothing waits that could still go.
+        may_close: asked whether the other processes of the host are as far; until then what they pass on is
+            taken, for half of the time at most.
     """
 
     log = Logger()
@@ -82,6 +85,8 @@ class Drain:
         self.redirects = 0
         self.on_state: Callable[[DrainState], None] = lambda _state: None
         self.before: Callable[[], Deferred[None] | None] = lambda: None
+        self.ready = False
+        self.may_close: Callable[[], bool] = lambda: True
         self._since = self._until = self._fenced_by = self._moved_by = 0.0
         #: links that may still receive requests from the other side: they are being moved
         self._moving: set[int] = set()
@@ -109,7 +114,7 @@ class Drain:
             self._until = min(self._until, now + deadline_s)
             return done
         self._since, self._until, self._fenced_by = now, now + deadline_s, now + FENCE_S
-        self._hub.closing = True
+        self._hub.closing, self.ready = True, False
         self._moving.clear()
         self._stopped.clear()
         self._enter(DrainState.MOVING)
@@ -121,7 +126,7 @@ class Drain:
         """Be in service again; links that are being closed are, new ones are taken."""
         if self.state is DrainState.RUNNING:
             return
-        self._hub.closing = False
+        self._hub.closing = self.ready = False
         self._federation.stopped = False
         for session in list(self._hub.sessions.values()):
             if session.number in self._stopped:  # its other end has gone elsewhere
@@ -225,12 +230,19 @@ class Drain:
                     if session is not None and session.machine.state is LinkState.OPEN:
                         self._stop(session)
             if self._may_close(now):
-                self._close_all()
+                self._be_ready()
+                if self.may_close() or self._is_late(now):
+                    self._close_all()
         if self.state is DrainState.CLOSING:
             for session in list(self._hub.sessions.values()):
                 session.settle()
             if not self._hub.sessions or now >= self._until:
                 self._done()
+
+    def _be_ready(self) -> None:
+        if not self.ready:
+            self.ready = True
+            self.on_state(self.state)
 
     def _may_close(self, now: float) -> bool:
         """Whether nothing new can come, and nothing waits that could still go."""

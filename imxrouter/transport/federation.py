@@ -119,24 +119,25 @@ class Federation:
             rested: they are retries that have rested; others rest first, where there is a way for them.
         """
         touched: dict[bytes, None] = {}
+        switch, now = self._hub.switch, self._hub.now()
         for tag in tags:
-            entry = self._hub.switch.ledger.entries.get(tag)
+            entry = switch.ledger.entries.get(tag)
             if entry is None:
                 continue
             to_domain, from_domain = entry[TO_DOMAIN], entry[FROM_DOMAIN]
-            port = self._hub.switch.way(to_domain, from_domain)
+            port = switch.way(to_domain, from_domain)
             if port is not None and entry[TRIES] and not rested:
-                self.resting.add(tag, self._hub.now())
+                self.resting.add(tag, now)
                 continue
-            if port is not None and self._hub.switch.forward(tag, port, self._hub.now()):
+            if port is not None and (switch.bars_now(tag) or switch.forward(tag, port, now)):
                 continue
-            if to_domain in self._hub.switch.routes:
+            if to_domain in switch.routes:
                 self._give_up(tag, Cause(Reason.SERVICE_DOWN), 30)
                 continue
             if self.stopped:
                 self._give_up(tag, OUT_OF_SERVICE, SHUTTING_DOWN_S)
                 continue
-            if not self._hub.switch.level_is_enough(from_domain, self._claimer.best_level):
+            if not switch.level_is_enough(from_domain, self._claimer.best_level):
                 self._give_up(tag, OWN_POLICY)
                 continue
             refused = self._offer(tag, to_domain, from_domain, entry[SIZE])
@@ -412,6 +413,8 @@ class Federation:
         tags = pursuit.take(from_domain)
         self._forget_if_empty(pursuit)
         for tag in tags:
+            if self._hub.switch.bars_now(tag):
+                continue
             port = self._hub.switch.way(pursuit.domain.wire, from_domain)
             entry = self._hub.switch.ledger.entries.get(tag)
             if port is None or not self._hub.switch.forward(tag, port, self._hub.now()):

@@ -351,6 +351,11 @@ class Hub:
         self._sinks[sink.port.number] = sink
         self.switch.add_port(sink.port)
 
+    def detach(self, sink: Sink, why: Reason, note: str) -> None:
+        """Let go of one that is gone; what is under way there is answered for that reason."""
+        self._sinks.pop(sink.port.number, None)
+        self.switch.remove_port(sink.port, self.now(), why, note)
+
     def flush(self) -> None:
         """Write what the switch put out, until nothing is left; a nested call leaves it to the outer one."""
         if self._flushing:

@@ -40,9 +40,8 @@ class IdleProofs:
     def _look(self, session: LinkSession, now: float, idle_s: float) -> None:
         used, session.port.used = session.port.used, set()
         proofs = session.port.sources.items()
-        domains = [
-            domain for domain, proof in proofs if proof[2] != FOREVER
-        ]  # those have no claim of their own
+        # what is limited to some destinations has no claim of its own
+        domains = [domain for domain, proof in proofs if proof[2] != FOREVER and proof[1] is None]
         before = self._used_at.get(session.number, {})
         if not domains:
             self._used_at.pop(session.number, None)

@@ -11,11 +11,14 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.outcome import SUCCESS, Outcome, failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.limits import Rate, SenderRates
+from imxrouter.routing.zones import zone_of
 from imxrouter.wire.record import Record, response_to
 
 #: Of each From domain, lasting and at once (specification section 7.10).
 RATE: Final = Rate.of(10 / 60, 20)
-#: From domains remembered; each is forgotten once its allowance is full again, which takes two minutes.
+#: The same of all domains of one zone, whose owner makes as many as he likes.
+ZONE_RATE: Final = Rate.of(1, 60)
+#: From domains, and zones, remembered; each is forgotten once its allowance is full again, in two minutes.
 MAX_DOMAINS: Final = 16_384
 _SWEPT: Final = 4
 
@@ -39,6 +42,7 @@ class Reports:
         self._same_domain = same_domain
         self._take = take
         self._rates = SenderRates(RATE.interval_s, RATE.burst_s, per_domain=1, limit=MAX_DOMAINS)
+        self._zones = SenderRates(ZONE_RATE.interval_s, ZONE_RATE.burst_s, per_domain=1, limit=MAX_DOMAINS)
         #: told `taken`, or the word of the reason why not
         self.on_result: Callable[[str], None] = lambda _word: None
 
@@ -56,8 +60,7 @@ class Reports:
         if len(request.body) > MAX_REPORT_BYTES:
             return failure(Reason.TOO_LARGE, by=here, note=f"{len(request.body)} bytes")
         now = self._clock()
-        self._rates.sweep(now, _SWEPT)
-        wait = self._rates.admit(b"@" + envelope.from_domain, envelope.from_domain, now)
+        wait = self._wait(envelope.from_domain, now)
         if wait > 0:
             return failure(Reason.RATE_LIMITED, by=here, retry_after_s=ceil(wait))
         try:
@@ -71,6 +74,16 @@ class Reports:
             return failure(Reason.BAD_BODY, by=here, note=f"{destination} is not the domain that reports")
         self._take(report, envelope.from_local + b"@" + envelope.from_domain)
         return SUCCESS
+
+    def _wait(self, domain: bytes, now: float) -> float:
+        """Seconds until the domain may report again; 0 or less where it may now."""
+        zone = zone_of(domain.decode("ascii")).encode("ascii")
+        for rates, name in ((self._rates, domain), (self._zones, zone)):
+            rates.sweep(now, _SWEPT)
+            wait = rates.admit(b"@" + name, name, now)
+            if wait > 0:
+                return wait
+        return 0.0
 
     def _reports_its_own(self, destination: Domain, from_domain: bytes) -> bool:
         """A domain reports what came to itself: nobody speaks of others' messages."""

@@ -106,6 +106,8 @@ class Services:
         terms: Callable[[bytes], SendTerms],
     ) -> None:
         self._hub = hub
+        #: told the name of a service whose links or domains are others now
+        self.on_bound: Callable[[str], None] = lambda _name: None
         self._take(keys)
         self._domains_of = domains_of
         self._terms = terms
@@ -115,21 +117,53 @@ class Services:
         self.on_login: Callable[[LinkSession], None] = lambda _session: None
         #: why a client certificate is no good for a domain; empty where it is good
         self.judge: Callable[[PeerCertificate, Domain], str] = lambda *_: "no authority is trusted"
+        #: numbers of the links on which a certificate speaks for the service
+        self._certified: set[int] = set()
 
     def _take(self, keys: list[ServiceKey]) -> None:
         self._known = {one.name: one for one in keys}
         self._keys = {key_id(one.public): one for one in keys if one.public is not None}
+
+    def knows(self, name: str) -> bool:
+        """Whether a service of that name logs in over links."""
+        return name in self._known
 
     def concerned(self, kept: Collection[str]) -> list[LinkSession]:
         """Links of services that are none of these."""
         return [one for one in self._hub.sessions.values() if one.service and one.service not in kept]
 
     def change(self, keys: list[ServiceKey], kept: Collection[str]) -> None:
-        """Know these keys alone; links of services that do not log in as before are closed in order."""
+        """Know these keys alone; services that do not log in as before are at an end."""
         self._take(keys)
         for session in self.concerned(kept):
-            why = f"service {session.service} may not log in so any more"
-            session.close(Reason.LOGIN_FAILED, text=why)
+            self.end(session, f"service {session.service} may not log in so any more")
+
+    def end(self, session: LinkSession, why: str) -> None:
+        """Take nothing more from a service's link and send nothing there; what is in flight is answered."""
+        reason = Reason.LOGIN_FAILED
+        self.log.warn(
+            "service {name} on link {link} ends: {note}", name=session.service, link=session.number, note=why,
+            reason=reason.word, stage=reason.stage.value,
+        )  # fmt: skip
+        session.close(reason, text=why)
+        session.port.sources.clear()  # after the end of its ways, which go by them
+
+    def judge_anew(self, at: float = FOREVER) -> None:
+        """End what a certificate would not log in any more.
+
+        Args:
+            at: seconds since 1970: look at certificates that have ended by then; without it at all, because
+                whom we trust has changed.
+        """
+        for number in sorted(self._certified):
+            session = self._hub.sessions.get(number)
+            peer = session.tls.peer if session is not None and session.tls is not None else None
+            if session is None or peer is None or at <= peer.first_end or not session.is_open:
+                continue
+            known = self._known.get(session.service)
+            named = self._named_by(known, peer) if known is not None else ServiceNamed()
+            if not named.name:
+                self.end(session, named.why)
 
     def login(self, session: LinkSession, login: Login) -> None:
         """Judge a login; a wrong one ends the link."""
@@ -151,6 +185,8 @@ class Services:
             return
         self.on_login(session)
         session.service = named.name
+        if login.key_id == BY_CERTIFICATE:
+            self._certified.add(session.number)
         session.port.role = Role.SERVICE
         session.port.max_record = self._hub.settings.max_record_bytes
         self.rebind(named.name)
@@ -175,17 +211,25 @@ class Services:
 
     def _by_certificate(self, peer: PeerCertificate) -> ServiceNamed:
         """The service whose very certificate this is, else the one whose domain it names."""
-        pin = PIN + peer.fingerprint.hex()
-        named: ServiceNamed = ServiceNamed()
+        pin, named = PIN + peer.fingerprint.hex(), ServiceNamed()
         for one in self._known.values():
             if one.certificate.lower() == pin:
                 return ServiceNamed(one.name)
-            if one.certificate and not one.certificate.startswith(PIN):
-                domain = Domain.parse(one.certificate)
-                if peer.covers(domain):
-                    why = self.judge(peer, domain)
-                    named = ServiceNamed(why=why) if why else ServiceNamed(one.name)
+            if one.certificate:
+                found = self._named_by(one, peer)
+                named = found if found != ServiceNamed() else named
         return named
+
+    def _named_by(self, one: ServiceKey, peer: PeerCertificate) -> ServiceNamed:
+        """Whether that service may log in by a certificate; a pinned one is trusted for what it is."""
+        if one.certificate.startswith(PIN) or not one.certificate:
+            pinned = one.certificate.lower() == PIN + peer.fingerprint.hex()
+            return ServiceNamed(one.name) if pinned else ServiceNamed()
+        domain = Domain.parse(one.certificate)
+        if not peer.covers(domain):
+            return ServiceNamed()
+        why = self.judge(peer, domain)
+        return ServiceNamed(why=why) if why else ServiceNamed(one.name)
 
     def _refuse(self, session: LinkSession, why: str, told: str = "") -> None:
         reason = Reason.LOGIN_FAILED
@@ -207,12 +251,13 @@ class Services:
             for gone in set(port.sources) - domains:
                 del port.sources[gone]
                 port.speaks.discard(gone)
-            for domain in domains:
+            for domain in domains if port.usable else domains & port.sources.keys():
                 port.sources[domain] = bound_proof(*self._terms(domain))
                 port.speaks.add(domain)
                 route = self._hub.switch.routes.get(domain)
                 if route is not None and port not in route.ports and port.usable:
                     route.ports.append(port)
+        self.on_bound(name)
 
     def opened(self, session: LinkSession, peer: Hello) -> None:
         """The service speaks first."""
@@ -227,9 +272,10 @@ class Services:
 
     def lost(self, session: LinkSession) -> None:
         """The switch has forgotten the port."""
+        self._certified.discard(session.number)
 
     def tick(self, now: float) -> None:
-        """Nothing is due."""
+        """Nothing is due: `app.trust.ended_certificates` asks when a certificate has ended."""
 
 
 class UplinkDialer:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from itertools import count
 
+import pytest
+
+from imxrouter.app.traffic import abuse
 from imxrouter.cli.exits import Exit
 from imxrouter.model.abuse import AbuseType, Report
 from imxrouter.model.address import Address
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.limits import Rate
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
 from imxrouter.wire.record import Envelope, Record
 from imxrouter.wire.registry import RecordType
@@ -111,6 +115,39 @@ def test_they_are_bounded_and_survive(lab: Lab) -> None:
     listed = b.call(b.router.abuse.reports)
     assert sorted(one.message_at for one in listed) == [2, 3, 4]
     assert len(b.call(lambda: b.router.store.items("abuse"))) == 3
+
+
+def test_who_reports_most_makes_room(lab: Lab) -> None:
+    """One zone that reports again and again pushes out its own reports, not those of others, nor ours."""
+    b = lab.router("b.example", users=("bob",), settings={"access.abuse_reports": 4})
+    ctl(b, "abuse", "report", "eve@m.example", "--to", "bob@b.example")
+    quiet = lab.organisation("quiet.test").proved_link(b)
+    seen = Report(AbuseType.FRAUD, BOB, Address.parse("ann@quiet.test"), 1)
+    quiet.send(request(seen, Envelope(b"", b"b.example", b"", b"quiet.test")))
+    assert quiet.outcome().ok
+    loud = {name: lab.organisation(name).proved_link(b) for name in ("d0.loud.test", "d1.loud.test")}
+    for number, (name, link) in enumerate(list(loud.items()) * 3):
+        report = Report(AbuseType.SPAM, BOB, Address.parse(f"eve@{name}"), number)
+        link.send(request(report, Envelope(b"", b"b.example", b"", name.encode())))
+        assert link.outcome().ok
+    listed = b.call(b.router.abuse.reports)
+    assert sorted((one.direction, one.by) for one in listed) == [
+        ("received", "d0.loud.test"), ("received", "d1.loud.test"), ("received", "quiet.test"),
+        ("sent", "b.example"),
+    ]  # fmt: skip
+
+
+def test_a_contact_is_not_flooded(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """He is told of some; all are listed."""
+    monkeypatch.setattr(abuse, "NOTICES", Rate.of(0.001, 2))
+    b = lab.router("b.example", users=("bob", "abuse"))
+    ctl_json(b, "domains", "change", "b.example", "--abuse-contact", "im:abuse@b.example")
+    link = lab.organisation("m.example").proved_link(b)
+    for number in range(5):
+        link.send(request(Report(AbuseType.SPAM, BOB, EVE, number), TO_B))
+        assert link.outcome().ok
+    assert len(b.call(b.router.abuse.reports)) == 5
+    assert len(b.inbox("abuse@b.example")) == 2
 
 
 def test_a_users_own_service_reports(lab: Lab) -> None:

@@ -17,6 +17,7 @@ from imxrouter.tls.own import OwnCertificate
 from imxrouter.tls.peer import fingerprint_of
 from tests.doubles.authority import DAY
 from tests.doubles.router_rig import Lab, RouterRig, authority, issued
+from tests.transport.test_tls_services import TENANT, hub_router, logged_in, tenant_router
 
 
 def _router(lab: Lab, domain: str, policy: str, certificate: Any = None) -> RouterRig:
@@ -91,3 +92,32 @@ def test_what_does_not_rest_on_it_stays(lab: Lab) -> None:
     _later(b)
     assert a.send("alice@a.example", "bob@b.example", "two").outcome().ok
     assert {one.number for one in b.sessions()} == before
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_a_service_that_logged_in_by_certificate(lab: Lab, pinned: bool) -> None:
+    """Its link ends with the certificate; one that is pinned is trusted for what it is, as at the login."""
+    hub = hub_router(lab, certificate=f"sha256:{issued(TENANT).fingerprint.hex()}" if pinned else TENANT)
+    tenant = tenant_router(lab, hub)
+    logged_in(lab, hub, tenant)
+    ports = hub.router.switch.routes[TENANT.encode()].ports
+    _later(hub)
+    if not pinned:
+        lab.wait_until(lambda: not ports, "the login ends")
+        return
+    hub.call(lambda: hub.router.ended_certificates.tick(0.0))
+    assert tenant.send(f"alice@{TENANT}", "bob@hub.example").outcome().ok
+
+
+def test_an_uplink_whose_certificate_has_ended(lab: Lab) -> None:
+    """Nothing is sent there any more; it is dialled again, and no login is signed for who is there."""
+    hub = hub_router(lab, key=7)
+    tenant = tenant_router(lab, hub, key=7)
+    logged_in(lab, hub, tenant)
+    told: list[Any] = []
+    lab.watch(told.append)
+    _later(tenant)
+    lab.wait_until(lambda: not tenant.router.switch.uplinks, "the link ends")
+    lab.wait_until(lambda: any("uplink" in str(one.get("log_format")) for one in told), "it is dialled")
+    (told_of,) = {one["reason"] for one in told if "uplink" in str(one.get("log_format"))}
+    assert told_of == "certificate-refused"

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from functools import partial
 from itertools import count
 
 import pytest
 
+from imxrouter.app.traffic.knocking import NOTICES_AT_ONCE
 from imxrouter.cli.exits import Exit
 from imxrouter.config.load import Document, parse
 from imxrouter.config.problems import ConfigError
 from imxrouter.model.address import Address
 from imxrouter.model.operations import AttributeQuery, Operation, Subscribe
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.rules import Right
 from imxrouter.transport.operations import operation_to_record
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
 from imxrouter.wire.record import Record
-from tests.doubles.ctl import ctl, ctl_json
+from tests.doubles.ctl import ctl, ctl_json, ctl_json_of_failure
 from tests.doubles.raw_peer import RawPeer, text_message
 from tests.doubles.router_rig import Lab, RouterRig, login_key, service_table
 
@@ -35,10 +39,19 @@ def shop(lab: Lab, contact: str) -> tuple[RouterRig, RawPeer, RawPeer]:
     return b, service, lab.organisation("m.example").proved_link(b)
 
 
+def requests_of(service: RawPeer) -> list[Record]:
+    """What came to the shop; notices of its own domain are taken, as a service takes them."""
+    came = [item for item in service.drain() if isinstance(item, Record) and not item.is_response]
+    for one in came:
+        if not one.envelope.from_local:
+            service.answer(one)
+    return came
+
+
 def told(link: RawPeer, service: RawPeer, source: str = CAROL) -> Reason | None:
     """What a message is answered at the router; None where the shop gets it."""
     link.send(text_message(source, SELLER, "hello", next(_numbers)))
-    came = [item for item in service.drain() if isinstance(item, Record)]
+    came = [one for one in requests_of(service) if one.envelope.from_local]
     if came:
         service.answer(came[0])
         assert link.outcome().ok
@@ -101,7 +114,7 @@ def test_access_rules_are_about_presence(lab: Lab, contact: str, passes: bool) -
                 record.envelope, record.fields, record.body,
             )
         )  # fmt: skip
-        came = [item for item in service.drain() if isinstance(item, Record)]
+        came = requests_of(service)
         assert bool(came) is passes
         if not passes:
             assert link.outcome().reason is Reason.NOT_DELIVERED
@@ -148,5 +161,77 @@ def test_who_was_written_to_may_answer(lab: Lab) -> None:
     lab.wait_until(lambda: b.router.access.recipients._wrote, "it is noted")
     assert told(link, service) is None
     assert told(link, service, "dave@m.example") is Reason.NOT_DELIVERED
-    assert "answer" not in ctl(b, "policy", "explain", "dave@m.example", SELLER).output
+    assert ctl_json_of_failure(b, "policy", "explain", "dave@m.example", SELLER)["reason"] == "consent-needed"
     assert ctl_json(b, "policy", "explain", CAROL, SELLER)["verdict"] == "pass"
+
+
+def notices(service: RawPeer) -> list[str]:
+    """Texts that the shop's own domain sent to the seller."""
+    came = [one for one in requests_of(service) if not one.envelope.from_local]
+    return [one.body.rpartition(b"\r\n\r\n")[2].decode() for one in came]
+
+
+def test_a_user_is_told_who_knocks(lab: Lab) -> None:
+    """Once for each person and wish, by the user's own domain, with nothing of what was sent."""
+    b, service, link = shop(lab, "ask")
+    link.send(text_message(CAROL, SELLER, "the secret", next(_numbers)))
+    (notice,) = notices(service)
+    assert notice.startswith(f"{CAROL} wrote to you.")
+    assert "Write to that address" in notice
+    assert "secret" not in notice
+    assert link.outcome().reason is Reason.NOT_DELIVERED
+    link.send(text_message("Carol@m.example", SELLER, "again", next(_numbers)))
+    assert notices(service) == []
+    assert link.outcome().reason is Reason.NOT_DELIVERED
+    lab.publish("shop.example", b.endpoint)
+    service.send(text_message(SELLER, CAROL, "who are you?", next(_numbers)))
+    lab.wait_until(lambda: b.router.access.recipients._wrote, "it is noted")
+    assert told(link, service) is None
+
+
+@pytest.mark.parametrize("contact", ["open", "closed", ""])
+def test_nobody_is_told_where_nobody_is_asked(lab: Lab, contact: str) -> None:
+    """A refusal is no knock, and a service with rules of its own is left alone."""
+    _, service, link = shop(lab, contact)
+    told(link, service)
+    assert notices(service) == []
+
+
+def test_invented_strangers_do_not_flood_a_user(lab: Lab) -> None:
+    """Five notices, then no more this hour; all of them are on the user's list."""
+    b, service, link = shop(lab, "ask")
+    link.send(*(text_message(f"m{n}@m.example", SELLER, "x", next(_numbers)) for n in range(12)))
+    assert len(notices(service)) == NOTICES_AT_ONCE
+    assert len(ctl_json(b, "watchers", SELLER)["waiting"]) == 12
+    [link.outcome() for _ in range(12)]
+
+
+def test_all_processes_and_the_next_life_know_who_waits(lab: Lab) -> None:
+    """A knock at one process is seen at the other, and what the user decides there ends it here."""
+    key = login_key(1)
+    tables = service_table("shop", key, "shop.example").replace(
+        'kind = "imx"\n', 'kind = "imx"\nfirst_contact = "ask"\n'
+    )
+    shared = {"lab": True, "listen.reuse_port": True, "state_dir": str(lab.folder / "shared")}
+    one = lab.router("b.example", tables=tables, settings=shared)
+    two = lab.router("b.example", tables=tables, settings={**shared, "process": 1}, publish=False)
+    seller, wall = Address.parse(SELLER), time.time
+
+    def waiting(rig: RouterRig) -> list[tuple[str, int]]:
+        found = rig.router.access.recipients.knocks(seller, wall())
+        return [(str(knock.person), knock.count) for knock in found]
+
+    knock = partial(one.router.access.recipients.knock, seller.key, Address.parse(CAROL), Right.MESSAGE)
+    assert one.call(lambda: knock(wall())) is True
+    lab.wait_until(lambda: waiting(two) == [(CAROL, 1)], "the other process knows")
+    theirs = partial(two.router.access.recipients.knock, seller.key, Address.parse(CAROL), Right.MESSAGE)
+    assert two.call(lambda: theirs(wall())) is False
+    ctl_json(two, "watchers", SELLER, "--approve", CAROL, "--messages")
+    lab.wait_until(lambda: waiting(one) == [], "it is settled here too")
+    dave = partial(one.router.access.recipients.knock, seller.key, Address.parse("dave@m.example"))
+    one.call(lambda: dave(Right.MESSAGE, wall()))
+    lab.wait_until(lambda: len(waiting(two)) == 1, "it is kept")
+    one.stop()
+    two.stop()
+    again = lab.router("b.example", tables=tables, settings=shared)
+    assert waiting(again) == [("dave@m.example", 1)]

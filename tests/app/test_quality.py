@@ -133,7 +133,10 @@ class Desk:
         self.now = now
         self.store = store or MemoryStore(lambda: self.now)
         self.own_loss = False
-        self.quality = Quality(config, self.store, lambda: self.now, lambda: self.own_loss)
+        self.set_by = 0.0
+        self.quality = Quality(
+            config, self.store, lambda: self.now, lambda: self.own_loss, lambda: self.now - self.set_by
+        )
         self.quality.begin()
 
     def deliver(self, domain: bytes, count: int, bucket: int = 5) -> None:
@@ -144,6 +147,11 @@ class Desk:
                 quality.took(Part.THEIRS, False, Kind.MESSAGE, bucket): count,
             }
         })  # fmt: skip
+
+    def set_clock(self, by_s: float) -> None:
+        """Somebody sets the clock of the host."""
+        self.now += by_s
+        self.set_by += by_s
 
     def wait(self, seconds: int) -> None:
         """Time passes."""
@@ -235,3 +243,26 @@ def test_a_machine_that_slept_was_not_there() -> None:
     known = desk.quality.book.find(b"*", desk.now)
     assert known is not None
     assert known.since(86_400.0, desk.now).cells[SEEN_MS] == 60_000
+
+
+@pytest.mark.parametrize("steps", [(3600.0,), (-3600.0,), (86_400.0, -86_400.0), (-7200.0, 7200.0)])
+def test_a_clock_that_is_set_counts_nothing(steps: tuple[float, ...]) -> None:
+    """An outage of 60 s is one of 60 s, and an hour is an hour, whatever the host's clock is set to."""
+    desk = Desk(config())
+    desk.wait(60)
+    for step_s in steps:
+        desk.deliver(B, 10)
+        desk.quality.failed(B, Reason.CONNECT_TIMEOUT)
+        desk.wait(30)
+        desk.set_clock(step_s)
+        desk.wait(30)
+        desk.quality.reached(B)
+        desk.wait(int(FLAP_S) + 60)
+        last = desk.quality.outages.of(B)[-1]
+        assert (last.down_ms, last.how, last.flaps) == (60_000, "reached", 0)
+        assert last.end is not None
+        assert last.end - last.begin == pytest.approx(60, abs=1)
+    known = desk.quality.since(B, 3600.0)
+    assert known is not None
+    assert known[0].begin <= desk.now
+    assert known[1] >= 60_000

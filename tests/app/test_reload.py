@@ -220,6 +220,26 @@ def test_services_come_and_go_and_the_links_of_others_stay(lab: Lab) -> None:
         peer.close()
 
 
+def test_an_alias_passes_from_one_domain_to_another(lab: Lab) -> None:
+    """In either direction of the file, in one step: it is served all the time."""
+    given, other = (
+        '[[domain]]\nname = "p.example"\nservice = "home"\n',
+        'name = "q.example"\nservice = "home"\n',
+    )
+    alias = 'aliases = ["x.example"]\n'
+    a = lab.router("a.example", tables=f"{given}{alias}[[domain]]\n{other}")
+    file = Reloadable(a)
+    for aliases, home in ((("", alias), "q.example"), ((alias, ""), "p.example")):
+        file.text = file.text.replace(alias, "").replace(given, given + aliases[0])
+        file.text = file.text.replace(other, other + aliases[1])
+        file.edit()
+        file.reload()
+        record = a.router.domains.get(Domain("x.example"))
+        assert record is not None
+        assert record.name.name == home
+        assert a.send("alice@a.example", "alice@x.example").outcome().ok
+
+
 def test_users_of_an_embedded_service_come_and_go(lab: Lab) -> None:
     """And a whole service: added, put aside, and there again."""
     a = lab.router("a.example", users=["alice", "bob"])

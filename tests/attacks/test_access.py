@@ -18,6 +18,7 @@ from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.rules import Decision, Right
 from imxrouter.switch.checks import Checks
+from imxrouter.switch.tables import SwitchTables
 from imxrouter.transport.barring import Barring
 from imxrouter.transport.operations import operation_to_record
 from imxrouter.wire.control import Claim, ClaimResult, Withdraw
@@ -131,6 +132,29 @@ def test_by_proved_domain(lab: Lab, guarded: bool) -> None:
     else:
         assert b.proved("m.example") == 1
         assert told(link, "mallory@m.example") is Reason.NOT_DELIVERED  # the gate is there still
+
+
+@guarded
+@pytest.mark.parametrize(("match", "scope"), [("mallory@m.example", ""), ("*", BOB)], ids=["him", "sender"])
+def test_by_waiting(lab: Lab, guarded: bool, match: str, scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message waits for Mallory's router, which is slow to take it, when its way is blocked.
+
+    Check: what waited is judged once more when it leaves.
+    """
+    if not guarded:
+        monkeypatch.setattr(SwitchTables, "bars_now", lambda *_: False)
+    b, m = lab.router("b.example"), lab.organisation("m.example")
+    sent = b.send(BOB, "mallory@m.example", "one")
+    b.send("alice@b.example", "carol@m.example", "two")
+    link = m.accept()
+    lab.wait_until(lambda: b.router.federation.held[0] == 2, "both wait")
+    block(b, match, direction="out", scope=scope)
+    m.take_claim(link, b)
+    if guarded:
+        assert sent.outcome().reason is Reason.NOT_DELIVERED
+    else:
+        assert b"one" in link.request().body
+    assert b"two" in link.request().body  # whom no entry names is not concerned
 
 
 @pytest.mark.parametrize("blocked", [True, False], ids=["blocked", "allowed: the answers can tell"])

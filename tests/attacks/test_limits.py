@@ -203,14 +203,15 @@ def test_a_sender_who_does_not_wait(lab: Lab, guarded: bool) -> None:
     b = lab.router("b.example", settings=settings, checks=Checks(cooldown=guarded))
     link = lab.organisation("m.example").proved_link(b)
     outcomes: list[Outcome] = []
-    until = time.monotonic() + (0.5 if guarded else PATIENCE_S)
-    while time.monotonic() < until and sum(one.ok for one in outcomes) < 15:
+    until, waits = time.monotonic() + PATIENCE_S, 0
+    while time.monotonic() < until and sum(one.ok for one in outcomes) < 15 and waits < 60:
         first = len(outcomes) + 1
         link.send(*(text_message("mallory@m.example", "bob@b.example", "x", first + n) for n in range(20)))
         outcomes += [link.outcome() for _ in range(20)]
+        waits = outcomes[-1].retry_after_s or 0
     assert (sum(one.ok for one in outcomes) < 15) == guarded
     assert {one.reason for one in outcomes if not one.ok} == {Reason.RATE_LIMITED}
-    assert outcomes[-1].retry_after_s == (60 if guarded else 5) or not guarded
+    assert (waits == 60) == guarded
 
 
 def test_a_sender_is_warned_before_he_is_refused(lab: Lab) -> None:

@@ -159,10 +159,28 @@ def _without_capabilities(_direction: str, data: bytes) -> bytes:
     return replace(hello, capabilities=()).encode()
 
 
-def test_stripped_capabilities(lab: Lab) -> None:
-    """Mallory takes every capability out of both hellos: a level is by facts, not by what is said."""
-    a, b = (router(lab, name, policy="dialback") for name in ("a.example", "b.example"))
+@guarded
+def test_stripped_capabilities(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory ends the TLS session of each side, and takes every capability out of both hellos.
 
+    Check: what is bound goes by the connection itself, never by what a hello says (6.2, 6.3).
+    """
+    if not guarded:  # as where both sides agree by capabilities on what they bind
+        monkeypatch.setattr(claims, "answer_for", unbound)
+    soon = {"dialback.claim_timeout_s": 1.0} if guarded else {}
+    a, b = (router(lab, name, policy="dialback+tls", settings=soon) for name in ("a.example", "b.example"))
+    with Middle(b.endpoint, issued("m.example"), "b.example", change=_without_capabilities) as m:
+        publish(lab, m.endpoint)
+        assert write(a).ok == (not guarded)
+        assert (CARD in m.seen) == (not guarded)
+    if guarded:
+        assert cause(a, "b.example")[0] is Reason.DIALBACK_TIMEOUT
+        assert b.proved("a.example") == 0
+
+
+def test_capabilities_make_no_level(lab: Lab) -> None:
+    """In clear, without any of them, dial-back is what it is, and what is remembered is no less."""
+    a, b = (router(lab, name, policy="dialback") for name in ("a.example", "b.example"))
     with Middle(b.endpoint, change=_without_capabilities) as m:
         publish(lab, m.endpoint)
         assert write(a).ok

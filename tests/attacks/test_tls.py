@@ -47,6 +47,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "wildcard below": (lambda: issued("*.a.example"), "wrong-name"),
     "wildcard inside a label": (lambda: issued("a*.example"), "wrong-name"),
     "two wildcards": (lambda: issued("*.*.example"), "wrong-name"),
+    "wildcard of a whole zone": (lambda: issued("*.example"), "wrong-name"),
     "expired": (lambda: issued("a.example", ended=True), "expired"),
     "of a wrong authority": (lambda: issued("a.example", by="stranger"), "unknown-authority"),
 }

@@ -104,6 +104,7 @@ def test_a_refused_reload_tells_every_problem(shell: Shell) -> None:
             ["without a certificate: c.example and 2 more", "not taken: x.crt", "warning: a.example.key"],
         ),
         (["certs", "reload"], ["swapped: 2 certificates", "added  /etc/c.crt", "removed  /etc/b.crt"]),
+        (["certs", "reload"], ["process 0: swapped\n", "process 1: absent: w\n"]),
         (["peers"], ["backing-off", "connect-timeout", "in 12.0s"]),
         (["domains"], ["a.example", "active", "home"]),
         (
@@ -184,6 +185,18 @@ def test_a_failed_message_exits_with_one(shell: Shell) -> None:
     ):
         assert text in result.output
     assert shell("send", "a@a.example", "b@b.example", "hi", "--json").exit_code == Exit.FAILED
+
+
+@pytest.mark.parametrize(
+    ("left", "says"), [(0, "no more message may"), (1, "one more message may"), (3, "3 more messages may")]
+)
+def test_a_sender_is_warned_before_the_limit(shell: Shell, left: int, says: str) -> None:
+    """The answer of a delivered message says how many more may go; without a warning, nothing."""
+    assert "rate limit" not in shell("send", "a@a.example", "b@b.example", "hi").output
+    shell.port.outcome = {**OUTCOME, "left": left}
+    result = shell("send", "a@a.example", "b@b.example", "hi")
+    assert result.exit_code == Exit.OK
+    assert f"near the rate limit: {says} go at once" in result.output
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import pytest
 from msgspec.structs import fields
 
 from imxrouter.config.applies import APPLIES, IDENTITY, SECRET, Applies
-from imxrouter.config.diff import MASKED, Changes, diff, effective
+from imxrouter.config.diff import Changes, diff, effective
 from imxrouter.config.load import Document, parse
 from imxrouter.config.reference import tables
 from imxrouter.config.schema import Config
+from imxrouter.config.texts import MASKED
 from imxrouter.config.walk import array_type, table_type
 
 SERVICE = '[[service]]\nname = "home"\nkind = "embedded"\nusers = ["a"]\n'

@@ -10,7 +10,7 @@ from imxrouter.config.reference import page
 PACKAGE = Path(__file__).parents[2] / "imxrouter"
 
 #: Read while loading: the files there are part of the configuration.
-LOADING = {"domains_dir"}
+LOADING = {"domains_dir", "dir"}
 
 
 def test_every_key_is_read() -> None:

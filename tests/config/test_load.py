@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePath
 
@@ -69,7 +70,7 @@ def test_all_problems_are_told_at_once() -> None:
     found = bad('[links]\nping_s = "x"\n[dns]\ncache_entries = 1\n[[peer]]\naddresses = []\n')
     assert set(found) == {"links.ping_s", "dns.cache_entries", "peer[0].domain"}
     assert "missing" in found["peer[0].domain"].what
-    assert "16 to" in found["dns.cache_entries"].do
+    assert "from 16 to" in found["dns.cache_entries"].what
 
 
 def test_wrong_word_is_suggested() -> None:
@@ -319,3 +320,26 @@ def test_any_data_gives_problems_or_a_configuration(data: dict[str, object]) -> 
         parse(Document("r.toml", text))
     with suppress(ConfigError):
         parse(Document("r.toml", 'name = "r.example"\n' + text))
+
+
+@pytest.mark.parametrize("folder", ["access.d", "domains.d"])
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its blocks would be lifted, and its domains removed; root may read all, so the refusal is made."""
+    (tmp_path / folder).mkdir()
+    main = tmp_path / "router.toml"
+    main.write_text(MINIMAL, "utf-8")
+    assert load(main).config.domains
+    iterdir = Path.iterdir
+
+    def refused(path: Path) -> Iterator[Path]:
+        if path.name == folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(ConfigError) as caught:
+        load(main)
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.what) == (str(tmp_path / folder), "cannot be read: Permission denied")

@@ -79,6 +79,7 @@ OUTCOME: OutcomeView = {
     "id": "00" * 16, "status": "success", "reason": "none", "stage": "service", "decided_by": "b.example",
     "decided_role": "service", "failed_at": "", "retry": "", "retry_after_s": 0, "note": "", "remedy": "",
     "seconds": 0.004,
+    "left": None,
 }  # fmt: skip
 OUTAGE: OutageView = {
     "begin": 1800000000.0, "end": 1800000090.0, "side": "theirs", "stage": "connect",
@@ -153,6 +154,9 @@ CERTS: CertsView = {
 CERTS_RELOAD: CertsReload = {
     "result": "swapped", "count": 2, "added": ["/etc/c.crt"], "renewed": ["/etc/a.crt"],
     "removed": ["/etc/b.crt"], "problems": [], "warnings": [],
+    "processes": [
+        {"process": 0, "result": "swapped", "why": ""}, {"process": 1, "result": "absent", "why": "w"},
+    ],
 }  # fmt: skip
 #: Of no domain that exists; the stages between are left out.
 CHECK: dict[str, Any] = {

@@ -50,7 +50,7 @@ class Size:
 
 
 SHORT: Final = Size(1_500, 300.0, 200, 40, 500.0, 30_000, 50.0, seconds=2.0, quiet_s=2.0, quiet_each=False)
-LONG: Final = Size(10_000, 500.0, 1_000, 200, 500.0, 1_000_000, 100.0, 20.0, quiet_s=8.0, quiet_each=True)
+LONG: Final = Size(10_000, 500.0, 1_000, 200, 500.0, 1_000_000, 100.0, 15.0, quiet_s=6.0, quiet_each=True)
 
 
 class Seen(NamedTuple):

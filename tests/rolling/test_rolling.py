@@ -24,6 +24,9 @@ from tests.storm.world import say
 _FIGURES = ("imxrouter_redirects_total", "imxrouter_elsewhere_total", "imxrouter_retries_total")
 SHORT = {"rate": 400.0, "watches": 100, "changes": 20.0}
 LONG = {"rate": 2000.0, "watches": 400, "changes": 40.0}
+#: Two processes a host.
+WORKERS = {"extra": "workers = 2\n"}
+_IDS = ["one process", "two processes"]
 
 
 @pytest.fixture
@@ -111,42 +114,47 @@ def _roll(world: World, rounds: int, rest_s: float) -> None:
     _judge(world)
 
 
-@pytest.mark.parametrize("world", [SHORT, {**SHORT, "tls": True}], indirect=True, ids=["in clear", "in TLS"])
+@pytest.mark.parametrize(
+    "world", [SHORT, {**SHORT, "tls": True}, {**SHORT, **WORKERS}], indirect=True,
+    ids=["in clear", "in TLS", "two processes"],
+)  # fmt: skip
 def test_each_host_is_restarted_once(world: World) -> None:
     """Short form."""
     _roll(world, 1, 1.5)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("world", [LONG], indirect=True)
+@pytest.mark.parametrize("world", [LONG, {**LONG, **WORKERS}], indirect=True, ids=_IDS)
 def test_a_rolling_restart(world: World) -> None:
     """2,000 messages a second, each host restarted three times."""
     _roll(world, 3, 5.0)
 
 
-@pytest.mark.parametrize("world", [SHORT], indirect=True)
+@pytest.mark.parametrize("world", [SHORT, {**SHORT, **WORKERS}], indirect=True, ids=_IDS)
 def test_the_procedure_of_the_operators_page(world: World) -> None:
     """docs/operators/upgrade.md, two hosts: drain, stop, start, look, undrain."""
     _settle(world)
     for host in (world.b1, world.b2):
         drained = host.ctl("--json", "drain", "--wait")
         assert drained.returncode == 0, drained
-        assert json.loads(drained.stdout)["processes"] == {"0": "drained"}
+        assert json.loads(drained.stdout)["processes"] == dict.fromkeys(host.numbers, "drained")
         assert _errors(world) == [{}, {}]
         assert host.stop() < 10
         host.start()
-        world.wait(partial(_is, host, "drained"), "it is there, drained")
+        world.wait(partial(_are, host, "drained"), "every process is there, drained")
         assert json.loads(host.ctl("--json", "links").stdout) == []
         assert host.ctl("undrain").returncode == 0
         world.wait(lambda: all(world.b.ask("ready")), f"the service is logged in at {host.name} again")
         time.sleep(1.0)
-        assert _is(host, "running")
+        assert _are(host, "running")
         assert _errors(world) == [{}, {}]
     _judge(world)
 
 
-def _is(host: Host, state: str) -> bool:
-    """Whether a host says that it is in that state."""
-    with contextlib.suppress(AdminUnreachable):
-        return bool(AdminClient(str(host.admin)).status()["drain"]["state"] == state)
-    return False
+def _are(host: Host, state: str) -> bool:
+    """Whether every process of a host says that it is in that state."""
+    states = []
+    for one in host.sockets:
+        with contextlib.suppress(AdminUnreachable):
+            states.append(AdminClient(str(one)).status()["drain"]["state"])
+    return states == [state] * len(host.sockets)

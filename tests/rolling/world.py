@@ -41,6 +41,10 @@ class Host:
         run = folder / name
         run.mkdir()
         self.admin = run / "admin.sock"
+        count = 2 if "workers = 2" in extra else 1
+        #: of its processes
+        self.numbers = [str(number) for number in range(count)]
+        self.sockets = [self.admin, *(run / f"admin-{number}.sock" for number in self.numbers[1:])]
         self.metrics = free_port("127.0.0.1")
         self._config = run / "router.toml"
         public = login_key(1).public_key().public_bytes_raw().hex()

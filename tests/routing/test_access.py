@@ -119,6 +119,12 @@ def test_entries_come_and_go() -> None:
     made.add(Entry("old", Pattern.parse("*"), Action.BLOCK, expires=10.0))
     assert [one.ident for one in made.expired(9.0)] == []
     assert [one.ident for one in made.expired(10.0)] == ["old"]
+    made.remove("old")
+    for number in range(1000):
+        made.add(Entry("new", Pattern.parse("*"), Action.BLOCK, expires=100.0 + number))
+    assert len(made._next) < 200
+    assert [one.ident for one in made.expired(1098.0)] == []
+    assert [one.ident for one in made.expired(1099.0)] == ["new"]
 
 
 def test_entries_at_one_place_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

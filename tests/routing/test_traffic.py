@@ -166,3 +166,15 @@ def test_what_other_limits_refuse_counts_more_of_the_link() -> None:
     assert meter.until > 0
     meter.charge(0, 0, 0.3)
     assert not meter.insists
+
+
+def test_a_link_pays_when_its_lease_is_used_up() -> None:
+    """What is left of the lease costs no look at the rate; what went over it is paid with it."""
+    meter = Traffic(link_rate=TrafficRate.of(500, 0, 1.0)).of_link(b"link 1")
+    assert meter.left == 10
+    meter.left -= 510
+    meter.settle(0.0)
+    assert (meter.left, meter.watched) == (10, True)
+    assert 0 < meter.until <= 0.25
+    meter.settle(0.3)
+    assert (meter.left, meter.watched) == (10, False)

@@ -205,6 +205,7 @@ def _peer_dies(scene: Scene) -> Told:
 
 def _peer_answers_never(scene: Scene) -> Told:
     settings = {"links.answer_timeout_s": 1.0, "links.duplicate_window_s": 2.0, "links.ping_s": 0.2}
+    settings["dial.hold_s"] = 0.9
     _, link, _, told = _carried(scene, **settings)
     answered = told()
     link.send(Ping(b"12345678"))  # it was there all the time

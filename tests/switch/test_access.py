@@ -13,12 +13,16 @@ from imxrouter.model.patterns import Pattern
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.access import AccessLists, Action, Direction, Entry, Home, Scope
 from imxrouter.routing.gate import Gate
+from imxrouter.routing.inboxes import InboxRate
 from imxrouter.routing.limits import SenderRates
+from imxrouter.routing.overload import Level
 from imxrouter.routing.recipients import FirstContact, Recipients
 from imxrouter.routing.rules import Right
+from imxrouter.routing.traffic import Traffic, TrafficRate
 from imxrouter.switch import slots
 from imxrouter.switch.checks import Checks
-from imxrouter.switch.explain import Case, Verdict, walk
+from imxrouter.switch.explain import walk
+from imxrouter.switch.explained import Case, Verdict
 from imxrouter.switch.ports import FOREVER, Port, Role
 from imxrouter.wire.record import Envelope, Record, decode_outcome
 from tests.switch.rig import BOB, FAR, HERE, PEER, Rig, message
@@ -197,11 +201,52 @@ def _worlds(draw: st.DrawFn) -> tuple[Rig, Port, Record]:
     contact = draw(st.sampled_from(FirstContact))
     made = gate(*draw(_lists), first_contact=contact)
     rig.switch.guard(made if len(made.lists) or contact.value else None)
+    _near_limits(draw, rig, port, PEER if inward else HERE)
     pair = (*here, *there) if inward else (*there, *here)
     return rig, port, message(1, envelope=Envelope(*pair))
 
 
-@settings(max_examples=400, deadline=None)
+def _near_limits(draw: st.DrawFn, rig: Rig, port: Port, payer: bytes) -> None:
+    """Bring each limit of the loop near, at, or over its mark; seldom, for each ends the walk."""
+
+    def some(of: int = 6) -> bool:
+        return draw(st.integers(0, of - 1)) == 0
+
+    switch, now = rig.switch, rig.now
+    switch.shed = Level.MESSAGES if some(12) else draw(st.sampled_from([Level.NOTHING, Level.SUBSCRIPTIONS]))
+    rate, used = TrafficRate.of(50, 5000, 1.0), draw(st.integers(0, 60))
+    switch.traffic = Traffic(lambda _domain: (rate, "acme"), lambda _domain: rate, lambda _tenant: rate, rate)
+    if some():
+        switch.traffic.senders.of(payer).take(used, used * 100, now)
+    if some():
+        above = switch.traffic.senders.of(payer).above
+        assert above is not None
+        above.take(used, 0, now)
+    if some():
+        route = switch.routes[HERE]
+        route.meter = switch.traffic.receivers.of(HERE)
+        route.meter.take(used, 0, now)
+    if some():
+        port.meter = switch.traffic.of_link(b"a link")
+        port.meter.charge(used * 3, 0, now)
+    if some():
+        switch.acquainted = frozenset({payer}) if some(2) else frozenset()
+        route = switch.routes[HERE]
+        route.inbox = InboxRate(2.0, draw(st.sampled_from([1, 4])), 1.0).terms()
+        place = switch.inboxes.place(BOB + b"@" + HERE)
+        for _ in range(draw(st.integers(0, 5))):
+            switch.inboxes.admit(place, now, route.inbox[0])
+    if some():
+        port.granted_bytes = draw(st.sampled_from([10, 100, 1000]))
+    if some():
+        for out in (rig.service, rig.peer, *switch.uplinks):
+            out.shedding = some(2)
+            out.largest = draw(st.sampled_from([20, 100_000]))
+    if some(12):
+        switch.memory.limit = draw(st.sampled_from([0, 1]))
+
+
+@settings(max_examples=600, deadline=None)
 @given(_worlds())
 def test_explain_says_what_the_switch_does(world: tuple[Rig, Port, Record]) -> None:
     """Its verdict and its reason are those of a real record, and it changes nothing."""
@@ -213,14 +258,16 @@ def test_explain_says_what_the_switch_does(world: tuple[Rig, Port, Record]) -> N
     )  # fmt: skip
     rates = rig.switch.rates
     assert isinstance(rates, SenderRates)
-    before = dict(rates.arrivals)
+    before, meters = dict(rates.arrivals), dict(rig.switch.traffic.senders.meters)
+    due = list(rig.switch.inboxes.due)
     steps = walk(
         rig.switch,
         case,
         rig.now,
-        lambda key, domain, interval, burst: rates.peek(key, domain, rig.now, interval, burst),
+        lambda key, domain, interval, burst: rates.look(key, domain, rig.now, interval, burst),
     )
-    assert rates.arrivals == before
+    assert (rates.arrivals, rig.switch.traffic.senders.meters) == (before, meters)
+    assert rig.switch.inboxes.due == due
     told: list[Reason] = []
     rig.switch.on_settled = lambda _entry, outcome: told.append(outcome.reason)
     rig.feed(port, record)

@@ -2,8 +2,11 @@
 
 import pytest
 
+from imxrouter.model.limits import Limit
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.traffic import FREE, LinkMeter, Meter, TrafficRate
 from imxrouter.switch import slots
+from imxrouter.switch.limiting import TOLD_A_SECOND
 from imxrouter.switch.ports import Role, bound_proof
 from imxrouter.wire.fields import Field
 from imxrouter.wire.record import Envelope, decode_outcome
@@ -45,6 +48,39 @@ def test_limits_are_named() -> None:
     assert rig.outcome(rig.peer).reason is Reason.SERVICE_DOWN
     assert slots.refusals(rig.switch.counters, Reason.SUSPENDED) == 1
     assert rig.switch.conservation() == []
+
+
+def test_operators_are_told_which_limit_it_is() -> None:
+    """The sender is told a word that names no limit; what is traced names it."""
+    rig = Rig()
+    settled: list[tuple[str, str]] = []
+    rig.switch.on_settled = lambda _entry, outcome: settled.append((outcome.reason.word, outcome.note))
+    rig.switch.routes[HERE].meter = Meter(TrafficRate.of(1, 0), Limit.DOMAIN_IN, HERE)
+    for number in range(1, 4):
+        rig.feed(rig.peer, message(number))
+    rig.out(rig.service)
+    assert rig.outcome(rig.peer).reason is Reason.BUSY
+    rig.rates.wait_s[b"mallory@peer.example"] = 2.5
+    rig.switch.routes[HERE].meter = None
+    rig.feed(rig.peer, message(4, envelope=Envelope(BOB, HERE, b"mallory", PEER)))
+    assert rig.outcome(rig.peer).reason is Reason.RATE_LIMITED
+    assert settled == [("over-rate", "domain-in"), ("rate-limited", "sender")]
+    assert rig.switch.book.counts[Limit.DOMAIN_IN] == 1
+
+
+def test_the_wait_is_told_to_everybody() -> None:
+    """Of many refusals in a second only some are traced; all say when to try again, in steps of 5 s."""
+    rig = Rig()
+    settled: list[str] = []
+    rig.switch.on_settled = lambda _entry, outcome: settled.append(outcome.note)
+    rig.peer.meter = LinkMeter(FREE, b"m")
+    rig.rates.wait_s[b"alice@peer.example"] = 7.5
+    for number in range(1, 3 * TOLD_A_SECOND):
+        rig.feed(rig.peer, message(number))
+    answers = [decode_outcome(record) for record in rig.out(rig.peer)]
+    assert len(answers) == 3 * TOLD_A_SECOND - 1
+    assert {(one.reason, one.retry_after_s) for one in answers} == {(Reason.RATE_LIMITED, 10)}
+    assert len(settled) == TOLD_A_SECOND
 
 
 def test_the_rate_is_one_for_all_spellings() -> None:

@@ -7,13 +7,14 @@ import pytest
 from imxrouter.model.operations import SubscriptionState
 from imxrouter.model.outcome import SUCCESS, Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import Reason, Status
+from imxrouter.routing.overload import Level
 from imxrouter.routing.subscriptions import LATE_S, SubscriptionLimits
 from imxrouter.switch.checks import ALL_CHECKS, Checks
 from imxrouter.switch.ports import Port, Role
 from imxrouter.wire.fields import Field
 from imxrouter.wire.record import Envelope, Record, encode_record, response_to
 from imxrouter.wire.registry import FieldType, RecordType
-from tests.switch.rig import ALICE, BOB, HERE, PEER, Rig
+from tests.switch.rig import ALICE, BOB, HERE, PEER, Rig, message
 
 ID = b"sub-1"
 TYPES = frozenset({0x100, 0x101, 0x102, 0x103})
@@ -96,6 +97,22 @@ def test_one_subscription_is_not_another(rig: Presence, change: dict[str, bytes]
     """Watcher, presentity and id must be those."""
     rig.grant(rig.ask())
     assert rig.told(rig.notify(**change)).reason is Reason.NOT_SUBSCRIBED
+
+
+def test_what_ends_work_passes_when_all_is_shed(rig: Presence) -> None:
+    """The end of a subscription by either side, and answers; all else is told to come again."""
+    for ident in (b"sub-1", b"sub-2"):
+        rig.grant(rig.ask(ident=ident))
+    rig.feed(rig.peer, message(100))
+    (under_way,) = rig.out(rig.service)
+    rig.switch.shed = Level.MESSAGES
+    assert rig.told().reason is Reason.BUSY
+    assert rig.told(rig.notify(TERMINATED)).ok
+    assert rig.ask(0, b"sub-2").type == RecordType.SUBSCRIBE
+    rig.answer(rig.service, under_way)
+    assert rig.outcome(rig.peer).ok
+    rig.feed(rig.peer, message(101))
+    assert rig.outcome(rig.peer).reason is Reason.BUSY
 
 
 def test_it_ends_with_its_time(rig: Presence) -> None:

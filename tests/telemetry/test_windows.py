@@ -60,6 +60,19 @@ def test_a_clock_that_is_set_back_loses_nothing() -> None:
     assert total(book, B, HOUR, START + 1001) == {MESSAGES: 3}
 
 
+def test_a_clock_that_was_wrong_for_a_while_spoils_nothing() -> None:
+    """A day ahead, and set right again: an hour's figures are an hour's, from then on."""
+    book = QualityBook()
+    book.add(B, {MESSAGES: 1}, START + DAY)
+    book.add(B, {MESSAGES: 2}, START)
+    windows = book.find(B, START)
+    assert windows is not None
+    assert windows.since(HOUR, START).begin <= START
+    book.add(B, {MESSAGES: 4}, START + 2 * HOUR)
+    assert total(book, B, HOUR, START + 2 * HOUR) == {MESSAGES: 4}
+    assert total(book, B, DAY, START + 2 * HOUR) == {MESSAGES: 7}
+
+
 amounts = st.dictionaries(st.integers(0, CELLS - 1), st.integers(1, 10**9), min_size=1, max_size=5)
 moves = st.lists(st.tuples(st.floats(0, 5000), amounts), max_size=60)
 

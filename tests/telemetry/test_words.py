@@ -76,7 +76,7 @@ def test_log_calls_use_registered_words_only() -> None:
 def test_bundles_of_words_are_registered_too() -> None:
     """`{"stage": ..., "reason": ...}` that is handed on to log lines and traces."""
     wrong, seen = [], 0
-    for path in sorted((PACKAGE / "app").glob("*.py")):
+    for path in sorted((PACKAGE / "app").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if not isinstance(node, ast.Dict):
                 continue

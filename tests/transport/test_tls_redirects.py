@@ -23,11 +23,11 @@ def host(lab: Lab, *, by: str = "laboratory", **settings: object) -> RouterRig:
     return rig
 
 
-def publish(lab: Lab, *endpoints: Endpoint) -> None:
-    """Let a.example lead to these hosts."""
-    text = "$ORIGIN a.example.\n"
+def publish(lab: Lab, *endpoints: Endpoint, tls: bool = False) -> None:
+    """Let a.example lead to these hosts, and say that they speak TLS only."""
+    text, more = "$ORIGIN a.example.\n", " key65280=\\002" if tls else ""
     for number, (ip, port) in enumerate(endpoints, 1):
-        text += f"@ 60 IN IMX 1 im{number} port={port}\nim{number} 60 IN A {ip}\n"
+        text += f"@ 60 IN IMX 1 im{number} port={port}{more}\nim{number} 60 IN A {ip}\n"
     lab.zones.load(text)
 
 

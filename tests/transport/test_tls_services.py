@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from twisted.internet.task import Clock
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.tls.own import OwnCertificate
 from imxrouter.tls.peer import Anchors, PeerCertificate
+from imxrouter.transport.services import UPLINK_RETRY_S, UplinkDialer
 from tests.doubles.router_rig import Lab, RouterRig, anchors_of, authority, issued, login_key
 
 #: A domain of the service, whose router stands behind a firewall.
@@ -39,6 +41,7 @@ def tenant_router(
     key: int = 0,
     name: str = "hub.example",
     trust: str = "laboratory",
+    own: OwnCertificate | None = None,
     **more: Any,
 ) -> RouterRig:
     """A router that logs in at the aggregator; its users are behind it."""
@@ -54,7 +57,7 @@ def tenant_router(
     text += f'anchor = "{folder / "ca.pem"}"\n'
     settings: dict[str, object] = {}
     if not key:
-        settings["tls.certificates"] = str(write(folder / "certs", issued(TENANT)))
+        settings["tls.certificates"] = str(write(folder / "certs", own or issued(TENANT)))
         settings["tls.trust"] = [str(folder / "ca.pem")]
     return lab.router(TENANT, tables=text, publish=False, settings=settings, **more)
 
@@ -100,10 +103,11 @@ def test_a_certificate_instead_of_a_key(lab: Lab, pinned: bool) -> None:
     assert tenant.send(f"alice@{TENANT}", "bob@hub.example").outcome().ok
 
 
-def test_a_certificate_that_is_not_bound_is_refused(lab: Lab) -> None:
+@pytest.mark.parametrize(("bound", "by"), [("other.example", "laboratory"), (TENANT, "stranger")])
+def test_a_certificate_that_is_not_bound_is_refused(lab: Lab, bound: str, by: str) -> None:
     """Another's certificate of the same authority, and the right name of an authority that is not trusted."""
-    hub = hub_router(lab, certificate="other.example")
-    tenant_router(lab, hub)
+    hub = hub_router(lab, certificate=bound)
+    tenant_router(lab, hub, own=issued(TENANT, by=by))
     counters, slot = hub.router.switch.counters, slots.REASON_SLOT[Reason.LOGIN_FAILED]
     lab.wait_until(lambda: counters[slot], "it is refused")
     assert not hub.router.switch.routes[TENANT.encode()].ports
@@ -152,3 +156,14 @@ def test_trust_of_a_pinned_peer_is_its_own(lab: Lab) -> None:
     both = issued("b.example", "c.example", by="stranger")
     shown = PeerCertificate(both.leaf, both.chain)
     assert not a.call(lambda: a.router.link_tls.judge(shown, Domain("c.example"), False)).good
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.99])
+def test_uplinks_are_dialled_at_a_moment_of_their_own(chance: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Routers that start together do not come together."""
+    clock, dialled = Clock(), list[float]()
+    dialer = UplinkDialer(cast("Any", None), clock, cast("Any", None), None, (0.0, 0.0), lambda: chance)
+    monkeypatch.setattr(dialer, "start", lambda: dialled.append(clock.seconds()))
+    dialer.begin()
+    clock.pump([UPLINK_RETRY_S[0] / 100] * 100)
+    assert dialled == [pytest.approx(chance * UPLINK_RETRY_S[0], abs=UPLINK_RETRY_S[0] / 50)]

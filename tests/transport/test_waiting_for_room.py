@@ -16,11 +16,11 @@ from imxrouter.transport.dialing import DialFailed, Dialled
 from imxrouter.transport.opening_turns import UNPROVED_AT_ONCE, OpeningTurns
 from imxrouter.transport.verify_room import WAIT_S, VerifyRoom
 
-PLACE = ("192.0.2.1", b"")
+PLACE = (("192.0.2.1", 6490), b"")
 
 
 def _hub(**settings: int) -> Any:
-    links = SimpleNamespace(at=lambda _ip: [], verifying=list)
+    links = SimpleNamespace(at=lambda _ip: [], to=lambda _endpoint: [], verifying=list)
     hub = SimpleNamespace(opened_links=links, settings=SimpleNamespace(**settings), time=0.0)
     hub.now = lambda: hub.time
     return hub

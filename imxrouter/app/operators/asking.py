@@ -91,6 +91,7 @@ def _view(query: AttributeQuery, asked: Asked, seconds: float) -> AttributesView
         failed_at="" if outcome.ok else failed_at(reason, decided_by, query.owner.domain.name),
         retry="" if outcome.ok else reason.retry.value, retry_after_s=outcome.retry_after_s,
         note=outcome.note, seconds=round(seconds, 6), remedy="" if outcome.ok else reason.remedy,
+        left=outcome.left,
     )  # fmt: skip
 
 

@@ -347,8 +347,8 @@ class Console:
         return self._router.certificates.view(name for one in records for name in (one.name, *one.aliases))
 
     def certs_reload(self) -> Deferred[CertsReload]:
-        """Read the folder of our certificates again."""
-        return self._router.certificates.reload()
+        """Read the folder of our certificates again, in every process of the host."""
+        return self._router.certificates_everywhere.reload()
 
     # -- traces ------------------------------------------------------------------------------------------
 
@@ -405,6 +405,7 @@ def _outcome_view(message: Message, outcome: Outcome, seconds: float) -> Outcome
         failed_at="" if outcome.ok else failed_at(outcome.reason, decided_by, where),
         retry="" if outcome.ok else outcome.reason.retry.value, retry_after_s=outcome.retry_after_s,
         note=outcome.note, remedy="" if outcome.ok else outcome.reason.remedy, seconds=round(seconds, 6),
+        left=outcome.left,
     )  # fmt: skip
 
 

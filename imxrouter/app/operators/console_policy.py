@@ -16,6 +16,7 @@ from imxrouter.app.operators.explaining import explain
 from imxrouter.app.operators.user_refusals import address
 from imxrouter.app.traffic.abuse import KeptReport
 from imxrouter.app.traffic.barred import place_of
+from imxrouter.config.problems import Problem
 from imxrouter.model.abuse import MAX_REPORT_BYTES, AbuseType, BadReport, Report
 from imxrouter.model.address import Address, BadAddress
 from imxrouter.model.domain import BadDomain, Domain
@@ -102,9 +103,11 @@ class PolicyConsole:
             self._access.remove(entry.ident)
         return self._view(mine)
 
-    def reload(self) -> AccessListView:
+    def reload(self) -> Deferred[AccessListView]:
         """Read the files of lists now."""
-        problems = self._access.reload()
+        return self._access.reload(self._router.reactor).addCallback(self._reloaded)
+
+    def _reloaded(self, problems: tuple[Problem, ...]) -> AccessListView:
         if problems:
             what = "; ".join(str(problem) for problem in problems[:10])
             raise AdminError("refused", what, "access", "correct the file; the lists stay as they were")

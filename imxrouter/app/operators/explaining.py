@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Final
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.policy_views import ExplainView, PolicyStepView
 from imxrouter.app.operators.asking import address_of
-from imxrouter.app.traffic.rules import Rule, strength_words
+from imxrouter.app.operators.explaining_away import away_steps, made_step, seen_words
+from imxrouter.app.traffic.rules import Rule
 from imxrouter.link.ledger import Entry
 from imxrouter.model.domain import Domain
 from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.rules import Right
-from imxrouter.switch.explain import Case, Step, Verdict, walk
+from imxrouter.switch.explain import walk
+from imxrouter.switch.explained import Case, Step, Verdict
 from imxrouter.switch.ports import FOREVER, Port, Proof, Role
 from imxrouter.wire.registry import RecordType
 
@@ -51,10 +53,15 @@ def explain(router: Parts, source: str, destination: str, kind: str, size: int) 
     steps = before
     if refused is None:
         walked = walk(
-            router.switch, case, now, lambda *args: router.rates.peek(args[0], args[1], now, *args[2:])
+            router.switch, case, now, lambda *args: router.rates.look(args[0], args[1], now, *args[2:])
         )
         steps = [*before, *(_view(router, case, step) for step in walked)]
         refused = next((one for one in steps if one["verdict"] == "refuse"), None)
+        if refused is None and _goes_away(router, recipient.domain):
+            has_way = not any(step.name == "way" and step.verdict is Verdict.WAIT for step in walked)
+            size = len(case.source) + len(case.destination) + size
+            steps += away_steps(router, sender.domain.wire, recipient.domain, size, has_way=has_way)
+            refused = next((one for one in steps if one["verdict"] == "refuse"), None)
     reason = refused["reason"] if refused is not None else Reason.NONE.word
     waits = any(one["verdict"] == "wait" for one in steps)
     return ExplainView(
@@ -67,12 +74,17 @@ def explain(router: Parts, source: str, destination: str, kind: str, size: int) 
     )  # fmt: skip
 
 
+def _goes_away(router: Parts, domain: Domain) -> bool:
+    """Whether a request to a domain leaves for a router of its own."""
+    return domain.wire not in router.switch.routes and not router.switch.uplinks
+
+
 def _port(router: Parts, domain: Domain) -> Port | None:
     """The link that would bring it: of a domain of ours its service's, else one on which it is proved."""
     switch, raw = router.switch, domain.wire
     route = switch.routes.get(raw)
     if route is not None:
-        return route.ports[0] if route.ports else switch.inside[0]
+        return next((port for port in route.ports if port.role is Role.SERVICE), switch.inside[0])
     proved = [port for port in switch.ports.values() if raw in port.sources and port.role is Role.PEER]
     return max(proved, key=lambda port: port.sources[raw][0], default=None)
 
@@ -86,10 +98,10 @@ def _own_source(router: Parts, domain: Domain) -> list[PolicyStepView]:
     setting = f'[[domain]] name = "{record.name.name}"'
     if route.suspended:
         rule = Rule("a suspended domain", f'{setting}: state = "suspended"')
-        return [_made("state of the source", "refuse", Reason.SUSPENDED, f"{domain} is suspended", rule)]
+        return [made_step("state of the source", "refuse", Reason.SUSPENDED, f"{domain} is suspended", rule)]
     if not route.ports:
         text = f"no link of the service of {domain} is up: nothing comes from it now"
-        return [_made("service of the source", "wait", Reason.NONE, text, Rule("", setting))]
+        return [made_step("service of the source", "wait", Reason.NONE, text, Rule("", setting))]
     return []
 
 
@@ -100,27 +112,27 @@ def _claim(router: Parts, domain: Domain) -> tuple[list[PolicyStepView], Proof |
         entry = router.access.lists.shuts_out(domain.wire)
         text = f"{domain} may not prove itself"
         rule = router.rules.access_rule(f"access rule {entry.ident}" if entry is not None else "")
-        return [_made("claim", "refuse", Reason.BLOCKED, text, rule)], None
+        return [made_step("claim", "refuse", Reason.BLOCKED, text, rule)], None
     decision = keeper.decide(domain)
-    seen = strength_words(keeper.remembered.seen(domain, router.hub.now())) or "nothing"
+    seen = seen_words(router, domain)
     rule = router.rules.policy_of(domain)
     if not decision.accepted:
-        text = f"{decision.note}; it was seen at: {seen}"
-        return [_made("claim", "refuse", decision.reason, text, rule)], None
+        text = f"{decision.note}; {seen}"
+        return [made_step("claim", "refuse", decision.reason, text, rule)], None
     interval_s, burst_s = keeper.terms(domain.wire)
-    text = f"{domain} is proved nowhere now; a claim would be verified; it was seen at: {seen}"
-    step = _made("claim", "wait", Reason.NONE, text, rule)
+    text = f"{domain} is proved nowhere now; a claim would be verified; {seen}"
+    step = made_step("claim", "wait", Reason.NONE, text, rule)
     return [step], (decision.strength, None, FOREVER, interval_s, burst_s, FOREVER)
 
 
 def _view(router: Parts, case: Case, step: Step) -> PolicyStepView:
     rule = Rule("")
     if step.verdict is Verdict.REFUSE:
-        note = step.bar.note if step.bar is not None else ""
+        note = step.bar.note if step.bar is not None else step.limit.word if step.limit is not None else ""
         rule = router.rules.of(_entry(case), failure(step.reason, note=note))
     elif step.name == "source" and case.port is not None and case.port.role is Role.PEER:
         rule = router.rules.policy_of(Domain(case.source.rpartition(b"@")[2].decode("ascii")))
-    return _made(step.name, step.verdict.value, step.reason, step.text, rule)
+    return made_step(step.name, step.verdict.value, step.reason, step.text, rule)
 
 
 def _entry(case: Case) -> Entry:
@@ -129,10 +141,3 @@ def _entry(case: Case) -> Entry:
     key = bytes(16) + case.destination + case.source
     to_domain, from_domain = case.destination.rpartition(b"@")[2], case.source.rpartition(b"@")[2]
     return number, 0, 0, key, 0, to_domain, from_domain, case.rtype, 0, 0.0, 0, b"", 0, 0.0
-
-
-def _made(step: str, verdict: str, reason: Reason, text: str, rule: Rule) -> PolicyStepView:
-    return PolicyStepView(
-        step=step, verdict=verdict, reason=reason.word if reason is not Reason.NONE else "", text=text,
-        rule=rule.check, setting=rule.setting,
-    )  # fmt: skip

@@ -39,8 +39,8 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
     entry = router.federation.destinations.find(domain)
     links = [one for one in router.hub.sessions.values() if _concerns(one, domain.wire)]
     errors, pin = router.peer_log.of(domain.wire), router.pinned.get(domain.name, ())
-    remembered, until = _remembered(router, domain)
-    known = links or errors or pin or remembered or router.quality.outages.of(domain.wire)
+    seen, until = remembered(router, domain)
+    known = links or errors or pin or seen or router.quality.outages.of(domain.wire)
     if entry is None and not known:
         raise AdminError("not-found", f"nothing is known of {domain}", "peer", "see imxctl peers")
     rule = router.rules.policy_of(domain)
@@ -56,7 +56,7 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
         state_for_s=round(now - entry.since, 1) if entry else None, source="pinned" if pin else "dns",
         targets=sorted(targets | {f"{ip}:{port}" for ip, port in pin}),
         required=router.gatekeeper.policies.policy_for(domain).value, required_by=rule.setting,
-        remembered=remembered, remembered_until=until,
+        remembered=seen, remembered_until=until,
         acceptable=router.gatekeeper.decide(domain).accepted,
         links=[link_view(one, now, router.switch.ways) for one in links],
         errors=[_error_view(*one) for one in errors],
@@ -112,13 +112,13 @@ def _counted(router: Parts, domain: Domain) -> tuple[dict[str, dict[str, int]] |
     return {"came": came, "went": went}, mean
 
 
-def _remembered(router: Parts, domain: Domain) -> tuple[str, float | None]:
+def remembered(router: Parts, domain: Domain) -> tuple[str, float | None]:
     """The strongest level seen, in words, and when it is forgotten, seconds since 1970."""
-    remembered, now = router.gatekeeper.remembered, router.hub.now()
-    strength = remembered.seen(domain, now) | remembered.seen(domain, now, reached=True)
+    memory, now = router.gatekeeper.remembered, router.hub.now()
+    strength = memory.seen(domain, now) | memory.seen(domain, now, reached=True)
     if not strength:
         return "", None
-    until = next((at for name, _, at in remembered.items(now) if name == domain), now)
+    until = next((at for name, _, at in memory.items(now) if name == domain), now)
     return strength_words(strength), round(time.time() + until - now, 1)
 
 

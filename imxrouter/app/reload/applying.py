@@ -287,6 +287,7 @@ class Applying:
             before.clear()
             before.update(pinned)
             router.link_tls.pinned = anchors
+            router.services.judge_anew()  # who logs in by certificate may be trusted by such an anchor
             for session, domain in left():
                 if session.side is Side.OPENER:
                     router.claimer.leave(session, domain)

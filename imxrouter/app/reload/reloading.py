@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from imxrouter.admin.config_views import ReloadView
 from imxrouter.admin.errors import AdminError
+from imxrouter.app.host import ABSENT
 from imxrouter.app.notify import tell_supervisor
 from imxrouter.app.reload.applying import Applying
 from imxrouter.app.reload.reload_plan import APPLIED, FAILED, REFUSED, UNCHANGED, Plan, Told
@@ -192,7 +193,7 @@ class Reloading:
 
     async def _everywhere(self, plan: Plan, *, dry_run: bool) -> None:
         """All processes try first; only if all of them can is it applied, and then here as well."""
-        if self._router.config.workers < 2 or plan.loaded is None:
+        if plan.loaded is None:
             return
         digest = _digest(plan.loaded)
         told = await self._ask_all(_Asked(dry_run=True, digest=digest))
@@ -205,30 +206,16 @@ class Reloading:
             ]
         elif not dry_run:
             told = await self._ask_all(_Asked(dry_run=False, digest=digest))
-        plan.told = told
+        absent = Told(ABSENT, "it does not run; it reads the files when it starts")
+        plan.told = {number: told.get(number, absent) for number in self._router.host.others()}
 
     async def _ask_all(self, asked: _Asked) -> dict[int, Told]:
-        bus, told = self._router.bus, dict[int, Told]()
-        numbers = bus.peers() - {bus.process}
-        done: Deferred[None] = Deferred()
-
-        def answered(number: int, payload: bytes | None) -> None:
-            silent = Told(FAILED, "it gave no answer")
-            told[number] = silent if payload is None else msgspec.msgpack.decode(payload, type=Told)
-            if len(told) == len(numbers):
-                done.callback(None)
-
-        def ask(number: int) -> None:
-            bus.ask(
-                number, KIND, msgspec.msgpack.encode(asked), lambda payload: answered(number, payload),
-                PROCESS_S,
-            )  # fmt: skip
-
-        for number in numbers:
-            ask(number)
-        if numbers:
-            await done
-        return told
+        silent = Told(FAILED, "it gave no answer")
+        said = await self._router.host.ask_all(KIND, msgspec.msgpack.encode(asked), PROCESS_S)
+        return {
+            number: silent if answer is None else msgspec.msgpack.decode(answer, type=Told)
+            for number, answer in said.items()
+        }
 
     def _asked(self, payload: bytes, reply: Callable[[bytes], None]) -> None:
         asked = msgspec.msgpack.decode(payload, type=_Asked)
@@ -248,7 +235,7 @@ class Reloading:
         plan = await self._planned(self.source)
         if plan.loaded is not None and _digest(plan.loaded) != asked.digest:
             self._cancel(plan)
-            return Told(FAILED, "the files changed while they were read")
+            return Told(FAILED, "it reads other files, or they changed meanwhile")
         self._cancel(plan) if asked.dry_run else self._finish(plan)
         return Told(plan.result, str(plan.problems[0]) if plan.problems else "")
 

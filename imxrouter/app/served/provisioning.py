@@ -145,7 +145,7 @@ class Provisioner:
 
     def domains_of(self, service: str) -> list[bytes]:
         """Names and aliases of the service's active domains: those that share its list of links."""
-        ports = self._ports_of(service)
+        ports = self.ports_of(service)
         return [raw for raw, route in self._hub.switch.routes.items() if route.ports is ports]
 
     def terms(self, domain: bytes) -> SendTerms:
@@ -178,8 +178,9 @@ class Provisioner:
             lost += gone
             self._remove(gone)
             self._unbind(change.before)
-            self._enter(change.after)
             touched |= {change.before.service, change.after.service}
+        for change in diff.changed:  # after all that goes: an alias may pass from one domain to another
+            self._enter(change.after)
         for record in diff.added:
             self._enter(record)
             touched.add(record.service)
@@ -200,16 +201,22 @@ class Provisioner:
         level = Policy(record.policy).level if record.policy else 0
         size = record.max_message_bytes or self._limits.max_message_bytes
         gateway = self._gateways.get(record.service)
+        routes, home = self._hub.switch.routes, record.name.wire
+        ports = [] if record.suspended else self.ports_of(record.service)
+        known = (routes.get(name.wire) for name in record.names)
+        route = next((one for one in known if one is not None and one.home == home), None)
+        if route is None:
+            route = Route(ports, level, size, record.types)
+            route.home = home
+        is_other_level = level != route.level
+        route.level, route.max_bytes, route.types = level, size, record.types
+        route.ports, route.suspended = ports, record.suspended
         for name in record.names:
             raw = name.wire
-            route = self._hub.switch.routes.get(raw)
-            ports = [] if record.suspended else self._ports_of(record.service)
-            if route is None:
-                route = self._hub.switch.routes[raw] = Route(ports, level, size, record.types)
-            if level != route.level:  # what was opened at another level is judged anew
+            if routes.get(raw) is not route:
+                routes[raw] = route
+            if is_other_level:  # what was opened at another level is judged anew
                 self._hub.switch.ways.end_source(raw)
-            route.level, route.max_bytes, route.types = level, size, record.types
-            route.ports, route.suspended = ports, record.suspended
             self.on_entered(record, raw, route)
             if record.suspended:
                 self._claimer.withdraw(raw)
@@ -217,7 +224,7 @@ class Provisioner:
             if gateway is not None:
                 gateway.bind(raw, *self.terms(raw))
 
-    def _ports_of(self, service: str) -> list[Port]:
+    def ports_of(self, service: str) -> list[Port]:
         """The links of a service that are up: one list for all its domains, however many they are."""
         ports = self._ports.get(service)
         if ports is None:

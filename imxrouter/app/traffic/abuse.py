@@ -19,7 +19,10 @@ from imxrouter.model.operations import MAX_HOPS, AttributeQuery, Message
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.attribute_asking import Asked
+from imxrouter.routing.buckets import Buckets
 from imxrouter.routing.interfaces import Store
+from imxrouter.routing.limits import Rate
+from imxrouter.routing.zones import zone_of
 from imxrouter.transport.reports import Reports
 from imxrouter.wire.record import Envelope, Record, decode_outcome
 from imxrouter.wire.registry import RecordType
@@ -27,6 +30,8 @@ from imxrouter.wire.registry import RecordType
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
 
+#: Messages to one domain's abuse contact about what was received, lasting and at once; the rest is listed.
+NOTICES: Final = Rate.of(0.5, 30)
 _URI_SCHEMES: Final = ("im:", "imx:", "pres:")
 
 
@@ -75,6 +80,9 @@ class AbuseDesk:
         self._router = router
         self._store: Store | None = None
         self._kept: dict[bytes, KeptReport] = {}
+        #: keys of those kept, by who takes their places: our own, or the zone that reports
+        self._places: dict[str, set[bytes]] = {}
+        self._notices = Buckets(NOTICES)
         self._count = 0
         reports = Reports(router.hub.now, self._same_domain, self._received)
         reports.on_result = lambda word: router.metrics.abuse.inc("received", word)
@@ -106,7 +114,11 @@ class AbuseDesk:
         )  # fmt: skip
         record = self._router.domains.get(report.source.domain)
         contact = _user_of(record.abuse_contact) if record is not None else None
-        if record is not None and contact is not None and contact.domain in self._router.domains:
+        now = self._router.hub.now()
+        if record is None or contact is None or contact.domain not in self._router.domains:
+            return
+        if not self._notices.wait(record.name.wire, now):
+            self._notices.take(record.name.wire, now)
             self._write(record.name, contact, f"{who} reports abuse.", report, lambda _outcome: None)
 
     # -- sending -----------------------------------------------------------------------------------------
@@ -188,19 +200,39 @@ class AbuseDesk:
             self._store.put(ABUSE, key, msgspec.json.encode(report))
 
     def _restore(self, key: bytes, value: bytes | None, _expires_at: float | None) -> None:
+        self._drop(key)
         if value is None:
-            self._kept.pop(key, None)
             return
         try:
-            self._kept[key] = msgspec.json.decode(value, type=KeptReport)
+            report = msgspec.json.decode(value, type=KeptReport)
         except msgspec.MsgspecError:
             self.log.warn("abuse: a report of the store cannot be read")
             return
+        self._kept[key] = report
+        self._places.setdefault(_place(report), set()).add(key)
         while len(self._kept) > self._router.config.access.abuse_reports:
-            oldest = min(self._kept)
-            del self._kept[oldest]
+            gone = self._oldest_of_most()
+            self._drop(gone)
             if self._store is not None:
-                self._store.remove(ABUSE, oldest)
+                self._store.remove(ABUSE, gone)
+
+    def _oldest_of_most(self) -> bytes:
+        """The oldest report of who has most: nobody makes others' go."""
+        most = max(map(len, self._places.values()))
+        return min(min(keys) for keys in self._places.values() if len(keys) == most)
+
+    def _drop(self, key: bytes) -> None:
+        report = self._kept.pop(key, None)
+        if report is not None:
+            keys = self._places[_place(report)]
+            keys.discard(key)
+            if not keys:
+                del self._places[_place(report)]
+
+
+def _place(report: KeptReport) -> str:
+    """Whose place a report takes: ours, or that of the zone that sent it."""
+    return "" if report.direction == "sent" else zone_of(report.by.rpartition("@")[2])
 
 
 def _kept(report: Report, direction: str, by: str) -> KeptReport:

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any, Final
 
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imxrouter.app.traffic import kept_access
-from imxrouter.app.traffic.kept_access import BOOKS, ENTRIES, WROTE
+from imxrouter.app.traffic.kept_access import BOOKS, ENTRIES, KNOCKS, WROTE
 from imxrouter.config.access import Access, list_files, read_lists
 from imxrouter.config.problems import Problem
 from imxrouter.model.domain import Domain
@@ -28,7 +28,7 @@ from imxrouter.routing.access import AccessLists, BadEntry, Entry, Home
 from imxrouter.routing.domains import DomainDiff, ServedDomain, ServedDomains
 from imxrouter.routing.gate import Gate
 from imxrouter.routing.interfaces import Store
-from imxrouter.routing.recipients import Book, FirstContact, Recipients
+from imxrouter.routing.recipients import KNOCK_S, Book, FirstContact, Knocked, Recipients
 from imxrouter.routing.rules import Right
 from imxrouter.switch.switch import Switch
 from imxrouter.transport.hub import Hub
@@ -39,8 +39,8 @@ from imxrouter.transport.watchers import RouterWatchers
 _LOGGED: Final = 10
 #: Subscriptions that are judged anew in one turn of the reactor.
 _JUDGED: Final = 500
-#: Names of a file, its time and its size; None of one that is not there.
-Seen = dict[str, tuple[float, int] | None]
+#: Names of a file, its place on the disk, its time and its size; None of one that is not there.
+Seen = dict[str, tuple[int, int, int] | None]
 
 
 @dataclass(slots=True)
@@ -96,12 +96,13 @@ class AccessControl:
         self._later = later
         self._store: Store | None = None
         self._seen: Seen = {}
-        self._reading = False
+        self._lock = DeferredLock()
         self._stale = False
         self.lists = AccessLists(self._home)
         self.recipients = Recipients(self._main_name, self._first_contact, wall)
         self.recipients.on_changed = self._keep_book
         self.recipients.on_wrote = self._keep_wrote
+        self.recipients.on_knock = self._keep_knock
         self.gate = Gate(self.lists, self.recipients)
         self.problems: tuple[Problem, ...] = ()
         self._asking = 0
@@ -147,6 +148,9 @@ class AccessControl:
             self.recipients.restore(key, kept_access.book_from_store(value))
         for key, _, until in store.items(WROTE):
             self.recipients.restore_wrote(key, until or 0.0)
+        for key, value, _ in store.items(KNOCKS):
+            self._restore_knock(key, value, None)
+        store.watch(KNOCKS, self._restore_knock)
         store.watch(ENTRIES, self._changed_elsewhere)
         store.watch(WROTE, lambda key, _, until: self.recipients.restore_wrote(key, until or 0.0))
         store.watch(BOOKS, self._book_changed_elsewhere)
@@ -160,16 +164,8 @@ class AccessControl:
                 self.lists.remove(entry.ident)
                 self.log.info("access: {entry} has expired", entry=entry.ident)
             self._refresh()
-        if not self._reading and (self._stale or self._config_names_files()):
-            seen = look_at(self._config)
-            if seen != self._seen or self._stale:
-                self._seen, self._reading, self._stale = seen, True, False
-                pool = reactor.getThreadPool()
-                reading = deferToThreadPool(reactor, pool, self._read_files, tuple(self.lists))
-                reading.addCallbacks(self._read, self._not_read)
-
-    def _config_names_files(self) -> bool:
-        return bool(self._config.lists) or Path(self._config.dir).is_dir()
+        if not self._lock.locked and (self._stale or look_at(self._config) != self._seen):
+            self._lock.run(self._read_all, reactor).addErrback(self._not_read)
 
     def runs_with(self, config: Access, first_contact: dict[str, FirstContact]) -> bool:
         """Whether that is what it has."""
@@ -180,18 +176,18 @@ class AccessControl:
         self._config, self._of_service, self._stale = config, first_contact, True
         self._refresh()
 
-    def reload(self) -> tuple[Problem, ...]:
-        """Read the files now; returns what is wrong with them, and then nothing was changed."""
-        self._seen = look_at(self._config)
-        self._take(self._read_files(tuple(self.lists)))
-        return self.problems
+    def reload(self, reactor: Any) -> Deferred[tuple[Problem, ...]]:
+        """Read the files now; fires with what is wrong with them, and then nothing was changed."""
+        read: Deferred[None] = self._lock.run(self._read_all, reactor)
+        return read.addCallback(lambda _: self.problems)
 
-    def _read(self, found: _Found) -> None:
-        self._reading = False
-        self._take(found)
+    def _read_all(self, reactor: Any) -> Deferred[None]:
+        """Off the reactor's thread, for a long list takes seconds."""
+        self._seen, self._stale = look_at(self._config), False
+        pool = reactor.getThreadPool()
+        return deferToThreadPool(reactor, pool, self._read_files, tuple(self.lists)).addCallback(self._take)
 
     def _not_read(self, failure: Failure) -> None:
-        self._reading = False
         self.log.failure("reading access lists failed", failure)
 
     def _read_files(self, before: Iterable[Entry]) -> _Found:
@@ -310,6 +306,16 @@ class AccessControl:
         if self._store is not None:
             self._store.put(WROTE, key, b"", until)
 
+    def _keep_knock(self, key: bytes, knocked: Knocked | None) -> None:
+        if self._store is not None and knocked is not None:
+            self._store.put(KNOCKS, key, kept_access.knock_to_store(knocked), knocked.at + KNOCK_S)
+        elif self._store is not None:
+            self._store.remove(KNOCKS, key)
+
+    def _restore_knock(self, key: bytes, value: bytes | None, _expires_at: float | None) -> None:
+        knocked = kept_access.knock_from_store(key, value) if value is not None else None
+        self.recipients.restore_knock(key, knocked, self._wall())
+
     def _book_changed_elsewhere(self, key: bytes, value: bytes | None, _expires_at: float | None) -> None:
         self.recipients.restore(key, kept_access.book_from_store(value) if value is not None else None)
         self._book_changed(key)
@@ -393,12 +399,12 @@ def _asks(record: ServedDomain) -> bool:
 
 
 def look_at(config: Access) -> Seen:
-    """Times and sizes of the files."""
+    """States of the files: another one in the same place counts as changed, whatever its time."""
     seen: Seen = {}
     for path in list_files(config):
         try:
             facts = path.stat()
-            seen[str(path)] = facts.st_mtime, facts.st_size
+            seen[str(path)] = facts.st_ino, facts.st_mtime_ns, facts.st_size
         except OSError:
             seen[str(path)] = None
     return seen

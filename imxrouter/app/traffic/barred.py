@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from imxrouter.app.traffic.knocking import KnockNotices
 from imxrouter.app.traffic.rules import Rule
 from imxrouter.app.traffic.settling import parties
 from imxrouter.link.ledger import Entry
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 def watch_barred(router: Parts) -> None:
     """Tie the gate to answers, metrics, knocks and the words of traces; once, at the end of building."""
     recipients, metrics = router.access.recipients, router.metrics
+    notices = KnockNotices(router)
 
     def told(entry: Entry, bar: Bar) -> None:
         metrics.barred.inc(bar.kind, bar.direction)
@@ -31,8 +33,8 @@ def watch_barred(router: Parts) -> None:
         person = _address(source)
         if bar.right is not None and person is not None and person.local:
             user = _address(destination)
-            if user is not None:
-                recipients.knock(user.key, person, bar.right, time.time())
+            if user is not None and recipients.knock(user.key, person, bar.right, time.time()):
+                notices.tell(user, person, bar.right)
 
     barring = Barring(router.hub, router.reactor.callLater, told)
     before = router.switch.on_answered

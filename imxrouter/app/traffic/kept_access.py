@@ -12,7 +12,7 @@ from imxrouter.model.domain import BadDomain
 from imxrouter.model.errors import RouterError
 from imxrouter.model.patterns import Pattern
 from imxrouter.routing.access import Action, Direction, Entry, Scope
-from imxrouter.routing.recipients import MAX_USERS, MAX_WROTE, Book
+from imxrouter.routing.recipients import MAX_KNOCKS, MAX_USERS, MAX_WROTE, Book, Knocked
 from imxrouter.routing.rules import Consent, Decision, Right, Rule, Who
 from imxrouter.routing.rules import Scope as RuleScope
 
@@ -21,8 +21,10 @@ ENTRIES: Final = "access"
 BOOKS: Final = "recipient"
 #: Whom users wrote to: both keys, no value.
 WROTE: Final = "wrote"
+#: Who waits for a user's word, by both keys and what he wanted.
+KNOCKS: Final = "knock"
 MAX_RUN_TIME: Final = 100_000
-TABLE_ENTRIES: Final = {ENTRIES: MAX_RUN_TIME, BOOKS: MAX_USERS, WROTE: MAX_WROTE}
+TABLE_ENTRIES: Final = {ENTRIES: MAX_RUN_TIME, BOOKS: MAX_USERS, WROTE: MAX_WROTE, KNOCKS: MAX_KNOCKS}
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -52,6 +54,13 @@ class _Book(msgspec.Struct, frozen=True):
     user: str
     rules: tuple[_Rule, ...] = ()
     consents: tuple[_Consent, ...] = ()
+
+
+class _Knock(msgspec.Struct, frozen=True, array_like=True):
+    person: str
+    right: str
+    at: float
+    count: int
 
 
 def entry_of(placed: Placed) -> Entry:
@@ -108,3 +117,18 @@ def book_from_store(value: bytes) -> Book | None:
         return Book(Address.parse(kept.user), rules, consents)
     except (msgspec.MsgspecError, BadAddress, BadDomain, RouterError, ValueError):
         return None
+
+
+def knock_to_store(knocked: Knocked) -> bytes:
+    """The value of a knock."""
+    return msgspec.json.encode(_Knock(str(knocked.person), knocked.right.value, knocked.at, knocked.count))
+
+
+def knock_from_store(key: bytes, value: bytes) -> Knocked | None:
+    """The knock of a value; None where it cannot be read."""
+    try:
+        kept = msgspec.json.decode(value, type=_Knock)
+        person, right = Address.parse(kept.person), Right(kept.right)
+    except (msgspec.MsgspecError, BadAddress, BadDomain, ValueError):
+        return None
+    return Knocked(key.partition(b"\0")[0], person, right, kept.at, kept.count, kept.at)

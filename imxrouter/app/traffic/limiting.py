@@ -41,7 +41,7 @@ class Limiting:
         self.overload = Overload(OverloadSettings())
         self._rate = lru_cache(maxsize=4096)(self._make_rate)
         self._inbox = lru_cache(maxsize=4096)(self._make_inbox)
-        hub.switch.traffic = Traffic(self._terms, self._peer_rate, self._tenant_rate)
+        hub.switch.traffic = Traffic(self._terms, self._peer_rate, self._tenant_rate, home=self._home)
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -72,7 +72,7 @@ class Limiting:
         traffic.forget(domain)
         route.inbox = self._inbox(record.recipient_rate_per_s)
         own = record.records_per_s or record.bytes_per_s or record.tenant in self._tenants
-        route.meter = traffic.receivers.of(domain) if own else None
+        route.meter = traffic.receivers.of(record.name.wire) if own else None
 
     def refused(self, refusal: Refusal, who: str) -> None:
         """The gatekeeper refused by a limit."""
@@ -125,6 +125,11 @@ class Limiting:
             record.bytes_per_s or limits.domain_bytes_per_s,
         )
         return rate, record.tenant
+
+    def _home(self, domain: bytes) -> bytes:
+        """The name under which all names of a domain pay."""
+        record = self._record(domain)
+        return domain if record is None else record.name.wire
 
     def _record(self, domain: bytes) -> ServedDomain | None:
         try:

@@ -6,6 +6,7 @@ what the federation tells. `app.report` makes a report of it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -33,6 +34,8 @@ TABLE_ENTRIES: Final = {QUALITY: 200_000, OUTAGES: 20_000}
 QUIET_S: Final = 900.0
 #: A turn that took longer than this was no turn: the machine was asleep.
 LONGEST_TURN_S: Final = 60.0
+#: A difference between two clocks that is no drift: one was set, or stood still while the host was asleep.
+STEP_S: Final = 30.0
 #: How old the figures of objectives may be.
 _FRESH_S: Final = 15.0
 
@@ -45,20 +48,28 @@ class Quality:
         store: where it is kept.
         wall: seconds since 1970.
         own_loss: whether somebody else knows that our own network is lost.
+        monotonic: seconds that pass whatever the clock is set to.
     """
 
     log = Logger()
 
     def __init__(
-        self, config: Config, store: Store, wall: Callable[[], float], own_loss: Callable[[], bool]
+        self,
+        config: Config,
+        store: Store,
+        wall: Callable[[], float],
+        own_loss: Callable[[], bool],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._wall = wall
+        self._monotonic = monotonic
         self._own_loss = own_loss
         self._process = b"%d/" % config.process
         self.outages = Outages(max(QUIET_S, 3 * config.dial.backoff_cap_s))
         self.book = QualityBook()
-        self._now = wall()
+        self._now, self._then = wall(), monotonic()
+        self._counted_at = self._then
         self._burns: dict[bytes, tuple[float, dict[tuple[str, str], float]]] = {}
         self.expect(config)
 
@@ -74,6 +85,7 @@ class Quality:
     def begin(self) -> None:
         """Give back what the store has; from now on keep what changes."""
         now = self._now = self._wall()
+        self._then = self._counted_at = self._monotonic()
         for key, value, expires_at in self._store.items(QUALITY):
             kept = _kept(key.removeprefix(self._process), value) if key.startswith(self._process) else None
             if kept is not None and not self.book.restore(kept._replace(expires_at=expires_at or 0.0), now):
@@ -100,6 +112,8 @@ class Quality:
 
     def count(self, flows: Mapping[bytes, Cells]) -> dict[bytes, Cells]:
         """About once a second: what the switch counted; returns it with the outages of that time."""
+        moment = self._monotonic()
+        passed_s, self._counted_at = min(moment - self._counted_at, LONGEST_TURN_S), moment
         then, now = self._now, self.now()
         counted = {domain: dict(cells) for domain, cells in flows.items()}
         for domain, cells in flows.items():
@@ -109,13 +123,21 @@ class Quality:
             add(counted.setdefault(domain, {}), due)
         for domain, cells in counted.items():
             self.book.add(domain if is_wire_domain(domain) else REST, cells, now, then)
-        self.book.add(REST, {SEEN_MS: round(min(now - then, LONGEST_TURN_S) * 1000)}, now)
+        self.book.add(REST, {SEEN_MS: round(passed_s * 1000)}, now)
         self.book.step(now)
         return counted
 
     def now(self) -> float:
-        """Seconds since 1970 that never go back."""
-        self._now = max(self._now, self._wall())
+        """Seconds since 1970, which go back only where the clock was set."""
+        wall, then = self._wall(), self._monotonic()
+        step_s, self._then = wall - self._now - (then - self._then), then
+        if abs(step_s) < STEP_S:
+            self._now = max(self._now, wall)
+        else:
+            self._now = wall
+            self.outages.moved(step_s)
+            self._burns.clear()
+            self.log.warn("the clock was set by {seconds} s, or this host was asleep", seconds=round(step_s))
         return self._now
 
     # -- what is known -----------------------------------------------------------------------------------

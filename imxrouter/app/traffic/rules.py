@@ -156,11 +156,11 @@ class Rulebook:
             return Rule(f"what {outcome.decided_by or _text(entry[TO_DOMAIN])} answered")
         if outcome.decided_role in {"peer", "uplink"} and reason not in _SEEN_BY_US:
             return Rule(f"what {outcome.decided_by or 'the uplink'} answered")
-        if reason in self._own:
-            return self._own[reason](entry)
         limit = LIMIT_BY_WORD.get(outcome.note)
         if limit is not None and limit is not Limit.SENDER:
             return self._plain(limit.value.what, limit.plain_keys)
+        if reason in self._own:
+            return self._own[reason](entry)
         if reason in _PLAIN:
             return self._plain(*_PLAIN[reason])
         if reason.stage is Stage.DNS:

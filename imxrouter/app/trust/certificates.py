@@ -311,6 +311,7 @@ class OwnCertificates:
             removed=[str(one.path) for one in change.removed],
             problems=list(self.problems),
             warnings=list(self.warnings),
+            processes=[],
         )
 
     def _figures(self) -> CertificateFigures:

@@ -1,7 +1,8 @@
-"""Proofs whose certificate ends while the link lives: they end with it (rule 3).
+"""Proofs and logins whose certificate ends while the link lives: they end with it (rule 3).
 
 A dial-back proof that came by a second connection's certificate is not looked at here: it is proved anew
-after its maximum age, on a connection whose certificate is judged then.
+after its maximum age, on a connection whose certificate is judged then. A login by certificate is judged
+again, too, when whom we trust may have changed.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class EndedCertificates:
     def __init__(self, router: Parts) -> None:
         self._router = router
         router.hub.events.append(self)
+        router.certificates.on_swapped.append(lambda _contexts: router.services.judge_anew())
 
     def tick(self, now: float) -> None:
         """Once a second: a comparison for each link."""
@@ -39,8 +41,21 @@ class EndedCertificates:
         at = self._router.link_tls.wall()
         for session in list(self._router.hub.sessions.values()):
             facts = session.tls
-            if facts is not None and facts.peer is not None and at > facts.peer.not_after:
+            if facts is not None and facts.peer is not None and at > facts.peer.first_end:
                 self._judge(session, facts)
+        self._router.services.judge_anew(at)
+        for name, dialer in self._router.uplinks.items():
+            if dialer.session is not None:
+                self._judge_uplink(name, dialer.session, at)
+
+    def _judge_uplink(self, name: str, session: LinkSession, at: float) -> None:
+        """Our aggregator is dialled again; a new link is spoken on where it has a new certificate."""
+        facts, (uplink, _) = session.tls, self._router.uplink_terms[name]
+        if facts is None or facts.peer is None or at <= facts.peer.first_end or not session.is_open:
+            return
+        if why_not := self._router.link_tls.why_not_uplink(uplink, facts):
+            session.close(Reason.CERTIFICATE_REFUSED, text=why_not)
+            session.port.sources.clear()
 
     def _judge(self, session: LinkSession, facts: TlsFacts) -> None:
         if session.port.role is not Role.PEER:

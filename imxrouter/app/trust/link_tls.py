@@ -172,19 +172,25 @@ class LinkTls:
             self._uplinks[name.name] = anchors_from((uplink.anchor,))
 
         def judge(facts: TlsFacts) -> None:
-            if name is None:
-                return
-            judged = Judged(False, "no certificate was presented")
-            if facts.peer is not None:
-                judged = self._judge_by(self._uplinks.get(name.name), facts.peer, name, as_client=False)
-            if not judged.good:
-                raise HandshakeFailed(judged.note, Reason.CERTIFICATE_REFUSED)
+            why_not = self.why_not_uplink(uplink, facts)
+            if why_not:
+                raise HandshakeFailed(why_not, Reason.CERTIFICATE_REFUSED)
 
         def open_link(session: LinkSession) -> Deferred[object]:
             server_name = name.name if name is not None else ""
             return self._dialer.open(session, uplink.endpoint, server_name, own, judge)
 
         return open_link
+
+    def why_not_uplink(self, uplink: Uplink, facts: TlsFacts) -> str:
+        """Why who is there is not our uplink; empty where it is, and where no name is asked for."""
+        if not uplink.server_name:
+            return ""
+        if facts.peer is None:
+            return "no certificate was presented"
+        name = Domain.parse(uplink.server_name)
+        judged = self._judge_by(self._uplinks.get(name.name), facts.peer, name, as_client=False)
+        return "" if judged.good else judged.note
 
     def probe(self) -> TlsProbe | None:
         """How a check of this router speaks TLS: as its links do."""

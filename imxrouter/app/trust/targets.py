@@ -154,13 +154,13 @@ class TargetDialer:
         return self.room.dial(permit, dial_second, patient)
 
     def _turn(self, network: bytes, endpoints: Sequence[Endpoint]) -> Deferred[Callable[[], None]]:
-        key = (endpoints[0][0], network)
+        key = (endpoints[0], network)
         return self.turns.wait(key).addCallback(lambda _: partial(self.turns.done, key))
 
     def refused(self, session: LinkSession) -> None:
-        """An address had no room for a link of ours: until it said, nobody dials it."""
+        """A host had no room for a link of ours: until it said, nobody dials it."""
         if session.has_room_in_s:
-            self.turns.rest(session.remote[0], session.has_room_in_s)
+            self.turns.rest(session.remote, session.has_room_in_s)
 
     def wake(self) -> None:
         """A claim was settled, or a link has ended: there may be room for what waits."""
