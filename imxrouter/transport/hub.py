@@ -35,6 +35,8 @@ from imxrouter.wire.registry import PROTOCOL_VERSION, Capability
 WINDOW_MS = 60_000
 
 
+#: Timers of links are looked at for so long at one time.
+TIMERS_S = 0.0003
 #: How long a link is read in small pieces after a limit refused something of it.
 SMALL_READS_S = 1.0
 #: A stranger who goes on after so many refused requests and claims is cut off: each costs us more than him.
@@ -145,7 +147,9 @@ class Hub:
         self._slowed: dict[int, float] = {}
         #: links whose timers are looked at in this second, and how many in one step
         self._due: deque[LinkSession] = deque()
-        self._due_in_step = 0
+        self._due_in_step = self._due_now = 0
+        #: goes on with something in a turn that has room for it; None: all is done at once
+        self.go_on: Callable[[Callable[[], None]], None] | None = None
         self._next_port = 1
         self._flushing = False
         #: while things are done together: what is submitted, by port
@@ -248,7 +252,7 @@ class Hub:
             took_s = self._monotonic() - now
             tally.wrote(put, now, took_s, runs)
             if took_s > LONG_READ_S or session.reads_less:
-                session.read_for(took_s)
+                session.read_for(len(data), took_s)
         session.settle()
         meter = session.port.meter
         if meter is not None and (meter.insists or meter.troubled):
@@ -423,8 +427,9 @@ class Hub:
         now = self.now()
         self.switch.sweep(now, self.settings.answer_timeout_s)
         self.flush()
-        self._due = deque(self.sessions.values())
-        self._due_in_step = -(-len(self._due) // steps) if steps else len(self._due)
+        if not self._due:
+            self._due.extend(self.sessions.values())
+            self._due_in_step = -(-len(self._due) // steps) if steps else len(self._due)
         if not steps:
             self.step()
         for session, until in list(self._leaving.values()):
@@ -439,19 +444,31 @@ class Hub:
         self.flush()
 
     def step(self) -> None:
-        """Look at the timers of some of the links of this second, and begin handshakes that wait."""
-        now = self.now()
+        """Begin handshakes that wait, and look at the timers of some of the links of this second."""
         if self.first_bytes.handshakes is not None:
             self.first_bytes.handshakes.step()
-        for _ in range(min(len(self._due), self._due_in_step)):
+        goes_on, self._due_now = self._due_now > 0, self._due_now + self._due_in_step
+        if not goes_on:
+            self._look_at_timers()
+
+    def _look_at_timers(self) -> None:
+        """Of a few links at one time: ending a crowd whose time is over takes hundreds of milliseconds."""
+        now = self.now()
+        while self._due_now > 0 and self._due:
+            self._due_now -= 1
             session = self._due.popleft()
             try:
                 if session.number in self.sessions:
                     self._tick_link(session, now)
                     for look in self.link_timers:
                         look(session, now)
-            except Exception:  # noqa: BLE001 - as in tick
+            except Exception:  # noqa: BLE001 - one link's failure must not stop the timers of the others
                 self.log.failure("timers of link {link}", link=session.number)
+            if self.go_on is not None and self._due_now and self._monotonic() - now > TIMERS_S:
+                self.flush()
+                self.go_on(self._look_at_timers)
+                return
+        self._due_now = 0
         self.flush()
 
     def _tick_link(self, session: LinkSession, now: float) -> None:

@@ -109,15 +109,17 @@ def test_a_read_that_takes_long_makes_the_next_one_small(lab: Lab) -> None:
     def sizes() -> list[tuple[int, bool]]:
         found, below = [], session.transport
         below.read_freely()
-        for took_s in (LONG_READ_S / 2, LONG_READ_S * 4, LONG_READ_S / 2, 9.0, 0.0, 0.0, 0.0, 0.0):
-            session.read_for(took_s)
+        long_s, quick_s = LONG_READ_S, LONG_READ_S / 1000
+        reads = [(READ_BYTES, long_s / 2), (1000, 9 * long_s), (READ_BYTES, 4 * long_s), (8192, long_s / 2)]
+        for size, took_s in (*reads, (READ_BYTES, 900 * long_s), *((SLOW_READ_BYTES, quick_s),) * 4):
+            session.read_for(size, took_s)
             found.append((below.bufferSize, session.reads_less))
         return found
 
     whole, eighth, least = READ_BYTES, READ_BYTES // 8, SLOW_READ_BYTES
     assert b.call(sizes) == [
-        (whole, False), (eighth, True), (eighth, True), (least, True),
-        *((min(least << n, whole), least << n < whole) for n in range(1, 5)),
+        (whole, False), (whole, False), (eighth, True), (eighth, True), (least, True),
+        *((least << n, least << n < whole) for n in range(1, 5)),
     ]  # fmt: skip
 
 
