@@ -7,7 +7,6 @@ which are told of each event through `LinkEvents`.
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,6 +22,7 @@ from imxrouter.switch import slots
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, RETRY_BYTES, Port
 from imxrouter.switch.switch import Switch
 from imxrouter.transport.first_bytes import FirstBytes
+from imxrouter.transport.link_timers import LinkTimers
 from imxrouter.transport.opened_links import OpenedLinks
 from imxrouter.transport.session import LONG_READ_S, Door, LinkSession, Purpose
 from imxrouter.transport.settings import HubSettings
@@ -35,8 +35,6 @@ from imxrouter.wire.registry import PROTOCOL_VERSION, Capability
 WINDOW_MS = 60_000
 
 
-#: Timers of links are looked at for so long at one time.
-TIMERS_S = 0.0003
 #: How long a link is read in small pieces after a limit refused something of it.
 SMALL_READS_S = 1.0
 #: A stranger who goes on after so many refused requests and claims is cut off: each costs us more than him.
@@ -136,8 +134,8 @@ class Hub:
         self.on_ended: Callable[[Reason], None] = lambda _reason: None
         #: told responses for other processes
         self.hand_over: Callable[[int, bytes, frozenset[bytes]], None] = lambda *_: None
-        #: called for each link about once a second
-        self.link_timers: list[Callable[[LinkSession, float], None]] = []
+        #: looks at each link about once a second
+        self.timers = LinkTimers(self.sessions, self._tick_link, self.flush, monotonic)
         #: what becomes of a connection, by its first byte
         self.first_bytes = FirstBytes(self.count)
         #: links that have ended on our word, and when whoever does not read their last bytes is cut
@@ -145,11 +143,6 @@ class Hub:
         self._sinks: dict[int, Sink] = {}
         #: links that are over their rate: until when nothing is read of them
         self._slowed: dict[int, float] = {}
-        #: links whose timers are looked at in this second, and how many in one step
-        self._due: deque[LinkSession] = deque()
-        self._due_in_step = self._due_now = 0
-        #: goes on with something in a turn that has room for it; None: all is done at once
-        self.go_on: Callable[[Callable[[], None]], None] | None = None
         self._next_port = 1
         self._flushing = False
         #: while things are done together: what is submitted, by port
@@ -427,9 +420,7 @@ class Hub:
         now = self.now()
         self.switch.sweep(now, self.settings.answer_timeout_s)
         self.flush()
-        if not self._due:
-            self._due.extend(self.sessions.values())
-            self._due_in_step = -(-len(self._due) // steps) if steps else len(self._due)
+        self.timers.begin(steps)
         if not steps:
             self.step()
         for session, until in list(self._leaving.values()):
@@ -447,29 +438,7 @@ class Hub:
         """Begin handshakes that wait, and look at the timers of some of the links of this second."""
         if self.first_bytes.handshakes is not None:
             self.first_bytes.handshakes.step()
-        goes_on, self._due_now = self._due_now > 0, self._due_now + self._due_in_step
-        if not goes_on:
-            self._look_at_timers()
-
-    def _look_at_timers(self) -> None:
-        """Of a few links at one time: ending a crowd whose time is over takes hundreds of milliseconds."""
-        now = self.now()
-        while self._due_now > 0 and self._due:
-            self._due_now -= 1
-            session = self._due.popleft()
-            try:
-                if session.number in self.sessions:
-                    self._tick_link(session, now)
-                    for look in self.link_timers:
-                        look(session, now)
-            except Exception:  # noqa: BLE001 - one link's failure must not stop the timers of the others
-                self.log.failure("timers of link {link}", link=session.number)
-            if self.go_on is not None and self._due_now and self._monotonic() - now > TIMERS_S:
-                self.flush()
-                self.go_on(self._look_at_timers)
-                return
-        self._due_now = 0
-        self.flush()
+        self.timers.step()
 
     def _tick_link(self, session: LinkSession, now: float) -> None:
         ack = session.acknowledge(force=True)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import socket
 import weakref
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from imxrouter.discovery.backend import _Datagrams
-from imxrouter.transport.hub import Hub
+from imxrouter.transport.link_timers import LinkTimers
 from imxrouter.transport.second_links import SecondLink
 from imxrouter.transport.session import LONG_READ_S, READ_BYTES, SLOW_READ_BYTES, LinkSession
 from tests.doubles.router_rig import Lab, RouterRig
@@ -76,7 +78,7 @@ def test_strangers_in_clear_leave_no_circle(lab: Lab) -> None:
     assert len(_gone_without_collector(lab, b, come)) == 3
 
 
-def test_timers_of_links_are_looked_at_in_steps(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timers_of_links_are_looked_at_in_steps(lab: Lab) -> None:
     """Each once, a part of them at a time; one that went meanwhile not at all."""
     b, m = lab.router("b.example"), lab.organisation("m.example")
     links = [m.connect(b) for _ in range(6)]
@@ -84,20 +86,35 @@ def test_timers_of_links_are_looked_at_in_steps(lab: Lab, monkeypatch: pytest.Mo
 
     def steps() -> list[int]:
         hub, counts = b.router.hub, list[int]()
-        monkeypatch.setattr(Hub, "_tick_link", lambda _hub, session, _now: looked.append(session.number))
-        hub.tick(3)
+        timers = LinkTimers(hub.sessions, lambda one, _now: looked.append(one.number), hub.flush, hub.now)
+        timers.begin(3)
         gone = hub.sessions.pop(min(hub.sessions))
         for _ in range(4):
-            hub.step()
+            timers.step()
             counts.append(len(looked))
         hub.sessions[gone.number] = gone
-        monkeypatch.undo()
         return counts
 
     assert b.call(steps) == [1, 3, 5, 5]
     assert len(set(looked)) == 5
     for link in links:
         link.close()
+
+
+def test_timers_that_take_long_go_on_in_later_turns() -> None:
+    """One at a time where each takes long; what the next step brings is done with the rest of this one."""
+    turns, looked, clock = list[Callable[[], None]](), list[object](), itertools.count()
+    links: Any = {number: SimpleNamespace(number=number) for number in range(6)}
+    timers = LinkTimers(links, lambda one, _now: looked.append(one), lambda: None, lambda: next(clock))
+    timers.go_on = turns.append
+    timers.begin(2)
+    timers.step()
+    assert (len(looked), len(turns)) == (1, 1)
+    timers.step()
+    assert (len(looked), len(turns)) == (1, 1)
+    for _ in range(5):
+        turns.pop()()
+    assert (len(looked), len(turns)) == (6, 0)
 
 
 def test_a_read_that_takes_long_makes_the_next_one_small(lab: Lab) -> None:
