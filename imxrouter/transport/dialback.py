@@ -385,7 +385,7 @@ class Claimer:
             self.on_settled(session, made)
 
     def tick(self, now: float) -> None:
-        """What was proved by a nonce and is still to be claimed."""
+        """Renewal of what nonces proved; links are looked at one by one."""
         self._claim_after_nonces(now)
 
     def _look(self, session: LinkSession, now: float) -> None:

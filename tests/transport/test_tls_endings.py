@@ -197,8 +197,8 @@ def test_any_bytes_after_the_first_one(lab: Lab, seed: int) -> None:
                 size = chance.choice((1, 3, 50, len(raw)))
                 link.sendall(raw[:size])
                 del raw[:size]
-    lab.wait_until(lambda: not b.router.hub.sessions, "all are gone", AT_ONCE_S)
-    assert b.call(lambda: b.router.gatekeeper.caps.strangers) == 0
+    caps = b.router.gatekeeper.caps  # the kernel may hold some back after the last of the others has gone
+    lab.wait_until(lambda: not b.router.hub.sessions and not caps.strangers, "all are gone", AT_ONCE_S)
     with raw_tls(b) as link:  # and it takes the next one
         link.sendall(Hello((PROTOCOL_VERSION,)).encode())
         assert link.recv(4096)
