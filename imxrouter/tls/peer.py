@@ -289,6 +289,7 @@ class Anchors:
         trusted = list(certificates)
         self.source = source
         self.fingerprints = frozenset(fingerprint_of(one) for one in trusted)
+        self.certificates = tuple(trusted)
         self._trusted = [_Loaded.of(one) for one in trusted]
         self._flags = NO_CHECK_TIME | (crypto.X509StoreFlags.PARTIAL_CHAIN if partial else 0)
         self._stores = {one: self._store(self._trusted, as_client=one) for one in (True, False)}

@@ -309,21 +309,26 @@ class LinkSession(TwistedProtocol):
     def _read_gently(self, gently: bool) -> None:
         below = self._tcp
         if isinstance(below, Accepted):
-            if self.is_known():  # else it is read with the strangers
-                below.read_in_turns(SLOW_READ_BYTES) if gently else below.read_freely()
+            if not self.is_known():  # it is read with the strangers
+                return
+            if gently:
+                below.read_in_turns(SLOW_READ_BYTES)
+            elif not below.is_free:
+                below.read_freely(SLOW_READ_BYTES)
         elif self._direct:
-            below.bufferSize = SLOW_READ_BYTES if gently else READ_BYTES
-        self.reads_less = False
+            below.bufferSize = SLOW_READ_BYTES
+        self.reads_less = not gently  # they grow again as long as they are quick
 
-    def read_for(self, took_s: float) -> None:
+    def read_for(self, size_bytes: int, took_s: float) -> None:
         """A read took so long that the next is to be smaller, or was one of those: it may grow again."""
         below = self._tcp
         if self._gone or (isinstance(below, Accepted) and not below.is_free):
             return
-        if took_s > LONG_READ_S:
+        fits = int(size_bytes * LONG_READ_S / 2 / max(took_s, 1e-6))
+        if took_s > LONG_READ_S and size_bytes > SLOW_READ_BYTES:
             self.reads_less = True
-            below.bufferSize = max(int(below.bufferSize * LONG_READ_S / 2 / took_s), SLOW_READ_BYTES)
-        elif took_s < LONG_READ_S / 4:
+            below.bufferSize = max(fits, SLOW_READ_BYTES)
+        elif self.reads_less and fits >= 2 * below.bufferSize:
             below.bufferSize = min(below.bufferSize * 2, READ_BYTES)
             self.reads_less = below.bufferSize < READ_BYTES
 

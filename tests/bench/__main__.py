@@ -165,7 +165,7 @@ class Bench:
             *(f"limits.{whose}_bytes_per_s = 10000000000" for whose in ("link", "peer", "domain", "tenant")),
             "limits.recipient_rate_per_s = 100000", "limits.recipient_burst = 1000000",
             "caps.connections_per_address_per_minute = 1000000", "caps.in_total = 100000",
-            "caps.connections_per_prefix_per_minute = 1000000",
+            "caps.connections_per_prefix_per_minute = 1000000", "caps.handshakes_per_s = 1000000",
             'log.level = "warn"', 'log.format = "text"', 'dns.nameservers = ["127.0.0.1:9"]',
             f'[[peer]]\ndomain = "{PEER}"\naddresses = ["127.0.0.1:{peer_port}"]',
             f'[[service]]\nname = "load"\nkind = "imx"\nkey = "{public}"',
