@@ -341,6 +341,7 @@ class Parts:
         self._kept_subscriptions = KeptSubscriptions(
             self.subscriptions, self.store, self.bus, time.monotonic, time.time, processes=processes
         )
+        self.processes.on_new = self._kept_subscriptions.introduce
         self.handover.others[BEGUN] = self._kept_subscriptions.begun_elsewhere
         self.draining = Draining(self.drain, self.store, self.bus, self.host, time.time, self._in_service)
         self.handover.others.update({ASKED: self.draining.told, FAR: self.draining.told_far})

@@ -270,7 +270,11 @@ class Verifier:
         if not isinstance(failed, DialFailed):
             failure.raiseException()
         none_left = failed.exhausted and verification.targets > 1
-        self._fail(verification, verification.last if none_left else failed.reason, failed.note)
+        reason = verification.last if none_left else failed.reason
+        permit = self._trust.permit(verification.first, verification.domain)
+        if permit is not None and permit.put_off:
+            reason = Reason.DIAL_LIMIT  # nobody was asked: the claim may be made again
+        self._fail(verification, reason, failed.note)
 
     def _broken(self, failure: Failure, verification: _Verification) -> None:
         self.log.failure("verification of {domain}", failure, domain=verification.domain.name)

@@ -63,6 +63,7 @@ OUTCOMES: Final = {
     "test_claim_by_a_delegation_that_nobody_signed": (
         "`delegation-insecure`; the claim fails", "his message is taken for hers"),
     "test_certificate_that_a_public_authority_gave_away": ("`dane-mismatch`", "he gets the message"),
+    "test_stranger_where_no_certificate_is_asked_for": ("`dane-mismatch`", "he gets the message"),
     "test_hidden_tlsa_records": ("`dns-failure`", "he gets the message"),
     "test_forged_answer_of_a_second_resolver": ("`dns-failure`", "the forged answer is used"),
     "test_stripped_tls": ("`tls-failed`", "the message goes in clear"),
