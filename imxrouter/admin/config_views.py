@@ -40,7 +40,11 @@ class ConcernedView(TypedDict):
 
 
 class ProcessView(TypedDict):
-    """What one process of the router did; `why` is empty where it did what was asked."""
+    """What one process of the host did; `why` is empty where it did what was asked.
+
+    `result` is a word of the whole answer's, or `absent` (it does not run now), `apart` (it reads other
+    files) or `failed` (it gave no answer).
+    """
 
     process: int
     result: str

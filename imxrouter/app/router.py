@@ -102,6 +102,7 @@ class Router(Whole, Service):
         if isinstance(self.bus, UnixBus):
             with opening("run_dir"):
                 self.bus.start()
+            self.processes.tell()  # before anybody's link comes: others answer with what they know
         self._sockets.open(
             config, self.hub, metrics_site(self.metrics, self.ready), admin_site(Console(self))
         )

@@ -39,6 +39,9 @@ MAX_TARGETS: Final = 8
 MAX_ATTEMPTS: Final = 4
 #: Part of a destination's or zone's rate that one source prefix may use.
 PREFIX_PART: Final = 4
+#: A failed connection counts for so long where the domain was proved before: a host that is restarted is back
+#: within seconds, and claims at once. The limits of what is dialled hold all the same.
+KNOWN_FAILED_S: Final = 1.0
 
 _MINUTE: Final = 60.0
 
@@ -90,6 +93,8 @@ class Permit:
     targets: set[str] = field(default_factory=set)
     attempts: int = 0
     released: bool = False
+    #: a target was left out for what is remembered of it: it may well answer in a moment
+    put_off: bool = False
 
 
 class DialLimits:
@@ -174,8 +179,11 @@ class DialLimits:
         permit.targets.add(ip)
         target = address_keys(ip)
         failed = self._connect_failed.get(_endpoint(ip, port), now)
-        if failed is not None:
-            left = self._connect_failed.expires_at(_endpoint(ip, port)) - now
+        left = self._connect_failed.expires_at(_endpoint(ip, port)) - now if failed is not None else 0.0
+        if failed is not None and not (
+            permit.known and left <= self._settings.connect_ttl_s - KNOWN_FAILED_S
+        ):
+            permit.put_off = permit.known
             return Refusal(failed, _seconds(left), f"{ip} failed a moment ago")
         if permit.attempts >= MAX_ATTEMPTS:
             return _limit(0.0, f"more than {MAX_ATTEMPTS} connections in vain for one claim")

@@ -93,6 +93,8 @@ class Processes:
         self._knows = knows
         self._others: dict[int, _Process] = {}
         self._told: frozenset[str] = frozenset()
+        #: told the number of a process that is heard of for the first time
+        self.on_new: Callable[[int], None] = lambda _process: None
 
     # -- what is here ------------------------------------------------------------------------------------
 
@@ -125,6 +127,7 @@ class Processes:
         for service in before ^ other.services:
             self._settle(service)
         if is_new:
+            self.on_new(said.process)
             self.tell()
 
     def take(self, payload: bytes) -> None:

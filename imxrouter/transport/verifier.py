@@ -148,7 +148,7 @@ class Verifier:
         self.in_turn: Callable[[Callable[[], None], bytes], None] = lambda begin, _network: begin()
         #: goes on with one, in such a turn
         self.go_on: Callable[[Callable[[], None]], None] = lambda then: then()
-        hub.link_timers.append(self._look)
+        hub.timers.also.append(self._look)
 
     # -- a claim comes -----------------------------------------------------------------------------------
 
@@ -270,7 +270,11 @@ class Verifier:
         if not isinstance(failed, DialFailed):
             failure.raiseException()
         none_left = failed.exhausted and verification.targets > 1
-        self._fail(verification, verification.last if none_left else failed.reason, failed.note)
+        reason = verification.last if none_left else failed.reason
+        permit = self._trust.permit(verification.first, verification.domain)
+        if permit is not None and permit.put_off:
+            reason = Reason.DIAL_LIMIT  # nobody was asked: the claim may be made again
+        self._fail(verification, reason, failed.note)
 
     def _broken(self, failure: Failure, verification: _Verification) -> None:
         self.log.failure("verification of {domain}", failure, domain=verification.domain.name)

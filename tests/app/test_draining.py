@@ -10,6 +10,7 @@ import pytest
 from imxrouter.cli.exits import Exit
 from imxrouter.model.outcome import SUCCESS, Outcome, failure
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.dialling import KNOWN_FAILED_S
 from imxrouter.switch import slots
 from imxrouter.transport.draining import DrainState
 from imxrouter.transport.siblings import sibling_key
@@ -313,6 +314,27 @@ def test_a_host_of_ours_hands_subscriptions_over(lab: Lab) -> None:
     ]
     assert a.router.siblings.taken == 1
     link.close()
+
+
+# -- coming back ---------------------------------------------------------------------------------------------
+
+
+def test_a_host_that_is_back_is_not_refused_for_having_been_down(lab: Lab) -> None:
+    """Its address did not answer a moment ago: its claim is put off, and a second later verified."""
+    a, m = lab.router("a.example"), lab.organisation("m.example")
+    m.proved_link(a).close()
+    assert m.second is not None
+    m.second.close()
+    m.second = None
+    lab.wait_until(lambda: not a.router.hub.sessions, "no link is left")
+    dialling = a.router.gatekeeper.dialling
+    a.call(lambda: dialling.failed_connect(*m.endpoint, a.router.hub.now(), Reason.CONNECTION_REFUSED))
+    link = m.connect(a)
+    link.send(Claim(1, b"m.example", b"a.example", bytes(32)))
+    assert link.expect(ClaimResult).reason == Reason.DIAL_LIMIT.code
+    since = a.router.hub.now() - KNOWN_FAILED_S
+    a.call(lambda: dialling.failed_connect(*m.endpoint, since, Reason.CONNECTION_REFUSED))
+    assert m.prove(m.connect(a), "a.example").reason == 0
 
 
 # -- what waits ----------------------------------------------------------------------------------------------

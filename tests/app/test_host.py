@@ -12,6 +12,7 @@ from imxrouter.cli.exits import Exit
 from tests.doubles.authority import DAY
 from tests.doubles.ctl import ctl, ctl_json
 from tests.doubles.host_rig import one_file, two_processes
+from tests.doubles.reload_rig import Reloadable
 from tests.doubles.router_rig import Lab, RouterRig, authority, login_key, service_table
 
 TABLES = service_table("shop", login_key(7), "shop.example")
@@ -92,6 +93,15 @@ def test_the_configuration_is_read_by_every_process(pair: tuple[RouterRig, Route
     results = [(process["process"], process["result"]) for process in view["processes"]]
     assert results == [(0, "applied"), (1, "applied"), (2, ABSENT)]
     assert [rig.router.config.limits.sender_rate_per_s for rig in pair] == [3.0, 3.0]
+
+
+def test_a_process_with_a_file_of_its_own_is_told_apart(pair: tuple[RouterRig, RouterRig]) -> None:
+    """It is not touched, keeps nobody from reloading, and is named."""
+    one, two = pair
+    Reloadable(two)
+    view = Reloadable(one).edit(also="\n", before="limits.sender_rate_per_s = 3\n").reload()
+    assert [process["result"] for process in view["processes"]] == ["applied", "apart", ABSENT]
+    assert two.router.config.limits.sender_rate_per_s != 3.0
 
 
 def test_each_process_is_named(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from imxrouter.app.served.subscribed import BEGUN, SUBSCRIPTIONS, KeptSubscriptions
+from imxrouter.app.served.subscribed import BEGUN, LATELY_S, SUBSCRIPTIONS, KeptSubscriptions
 from imxrouter.model.operations import SubscriptionState
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.interfaces import Bus, Reply, StoreHealth, StoreProblem
@@ -123,6 +123,27 @@ def test_another_process_knows_it_at_once_and_does_not_look_after_it(store: Memo
     one.subscribe()
     assert Life(store, wall, exchange.join(3)).watching() == []
     assert one.watching() == [KEY]
+
+
+def test_a_process_that_starts_is_told_what_the_file_did_not_have_yet(wall: Clock) -> None:
+    """What was handed over a moment before it read the file is known to it as soon as it is heard of."""
+    clock = Clock()
+    exchange = MemoryExchange(clock)
+    one = Life(MemoryStore(wall.seconds), wall, exchange.join(1))
+    one.subscribe()
+    two = Life(MemoryStore(wall.seconds), wall, exchange.join(2))
+    assert not two.is_live()
+    one.kept.introduce(2)
+    clock.advance(1)
+    clock.advance(1)
+    assert two.is_live()
+    assert two.watching() == []
+    one.monotonic.advance(LATELY_S + 1)
+    three = Life(MemoryStore(wall.seconds), wall, exchange.join(3))
+    one.kept.introduce(3)
+    clock.advance(1)
+    clock.advance(1)
+    assert not three.is_live()
 
 
 def test_what_other_processes_left_is_looked_after_where_there_are_none_now(

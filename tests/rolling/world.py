@@ -62,6 +62,7 @@ dns.nameservers = ["127.0.0.1:{dns}"]
 dialback.keys = {{ one = "{"ab" * 32}" }}
 limits.sender_rate_per_s = 1000
 limits.sender_burst = 1000
+overload.lag_ms = 0
 log.level = "warn"
 log.format = "text"
 log.trace_entries = 0

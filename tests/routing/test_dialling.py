@@ -186,6 +186,20 @@ def test_a_failed_connection_is_remembered_for_address_and_port() -> None:
     assert limits.admit_target(permit, HONEST_IP, 1, port=6490) is None
 
 
+def test_a_failed_connection_counts_for_a_second_where_the_domain_was_proved() -> None:
+    """A host that is restarted is back by then; it is told that it was put off, not that it failed."""
+    limits = DialLimits()
+    limits.proved(HONEST, 0)
+    limits.failed_connect(HONEST_IP, 6490, 10, Reason.CONNECTION_REFUSED)
+    permit = admitted(limits, "192.0.2.1", HONEST, 10.5)
+    assert limits.admit_target(permit, HONEST_IP, 10.9, port=6490) is not None
+    assert permit.put_off
+    assert limits.admit_target(permit, HONEST_IP, 11.1, port=6490) is None
+    stranger = admitted(limits, "192.0.2.1", attacker(1), 11.1)
+    assert limits.admit_target(stranger, HONEST_IP, 11.1, port=6490) is not None
+    assert not stranger.put_off
+
+
 def test_a_refused_token_silences_only_the_network_it_came_from() -> None:
     """Whoever claims a foreign domain cannot make it unverifiable (cache poisoning)."""
     limits = DialLimits()

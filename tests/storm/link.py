@@ -145,7 +145,10 @@ class ServiceLink:
         self._out = bytearray(hello.encode())
         self._tail, self._read, self._acked, self._credit = b"", 0, 0, self.window
         self._leaving = False
-        self._flush()
+        try:
+            self._flush()
+        except OSError:  # a listener that closes resets what nobody has taken yet
+            self._lose(now)
 
     def _lose(self, now: float) -> None:
         if self.sock is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
 
 from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
+from imxrouter.switch.checks import ALL_CHECKS
 from imxrouter.switch.ports import Role
 from imxrouter.transport.processes import pieces
 from imxrouter.wire.control import Close
@@ -125,15 +127,17 @@ def test_what_was_passed_on_is_passed_on_no_further(house: House) -> None:
     assert service.requests == []
 
 
-def test_another_process_relays_nothing(house: House) -> None:
+@pytest.mark.parametrize("guarded", [True, False], ids=["with the check", "without"])
+def test_another_process_relays_nothing(house: House, guarded: bool) -> None:
     """What it passes on goes to domains served here, whoever it says it is for (rule 1)."""
+    house.one.router.switch.checks = replace(ALL_CHECKS, relay=guarded)
     service = house.service(house.one)
     other = house.one.router.processes._other(1)
     record = text_message("eve@m.example", "somebody@elsewhere.example", "relay this")
     house.one.call(
         lambda: house.one.router.hub.inject(other.port, encode_record(record, FLAG_RESPONSE_WANTED, 9))
     )
-    assert house.one.refusals(Reason.RELAY_DENIED) == 1
+    assert house.one.refusals(Reason.RELAY_DENIED) == guarded
     assert service.requests == []
 
 
@@ -172,14 +176,20 @@ def test_a_process_that_dies_leaves_nothing_open(house: House) -> None:
 # -- a drain -------------------------------------------------------------------------------------------------
 
 
-def test_no_process_closes_before_nothing_new_can_come_at_any(house: House) -> None:
+def test_no_process_closes_before_nothing_new_can_come_at_any(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A message that crosses the word to stop at one process reaches the service at another."""
+    monkeypatch.setattr("imxrouter.transport.draining.FENCE_S", 3.0)
     service = house.service(house.one)
     link = house.peer.proved_link(house.two)
     link.answers_pings = False
     house.one.call(lambda: house.one.router.draining.drain(20.0))
     link.until_told_to_stop()
     service.until_told_to_stop()
+    service.drain()
+    house.lab.wait_until(lambda: house.one.router.drain.ready, "all that the service sent is read")
+    assert not house.two.router.drain.ready
     asked(link, "sent before I knew")
     request = service.request()
     assert not any(isinstance(item, Close) for item in service.log)

@@ -20,6 +20,8 @@ APPLIED: Final = "applied"
 UNCHANGED: Final = "unchanged"
 REFUSED: Final = "refused"
 FAILED: Final = "failed"
+#: Of another process, which reads other files.
+APART: Final = "apart"
 
 
 class Told(msgspec.Struct, frozen=True):

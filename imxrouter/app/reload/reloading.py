@@ -21,7 +21,7 @@ from imxrouter.admin.errors import AdminError
 from imxrouter.app.host import ABSENT
 from imxrouter.app.notify import tell_supervisor
 from imxrouter.app.reload.applying import Applying
-from imxrouter.app.reload.reload_plan import APPLIED, FAILED, REFUSED, UNCHANGED, Plan, Told
+from imxrouter.app.reload.reload_plan import APART, APPLIED, FAILED, REFUSED, UNCHANGED, Plan, Told
 from imxrouter.app.served.provisioning import domain_entry
 from imxrouter.app.workers import as_process
 from imxrouter.config import checks
@@ -49,6 +49,7 @@ class _Asked(msgspec.Struct, frozen=True):
 
     dry_run: bool
     digest: bytes
+    file: str
 
 
 class Reloading:
@@ -196,7 +197,7 @@ class Reloading:
         if plan.loaded is None:
             return
         digest = _digest(plan.loaded)
-        told = await self._ask_all(_Asked(dry_run=True, digest=digest))
+        told = await self._ask_all(_Asked(dry_run=True, digest=digest, file=self.file))
         bad = {number: one for number, one in told.items() if one.result in (REFUSED, FAILED)}
         if bad:
             plan.result = FAILED
@@ -205,7 +206,7 @@ class Reloading:
                 for number, one in sorted(bad.items())
             ]
         elif not dry_run:
-            told = await self._ask_all(_Asked(dry_run=False, digest=digest))
+            told = await self._ask_all(_Asked(dry_run=False, digest=digest, file=self.file))
         absent = Told(ABSENT, "it does not run; it reads the files when it starts")
         plan.told = {number: told.get(number, absent) for number in self._router.host.others()}
 
@@ -232,10 +233,12 @@ class Reloading:
     async def _for_other(self, asked: _Asked) -> Told:
         if self.source is None:
             return Told(FAILED, "it was started without a configuration file")
+        if self.file != asked.file:
+            return Told(APART, f"it reads {self.file}: reload it at its own socket")
         plan = await self._planned(self.source)
         if plan.loaded is not None and _digest(plan.loaded) != asked.digest:
             self._cancel(plan)
-            return Told(FAILED, "it reads other files, or they changed meanwhile")
+            return Told(FAILED, "the files changed while they were read")
         self._cancel(plan) if asked.dry_run else self._finish(plan)
         return Told(plan.result, str(plan.problems[0]) if plan.problems else "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -16,6 +17,10 @@ from imxrouter.routing.subscriptions import Subscription, Subscriptions, subscri
 SUBSCRIPTIONS: Final = "subscriptions"
 #: The kind of message on the bus: a subscription is being asked for.
 BEGUN: Final = "subscription"
+#: A process that starts is told of what changed within so long: the state file that it read may not have it.
+LATELY_S: Final = 5.0
+#: Of these at most so many.
+_LATELY_AT_MOST: Final = 65_536
 
 
 class _Kept(msgspec.Struct, frozen=True, array_like=True):
@@ -61,6 +66,7 @@ class KeptSubscriptions:
         self._now = now
         self._wall = wall
         self._processes = processes
+        self._lately: deque[tuple[float, bytes]] = deque(maxlen=_LATELY_AT_MOST)
 
     def begin(self) -> None:
         """Give back what the store has; from now on keep what changes."""
@@ -86,6 +92,14 @@ class KeptSubscriptions:
         elif entry.end < end:
             self._table.restore(key, entry._replace(end=end))
 
+    def introduce(self, process: int) -> None:
+        """Another process has started: what it may not have found in the store."""
+        since = self._now() - LATELY_S
+        for key in dict.fromkeys(key for at, key in self._lately if at >= since):
+            entry = self._table.find(key)
+            if entry is not None:
+                self._bus.tell(process, BEGUN, self._encode(entry))
+
     def _begun(self, entry: Subscription) -> None:
         others = self._bus.peers()
         if others:
@@ -101,6 +115,7 @@ class KeptSubscriptions:
         if entry is None:
             self._store.remove(SUBSCRIPTIONS, key)
             return
+        self._lately.append((self._now(), key))
         value = self._encode(entry)
         until = entry.end - self._now() + self._wall()
         self._store.put(SUBSCRIPTIONS, key, value, until, durable=True)
