@@ -88,7 +88,7 @@ class TlsBench:
                 for _ in range(20):
                     self._proved(endpoint, listening).socket.close()
                 before = rss_kib(pid)
-                links = []
+                links: list[BenchLink] = []
                 while len(links) < count:
                     links.append(self._proved(endpoint, listening))
                     if len(links) % ANSWER_EVERY == 0:  # opening all takes longer than a silent link lives

@@ -381,12 +381,14 @@ def test_a_hundred_certificates_take_little(tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     for number in range(100):
         MIDDLE.issue(f"d{number}.example", key=key).write(tmp_path, f"d{number}")
-    tracemalloc.start()
-    found = load_folder(tmp_path, NOW)
-    size, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    sizes, found = [], CertificateSet()
+    for _ in range(3):  # other threads may make something meanwhile
+        tracemalloc.start()
+        found = load_folder(tmp_path, NOW)
+        sizes.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
     assert len(found) == 100
-    assert size < 800_000
+    assert 10_000 < min(sizes) < 800_000
     assert all(found.for_domain(Domain(f"d{number}.example")) for number in range(100))
 
 
