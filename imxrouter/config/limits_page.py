@@ -13,9 +13,15 @@ from imxrouter.config.schema import Config
 from imxrouter.config.texts import toml_value
 from imxrouter.model.generated import write_or_check
 from imxrouter.model.limits import Limit
+from imxrouter.model.vocabulary import Reason
 
 PAGE: Final = "docs/operators/limits.md"
 BEGIN: Final = "<!-- begin limits: made by python -m imxrouter.config.limits_page -->\n"
+#: Said in a close, or in the result of a claim.
+_OF_LINKS: Final = {
+    Reason.HELLO_TIMEOUT, Reason.NOT_PROVED, Reason.UNREAD_ANSWERS, Reason.TOO_MANY_CLAIMS, Reason.DIAL_LIMIT,
+    Reason.OVER_CAP,
+}  # fmt: skip
 END: Final = "<!-- end -->\n"
 
 
@@ -31,7 +37,7 @@ def table() -> str:
         keys = [_key(defaults, key, plain=key in limit.plain_keys) for key in info.keys]
         rows.append(
             f"| `{info.word}` | {info.what} | {', '.join(keys) or info.fixed} | {_metric(limit)} | "
-            f"`{info.reason.word}`; `{info.reason.disclosed}` | {info.retry} |"
+            f"`{info.reason.word}`; `{_told(limit)}` | {info.retry} |"
         )
     return "\n".join(rows) + "\n"
 
@@ -41,6 +47,11 @@ def _key(defaults: Config, key: str, *, plain: bool) -> str:
         return f"`{key}`"
     section, _, name = key.partition(".")
     return f"`{key}` = {toml_value(getattr(getattr(defaults, section), name))}"
+
+
+def _told(limit: Limit) -> str:
+    """The word on the wire: a router is told why its link or claim ends, a sender only what he may know."""
+    return limit.reason.word if limit.reason in _OF_LINKS else limit.reason.disclosed
 
 
 def _metric(limit: Limit) -> str:
