@@ -219,7 +219,8 @@ class Parts:
         self.gatekeeper.on_turned_away = self.hub.count
         self.handshakes = self.hub.first_bytes.handshakes = handshakes(config.caps)
         self.handshakes.is_known = self.gatekeeper.is_known
-        self.handshakes.in_turn = self._sockets.turns.later
+        turns = self._sockets.turns
+        self.handshakes.in_turn, self.hub.timers.go_on = turns.later, turns.go_on
         self.peer_rates = peer_rates(config)
 
     def _peer_terms(self, domain: bytes) -> tuple[float, float]:

@@ -32,7 +32,11 @@ _TOLD = frozenset({"host", "ip", "family", "port", "answer", "records", "instanc
     help="Ask this name server in place of the system's; may be repeated.",
 )  # fmt: skip
 @click.option("--lab", is_flag=True, help="Dial private and loopback addresses and low ports too.")
-@click.option("--tls", is_flag=True, help="Speak TLS even where the domain's record does not ask for it.")
+@click.option(
+    "--tls",
+    is_flag=True,
+    help="Speak TLS even where the domain's record does not ask for it; one that says `none` fails.",
+)
 @click.option(
     "--trust", metavar="FILE", multiple=True, type=click.Path(exists=True, dir_okay=False),
     help="PEM file of an authority to be trusted in place of the system's; may be repeated.",

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from imxrouter.config.fields import key
-from imxrouter.config.folders import toml_files, unreadable
+from imxrouter.config.folders import read_text, toml_files, unreadable
 from imxrouter.config.problems import Problem
 from imxrouter.config.sections import Section
 from imxrouter.config.walk import Walk
@@ -26,8 +26,6 @@ from imxrouter.model.errors import RouterError
 from imxrouter.model.patterns import Pattern
 
 _DO_MATCH = "write an address, LOCAL*@domain, a domain, *.domain, .domain (it and all below) or *"
-#: Larger files are refused: an entry a line, a million of them.
-MAX_FILE_BYTES = 64 * 1024 * 1024
 
 Action = Literal["block", "allow"]
 Direction = Literal["both", "in", "out"]
@@ -161,16 +159,11 @@ def read_lists(access: Access, main: str = "[access]") -> tuple[list[Placed], li
 
 
 def _text(path: Path, problems: list[Problem]) -> str | None:
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            problems.append(Problem(str(path), "", "is too large", f"at most {MAX_FILE_BYTES} bytes"))
-            return None
-        return path.read_text("utf-8")
-    except OSError as error:
-        problems.append(unreadable(path, error))
-    except UnicodeDecodeError:
-        problems.append(Problem(str(path), "", "is not UTF-8", "save it as UTF-8"))
-    return None
+    text = read_text(path)
+    if isinstance(text, Problem):
+        problems.append(text)
+        return None
+    return text
 
 
 def _toml_entries(path: Path, text: str, problems: list[Problem]) -> Iterator[Placed]:

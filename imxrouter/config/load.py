@@ -13,7 +13,7 @@ import msgspec
 from imxrouter.config import checks
 from imxrouter.config.access import Access, read_lists
 from imxrouter.config.attributes import attribute_faults
-from imxrouter.config.folders import toml_files, unreadable
+from imxrouter.config.folders import read_text, toml_files, unreadable
 from imxrouter.config.keys import BadKey, read_ed25519, read_key_file
 from imxrouter.config.net import parse_name
 from imxrouter.config.problems import ConfigError, Problem
@@ -70,14 +70,12 @@ def read(path: Path) -> Document:
     """Read one file.
 
     Raises:
-        ConfigError: it cannot be read or is not UTF-8.
+        ConfigError: it cannot be read, is no file, too large, or not UTF-8.
     """
-    try:
-        return Document(str(path), path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError([unreadable(path, error)]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([Problem(str(path), "", "is not UTF-8", "save it as UTF-8")]) from None
+    text = read_text(path)
+    if isinstance(text, Problem):
+        raise ConfigError([text])
+    return Document(str(path), text)
 
 
 def parse(main: Document, more: Sequence[Document] = ()) -> Loaded:

@@ -7,6 +7,7 @@ from enum import Enum
 
 #: Record types asked for (IANA DNS parameters; 65400 lies in the private range 65280-65534 of RFC 6895).
 TYPE_A = 1
+TYPE_CNAME = 5
 TYPE_AAAA = 28
 TYPE_SRV = 33
 TYPE_TLSA = 52
@@ -14,7 +15,8 @@ TYPE_SVCB = 64
 TYPE_IMX = 65400
 
 _TYPE_NAMES = {
-    TYPE_A: "A", TYPE_AAAA: "AAAA", TYPE_SRV: "SRV", TYPE_TLSA: "TLSA", TYPE_SVCB: "SVCB", TYPE_IMX: "IMX"
+    TYPE_A: "A", TYPE_CNAME: "CNAME", TYPE_AAAA: "AAAA", TYPE_SRV: "SRV", TYPE_TLSA: "TLSA",
+    TYPE_SVCB: "SVCB", TYPE_IMX: "IMX",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from imxrouter.discovery.answers import TYPE_A, TYPE_AAAA, TYPE_TLSA, Answer, Status, Step, type_name
+from imxrouter.discovery.answers import TYPE_A, TYPE_AAAA, Answer, Status, Step, type_name
 from imxrouter.discovery.cache import AnswerCache
 from imxrouter.discovery.delegation import SecureWay
 from imxrouter.discovery.errors import DiscoveryFailed
@@ -156,7 +156,7 @@ class Finder:
     def delegation(self, found: Found, target: Target) -> Deferred[Delegation]:
         """Find what DNSSEC says of the way from a domain to one of its targets.
 
-        TLSA records are asked for only where all before them was validated (RFC 7673 section 3, RFC 7672
+        TLSA records are asked for only where all before them was validated (RFC 7673 section 3.1, RFC 7672
         section 2.2.2). The answers that led to the target are not asked again.
 
         Returns:
@@ -178,10 +178,11 @@ class Finder:
             answers = await self._address_answers(way.host, fresh=False)
             way.feed_addresses([answer for answer, _ in answers.values()])
         while (name := way.question) is not None:
-            answer, source = await self._answer(name, TYPE_TLSA, False, way.host)
+            rdtype = way.rdtype
+            answer, source = await self._answer(name, rdtype, False, way.host)
             way.feed(answer)
             if self._trace is not None:
-                self._trace(way.host, Step(name, type_name(TYPE_TLSA), answer.words, source))
+                self._trace(way.host, Step(name, type_name(rdtype), answer.words, source))
         return way.result
 
     async def _addresses(self, host: str, fresh: bool) -> list[str]:

@@ -82,7 +82,7 @@ class TlsaRecord:
 
     @property
     def unusable_because(self) -> str:
-        """Why it says nothing to us; empty where it does (RFC 6698 section 4.1, RFC 7671 section 4)."""
+        """Why it is not usable; empty where it is (RFC 6698 section 4.1)."""
         for what, value, last in (
             ("usage", self.usage, Usage.DANE_EE),
             ("selector", self.selector, Selector.PUBLIC_KEY),
@@ -126,6 +126,11 @@ class Delegation:
     tlsa_name: str = ""
     failure: Reason = Reason.NONE
     note: str = ""
+
+    @property
+    def base(self) -> str:
+        """The TLSA base domain: the host's name under which the records were found (RFC 7671 section 7)."""
+        return self.tlsa_name.split(".", 2)[-1] if self.tlsa else self.target
 
     @property
     def words(self) -> str:

@@ -54,7 +54,7 @@ class Limit(Enum):
         ("caps.unauthenticated_total",), Reason.OVER_CAP, "30 s")
     LINKS = LimitInfo("links", "connections that others opened, in all",
         ("caps.in_total",), Reason.OVER_CAP, "30 s")
-    HANDSHAKES = LimitInfo("handshakes", "TLS handshakes a second for those who connect, a part kept for addresses from which a domain was proved before; more wait, network after network, for 5 s",
+    HANDSHAKES = LimitInfo("handshakes", "TLS handshakes a second for those who connect, a part kept for addresses from which a domain was proved before; more wait, network after network; who waits for 5 s is cut without a word",
         ("caps.handshakes_per_s", "caps.handshakes_reserved_share"), Reason.OVER_CAP, "30 s")
     SILENT = LimitInfo("silent", "time until the hello of a connection",
         ("dial.hello_timeout_s",), Reason.HELLO_TIMEOUT, "at once", counted=False)

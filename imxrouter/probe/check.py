@@ -236,6 +236,8 @@ class Checker:
         refused = self._tls.refuses(domain, target) if self._tls is not None else None
         if refused is not None:
             return _Tried(replace(way, reason=refused, note="its record and our policy exclude each other"))
+        led = self.delegations.get((target.host, target.port))
+        target = replace(target, way=led)
         started_at = self._clock.seconds()
         attempt = _OneAttempt()
         race = Race(self._clock, self._open, attempt, 0.0, self._timeout_s)
@@ -246,7 +248,6 @@ class Checker:
         socket = winner[0]
         if self._tls is None or not self._tls.wants(domain, target):
             return _Tried(connected, hello=_told(way, await self._greet(socket)))
-        led = self.delegations.get((target.host, target.port))
         came = await encrypt(self._clock, self._tls, domain, way, socket, self._timeout_s, led)
         if came.socket is None:
             return _Tried(connected, came.tls, came.identity)

@@ -16,7 +16,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.probe.report import Evidence
 from imxrouter.tls.anchors import anchors_from
 from imxrouter.tls.contexts import TlsContexts
-from imxrouter.tls.dane import sni_of
+from imxrouter.tls.dane import promises_tls, sni_of
 from imxrouter.tls.facts import TlsFacts, read_facts
 from imxrouter.tls.peer import Anchors
 from imxrouter.tls.store import CertificateSet
@@ -58,7 +58,11 @@ def outside_probe(
     contexts, anchors = TlsContexts(CertificateSet()), _Lazy(trust)
 
     def wants(_domain: Domain, target: Target) -> bool:
-        return always or target.tls in {"required", "optional"}
+        promised = target.tls != "none" and promises_tls(target.way)
+        return always or promised or target.tls in {"required", "optional"}
+
+    def refuses(_domain: Domain, target: Target) -> Reason | None:
+        return Reason.WEAKER_THAN_POLICY if always and target.tls == "none" else None
 
     def make(name: str, endpoint: Endpoint) -> SSL.Connection:
         return contexts.open(None, name, *endpoint)
@@ -68,7 +72,7 @@ def outside_probe(
             return Judged(False, facts.unreadable or "no certificate was presented")
         return judge_certificate(anchors(), facts.peer, domain, wall(), as_client=False, way=way)
 
-    return TlsProbe(wants, make, judge)
+    return TlsProbe(wants, make, judge, refuses)
 
 
 class _Lazy:

@@ -95,8 +95,9 @@ DIALS = Family(
     "imxrouter_dials_total",
     "counter",
     ("result",),
-    "Domains whose routers were dialled: `connected`, or what came of the attempts. Look-ups that failed and "
-    "what was refused before anything was dialled are not here.",
+    "Domains whose routers were dialled: `connected`, or what came of the attempts (`dns-failure` where one "
+    "was reached whose TLSA records cannot be learned). Look-ups that failed before and what was refused "
+    "without a dial are not here.",
 )
 LOOKUPS = Family(
     "imxrouter_dns_lookups_total",
@@ -382,7 +383,7 @@ LINK_END_REASONS: tuple[tuple[str, str], ...] = tuple((one.stage.value, one.word
 DIAL_RESULTS: tuple[tuple[str], ...] = (
     ("connected",), ("connection-refused",), ("connect-timeout",), ("unreachable",), ("tls-failed",),
     ("certificate-refused",), ("delegation-insecure",), ("dane-mismatch",), ("weaker-than-policy",),
-    ("weaker-than-remembered",),
+    ("weaker-than-remembered",), ("dns-failure",), ("dns-timeout",), ("bad-dns-record",),
 )  # fmt: skip
 ECHO_RESULTS: tuple[tuple[str], ...] = (
     ("answered",), ("bad-address",), ("too-large",), ("rate-limited",),

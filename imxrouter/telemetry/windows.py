@@ -7,6 +7,7 @@ less, with the time at which the first bucket of it begins.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
@@ -18,6 +19,8 @@ from imxrouter.model.quality import CELLS, LAYOUT, Cells, add
 RINGS: Final = ((300, 12), (3600, 48), (86_400, 31))
 #: Peers with windows of their own, beside those that always have them; some 30 KB each after a busy month.
 PEERS: Final = 500
+#: Of these places one owner's domains take this part together at most.
+ZONE_PART: Final = 8
 #: A peer that was silent for so long makes room for another one when all places are taken.
 SILENT_S: Final = 86_400.0
 #: A full table is not searched again for so long.
@@ -170,14 +173,21 @@ class QualityBook:
         always: peers that have windows whatever they do.
         keep: told each bucket that is to outlive a restart.
         most: peers beside those.
+        zone: whose a domain is: all names below it are of one owner, who makes as many as he likes.
     """
 
     def __init__(
-        self, always: Iterable[bytes] = (), keep: Callable[[Kept], None] = lambda _: None, most: int = PEERS
+        self,
+        always: Iterable[bytes] = (),
+        keep: Callable[[Kept], None] = lambda _: None,
+        most: int = PEERS,
+        zone: Callable[[str], str] = str,
     ) -> None:
         self.always = frozenset(always) | {REST}
         self._most = most
         self._peers: dict[bytes, PeerWindows] = {}
+        self._zone = zone
+        self._zones: Counter[str] = Counter()
         self._round: list[bytes] = []
         self._full_until = float("-inf")
         self.keep = keep
@@ -196,7 +206,7 @@ class QualityBook:
         """
         windows = self._windows(domain, now)
         if windows is None:
-            domain, windows = REST, self._peers.setdefault(REST, PeerWindows(now))
+            domain, windows = REST, self._peers.get(REST) or self._make(REST, now)
         self._keep(windows.roll(now, domain))
         windows.active_at, windows.first_at = now, min(windows.first_at, began)
         windows.add(cells)
@@ -239,15 +249,25 @@ class QualityBook:
 
     def _windows(self, domain: bytes, now: float) -> PeerWindows | None:
         windows = self._peers.get(domain)
-        if windows is None and (domain in self.always or self._room(now)):
-            windows = self._peers[domain] = PeerWindows(now)
+        if windows is None and (domain in self.always or self._room(domain, now)):
+            windows = self._make(domain, now)
         return windows
 
-    def _room(self, now: float) -> bool:
+    def _make(self, domain: bytes, now: float) -> PeerWindows:
+        windows = self._peers[domain] = PeerWindows(now)
+        self._zones[self._zone_of(domain)] += 1
+        return windows
+
+    def _zone_of(self, domain: bytes) -> str:
+        return self._zone(domain.decode("ascii", "replace"))
+
+    def _room(self, domain: bytes, now: float) -> bool:
         """Whether one more has a place: the one goes that was silent longest, if that is long enough.
 
         A table without such a one is not searched again for a while.
         """
+        if self._zones[self._zone_of(domain)] >= max(self._most // ZONE_PART, 1):
+            return False
         if 0 < self._full_until - now <= _FULL_S:
             return False
         others = self._peers.keys() - self.always
@@ -258,6 +278,8 @@ class QualityBook:
             self._full_until = now + _FULL_S
             return False
         del self._peers[silent]
+        self._zones[self._zone_of(silent)] -= 1
+        self._zones += Counter()  # forgets those of which there is none
         return True
 
     def _keep(self, kept: Iterable[Kept]) -> None:

@@ -84,7 +84,14 @@ def usable(records: Iterable[TlsaRecord]) -> list[TlsaRecord]:
     return kept[:MAX_RECORDS]
 
 
-def match(records: Sequence[TlsaRecord], peer: PeerCertificate, *, trusted: bool, at: float) -> DaneResult:
+def match(
+    records: Sequence[TlsaRecord],
+    peer: PeerCertificate,
+    *,
+    trusted: bool,
+    at: float,
+    anchors: Sequence[x509.Certificate] = (),
+) -> DaneResult:
     """Compare what a peer presented with TLSA records.
 
     Args:
@@ -92,6 +99,7 @@ def match(records: Sequence[TlsaRecord], peer: PeerCertificate, *, trusted: bool
         peer: its certificate and chain.
         trusted: our own anchors vouch for the chain; PKIX-TA and PKIX-EE ask for that as well.
         at: now, seconds since 1970.
+        anchors: our own; a server need not send the root that a record of PKIX-TA names.
 
     Returns:
         a match by any record is one; DANE-EE is looked for first, then DANE-TA, for they ask least.
@@ -102,14 +110,21 @@ def match(records: Sequence[TlsaRecord], peer: PeerCertificate, *, trusted: bool
         return DaneResult(Dane.NONE, note=f"no usable TLSA record: {unusable[0]}" if unusable else "")
     notes: list[str] = []
     for record in sorted(compared, key=lambda one: one.usage, reverse=True):
-        why_not = _why_not(record, peer, trusted=trusted, at=at)
+        why_not = _why_not(record, peer, anchors, trusted=trusted, at=at)
         if not why_not:
             return DaneResult(Dane.MATCH, record)
         notes.append(f"{Usage(record.usage).word}: {why_not}")
     return DaneResult(Dane.MISMATCH, note="; ".join(dict.fromkeys(notes))[:200])
 
 
-def _why_not(record: TlsaRecord, peer: PeerCertificate, *, trusted: bool, at: float) -> str:
+def _why_not(
+    record: TlsaRecord,
+    peer: PeerCertificate,
+    anchors: Sequence[x509.Certificate],
+    *,
+    trusted: bool,
+    at: float,
+) -> str:
     """Why a record does not name this chain; empty where it does."""
     usage = Usage(record.usage)
     if usage in {Usage.DANE_EE, Usage.PKIX_EE}:
@@ -118,6 +133,8 @@ def _why_not(record: TlsaRecord, peer: PeerCertificate, *, trusted: bool, at: fl
     else:
         above = [one for one in peer.chain[:MAX_CHAIN] if one != peer.leaf]
         named = [one for one in above if _is_same(record, one)] or _authority_in(record, peer.leaf)
+        if not named and usage is Usage.PKIX_TA:  # a longer chain than was sent (RFC 7671 section 5.4)
+            named = [one for one in anchors if one != peer.leaf and _is_same(record, one)]
         if not named:
             return "no such authority in the chain"
         if problem := _path_problem(named[0], peer, at):
@@ -175,6 +192,8 @@ def published(certificate: x509.Certificate) -> TlsaRecord:
 def _authority_in(record: TlsaRecord, leaf: x509.Certificate) -> list[x509.Certificate]:
     """An authority that the record holds whole; the server need not send it (RFC 7671 section 5.2.2).
 
+    Where it holds the key alone (2 1 0) it must, for nobody tells the authority's name (section 5.2.3).
+
     The peer's own certificate is none: a record that names it is of another usage.
     """
     if (record.selector, record.matching) != (Selector.CERTIFICATE, Matching.FULL):
@@ -227,7 +246,7 @@ def coverage(
         dane: what the target's TLSA records say of the certificate.
         untrusted: why our own anchors do not vouch for it; empty where they do.
     """
-    if way.failure is not Reason.NONE:  # somebody may be hiding TLSA records (RFC 7672 section 2.1.2)
+    if way.failure is not Reason.NONE:  # somebody may be hiding records (RFC 7672 sections 2.1.2, 2.2)
         return Coverage(False, "", way.failure, f"{way.tlsa_name} TLSA: {way.note}".rstrip(": "))
     if dane.state is Dane.MISMATCH:
         return Coverage(False, "", Reason.DANE_MISMATCH, f"{way.tlsa_name} TLSA: {dane.note}")
@@ -239,7 +258,10 @@ def coverage(
     word = usage.word if usage is not None else ""
     if peer.covers(domain):
         return Coverage(True, word or "authority")
-    names_target = bool(way.target) and peer.covers_name(way.target)
+    hosts = {way.target, way.base} - {
+        ""
+    }  # the base domain is the first to be accepted (RFC 7671 section 10.2)
+    names_target = any(map(peer.covers_name, hosts))
     if names_target and way.secure:
         return Coverage(True, word or "delegation")
     names = ", ".join(peer.names[:_TOLD_NAMES]) or "nothing"
@@ -255,11 +277,27 @@ def coverage(
 
 
 def sni_of(domain: Domain, way: Delegation | None) -> str:
-    """The name for SNI: the domain's, or the target's where TLSA records name its certificate (11.5)."""
-    return way.target if way is not None and usable(way.tlsa) else domain.name
+    """The name for SNI: the domain's, or where TLSA records name the certificate their base domain (11.5).
+
+    RFC 7671 section 10.2; after a secure alias that is the alias's end (section 7).
+    """
+    return way.base if way is not None and usable(way.tlsa) else domain.name
 
 
-def judge(domain: Domain, peer: PeerCertificate, way: Delegation, *, untrusted: str, at: float) -> Coverage:
+def promises_tls(way: Delegation | None) -> bool:
+    """Whether DNSSEC promises TLS at a target: a usable record, or one that may be hidden (RFC 7672 2.2)."""
+    return way is not None and (bool(usable(way.tlsa)) or way.failure is not Reason.NONE)
+
+
+def judge(
+    domain: Domain,
+    peer: PeerCertificate,
+    way: Delegation,
+    *,
+    untrusted: str,
+    at: float,
+    anchors: Sequence[x509.Certificate] = (),
+) -> Coverage:
     """Say whether a certificate counts for a domain; see `match` and `coverage`."""
-    dane = match(way.tlsa, peer, trusted=not untrusted, at=at)
+    dane = match(way.tlsa, peer, trusted=not untrusted, at=at, anchors=anchors)
     return coverage(domain, peer, way, dane, untrusted=untrusted)

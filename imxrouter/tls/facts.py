@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
+from sys import intern
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -58,12 +59,12 @@ class TlsFacts:
 
 def read_facts(connection: SSL.Connection) -> TlsFacts:
     """Read a connection whose handshake is done, and whose context `TlsContexts` made."""
-    version = connection.get_protocol_version_name()
+    version = intern(connection.get_protocol_version_name())
     resumed = was_resumed(connection)
     peer, unreadable = _peer(connection, resumed=resumed)
     return TlsFacts(
         version=version,
-        cipher=connection.get_cipher_name() or "",
+        cipher=intern(connection.get_cipher_name() or ""),
         alpn=connection.get_alpn_proto_negotiated(),
         server_name=server_name_of(connection),
         resumed=resumed,
@@ -77,7 +78,7 @@ def read_facts(connection: SSL.Connection) -> TlsFacts:
 def server_name_of(connection: SSL.Connection) -> str:
     """The name that the opener asked for, lower case; empty if it named no domain."""
     raw = (connection.get_servername() or b"").lower().removesuffix(b".")
-    return raw.decode("ascii") if is_wire_domain(raw) else ""
+    return intern(raw.decode("ascii")) if is_wire_domain(raw) else ""
 
 
 class Chains:
@@ -147,7 +148,7 @@ def _peer(connection: SSL.Connection, *, resumed: bool) -> tuple[PeerCertificate
         return None, f"{error}"[:200]
     if not chain or chain[0] != leaf:
         chain = [leaf, *chain]
-    peer = PeerCertificate(leaf, tuple(chain), resumed=resumed)
+    peer = PeerCertificate(chain[0], tuple(chain), resumed=resumed)
     note = connection.get_context().get_app_data()
     chains = note.chains if isinstance(note, ContextNote) else None
     return (chains.complete(peer) if chains is not None else peer), ""

@@ -164,19 +164,25 @@ def _pairs(
     folder: Path, problems: list[FileProblem], warnings: list[str], depth: int = DEPTH
 ) -> Iterator[_Pair]:
     names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
-    files = [folder / name for name in names if (folder / name).is_file()]
+    files = [folder / name for name in names if _is_file(folder / name)]
     yield from _pairs_of_files(files, problems, warnings)
     if depth:
         for name in names:
-            if (folder / name).is_dir():
-                try:
+            try:
+                if (folder / name).is_dir():
                     yield from _pairs(folder / name, problems, warnings, depth - 1)
-                except OSError as error:
-                    problems.append(
-                        FileProblem(
-                            folder / name, _why(error), "let the router's user read it, or move it away"
-                        )
-                    )
+            except OSError as error:
+                if folder / name not in files:
+                    do = "let the router's user read it, or move it away"
+                    problems.append(FileProblem(folder / name, _why(error), do))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is a file; of what cannot be looked at its name says so, and reading it says why."""
+    try:
+        return path.is_file()
+    except OSError:
+        return path.suffix in (*_CHAIN_SUFFIXES, ".key")
 
 
 def _pairs_of_files(files: list[Path], problems: list[FileProblem], warnings: list[str]) -> Iterator[_Pair]:
@@ -210,7 +216,7 @@ def _pair_of(path: Path) -> _Pair:
     if key_name := _FULL_CHAINS.get(path.name):
         return _Pair(path, path.with_name(key_name))
     key = path.with_suffix(".key")
-    return _Pair(path, key if key.is_file() or path.suffix != ".pem" else path)
+    return _Pair(path, key if path.suffix != ".pem" or _is_file(key) else path)
 
 
 def _read(path: Path) -> bytes:
@@ -230,6 +236,8 @@ def _load(pair: _Pair) -> OwnCertificate:
         raise _Bad(
             pair.chain, f"a certificate in it cannot be read ({error})"[:200], "export it again"
         ) from None
+    if not pem.is_whole(text):
+        raise _Bad(pair.chain, "what begins in it has no end", "write it whole, and move it into its place")
     if not chain:
         raise _Bad(pair.chain, "no certificate in it", "write the certificate and its intermediates, as PEM")
     if pair.key == pair.chain:
@@ -345,7 +353,10 @@ def _subject(certificate: x509.Certificate) -> str:
 
 
 def _key_warnings(key: Path) -> Iterator[str]:
-    mode = key.stat().st_mode
+    try:
+        mode = key.stat().st_mode
+    except OSError:  # gone since it was read: whoever changes the folder is not done
+        return
     if mode & 0o004:
         yield f"{key}: every user of this host can read the private key: chmod o-rwx {key}"
     if mode & 0o022:

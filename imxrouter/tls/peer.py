@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
+from math import inf
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -155,10 +156,12 @@ class Judgement:
     Attributes:
         problem: why not; None: trusted.
         note: an operator's detail.
+        until: when the first certificate of the path ends, seconds since 1970.
     """
 
     problem: ChainProblem | None
     note: str = ""
+    until: float = field(default=inf, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,30 +186,85 @@ class _Loaded:
         return self.not_before <= at <= self.not_after
 
 
+@dataclass(frozen=True, slots=True)
+class _Intermediate:
+    """One of `Intermediates`; None for a name that cannot be read."""
+
+    loaded: _Loaded
+    subject: x509.Name | None
+    issuer: x509.Name | None
+
+
+def _names(one: x509.Certificate) -> tuple[x509.Name | None, x509.Name | None]:
+    try:
+        return one.subject, one.issuer
+    except UNREADABLE:
+        return None, None
+
+
 class Intermediates:
     """Intermediates of chains that were trusted, for sessions that are resumed.
 
     A resumed session holds the peer's own certificate, but not the intermediates beside it: a ticket has no
     room for them (SSL_SESSION is stored without its chain). Only what led to an anchor is kept.
+
+    Attributes:
+        added: how many came that were not there; what could not be trusted may be where it has grown.
     """
 
     def __init__(self, entries: int = KNOWN_ENTRIES) -> None:
         self._entries = entries
-        self._known: OrderedDict[bytes, _Loaded] = OrderedDict()
+        self._known: OrderedDict[bytes, _Intermediate] = OrderedDict()
+        self._by_subject: dict[x509.Name | None, dict[bytes, _Intermediate]] = {}
+        self.added = 0
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def keep(self, one: _Loaded) -> None:
+    def keep(self, certificate: x509.Certificate) -> None:
         """Remember one, and forget the one that was not seen for longest where there are too many."""
-        self._known[one.fingerprint] = one
-        self._known.move_to_end(one.fingerprint)
+        fingerprint = fingerprint_of(certificate)
+        if fingerprint not in self._known:
+            one = _Intermediate(_Loaded.of(certificate), *_names(certificate))
+            self._known[fingerprint] = one
+            self._by_subject.setdefault(one.subject, {})[fingerprint] = one
+            self.added += 1
+        self._known.move_to_end(fingerprint)
         if len(self._known) > self._entries:
-            self._known.popitem(last=False)
+            gone, one = self._known.popitem(last=False)
+            same = self._by_subject[one.subject]
+            del same[gone]
+            if not same:
+                del self._by_subject[one.subject]
+
+    def above(self, certificates: Iterable[x509.Certificate]) -> list[_Loaded]:
+        """What may lead from these up to an anchor, by the names of subjects and issuers."""
+        found: dict[bytes, _Loaded] = {}
+        names = [_names(one)[1] for one in certificates]
+        while names:
+            for fingerprint, one in self._by_subject.get(names.pop(), {}).items():
+                if fingerprint not in found:
+                    found[fingerprint] = one.loaded
+                    names.append(one.issuer)
+        return list(found.values())
 
     def all(self) -> list[_Loaded]:
         """What is known."""
-        return list(self._known.values())
+        return [one.loaded for one in self._known.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A judgement, and when it holds: between two times; a bad one until one more intermediate is known."""
+
+    begin: float
+    end: float
+    added: int
+    judgement: Judgement
+
+    @property
+    def good(self) -> bool:
+        return self.judgement.problem is None
 
 
 class Anchors:
@@ -231,11 +289,12 @@ class Anchors:
         trusted = list(certificates)
         self.source = source
         self.fingerprints = frozenset(fingerprint_of(one) for one in trusted)
+        self.certificates = tuple(trusted)
         self._trusted = [_Loaded.of(one) for one in trusted]
         self._flags = NO_CHECK_TIME | (crypto.X509StoreFlags.PARTIAL_CHAIN if partial else 0)
         self._stores = {one: self._store(self._trusted, as_client=one) for one in (True, False)}
         self._known = known if known is not None else Intermediates()
-        self._cache: OrderedDict[tuple[bytes, bool], tuple[float, float, Judgement]] = OrderedDict()
+        self._cache: OrderedDict[tuple[bytes, bool, bool], _Kept] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._trusted)
@@ -256,14 +315,16 @@ class Anchors:
             return Judgement(
                 ChainProblem.TOO_LONG_CHAIN, f"{len(peer.chain)} certificates; {MAX_CHAIN} are read"
             )
-        if peer.resumed:  # may come out otherwise as soon as an intermediate is known
-            return self._judged_alone(peer, at, as_client)
-        key = (peer.chain_fingerprint, as_client)
-        if (kept := self._cache.get(key)) is not None and kept[0] <= at < kept[1]:
+        key = (peer.chain_fingerprint, as_client, peer.resumed)
+        # A resumed session without its chain may be trusted as soon as an intermediate is known.
+        added = self._known.added if peer.resumed else 0
+        kept = self._cache.get(key)
+        if kept is not None and kept.begin <= at < kept.end and (kept.good or kept.added == added):
             self._cache.move_to_end(key)
-            return kept[2]
+            return kept.judgement
         judgement = self._judged_alone(peer, at, as_client)
-        self._cache[key] = (at, self._good_until(peer, at), judgement)
+        end = min(self._good_until(peer, at), judgement.until)
+        self._cache[key] = _Kept(at, end, added, judgement)
         self._cache.move_to_end(key)
         if len(self._cache) > CACHE_ENTRIES:
             self._cache.popitem(last=False)
@@ -296,8 +357,11 @@ class Anchors:
         except (crypto.Error, *UNREADABLE) as error:
             return Judgement(ChainProblem.BAD_CERTIFICATE, f"cannot be read: {error}"[:200])
         if peer.resumed:
-            others += self._known.all()
+            others += self._known.above(peer.chain)
         judgement = self._try(leaf, others, self._stores, at, as_client)
+        if peer.resumed and judgement.problem is ChainProblem.UNKNOWN_AUTHORITY:
+            others += self._known.all()  # OpenSSL takes names for equal that are written differently
+            judgement = self._try(leaf, others, self._stores, at, as_client)
         if judgement.problem in _DATES and peer.leaf.not_valid_after_utc.timestamp() >= at:
             # Perhaps another path has no expired certificate: an authority renewed, or cross-signed.
             trusted = [one for one in self._trusted if one.is_valid(at)]
@@ -324,8 +388,8 @@ class Anchors:
         if judgement := _dates(certificates, at) or _strength(certificates) or _constraints(certificates):
             return judgement
         for one in certificates[1:-1]:
-            self._known.keep(_Loaded.of(one))
-        return Judgement(None, "")
+            self._known.keep(one)
+        return Judgement(None, "", min(one.not_valid_after_utc.timestamp() for one in certificates))
 
     def _store(self, trusted: Iterable[_Loaded], *, as_client: bool) -> crypto.X509Store:
         # One for each purpose, without a time: `X509Store.set_time` is obeyed the first time only, since

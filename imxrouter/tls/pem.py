@@ -20,6 +20,11 @@ def blocks(text: bytes) -> Iterator[tuple[str, bytes]]:
         yield found.group(1).decode("ascii"), found.group(0) + b"\n"
 
 
+def is_whole(text: bytes) -> bool:
+    """Whether every block that begins ends too; else the file is being written, or was cut."""
+    return text.count(b"-----BEGIN ") == sum(1 for _ in blocks(text))
+
+
 def certificates(text: bytes) -> list[x509.Certificate]:
     """Return the certificates in a text, in order.
 

@@ -79,7 +79,7 @@ class Change:
     Attributes:
         added: certificates that name only what nothing named before.
         renewed: certificates in the place of others, by file or by a name.
-        removed: certificates whose file is gone, and of whose names some are named no more.
+        removed: certificates whose file is gone, and that no new one stands for.
     """
 
     added: tuple[OwnCertificate, ...] = ()
@@ -95,7 +95,6 @@ def change_between(old: CertificateSet, new: CertificateSet) -> Change:
     before = {one.fingerprint for one in old.all}
     after = {one.fingerprint for one in new.all}
     named_before = {name for one in old.all for name in one.names}
-    named_after = {name for one in new.all for name in one.names}
     old_paths = {one.path for one in old.all}
     new_paths = {one.path for one in new.all}
     added: list[OwnCertificate] = []
@@ -104,12 +103,11 @@ def change_between(old: CertificateSet, new: CertificateSet) -> Change:
         if one.fingerprint not in before:
             known = one.path in old_paths or not named_before.isdisjoint(one.names)
             (renewed if known else added).append(one)
+    replaced = {name for one in (*added, *renewed) for name in one.names}
     removed = [
         one
         for one in old.all
-        if one.fingerprint not in after
-        and one.path not in new_paths
-        and not named_after.issuperset(one.names)
+        if one.fingerprint not in after and one.path not in new_paths and not replaced.issuperset(one.names)
     ]
     return Change(tuple(added), tuple(renewed), tuple(removed))
 

@@ -251,7 +251,8 @@ class _Dial:
             self._note(target, "", target.port, error.reason, self._with.clock.seconds() - started_at)
             return None
         self._tell(Stage.DNS, f"{target.host} has {', '.join(addresses)}", host=target.host)
-        if found is not None and self._terms.encrypt(target) is not None:
+        promises = found is not None and found.secure and self._terms.promised
+        if found is not None and (promises or self._terms.encrypt(target) is not None):
             target = replace(target, way=await self._with.finder.delegation(found, target))
         return await self._reach(target, [(ip, target.port) for ip in addresses], found)
 

@@ -140,6 +140,7 @@ class DialTerms:
         skip: endpoints not to be tried.
         reuse: an open connection to that very endpoint that does for the target, or None.
         only: the one target to be tried; discovery is not asked, the guard is.
+        promised: TLS can be spoken where DNSSEC promises it, though nothing else asks for it.
         encrypt: makes the TLS handshake with a target on a connection that is there, within so many seconds;
             None where the target is spoken to in clear.
         identify: judges what a connection to a target is worth, before anything is said there.
@@ -156,6 +157,7 @@ class DialTerms:
     reuse: Callable[[Endpoint, Target], object | None] = lambda _endpoint, _target: None
     only: Target | None = None
     encrypt: Callable[[Target], Encrypt | None] = lambda _target: None
+    promised: bool = False
     identify: Callable[[Target, TlsFacts | None], Decision] = lambda _target, _facts: _UNASKED
     turn: Callable[[Sequence[Endpoint]], Deferred[Callable[[], None]]] = lambda _endpoints: succeed(_no_end)
     admit_target: Callable[[str, int], Reason | None] = lambda _ip, _port: None

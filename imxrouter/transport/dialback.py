@@ -113,7 +113,7 @@ class Claimer:
         self.on_reached: Callable[[LinkSession, bytes], None] = lambda *_: None
         #: (link, our domain, their domain) -> when PROVED came there
         self._by_nonce: dict[tuple[int, bytes, bytes], float] = {}
-        hub.link_timers.append(self._look)
+        hub.timers.also.append(self._look)
 
     # -- claiming ----------------------------------------------------------------------------------------
 

@@ -7,10 +7,13 @@ counts as unread is what the kernel did not take.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from typing import Any, Protocol, cast, runtime_checkable
+from functools import cache
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from OpenSSL import SSL
+from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -18,6 +21,7 @@ from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
     IProtocol,
+    IPullProducer,
     IReactorTime,
 )
 from twisted.internet.protocol import Factory, connectionDone
@@ -31,7 +35,12 @@ from imxrouter.model.errors import RouterError
 from imxrouter.model.vocabulary import Reason
 from imxrouter.tls.contexts import ALPN, release
 from imxrouter.tls.facts import TlsFacts
+from imxrouter.tls.openssl import renew_buffers
 from imxrouter.transport.opening import Endpoint, OpenedSocket
+
+#: What passes in one piece and leaves larger buffers behind than a quiet link needs: OpenSSL's keep the size,
+#: and a third more, of the most that they ever held. 64 KiB may come in one read; a handshake leaves 5 kB.
+SWOLLEN_BYTES: Final = 4096
 
 
 class TlsMaker(Protocol):
@@ -106,23 +115,143 @@ class _Gate(TwistedProtocol):
 
 @implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
 class _Creator:
-    """Gives Twisted a connection's end."""
+    """Gives Twisted a connection's end, which its layer knows."""
 
-    def __init__(self, make: Callable[[], SSL.Connection]) -> None:
-        self._make = make
+    def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802, N803 - Twisted's
+        return cast("_Layer", tlsProtocol).end()
 
-    def serverConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:  # noqa: ARG002, N802, N803 - Twisted's
-        return self._make()
+    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802, N803 - Twisted's
+        return cast("_Layer", tlsProtocol).end()
 
-    def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:  # noqa: ARG002, N802, N803 - Twisted's
-        return self._make()
+
+class _Factory(TLSMemoryBIOFactory):
+    """One for all connections: Twisted's keeps a list of its own of them."""
+
+    noisy = False
+
+    def registerProtocol(self, p: object) -> None:  # noqa: N802 - Twisted's name
+        """Nothing."""
+
+    def unregisterProtocol(self, p: object) -> None:  # noqa: N802 - Twisted's name
+        """Nothing."""
+
+
+@cache
+def _factory(*, is_client: bool) -> _Factory:
+    return _Factory(_Creator(), is_client, Factory())
+
+
+@implementer(IPullProducer)
+class Below:
+    """The TCP connection below TLS. What TLS writes goes to the kernel at once, as long as nothing waits.
+
+    Through the reactor's list of writers each write costs a turn: two system calls and a wake-up.
+
+    Args:
+        transport: the connection.
+
+    Attributes:
+        waiting: the kernel has not taken all that was written.
+        drained: called when it has.
+    """
+
+    __slots__ = ("_held", "drained", "transport", "waiting")
+
+    def __init__(self, transport: Any) -> None:
+        self.transport = transport
+        self.waiting = False
+        self.drained: Callable[[], None] | None = None
+        self._held: list[bytes] | None = None
+        transport.registerProducer(self, False)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write bytes."""
+        if self._held is not None:
+            self._held.append(data)
+            return
+        below = self.transport
+        if not self.waiting and isinstance(below, tcp.Connection) and below.connected:
+            with contextlib.suppress(OSError):  # would block, or broken: the transport's write sees which
+                data = data[below.socket.send(data) :]
+            if not data:
+                return
+        self.waiting = True
+        below.write(data)
+
+    def hold(self) -> None:
+        """Collect what is written, until `let_go`."""
+        self._held = []
+
+    def let_go(self) -> None:
+        """Write what was collected."""
+        held, self._held = self._held, None
+        if held:
+            self.write(b"".join(held))
+
+    def resumeProducing(self) -> None:
+        """The kernel took all that was written."""
+        self.waiting = False
+        if self.transport.disconnecting:  # TLS ended; we alone keep it open
+            self.transport.unregisterProducer()
+        if self.drained is not None:
+            self.drained()
+
+    def stopProducing(self) -> None:
+        """It ends."""
 
 
 class _Layer(TLSMemoryBIOProtocol):
-    """Twisted's, which leaves the session of a connection that was cut fit for resumption."""
+    """Twisted's, which leaves the session of a connection that was cut fit for resumption.
+
+    Args:
+        make: makes our end.
+        is_client: we opened the connection.
+        gate: stands in the link's place.
+    """
 
     #: the handshake is done
     there = False
+    #: OpenSSL's buffers are larger than a quiet connection needs
+    _swollen = True
+
+    def __init__(self, make: Callable[[], SSL.Connection], *, is_client: bool, gate: _Gate) -> None:
+        cast("Any", super()).__init__(_factory(is_client=is_client), gate)
+        self._make: Callable[[], SSL.Connection] | None = make
+
+    def end(self) -> SSL.Connection:
+        """Make our end."""
+        make, self._make = cast("Callable[[], SSL.Connection]", self._make), None
+        return make()
+
+    def makeConnection(self, transport: Any) -> None:
+        """The connection is there."""
+        cast("Any", super()).makeConnection(Below(transport))
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came."""
+        if len(data) > SWOLLEN_BYTES:
+            self._swollen = True
+        elif self._swollen and self.there:
+            self._swollen = False
+            renew_buffers(cast("Any", self).getHandle())
+        cast("Any", super()).dataReceived(data)
+
+    def write(self, data: bytes) -> None:
+        """Write bytes: a TLS record, or several that go out as one."""
+        write = cast("Any", super()).write
+        if len(data) <= SWOLLEN_BYTES:
+            write(data)
+            return
+        self._swollen = True
+        below = cast("Below", self.transport)
+        below.hold()
+        try:
+            write(data)
+        finally:
+            below.let_go()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
@@ -130,6 +259,7 @@ class _Layer(TLSMemoryBIOProtocol):
         if self.there and handle is not None:
             release(handle)  # before Twisted reads on to the end, which OpenSSL would take for an attack
         cast("Any", super()).connectionLost(reason)
+        cast("Below", self.transport).drained = None
 
     def _tlsShutdownFinished(self, reason: Failure | None) -> None:  # noqa: N802 - Twisted's name
         """TLS has ended.
@@ -143,23 +273,17 @@ class _Layer(TLSMemoryBIOProtocol):
         cast("Any", super())._tlsShutdownFinished(reason)  # noqa: SLF001 - what is overridden
 
 
-def _layer(make: Callable[[], SSL.Connection], *, is_client: bool, gate: _Gate) -> Any:
-    factory = TLSMemoryBIOFactory(_Creator(make), is_client, Factory())
-    factory.noisy = False
-    return cast("Any", _Layer)(factory, gate)
-
-
-def raw_transport(transport: Any) -> Any:
-    """The TCP connection below a transport."""
-    return transport.transport if isinstance(transport, TLSMemoryBIOProtocol) else transport
+def below(transport: Any) -> Below | None:
+    """What is below a transport's TLS; None in clear."""
+    return cast("Below", transport.transport) if isinstance(transport, _Layer) else None
 
 
 def close_encrypted(transport: Any) -> None:
     """End a connection after what is written; in TLS without waiting for the other side's goodbye."""
     transport.loseConnection()
-    below = raw_transport(transport)
-    if below is not transport:
-        below.loseConnection()
+    under = below(transport)
+    if under is not None:
+        under.transport.loseConnection()
 
 
 def accept_tls(
@@ -174,7 +298,7 @@ def accept_tls(
     """Make the handshake of a connection that somebody opened to us.
 
     Args:
-        transport: its TCP connection, whose protocol is replaced.
+        transport: its TCP connection, whose protocol and producer are replaced.
         maker: makes our end.
         link: takes the gate's place afterwards; its connection is made already.
         done: told the encrypted transport and what the handshake came to, before the link reads anything.
@@ -195,10 +319,11 @@ def accept_tls(
         done(layer, facts)
 
     gate = _Gate(complete, failed)
-    layer = _layer(maker.accepting, is_client=False, gate=gate)
+    layer: Any = _Layer(maker.accepting, is_client=False, gate=gate)
     transport.protocol = layer
-    begun(layer)
+    transport.unregisterProducer()
     layer.makeConnection(transport)
+    begun(layer)
     layer.dataReceived(first_bytes)
 
 
@@ -252,7 +377,7 @@ def open_tls(
 
     waiting: Deferred[EncryptedSocket] = Deferred(cancelled)
     gate = _Gate(complete, lambda note: settle(HandshakeFailed(note)))
-    layer = _layer(make, is_client=True, gate=gate)
+    layer: Any = _Layer(make, is_client=True, gate=gate)
     layer_socket = EncryptedSocket(socket, layer, gate, forget)
     timer: IDelayedCall = clock.callLater(
         limit_s, lambda: settle(HandshakeFailed(f"no handshake within {limit_s:g} s"))

@@ -7,7 +7,6 @@ which are told of each event through `LinkEvents`.
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,6 +22,7 @@ from imxrouter.switch import slots
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, RETRY_BYTES, Port
 from imxrouter.switch.switch import Switch
 from imxrouter.transport.first_bytes import FirstBytes
+from imxrouter.transport.link_timers import LinkTimers
 from imxrouter.transport.opened_links import OpenedLinks
 from imxrouter.transport.session import LONG_READ_S, Door, LinkSession, Purpose
 from imxrouter.transport.settings import HubSettings
@@ -134,8 +134,8 @@ class Hub:
         self.on_ended: Callable[[Reason], None] = lambda _reason: None
         #: told responses for other processes
         self.hand_over: Callable[[int, bytes, frozenset[bytes]], None] = lambda *_: None
-        #: called for each link about once a second
-        self.link_timers: list[Callable[[LinkSession, float], None]] = []
+        #: looks at each link about once a second
+        self.timers = LinkTimers(self.sessions, self._tick_link, self.flush, monotonic)
         #: what becomes of a connection, by its first byte
         self.first_bytes = FirstBytes(self.count)
         #: links that have ended on our word, and when whoever does not read their last bytes is cut
@@ -143,9 +143,6 @@ class Hub:
         self._sinks: dict[int, Sink] = {}
         #: links that are over their rate: until when nothing is read of them
         self._slowed: dict[int, float] = {}
-        #: links whose timers are looked at in this second, and how many in one step
-        self._due: deque[LinkSession] = deque()
-        self._due_in_step = 0
         self._next_port = 1
         self._flushing = False
         #: while things are done together: what is submitted, by port
@@ -248,7 +245,7 @@ class Hub:
             took_s = self._monotonic() - now
             tally.wrote(put, now, took_s, runs)
             if took_s > LONG_READ_S or session.reads_less:
-                session.read_for(took_s)
+                session.read_for(len(data), took_s)
         session.settle()
         meter = session.port.meter
         if meter is not None and (meter.insists or meter.troubled):
@@ -423,8 +420,7 @@ class Hub:
         now = self.now()
         self.switch.sweep(now, self.settings.answer_timeout_s)
         self.flush()
-        self._due = deque(self.sessions.values())
-        self._due_in_step = -(-len(self._due) // steps) if steps else len(self._due)
+        self.timers.begin(steps)
         if not steps:
             self.step()
         for session, until in list(self._leaving.values()):
@@ -439,20 +435,10 @@ class Hub:
         self.flush()
 
     def step(self) -> None:
-        """Look at the timers of some of the links of this second, and begin handshakes that wait."""
-        now = self.now()
+        """Begin handshakes that wait, and look at the timers of some of the links of this second."""
         if self.first_bytes.handshakes is not None:
             self.first_bytes.handshakes.step()
-        for _ in range(min(len(self._due), self._due_in_step)):
-            session = self._due.popleft()
-            try:
-                if session.number in self.sessions:
-                    self._tick_link(session, now)
-                    for look in self.link_timers:
-                        look(session, now)
-            except Exception:  # noqa: BLE001 - as in tick
-                self.log.failure("timers of link {link}", link=session.number)
-        self.flush()
+        self.timers.step()
 
     def _tick_link(self, session: LinkSession, now: float) -> None:
         ack = session.acknowledge(force=True)

@@ -34,7 +34,7 @@ from imxrouter.switch import slots
 from imxrouter.switch.ports import Port, Role
 from imxrouter.switch.switch import Switch
 from imxrouter.tls.facts import TlsFacts
-from imxrouter.transport.encryption import close_encrypted, failure_words, raw_transport
+from imxrouter.transport.encryption import Below, below, close_encrypted, failure_words
 from imxrouter.transport.settings import HubSettings
 from imxrouter.transport.strangers import Accepted
 from imxrouter.wire.control import Control, Credit, Hello, encode_ack
@@ -137,6 +137,14 @@ class LinkSession(TwistedProtocol):
         refused: no room for it: the reason, and seconds; told once it is known how.
     """
 
+    # More than thirty attributes: a dictionary of them takes 1.3 kB.
+    __slots__ = (
+        "_acked", "_below", "_direct", "_first_bytes", "_gone", "_hub", "_mute", "_tcp", "_unwritten",
+        "asked_by", "bytes_in", "bytes_out", "challenge", "door", "drop_note", "drop_reason", "leaving",
+        "machine", "made", "number", "opened_at", "port", "purpose", "reached", "reads_less", "received",
+        "redirected", "refused", "remote", "service", "side", "tls",
+    )  # fmt: skip
+
     transport: Any  # a TCP connection; its interface has no producers
 
     def __init__(
@@ -179,6 +187,7 @@ class LinkSession(TwistedProtocol):
         #: nothing is written: the connection is gone, or its handshake is under way
         self._mute = False
         self._tcp: Any = None
+        self._below: Below | None = None
 
     # -- Twisted calls these -----------------------------------------------------------------------------
 
@@ -188,8 +197,9 @@ class LinkSession(TwistedProtocol):
         self.remote = (peer.host, peer.port)
         self.transport.setTcpNoDelay(True)
         self._direct = type(self.transport) in (Accepted, tcp.Server, tcp.Client)
-        self._tcp = raw_transport(self.transport)
-        self._tcp.registerProducer(self, False)
+        self._stands_on(self.transport)
+        if self._below is None:
+            self._tcp.registerProducer(self, False)
         if isinstance(self._tcp, Accepted):
             self._tcp.is_known = self.is_known
         self._hub.connected(self)
@@ -217,10 +227,18 @@ class LinkSession(TwistedProtocol):
         self._hub.lost(self)
         self.port.on_control = _nothing  # else a circle is left, which the collector of cycles must find
 
+    def _stands_on(self, transport: Any) -> None:
+        self._below = below(transport)
+        self._tcp = transport
+        if self._below is not None:
+            self._tcp = self._below.transport
+            self._below.drained = self.resumeProducing
+
     def handshaking(self, transport: Any) -> None:
         """TLS begins below an accepted link: nothing is written until it is there."""
         self._mute, self._direct = True, False
         self.transport = transport
+        self._stands_on(transport)
 
     def handshake_done(self, transport: Any, facts: TlsFacts) -> None:
         """TLS is there below an accepted link."""
@@ -254,8 +272,6 @@ class LinkSession(TwistedProtocol):
         """All that the kernel did not take at once is written."""
         self._unwritten = 0
         self.port.shedding = False
-        if self.transport is not self._tcp and self._tcp.disconnecting:  # TLS ended; we alone keep it open
-            self._tcp.unregisterProducer()
 
     def stopProducing(self) -> None:
         """The transport ends."""
@@ -293,21 +309,26 @@ class LinkSession(TwistedProtocol):
     def _read_gently(self, gently: bool) -> None:
         below = self._tcp
         if isinstance(below, Accepted):
-            if self.is_known():  # else it is read with the strangers
-                below.read_in_turns(SLOW_READ_BYTES) if gently else below.read_freely()
+            if not self.is_known():  # it is read with the strangers
+                return
+            if gently:
+                below.read_in_turns(SLOW_READ_BYTES)
+            elif not below.is_free:
+                below.read_freely(SLOW_READ_BYTES)
         elif self._direct:
-            below.bufferSize = SLOW_READ_BYTES if gently else READ_BYTES
-        self.reads_less = False
+            below.bufferSize = SLOW_READ_BYTES
+        self.reads_less = not gently  # they grow again as long as they are quick
 
-    def read_for(self, took_s: float) -> None:
+    def read_for(self, size_bytes: int, took_s: float) -> None:
         """A read took so long that the next is to be smaller, or was one of those: it may grow again."""
         below = self._tcp
         if self._gone or (isinstance(below, Accepted) and not below.is_free):
             return
-        if took_s > LONG_READ_S:
+        fits = int(size_bytes * LONG_READ_S / 2 / max(took_s, 1e-6))
+        if took_s > LONG_READ_S and size_bytes > SLOW_READ_BYTES:
             self.reads_less = True
-            below.bufferSize = max(int(below.bufferSize * LONG_READ_S / 2 / took_s), SLOW_READ_BYTES)
-        elif took_s < LONG_READ_S / 4:
+            below.bufferSize = max(fits, SLOW_READ_BYTES)
+        elif self.reads_less and fits >= 2 * below.bufferSize:
             below.bufferSize = min(below.bufferSize * 2, READ_BYTES)
             self.reads_less = below.bufferSize < READ_BYTES
 
@@ -329,6 +350,8 @@ class LinkSession(TwistedProtocol):
             if not data:
                 return
         self.transport.write(data)
+        if self._below is not None and not self._below.waiting:
+            return
         self._unwritten += len(data)
         settings = self._hub.settings
         if self._unwritten > settings.unread_bytes:

@@ -29,6 +29,10 @@ from imxrouter.tls.peer import Anchors, PeerCertificate
 
 #: Words of a target's record for which we dial with TLS: DNS raises what we ask, never lowers it.
 _TLS_WORDS = frozenset({"required", "optional"})
+#: Reasons that are not for lack of trust: TLSA records name another certificate, or cannot be learned.
+_DENIED = frozenset(
+    {Reason.DANE_MISMATCH, Reason.DNS_FAILURE, Reason.DNS_TIMEOUT, Reason.BAD_DNS_RECORD, Reason.BUSY}
+)
 _VERSIONS = {"TLSv1.3": Tls.V1_3, "TLSv1.2": Tls.V1_2}
 
 
@@ -43,6 +47,14 @@ class Judged:
     note: str = ""
     reason: Reason = Reason.CERTIFICATE_REFUSED
     by: str = ""
+
+    @property
+    def denied(self) -> bool:
+        """Whether the domain's own DNSSEC says that this is not its router, or somebody hides what it says.
+
+        Such a one is not used, whatever the policy asks for (RFC 7672 sections 2.1.2 and 3.2).
+        """
+        return not self.good and self.reason in _DENIED
 
 
 #: Judges a peer's certificate for a domain. The third argument says that the peer opened the link; the last
@@ -106,7 +118,7 @@ class Strengths:
         seen = self.remembered.seen(domain, self._now(), reached=True)
         if policy is Policy.CERTIFICATE:
             offer = replace(offer, dialback=False)
-        decision = _told(decide(policy, offer, seen), judged)
+        decision = _held_to_dns(_told(decide(policy, offer, seen), judged), judged)
         if decision.accepted and need & ~decision.strength:
             note = "missing: what the domain of ours asks for"
             return Decision(Level.NONE, 0, Reason.WEAKER_THAN_POLICY, f"{note}; {judged.note}".rstrip("; "))
@@ -132,7 +144,8 @@ class Strengths:
         """What dial-back over a second connection proves: it is over TLS where both connections are."""
         tls = version_of(first) if second is not None else Tls.NONE
         judged = self.judged(second, domain, as_client=False)
-        return self._decide(domain, Offer(tls, judged.good, dialback=True), judged)
+        decision = self._decide(domain, Offer(tls, judged.good, dialback=True), judged)
+        return _held_to_dns(decision, judged)
 
     def presented(self, first: TlsFacts | None, domain: Domain) -> Decision:
         """What the client certificate of a link alone proves, under a policy that asks for no dial-back."""
@@ -197,13 +210,21 @@ def judge_certificate(
     untrusted = ""
     if judgement.problem is not None:
         untrusted = f"{judgement.problem.value}: {judgement.note}".rstrip(": ")
-    found = judge(domain, peer, way or Delegation(), untrusted=untrusted, at=at)
+    way, known = way or Delegation(), anchors.certificates
+    found = judge(domain, peer, way, untrusted=untrusted, at=at, anchors=known)
     return Judged(found.covers, found.note, found.reason, found.by)
 
 
 def version_of(facts: TlsFacts | None) -> Tls:
     """How a connection is encrypted; a version that is not known counts as the least."""
     return Tls.NONE if facts is None else _VERSIONS.get(facts.version, Tls.V1_2)
+
+
+def _held_to_dns(decision: Decision, judged: Judged) -> Decision:
+    """Refuse who is not the domain's router by the domain's own word, and say so before anything else."""
+    if not judged.denied or decision.reason is judged.reason:
+        return decision
+    return Decision(Level.NONE, 0, judged.reason, judged.note)
 
 
 def _told(decision: Decision, judged: Judged) -> Decision:

@@ -148,7 +148,7 @@ class Verifier:
         self.in_turn: Callable[[Callable[[], None], bytes], None] = lambda begin, _network: begin()
         #: goes on with one, in such a turn
         self.go_on: Callable[[Callable[[], None]], None] = lambda then: then()
-        hub.link_timers.append(self._look)
+        hub.timers.also.append(self._look)
 
     # -- a claim comes -----------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from imxrouter.discovery.records import Target
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.policy import Decision
-from imxrouter.tls.dane import sni_of
+from imxrouter.tls.dane import promises_tls, sni_of
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.dialing import Endpoint, Reuse
 from imxrouter.transport.session import LinkSession
@@ -44,7 +44,8 @@ class Wanted:
         """Whether a target is dialled with TLS."""
         if self.first is not None and self.strengths.must_prove_in_tls(self.domain):
             return True
-        return self.strengths.asks_tls(self.domain, target.tls, self.need)
+        promised = target.tls != "none" and self.strengths.tls and promises_tls(target.way)
+        return promised or self.strengths.asks_tls(self.domain, target.tls, self.need)
 
     def filter(self, target: Target) -> Reason | None:
         """Why a target is not dialled at all: its record and our policy exclude each other."""

@@ -185,6 +185,28 @@ def test_the_same_certificate_with_another_chain_is_a_renewal(rig: Rig) -> None:
     assert rig.reload()["renewed"] == [str(rig.folder / "a.example.crt")]
 
 
+@pytest.mark.parametrize("by", ["reload", "watch"])
+def test_a_file_that_goes_is_used_no_more(rig: Rig, by: str) -> None:
+    """Also where another certificate has its names: its key may have been lost to somebody."""
+    wide = MIDDLE.issue("a.example", "b.example").write(rig.folder, "wide")
+    own = rig.begin()
+    before = own.contexts
+    assert rig.shown() == {("a.example",), ("a.example", "b.example")}
+    for ending in ("crt", "key"):
+        (rig.folder / f"a.example.{ending}").unlink()
+    if by == "reload":
+        told = rig.reload()
+        assert (told["result"], told["removed"], told["renewed"]) == (
+            "swapped", [str(rig.folder / "a.example.crt")], [],
+        )  # fmt: skip
+    else:
+        rig.clock.advance(10)
+        rig.clock.advance(10)
+    assert rig.shown() == {("a.example", "b.example")}
+    assert own.contexts is not before
+    assert [one.path for one in own.contexts.certificates.all] == [wide]
+
+
 def test_the_watch_takes_a_set_that_has_settled(rig: Rig) -> None:
     """Not while it is being written, and not before it stayed the same for one interval."""
     rig.begin()
@@ -362,7 +384,7 @@ def test_trust_is_the_systems_or_that_of_files(tmp_path: Path, monkeypatch: pyte
 BAD_TABLES = {
     "trust = []": "nobody is trusted",
     'trust = ["system", "system"]': "stands twice",
-    'minimum = "1.1"': "is not known",
+    'minimum = "1.1"': "is none of 1.2, 1.3",
     "watch_s = -1": "watch_s",
 }
 

@@ -34,6 +34,7 @@ PARTS: Final = {
     "test_poisoning": "Poisoned limits and memories",
     "test_floods": "Floods",
     "test_limits": "Limits in layers",
+    "test_crowds": "Crowds",
 }
 
 #: Test -> what comes of the attack with every check, and without the one that is named.
@@ -62,6 +63,7 @@ OUTCOMES: Final = {
     "test_claim_by_a_delegation_that_nobody_signed": (
         "`delegation-insecure`; the claim fails", "his message is taken for hers"),
     "test_certificate_that_a_public_authority_gave_away": ("`dane-mismatch`", "he gets the message"),
+    "test_stranger_where_no_certificate_is_asked_for": ("`dane-mismatch`", "he gets the message"),
     "test_hidden_tlsa_records": ("`dns-failure`", "he gets the message"),
     "test_forged_answer_of_a_second_resolver": ("`dns-failure`", "the forged answer is used"),
     "test_stripped_tls": ("`tls-failed`", "the message goes in clear"),
@@ -125,6 +127,14 @@ OUTCOMES: Final = {
     "test_limit_of_a_zone": ("Alice's claim is verified", "Alice's claim is refused"),
     "test_memory_of_duplicates": ("Alice's messages are taken", "Alice's messages are refused"),
     "test_links_that_only_verify": ("Alice's claim is verified", "Alice's claim is refused"),
+    "test_a_crowd_that_speaks_at_one_time": ("one is read in a turn", "all are read in one turn"),
+    "test_handshakes_without_end": (
+        "they wait; a peer that is known is served at once", "each has its handshake"),
+    "test_handshakes_of_one_network_before_others": (
+        "a stranger is served after one of them", "after all of them"),
+    "test_handshakes_that_nobody_makes_wait_for_ever": ("they are cut", "they keep their places"),
+    "test_handshakes_for_who_has_gone": ("none is made", "all are made"),
+    "test_a_proved_link_that_floods": ("4,096 bytes at a time", "whole reads"),
     "test_connecting_again_and_again": ("`over-cap`", "each connection is served"),
     "test_refused_and_back_at_once": ("some are told, the others closed", "a link is made for each"),
     "test_strangers_from_many_networks": ("a peer's new link is taken", "a peer's new link is refused"),

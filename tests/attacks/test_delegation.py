@@ -20,6 +20,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.tls import dane
 from imxrouter.tls.dane import Coverage, Dane, DaneResult, published
 from imxrouter.tls.peer import PeerCertificate
+from imxrouter.transport import strengths
 from tests.attacks.seams import guarded
 from tests.attacks.test_tls import router
 from tests.discovery.test_adapter import raw_answer, udp_server
@@ -106,6 +107,26 @@ def test_certificate_that_a_public_authority_gave_away(
     publish_tlsa(lab, m)
     if not guarded:
         monkeypatch.setattr(dane, "match", lambda *_, **__: DaneResult(Dane.NONE))
+    sent = b.send("bob@b.example", "alice@a.example", "my card number").outcome()
+    assert sent.ok == (not guarded), sent
+    assert bool(m.inbox("alice@a.example")) == (not guarded)
+    if guarded:
+        assert cause(b, "a.example")[0] is Reason.DANE_MISMATCH
+
+
+@guarded
+@pytest.mark.parametrize("rule", ["dialback", "dialback+tls"])
+def test_stranger_where_no_certificate_is_asked_for(
+    lab: Lab, guarded: bool, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mallory stands at the address of Alice, whose DNS is signed; policy asks for no certificate.
+
+    Check: usable TLSA records promise TLS and are held to under every policy (11.3, 11.5).
+    """
+    if not guarded:
+        monkeypatch.setattr(strengths, "_held_to_dns", lambda decision, _judged: decision)
+    m, b = (router(lab, name, policy=rule) for name in ("a.example", "b.example"))
+    publish_tlsa(lab, m)
     sent = b.send("bob@b.example", "alice@a.example", "my card number").outcome()
     assert sent.ok == (not guarded), sent
     assert bool(m.inbox("alice@a.example")) == (not guarded)

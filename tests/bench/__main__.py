@@ -31,7 +31,7 @@ from tests.bench.links import login, prove
 from tests.bench.presence import PresenceBench
 from tests.bench.process import cpu_s, rss_kib
 from tests.bench.scale import WATCHED_S, idle_links, joined_to_each, keep_alive
-from tests.bench.tls import TlsBench
+from tests.bench.tls import IDLE_LINKS, TlsBench
 from tests.bench.tools import Load, NoTool, build_load, haproxy, joined, plain_forwarder, run_load
 
 DOMAINS = 1_000
@@ -165,7 +165,7 @@ class Bench:
             *(f"limits.{whose}_bytes_per_s = 10000000000" for whose in ("link", "peer", "domain", "tenant")),
             "limits.recipient_rate_per_s = 100000", "limits.recipient_burst = 1000000",
             "caps.connections_per_address_per_minute = 1000000", "caps.in_total = 100000",
-            "caps.connections_per_prefix_per_minute = 1000000",
+            "caps.connections_per_prefix_per_minute = 1000000", "caps.handshakes_per_s = 1000000",
             'log.level = "warn"', 'log.format = "text"', 'dns.nameservers = ["127.0.0.1:9"]',
             f'[[peer]]\ndomain = "{PEER}"\naddresses = ["127.0.0.1:{peer_port}"]',
             f'[[service]]\nname = "load"\nkind = "imx"\nkey = "{public}"',
@@ -342,6 +342,7 @@ def main() -> int:
         "--quick", action="store_true", help="no checks in turn, no second process, no memory"
     )
     parser.add_argument("--load", choices=[*LOADS, NOTIFICATIONS], action="append", help="only these loads")
+    parser.add_argument("--tls-links", type=int, default=IDLE_LINKS, help="idle links with TLS")
     parser.add_argument("--json", type=Path, help="write the figures to a file too")
     options = parser.parse_args()
     figures: list[Figures] = []
@@ -367,7 +368,11 @@ def main() -> int:
         presence = PresenceBench(bench, PEER)
         wanted = not options.load or NOTIFICATIONS in options.load
         told = presence.figures(options.seconds) if wanted else {}
-        memory = {**bench.memory(), **tls.memory(), **tls.handshakes(options.seconds)} if whole else {}
+        memory = (
+            {**bench.memory(), **tls.memory(options.tls_links), **tls.handshakes(options.seconds)}
+            if whole
+            else {}
+        )
         if wanted and not options.quick:
             memory.update(presence.memory())
         show_more({**told, **memory})

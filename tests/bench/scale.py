@@ -8,6 +8,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -26,15 +27,20 @@ def idle_links(
     endpoint: tuple[str, int], listening: socket.socket, pair: tuple[str, str], count: int = IDLE_LINKS
 ) -> Iterator[BenchLink]:
     """Open links on which a domain is proved, one after another."""
+    allow_files(count)
+    for number in range(count):
+        link = BenchLink.open(endpoint, f"127.0.{1 + number // 200}.{1 + number % 200}")
+        prove_on(link, listening, *pair)
+        yield link
+
+
+def allow_files(count: int) -> None:
+    """See to it that this process, and those that it starts, may open so many files, and some more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count + 200
     if hard != resource.RLIM_INFINITY and hard < wanted:
         raise OSError(f"{wanted} open files are needed, {hard} are allowed: raise the limit (ulimit -Hn)")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
-    for number in range(count):
-        link = BenchLink.open(endpoint, f"127.0.{1 + number // 200}.{1 + number % 200}")
-        prove_on(link, listening, *pair)
-        yield link
 
 
 def keep_alive(links: list[BenchLink], seconds: float) -> int:
@@ -47,14 +53,15 @@ def keep_alive(links: list[BenchLink], seconds: float) -> int:
         while (left := end_s - time.monotonic()) > 0:
             for key, _ in selector.select(left):
                 connection, splitter = key.data
-                pings += _answer(connection, splitter)
+                data = connection.recv(65536)
+                if not data:
+                    raise ConnectionError("the router closed an idle link")
+                pings += answer_pings(connection, splitter, data)
     return pings
 
 
-def _answer(connection: socket.socket, splitter: RecordSplitter) -> int:
-    data = connection.recv(65536)
-    if not data:
-        raise ConnectionError("the router closed an idle link")
+def answer_pings(connection: Any, splitter: RecordSplitter, data: bytes) -> int:
+    """Answer the pings in what came on a link; returns how many there were."""
     pings = 0
     for record in splitter.feed(data):
         with contextlib.suppress(WireError):

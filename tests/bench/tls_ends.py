@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import trustme
+from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
 
 from imxrouter.tls.openssl import was_resumed
@@ -23,6 +24,7 @@ from imxrouter.tls.openssl import was_resumed
 #: The ALPN name of the protocol (specification section 3.1).
 ALPN: Final = b"imx"
 TIMEOUT_S: Final = 20.0
+_LIB: Any = Binding().lib  # pyOpenSSL has no method for groups
 _CHUNK: Final = 1 << 18
 _EXPORTER_LABEL: Final = b"EXPORTER-Channel-Binding"
 
@@ -46,18 +48,31 @@ class Certificate:
         authority.cert_pem.write_to_path(str(self.authority))
 
 
-def client_context() -> SSL.Context:
-    """For connections that we open; whom we reach is not asked."""
+def client_context(certificate: Certificate | None = None, groups: bytes = b"") -> SSL.Context:
+    """For connections that we open; whom we reach is not asked.
+
+    Args:
+        certificate: is shown.
+        groups: for the key exchange, instead of OpenSSL's own choice.
+    """
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_alpn_protos([ALPN])
+    if certificate is not None:
+        _use(context, certificate)
+    if groups and _LIB.SSL_CTX_set1_curves_list(context._context, groups) != 1:
+        raise ValueError(groups)
     return context
+
+
+def _use(context: SSL.Context, certificate: Certificate) -> None:
+    context.use_certificate_chain_file(str(certificate.both))
+    context.use_privatekey_file(str(certificate.both))
 
 
 def server_context(certificate: Certificate) -> SSL.Context:
     """For those we take."""
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.use_certificate_chain_file(str(certificate.both))
-    context.use_privatekey_file(str(certificate.both))
+    _use(context, certificate)
     context.set_alpn_select_callback(lambda _connection, offered: ALPN if ALPN in offered else offered[0])
     return context
 
@@ -108,6 +123,23 @@ class TlsSocket:
                     return data
             except (SSL.ZeroReturnError, SSL.SysCallError):
                 return data
+        return data
+
+    def read_now(self) -> bytes:
+        """What is there, without waiting.
+
+        Raises:
+            ConnectionError: the connection has ended.
+        """
+        self.raw.setblocking(False)
+        data = b""
+        with contextlib.suppress(BlockingIOError):
+            if not self._get():
+                raise ConnectionError("the router closed an idle link")
+            with contextlib.suppress(SSL.WantReadError):
+                while True:
+                    data += self.tls.recv(_CHUNK)
+        self.raw.settimeout(TIMEOUT_S)
         return data
 
     def settimeout(self, seconds: float) -> None:
@@ -262,13 +294,15 @@ def _drain(to: socket.socket, waiting: bytearray) -> None:
             del waiting[: to.send(waiting)]
 
 
-def handshakes(endpoint: tuple[str, int], name: str, seconds: float, *, resume: bool) -> int:
+def handshakes(
+    endpoint: tuple[str, int], name: str, seconds: float, context: SSL.Context, *, resume: bool
+) -> int:
     """Open a connection, shake hands, close; again and again. Returns how often.
 
     Raises:
         ConnectionError: a session was to be resumed and was not.
     """
-    context, session, count = client_context(), None, 0
+    session, count = None, 0
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         one = TlsSocket(socket.create_connection(endpoint, TIMEOUT_S), context, name, session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePath
@@ -343,3 +344,24 @@ def test_a_folder_that_cannot_be_read_is_not_an_empty_one(
         load(main)
     (problem,) = caught.value.problems
     assert (problem.file, problem.what) == (str(tmp_path / folder), "cannot be read: Permission denied")
+
+
+@pytest.mark.parametrize("place", ["router.toml", "domains.d/a.toml", "access.d/a.toml"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "huge"])
+def test_what_is_no_file_to_be_read_is_told(kind: str, place: str, tmp_path: Path) -> None:
+    """Nobody waits for a pipe, and nothing without end is read: a reload would never come back."""
+    (tmp_path / "router.toml").write_text(MINIMAL, "utf-8")
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "router.toml")
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.what) == (str(path), "is too large" if kind == "huge" else "is no file")

@@ -9,7 +9,15 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from imxrouter.discovery.answers import TYPE_A, TYPE_AAAA, TYPE_IMX, TYPE_TLSA, Answer, Status
+from imxrouter.discovery.answers import (
+    TYPE_A,
+    TYPE_AAAA,
+    TYPE_CNAME,
+    TYPE_IMX,
+    TYPE_TLSA,
+    Answer,
+    Status,
+)
 from imxrouter.discovery.cache import AnswerCache
 from imxrouter.discovery.finder import Finder, FindLimits, Found
 from imxrouter.model.dane import BadTlsaRecord, Delegation, TlsaRecord
@@ -182,6 +190,32 @@ def test_an_alias_is_looked_at_from_its_end(extra: str, end: str) -> None:
     assert way.tlsa_name == f"_7000._tcp.{end}.hoster.example"
     assert len(way.tlsa) == 1
     assert rig.zones.asked[0] == "_7000._tcp.far.hoster.example TLSA"
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_an_alias_into_a_zone_that_nobody_signed(signed: bool) -> None:
+    """RFC 7672 section 2.2.2: the alias itself may be secure, and have records of its own."""
+    rig = Rig(FAR)
+    rig.zones.insecure |= {"r2.hoster.example A", "r2.hoster.example AAAA"}
+    if not signed:
+        rig.zones.insecure.add("r2.hoster.example CNAME")
+    way = rig.way(1)
+    assert "r2.hoster.example CNAME" in rig.zones.asked
+    assert [one for one in rig.zones.asked if "far" in one] == []
+    assert (way.secure, len(way.tlsa)) == (True, 1 if signed else 0)
+    assert way.base == "r2.hoster.example"
+    assert ("not asked for" in way.note) == (not signed)
+
+
+@pytest.mark.parametrize("status", [Status.FAILURE, Status.TIMEOUT])
+def test_an_alias_that_cannot_be_learned_may_have_records(status: Status) -> None:
+    """A failure is not "it is not signed"."""
+    rig = Rig()
+    rig.zones.insecure |= {"r2.hoster.example A", "r2.hoster.example AAAA"}
+    rig.zones.fail("r2.hoster.example", TYPE_CNAME, status)
+    way = rig.way(1)
+    assert (way.tlsa, way.tlsa_name) == ((), "_7000._tcp.r2.hoster.example")
+    assert way.failure.stage.value == "dns"
 
 
 def test_a_stale_answer_is_as_secure_as_it_was() -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from imxrouter.model import quality
 from imxrouter.model.operations import Kind
 from imxrouter.model.quality import CELLS, SEEN_MS, Cells, End
-from imxrouter.telemetry.windows import REST, RINGS, SILENT_S, Kept, QualityBook, decode, encode
+from imxrouter.routing.zones import zone_of
+from imxrouter.telemetry.windows import REST, RINGS, SILENT_S, ZONE_PART, Kept, QualityBook, decode, encode
 
 START = 1_799_999_700.0  # begins a bucket of five minutes, none of an hour
 B = b"b.example"
@@ -154,3 +155,21 @@ def test_buckets_are_closed_though_nothing_comes() -> None:
         book.step(START + 301)
     assert {(one.ring, one.number) for one in kept} >= {(300, int(START // 300)), (3600, int(START // 3600))}
     assert len({one.domain for one in kept}) == 30
+
+
+def test_one_owner_takes_no_more_than_his_part() -> None:
+    """By however many names: others find places, and his go on when the oldest of them has gone."""
+    book, now = QualityBook(most=2 * ZONE_PART, zone=zone_of), START
+    for number in range(50):
+        book.add(b"d%d.owner.example" % number, {MESSAGES: 1}, now + number)
+    assert book.domains() == [b"d0.owner.example", b"d1.owner.example"]
+    assert total(book, REST, HOUR, now) == {MESSAGES: 48}
+    for number in range(2 * ZONE_PART - 2):
+        book.add(b"p%d.test" % number, {MESSAGES: 1}, now + SILENT_S)
+    assert len(book.domains()) == 2 * ZONE_PART
+    later = now + SILENT_S + 60.0
+    book.add(b"late.test", {MESSAGES: 1}, later)
+    assert b"late.test" in book.domains()
+    assert b"d0.owner.example" not in book.domains()
+    book.add(b"d9.owner.example", {MESSAGES: 1}, later)
+    assert b"d9.owner.example" in book.domains()

@@ -168,6 +168,19 @@ def test_pkix_usages_ask_for_an_anchor_of_ours_too() -> None:
     assert state(record(0, OTHER), trusted=True) is Dane.MISMATCH
 
 
+def test_a_root_that_we_trust_need_not_be_sent() -> None:
+    """PKIX-TA: a longer chain than was presented (RFC 7671 section 5.4); it must lead there all the same."""
+    root = record(0, ROOT)
+    assert match([root], peer(CHAIN[:2]), trusted=True, at=NOW).state is Dane.MISMATCH
+    assert match([root], peer(CHAIN[:2]), trusted=True, at=NOW, anchors=[OTHER, ROOT]).state is Dane.MATCH
+    assert match([root], peer(CHAIN[:2]), trusted=False, at=NOW, anchors=[ROOT]).state is Dane.MISMATCH
+    assert (
+        match([record(2, ROOT)], peer(CHAIN[:2]), trusted=True, at=NOW, anchors=[ROOT]).state is Dane.MISMATCH
+    )
+    other = STRANGER.issue(NAME).certificate
+    assert match([root], peer([other]), trusted=True, at=NOW, anchors=[ROOT]).state is Dane.MISMATCH
+
+
 @given(
     st.lists(
         st.builds(TlsaRecord, st.integers(0, 255), st.integers(0, 255), st.integers(0, 255), st.binary())

@@ -164,8 +164,14 @@ FAULTS: dict[str, tuple[dict[str, bytes], str, str, str]] = {
     "half a certificate": (
         {"a.crt": GOOD.chain_pem[:300], "a.key": GOOD.key_pem},
         "a.crt",
-        "no certificate in it",
-        "PEM",
+        "has no end",
+        "write it whole",
+    ),
+    "half an intermediate": (
+        {"a.crt": GOOD.chain_pem[:-100], "a.key": GOOD.key_pem},
+        "a.crt",
+        "has no end",
+        "write it whole",
     ),
     "broken certificate": (
         {"a.crt": BARE.replace(b"MI", b"QQ", 1), "a.key": GOOD.key_pem},
@@ -390,3 +396,63 @@ def test_an_empty_set_is_a_set() -> None:
     assert len(empty) == 0
     assert empty.default is None
     assert empty.for_domain(Domain("a.example")) is None
+
+
+@pytest.fixture
+def forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing whose path holds `forbidden` can be looked at or read; root may do both."""
+    stat, scandir = Path.stat, os.scandir
+
+    def refused(path: Path, **options: bool) -> os.stat_result:
+        if "forbidden" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    def not_read(path: Path) -> object:
+        if "forbidden" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    monkeypatch.setattr(os, "scandir", not_read)
+
+
+@pytest.mark.usefixtures("forbidden")
+@pytest.mark.parametrize("name", ["forbidden.crt", "forbidden"])
+def test_one_that_cannot_be_looked_at_spoils_no_other(name: str, tmp_path: Path) -> None:
+    """A link into a customer's home, for example: it is told, and the good ones can be used."""
+    GOOD.write(tmp_path, "a.example")
+    (tmp_path / name).symlink_to(tmp_path)
+    with pytest.raises(BadCertificates) as caught:
+        load_folder(tmp_path, NOW)
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.what) == (tmp_path / name, "permission denied")
+    assert [one.path.name for one in caught.value.good.all] == ["a.example.crt"]
+
+
+@pytest.mark.usefixtures("forbidden")
+@pytest.mark.parametrize("name", ["b.pem", "b.crt"])
+def test_a_named_file_that_cannot_be_looked_at_is_told(name: str, tmp_path: Path) -> None:
+    """A domain may name a file elsewhere; that is a problem of the file, not of the router."""
+    GOOD.write(tmp_path, "a.example")
+    there = tmp_path.parent / "forbidden" / name
+    with pytest.raises(BadCertificates) as caught:
+        load_folder(tmp_path, NOW, chosen={Domain("b.example"): there})
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.what) == (there, "permission denied")
+    assert len(caught.value.good) == 1
+
+
+def test_a_key_that_goes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever renews may move it away at any moment; that is no fault of ours."""
+    GOOD.write(tmp_path, "a.example")
+    read = Path.read_bytes
+
+    def gone(path: Path) -> bytes:
+        text = read(path)
+        if path.suffix == ".key":
+            path.unlink()
+        return text
+
+    monkeypatch.setattr(Path, "read_bytes", gone)
+    assert len(load_folder(tmp_path, NOW)) == 1

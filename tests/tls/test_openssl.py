@@ -1,8 +1,17 @@
 """The calls that pyOpenSSL has no method for are still there."""
 
+import contextlib
+
 from OpenSSL import SSL, crypto
 
-from imxrouter.tls.openssl import NO_CHECK_TIME, clear_errors, require_purpose, was_resumed
+from imxrouter.tls.openssl import (
+    NO_CHECK_TIME,
+    buffered,
+    clear_errors,
+    renew_buffers,
+    require_purpose,
+    was_resumed,
+)
 from tests.doubles.authority import DAY, NOW, Authority
 
 
@@ -25,3 +34,23 @@ def test_the_calls_are_there() -> None:
         raise AssertionError
     assert not was_resumed(SSL.Connection(SSL.Context(SSL.TLS_METHOD), None))
     clear_errors()
+
+
+def test_buffers_are_renewed_only_where_they_are_empty() -> None:
+    """What waits in one is not thrown away."""
+    opener = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
+    opener.set_connect_state()
+    before = opener._from_ssl
+    renew_buffers(opener)
+    assert opener._from_ssl != before
+    assert buffered(opener) == 0
+    with contextlib.suppress(SSL.WantReadError):
+        opener.do_handshake()
+    before, waits = opener._from_ssl, buffered(opener)
+    renew_buffers(opener)
+    assert waits > 100
+    assert opener._from_ssl == before
+    assert len(opener.bio_read(1 << 16)) == waits
+    renew_buffers(opener)
+    opener.bio_write(b"abc")
+    assert buffered(opener) == 3

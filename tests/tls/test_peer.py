@@ -8,9 +8,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from OpenSSL import crypto
 
 from imxrouter.model.domain import Domain
-from imxrouter.tls.peer import MAX_CHAIN, Anchors, ChainProblem, Intermediates, PeerCertificate
+from imxrouter.tls.peer import CACHE_S, MAX_CHAIN, Anchors, ChainProblem, Intermediates, PeerCertificate
 from tests.doubles.authority import CLIENT, CODE, DAY, NOW, SERVER, Authority, Issued, dns_srv, rsa_key
 
 ROOT = Authority.root()
@@ -233,6 +234,84 @@ def test_a_resumed_session_finds_its_intermediate_again() -> None:
     assert trust.judge(peer(bare), at=NOW, as_client=True).problem is ChainProblem.UNKNOWN_AUTHORITY
     late = trust.judge(peer(bare, resumed=True), at=NOW + 91 * DAY, as_client=True)
     assert late.problem is ChainProblem.EXPIRED
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many certificates beside the leaf each verification of OpenSSL was given."""
+    given: list[int] = []
+
+    class Counted(crypto.X509StoreContext):
+        def __init__(self, store: crypto.X509Store, leaf: crypto.X509, chain: list[crypto.X509]) -> None:
+            given.append(len(chain))
+            super().__init__(store, leaf, chain)
+
+    monkeypatch.setattr(crypto, "X509StoreContext", Counted)
+    return given
+
+
+def test_a_resumed_session_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a time, as others are; one that is refused again when one more intermediate is known."""
+    known = Intermediates()
+    trust = anchors(known=known)
+    issued = MIDDLE.issue("a.example", purposes=[SERVER, CLIENT])
+    bare = peer(Issued(issued.certificate, issued.key), resumed=True)
+    given = _counted(monkeypatch)
+
+    def judged(at: float = NOW) -> ChainProblem | None:
+        return trust.judge(bare, at=at, as_client=True).problem
+
+    assert judged() is judged() is ChainProblem.UNKNOWN_AUTHORITY
+    asked = len(given)
+    assert trust.judge(peer(issued), at=NOW, as_client=True).problem is None
+    assert judged() is judged() is None
+    assert len(given) == asked + 2
+    assert judged(NOW + CACHE_S) is None
+    assert len(given) == asked + 3
+
+
+def test_a_resumed_session_is_judged_anew_when_its_intermediate_ends() -> None:
+    """Its chain is not there, so its own dates do not tell."""
+    known = Intermediates()
+    trust = anchors(known=known)
+    issued = ROOT.below("ends soon", not_after=NOW + 60).issue("a.example")
+    bare = peer(Issued(issued.certificate, issued.key), resumed=True)
+    assert trust.judge(peer(issued), at=NOW, as_client=True).problem is None
+    assert trust.judge(bare, at=NOW + 59, as_client=True).problem is None
+    assert trust.judge(bare, at=NOW + 61, as_client=True).problem is ChainProblem.EXPIRED
+
+
+def test_a_judgement_ends_with_its_anchor() -> None:
+    """An authority that is trusted and has ended vouches for nobody, from that second on."""
+    root = Authority.root("ends soon", not_after=NOW + 60)
+    issued, trust = root.issue("a.example"), anchors(root)
+    assert trust.judge(peer(issued), at=NOW + 59, as_client=True).problem is None
+    assert trust.judge(peer(issued), at=NOW + 61, as_client=True).problem is ChainProblem.EXPIRED
+
+
+def test_only_intermediates_that_may_lead_up_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand known ones cost a resumed session nothing."""
+    known = Intermediates()
+    trust = anchors(known=known)
+    for number in range(20):
+        trust.judge(peer(ROOT.below(f"number {number}").issue("b.example")), at=NOW, as_client=True)
+    upper = ROOT.below("upper")
+    issued = upper.below("lower").issue("a.example", purposes=[SERVER, CLIENT])
+    trust.judge(peer(issued), at=NOW, as_client=True)
+    given = _counted(monkeypatch)
+    bare = Issued(issued.certificate, issued.key)
+    assert trust.judge(peer(bare, resumed=True), at=NOW, as_client=True).problem is None
+    assert given == [2]
+
+
+def test_an_intermediate_whose_name_is_written_otherwise_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL takes names for equal that differ in case (X509_NAME_cmp(3)), and it decides."""
+    known = Intermediates()
+    trust = anchors(known=known)
+    issued = MIDDLE.issue("a.example")
+    trust.judge(peer(issued), at=NOW, as_client=True)
+    monkeypatch.setattr(known, "above", lambda _certificates: [])
+    bare = Issued(issued.certificate, issued.key)
+    assert trust.judge(peer(bare, resumed=True), at=NOW, as_client=True).problem is None
 
 
 def test_intermediates_of_strangers_are_not_kept() -> None:

@@ -19,7 +19,8 @@ from imxrouter.tls.dane import association_data, published
 from imxrouter.tls.identity import identifiers_of
 from imxrouter.tls.own import OwnCertificate
 from tests.doubles.authority import Authority
-from tests.doubles.router_rig import Lab, RouterRig, issued
+from tests.doubles.router_rig import Lab, RouterRig, authority, issued
+from tests.transport.test_tls_links import end_links
 
 HOST = "r1.hoster.example"
 ALICE, BOB = "alice@customer.example", "bob@p.example"
@@ -150,12 +151,54 @@ def test_records_behind_an_insecure_way_say_nothing(hosted: Hosted) -> None:
     assert hosted.peer.send(BOB, ALICE).outcome().ok
 
 
+@pytest.mark.parametrize("rule", ["dialback+tls", "dialback"])
+@pytest.mark.parametrize("hidden", [False, True], ids=["another certificate", "hidden records"])
+def test_what_the_domain_itself_says_counts_under_every_policy(lab: Lab, rule: str, hidden: bool) -> None:
+    """Though no certificate is asked for: records promise TLS and name who is there (RFC 7672 2.2, 3.2)."""
+    lab.zones.secure = True
+    settings = {"trust.default_policy": rule}
+    hoster = lab.router("customer.example", publish=False, settings=settings, certificates=[[HOST]])
+    peer = lab.router("p.example", settings=settings, certificates=[["p.example"]])
+    hosted = Hosted(lab, hoster, peer)
+    hosted.publish(issued(HOST))
+    assert peer.send(BOB, ALICE).outcome().ok
+    assert all(one.tls is not None for one in peer.sessions() if one.side is Side.OPENER)
+    end_links(peer)
+    end_links(hoster)
+    if hidden:
+        lab.zones.fail(hosted.tlsa, TYPE_TLSA)
+    else:
+        hosted.publish(issued(HOST, by="unknown"))
+    peer.forget_dns()
+    assert not peer.send(BOB, ALICE).outcome().ok
+    assert hosted.told("ours")[0] is (Reason.DNS_FAILURE if hidden else Reason.DANE_MISMATCH)
+
+
 @pytest.mark.parametrize("status", [Status.FAILURE, Status.TIMEOUT, Status.MALFORMED])
 def test_records_that_cannot_be_learned_refuse_every_certificate(hosted: Hosted, status: Status) -> None:
     """Who can make the question fail gains nothing."""
     hosted.hoster.use_tls([issued("customer.example", HOST)])
     hosted.lab.zones.fail(hosted.tlsa, TYPE_TLSA, status)
     assert hosted.refusal()[0].stage.value == "dns"
+
+
+def test_after_an_alias_its_end_is_named(hosted: Hosted) -> None:
+    """The TLSA base domain is in SNI, and a certificate of that name does (RFC 7671 sections 7 and 10.2)."""
+    ip, port = hosted.hoster.endpoint
+    own = issued("box.net.example", by="unknown")
+    hosted.hoster.use_tls([issued("customer.example"), own])
+    signer = authority("unknown").certificate
+    record = TlsaRecord(2, 0, 0, association_data(signer, Selector.CERTIFICATE, Matching.FULL))
+    hosted.publish()
+    hosted.lab.zones.load(
+        f"$ORIGIN net.example.\n$TTL 60\nbox IN A {ip}\n_{port}._tcp.box IN TLSA {record.to_text()}\n"
+    )
+    hosted.lab.zones.load(
+        f"$ORIGIN hoster.example.\n$TTL 60\nimx IN IMX 1 r1 port={port}\nr1 IN CNAME box.net.example.\n"
+    )
+    assert hosted.peer.send(BOB, ALICE).outcome().ok
+    names = {one.tls.server_name for one in hosted.peer.sessions() if one.tls and one.side is Side.OPENER}
+    assert names == {"box.net.example"}
 
 
 def test_the_target_is_named_where_its_records_are_known(hosted: Hosted) -> None:

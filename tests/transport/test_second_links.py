@@ -25,7 +25,7 @@ def _later(rig: RouterRig, seconds: float, *parts: object) -> None:
         for part in (rig.router.claimer, rig.router.verifier):
             if parts and part not in parts:
                 continue
-            for timer in [one for one in hub.link_timers if one.__self__ is part]:  # type: ignore[attr-defined]
+            for timer in [one for one in hub.timers.also if one.__self__ is part]:  # type: ignore[attr-defined]
                 for session in list(hub.sessions.values()):
                     timer(session, now)
             part.tick(now)

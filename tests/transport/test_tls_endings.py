@@ -141,12 +141,13 @@ CLIENT.set_alpn_protocols(["imx"])
 #: What one connection is made of.
 KINDS = {
     "LinkSession",
-    "TLSMemoryBIOProtocol",
+    "_Layer",
+    "Below",
     "Connection",
     "_Gate",
     "TlsFacts",
     "PeerCertificate",
-    "Server",
+    "Accepted",
 }
 
 

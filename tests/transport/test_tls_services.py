@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import monotonic
 from typing import Any, cast
 
 import pytest
@@ -14,6 +15,8 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.tls.own import OwnCertificate
 from imxrouter.tls.peer import Anchors, PeerCertificate
+from imxrouter.transport import services
+from imxrouter.transport.draining import DrainState
 from imxrouter.transport.services import UPLINK_RETRY_S, UplinkDialer
 from tests.doubles.router_rig import Lab, RouterRig, anchors_of, authority, issued, login_key
 
@@ -167,3 +170,20 @@ def test_uplinks_are_dialled_at_a_moment_of_their_own(chance: float, monkeypatch
     dialer.begin()
     clock.pump([UPLINK_RETRY_S[0] / 100] * 100)
     assert dialled == [pytest.approx(chance * UPLINK_RETRY_S[0], abs=UPLINK_RETRY_S[0] / 50)]
+
+
+def test_an_uplink_is_dialled_again_when_the_router_is_back(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is out of service the tries come to nothing; none is left when it is taken back."""
+    monkeypatch.setattr(services, "UPLINK_RETRY_S", (0.02, 0.02))
+    hub = hub_router(lab, key=7)
+    tenant = tenant_router(lab, hub, key=7)
+    logged_in(lab, hub, tenant)
+    tenant.call(lambda: tenant.router.draining.drain(2.0))
+    lab.wait_until(lambda: tenant.router.drain.state is DrainState.DRAINED, "it is drained")
+    until = monotonic() + 0.3
+    lab.wait_until(lambda: monotonic() > until, "the tries are over")
+    assert not tenant.router.switch.uplinks
+    tenant.call(tenant.router.draining.undrain)
+    logged_in(lab, hub, tenant)

@@ -20,6 +20,7 @@ from imxrouter.model.operations import Kind
 from imxrouter.model.quality import SEEN_MS, Cells, End, add, ends
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.interfaces import Store
+from imxrouter.routing.zones import zone_of
 from imxrouter.telemetry.objectives import WINDOWS, Measure, Objectives, measure
 from imxrouter.telemetry.outages import KEEP_S, Outage, Outages
 from imxrouter.telemetry.windows import REST, Kept, QualityBook, Sum
@@ -67,7 +68,7 @@ class Quality:
         self._own_loss = own_loss
         self._process = b"%d/" % config.process
         self.outages = Outages(max(QUIET_S, 3 * config.dial.backoff_cap_s))
-        self.book = QualityBook()
+        self.book = QualityBook(zone=zone_of)
         self._now, self._then = wall(), monotonic()
         self._counted_at = self._then
         self._burns: dict[bytes, tuple[float, dict[tuple[str, str], float]]] = {}

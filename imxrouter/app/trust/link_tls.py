@@ -198,7 +198,7 @@ class LinkTls:
         if ends is None or not self._strengths.tls:
             return None
         return TlsProbe(
-            lambda domain, target: self._strengths.asks_tls(domain, target.tls),
+            lambda domain, target: Wanted(self._strengths, domain).in_tls(target),
             lambda name, endpoint: ends.opening(None, name, endpoint),
             self._judge_probed,
             lambda domain, target: Wanted(self._strengths, domain).filter(target),

@@ -123,6 +123,7 @@ class TargetDialer:
             strangers_word=permit is not None,
             filter_target=wanted.filter,
             encrypt=self._encrypt(wanted),
+            promised=self._strengths.tls,
             identify=wanted.identify,
             pins=self._pinned.get(domain.name, ()),
             skip=skip,
