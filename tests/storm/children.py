@@ -5,6 +5,7 @@ Lines of JSON come in and go out: `{"do": "status"}` and so on, the methods of `
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -62,7 +63,8 @@ class Child:
         self._child.wait()
         for stream in (self._child.stdin, self._child.stdout):
             if stream is not None:
-                stream.close()
+                with contextlib.suppress(BrokenPipeError):  # it died with something unread
+                    stream.close()
 
 
 class Part:
