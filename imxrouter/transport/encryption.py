@@ -142,6 +142,25 @@ def _factory(*, is_client: bool) -> _Factory:
 
 
 @implementer(IPullProducer)
+class _Drained:
+    """Asked for more by a connection that has written everything.
+
+    Apart from `Below`, whose `resumeProducing` is the connection's own: read again.
+    """
+
+    __slots__ = ("_below",)
+
+    def __init__(self, below: Below) -> None:
+        self._below = below
+
+    def resumeProducing(self) -> None:
+        """The kernel took all that was written."""
+        self._below.has_drained()
+
+    def stopProducing(self) -> None:
+        """It ends."""
+
+
 class Below:
     """The TCP connection below TLS. What TLS writes goes to the kernel at once, as long as nothing waits.
 
@@ -162,7 +181,7 @@ class Below:
         self.waiting = False
         self.drained: Callable[[], None] | None = None
         self._held: list[bytes] | None = None
-        transport.registerProducer(self, False)
+        transport.registerProducer(_Drained(self), False)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.transport, name)
@@ -191,16 +210,13 @@ class Below:
         if held:
             self.write(b"".join(held))
 
-    def resumeProducing(self) -> None:
+    def has_drained(self) -> None:
         """The kernel took all that was written."""
         self.waiting = False
         if self.transport.disconnecting:  # TLS ended; we alone keep it open
             self.transport.unregisterProducer()
         if self.drained is not None:
             self.drained()
-
-    def stopProducing(self) -> None:
-        """It ends."""
 
 
 class _Layer(TLSMemoryBIOProtocol):

@@ -85,7 +85,7 @@ def test_nothing_overtakes_what_waits() -> None:
     assert connection.queued == [b"c", b"def"]
     assert one.waiting
     assert not told
-    one.resumeProducing()
+    one.has_drained()
     one.write(b"ghi")
     assert connection.kernel.taken == [b"ab", b"ghi"]
     assert told == [False]
@@ -116,9 +116,9 @@ def test_a_connection_that_tls_has_ended_is_let_go() -> None:
     """Twisted ends none that somebody is asked for more for; once all is written nobody is."""
     connection = Connection(100)
     one = Below(connection)
-    assert connection.producers == [one]
+    assert len(connection.producers) == 1
     connection.disconnecting = True
-    one.resumeProducing()
+    one.has_drained()
     assert not connection.producers
 
 
@@ -189,3 +189,23 @@ def test_no_factory_for_each_connection() -> None:
     one = encryption._factory(is_client=False)
     assert one is encryption._factory(is_client=False) is not encryption._factory(is_client=True)
     assert below(object()) is None
+
+
+def test_reading_goes_on_after_a_pause() -> None:
+    """A link over its rate is not read for a while, over TLS too: what resumes it reaches the socket."""
+
+    class Reading(Connection):
+        is_read = True
+
+        def pauseProducing(self) -> None:
+            self.is_read = False
+
+        def resumeProducing(self) -> None:
+            self.is_read = True
+
+    connection = Reading(100)
+    one: Any = Below(connection)
+    one.pauseProducing()
+    assert not connection.is_read
+    one.resumeProducing()
+    assert connection.is_read
