@@ -190,7 +190,7 @@ class Parts:
         if ask is None:
             asker = NameServerAsker(
                 self._reactor, config.dns.nameservers, question_s=config.dns.query_timeout_s,
-                trust_ad=config.dns.trust_ad, go_on=self._sockets.turns.go_on,
+                trust_ad=config.dns.trust_ad, go_on=self.strangers_turns.go_on,
             )  # fmt: skip
             ask, self.validates = asker.ask, asker.trusts_ad
         self.ask = ask
@@ -219,7 +219,7 @@ class Parts:
         self.gatekeeper.on_turned_away = self.hub.count
         self.handshakes = self.hub.first_bytes.handshakes = handshakes(config.caps)
         self.handshakes.is_known = self.gatekeeper.is_known
-        turns = self._sockets.turns
+        turns = self.strangers_turns
         self.handshakes.in_turn, self.hub.timers.go_on = turns.later, turns.go_on
         self.peer_rates = peer_rates(config)
 
@@ -243,7 +243,7 @@ class Parts:
         self.claimer = Claimer(self.hub, self.keyring, self.bus, time.time, self._peer_terms)
         self.claimer.may_use_second = self.gatekeeper.may_use_second
         self.verifier = Verifier(self.hub, self.dialer, self.gatekeeper)
-        turns = self._sockets.turns
+        turns = self.strangers_turns
         self.verifier.in_turn, self.verifier.go_on = turns.later, turns.go_on
         backoff = BackOff(config.dial.backoff_first_s, config.dial.backoff_cap_s, config.dial.backoff_jitter)
         destinations = DestinationTable(random.SystemRandom().random, backoff)

@@ -76,12 +76,12 @@ class Switch(SwitchReads):
         remembered = port.in_flight + min(memory_limit - len(memory), unacked_limit - len(port.unacked))
         arrivals, counters, checks = self.rates.arrivals, self.counters, self.checks
         check_source, check_duplicates, check_size = checks.source, checks.duplicates, checks.size
-        gate, passes = self.gate if checks.access and port.role is not _PROCESS else None, self._passes
+        is_process = port.role is _PROCESS
+        gate, passes = self.gate if checks.access and not is_process else None, self._passes
         sources, destinations, limit, end = port.sources, port.destinations, port.max_record, len(data)
         is_service, is_uplink = port.role is Role.SERVICE, port.role is Role.UPLINK
         turn, number, max_hops = self._turn, port.number, self.max_hops
         inside, meter = port in self.inside, port.meter
-        is_process = port.role is _PROCESS
         exempt = inside or is_process
         senders, due_of = self.traffic.senders.meters, self.inboxes.due
         check_traffic = checks.traffic and not exempt
