@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 
 from imxrouter.model.limits import Limit
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.buckets import Buckets
 from imxrouter.routing.caps import Refusal
-from imxrouter.routing.limits import Rate, gcra_next, gcra_wait
+from imxrouter.routing.limits import Rate
 from imxrouter.routing.prefixes import BadIpAddress, address_keys
 from imxrouter.transport.fair_queue import FairQueue
 from imxrouter.transport.session import LinkSession
@@ -26,6 +27,8 @@ WAIT_S: Final = 5.0
 AGAIN_S: Final = 30
 #: As many seconds' worth may come at once.
 BURST_S: Final = 1.0
+#: Who uses a part of all handshakes: everybody together.
+_ALL: Final = b""
 
 
 class _Waiting(NamedTuple):
@@ -33,22 +36,6 @@ class _Waiting(NamedTuple):
     begin: Callable[[], None]
     network: bytes
     until: float
-
-
-class _Part:
-    """A part of all handshakes."""
-
-    def __init__(self, per_s: float) -> None:
-        self.rate = Rate.of(per_s, max(int(per_s * BURST_S), 1))
-        self._at = float("-inf")
-
-    def has_room(self, now: float) -> bool:
-        """Whether one more may begin."""
-        return not gcra_wait(self._at, now, self.rate.burst_s)
-
-    def take(self, now: float) -> None:
-        """One more begins."""
-        self._at = gcra_next(self._at, now, self.rate.interval_s)
 
 
 class Handshakes:
@@ -79,7 +66,7 @@ class Handshakes:
 
     def change(self, per_s: float, reserved_share: float) -> None:
         """Judge by other limits from now on."""
-        self._general, self._reserved = _Part(per_s * (1 - reserved_share)), _Part(per_s * reserved_share)
+        self._general, self._reserved = _part(per_s * (1 - reserved_share)), _part(per_s * reserved_share)
 
     def ask(self, session: LinkSession, begin: Callable[[], None]) -> None:
         """A ClientHello came; `begin` makes the handshake, now or when there is time for it."""
@@ -87,7 +74,7 @@ class Handshakes:
         queue = self._known if known else self._strangers
         part = None if queue else self._part(now, known=known)
         if part is not None:
-            part.take(now)
+            part.take(_ALL, now)
             begin()
             return
         waiting = _Waiting(session, begin, _network(session), now + WAIT_S)
@@ -105,7 +92,7 @@ class Handshakes:
                     break
                 waiting = queue.take()
                 if self._waiting.get(waiting.session.number) is waiting:
-                    part.take(now)
+                    part.take(_ALL, now)
                     self.in_turn(partial(self._begin, waiting), waiting.network)
         while self._waiting:
             waiting = next(iter(self._waiting.values()))
@@ -117,10 +104,10 @@ class Handshakes:
         """A connection is gone."""
         self._waiting.pop(session.number, None)
 
-    def _part(self, now: float, *, known: bool) -> _Part | None:
-        if self._general.has_room(now):
+    def _part(self, now: float, *, known: bool) -> Buckets | None:
+        if not self._general.wait(_ALL, now):
             return self._general
-        return self._reserved if known and self._reserved.has_room(now) else None
+        return self._reserved if known and not self._reserved.wait(_ALL, now) else None
 
     def _begin(self, waiting: _Waiting) -> None:
         session = waiting.session
@@ -137,6 +124,11 @@ class Handshakes:
             note = "too many TLS handshakes of those who connect"
             self.on_refused(Refusal(Reason.OVER_CAP, AGAIN_S, note, Limit.HANDSHAKES), session.remote[0])
             session.abort(Reason.OVER_CAP, "no time for a TLS handshake")
+
+
+def _part(per_s: float) -> Buckets:
+    """A part of all handshakes."""
+    return Buckets(Rate.of(per_s, max(int(per_s * BURST_S), 1)))
 
 
 def _network(session: LinkSession) -> bytes:

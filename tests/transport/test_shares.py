@@ -191,7 +191,7 @@ def test_the_kept_part_is_for_who_is_known(lab: Lab) -> None:
         one = b.router.handshakes
         now = b.router.hub.now()
         while (part := one._part(now, known=False)) is not None:
-            part.take(now)
+            part.take(b"", now)
         return one._part(now, known=False) is None, one._part(now, known=True) is not None
 
     assert b.call(parts) == (True, True)
