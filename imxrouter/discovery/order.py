@@ -8,7 +8,6 @@ from typing import Final, Protocol
 
 from imxrouter.discovery.records import Form, Target
 
-
 #: Forms whose records have weights.
 _WEIGHTED: Final = frozenset({Form.SRV, Form.XMPP_SRV})
 
