@@ -20,7 +20,7 @@ class DiscoveryFailed(RouterError):
         step: the question that decided, as `NAME TYPE`; empty when none did.
         note: an operator's detail.
         asked: every question of a domain's search and its answer, as far as it came.
-        secure: every answer it rests on was validated with DNSSEC; where nothing is published, that proves it.
+        secure: every answer it rests on was validated with DNSSEC: it is proved that nothing is published.
         ttl_s: how long that holds, as DNS gave it; 0 for what failed.
     """
 

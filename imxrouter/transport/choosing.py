@@ -28,8 +28,10 @@ from imxrouter.routing.choice import (
     Protocol,
     Publication,
     Uri,
+    Why,
     choose,
 )
+from imxrouter.switch.ways import Ways
 from imxrouter.transport.connector import Finds
 
 #: Choices kept; one more makes room by letting the oldest go, which costs a look-up in the DNS cache.
@@ -136,6 +138,8 @@ class Chooser:
 
     async def _choose(self, domain: Domain, uri: Uri, incoming: Protocol | None) -> Choice | NoChoice:
         preference, look_ups, ttl_s = self._prefers(domain), dict[Protocol, LookUp](), float("inf")
+        if len(preference.allowed) == 1 and not preference.pinned and not self._serves(domain):
+            return Choice(next(iter(preference.allowed)), Why.ORDER)  # who dials looks it up
         while True:
             facts = ChoiceFacts(
                 pinned=preference.pinned, served_here=self._serves(domain), incoming=incoming,
@@ -153,7 +157,7 @@ class Chooser:
     def _keep(
         self, key: _Key, choice: Choice | NoChoice, ttl_s: float, look_ups: Mapping[Protocol, LookUp]
     ) -> None:
-        """Keep a choice for its time; a failure is asked about again, for which the DNS cache has its time."""
+        """Keep a choice for its time; a failure for the least, for the DNS cache has a time for it."""
         self._kept.pop(key, None)
         if ttl_s == float("inf"):
             return  # nothing was looked up: what is configured is at hand
@@ -197,3 +201,72 @@ def protocol_of(choice: Choice | NoChoice) -> Protocol:
     """Whose destination stands for a choice: the chosen protocol, or the one whose look-up decided."""
     return choice.protocol or Protocol.IMX
 
+
+class Chosen:
+    """By which protocol each domain is reached with what the router itself can say.
+
+    Where that is XMPP, the domain's streams are admitted to it, as long as the choice holds.
+
+    Args:
+        ways: to remote domains.
+
+    Attributes:
+        chooser: chooses; None: there is nothing but IMX.
+    """
+
+    def __init__(self, ways: Ways) -> None:
+        self._ways = ways
+        self.chooser: Chooser | None = None
+        #: domains whose streams are admitted
+        self._admitted: set[bytes] = set()
+
+    def known(self, domain: bytes) -> Protocol | None:
+        """The protocol of a choice that holds now; None where one must be made."""
+        if self.chooser is None:
+            return Protocol.IMX
+        kept = self.chooser.kept(Domain(domain.decode("ascii")))
+        if kept is None or not isinstance(kept.choice, Choice):
+            return None
+        self._admit(domain, kept.choice)
+        return kept.choice.protocol
+
+    def choose(self, domain: Domain) -> Deferred[Choice | NoChoice]:
+        """Make a choice; see `Chooser.choose`."""
+        if self.chooser is None:
+            return succeed(Choice(Protocol.IMX, Why.ORDER))
+        return self.chooser.choose(domain).addCallback(lambda choice: self._admit(domain.wire, choice))
+
+    def why(self, domain: Domain, choice: NoChoice) -> str:
+        """What an operator is told of a domain for which there is no protocol."""
+        kept = self.chooser.kept(domain) if self.chooser is not None else None
+        parts = [f"decided by {choice.protocol.value}"] if choice.protocol is not None else []
+        if kept is not None:
+            parts += [words_of(protocol, look_up) for protocol, look_up in kept.look_ups.items()]
+        return ", ".join(parts)
+
+    def tick(self) -> None:
+        """End what rests on choices that hold no longer: the next request has a new one made."""
+        for domain in list(self._admitted):
+            kept = self.chooser.kept(Domain(domain.decode("ascii"))) if self.chooser is not None else None
+            if kept is None or not isinstance(kept.choice, Choice) or kept.choice.protocol is not _STREAMS:
+                self._admitted.discard(domain)
+                self._ways.dismiss(domain)
+
+    def _admit(self, domain: bytes, choice: Choice | NoChoice) -> Choice | NoChoice:
+        if isinstance(choice, Choice) and choice.protocol is _STREAMS:
+            self._admitted.add(domain)
+            self._ways.admit(domain)
+        elif domain in self._admitted:
+            self._admitted.discard(domain)
+            self._ways.dismiss(domain)
+        return choice
+
+
+#: Whose links are streams.
+_STREAMS: Final = Protocol.XMPP
+
+
+def words_of(protocol: Protocol, look_up: LookUp) -> str:
+    """A look-up for a screen, such as `imx absent (DNSSEC)`."""
+    why = f": {look_up.reason.word}" if look_up.publication is Publication.FAILED else ""
+    return f"{protocol.value} {look_up.publication.value}{why}{' (DNSSEC)' if look_up.secure else ''}"
