@@ -305,7 +305,7 @@ def close_encrypted(transport: Any) -> None:
 def accept_tls(
     transport: Any,
     maker: TlsMaker,
-    link: IProtocol,
+    link: object,
     done: Callable[[Any, TlsFacts], None],
     failed: Callable[[str], None],
     begun: Callable[[Any], None],

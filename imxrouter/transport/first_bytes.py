@@ -16,7 +16,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.encryption import TlsMaker, accept_tls
 from imxrouter.transport.handshakes import Handshakes
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 from imxrouter.wire.layout import TLS_FIRST_BYTE
 
 #: A record begins with the high byte of its length, and no record is so long that it is not zero.
@@ -49,7 +49,7 @@ class FirstBytes:
         self._second = 0
         self._handshakes = 0
 
-    def refuse(self, session: LinkSession, refused: tuple[Reason, int]) -> None:
+    def refuse(self, session: Link, refused: tuple[Reason, int]) -> None:
         """There is no room: say so at once where all speak in clear here, else when it is known how."""
         session.refused = refused
         if self.maker is None or len(self._waiting) >= REFUSED_WAITING:
@@ -57,18 +57,18 @@ class FirstBytes:
         else:
             self._waiting.add(session.number)
 
-    def waited(self, session: LinkSession, now: float) -> None:
+    def waited(self, session: Link, now: float) -> None:
         """A refused connection says nothing: it is told in clear."""
         if session.number in self._waiting and now - session.opened_at >= REFUSED_WAIT_S:
             self._tell(session)
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """A connection is gone."""
         self._waiting.discard(session.number)
         if self.handshakes is not None:
             self.handshakes.lost(session)
 
-    def take(self, session: LinkSession, data: bytes, now: float) -> bool:
+    def take(self, session: Link, data: bytes, now: float) -> bool:
         """Judge the first bytes; True where they are the link's own, in clear."""
         if session.side is Side.OPENER:
             if data[0] == TLS_FIRST_BYTE and session.tls is None:
@@ -86,7 +86,7 @@ class FirstBytes:
             return False
         return True
 
-    def _take_tls(self, session: LinkSession, data: bytes, now: float) -> None:
+    def _take_tls(self, session: Link, data: bytes, now: float) -> None:
         if self.maker is None:
             session.end(Reason.TLS_FAILED, "a TLS ClientHello came, and this listener offers no TLS")
             return
@@ -119,7 +119,7 @@ class FirstBytes:
         self._handshakes += 1
         return self._handshakes <= REFUSING_HANDSHAKES_PER_S
 
-    def _tell(self, session: LinkSession) -> None:
+    def _tell(self, session: Link) -> None:
         self._waiting.discard(session.number)
         if session.refused is not None:
             reason, retry_after_s = session.refused
