@@ -60,6 +60,22 @@ BAD_IMPORTS = {
         "x:3: wire may not import",
     ),
     "other gateway": ("imxrouter.gateways.sip.x", "import imxrouter.gateways.xmpp.codec", "may not import"),
+    "records in the pure half": (
+        "imxrouter.gateways.xmpp.x",
+        "import imxrouter.wire.record",
+        "may not import",
+    ),
+    "outer half from the pure one": (
+        "imxrouter.gateways.xmpp.x",
+        "from imxrouter.gateways.xmpp.streams import session",
+        "may not import imxrouter.gateways.xmpp.streams",
+    ),
+    "a gateway from below": (
+        "imxrouter.transport.x",
+        "import imxrouter.gateways.xmpp.streams.session",
+        "may not import",
+    ),
+    "chance in a gateway": ("imxrouter.gateways.xmpp.x", "import secrets", "is pure and may not import"),
     "more than the client": ("imxrouter.cli.x", "from imxrouter.admin import server", "may not import"),
     "top of the house": (
         "imxrouter.transport.x",
@@ -101,6 +117,10 @@ GOOD_IMPORTS = {
     "version": ("imxrouter.cli.x", "from imxrouter import __version__"),
     "client of admin": ("imxrouter.cli.x", "from imxrouter.admin.client import call"),
     "streams of a gateway": ("imxrouter.probe.x", "from imxrouter.gateways.xmpp.streams import connect"),
+    "a gateway's outer half": (
+        "imxrouter.gateways.xmpp.streams.x",
+        "from imxrouter.gateways.xmpp import names\nimport imxrouter.transport.link, twisted.internet.defer",
+    ),
     "harmless library": ("imxrouter.link.x", "import hashlib, hmac, struct, datetime\ndatetime.timedelta(1)"),
     "same first letters": ("imxrouter.link.x", "import timeit_like_name, osmosis"),
     "outer half": ("imxrouter.discovery.adapter", "import dns.resolver, twisted.internet.defer"),

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from imxrouter.config.diff import Changes
 from imxrouter.config.schema import Config
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 
 
 @dataclass(frozen=True, slots=True)
 class Touched:
     """A link that a change concerns, and what becomes of it."""
 
-    session: LinkSession
+    session: Link
     what: str
 
 

@@ -14,9 +14,9 @@ from imxrouter.app.opening import opening
 from imxrouter.config.net import HostPort
 from imxrouter.config.schema import Config
 from imxrouter.transport.hub import Hub
+from imxrouter.transport.link import Door
 from imxrouter.transport.listener import LinkFactory
 from imxrouter.transport.listener import listen as listen_links
-from imxrouter.transport.session import Door
 from imxrouter.transport.strangers import StrangersTurns
 
 

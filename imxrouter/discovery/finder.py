@@ -16,8 +16,9 @@ from imxrouter.discovery.cache import AnswerCache
 from imxrouter.discovery.delegation import SecureWay
 from imxrouter.discovery.errors import DiscoveryFailed
 from imxrouter.discovery.order import Chance, interleave, trial_order
-from imxrouter.discovery.plan import Plan, Purpose, Verdict
+from imxrouter.discovery.plan import Plan, Purpose, Search, Verdict
 from imxrouter.discovery.records import Form, Target
+from imxrouter.discovery.xmpp_plan import XmppPlan
 from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
@@ -110,13 +111,13 @@ class Finder:
 
         Args:
             domain: whose routers.
-            purpose: `im` or `pres` (RFC 3861).
+            purpose: `im` or `pres` (RFC 3861), or `xmpp` for its XMPP servers.
             fresh: ask DNS even if the answer is known.
 
         Returns:
             fires with `Found`, fails with `DiscoveryFailed`.
         """
-        plan = Plan(domain, purpose)
+        plan = XmppPlan(domain) if purpose == "xmpp" else Plan(domain, purpose)
         return self._within(domain.name, Deferred.fromCoroutine(self._find(plan, fresh)), plan)
 
     def addresses(self, host: str, fresh: bool = False) -> Deferred[list[str]]:
@@ -133,7 +134,7 @@ class Finder:
             pass
         return self._within(host, Deferred.fromCoroutine(self._addresses(host.rstrip(".").lower(), fresh)))
 
-    async def _find(self, plan: Plan, fresh: bool) -> Found:
+    async def _find(self, plan: Search, fresh: bool) -> Found:
         name = plan.domain.name
         while (question := plan.question) is not None:
             answer, source = await self._answer(question.name, question.rdtype, fresh, name)
@@ -142,7 +143,7 @@ class Finder:
                 self._trace(name, plan.steps[-1])
         return self._found(plan, plan.verdict)
 
-    def _found(self, plan: Plan, verdict: Verdict | None) -> Found:
+    def _found(self, plan: Search, verdict: Verdict | None) -> Found:
         if verdict is None or verdict.form is None:
             reason = verdict.reason if verdict else Reason.DNS_FAILURE
             step, note = (verdict.step, verdict.note) if verdict else ("", "")
@@ -235,7 +236,7 @@ class Finder:
         running.start(lambda: self._ask(name, rdtype), ended)
         return running
 
-    def _within(self, what: str, search: Deferred[Any], plan: Plan | None = None) -> Deferred[Any]:
+    def _within(self, what: str, search: Deferred[Any], plan: Search | None = None) -> Deferred[Any]:
         """Limit a whole search; the questions under way go on for whoever comes next."""
         limit_s = self._limits.search_s
         late = False

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Protocol
+from typing import Final, Protocol
 
 from imxrouter.discovery.records import Form, Target
+
+#: Forms whose records have weights.
+_WEIGHTED: Final = frozenset({Form.SRV, Form.XMPP_SRV})
 
 
 class Chance(Protocol):
@@ -25,7 +28,7 @@ def trial_order(targets: Iterable[Target], form: Form, chance: Chance) -> tuple[
     ordered: list[Target] = []
     for _, group in groupby(ranked, key=lambda target: target.priority):
         equals = list(group)
-        weights = [target.weight for target in equals] if form is Form.SRV else [0] * len(equals)
+        weights = [target.weight if form in _WEIGHTED else 0 for target in equals]
         ordered += [equals[index] for index in weighted_order(weights, chance)]
     return tuple(ordered)
 

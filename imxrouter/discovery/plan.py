@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, Protocol
 
 from imxrouter.discovery.answers import TYPE_IMX, TYPE_SRV, TYPE_SVCB, Answer, Status, Step, type_name
 from imxrouter.discovery.errors import BadDnsRecord
@@ -31,8 +31,8 @@ MAX_TARGETS = 8
 #: 64 KiB could hold thousands.
 MAX_RECORDS = 64
 
-#: For what a domain's routers are looked up: RFC 3861 has two services.
-Purpose = Literal["im", "pres"]
+#: For what a domain's routers are looked up: RFC 3861 has two services for IMX; XMPP has one for all.
+Purpose = Literal["im", "pres", "xmpp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,21 @@ class Verdict:
     insecure_at: str = ""
     step: str = ""
     note: str = ""
+
+
+class Search(Protocol):
+    """What the finder works through: `question` says what to ask, `feed` takes its answer."""
+
+    domain: Domain
+    steps: list[Step]
+    verdict: Verdict | None
+
+    @property
+    def question(self) -> Question | None:
+        """What to ask next; None once there is a verdict."""
+
+    def feed(self, answer: Answer, source: str = "dns") -> None:
+        """Take the answer to `question`."""
 
 
 class Plan:
@@ -114,7 +129,7 @@ class Plan:
             raise LocalMisuse(f"the search for {self.domain} has ended")
         self.steps.append(Step(question.name, type_name(question.rdtype), answer.words, source))
         if answer.is_failure:
-            self._end(_FAILURES[answer.status], note=answer.note)
+            self._end(FAILURES[answer.status], note=answer.note)
             return
         self._ttl_s = min(self._ttl_s, answer.ttl_s)
         if not answer.secure:
@@ -188,7 +203,8 @@ class Plan:
             self._end(Reason.NO_SUCH_DOMAIN if self._only_nxdomain else Reason.NO_IMX_RECORD)
 
 
-_FAILURES = {
+#: Why a search ends whose question failed.
+FAILURES: Final = {
     Status.FAILURE: Reason.DNS_FAILURE,
     Status.TIMEOUT: Reason.DNS_TIMEOUT,
     Status.MALFORMED: Reason.BAD_DNS_RECORD,

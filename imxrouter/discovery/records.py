@@ -16,11 +16,14 @@ ZONE_TTL_S = 3600
 
 
 class Form(Enum):
-    """The form in which a domain publishes its routers, from the first asked for to the last."""
+    """The form in which a domain publishes its routers, from the first asked for to the last, by protocol."""
 
     IMX = "imx"
     SVCB = "svcb"
     SRV = "srv"
+    XMPP_SRV = "xmpp-srv"
+    #: The domain is itself a host: a guess, not something that it publishes.
+    XMPP_ADDRESS = "xmpp-address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,8 @@ class Target:
         port: its TCP port.
         priority: lower is tried first.
         weight: share among equals, SRV only; 0 elsewhere.
-        tls: `required`, `optional`, `none`, or None where the record says nothing (policy decides).
+        tls: `required`, `optional`, `none`, or None where the record says nothing (policy decides); of an
+            XMPP server `direct` or `starttls`, which says how TLS begins, not whether.
         auth: methods it offers, or None where the record says nothing.
         versions: protocol versions it speaks; empty where the record says nothing.
         way: what DNSSEC says of the way to it, once that was asked; None before, and of what is configured.

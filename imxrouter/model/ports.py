@@ -9,3 +9,6 @@ from typing import Final
 #: lies above 1024, so that no privilege is needed, and outside the range of ephemeral ports. Records are
 #: meant to name the port, so a number assigned later costs nobody a change of software.
 DEFAULT_IMX_PORT: Final = 6490
+
+#: Where an XMPP server takes streams of other servers (RFC 6120 section 14.7; IANA `xmpp-server`).
+XMPP_PORT: Final = 5269

@@ -156,6 +156,8 @@ class Reason(Enum):
         "the certificate names the target alone, and DNSSEC does not prove that the domain leads there: its owner signs the zone, or gets its router a certificate for the domain")
     DANE_MISMATCH = ReasonInfo(68, "dane-mismatch", Stage.IDENTITY, Retry.LATER, "tls-failed",
         "the certificate is none of those that the target's TLSA records name: its operator publishes what imxctl dns records prints; else somebody stands between")
+    NO_XMPP_RECORD = ReasonInfo(69, "no-xmpp-record", Stage.DNS, Retry.NEVER, "no-xmpp-record",
+        "the domain publishes no SRV record for XMPP and has no address of its own to fall back to: its owner adds what imxctl dns records prints")
     # connecting
     ADDRESS_REFUSED = ReasonInfo(70, "address-refused", Stage.CONNECT, Retry.LATER, "unreachable",
         "the target's address or port is one this router does not dial: see dial.allow_networks and dial.allow_ports_below_1024")

@@ -58,13 +58,15 @@ class Port:
         usable: new requests may be sent over it.
         largest: the largest request the other side takes, a retry's epoch included.
         meter: requests and bytes a second; None of a gateway inside this process.
+        internal: may bring what never comes over IMX (`wire.registry.INTERNAL_TYPES`): a gateway of ours
+            reads what is on its other side.
     """
 
     __slots__ = (
         "acked", "acknowledges", "closed", "credit_bytes", "credit_requests", "destinations", "dirty",
-        "epoch", "granted_bytes", "granted_requests", "in_bytes", "in_flight", "largest", "max_record",
-        "meter", "need", "number", "on_control", "out", "refused", "responses_read", "role", "sent",
-        "sent_bytes", "shedding", "sources", "speaks", "tail", "unacked", "usable", "used",
+        "epoch", "granted_bytes", "granted_requests", "in_bytes", "in_flight", "internal", "largest",
+        "max_record", "meter", "need", "number", "on_control", "out", "refused", "responses_read", "role",
+        "sent", "sent_bytes", "shedding", "sources", "speaks", "tail", "unacked", "usable", "used",
     )  # fmt: skip
 
     def __init__(self, number: int, role: Role, on_control: Callable[[bytes], None]) -> None:
@@ -83,6 +85,7 @@ class Port:
         self.closed = False
         self.usable = True
         self.shedding = False
+        self.internal = role is Role.PROCESS
         self.granted_requests = 1024
         self.granted_bytes = 1 << 20
         self.in_flight = 0

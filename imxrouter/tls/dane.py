@@ -19,6 +19,7 @@ from OpenSSL import crypto
 from imxrouter.model.dane import Delegation, Matching, Selector, TlsaRecord, Usage
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.tls.identity import Service
 from imxrouter.tls.peer import MAX_CHAIN, Anchors, PeerCertificate
 
 #: Records of one answer that are compared; more are passed over. A roll-over needs a handful, and each full
@@ -235,8 +236,9 @@ class Coverage:
 
 
 def coverage(
-    domain: Domain, peer: PeerCertificate, way: Delegation, dane: DaneResult, *, untrusted: str
-) -> Coverage:
+    domain: Domain, peer: PeerCertificate, way: Delegation, dane: DaneResult, *, untrusted: str,
+    service: Service = Service.IMX,
+) -> Coverage:  # fmt: skip
     """Decide whether a certificate counts for a domain, and say why not (section 11.5).
 
     Args:
@@ -245,6 +247,7 @@ def coverage(
         way: what DNSSEC says of the way from the domain to the target that was connected to.
         dane: what the target's TLSA records say of the certificate.
         untrusted: why our own anchors do not vouch for it; empty where they do.
+        service: what is spoken.
     """
     if way.failure is not Reason.NONE:  # somebody may be hiding records (RFC 7672 sections 2.1.2, 2.2)
         return Coverage(False, "", way.failure, f"{way.tlsa_name} TLSA: {way.note}".rstrip(": "))
@@ -256,7 +259,7 @@ def coverage(
     if usage is None and untrusted:
         return Coverage(False, "", Reason.CERTIFICATE_REFUSED, untrusted)
     word = usage.word if usage is not None else ""
-    if peer.covers(domain):
+    if peer.covers(domain, service):
         return Coverage(True, word or "authority")
     hosts = {way.target, way.base} - {
         ""
@@ -297,7 +300,8 @@ def judge(
     untrusted: str,
     at: float,
     anchors: Sequence[x509.Certificate] = (),
+    service: Service = Service.IMX,
 ) -> Coverage:
     """Say whether a certificate counts for a domain; see `match` and `coverage`."""
     dane = match(way.tlsa, peer, trusted=not untrusted, at=at, anchors=anchors)
-    return coverage(domain, peer, way, dane, untrusted=untrusted)
+    return coverage(domain, peer, way, dane, untrusted=untrusted, service=service)

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from imxrouter.model.domain import Domain
-from imxrouter.tls.identity import Identifiers
+from imxrouter.tls.identity import Identifiers, Service
 
 #: The kinds of key that a certificate of ours may have (`strength.py`).
 PrivateKey = (
@@ -56,6 +56,6 @@ class OwnCertificate:
             return str(attribute.value)
         return self.leaf.issuer.rfc4514_string()
 
-    def covers(self, domain: Domain) -> bool:
-        """Say whether it names the domain."""
-        return self.identifiers.covers(domain.name)
+    def covers(self, domain: Domain, service: Service = Service.IMX) -> bool:
+        """Say whether it names the domain for a service."""
+        return self.identifiers.covers(domain.name, service)

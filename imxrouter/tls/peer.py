@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from OpenSSL import SSL, crypto
 
 from imxrouter.model.domain import Domain
-from imxrouter.tls.identity import Identifiers, identifiers_of
+from imxrouter.tls.identity import Identifiers, Service, identifiers_of
 from imxrouter.tls.openssl import NO_CHECK_TIME, clear_errors, require_purpose
 from imxrouter.tls.reading import UNREADABLE, is_authority, is_self_issued, outside_constraints
 from imxrouter.tls.strength import weak_digest, weak_key
@@ -140,9 +140,9 @@ class PeerCertificate:
         """The SHA-256 of all that was presented, in order."""
         return chain_fingerprint(self.chain)
 
-    def covers(self, domain: Domain) -> bool:
-        """Say whether it names the domain, by DNS-ID or SRV-ID (RFC 9525)."""
-        return self.identifiers.covers(domain.name)
+    def covers(self, domain: Domain, service: Service = Service.IMX) -> bool:
+        """Say whether it names the domain for a service, by DNS-ID or that service's own names."""
+        return self.identifiers.covers(domain.name, service)
 
     def covers_name(self, host: str) -> bool:
         """Say whether it names a target host, by DNS-ID."""
@@ -448,7 +448,7 @@ def _strength(path: list[x509.Certificate]) -> Judgement | None:
 
 def _constraints(path: list[x509.Certificate]) -> Judgement | None:
     try:
-        outside = outside_constraints(path[1:], identifiers_of(path[0]).srv)
+        outside = outside_constraints(path[1:], identifiers_of(path[0]).of_services)
     except UNREADABLE as error:
         return Judgement(ChainProblem.BAD_CERTIFICATE, f"cannot be read: {error}"[:200])
     if outside:

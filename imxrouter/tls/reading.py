@@ -50,14 +50,15 @@ def is_self_issued(certificate: x509.Certificate) -> bool:
 
 
 def outside_constraints(path: Iterable[x509.Certificate], services: Iterable[str]) -> str:
-    """Find the first domain of an SRV-ID that an authority of the path may not name as DNS-ID.
+    """Find the first domain of such a name that an authority of the path may not name as DNS-ID.
 
     OpenSSL holds DNS-IDs to the constraints on DNS names (RFC 5280 section 4.2.1.10), but an SRV-ID is a
-    name of another kind (RFC 4985), which authorities that are limited to some domains forget to exclude.
+    name of another kind (RFC 4985), which authorities that are limited to some domains forget to exclude. So
+    is the address of an XMPP server.
 
     Args:
         path: the authorities, the anchor included.
-        services: domains of SRV-IDs.
+        services: domains of SRV-IDs and of such addresses.
 
     Returns:
         The domain; empty if there is none.

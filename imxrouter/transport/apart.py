@@ -18,8 +18,9 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.transport.dialback import AGAIN_S, Claimer
 from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, no_reuse
 from imxrouter.transport.hub import Hub
+from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.pursuit import Cause
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.session import LinkSession
 
 #: A domain of ours and a remote domain.
 Pair = tuple[bytes, bytes]
@@ -55,7 +56,7 @@ class Apart:
         """Whether the pair has, or is to have, a link of its own."""
         return (from_domain, to_domain) in self._links
 
-    def takes(self, session: LinkSession, claim: MadeClaim) -> bool:
+    def takes(self, session: Link, claim: MadeClaim) -> bool:
         """Open one where a claim was refused because its link presents another certificate of ours."""
         if claim.reason is not Reason.CERTIFICATE_REFUSED or not claim.told or session.tls is None:
             return False
@@ -63,7 +64,7 @@ class Apart:
             return False
         return self.open(claim.from_domain, claim.to_domain)
 
-    def refused(self, session: LinkSession, claim: MadeClaim) -> bool:
+    def refused(self, session: Link, claim: MadeClaim) -> bool:
         """A claim was refused; says whether on the pair's own link, which is the pair's no more."""
         pair = (claim.from_domain, claim.to_domain)
         if self._links.get(pair) != session.number:
@@ -116,13 +117,13 @@ class Apart:
         self._in_vain[pair] = self._hub.now() + AGAIN_S
         self._ended(*pair, cause)
 
-    def opened(self, session: LinkSession) -> None:
+    def opened(self, session: Link) -> None:
         """Claim the domain whose link it is."""
         for pair, number in list(self._links.items()):
             if number == session.number:
                 self._claimer.claim(session, *pair)
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """A link ended; the pair gets another one when it is needed."""
         for pair, number in list(self._links.items()):
             if number == session.number:

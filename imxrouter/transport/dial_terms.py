@@ -132,7 +132,7 @@ class DialTerms:
     """What may differ from one connection to the next.
 
     Attributes:
-        purpose: `im` or `pres`.
+        purpose: `im`, `pres` or `xmpp`.
         strangers_word: a stranger made us dial: few attempts, each asked of `admit_target`.
         filter_target: returns why a target is not to be tried, or None.
         pins: configured addresses; they replace discovery, race in random order, and are not guarded,

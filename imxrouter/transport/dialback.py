@@ -21,7 +21,7 @@ from imxrouter.routing.interfaces import Bus
 from imxrouter.routing.policy import Decision, Level
 from imxrouter.switch.ports import FOREVER
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import Door, LinkSession, Purpose
+from imxrouter.transport.link import Door, Link, Purpose
 from imxrouter.wire.control import (
     Claim,
     ClaimResult,
@@ -97,27 +97,27 @@ class Claimer:
         self._bus = bus
         self._wall = wall
         self._terms = proof_terms
-        self.on_settled: Callable[[LinkSession, MadeClaim], None] = lambda *_: None
+        self.on_settled: Callable[[Link, MadeClaim], None] = lambda *_: None
         #: told why each claim ended, NONE where our domain was proved
         self.on_result: Callable[[Reason], None] = lambda _reason: None
-        self.on_step: Callable[[str, LinkSession, bytes, bytes, str], None] = lambda *_: None
+        self.on_step: Callable[[str, Link, bytes, bytes, str], None] = lambda *_: None
         #: bits that the best link of ours can have
         self.best_level: int = Level.DIALBACK
         #: what a link is worth that we opened, towards a domain that was reached over it
-        self.worth: Callable[[LinkSession, bytes], Decision] = lambda *_: _BY_DIALBACK
+        self.worth: Callable[[Link, bytes], Decision] = lambda *_: _BY_DIALBACK
         #: what our nonce proves that came back on the first link, of who had sent VERIFY on the second one
-        self.worth_returned: Callable[[LinkSession, LinkSession, bytes], Decision] = lambda *_: _BY_DIALBACK
+        self.worth_returned: Callable[[Link, Link, bytes], Decision] = lambda *_: _BY_DIALBACK
         #: whether a link that a verifier opened may count as its domain's, and no more as a stranger's
-        self.may_use_second: Callable[[LinkSession, bytes], bool] = lambda *_: True
+        self.may_use_second: Callable[[Link, bytes], bool] = lambda *_: True
         #: told (link, domain) of each domain that was reached over a link and may be used there
-        self.on_reached: Callable[[LinkSession, bytes], None] = lambda *_: None
+        self.on_reached: Callable[[Link, bytes], None] = lambda *_: None
         #: (link, our domain, their domain) -> when PROVED came there
         self._by_nonce: dict[tuple[int, bytes, bytes], float] = {}
         hub.timers.also.append(self._look)
 
     # -- claiming ----------------------------------------------------------------------------------------
 
-    def claim(self, session: LinkSession, from_domain: bytes, to_domain: bytes) -> None:
+    def claim(self, session: Link, from_domain: bytes, to_domain: bytes) -> None:
         """Ask the peer to verify that we speak for a domain; a pending claim of the pair is kept.
 
         Where more are pending already than the peer would take, it waits for one of them to be settled.
@@ -138,7 +138,7 @@ class Claimer:
         self.on_step("claim sent", session, from_domain, to_domain, "")
         session.send(Claim(made.number, from_domain, to_domain, token))
 
-    def _claim_waiting(self, session: LinkSession) -> None:
+    def _claim_waiting(self, session: Link) -> None:
         """A claim was settled: there may be room for the next ones."""
         while session.is_open and (pair := session.made.next_waiting()) is not None:
             if pair[0] in self._hub.switch.routes:
@@ -162,7 +162,7 @@ class Claimer:
             if made or session.number in used:
                 session.send(Withdraw(domain))
 
-    def leave(self, session: LinkSession, domain: bytes) -> None:
+    def leave(self, session: Link, domain: bytes) -> None:
         """A link that we opened is used for a remote domain no more: we were led elsewhere, or ask for more.
 
         What is in flight is answered, the link stays for others.
@@ -172,7 +172,7 @@ class Claimer:
 
     # -- answering a verification ------------------------------------------------------------------------
 
-    def verify(self, second: LinkSession, verify: Verify) -> None:
+    def verify(self, second: Link, verify: Verify) -> None:
         """A verification came on a link that somebody opened to us."""
         nonce = self._hub.random_bytes(16)
         try:
@@ -230,23 +230,21 @@ class Claimer:
         first.send(Proof(decided.number, decided.answer))
         return Reason.NONE
 
-    def _failed(self, first: LinkSession, from_domain: bytes, to_domain: bytes) -> None:
+    def _failed(self, first: Link, from_domain: bytes, to_domain: bytes) -> None:
         """A claim of ours has failed by what we saw; whatever result comes for it says nothing more."""
         made = first.made.of_pair(from_domain, to_domain)
         if made is not None:
             made.retry_at = self._hub.now() + AGAIN_S
             self._tell(first, made, made.reason.word)
 
-    def _tell(self, session: LinkSession, made: MadeClaim, word: str) -> None:
+    def _tell(self, session: Link, made: MadeClaim, word: str) -> None:
         """A claim is settled: tell who waits for it; there may be room for the next one."""
         self.on_step("claim settled", session, made.from_domain, made.to_domain, word)
         self.on_result(made.reason)
         self.on_settled(session, made)
         self._claim_waiting(session)
 
-    def _answer(
-        self, second: LinkSession, verify: Verify, reason: Reason, nonce: bytes, note: str = ""
-    ) -> None:
+    def _answer(self, second: Link, verify: Verify, reason: Reason, nonce: bytes, note: str = "") -> None:
         if reason is not Reason.NONE:
             self.log.info(
                 "verification of {domain} refused: {reason}", domain=verify.from_domain.decode(),
@@ -256,7 +254,7 @@ class Claimer:
 
     # -- the peer's result -------------------------------------------------------------------------------
 
-    def settle(self, session: LinkSession, result: ClaimResult) -> None:
+    def settle(self, session: Link, result: ClaimResult) -> None:
         """The verifier's result on the first connection: open the ways in both directions of rule 3."""
         reason = REASON_BY_CODE.get(result.reason, Reason.PEER_FAILED)
         settled = session.made.settle(
@@ -276,14 +274,14 @@ class Claimer:
         word = "proved" if claim.state is ClaimState.PROVED else reason.word
         self._tell(session, claim, word)
 
-    def _by_certificate(self, session: LinkSession, result: ClaimResult) -> bool:
+    def _by_certificate(self, session: Link, result: ClaimResult) -> bool:
         """Whether the peer may take the claim without dial-back: by the certificate that we presented."""
         made = session.made.of_number(result.number)
         if made is None or (result.level or 0) & Level.DIALBACK_CERTIFICATE != Level.CERTIFICATE:
             return False
         return session.presents(made.from_domain)
 
-    def _use(self, session: LinkSession, claim: MadeClaim) -> None:
+    def _use(self, session: Link, claim: MadeClaim) -> None:
         """We opened this link to `to_domain`: send for `from_domain`, accept what comes back to it."""
         port = session.port
         if session.redirected and claim.to_domain not in session.reached:
@@ -299,7 +297,7 @@ class Claimer:
             self._hub.switch.open_way(claim.to_domain, claim.from_domain, port, worth.strength)
 
     def _accept(
-        self, session: LinkSession, source: bytes, to_domain: bytes, level: int, until: float = FOREVER
+        self, session: Link, source: bytes, to_domain: bytes, level: int, until: float = FOREVER
     ) -> None:
         known = session.port.sources.get(source)
         if known is not None and known[1] is None:
@@ -308,7 +306,7 @@ class Claimer:
         interval_s, burst_s = self._terms(source)
         session.port.sources[source] = (level, allowed, until, interval_s, burst_s, FOREVER)
 
-    def _use_second(self, first: LinkSession, second: LinkSession | None, claim: MadeClaim) -> None:
+    def _use_second(self, first: Link, second: Link | None, claim: MadeClaim) -> None:
         """The nonce came back: whoever opened the second connection is the verifier, for a proof's time."""
         if second is None or not second.is_open:
             return
@@ -322,7 +320,7 @@ class Claimer:
         self._hub.switch.open_way(claim.to_domain, claim.from_domain, second.port, worth.strength)
         second.send(Proved(claim.to_domain, claim.from_domain))
 
-    def proved_on_second(self, session: LinkSession, record: Proved) -> None:
+    def proved_on_second(self, session: Link, record: Proved) -> None:
         """The claimer accepted us on the second connection, which we opened: we may use it for data."""
         if record.to_domain not in session.reached or session.redirected:
             return
@@ -340,10 +338,10 @@ class Claimer:
 
     # -- events ------------------------------------------------------------------------------------------
 
-    def opened(self, session: LinkSession, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello) -> None:
         """Nothing is claimed until something is to be sent."""
 
-    def control(self, session: LinkSession, record: Control) -> None:
+    def control(self, session: Link, record: Control) -> None:
         """Records that concern our claims."""
         if isinstance(record, Verify):
             self.verify(session, record)
@@ -354,14 +352,14 @@ class Claimer:
         elif isinstance(record, Withdraw):
             self._peer_withdrew(session, record.from_domain)
 
-    def _peer_withdrew(self, session: LinkSession, domain: bytes) -> None:
+    def _peer_withdrew(self, session: Link, domain: bytes) -> None:
         """Of a domain of ours: it is claimed again when needed. Of a domain of theirs: DNS is asked anew."""
         session.made.lapse(domain)
         self._hub.switch.ways.end_from(domain, session.port)  # also what PROVED opened, without our claim
         if session.side is Side.OPENER and domain not in self._hub.switch.routes:
             self._peer_left(session, domain)
 
-    def _peer_left(self, session: LinkSession, domain: bytes) -> None:
+    def _peer_left(self, session: Link, domain: bytes) -> None:
         """The router we reached for a domain serves it no longer."""
         session.reached.discard(domain)
         session.made.forget_towards(domain)
@@ -372,10 +370,10 @@ class Claimer:
         if domain not in waiting:  # requests in flight are answered (specification section 6.5)
             port.speaks.discard(domain)
 
-    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
         """Nothing to do: the switch uses the link no more."""
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """Claims that waited for a result on it are refused."""
         for known in [known for known in self._by_nonce if known[0] == session.number]:
             del self._by_nonce[known]
@@ -388,7 +386,7 @@ class Claimer:
         """Renewal of what nonces proved; links are looked at one by one."""
         self._claim_after_nonces(now)
 
-    def _look(self, session: LinkSession, now: float) -> None:
+    def _look(self, session: Link, now: float) -> None:
         """Deadlines of a link's claims; renewal of proofs before they end."""
         for made in session.made.expire(now):
             self.on_step("claim settled", session, made.from_domain, made.to_domain, made.reason.word)
@@ -398,7 +396,7 @@ class Claimer:
             self._renew(session, now)
             self._claim_waiting(session)
 
-    def _renew(self, session: LinkSession, now: float) -> None:
+    def _renew(self, session: Link, now: float) -> None:
         age = self._hub.settings.proof_max_age_s * RENEW_AFTER
         for made in session.made.older_than(now - age + self._hub.settings.claim_deadline_s):
             if made.from_domain in self._hub.switch.routes:

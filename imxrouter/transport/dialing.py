@@ -13,14 +13,14 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.dialling import Permit
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 
 Endpoint = tuple[str, int]
 #: Finds an open link to an endpoint that satisfies a function.
-Reuse = Callable[[Endpoint, Callable[[LinkSession], bool]], LinkSession | None]
+Reuse = Callable[[Endpoint, Callable[[Link], bool]], Link | None]
 
 
-def no_reuse(_endpoint: Endpoint, _fits: Callable[[LinkSession], bool]) -> LinkSession | None:
+def no_reuse(_endpoint: Endpoint, _fits: Callable[[Link], bool]) -> Link | None:
     """Have a new link opened."""
     return None
 
@@ -29,7 +29,7 @@ def no_reuse(_endpoint: Endpoint, _fits: Callable[[LinkSession], bool]) -> LinkS
 class Dialled:
     """A link to one of a domain's targets; `reused` where it was open before."""
 
-    session: LinkSession
+    session: Link
     endpoint: Endpoint
     reused: bool
 
@@ -50,14 +50,14 @@ class Dialer(Protocol):
     def dial(
         self,
         domain: Domain,
-        make: Callable[[], LinkSession],
+        make: Callable[[], Link],
         *,
         reuse: Reuse,
         skip: AbstractSet[Endpoint] = frozenset(),
         permit: Permit | None = None,
         own: Domain | None = None,
         need: int = 0,
-        first: LinkSession | None = None,
+        first: Link | None = None,
     ) -> Deferred[Dialled]:
         """Look up, choose, connect; the session's hello is not awaited.
 

@@ -23,8 +23,8 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.switch.ports import Role
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import SHUTTING_DOWN_S, Hub
+from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.redirecting import Redirector
-from imxrouter.transport.session import LinkSession, Purpose
 from imxrouter.wire.control import Control, Hello
 from imxrouter.wire.registry import Capability
 
@@ -169,7 +169,7 @@ class Drain:
         """Tell who can go elsewhere where to, and everybody else to send nothing new."""
         self._preparing = False
         self._moved_by = self._hub.now() + MOVE_S
-        wanted: dict[bytes, list[LinkSession]] = {}
+        wanted: dict[bytes, list[Link]] = {}
         for session in list(self._hub.sessions.values()):
             domains = self._redirectable(session)
             for domain in domains:
@@ -183,16 +183,16 @@ class Drain:
             found.addCallback(self._redirect, domain, wanted[domain])
             found.addErrback(self._nowhere, domain, wanted[domain])
 
-    def _redirectable(self, session: LinkSession) -> set[bytes]:
+    def _redirectable(self, session: Link) -> set[bytes]:
         """Domains of ours for which the peer opened the link, where it may be told of another host."""
-        peer = session.machine.peer
+        peer = session.peer
         if session.side is not Side.ACCEPTOR or session.port.role is not Role.PEER or peer is None:
             return set()
         if not session.is_open or Capability.REDIRECT not in peer.capabilities:
             return set()
         return {ours for _, ours in self._hub.switch.ways.of_port(session.port)}
 
-    def _redirect(self, target: str, domain: bytes, sessions: list[LinkSession]) -> None:
+    def _redirect(self, target: str, domain: bytes, sessions: list[Link]) -> None:
         for session in sessions:
             if self.state is not DrainState.MOVING or session.number not in self._moving:
                 continue
@@ -202,14 +202,14 @@ class Drain:
             elif session.is_open:
                 self._stop(session)
 
-    def _nowhere(self, problem: Failure, domain: bytes, sessions: list[LinkSession]) -> None:
+    def _nowhere(self, problem: Failure, domain: bytes, sessions: list[Link]) -> None:
         self.log.info(
             "drain: no other host of {domain} is known: {note}", domain=domain.decode(),
             note=problem.getErrorMessage(),
         )  # fmt: skip
         self._redirect("", domain, sessions)
 
-    def _stop(self, session: LinkSession) -> None:
+    def _stop(self, session: Link) -> None:
         self._moving.discard(session.number)
         if session.number not in self._stopped:
             self._stopped.add(session.number)
@@ -289,7 +289,7 @@ class Drain:
 
     # -- events ------------------------------------------------------------------------------------------
 
-    def opened(self, session: LinkSession, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello) -> None:
         """A link that is new while we go: we may still send over it, nobody may send to us."""
         del peer
         if self.state is DrainState.MOVING:
@@ -297,13 +297,13 @@ class Drain:
         elif self.state is not DrainState.RUNNING:
             session.close(Reason.SHUTTING_DOWN, retry_after_s=SHUTTING_DOWN_S)
 
-    def control(self, session: LinkSession, record: Control) -> None:
+    def control(self, session: Link, record: Control) -> None:
         """Nothing to do."""
 
-    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
         """Nothing to do."""
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """One less."""
         self._moving.discard(session.number)
         self._stopped.discard(session.number)

@@ -24,9 +24,10 @@ from imxrouter.transport.apart import Apart
 from imxrouter.transport.dialback import AGAIN_S, Claimer
 from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
 from imxrouter.transport.hub import SHUTTING_DOWN_S, Hub
+from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.more_links import MoreLinks
 from imxrouter.transport.pursuit import OUT_OF_SERVICE, OWN_POLICY, Cause, Pursuit, Resting
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.session import LinkSession
 from imxrouter.wire.control import Control, Hello
 
 #: Targets tried for one destination before it has failed.
@@ -66,7 +67,7 @@ class Federation:
         #: told (domain, cause) of each verdict: every target of it failed
         self.on_unreachable: Callable[[bytes, Cause], None] = lambda *_: None
         #: told of each claim of ours that was settled, and its link
-        self.on_settled: Callable[[LinkSession, MadeClaim], None] = lambda *_: None
+        self.on_settled: Callable[[Link, MadeClaim], None] = lambda *_: None
         #: going out of service: what waits, and what comes, is answered
         self.stopped = False
         #: told each domain to which something of ours was proved, and each that proved itself
@@ -202,7 +203,7 @@ class Federation:
             destination.connecting(now)
             self._dial(pursuit)
 
-    def _session_for(self, to_domain: bytes) -> LinkSession | None:
+    def _session_for(self, to_domain: bytes) -> Link | None:
         for session in self._hub.opened_links:
             if (
                 session.purpose is Purpose.DATA
@@ -233,7 +234,7 @@ class Federation:
         ours = next((one for one in pursuit.held if not self.apart.concerns(one, pursuit.domain.wire)), None)
         return Domain(ours.decode("ascii")) if ours is not None else None
 
-    def _reusable(self, endpoint: Endpoint, fits: Callable[[LinkSession], bool]) -> LinkSession | None:
+    def _reusable(self, endpoint: Endpoint, fits: Callable[[Link], bool]) -> Link | None:
         for session in self._hub.opened_links.to(endpoint):
             usable = session.purpose is Purpose.DATA and not session.redirected and session.is_open
             if usable and fits(session):
@@ -350,7 +351,7 @@ class Federation:
 
     # -- claims ------------------------------------------------------------------------------------------
 
-    def _claim_all(self, pursuit: Pursuit, session: LinkSession) -> None:
+    def _claim_all(self, pursuit: Pursuit, session: Link) -> None:
         worth = self._claimer.worth(session, pursuit.domain.wire)
         for from_domain in list(pursuit.held):
             if self.apart.concerns(from_domain, pursuit.domain.wire):
@@ -379,7 +380,7 @@ class Federation:
             self._give_up_all(pursuit, from_domain, cause.of_unsent(), AGAIN_S)
             self._forget_if_empty(pursuit)
 
-    def _claim_settled(self, session: LinkSession, claim: MadeClaim) -> None:
+    def _claim_settled(self, session: Link, claim: MadeClaim) -> None:
         self.on_settled(session, claim)
         pursuit = self._pursuits.get(claim.to_domain)
         if claim.state is ClaimState.PROVED:
@@ -422,7 +423,7 @@ class Federation:
             elif entry is not None:
                 self.on_waiting(entry, port.number)
 
-    def peer_proved(self, session: LinkSession, peer: bytes, ours: bytes) -> None:
+    def peer_proved(self, session: Link, peer: bytes, ours: bytes) -> None:
         """A peer proved itself: what waits for it may go over its link; a failing one is tried again."""
         if self.destinations.peer_proved(Domain(peer.decode()), self._hub.now()):
             self.log.info("{domain} proved itself; its back-off ends", domain=peer.decode())
@@ -433,7 +434,7 @@ class Federation:
 
     # -- events ------------------------------------------------------------------------------------------
 
-    def opened(self, session: LinkSession, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello) -> None:
         """A link of ours is open: claim for everything that waits for its domains."""
         del peer
         if session.purpose is Purpose.DATA:
@@ -445,14 +446,14 @@ class Federation:
                 if pursuit is not None:
                     self._claim_all(pursuit, session)
 
-    def control(self, session: LinkSession, record: Control) -> None:
+    def control(self, session: Link, record: Control) -> None:
         """Nothing here; redirects are `redirecting.py`."""
 
-    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
         """The link takes nothing new: what waits for it goes on elsewhere, now."""
         self._leave(session, Cause(reason, "closed in order", by_peer), innocent=not by_peer)
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """A link went away: what waits for it goes on elsewhere."""
         self.more_links.lost(session)
         self.apart.lost(session)
@@ -460,7 +461,7 @@ class Federation:
         for domain in session.reached if session.purpose is Purpose.DATA else ():
             self._rest(domain)
 
-    def _leave(self, session: LinkSession, cause: Cause, *, innocent: bool = False) -> None:
+    def _leave(self, session: Link, cause: Cause, *, innocent: bool = False) -> None:
         """Go to the next target, or to the same one again where the link was an old one that ended."""
         for domain in tuple(session.reached) if session.purpose is Purpose.DATA else ():
             pursuit = self._pursuits.get(domain)

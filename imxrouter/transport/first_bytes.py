@@ -13,10 +13,11 @@ from typing import Final
 
 from imxrouter.link.machine import Side
 from imxrouter.model.vocabulary import Reason
+from imxrouter.tls.contexts import ALPN
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.encryption import TlsMaker, accept_tls
 from imxrouter.transport.handshakes import Handshakes
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 from imxrouter.wire.layout import TLS_FIRST_BYTE
 
 #: A record begins with the high byte of its length, and no record is so long that it is not zero.
@@ -49,7 +50,7 @@ class FirstBytes:
         self._second = 0
         self._handshakes = 0
 
-    def refuse(self, session: LinkSession, refused: tuple[Reason, int]) -> None:
+    def refuse(self, session: Link, refused: tuple[Reason, int]) -> None:
         """There is no room: say so at once where all speak in clear here, else when it is known how."""
         session.refused = refused
         if self.maker is None or len(self._waiting) >= REFUSED_WAITING:
@@ -57,18 +58,18 @@ class FirstBytes:
         else:
             self._waiting.add(session.number)
 
-    def waited(self, session: LinkSession, now: float) -> None:
+    def waited(self, session: Link, now: float) -> None:
         """A refused connection says nothing: it is told in clear."""
         if session.number in self._waiting and now - session.opened_at >= REFUSED_WAIT_S:
             self._tell(session)
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """A connection is gone."""
         self._waiting.discard(session.number)
         if self.handshakes is not None:
             self.handshakes.lost(session)
 
-    def take(self, session: LinkSession, data: bytes, now: float) -> bool:
+    def take(self, session: Link, data: bytes, now: float) -> bool:
         """Judge the first bytes; True where they are the link's own, in clear."""
         if session.side is Side.OPENER:
             if data[0] == TLS_FIRST_BYTE and session.tls is None:
@@ -76,7 +77,7 @@ class FirstBytes:
                 return False
             return True
         if data[0] == TLS_FIRST_BYTE:
-            self._take_tls(session, data, now)
+            self.take_tls(session, data, now)
             return False
         if session.refused is not None:
             self._tell(session)
@@ -86,7 +87,15 @@ class FirstBytes:
             return False
         return True
 
-    def _take_tls(self, session: LinkSession, data: bytes, now: float) -> None:
+    def take_tls(self, session: Link, data: bytes, now: float, alpn: bytes = ALPN) -> None:
+        """Make a handshake, when there is time for it, with who connected.
+
+        Args:
+            session: the link.
+            data: what came; its first byte is TLS's.
+            now: monotonic seconds.
+            alpn: what is spoken there.
+        """
         if self.maker is None:
             session.end(Reason.TLS_FAILED, "a TLS ClientHello came, and this listener offers no TLS")
             return
@@ -106,7 +115,7 @@ class FirstBytes:
                 self._tell(session)
 
         begin = partial(
-            accept_tls, session.transport, self.maker, session, done, failed, session.handshaking, data
+            accept_tls, session.transport, self.maker, session, done, failed, session.handshaking, data, alpn
         )
         if self.handshakes is None or session.refused is not None:
             begin()
@@ -119,7 +128,7 @@ class FirstBytes:
         self._handshakes += 1
         return self._handshakes <= REFUSING_HANDSHAKES_PER_S
 
-    def _tell(self, session: LinkSession) -> None:
+    def _tell(self, session: Link) -> None:
         self._waiting.discard(session.number)
         if session.refused is not None:
             reason, retry_after_s = session.refused

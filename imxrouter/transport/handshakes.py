@@ -19,7 +19,7 @@ from imxrouter.routing.caps import Refusal
 from imxrouter.routing.limits import Rate
 from imxrouter.routing.prefixes import BadIpAddress, address_keys
 from imxrouter.transport.fair_queue import FairQueue
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 
 #: Who waits longer for a handshake is cut: shorter than the time for a hello (10 s), which it is a part of.
 WAIT_S: Final = 5.0
@@ -32,7 +32,7 @@ _ALL: Final = b""
 
 
 class _Waiting(NamedTuple):
-    session: LinkSession
+    session: Link
     begin: Callable[[], None]
     network: bytes
     until: float
@@ -51,7 +51,7 @@ class Handshakes:
         self._now = now
         self.change(per_s, reserved_share)
         #: whether a domain was proved before from where a connection comes
-        self.is_known: Callable[[LinkSession], bool] = lambda _session: False
+        self.is_known: Callable[[Link], bool] = lambda _session: False
         #: does something in a turn of the reactor that has room for it, on a network's account
         self.in_turn: Callable[[Callable[[], None], bytes], None] = lambda what, _network: what()
         #: told who was cut
@@ -68,7 +68,7 @@ class Handshakes:
         """Judge by other limits from now on."""
         self._general, self._reserved = _part(per_s * (1 - reserved_share)), _part(per_s * reserved_share)
 
-    def ask(self, session: LinkSession, begin: Callable[[], None]) -> None:
+    def ask(self, session: Link, begin: Callable[[], None]) -> None:
         """A ClientHello came; `begin` makes the handshake, now or when there is time for it."""
         now, known = self._now(), self.is_known(session)
         queue = self._known if known else self._strangers
@@ -100,7 +100,7 @@ class Handshakes:
                 break
             self._cut(waiting)
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """A connection is gone."""
         self._waiting.pop(session.number, None)
 
@@ -131,14 +131,14 @@ def _part(per_s: float) -> Buckets:
     return Buckets(Rate.of(per_s, max(int(per_s * BURST_S), 1)))
 
 
-def _network(session: LinkSession) -> bytes:
+def _network(session: Link) -> bytes:
     try:
         return address_keys(session.remote[0]).prefix
     except BadIpAddress:
         return b""
 
 
-def _has_hung_up(session: LinkSession) -> bool:
+def _has_hung_up(session: Link) -> bool:
     """Whether nobody is there any more for whom a handshake could be made."""
     try:
         return not session.transport.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)

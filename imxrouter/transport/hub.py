@@ -21,10 +21,12 @@ from imxrouter.routing.traffic import LINK_DEBT_S
 from imxrouter.switch import slots
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, RETRY_BYTES, Port
 from imxrouter.switch.switch import Switch
+from imxrouter.transport.byte_link import LONG_READ_S
 from imxrouter.transport.first_bytes import FirstBytes
+from imxrouter.transport.link import Door, Link, Purpose
 from imxrouter.transport.link_timers import LinkTimers
 from imxrouter.transport.opened_links import OpenedLinks
-from imxrouter.transport.session import LONG_READ_S, Door, LinkSession, Purpose
+from imxrouter.transport.session import LinkSession
 from imxrouter.transport.settings import HubSettings
 from imxrouter.wire.control import Ack, Control, Credit, Hello
 from imxrouter.wire.errors import WireError
@@ -50,16 +52,16 @@ SHUTTING_DOWN_S = 5
 class LinkEvents(Protocol):
     """Who is told of what happens on links."""
 
-    def opened(self, session: LinkSession, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello) -> None:
         """Both hellos are there."""
 
-    def control(self, session: LinkSession, record: Control) -> None:
+    def control(self, session: Link, record: Control) -> None:
         """A legal record of the link's own."""
 
-    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
         """No new request goes out on it."""
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """It is gone; the switch has forgotten its port."""
 
     def tick(self, now: float) -> None:
@@ -116,16 +118,16 @@ class Hub:
         self.settings = settings
         self.identity = identity
         self.random_bytes = random_bytes
-        self.sessions: dict[int, LinkSession] = {}
+        self.sessions: dict[int, Link] = {}
         #: those of them that we opened
         self.opened_links = OpenedLinks()
         self.events: list[LinkEvents] = []
         #: asked for each address and door before anything is made for a connection: whether it is just closed
         self.turns_away: Callable[[str, Door], bool] = lambda _address, _door: False
         #: asked before a stranger's connection is taken: None, or (reason, retry after seconds)
-        self.admit: Callable[[LinkSession], tuple[Reason, int] | None] = lambda _session: None
+        self.admit: Callable[[Link], tuple[Reason, int] | None] = lambda _session: None
         #: whether a link is not closed for being idle
-        self.keeps: Callable[[LinkSession], bool] = lambda _session: False
+        self.keeps: Callable[[Link], bool] = lambda _session: False
         #: told the tags of requests that wait for a link
         self.hold: Callable[[list[int]], None] = lambda _tags: None
         #: answers requests that may not pass
@@ -139,7 +141,7 @@ class Hub:
         #: what becomes of a connection, by its first byte
         self.first_bytes = FirstBytes(self.count)
         #: links that have ended on our word, and when whoever does not read their last bytes is cut
-        self._leaving: dict[int, tuple[LinkSession, float]] = {}
+        self._leaving: dict[int, tuple[Link, float]] = {}
         self._sinks: dict[int, Sink] = {}
         #: links that are over their rate: until when nothing is read of them
         self._slowed: dict[int, float] = {}
@@ -190,7 +192,7 @@ class Hub:
 
     # -- what sessions tell ------------------------------------------------------------------------------
 
-    def connected(self, session: LinkSession) -> None:
+    def connected(self, session: Link) -> None:
         """A connection is up."""
         self.sessions[session.number] = session
         if session.side is Side.OPENER:
@@ -204,22 +206,22 @@ class Hub:
             refused = self._refusal(session)
             if refused is not None:
                 self.switch.counters[slots.REASON_SLOT[refused[0]]] += 1
-                session.perform(session.machine.start())
+                session.start()
                 self.first_bytes.refuse(session, refused)
                 return
-        session.perform(session.machine.start())
+        session.start()
 
-    def _refusal(self, session: LinkSession) -> tuple[Reason, int] | None:
+    def _refusal(self, session: Link) -> tuple[Reason, int] | None:
         """Why a stranger's connection is not taken, and when to come again."""
         if self.closing and not self.expects_verification():
             return Reason.SHUTTING_DOWN, SHUTTING_DOWN_S
         return self.admit(session)
 
-    def begun(self, session: LinkSession, data: bytes) -> bool:
+    def begun(self, session: Link, data: bytes) -> bool:
         """The first bytes came; whether they are the link's own, in clear."""
         return self.first_bytes.take(session, data, self.now())
 
-    def received(self, session: LinkSession, data: bytes) -> None:
+    def received(self, session: Link, data: bytes) -> None:
         """Bytes of a link: through the switch, then everything that became of them goes out."""
         now = self.now()
         machine = session.machine
@@ -251,7 +253,7 @@ class Hub:
         if meter is not None and (meter.insists or meter.troubled):
             self._slow(session, now, pause=meter.insists)
 
-    def _slow(self, session: LinkSession, now: float, *, pause: bool) -> None:
+    def _slow(self, session: Link, now: float, *, pause: bool) -> None:
         """A link is over limits: it is read in small pieces for a while, or not at all for a moment."""
         if session.number not in self._slowed:
             session.read_slowly(pause=pause)
@@ -268,7 +270,7 @@ class Hub:
                 meter = session.port.meter
                 session.read_on(slowly=meter.insists or meter.troubled)
 
-    def opened(self, session: LinkSession, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello) -> None:
         """Both hellos are there."""
         port = session.port
         port.credit_requests, port.credit_bytes = peer.credit_requests, peer.credit_bytes
@@ -282,7 +284,7 @@ class Hub:
         for one in self.events:
             one.opened(session, peer)
 
-    def control(self, session: LinkSession, record: Control) -> None:
+    def control(self, session: Link, record: Control) -> None:
         """A legal record of the link's own."""
         if isinstance(record, Ack):
             if not self.switch.acknowledge(session.port, record.acknowledged):
@@ -293,7 +295,7 @@ class Hub:
         for one in self.events:
             one.control(session, record)
 
-    def _credit(self, session: LinkSession, record: Credit) -> None:
+    def _credit(self, session: Link, record: Credit) -> None:
         """New limits; none at all mean that new work goes elsewhere, as on a close (specification 5.3)."""
         port = session.port
         port.credit_requests, port.credit_bytes = record.credit_requests, record.credit_bytes
@@ -302,22 +304,22 @@ class Hub:
             session.write_rest()  # what was sent before leaves before anything that answers this record
             self.draining(session, Draining(Reason.SHUTTING_DOWN, by_peer=True))
 
-    def draining(self, session: LinkSession, effect: Draining) -> None:
+    def draining(self, session: Link, effect: Draining) -> None:
         """No new request goes out on the link."""
         self.switch.stop_using(session.port)
         for one in self.events:
             one.draining(session, effect.reason, effect.by_peer)
 
-    def leave(self, session: LinkSession) -> None:
+    def leave(self, session: Link) -> None:
         """The link is as good as gone: nothing new goes over it."""
         self.switch.stop_using(session.port)
 
-    def ending(self, session: LinkSession) -> None:
+    def ending(self, session: Link) -> None:
         """The link ends on our word; its port is forgotten now, not when the kernel has said goodbye."""
         self._leaving[session.number] = (session, self.now() + self.settings.link.close_deadline_s)
         self.lost(session)
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """The connection is gone."""
         if session.gone:
             self._leaving.pop(session.number, None)
@@ -440,17 +442,17 @@ class Hub:
             self.first_bytes.handshakes.step()
         self.timers.step()
 
-    def _tick_link(self, session: LinkSession, now: float) -> None:
+    def _tick_link(self, session: Link, now: float) -> None:
         ack = session.acknowledge(force=True)
         if ack:
             session.write(ack)
         if session.refused is not None:
             self.first_bytes.waited(session, now)
-        session.perform(session.machine.tick(now))
+        session.tick(now)
         session.settle()
         self._close_idle(session, now)
 
-    def _close_idle(self, session: LinkSession, now: float) -> None:
+    def _close_idle(self, session: Link, now: float) -> None:
         settings = self.settings
         if not session.is_open or session.purpose is Purpose.UPLINK or session.service:
             return

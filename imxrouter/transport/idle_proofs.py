@@ -7,7 +7,7 @@ from collections.abc import Callable
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch.ports import FOREVER
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 from imxrouter.wire.control import Control, Hello
 
 #: Looks within the time after which a proof ends; it may live by one such part longer.
@@ -22,7 +22,7 @@ class IdleProofs:
         drop: ends a proof, and says why.
     """
 
-    def __init__(self, hub: Hub, drop: Callable[[LinkSession, bytes, Reason], None]) -> None:
+    def __init__(self, hub: Hub, drop: Callable[[Link, bytes, Reason], None]) -> None:
         self._hub = hub
         self._drop = drop
         self._used_at: dict[int, dict[bytes, float]] = {}
@@ -37,7 +37,7 @@ class IdleProofs:
         for session in list(self._hub.sessions.values()):
             self._look(session, now, idle_s)
 
-    def _look(self, session: LinkSession, now: float, idle_s: float) -> None:
+    def _look(self, session: Link, now: float, idle_s: float) -> None:
         used, session.port.used = session.port.used, set()
         proofs = session.port.sources.items()
         # what is limited to some destinations has no claim of its own
@@ -52,15 +52,15 @@ class IdleProofs:
             if now - used_at >= idle_s:
                 self._drop(session, domain, Reason.IDLE)
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """Forget the link."""
         self._used_at.pop(session.number, None)
 
-    def opened(self, session: LinkSession, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello) -> None:
         """Nothing is proved yet."""
 
-    def control(self, session: LinkSession, record: Control) -> None:
+    def control(self, session: Link, record: Control) -> None:
         """Nothing: the switch sees what uses a proof."""
 
-    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
         """Its proofs end with it."""

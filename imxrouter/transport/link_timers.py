@@ -12,7 +12,7 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 
 #: Links are looked at for so long at one time.
 AT_ONCE_S: Final = 0.0003
@@ -36,16 +36,16 @@ class LinkTimers:
 
     def __init__(
         self,
-        sessions: Mapping[int, LinkSession],
-        look: Callable[[LinkSession, float], None],
+        sessions: Mapping[int, Link],
+        look: Callable[[Link, float], None],
         flush: Callable[[], None],
         monotonic: Callable[[], float],
     ) -> None:
         self._sessions, self._look, self._flush, self._monotonic = sessions, look, flush, monotonic
-        self.also: list[Callable[[LinkSession, float], None]] = []
+        self.also: list[Callable[[Link, float], None]] = []
         self.go_on: Callable[[Callable[[], None]], None] | None = None
         #: links of this second; how many of them in one step; how many now
-        self._due: deque[LinkSession] = deque()
+        self._due: deque[Link] = deque()
         self._in_step = self._now = 0
 
     def begin(self, steps: int) -> None:
@@ -74,7 +74,7 @@ class LinkTimers:
         self._now = 0
         self._flush()
 
-    def _one(self, session: LinkSession, now: float) -> None:
+    def _one(self, session: Link, now: float) -> None:
         try:
             self._look(session, now)
             for look in self.also:

@@ -17,7 +17,7 @@ from twisted.internet.protocol import Factory
 
 from imxrouter.model.errors import RouterError
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import Door
+from imxrouter.transport.link import Door
 from imxrouter.transport.strangers import StrangersTurns, adopt
 
 _ADVICE = {

@@ -22,9 +22,9 @@ from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason, Retry, Stage
 from imxrouter.routing.subscriptions import Subscriptions
 from imxrouter.transport.hub import Hub
+from imxrouter.transport.link import Link
 from imxrouter.transport.more_links import MoreLinks
 from imxrouter.transport.pursuit import NOT_IN_TIME, Cause
-from imxrouter.transport.session import LinkSession
 from imxrouter.transport.silence import Silence, domains_of
 from imxrouter.wire.control import Control, Hello, Withdraw
 
@@ -144,7 +144,7 @@ class Liveness:
 
     # -- what others ask ---------------------------------------------------------------------------------
 
-    def keeps(self, session: LinkSession) -> bool:
+    def keeps(self, session: Link) -> bool:
         """Whether a link is not closed for being idle: somebody watches somebody over it."""
         return any(map(self._table.concerns, domains_of(session)))
 
@@ -160,23 +160,23 @@ class Liveness:
 
     # -- what happens ------------------------------------------------------------------------------------
 
-    def opened(self, session: LinkSession, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello) -> None:
         """Both hellos are there."""
         del peer
         self.silence.opened(session)
 
-    def control(self, session: LinkSession, record: Control) -> None:
+    def control(self, session: Link, record: Control) -> None:
         """The peer ended what was proved of a domain; the link stays, and tells nothing more of it."""
         del session
         if isinstance(record, Withdraw):
             self.left((record.from_domain,))
 
-    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
         """The link takes nothing new."""
         del reason, by_peer
         self.left(domains_of(session))
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """The link is gone."""
         self.silence.lost(session)
         self.left(domains_of(session))

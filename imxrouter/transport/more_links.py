@@ -12,8 +12,9 @@ from imxrouter.model.domain import Domain
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, no_reuse
 from imxrouter.transport.hub import Hub
+from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.pursuit import Cause
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.session import LinkSession
 
 #: One more link to a busy peer is opened at most this often; the peer may have a cap, and says so by closing.
 MORE_LINKS_EVERY_S = 30.0
@@ -38,7 +39,7 @@ class MoreLinks:
         self._more: set[int] = set()
         self._more_after: dict[bytes, float] = {}
 
-    def opened(self, session: LinkSession) -> None:
+    def opened(self, session: Link) -> None:
         """Claim on one more link what the others carry."""
         if session.number in self._more:
             self._more.discard(session.number)
@@ -48,7 +49,7 @@ class MoreLinks:
                     if worth.accepted and self._hub.switch.level_is_enough(ours, worth.strength):
                         self._claimer.claim(session, ours, domain)
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """It came to nothing, or has ended."""
         self._more.discard(session.number)
 
@@ -70,7 +71,7 @@ class MoreLinks:
                 self._more_after[domain] = now + MORE_LINKS_EVERY_S
                 self.open(domain, lambda _cause, _session: None)
 
-    def open(self, domain: bytes, ended: Callable[[Cause | None, LinkSession | None], None]) -> None:
+    def open(self, domain: bytes, ended: Callable[[Cause | None, Link | None], None]) -> None:
         """Open one more link; where that fails nothing changes for the others.
 
         Args:

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from imxrouter.transport.dialing import Endpoint
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.link import Link, Purpose
 
 #: Half of what a router takes of one address by default (caps.unauthenticated_per_address) for links of our
 #: own traffic; most of the other half for those that verify.
@@ -133,7 +133,7 @@ class OpeningTurns:
         return min(most - here, (PORTS_FULL if here else PORTS_FIRST) * most - there)
 
 
-def _unproved(links: list[LinkSession], network: bytes) -> int:
+def _unproved(links: list[Link], network: bytes) -> int:
     """How many of them are open for the same purpose, with nothing proved."""
     purpose = Purpose.VERIFY if network else Purpose.DATA
     return sum(

@@ -19,7 +19,7 @@ from imxrouter.routing.interfaces import Bus
 from imxrouter.switch.ports import FOREVER, Port, Proof, Role
 from imxrouter.transport.bus import MAX_PAYLOAD_BYTES, MAX_QUEUED_BYTES
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 from imxrouter.wire.control import Control, Hello
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.layout import HIGHEST_MAX_RECORD, LENGTH_BYTES
@@ -172,19 +172,19 @@ class Processes:
 
     # -- events ------------------------------------------------------------------------------------------
 
-    def opened(self, session: LinkSession, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello) -> None:
         """Nothing is known of it yet."""
 
-    def control(self, session: LinkSession, record: Control) -> None:
+    def control(self, session: Link, record: Control) -> None:
         """Nothing to do."""
 
-    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
         """A link of a service takes nothing new."""
         del reason, by_peer
         if session.service:
             self.bound(session.service)
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """A link of a service is gone."""
         if session.service:
             self.bound(session.service)

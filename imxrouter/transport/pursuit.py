@@ -11,7 +11,7 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.hold import HoldBudget, HoldQueue
 from imxrouter.transport.dialing import Endpoint
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 from imxrouter.wire.layout import MESSAGE_ID_BYTES
 from imxrouter.wire.record import decode_record
 from imxrouter.wire.registry import FieldType, RecordType
@@ -34,7 +34,7 @@ class Cause:
     soon: bool = False
 
     @classmethod
-    def of_link(cls, session: LinkSession) -> Cause:
+    def of_link(cls, session: Link) -> Cause:
         """Why a link ended."""
         soon = session.has_room_in_s > 0
         return cls(session.drop_reason, session.drop_note, session.machine.peer_closed, soon)
@@ -102,7 +102,7 @@ class Pursuit:
         self.newest[named] = tag
         return older
 
-    def why_late(self, session: LinkSession | None, from_domain: bytes) -> Cause:
+    def why_late(self, session: Link | None, from_domain: bytes) -> Cause:
         """Why what waits for a domain of ours to be proved on the link has waited too long."""
         if session is None or not session.is_open:
             return self.last

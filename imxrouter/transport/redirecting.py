@@ -18,7 +18,7 @@ from imxrouter.link.claims import MadeClaim
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.verifier import LOGGED_REFUSALS
 from imxrouter.wire.control import Control, Hello, Redirect
 
@@ -45,8 +45,8 @@ class Redirector:
         self,
         hub: Hub,
         lists: Callable[[Domain, str, int], Deferred[bool]],
-        reconnect: Callable[[Domain, str, int, LinkSession, bool], Deferred[LinkSession]],
-        claim: Callable[[LinkSession, bytes, bytes], None],
+        reconnect: Callable[[Domain, str, int, Link, bool], Deferred[Link]],
+        claim: Callable[[Link, bytes, bytes], None],
         asks_certificate: Callable[[Domain], bool] = lambda _domain: False,
     ) -> None:
         self._hub = hub
@@ -54,20 +54,18 @@ class Redirector:
         self._reconnect = reconnect
         self._claim = claim
         #: number of a new link -> the old one, the domain, and those of ours that are not proved there yet
-        self._moves: dict[int, tuple[LinkSession, bytes, set[bytes]]] = {}
+        self._moves: dict[int, tuple[Link, bytes, set[bytes]]] = {}
         self._asks_certificate = asks_certificate
         #: number of a link -> domain -> when a redirect for it was judged there
         self._judged_at: dict[int, dict[bytes, float]] = {}
         self.refused = 0
         self.obeyed = 0
 
-    def redirect(
-        self, session: LinkSession, target: str, domains: tuple[bytes, ...], within_s: float
-    ) -> None:
+    def redirect(self, session: Link, target: str, domains: tuple[bytes, ...], within_s: float) -> None:
         """Tell a peer that opened a link to us to reconnect elsewhere; it has so long until we leave it."""
         session.send(Redirect(target, domains, Reason.REDIRECTED.code, int(within_s * 1000)))
 
-    def obey(self, session: LinkSession, record: Redirect) -> None:
+    def obey(self, session: Link, record: Redirect) -> None:
         """Judge a redirect; what is not allowed is counted and ignored, the link stays."""
         host, _, port_text = record.target.rpartition(":")
         if session.purpose is not Purpose.DATA or session.redirected or not host or not port_text.isdecimal():
@@ -85,7 +83,7 @@ class Redirector:
             listed.addCallback(self._judged, session, record, domain, host.strip("[]"), int(port_text))
             listed.addErrback(self._broken, session, record)
 
-    def _is_due(self, session: LinkSession, domain: bytes) -> bool:
+    def _is_due(self, session: Link, domain: bytes) -> bool:
         """Whether a redirect for a domain is judged, or came too soon after another one."""
         judged_at, now = self._judged_at.setdefault(session.number, {}), self._hub.now()
         if now - judged_at.get(domain, float("-inf")) < JUDGED_EVERY_S:
@@ -94,7 +92,7 @@ class Redirector:
         return True
 
     def _judged(
-        self, listed: bool, session: LinkSession, record: Redirect, domain: Domain, host: str, port: int
+        self, listed: bool, session: Link, record: Redirect, domain: Domain, host: str, port: int
     ) -> Deferred[None] | None:
         if not listed and not self._asks_certificate(domain):
             self._ignore(session, record, "the domain's own DNS does not list the target")
@@ -105,12 +103,12 @@ class Redirector:
         moving = self._reconnect(domain, host, port, session, listed)
         return moving.addCallback(self._connected, session, domain)
 
-    def _sources(self, old: LinkSession, domain: bytes) -> set[bytes]:
+    def _sources(self, old: Link, domain: bytes) -> set[bytes]:
         """Domains of ours that the link carries to a remote one."""
         by_source = self._hub.switch.ways.get(domain, {})
         return {ours for ours, ports in by_source.items() if old.port in ports}
 
-    def _has_others(self, old: LinkSession, domain: bytes) -> bool:
+    def _has_others(self, old: Link, domain: bytes) -> bool:
         """Whether all that the link carries to the domain has a link to another host already."""
         by_source, sources = self._hub.switch.ways.get(domain, {}), self._sources(old, domain)
         same = {None, old.port.epoch}
@@ -118,7 +116,7 @@ class Redirector:
             any(port.epoch not in same for port in by_source[ours]) for ours in sources
         )
 
-    def _connected(self, fresh: LinkSession, old: LinkSession, domain: Domain) -> None:
+    def _connected(self, fresh: Link, old: Link, domain: Domain) -> None:
         """The new link is there: what the old one carried is proved there first, so that nothing waits."""
         fresh.reached.add(domain.wire)
         self.log.info("{domain} moves to {address}", domain=domain.name, address=fresh.remote[0])
@@ -126,14 +124,14 @@ class Redirector:
         if fresh.is_open:
             self._claim_all(fresh)
 
-    def _claim_all(self, fresh: LinkSession) -> None:
+    def _claim_all(self, fresh: Link) -> None:
         old, domain, sources = self._moves[fresh.number]
         for ours in sources:
             self._claim(fresh, ours, domain)
         if not sources:
             self._moved(fresh, old, domain)
 
-    def settled(self, session: LinkSession, claim: MadeClaim) -> None:
+    def settled(self, session: Link, claim: MadeClaim) -> None:
         """A claim of ours was proved or refused; with the last one of a move the old link is left."""
         old, domain, sources = self._moves.get(session.number, (None, b"", set()))
         if old is None or claim.to_domain != domain or claim.from_domain not in sources:
@@ -142,11 +140,11 @@ class Redirector:
         if not sources:
             self._moved(session, old, domain)
 
-    def _moved(self, fresh: LinkSession, old: LinkSession, domain: bytes) -> None:
+    def _moved(self, fresh: Link, old: Link, domain: bytes) -> None:
         del self._moves[fresh.number]
         self._leave(old, domain)
 
-    def _leave(self, old: LinkSession, domain: bytes) -> None:
+    def _leave(self, old: Link, domain: bytes) -> None:
         """New work for the domain goes over other links, the old one is left in order."""
         self.obeyed += 1
         old.reached.discard(domain)
@@ -154,7 +152,7 @@ class Redirector:
         if not old.reached:
             old.close(Reason.REDIRECTED)
 
-    def _ignore(self, session: LinkSession, record: Redirect, why: str) -> None:
+    def _ignore(self, session: Link, record: Redirect, why: str) -> None:
         self.refused += 1
         self._hub.count(Reason.REDIRECTED)
         session.port.refused += 1
@@ -169,24 +167,24 @@ class Redirector:
             stage=Reason.REDIRECTED.stage.value,
         )
 
-    def _broken(self, problem: Failure, session: LinkSession, record: Redirect) -> None:
+    def _broken(self, problem: Failure, session: Link, record: Redirect) -> None:
         self._ignore(session, record, problem.getErrorMessage())
 
-    def opened(self, session: LinkSession, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello) -> None:
         """Claim on the new link of a move what the old one carries."""
         del peer
         if session.number in self._moves:
             self._claim_all(session)
 
-    def control(self, session: LinkSession, record: Control) -> None:
+    def control(self, session: Link, record: Control) -> None:
         """Redirects only."""
         if isinstance(record, Redirect):
             self.obey(session, record)
 
-    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
         """Nothing to do."""
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """A move that came to nothing: the old link stays until its peer closes it."""
         self._moves.pop(session.number, None)
         self._judged_at.pop(session.number, None)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from imxrouter.transport.session import Centre, LinkSession, Purpose
+from imxrouter.transport.link import Centre, Purpose
+from imxrouter.transport.session import LinkSession
 
 
 class SecondLink(LinkSession):

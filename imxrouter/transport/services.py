@@ -25,8 +25,9 @@ from imxrouter.switch.ports import FOREVER, Role, SendTerms, bound_proof
 from imxrouter.tls.peer import PeerCertificate
 from imxrouter.transport.encryption import HandshakeFailed
 from imxrouter.transport.hub import Hub
+from imxrouter.transport.link import Door, Link, Purpose
 from imxrouter.transport.opening import reason_of
-from imxrouter.transport.session import Door, LinkSession, Purpose
+from imxrouter.transport.session import LinkSession
 from imxrouter.wire.control import Control, Hello, Login, LoginResult
 
 #: What stands for the exporter of the TLS session where there is none.
@@ -60,7 +61,7 @@ def sign_login(key: Ed25519PrivateKey | None, challenge: bytes, exporter: bytes 
     return Login(ident, key.sign(login_text(challenge, ident, exporter)))
 
 
-def exporter_of(session: LinkSession) -> bytes:
+def exporter_of(session: Link) -> bytes:
     """What a login on a link signs of its TLS session."""
     return (session.tls.exporter if session.tls is not None else b"") or NO_EXPORTER
 
@@ -112,9 +113,9 @@ class Services:
         self._domains_of = domains_of
         self._terms = terms
         #: judges a login of another host of ours; False where it is none
-        self.of_sibling: Callable[[LinkSession, Login], bool] = lambda *_: False
+        self.of_sibling: Callable[[Link, Login], bool] = lambda *_: False
         #: told a link on which a service logged in: it is no stranger's any more
-        self.on_login: Callable[[LinkSession], None] = lambda _session: None
+        self.on_login: Callable[[Link], None] = lambda _session: None
         #: why a client certificate is no good for a domain; empty where it is good
         self.judge: Callable[[PeerCertificate, Domain], str] = lambda *_: "no authority is trusted"
         #: numbers of the links on which a certificate speaks for the service
@@ -128,7 +129,7 @@ class Services:
         """Whether a service of that name logs in over links."""
         return name in self._known
 
-    def concerned(self, kept: Collection[str]) -> list[LinkSession]:
+    def concerned(self, kept: Collection[str]) -> list[Link]:
         """Links of services that are none of these."""
         return [one for one in self._hub.sessions.values() if one.service and one.service not in kept]
 
@@ -138,7 +139,7 @@ class Services:
         for session in self.concerned(kept):
             self.end(session, f"service {session.service} may not log in so any more")
 
-    def end(self, session: LinkSession, why: str) -> None:
+    def end(self, session: Link, why: str) -> None:
         """Take nothing more from a service's link and send nothing there; what is in flight is answered."""
         reason = Reason.LOGIN_FAILED
         self.log.warn(
@@ -165,7 +166,7 @@ class Services:
             if not named.name:
                 self.end(session, named.why)
 
-    def login(self, session: LinkSession, login: Login) -> None:
+    def login(self, session: Link, login: Login) -> None:
         """Judge a login; a wrong one ends the link."""
         if (session.tls is not None or self._hub.settings.clear_login) and self.of_sibling(session, login):
             return
@@ -193,7 +194,7 @@ class Services:
         session.send(LoginResult(0))
         self.log.info("service {name} logged in on link {link}", name=named.name, link=session.number)
 
-    def _named(self, session: LinkSession, login: Login) -> ServiceNamed:
+    def _named(self, session: Link, login: Login) -> ServiceNamed:
         """Whose login it is, by its key or by the certificate of the connection."""
         if login.key_id == BY_CERTIFICATE:
             if session.tls is None or session.tls.peer is None:
@@ -231,7 +232,7 @@ class Services:
         why = self.judge(peer, domain)
         return ServiceNamed(why=why) if why else ServiceNamed(one.name)
 
-    def _refuse(self, session: LinkSession, why: str, told: str = "") -> None:
+    def _refuse(self, session: Link, why: str, told: str = "") -> None:
         reason = Reason.LOGIN_FAILED
         self.log.warn(
             "login on link {link} refused: {note}", link=session.number, note=why, reason=reason.word,
@@ -259,18 +260,18 @@ class Services:
                     route.ports.append(port)
         self.on_bound(name)
 
-    def opened(self, session: LinkSession, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello) -> None:
         """The service speaks first."""
 
-    def control(self, session: LinkSession, record: Control) -> None:
+    def control(self, session: Link, record: Control) -> None:
         """Logins only."""
         if isinstance(record, Login):
             self.login(session, record)
 
-    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
         """The switch uses the link no more."""
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """The switch has forgotten the port."""
         self._certified.discard(session.number)
 
@@ -296,7 +297,7 @@ class UplinkDialer:
         self,
         hub: Hub,
         clock: IReactorTime,
-        open_link: Callable[[LinkSession], Deferred[object]],
+        open_link: Callable[[Link], Deferred[object]],
         key: Ed25519PrivateKey | None,
         terms: tuple[float, float],
         chance: Callable[[], float] = lambda: 0.0,
@@ -308,11 +309,11 @@ class UplinkDialer:
         self._terms = terms
         self._chance = chance
         self._wait_s = UPLINK_RETRY_S[0]
-        self._session: LinkSession | None = None
+        self._session: Link | None = None
         self._stopped = False
 
     @property
-    def session(self) -> LinkSession | None:
+    def session(self) -> Link | None:
         """The link, or the connection on the way."""
         return self._session
 
@@ -354,7 +355,7 @@ class UplinkDialer:
         self._clock.callLater(self._wait_s * (1 - UPLINK_JITTER * self._chance()), self.start)
         self._wait_s = min(self._wait_s * 2, UPLINK_RETRY_S[1])
 
-    def opened(self, session: LinkSession, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello) -> None:
         """Answer the aggregator's challenge."""
         if session is self._session and session.side is Side.OPENER:
             if peer.challenge is None:
@@ -362,7 +363,7 @@ class UplinkDialer:
             else:
                 session.send(sign_login(self._key, peer.challenge, exporter_of(session)))
 
-    def control(self, session: LinkSession, record: Control) -> None:
+    def control(self, session: Link, record: Control) -> None:
         """The aggregator's word on the login."""
         if session is not self._session or not isinstance(record, LoginResult):
             return
@@ -378,10 +379,10 @@ class UplinkDialer:
         if port not in self._hub.switch.uplinks:
             self._hub.switch.uplinks.append(port)
 
-    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
         """The switch uses the link no more."""
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """Dial again after a wait."""
         if session is self._session:
             self._session = None

@@ -23,8 +23,8 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.subscriptions import Subscription, Subscriptions, subscription_key
 from imxrouter.transport.hub import Hub
+from imxrouter.transport.link import Link
 from imxrouter.transport.services import exporter_of, key_id, login_text, sign_login
-from imxrouter.transport.session import LinkSession
 from imxrouter.wire.control import Control, HandOver, Hello, Login, LoginResult
 from imxrouter.wire.errors import WireError
 
@@ -75,7 +75,7 @@ class Siblings:
         secrets: Callable[[], Sequence[bytes]],
         table: Subscriptions,
         others: Callable[[Domain], Deferred[list[HostPort]]],
-        open_link: Callable[[Domain, HostPort], Deferred[LinkSession]],
+        open_link: Callable[[Domain, HostPort], Deferred[Link]],
     ) -> None:
         self._hub = hub
         self._secrets = secrets
@@ -142,10 +142,10 @@ class Siblings:
                 records.append(HandOver(entry.watcher, entry.presentity, entry.ident, left).encode())
         return records
 
-    def _opened(self, gift: _Gift, session: LinkSession) -> None:
+    def _opened(self, gift: _Gift, session: Link) -> None:
         self._gifts[session.number] = gift
-        if session.machine.peer is not None:
-            self._log_in(session, session.machine.peer)
+        if session.peer is not None:
+            self._log_in(session, session.peer)
         elif session.port.closed:
             self._finish(session, 0)
 
@@ -155,13 +155,13 @@ class Siblings:
         )
         gift.done.callback(0)
 
-    def _log_in(self, session: LinkSession, peer: Hello) -> None:
+    def _log_in(self, session: Link, peer: Hello) -> None:
         if peer.challenge is None:
             self._finish(session, 0)
         else:
             session.send(sign_login(sibling_key(self._secrets()[0]), peer.challenge, exporter_of(session)))
 
-    def _give(self, session: LinkSession, gift: _Gift) -> None:
+    def _give(self, session: Link, gift: _Gift) -> None:
         """The next ones, as long as the other host reads; and after the last a question whether it has."""
         if session.port.shedding:
             return
@@ -170,10 +170,10 @@ class Siblings:
         if records:
             session.write(b"".join(records))
         if gift.given >= len(gift.keys):
-            session.perform(session.machine.fence())
+            session.fence()
             gift.fenced = True
 
-    def _finish(self, session: LinkSession, count: int) -> None:
+    def _finish(self, session: Link, count: int) -> None:
         gift = self._gifts.pop(session.number, None)
         if gift is not None:
             self.handed += count
@@ -190,7 +190,7 @@ class Siblings:
 
     # -- taking ------------------------------------------------------------------------------------------
 
-    def log_in(self, session: LinkSession, login: Login) -> bool:
+    def log_in(self, session: Link, login: Login) -> bool:
         """Judge a login by what our hosts share; False where it is not of that kind."""
         known = self._known().get(login.key_id)
         if known is None:
@@ -209,7 +209,7 @@ class Siblings:
         self.log.info("another host of ours logged in on link {link}", link=session.number)
         return True
 
-    def _take(self, session: LinkSession, given: HandOver) -> None:
+    def _take(self, session: Link, given: HandOver) -> None:
         if session.number not in self._trusted:
             session.end(Reason.PROTOCOL_ERROR, "subscriptions are taken from hosts of ours only")
             return
@@ -233,12 +233,12 @@ class Siblings:
 
     # -- events ------------------------------------------------------------------------------------------
 
-    def opened(self, session: LinkSession, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello) -> None:
         """Log in at the other host."""
         if session.number in self._gifts:
             self._log_in(session, peer)
 
-    def control(self, session: LinkSession, record: Control) -> None:
+    def control(self, session: Link, record: Control) -> None:
         """Its word on the login; or what another host gives."""
         gift = self._gifts.get(session.number)
         if isinstance(record, LoginResult) and gift is not None:
@@ -250,10 +250,10 @@ class Siblings:
         elif isinstance(record, HandOver):
             self._take(session, record)
 
-    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
         """Nothing to do."""
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """A host that goes away has what it has."""
         self._trusted.discard(session.number)
         self._finish(session, 0)

@@ -12,9 +12,9 @@ from typing import Final, Protocol
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.subscriptions import Subscriptions
 from imxrouter.transport.hub import Hub
+from imxrouter.transport.link import Link
 from imxrouter.transport.more_links import MoreLinks
 from imxrouter.transport.pursuit import Cause
-from imxrouter.transport.session import LinkSession
 
 #: Part of DEAD_AFTER of silence after which a link is doubted, and after which nothing is waited for.
 DOUBT: Final = 0.5
@@ -61,13 +61,13 @@ class Silence:
         """The domain was reached, or proved itself."""
         self._doubted.discard(domain)
 
-    def opened(self, session: LinkSession) -> None:
+    def opened(self, session: Link) -> None:
         """A link speaks: a new one, while older ones are silent?"""
         domain = self._opening.pop(session.number, None)
         if domain is not None:
             self._move_to(domain)
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """A link is gone: a new one, before it spoke?"""
         domain = self._opening.pop(session.number, None)
         if domain is not None:
@@ -92,7 +92,7 @@ class Silence:
                     self._give_up(domain, Cause(Reason.KEEPALIVE_TIMEOUT, f"silent for {silent:.0f} s"))
 
     def _try_new_link(self, domain: bytes) -> None:
-        def ended(cause: Cause | None, session: LinkSession | None) -> None:
+        def ended(cause: Cause | None, session: Link | None) -> None:
             if domain not in self._doubted:
                 return
             if session is None:
@@ -121,7 +121,7 @@ class Silence:
         for session in silent:
             session.abort(Reason.KEEPALIVE_TIMEOUT, "silent, and a new connection fails")
 
-    def _silent_of(self, domain: bytes) -> list[LinkSession]:
+    def _silent_of(self, domain: bytes) -> list[Link]:
         now, limit = self._hub.now(), self._hub.settings.link.dead_s * DOUBT
         return [
             session
@@ -130,6 +130,6 @@ class Silence:
         ]
 
 
-def domains_of(session: LinkSession) -> Iterable[bytes]:
+def domains_of(session: Link) -> Iterable[bytes]:
     """Remote domains that a link leads to or speaks for; of a service's link those served here."""
     return session.reached | session.port.speaks

@@ -23,8 +23,8 @@ from imxrouter.routing.prefixes import address_keys
 from imxrouter.switch.ports import FOREVER, Role
 from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
 from imxrouter.transport.hub import Hub
+from imxrouter.transport.link import Door, Link, Purpose
 from imxrouter.transport.second_links import SecondLink
-from imxrouter.transport.session import Door, LinkSession, Purpose
 from imxrouter.wire.control import Claim, ClaimResult, Control, Hello, Proof, Verify, VerifyResult, Withdraw
 
 #: Targets asked for one claim at most (architecture 5.3).
@@ -53,25 +53,25 @@ class Verdict:
 class Trust(Protocol):
     """What a claim must satisfy; `app.py` builds it from policy, caps and dialling limits."""
 
-    def may_claim(self, session: LinkSession, from_domain: Domain, to_domain: Domain) -> Verdict:
+    def may_claim(self, session: Link, from_domain: Domain, to_domain: Domain) -> Verdict:
         """Judge policy and limits before dialling; reason NONE admits and takes a dialling permit.
 
         A verdict with a level says that the link's own certificate proves the domain: nobody is dialled.
         """
 
-    def worth(self, first: LinkSession, second: LinkSession, from_domain: Domain) -> Verdict:
+    def worth(self, first: Link, second: Link, from_domain: Domain) -> Verdict:
         """What dial-back over that second connection proves; a reason refuses the claim."""
 
-    def permit(self, session: LinkSession, from_domain: Domain) -> Permit | None:
+    def permit(self, session: Link, from_domain: Domain) -> Permit | None:
         """The leave that `may_claim` took."""
 
-    def not_mine(self, session: LinkSession, from_domain: Domain) -> None:
+    def not_mine(self, session: Link, from_domain: Domain) -> None:
         """A host of the domain answered that the claim is another host's: the next one may be dialled."""
 
-    def may_prove(self, session: LinkSession, from_domain: Domain, level: int) -> Verdict:
+    def may_prove(self, session: Link, from_domain: Domain, level: int) -> Verdict:
         """Judge the cap on connections of the proved domain; reason NONE counts the connection."""
 
-    def done(self, session: LinkSession, from_domain: Domain, reason: Reason, level: int = 0) -> int:
+    def done(self, session: Link, from_domain: Domain, reason: Reason, level: int = 0) -> int:
         """The verification ended; gives the permit back and remembers failures where they belong.
 
         Args:
@@ -84,10 +84,10 @@ class Trust(Protocol):
             seconds for which the same claim would fail again, by what is remembered.
         """
 
-    def dropped(self, session: LinkSession, from_domain: Domain) -> None:
+    def dropped(self, session: Link, from_domain: Domain) -> None:
         """A proof ended; its connection counts no longer."""
 
-    def closed(self, session: LinkSession) -> None:
+    def closed(self, session: Link) -> None:
         """The connection is gone; nothing happens for one that is not counted."""
 
     def terms(self, from_domain: bytes) -> tuple[float, float]:
@@ -98,7 +98,7 @@ class Trust(Protocol):
 class _Verification:
     """One claim being verified."""
 
-    first: LinkSession
+    first: Link
     claim: ReceivedClaim
     domain: Domain
     tried: set[Endpoint] = field(default_factory=set)
@@ -138,12 +138,12 @@ class Verifier:
         #: second connections whose nonce went back, and until when the claimer may say PROVED there
         self._awaited: dict[int, float] = {}
         #: told (domain) when a peer domain is proved on a link of ours
-        self.on_proved: Callable[[LinkSession, bytes, bytes], None] = lambda *_: None
+        self.on_proved: Callable[[Link, bytes, bytes], None] = lambda *_: None
         #: told of a domain whose proof on a link we ended
         self.on_dropped: Callable[[bytes], None] = lambda _domain: None
         #: told why each claim ended, NONE where the domain was proved
         self.on_result: Callable[[Reason], None] = lambda _reason: None
-        self.on_step: Callable[[str, LinkSession, bytes, bytes, str], None] = lambda *_: None
+        self.on_step: Callable[[str, Link, bytes, bytes, str], None] = lambda *_: None
         #: begins a verification, on a network's account, in a turn that has room for it
         self.in_turn: Callable[[Callable[[], None], bytes], None] = lambda begin, _network: begin()
         #: goes on with one, in such a turn
@@ -152,7 +152,7 @@ class Verifier:
 
     # -- a claim comes -----------------------------------------------------------------------------------
 
-    def claim(self, first: LinkSession, claim: Claim) -> None:
+    def claim(self, first: Link, claim: Claim) -> None:
         """Take a claim, or refuse it by name without dialling."""
         reason = self._refusal(first, claim)
         if reason is not None:
@@ -187,7 +187,7 @@ class Verifier:
         if self._pending(verification):
             self._dial(verification)
 
-    def _refusal(self, first: LinkSession, claim: Claim) -> Reason | None:
+    def _refusal(self, first: Link, claim: Claim) -> Reason | None:
         try:
             Domain.from_wire(claim.from_domain)
             Domain.from_wire(claim.to_domain)
@@ -205,7 +205,7 @@ class Verifier:
         return None
 
     def _refuse(
-        self, first: LinkSession, number: int, reason: Reason, retry_after_s: int = 0,
+        self, first: Link, number: int, reason: Reason, retry_after_s: int = 0,
         cause: Reason | None = None, note: str = "",
     ) -> None:  # fmt: skip
         """Refuse a claim; `cause` is told to ourselves where the peer is told something else."""
@@ -238,7 +238,7 @@ class Verifier:
         dialled.addCallbacks(self._dialled, self._not_dialled, (verification,), {}, (verification,))
         dialled.addErrback(self._broken, verification)
 
-    def _reusable(self, endpoint: Endpoint, fits: Callable[[LinkSession], bool]) -> LinkSession | None:
+    def _reusable(self, endpoint: Endpoint, fits: Callable[[Link], bool]) -> Link | None:
         """A link that we opened to that very endpoint, not at a peer's word (architecture 5.3)."""
         for session in self._hub.opened_links.to(endpoint):
             if (
@@ -280,7 +280,7 @@ class Verifier:
         self.log.failure("verification of {domain}", failure, domain=verification.domain.name)
         self._fail(verification, Reason.DIALBACK_TIMEOUT, "internal failure")
 
-    def _ask(self, second: LinkSession, verification: _Verification) -> None:
+    def _ask(self, second: Link, verification: _Verification) -> None:
         worth = self._trust.worth(verification.first, second, verification.domain)
         if worth.reason is not Reason.NONE:
             self._fail(verification, worth.reason, worth.note)
@@ -300,7 +300,7 @@ class Verifier:
 
     # -- answers -----------------------------------------------------------------------------------------
 
-    def verify_result(self, second: LinkSession, result: VerifyResult) -> None:
+    def verify_result(self, second: Link, result: VerifyResult) -> None:
         """The claiming domain's router says whether the claim is its own."""
         verification = self._asked.get(result.number)
         if verification is None or verification.second != second.number or not self._pending(verification):
@@ -327,7 +327,7 @@ class Verifier:
             told = reason if kept else Reason.DIALBACK_REFUSED
             self._fail(verification, told, reason.word, cause=reason)
 
-    def proof(self, first: LinkSession, proof: Proof) -> None:
+    def proof(self, first: Link, proof: Proof) -> None:
         """The answer returned on the first connection; a wrong one is counted and changes nothing."""
         claim = first.received.answer(proof.number, proof.answer)
         if claim is None:
@@ -395,13 +395,13 @@ class Verifier:
 
     # -- the end of proofs -------------------------------------------------------------------------------
 
-    def drop_proof(self, session: LinkSession, domain: bytes, reason: Reason) -> None:
+    def drop_proof(self, session: Link, domain: bytes, reason: Reason) -> None:
         """A proof ends (age, policy, idleness): at once, and the peer is told."""
         if self._forget(session, domain):
             session.send(Withdraw(domain, reason.code))
             self.on_dropped(domain)
 
-    def _withdrawn(self, session: LinkSession, domain: bytes) -> None:
+    def _withdrawn(self, session: Link, domain: bytes) -> None:
         """The claimer ends what holds of a domain, and what it claimed of it; there is no answer."""
         for verification in list(self._by_claim.values()):
             if verification.first is session and verification.claim.from_domain == domain:
@@ -411,7 +411,7 @@ class Verifier:
                 self.on_result(Reason.LINK_LOST)
         self._forget(session, domain)
 
-    def _forget(self, session: LinkSession, domain: bytes) -> bool:
+    def _forget(self, session: Link, domain: bytes) -> bool:
         """End a proof; False where there is none."""
         if session.port.sources.pop(domain, None) is None:
             return False
@@ -423,14 +423,14 @@ class Verifier:
 
     # -- events ------------------------------------------------------------------------------------------
 
-    def opened(self, session: LinkSession, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello) -> None:
         """A second connection said hello: ask what waits for it."""
         del peer
         for verification in list(self._by_claim.values()):
             if verification.second == session.number:
                 self._ask(session, verification)
 
-    def control(self, session: LinkSession, record: Control) -> None:
+    def control(self, session: Link, record: Control) -> None:
         """Records that concern others' claims."""
         if isinstance(record, Claim):
             self.claim(session, record)
@@ -441,10 +441,10 @@ class Verifier:
         elif isinstance(record, Withdraw) and session.purpose is Purpose.ACCEPTED:
             self._withdrawn(session, record.from_domain)
 
-    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
         """Nothing to do."""
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """A first connection takes its claims along; what a second one had goes to the next target."""
         for verification in list(self._by_claim.values()):
             if verification.first is session:
@@ -455,7 +455,7 @@ class Verifier:
                 self._second_gone(verification, session)
         self._trust.closed(session)
 
-    def _second_gone(self, verification: _Verification, second: LinkSession) -> None:
+    def _second_gone(self, verification: _Verification, second: Link) -> None:
         """The second connection ended without a result: the next target, unless the answer is here.
 
         A host that has no room for it now says nothing of the claim, which may be made again.
@@ -487,7 +487,7 @@ class Verifier:
             elif now >= verification.claim.deadline:
                 self._fail(verification, Reason.DIALBACK_TIMEOUT, "deadline")
 
-    def _look(self, session: LinkSession, now: float) -> None:
+    def _look(self, session: Link, now: float) -> None:
         """Proofs of a link past their age."""
         for domain, proof in list(session.port.sources.items()):
             if proof[2] <= now:

@@ -18,7 +18,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.dialling import Permit
 from imxrouter.transport.dialing import DialFailed, Dialled
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 
 #: One network causes one in so many of them.
 NETWORK_PART = 4
@@ -160,7 +160,7 @@ class VerifyRoom:
         """The attempt has ended; a link that came of it counts by itself."""
         self._opening.pop((permit.link, permit.domain.name), None)
 
-    def _give_way(self, links: list[LinkSession]) -> bool:
+    def _give_way(self, links: list[Link]) -> bool:
         """End the link of these that has rested longest; False where a verification waits on each."""
         busy, now = self.busy(), self._hub.now()
         resting = [one for one in links if one.number not in busy]

@@ -12,7 +12,7 @@ from imxrouter.routing.policy import Decision
 from imxrouter.tls.dane import promises_tls, sni_of
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.dialing import Endpoint, Reuse
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 from imxrouter.transport.strengths import Strengths
 
 
@@ -32,7 +32,7 @@ class Wanted:
     domain: Domain
     own: Domain | None = None
     need: int = 0
-    first: LinkSession | None = None
+    first: Link | None = None
 
     def best(self) -> Decision:
         """What can be reached at best; asked before anything is looked up."""
@@ -62,10 +62,10 @@ class Wanted:
         """The name for SNI: the domain's, or the target's where TLSA records name its certificate."""
         return sni_of(self.domain, target.way)
 
-    def fitting(self, reuse: Reuse) -> Callable[[Endpoint, Target], LinkSession | None]:
+    def fitting(self, reuse: Reuse) -> Callable[[Endpoint, Target], Link | None]:
         """Take an open link only where it does for this domain: pools are by address, port and TLS."""
 
-        def take(endpoint: Endpoint, target: Target) -> LinkSession | None:
+        def take(endpoint: Endpoint, target: Target) -> Link | None:
             in_tls, named = self.in_tls(target), self._must_be_named(target)
             return reuse(endpoint, lambda one: self._fits(one, target, in_tls=in_tls, named=named))
 
@@ -77,7 +77,7 @@ class Wanted:
         by_dns = way is not None and (way.secure or bool(way.tlsa))
         return not by_dns and self.strengths.needs_certificate(self.domain)
 
-    def _fits(self, session: LinkSession, target: Target, *, in_tls: bool, named: bool) -> bool:
+    def _fits(self, session: Link, target: Target, *, in_tls: bool, named: bool) -> bool:
         facts = session.tls
         if in_tls and facts is None:
             return False

@@ -11,7 +11,8 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.switch.checks import Checks
 from imxrouter.transport import dialback
 from imxrouter.transport.dialback import Claimer
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.link import Link, Purpose
+from imxrouter.transport.session import LinkSession
 from imxrouter.transport.verifier import Verifier
 from imxrouter.wire.control import Claim, ClaimResult, Proof, Proved, Verify, VerifyResult
 from tests.attacks.seams import guarded
@@ -259,7 +260,7 @@ def test_verification_over_a_link_of_another_domain(
     """
     if not guarded:
 
-        def any_link(verifier: Verifier, endpoint: object, fits: object) -> LinkSession | None:
+        def any_link(verifier: Verifier, endpoint: object, fits: object) -> Link | None:
             del endpoint, fits
             sessions = verifier._hub.sessions.values()
             return next((one for one in sessions if one.purpose in (Purpose.DATA, Purpose.VERIFY)), None)

@@ -13,8 +13,9 @@ import pytest
 
 from imxrouter.model.limits import Limit
 from imxrouter.transport import handshakes
+from imxrouter.transport.byte_link import SLOW_READ_BYTES
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import SLOW_READ_BYTES, LinkSession
+from imxrouter.transport.session import LinkSession
 from imxrouter.transport.strangers import Accepted, StrangersTurns
 from imxrouter.wire.control import Hello
 from imxrouter.wire.record import encode_record

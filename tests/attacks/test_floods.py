@@ -9,7 +9,8 @@ from imxrouter.link.machine import LinkMachine
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import ports
 from imxrouter.transport import hub
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.link import Purpose
+from imxrouter.transport.session import LinkSession
 from imxrouter.wire.control import Claim, ClaimResult, Hello
 from imxrouter.wire.record import encode_record
 from imxrouter.wire.registry import Capability

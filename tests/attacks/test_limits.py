@@ -12,7 +12,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing import caps
 from imxrouter.routing.caps import ConnectionRates
 from imxrouter.switch.checks import Checks
-from imxrouter.transport.session import SLOW_READ_BYTES
+from imxrouter.transport.byte_link import SLOW_READ_BYTES
 from imxrouter.wire.fields import Field
 from imxrouter.wire.record import Envelope, Record
 from imxrouter.wire.registry import FieldType, RecordType

@@ -18,7 +18,8 @@ from imxrouter.routing.caps import ConnectionCaps
 from imxrouter.routing.dialling import DialLimits
 from imxrouter.routing.prefixes import address_keys
 from imxrouter.transport import verify_room
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.link import Purpose
+from imxrouter.transport.session import LinkSession
 from imxrouter.transport.verifier import Verdict
 from imxrouter.wire.control import Claim, ClaimResult, Verify, VerifyResult
 from tests.attacks.seams import guarded

@@ -7,8 +7,9 @@ from twisted.internet.defer import Deferred, succeed
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.redirecting import Redirector
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.session import LinkSession
 from imxrouter.transport.verifier import Verifier
 from imxrouter.wire.control import Claim, Redirect, Verify
 from tests.attacks.seams import guarded
@@ -106,7 +107,7 @@ def test_verification_over_a_redirected_link(
     if not guarded:
         reusable = Verifier._reusable
 
-        def any_link(verifier: Verifier, endpoint: Any, fits: Any) -> LinkSession | None:
+        def any_link(verifier: Verifier, endpoint: Any, fits: Any) -> Link | None:
             for session in verifier._hub.sessions.values():
                 session.redirected = False
             return reusable(verifier, endpoint, fits)

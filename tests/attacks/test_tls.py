@@ -20,7 +20,7 @@ from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.tls.peer import Anchors, ChainProblem, Judgement, PeerCertificate
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 from imxrouter.wire.record import encode_record
 from tests.attacks.seams import guarded
 from tests.doubles.middle import Middle
@@ -203,5 +203,5 @@ def test_man_in_the_middle_of_the_second_connection(
         assert a.inbox("alice@a.example") == [("bob@b.example", "send me your key")]
 
 
-def _is_accepted(session: LinkSession) -> bool:
+def _is_accepted(session: Link) -> bool:
     return session.side is Side.ACCEPTOR and b"b.example" in session.port.sources

@@ -36,6 +36,13 @@ def dns_srv(text: str) -> x509.OtherName:
     return x509.OtherName(x509.ObjectIdentifier("1.3.6.1.5.5.7.8.7"), bytes([0x16, len(raw)]) + raw)
 
 
+def xmpp_address(text: str, tag: int = 0x0C) -> x509.OtherName:
+    """The address of an XMPP server (id-on-xmppAddr, RFC 6120 section 13.7.1.4): a UTF8String."""
+    raw = text.encode("utf-8")
+    size = bytes([len(raw)]) if len(raw) < 0x80 else bytes([0x81, len(raw)])
+    return x509.OtherName(x509.ObjectIdentifier("1.3.6.1.5.5.7.8.5"), bytes([tag]) + size + raw)
+
+
 def _when(seconds: float) -> dt.datetime:
     return dt.datetime.fromtimestamp(seconds, dt.UTC)
 

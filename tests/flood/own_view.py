@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 from imxrouter.wire.layout import FIRST_ROUTED_TYPE, RESPONSE_BIT
 
 NOTE: Final = struct.Struct("=ddd")
@@ -69,7 +69,7 @@ def main() -> None:
     notes = Path(sys.argv[-1]).with_name(NAME).open("ab", buffering=0)
     received = Hub.received
 
-    def noting(self: Hub, session: LinkSession, data: bytes) -> None:
+    def noting(self: Hub, session: Link, data: bytes) -> None:
         received(self, session, data)
         kind = int.from_bytes(data[4:6], "big") & ~RESPONSE_BIT
         if session.remote[0] == _HONEST and kind >= FIRST_ROUTED_TYPE:

@@ -19,7 +19,7 @@ import pytest
 from imxrouter.link import claims, machine, token
 from imxrouter.switch import core, rewrite, switch, ways
 from imxrouter.switch.checks import ALL_CHECKS
-from imxrouter.transport import dialback, federation, session, verifier
+from imxrouter.transport import byte_link, dialback, federation, session, verifier
 from tests.properties import nodes
 
 #: What carries a mutation out; undone by pytest.
@@ -268,7 +268,7 @@ MUTATIONS: dict[str, Mutation] = {
         "bad network", r"drains for .* s, 0 with nothing left",
     ),
     "what was put out is lost at the end of a link": Mutation(
-        (instead(session, "LinkSession.write_rest", "if chunks:", "if False:"),),
+        (instead(byte_link, "ByteLink.write_rest", "if chunks:", "if False:"),),
         "liar", r"ended a link with", quick=True,
     ),
     # -- figures --

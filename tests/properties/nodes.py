@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred
 
@@ -35,6 +35,7 @@ from imxrouter.transport.handover import Handover
 from imxrouter.transport.hub import Hub, Identity
 from imxrouter.transport.inside import InsidePort
 from imxrouter.transport.keyring import KeyRing
+from imxrouter.transport.link import Link
 from imxrouter.transport.liveness import Liveness
 from imxrouter.transport.session import LinkSession
 from imxrouter.transport.settings import HubSettings
@@ -100,43 +101,43 @@ class Trusting:
         self.running: set[tuple[int, Domain]] = set()
         self.ended: list[Reason] = []
 
-    def may_claim(self, session: LinkSession, from_domain: Domain, to_domain: Domain) -> Verdict:
+    def may_claim(self, session: Link, from_domain: Domain, to_domain: Domain) -> Verdict:
         """Let it."""
         del to_domain
         assert (session.number, from_domain) not in self.running, "a permit was not given back"
         self.running.add((session.number, from_domain))
         return Verdict(Reason.NONE)
 
-    def worth(self, first: LinkSession, second: LinkSession, from_domain: Domain) -> Verdict:
+    def worth(self, first: Link, second: Link, from_domain: Domain) -> Verdict:
         """Dial-back in clear."""
         del first, second, from_domain
         return Verdict(Reason.NONE, 0, 1)
 
-    def permit(self, session: LinkSession, from_domain: Domain) -> Permit | None:
+    def permit(self, session: Link, from_domain: Domain) -> Permit | None:
         """None is needed."""
         assert (session.number, from_domain) in self.running, "a verification goes on without its permit"
         return None
 
-    def not_mine(self, session: LinkSession, from_domain: Domain) -> None:
+    def not_mine(self, session: Link, from_domain: Domain) -> None:
         """The next host may be dialled."""
         assert (session.number, from_domain) in self.running, "a verification goes on without its permit"
 
-    def may_prove(self, session: LinkSession, from_domain: Domain, level: int) -> Verdict:
+    def may_prove(self, session: Link, from_domain: Domain, level: int) -> Verdict:
         """Let it."""
         del session, from_domain, level
         return Verdict(Reason.NONE)
 
-    def done(self, session: LinkSession, from_domain: Domain, reason: Reason, level: int = 0) -> int:
+    def done(self, session: Link, from_domain: Domain, reason: Reason, level: int = 0) -> int:
         """Given back."""
         del level
         self.ended.append(reason)
         self.running.discard((session.number, from_domain))
         return 5
 
-    def dropped(self, session: LinkSession, from_domain: Domain) -> None:
+    def dropped(self, session: Link, from_domain: Domain) -> None:
         """Nothing is counted."""
 
-    def closed(self, session: LinkSession) -> None:
+    def closed(self, session: Link) -> None:
         """Nothing is counted."""
 
     def terms(self, from_domain: bytes) -> tuple[float, float]:
@@ -154,14 +155,14 @@ class SimulatedDialer:
     def dial(
         self,
         domain: Domain,
-        make: Callable[[], LinkSession],
+        make: Callable[[], Link],
         *,
         reuse: Reuse,
         skip: AbstractSet[Endpoint] = frozenset(),
         permit: Permit | None = None,
         own: Domain | None = None,
         need: int = 0,
-        first: LinkSession | None = None,
+        first: Link | None = None,
     ) -> Deferred[Dialled]:
         """As `Dialer.dial`; in clear."""
         del permit, own, need, first
@@ -170,7 +171,7 @@ class SimulatedDialer:
     async def _dial(
         self,
         domain: Domain,
-        make: Callable[[], LinkSession],
+        make: Callable[[], Link],
         reuse: Reuse,
         skip: AbstractSet[Endpoint],
     ) -> Dialled:
@@ -193,7 +194,7 @@ class SimulatedDialer:
             if end is not None:
                 session = make()
                 end.protocol = session
-                session.makeConnection(end)  # type: ignore[no-untyped-call]
+                cast("LinkSession", session).makeConnection(end)  # type: ignore[no-untyped-call]
                 return Dialled(session, endpoint, reused=False)
         raise DialFailed(Reason.CONNECTION_REFUSED, "")
 

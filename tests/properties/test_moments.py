@@ -7,7 +7,7 @@ from imxrouter.model.operations import Notify
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.owed import Decision
 from imxrouter.routing.subscriptions import subscription_key
-from imxrouter.transport.session import Purpose
+from imxrouter.transport.link import Purpose
 from imxrouter.wire.control import Claim, ClaimResult, Verify, VerifyResult
 from tests.properties.judge import LIARS_DOMAIN
 from tests.properties.liar import LiarsLink

@@ -10,7 +10,6 @@ from twisted.internet.task import Clock
 
 from imxrouter.formats.mime import TEXT_PLAIN
 from imxrouter.link.claims import ClaimState
-from imxrouter.link.machine import Drop
 from imxrouter.model.address import Address
 from imxrouter.model.operations import Message, Operation
 from imxrouter.model.outcome import SUCCESS, Outcome, failure
@@ -227,7 +226,7 @@ class World:
             session = self.chance.choice(late or sessions)
             session.transport.connection.frozen = True
             session.machine.lost()
-            session.perform([Drop(Reason.KEEPALIVE_TIMEOUT)])
+            session.drop(Reason.KEEPALIVE_TIMEOUT, "")
 
     def do_overtake(self) -> None:
         """As `give_up`, and what is sent again elsewhere is long settled when the first try arrives."""
@@ -247,7 +246,7 @@ class World:
         self._crowd(process, self.chance.choice(sorted(session.port.speaks - {MOVED_DOMAIN})))
         self.flow()
         session.machine.lost()
-        session.perform([Drop(Reason.KEEPALIVE_TIMEOUT)])
+        session.drop(Reason.KEEPALIVE_TIMEOUT, "")
         self._arrive([session.transport.connection])
         for other in self.living:
             self.answer(other, always=True)

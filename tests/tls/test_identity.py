@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imxrouter.model.domain import Domain
-from imxrouter.tls.identity import MAX_NAMES, Identifiers, identifiers_of
-from tests.doubles.authority import Authority, dns_srv
+from imxrouter.tls.identity import MAX_NAMES, Identifiers, Service, identifiers_of
+from tests.doubles.authority import Authority, dns_srv, xmpp_address
 
 TRUSTME = trustme.CA(key_type=trustme.KeyType.ECDSA)
 ROOT = Authority.root()
@@ -116,19 +116,72 @@ def test_srv_id(name: str, domain: str, *, covered: bool) -> None:
     assert not names.covers_host(domain)
 
 
+XMPP_NAMES: list[tuple[x509.GeneralName, str, bool]] = [
+    (x509.DNSName("a.example"), "a.example", True),
+    (x509.DNSName("*.a.example"), "im.a.example", True),
+    (dns_srv("_xmpp-server.a.example"), "a.example", True),
+    (dns_srv("_XMPP-Server.A.example"), "a.example", True),
+    (dns_srv("_xmpp-server.a.example"), "im.a.example", False),
+    (dns_srv("_xmpp-server.im.a.example"), "a.example", False),
+    (dns_srv("_xmpp-server.*.a.example"), "im.a.example", True),
+    (dns_srv("_xmpp-server.*.a.example"), "a.example", False),
+    (dns_srv("_xmpp-server.*.a.example"), "x.im.a.example", False),
+    (dns_srv("_xmpp-server.*.example"), "a.example", False),
+    (dns_srv("_xmpp-server"), "xmpp-server", False),
+    (dns_srv("_xmpp-client.a.example"), "a.example", False),
+    (dns_srv("_imx.a.example"), "a.example", False),
+    (xmpp_address("a.example"), "a.example", True),
+    (xmpp_address("A.Example"), "a.example", True),
+    (xmpp_address("a.example"), "im.a.example", False),
+    (xmpp_address("m\u00fcnchen.example"), "xn--mnchen-3ya.example", True),
+    (xmpp_address("xn--mnchen-3ya.example"), "xn--mnchen-3ya.example", True),
+    (xmpp_address("*.a.example"), "im.a.example", False),
+    (xmpp_address("alice@a.example"), "a.example", False),
+    (xmpp_address("a.example/home"), "a.example", False),
+    (xmpp_address(" a.example"), "a.example", False),
+    (xmpp_address("192.0.2.1"), "192.0.2.1", False),
+    (xmpp_address("a.example", tag=0x16), "a.example", False),
+    (xmpp_address(("a" * 60 + ".") * 3 + "example"), ("a" * 60 + ".") * 3 + "example", True),
+]
+
+
+@pytest.mark.parametrize(("name", "domain", "covered"), XMPP_NAMES, ids=repr)
+def test_a_name_for_xmpp(name: x509.GeneralName, domain: str, *, covered: bool) -> None:
+    """A DNS-ID, an SRV-ID of XMPP servers, or the server's address; and nothing is spoilt beside it."""
+    names = identifiers_of(ROOT.issue(san=[name, x509.DNSName("good.example")]).certificate)
+    assert names.covers(domain, Service.XMPP) is covered
+    assert names.covers("good.example", Service.XMPP)
+
+
+@pytest.mark.parametrize(
+    "name", [dns_srv("_xmpp-server.a.example"), xmpp_address("a.example")], ids=["srv", "xmpp"]
+)
+def test_a_name_for_xmpp_counts_for_nothing_else(name: x509.OtherName) -> None:
+    """Who may run a domain's XMPP server may not therefore be its router, nor a host of that name."""
+    names = identifiers_of(ROOT.issue(san=[name]).certificate)
+    assert names.covers("a.example", Service.XMPP)
+    assert not names.covers("a.example", Service.IMX)
+    assert not names.covers_host("a.example")
+    assert names.exact == names.wildcards == ()
+    assert names.of_services == ("a.example",)
+    assert names.shown[0].removeprefix("xmpp:").removeprefix("_xmpp-server.") == "a.example"
+
+
 def test_an_address_never_matches() -> None:
     """Neither an address among the names, nor one asked for."""
     address = ipaddress.ip_address("192.0.2.1")
     made = ROOT.issue(san=[x509.IPAddress(address), x509.DNSName("*.0.2.1"), x509.DNSName("a.example")])
     names = identifiers_of(made.certificate)
-    assert not names.covers("192.0.2.1")
-    assert not names.covers("10.0.2.1")
+    for service in Service:
+        assert not names.covers("192.0.2.1", service)
+        assert not names.covers("10.0.2.1", service)
 
 
 def test_the_common_name_never_matches() -> None:
     """With subjectAltName or without."""
-    assert not identifiers_of(ROOT.issue(common="a.example", san=[]).certificate).covers("a.example")
-    assert not identifiers_of(ROOT.issue("b.example", common="a.example").certificate).covers("a.example")
+    for service in Service:
+        for made in (ROOT.issue(common="a.example", san=[]), ROOT.issue("b.example", common="a.example")):
+            assert not identifiers_of(made.certificate).covers("a.example", service)
 
 
 def test_absurdly_many_names_are_none() -> None:

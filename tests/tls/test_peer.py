@@ -12,7 +12,18 @@ from OpenSSL import crypto
 
 from imxrouter.model.domain import Domain
 from imxrouter.tls.peer import CACHE_S, MAX_CHAIN, Anchors, ChainProblem, Intermediates, PeerCertificate
-from tests.doubles.authority import CLIENT, CODE, DAY, NOW, SERVER, Authority, Issued, dns_srv, rsa_key
+from tests.doubles.authority import (
+    CLIENT,
+    CODE,
+    DAY,
+    NOW,
+    SERVER,
+    Authority,
+    Issued,
+    dns_srv,
+    rsa_key,
+    xmpp_address,
+)
 
 ROOT = Authority.root()
 MIDDLE = ROOT.below()
@@ -111,6 +122,14 @@ def _constrained_service(*, excluded: bool) -> Issued:
     return ROOT.below("constrained", constraints=limits).issue(san=san)
 
 
+def _constrained_server(*, excluded: bool) -> Issued:
+    """The same with the address of a stranger's XMPP server."""
+    tree = [x509.DNSName("victim.example")] if excluded else [x509.DNSName("other.example")]
+    limits = x509.NameConstraints(None if excluded else tree, tree if excluded else None)
+    san = [x509.DNSName("im.other.example"), xmpp_address("victim.example")]
+    return ROOT.below("constrained", constraints=limits).issue(san=san)
+
+
 def _unknown_critical() -> Issued:
     extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.55555.1"), b"\x05\x00")
     return MIDDLE.issue("a.example", extra=[(extension, True)])
@@ -141,6 +160,8 @@ REFUSED: dict[str, tuple[ChainProblem, Callable[[], Issued]]] = {
     "name not permitted": (ChainProblem.NAME_CONSTRAINT, lambda: _constrained(excluded=False)),
     "name excluded": (ChainProblem.NAME_CONSTRAINT, lambda: _constrained(excluded=True)),
     "service not permitted": (ChainProblem.NAME_CONSTRAINT, lambda: _constrained_service(excluded=False)),
+    "server not permitted": (ChainProblem.NAME_CONSTRAINT, lambda: _constrained_server(excluded=False)),
+    "server excluded": (ChainProblem.NAME_CONSTRAINT, lambda: _constrained_server(excluded=True)),
     "service excluded": (ChainProblem.NAME_CONSTRAINT, lambda: _constrained_service(excluded=True)),
     "path length": (
         ChainProblem.TOO_LONG_CHAIN,

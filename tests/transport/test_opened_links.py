@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+from imxrouter.transport.link import Purpose
 from imxrouter.transport.opened_links import OpenedLinks
-from imxrouter.transport.session import Purpose
 
 HERE, THERE = ("192.0.2.1", 6490), ("192.0.2.2", 6490)
 

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from imxrouter.discovery.backend import _Datagrams
+from imxrouter.transport.byte_link import LONG_READ_S, READ_BYTES, SLOW_READ_BYTES, ByteLink
 from imxrouter.transport.link_timers import LinkTimers
 from imxrouter.transport.second_links import SecondLink
-from imxrouter.transport.session import LONG_READ_S, READ_BYTES, SLOW_READ_BYTES, LinkSession
+from imxrouter.transport.session import LinkSession
 from tests.doubles.router_rig import Lab, RouterRig
 from tests.transport.test_tls_links import raw_tls, tls_router
 
@@ -31,18 +32,18 @@ def no_collector() -> Iterator[None]:
 
 def _gone_without_collector(lab: Lab, b: RouterRig, come: Callable[[], None]) -> list[Any]:
     seen = list[Any]()
-    made = LinkSession.connectionMade
+    made = ByteLink.connectionMade
 
-    def noted(self: LinkSession) -> None:
+    def noted(self: ByteLink) -> None:
         seen.append(weakref.ref(self))
         made(self)
 
-    LinkSession.connectionMade = noted  # type: ignore[method-assign]
+    ByteLink.connectionMade = noted  # type: ignore[method-assign]
     try:
         come()
         lab.wait_until(lambda: seen and not b.router.hub.sessions, "they are gone")
     finally:
-        LinkSession.connectionMade = made  # type: ignore[method-assign]
+        ByteLink.connectionMade = made  # type: ignore[method-assign]
     lab.wait_until(lambda: all(one() is None for one in seen), "nothing of them is left")
     return seen
 

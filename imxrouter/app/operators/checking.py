@@ -33,7 +33,7 @@ from imxrouter.probe.report import (
     view_of,
 )
 from imxrouter.routing.policy import Policy
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 from imxrouter.wire.describe import level_words
 from imxrouter.wire.layout import OUTCOME_BYTES
 from imxrouter.wire.record import Envelope, Record, decode_outcome
@@ -208,7 +208,7 @@ class _Checking:
         return Evidence(what, facts=facts, decides=False)
 
 
-def _claim_facts(session: LinkSession, claim: MadeClaim, cleared: list[str], now: float) -> dict[str, object]:
+def _claim_facts(session: Link, claim: MadeClaim, cleared: list[str], now: float) -> dict[str, object]:
     return {
         "state": claim.state.value, "link": session.number,
         "address": f"{session.remote[0]}:{session.remote[1]}", "by_peer": claim.told,

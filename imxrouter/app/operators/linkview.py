@@ -13,7 +13,7 @@ from imxrouter.link.machine import Side
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch.ports import Role
 from imxrouter.switch.ways import Ways
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 from imxrouter.wire.describe import level_words
 
 
@@ -26,7 +26,7 @@ class PeerTls(TypedDict):
     certificate_until: float | None
 
 
-def link_view(session: LinkSession, now: float, ways: Ways) -> LinkView:
+def link_view(session: Link, now: float, ways: Ways) -> LinkView:
     """The link's state, domains and claims."""
     port = session.port
     peer = session.tls.peer if session.tls is not None else None
@@ -37,7 +37,7 @@ def link_view(session: LinkSession, now: float, ways: Ways) -> LinkView:
         state=session.machine.state.value,
         opened_by="us" if session.side is Side.OPENER else "them",
         address=f"{session.remote[0]}:{session.remote[1]}",
-        name=session.service or (session.machine.peer.software or "" if session.machine.peer else ""),
+        name=session.service or (session.peer.software or "" if session.peer else ""),
         domains=domains,
         claims=[*_made(session), *_received(session, ways)],
         age_s=round(now - session.opened_at, 1),
@@ -51,12 +51,12 @@ def link_view(session: LinkSession, now: float, ways: Ways) -> LinkView:
     )
 
 
-def tls_word(session: LinkSession) -> str:
+def tls_word(session: Link) -> str:
     """The version of TLS, or `none` in clear."""
     return session.tls.version if session.tls is not None else "none"
 
 
-def peer_tls(sessions: Iterable[LinkSession], domain: bytes) -> PeerTls:
+def peer_tls(sessions: Iterable[Link], domain: bytes) -> PeerTls:
     """What the links of one peer domain are worth now."""
     links = [one for one in sessions if domain in one.port.speaks]
     levels = {one.port.sources[domain][0] for one in links if domain in one.port.sources}
@@ -69,14 +69,14 @@ def peer_tls(sessions: Iterable[LinkSession], domain: bytes) -> PeerTls:
     )
 
 
-def _made(session: LinkSession) -> list[ClaimView]:
+def _made(session: Link) -> list[ClaimView]:
     return [
         _claim("made", claim.to_domain, claim.from_domain, claim.state, claim.level, claim.reason)
         for claim in session.made.claims()
     ]
 
 
-def _received(session: LinkSession, ways: Ways) -> list[ClaimView]:
+def _received(session: Link, ways: Ways) -> list[ClaimView]:
     """What the peer claims and is proved to be, and the pairs that were verified over this link."""
     if session.port.role is not Role.PEER:
         return []

@@ -17,7 +17,7 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.quality import Part, ends, seconds
 from imxrouter.routing.destinations import DestinationState
 from imxrouter.telemetry.catalogue import PEER_RESULTS
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
@@ -91,7 +91,7 @@ def claims_towards(router: Parts, domain: Domain) -> list[MadeClaim]:
     return [claim for claim in made if claim.to_domain == domain.wire]
 
 
-def _concerns(session: LinkSession, domain: bytes) -> bool:
+def _concerns(session: Link, domain: bytes) -> bool:
     """Whether a link was opened to the domain, or the domain speaks or claims on it."""
     if session.service:
         return False

@@ -47,7 +47,7 @@ from imxrouter.routing.subscriptions import SubscriptionLimits
 from imxrouter.switch.ports import Role
 from imxrouter.telemetry.privacy import Privacy
 from imxrouter.tls.anchors import anchors_from
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
@@ -272,7 +272,7 @@ class Applying:
         anchors = pinned_anchors(config, router.certificates.intermediates)
         judged = others_trusted(router.link_tls.pinned, anchors)
 
-        def left() -> list[tuple[LinkSession, bytes]]:
+        def left() -> list[tuple[Link, bytes]]:
             return [
                 (session, domain)
                 for session in router.hub.sessions.values()
@@ -337,7 +337,7 @@ def _login(service: Service) -> tuple[object, ...]:
     return service.kind, service.key, service.certificate
 
 
-def retermed(router: Parts, session: LinkSession) -> None:
+def retermed(router: Parts, session: Link) -> None:
     """Let the senders of the domains proved on a link have the limits of this moment."""
     sources = session.port.sources
     for domain, proof in sources.items():

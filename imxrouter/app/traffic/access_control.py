@@ -32,7 +32,7 @@ from imxrouter.routing.recipients import KNOCK_S, Book, FirstContact, Knocked, R
 from imxrouter.routing.rules import Right
 from imxrouter.switch.switch import Switch
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 from imxrouter.transport.watchers import RouterWatchers
 
 #: Problems of a file that are logged at a time.
@@ -81,7 +81,7 @@ class AccessControl:
         first_contact: dict[str, FirstContact],
         hub: Hub,
         watchers: RouterWatchers,
-        drop_proof: Callable[[LinkSession, bytes, Reason], None],
+        drop_proof: Callable[[Link, bytes, Reason], None],
         wall: Callable[[], float],
         later: Callable[[float, Callable[[], None]], object],
     ) -> None:

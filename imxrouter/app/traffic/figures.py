@@ -14,7 +14,7 @@ from imxrouter.telemetry.metrics import Metrics, Times
 from imxrouter.telemetry.peers import OTHER, PeerFigures, PeerTable
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import Purpose
+from imxrouter.transport.link import Purpose
 
 
 class Figures:

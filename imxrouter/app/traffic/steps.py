@@ -31,7 +31,7 @@ from imxrouter.telemetry.trace import TraceRing
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.verifier import Verifier
 from imxrouter.wire.control import Control, Hello, Verify
 from imxrouter.wire.describe import level_words
@@ -130,9 +130,7 @@ class Steps:
         self._tell(step, text, domain=domain.name, **told)
         self._enter(domain.wire, None, step, text, **told)
 
-    def _claiming(
-        self, what: str, session: LinkSession, from_domain: bytes, to_domain: bytes, note: str
-    ) -> None:
+    def _claiming(self, what: str, session: Link, from_domain: bytes, to_domain: bytes, note: str) -> None:
         source, destination = from_domain.decode(), to_domain.decode()
         if what == "claim settled":
             step, form = (
@@ -198,13 +196,13 @@ class Steps:
 
     # -- links -------------------------------------------------------------------------------------------
 
-    def opened(self, session: LinkSession, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello) -> None:
         """Both hellos are there."""
         who = "we opened it" if session.side is Side.OPENER else "they opened it"
         text = f"to {_place(session)} is open, {who}; there: {peer.software or 'unnamed'}"
         self._tell(Step.LINK, text, link=session.number)
 
-    def control(self, session: LinkSession, record: Control) -> None:
+    def control(self, session: Link, record: Control) -> None:
         """A verification of a claim of ours came in."""
         if isinstance(record, Verify):
             source, destination = record.from_domain.decode(), record.to_domain.decode()
@@ -214,10 +212,10 @@ class Steps:
                 stage=Stage.DIALBACK.value,
             )  # fmt: skip
 
-    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
         """Told when it has ended."""
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """It is gone."""
         reason = session.drop_reason
         if reason not in _IN_ORDER and session.purpose is Purpose.DATA:
@@ -326,11 +324,11 @@ class _WatchedGateway:
         return self._inner.domains()
 
 
-def _place(session: LinkSession) -> str:
+def _place(session: Link) -> str:
     return f"{session.remote[0]} port {session.remote[1]}"
 
 
-def _speaks_for(session: LinkSession, entry: Entry) -> str:
+def _speaks_for(session: Link, entry: Entry) -> str:
     """What lets that link carry that request: whose link it is, or what is proved there."""
     if session.service:
         return f"the link of service {session.service}"

@@ -16,7 +16,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.policy import Level, needed_strength
 from imxrouter.switch.ports import Role
 from imxrouter.tls.facts import TlsFacts
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 from imxrouter.wire.control import Control, Hello
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class EndedCertificates:
             if dialer.session is not None:
                 self._judge_uplink(name, dialer.session, at)
 
-    def _judge_uplink(self, name: str, session: LinkSession, at: float) -> None:
+    def _judge_uplink(self, name: str, session: Link, at: float) -> None:
         """Our aggregator is dialled again; a new link is spoken on where it has a new certificate."""
         facts, (uplink, _) = session.tls, self._router.uplink_terms[name]
         if facts is None or facts.peer is None or at <= facts.peer.first_end or not session.is_open:
@@ -57,7 +57,7 @@ class EndedCertificates:
             session.close(Reason.CERTIFICATE_REFUSED, text=why_not)
             session.port.sources.clear()
 
-    def _judge(self, session: LinkSession, facts: TlsFacts) -> None:
+    def _judge(self, session: Link, facts: TlsFacts) -> None:
         if session.port.role is not Role.PEER:
             return
         for name, proof in list(session.port.sources.items()):
@@ -83,14 +83,14 @@ class EndedCertificates:
         needed = needed_strength(router.gatekeeper.policies.policy_for(domain), seen)
         return bool(needed & Level.CERTIFICATE & ~Level.DIALBACK_TLS)
 
-    def opened(self, session: LinkSession, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello) -> None:
         """Nothing is proved yet."""
 
-    def control(self, session: LinkSession, record: Control) -> None:
+    def control(self, session: Link, record: Control) -> None:
         """Others judge it."""
 
-    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
         """Nothing."""
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """Its proofs went with it."""

@@ -12,7 +12,7 @@ from imxrouter.routing.caps import CapSettings, ConnectionCaps, ConnectionRates,
 from imxrouter.routing.dialling import DialLimits, DialSettings, Permit
 from imxrouter.routing.policy import Decision, Policy, PolicyTable, needed_strength
 from imxrouter.routing.prefixes import address_keys
-from imxrouter.transport.session import Door, LinkSession
+from imxrouter.transport.link import Door, Link
 from imxrouter.transport.strengths import Strengths
 from imxrouter.transport.verifier import Verdict
 
@@ -84,7 +84,7 @@ class Gatekeeper:
     def policies(self, policies: PolicyTable) -> None:
         self.strengths.policies = policies
 
-    def admit(self, session: LinkSession) -> tuple[Reason, int] | None:
+    def admit(self, session: Link) -> tuple[Reason, int] | None:
         """A connection came in."""
         caps = self._caps_of(session.door)
         address, now = session.remote[0], self._now()
@@ -118,11 +118,11 @@ class Gatekeeper:
         self.on_turned_away(refused.reason)
         return True
 
-    def is_known(self, session: LinkSession) -> bool:
+    def is_known(self, session: Link) -> bool:
         """Whether a domain was proved from there before; who may reach the listener of services is known."""
         return session.door is Door.SERVICES or self.rates.is_known(session.remote[0], self._now())
 
-    def may_claim(self, session: LinkSession, from_domain: Domain, to_domain: Domain) -> Verdict:
+    def may_claim(self, session: Link, from_domain: Domain, to_domain: Domain) -> Verdict:
         """Policy first, because it costs nothing; then the limits of dialling at a stranger's word."""
         del to_domain  # its own policy is the route's level, checked on every record
         if self.shuts_out(from_domain.wire):
@@ -142,7 +142,7 @@ class Gatekeeper:
         self._permits[session.number, from_domain] = permit
         return Verdict(Reason.NONE)
 
-    def worth(self, first: LinkSession, second: LinkSession, from_domain: Domain) -> Verdict:
+    def worth(self, first: Link, second: Link, from_domain: Domain) -> Verdict:
         """What dial-back over that second connection proves."""
         decision = self.strengths.proved(first.tls, second.tls, from_domain)
         return Verdict(decision.reason, 0, decision.strength, decision.note)
@@ -151,17 +151,17 @@ class Gatekeeper:
         """The best that a link of ours to a domain can be, under its policy."""
         return self.strengths.may_reach(domain)
 
-    def permit(self, session: LinkSession, from_domain: Domain) -> Permit | None:
+    def permit(self, session: Link, from_domain: Domain) -> Permit | None:
         """The leave that `may_claim` took."""
         return self._permits.get((session.number, from_domain))
 
-    def not_mine(self, session: LinkSession, from_domain: Domain) -> None:
+    def not_mine(self, session: Link, from_domain: Domain) -> None:
         """A host of the domain answered that the claim is another host's."""
         permit = self.permit(session, from_domain)
         if permit is not None:
             self.dialling.not_mine(permit)
 
-    def may_prove(self, session: LinkSession, from_domain: Domain, level: int) -> Verdict:
+    def may_prove(self, session: Link, from_domain: Domain, level: int) -> Verdict:
         """The policy as it is now, for it may have changed meanwhile; the cap counts proved domains only."""
         if self.shuts_out(from_domain.wire):
             return Verdict(Reason.BLOCKED)
@@ -174,13 +174,13 @@ class Gatekeeper:
         self.on_refused(refused, from_domain.name)
         return Verdict(refused.reason, refused.retry_after_s)
 
-    def may_use_second(self, session: LinkSession, domain: bytes) -> bool:
+    def may_use_second(self, session: Link, domain: bytes) -> bool:
         """Count a link on which a verifier is proved as one of its domain's; in clear they share one."""
         if session.tls is None:
             return True
         return self.caps.proved(session.number, Domain(domain.decode("ascii")), _group(session)) is None
 
-    def done(self, session: LinkSession, from_domain: Domain, reason: Reason, level: int = 0) -> int:
+    def done(self, session: Link, from_domain: Domain, reason: Reason, level: int = 0) -> int:
         """Give the permit back; remember what failed, where it belongs, and tell for how long."""
         permit = self._permits.pop((session.number, from_domain), None)
         if permit is not None:
@@ -198,7 +198,7 @@ class Gatekeeper:
             return ceil(self.dialling.connect_ttl_s)  # noted by address when it failed
         return _AGAIN_S
 
-    def dropped(self, session: LinkSession, from_domain: Domain) -> None:
+    def dropped(self, session: Link, from_domain: Domain) -> None:
         """A proof ended while the link stays."""
         self.caps.unproved(session.number, from_domain)
 
@@ -206,13 +206,13 @@ class Gatekeeper:
         """GCRA interval and burst, seconds, of the domain's senders."""
         return self._terms(from_domain)
 
-    def closed(self, session: LinkSession) -> None:
+    def closed(self, session: Link) -> None:
         """The connection is gone, or a stranger's no more: a service logged in."""
         self.caps.closed(session.number)
         self._service_caps.closed(session.number)
 
 
-def _group(session: LinkSession) -> str:
+def _group(session: Link) -> str:
     """Links are counted by the certificate of ours that was presented on them."""
     own = session.tls.own if session.tls is not None else None
     return own.fingerprint.hex() if own is not None else ""

@@ -26,7 +26,7 @@ from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.encryption import HandshakeFailed
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 from imxrouter.transport.strengths import Judged, Strengths, judge_certificate
 from imxrouter.transport.tls_ends import TlsEnds
 from imxrouter.transport.wanted import Wanted
@@ -161,7 +161,7 @@ class LinkTls:
         judged = self.judge(peer, domain, True)
         return "" if judged.good else judged.note
 
-    def uplink_opener(self, uplink: Uplink, own: Domain | None) -> Callable[[LinkSession], Deferred[object]]:
+    def uplink_opener(self, uplink: Uplink, own: Domain | None) -> Callable[[Link], Deferred[object]]:
         """What connects a link to our uplink, and judges who is there.
 
         Raises:
@@ -176,7 +176,7 @@ class LinkTls:
             if why_not:
                 raise HandshakeFailed(why_not, Reason.CERTIFICATE_REFUSED)
 
-        def open_link(session: LinkSession) -> Deferred[object]:
+        def open_link(session: Link) -> Deferred[object]:
             server_name = name.name if name is not None else ""
             return self._dialer.open(session, uplink.endpoint, server_name, own, judge)
 
@@ -217,32 +217,32 @@ class LinkTls:
             return False
         return self.ends.contexts.certificates.for_domain(Domain(domain.decode("ascii"))) is not None
 
-    def _worth(self, session: LinkSession, domain: bytes) -> Decision:
+    def _worth(self, session: Link, domain: bytes) -> Decision:
         return self._strengths.reached(session.tls, Domain(domain.decode("ascii")))
 
-    def _worth_returned(self, first: LinkSession, second: LinkSession, domain: bytes) -> Decision:
+    def _worth_returned(self, first: Link, second: Link, domain: bytes) -> Decision:
         return self._strengths.returned(first.tls, second.tls, Domain(domain.decode("ascii")))
 
-    def _reached(self, session: LinkSession, domain: bytes) -> None:
+    def _reached(self, session: Link, domain: bytes) -> None:
         self._strengths.note_reached(session.tls, Domain(domain.decode("ascii")))
         self._dialer.wake()
 
     # -- events ------------------------------------------------------------------------------------------
 
-    def opened(self, session: LinkSession, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello) -> None:
         """The other side has spoken: its session can be resumed."""
         del peer
         if self.ends is not None and session.tls is not None and session.side is Side.OPENER:
             name = session.tls.server_name
             self.ends.keep(session.transport.getHandle(), name, session.remote)
 
-    def control(self, session: LinkSession, record: Control) -> None:
+    def control(self, session: Link, record: Control) -> None:
         """Nothing."""
 
-    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
         """Nothing."""
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """A link is gone: what waits for room may be dialled, but not where there was none for this one."""
         refused = session.drop_reason.stage in (Stage.TLS, Stage.POLICY, Stage.IDENTITY)
         if refused and self.ends is not None and session.tls is not None and session.side is Side.OPENER:

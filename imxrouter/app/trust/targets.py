@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
 from imxrouter.app.settings import connect_limits
@@ -32,9 +33,10 @@ from imxrouter.transport.dial_terms import DialTerms, Encrypt
 from imxrouter.transport.dialing import DialFailed, Dialled, Endpoint, Reuse
 from imxrouter.transport.encryption import EncryptedSocket, HandshakeFailed, TlsMaker, open_tls
 from imxrouter.transport.hub import Hub
+from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.opening import OpenedSocket, TcpOpener
 from imxrouter.transport.opening_turns import OpeningTurns
-from imxrouter.transport.session import LinkSession, Purpose
+from imxrouter.transport.session import LinkSession
 from imxrouter.transport.strengths import Strengths
 from imxrouter.transport.verify_room import VerifyRoom
 from imxrouter.transport.wanted import Wanted
@@ -104,14 +106,14 @@ class TargetDialer:
     def dial(
         self,
         domain: Domain,
-        make: Callable[[], LinkSession],
+        make: Callable[[], Link],
         *,
         reuse: Reuse,
         skip: AbstractSet[Endpoint] = frozenset(),
         permit: Permit | None = None,
         own: Domain | None = None,
         need: int = 0,
-        first: LinkSession | None = None,
+        first: Link | None = None,
     ) -> Deferred[Dialled]:
         """Look up, choose, connect. See `transport.dialing.Dialer`."""
         wanted = Wanted(self._strengths, domain, own, need, first)
@@ -134,7 +136,7 @@ class TargetDialer:
         if permit is None:
             return self._connect(domain, make, replace(terms, turn=partial(self._turn, b"")))
 
-        def make_second() -> LinkSession:
+        def make_second() -> Link:
             session = make()
             session.asked_by = permit.source.prefix
             return session
@@ -158,7 +160,7 @@ class TargetDialer:
         key = (endpoints[0], network)
         return self.turns.wait(key).addCallback(lambda _: partial(self.turns.done, key))
 
-    def refused(self, session: LinkSession) -> None:
+    def refused(self, session: Link) -> None:
         """A host had no room for a link of ours: until it said, nobody dials it."""
         if session.has_room_in_s:
             self.turns.rest(session.remote, session.has_room_in_s)
@@ -174,10 +176,9 @@ class TargetDialer:
         self.turns.wake()
         self.room.wake()
 
-    def _connect(
-        self, domain: Domain, make: Callable[[], LinkSession], terms: DialTerms
-    ) -> Deferred[Dialled]:
-        connecting = self._connector.connect(domain, make, terms, self._step)
+    def _connect(self, domain: Domain, make: Callable[[], Link], terms: DialTerms) -> Deferred[Dialled]:
+        protocol = cast("Callable[[], IProtocol]", make)
+        connecting = self._connector.connect(domain, protocol, terms, self._step)
         return connecting.addCallbacks(self._connected, self._not_connected)
 
     def _encrypt(self, wanted: Wanted) -> Callable[[Target], Encrypt | None]:
@@ -237,9 +238,7 @@ class TargetDialer:
 
         return self._finder.find(domain, fresh=True).addCallback(judge)
 
-    def reconnect(
-        self, domain: Domain, host: str, port: int, old: LinkSession, listed: bool
-    ) -> Deferred[LinkSession]:
+    def reconnect(self, domain: Domain, host: str, port: int, old: Link, listed: bool) -> Deferred[Link]:
         """Open a link for a domain to that one target, marked as redirected, worth no less than the old one.
 
         Where the domain's DNS does not list it, its certificate must cover the domain.
@@ -256,7 +255,7 @@ class TargetDialer:
             matches = (target.host.rstrip("."), target.port) == (host, port)
             return wanted.filter(target) if matches else Reason.ADDRESS_REFUSED
 
-        def make() -> LinkSession:
+        def make() -> Link:
             return LinkSession(self._hub, Purpose.DATA, redirected=True)
 
         terms = DialTerms(
@@ -265,7 +264,7 @@ class TargetDialer:
         )  # fmt: skip
         return self._connect(domain, make, terms).addCallback(lambda one: one.session)
 
-    def to_sibling(self, domain: Domain, place: tuple[str, int]) -> Deferred[LinkSession]:
+    def to_sibling(self, domain: Domain, place: tuple[str, int]) -> Deferred[Link]:
         """Open a link to another host of a domain of ours, one that its DNS lists."""
         wanted = Wanted(self._strengths, domain, domain, 0, None)
         decision = wanted.best()
@@ -276,7 +275,7 @@ class TargetDialer:
             matches = (target.host.rstrip("."), target.port) == place
             return wanted.filter(target) if matches else Reason.ADDRESS_REFUSED
 
-        def make() -> LinkSession:
+        def make() -> Link:
             return LinkSession(self._hub, Purpose.SIBLING)
 
         terms = DialTerms(filter_target=only, encrypt=self._encrypt(wanted), identify=wanted.identify)
@@ -288,7 +287,7 @@ class TargetDialer:
 
     def open(
         self,
-        session: LinkSession,
+        session: Link,
         endpoint: Endpoint,
         server_name: str = "",
         own: Domain | None = None,
@@ -305,7 +304,7 @@ class TargetDialer:
         """
 
         def attach(socket: OpenedSocket) -> None:
-            socket.attach(session)
+            socket.attach(cast("IProtocol", session))
 
         def encrypt(socket: OpenedSocket) -> Deferred[EncryptedSocket]:
             if self.maker is None:

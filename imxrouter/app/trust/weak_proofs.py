@@ -9,7 +9,7 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.policy import PolicyTable, needed_strength
 from imxrouter.switch.ports import Role
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
 from imxrouter.wire.control import Control, Hello
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class WeakProofs:
         self._router = router
         self._until = float("-inf")
 
-    def proofs(self, policies: PolicyTable) -> list[tuple[LinkSession, bytes]]:
+    def proofs(self, policies: PolicyTable) -> list[tuple[Link, bytes]]:
         """Links with a domain that they prove, which would not satisfy these policies."""
         return [
             (session, domain)
@@ -61,20 +61,20 @@ class WeakProofs:
         if now < self._until:
             self._end(self._router.gatekeeper.policies)
 
-    def opened(self, session: LinkSession, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello) -> None:
         """Nothing is proved yet."""
 
-    def control(self, session: LinkSession, record: Control) -> None:
+    def control(self, session: Link, record: Control) -> None:
         """Others judge it."""
 
-    def draining(self, session: LinkSession, reason: Reason, by_peer: bool) -> None:
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
         """Nothing."""
 
-    def lost(self, session: LinkSession) -> None:
+    def lost(self, session: Link) -> None:
         """Its proofs went with it."""
 
 
-def close_unused(session: LinkSession) -> None:
+def close_unused(session: Link) -> None:
     """A link that we opened and that leads nowhere any more is closed in order."""
     if session.side is Side.OPENER and session.is_open and not session.reached and not session.port.sources:
         session.close(Reason.IDLE)

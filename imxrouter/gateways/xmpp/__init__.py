@@ -1,1 +1,1 @@
-"""XMPP between servers: streams as RFC 6120 has them, and stanzas as they were sent."""
+"""XMPP between servers: streams, proofs of domains, and stanzas as operations of ours. Pure but `streams`."""

@@ -1,1 +1,1 @@
-"""Tests of XMPP between servers."""
+"""Tests of the XMPP gateway."""

@@ -1,0 +1,1 @@
+"""Tests of XMPP streams as links."""
