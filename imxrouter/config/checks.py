@@ -12,7 +12,7 @@ from imxrouter.config.net import parse_endpoint, parse_name, parse_published
 from imxrouter.config.problems import Problem
 from imxrouter.config.quality import Objectives
 from imxrouter.config.schema import Config
-from imxrouter.config.served import TYPE_NAMES, ServedDomain
+from imxrouter.config.served import INTERNAL_TYPE, TYPE_NUMBERS, ServedDomain
 from imxrouter.config.suggest import advice
 from imxrouter.config.texts import number_text
 from imxrouter.config.tls_checks import (
@@ -286,19 +286,23 @@ def _domains(config: Config, placed: Iterable[Placed]) -> Iterator[Found]:
         for key, what, do in attribute_faults(entry):
             yield file, f"{path}.{key}", what, do
         for word in entry.types:
-            if word not in TYPE_NAMES and not _is_routed_number(word):
+            if word not in TYPE_NUMBERS and not _is_routed_number(word):
                 yield (
                     file,
                     f"{path}.types",
                     f"unknown record type {word!r}",
-                    advice(word, [*TYPE_NAMES, "0x0180"]),
+                    advice(word, [*TYPE_NUMBERS, "0x0180"]),
                 )
 
 
 def _is_routed_number(word: str) -> bool:
-    """Routed types are 0x0100 to 0x7FFF (specification section 4)."""
+    """Routed types are 0x0100 to 0x7FFF (specification section 4); one never comes from elsewhere."""
     try:
-        return word.startswith("0x") and 0x0100 <= int(word, 16) <= 0x7FFF
+        return (
+            word.startswith("0x")
+            and 0x0100 <= (number := int(word, 16)) <= 0x7FFF
+            and number != INTERNAL_TYPE
+        )
     except ValueError:
         return False
 

@@ -12,8 +12,13 @@ from imxrouter.config.trust import PolicyName
 from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S
 
 #: Names of routed record types that can be enabled; others are written as numbers, `0x0180`.
-TYPE_NUMBERS = {"message": 0x0100, "subscribe": 0x0101, "notify": 0x0102, "attributes": 0x0103}
-TYPE_NAMES: tuple[str, ...] = tuple(TYPE_NUMBERS)
+TYPE_NUMBERS = {
+    "message": 0x0100, "subscribe": 0x0101, "notify": 0x0102, "attributes": 0x0103, "foreign": 0x0110,
+}  # fmt: skip
+#: Those that every domain takes unless it says otherwise.
+USUAL_TYPES: tuple[str, ...] = ("message", "subscribe", "notify", "attributes")
+#: What gateways of this process hand each other; no domain can be told to take it from elsewhere.
+INTERNAL_TYPE = 0x0106
 
 
 #: What a stranger may do at a user whose rules the router keeps; empty: it keeps none.
@@ -140,8 +145,11 @@ class ServedDomain(Section, frozen=True):
     ] = 0.0
     types: Annotated[
         tuple[str, ...],
-        key("Record types that pass: message, subscribe, notify, attributes, or a number like `0x0180`."),
-    ] = TYPE_NAMES
+        key(
+            "Record types that pass: message, subscribe, notify, attributes, foreign (what XMPP has and no "
+            "operation can say: groups, queries), or a number like `0x0180`."
+        ),
+    ] = USUAL_TYPES
     case_profile: Annotated[
         Literal["case-insensitive", "case-sensitive"],
         key("Whether `Alice` and `alice` are one user at the service."),

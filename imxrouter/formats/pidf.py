@@ -284,7 +284,7 @@ class _Reader:
         return Note(element.text, language if is_language(language) else "")
 
     def _keep(self, element: Element, extensions: list[Extension]) -> None:
-        if not _can_be_kept(element):
+        if not can_be_kept(element):
             return _ignore(element)
         self._extensions += 1
         if self._extensions > MAX_EXTENSIONS:
@@ -298,7 +298,7 @@ class _Reader:
         return None
 
 
-def _can_be_kept(element: Element) -> bool:
+def can_be_kept(element: Element) -> bool:
     """Whether the schema, which looks into what it knows of an extension, holds with it inside.
 
     It has no place for elements without namespace, checks a PIDF document inside an extension as strictly as

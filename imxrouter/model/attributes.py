@@ -74,9 +74,11 @@ _TEXT, _NUMBER_KIND = ValueKind.TEXT, ValueKind.NUMBER
 GLOBAL_KEYS: Final[tuple[GlobalKey, ...]] = (
     GlobalKey("alias", _USER, _TEXT, "the name to show", "IMX draft 4.4.5"),
     GlobalKey("presence", _USER, ValueKind.DOCUMENT, "the presence document, as in NOTIFY", "section 7.7"),
+    GlobalKey("vcard", _USER, ValueKind.DOCUMENT, "who he is: a vCard in XML", "RFC 6351"),
     GlobalKey("max-message-size", _DOMAIN, _NUMBER_KIND, "bytes of the largest body", "section 7.5"),
     GlobalKey("content-types", _DOMAIN, _TEXT, "content types, joined by `, `", "section 7.1"),
     GlobalKey("subscription-lifetime", _DOMAIN, _NUMBER_KIND, "seconds granted at most", "section 7.6"),
+    GlobalKey("foreign-forms", _DOMAIN, _TEXT, "protocols of FOREIGN, joined by `, `", "section 7.11"),
     GlobalKey(
         "idle-timeout", _DOMAIN, _NUMBER_KIND, "seconds after which an idle link is closed", "section 10"
     ),

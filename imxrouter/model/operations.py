@@ -1,4 +1,7 @@
-"""The four operations of the abstract service (RFC 3860 section 3, RFC 3859 section 3, IMX draft 4.4)."""
+"""The four operations of the abstract service (RFC 3860 section 3, RFC 3859 section 3, IMX draft 4.4).
+
+And one more, for what none of them can say: a foreign form that passes as it is (specification section 7.11).
+"""
 
 from __future__ import annotations
 
@@ -136,6 +139,7 @@ class Subscribe:
         duration_s: seconds; 0 ends the subscription, or fetches where there is none of that id.
         hops_left: how many more routers may pass it on.
         trans_id: a foreign transaction id to return with the outcome, at most 40 bytes.
+        original_form: name of a protocol, NUL, what it was made of in that protocol's bytes; empty for none.
     """
 
     watcher: Address
@@ -145,6 +149,7 @@ class Subscribe:
     duration_s: int
     hops_left: int = MAX_HOPS
     trans_id: bytes = b""
+    original_form: bytes = b""
 
     @property
     def source(self) -> Address:
@@ -174,6 +179,7 @@ class Notify:
         expires_s: seconds that it has left; None where that is not said.
         attributes: sent along unsolicited.
         hops_left: how many more routers may pass it on.
+        original_form: name of a protocol, NUL, what it was made of in that protocol's bytes; empty for none.
     """
 
     presentity: Address
@@ -188,6 +194,7 @@ class Notify:
     expires_s: int | None = None
     attributes: tuple[Attribute, ...] = ()
     hops_left: int = MAX_HOPS
+    original_form: bytes = b""
 
     @property
     def source(self) -> Address:
@@ -229,10 +236,36 @@ class AttributeQuery:
         return self.owner
 
 
-Operation = Message | Subscribe | Notify | AttributeQuery
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """What no operation can say, in the bytes of the protocol that it is of (specification section 7.11).
+
+    Judged as a message; passed on only to domains that take it.
+
+    Attributes:
+        source: who sends.
+        destination: who shall receive.
+        message_id: 16 bytes, of this request.
+        protocol: whose form it is, lower-case letters and digits; `xmpp`.
+        content: its bytes.
+        hops_left: how many more routers may pass it on.
+        trans_id: a foreign transaction id to return with the outcome, at most 40 bytes.
+    """
+
+    source: Address
+    destination: Address
+    message_id: bytes
+    protocol: str
+    content: bytes
+    hops_left: int = MAX_HOPS
+    trans_id: bytes = b""
+
+
+Operation = Message | Subscribe | Notify | AttributeQuery | Foreign
 
 KIND_OF: Final[dict[type, Kind]] = {
     Message: Kind.MESSAGE, Subscribe: Kind.SUBSCRIBE, Notify: Kind.NOTIFY, AttributeQuery: Kind.ATTRIBUTES,
+    Foreign: Kind.OTHER,
 }  # fmt: skip
 
 

@@ -12,6 +12,9 @@ from imxrouter.routing.domains import ServedDomain
 
 #: Header, the longest addresses, a retry's epoch and some fields: what a record has beside its body.
 _BESIDE_BODY: Final = 2048
+#: Number of the record type of foreign forms, and the protocols whose forms are read here (section 7.11).
+FOREIGN_TYPE: Final = 0x0110
+FOREIGN_FORMS: Final = "xmpp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ def _all(record: ServedDomain, facts: RouterFacts) -> Iterator[Attribute]:
         yield number_attribute(name, number, age)
     for name, text in (
         ("content-types", ", ".join(record.content_types)),
+        ("foreign-forms", FOREIGN_FORMS if FOREIGN_TYPE in record.types else ""),
         ("abuse-contact", record.abuse_contact),
         ("software", facts.software),
     ):

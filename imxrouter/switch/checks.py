@@ -22,6 +22,7 @@ class Checks:
         recipient: messages a second to one recipient.
         shedding: what is left out under overload.
         size: message size of the destination domain.
+        internal: what gateways of a process hand each other comes from no link of IMX.
         credit: unanswered requests and bytes per link, and a destination's share of them.
         duplicates: a repeated request is recognised.
         loop: a request that comes back from another role with fewer hops left.
@@ -40,6 +41,7 @@ class Checks:
     recipient: bool = True
     shedding: bool = True
     size: bool = True
+    internal: bool = True
     credit: bool = True
     duplicates: bool = True
     loop: bool = True

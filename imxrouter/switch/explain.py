@@ -15,7 +15,10 @@ from imxrouter.switch.ports import Proof, Role, Route
 from imxrouter.switch.presence import INSIDE_TYPES, OF_DOMAINS
 from imxrouter.switch.switch import Switch
 from imxrouter.switch.tables import key_of
-from imxrouter.wire.registry import RecordType
+from imxrouter.wire.registry import INTERNAL_TYPES, RecordType
+
+#: Of a type that gateways of a process hand each other.
+INTERNAL = "the type comes over no link of IMX"
 
 
 def walk(switch: Switch, case: Case, now: float, standing_of: StandingOf) -> list[Step]:
@@ -72,15 +75,20 @@ def _steps(switch: Switch, case: Case, now: float, standing_of: StandingOf) -> I
 
 def _destination(route: Route | None, to_domain: bytes, case: Case, *, is_service: bool) -> Iterator[Step]:
     name = to_domain.decode()
+    is_internal = case.rtype in INTERNAL_TYPES and not (case.port is not None and case.port.internal)
     if route is None:
         if not is_service:
             text = f"neither {name} nor the source is served here"
             yield Step("destination", Verdict.REFUSE, Reason.RELAY_DENIED, text)
+        if is_internal:
+            yield Step("record types", Verdict.REFUSE, Reason.TYPE_NOT_ENABLED, INTERNAL)
         yield Step("destination", Verdict.PASS, text=f"{name} is elsewhere")
         return
     yield Step("destination", Verdict.PASS, text=f"{name} is served here")
     if route.suspended:
         yield Step("state of the destination", Verdict.REFUSE, Reason.SUSPENDED, f"{name} is suspended")
+    if is_internal:
+        yield Step("record types", Verdict.REFUSE, Reason.TYPE_NOT_ENABLED, INTERNAL)
     if case.rtype not in route.types and case.rtype not in OF_DOMAINS:
         text = f"{name} does not take type 0x{case.rtype:04x}"
         yield Step("record types", Verdict.REFUSE, Reason.TYPE_NOT_ENABLED, text)

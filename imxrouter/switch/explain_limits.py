@@ -17,8 +17,10 @@ from imxrouter.switch.explained import Case, Step, Verdict
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Proof, Role, Route
 from imxrouter.switch.switch import Switch
 from imxrouter.wire.layout import ADDRESSES_OFFSET
-from imxrouter.wire.registry import RecordType
+from imxrouter.wire.registry import FORMS, RecordType
 
+#: What is a message for the limits; of a foreign form nobody says here what it is.
+AS_MESSAGES = FORMS | {RecordType.MESSAGE.value}
 #: A sender as the table of rates knows him: seconds to wait, part of the burst that is used, messages a
 #: second, and whether he is known or there is room to remember him.
 Standing = tuple[float, float, float, bool]
@@ -60,7 +62,7 @@ class Asked:
 def first_limits(switch: Switch, asked: Asked) -> Iterator[Step]:
     """Those that are asked before subscriptions are."""
     yield _memory(switch, asked)
-    if asked.case.rtype != RecordType.MESSAGE and asked.case.port not in switch.inside:
+    if asked.case.rtype not in AS_MESSAGES and asked.case.port not in switch.inside:
         yield _shed(switch, asked)
 
 
@@ -77,12 +79,12 @@ def limit_steps(switch: Switch, asked: Asked, standing_of: StandingOf) -> Iterat
     if not inside:
         if port is not None and port.meter is not None:
             yield _link(port, asked.now)
-        if asked.case.rtype == RecordType.MESSAGE:
+        if asked.case.rtype in AS_MESSAGES:
             yield _shed(switch, asked)
         yield from _meters(switch, asked)
     if asked.proof is not None:
         yield _sender(asked, asked.proof, standing_of)
-    if not inside and asked.route is not None and asked.case.rtype == RecordType.MESSAGE:
+    if not inside and asked.route is not None and asked.case.rtype in AS_MESSAGES:
         yield _recipient(switch, asked, asked.route)
     if port is not None:
         yield _credit(port, asked)
@@ -119,7 +121,7 @@ def _memory(switch: Switch, asked: Asked) -> Step:
 def _shed(switch: Switch, asked: Asked) -> Step:
     """Renewals and ends of subscriptions always pass; this one begins."""
     level, rtype = Level(switch.shed), asked.case.rtype
-    if rtype == RecordType.MESSAGE:
+    if rtype in AS_MESSAGES:
         limit, from_level = Limit.SHED_MESSAGES, Level.MESSAGES
         if Level.QUARTER <= level < from_level:
             return Step(f"limit {limit.word}", Verdict.WAIT, text=f"overload: {level.word}", limit=limit)

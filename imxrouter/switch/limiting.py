@@ -13,7 +13,9 @@ from imxrouter.routing.overload import Level
 from imxrouter.routing.traffic import Meter, Payers
 from imxrouter.switch import slots
 from imxrouter.switch.core import SUSPENDED_S, SwitchCore
+from imxrouter.switch.forms import is_presence
 from imxrouter.switch.ports import Port, Route
+from imxrouter.switch.presence import OF_DOMAINS
 from imxrouter.wire.layout import (
     ADDRESSES_OFFSET,
     FLAG_RESPONSE_WANTED,
@@ -27,7 +29,7 @@ from imxrouter.wire.layout import (
     RESPONSE_BIT,
 )
 from imxrouter.wire.record import decode_record
-from imxrouter.wire.registry import FieldType, RecordType
+from imxrouter.wire.registry import FORMS, FieldType, RecordType
 
 #: Refusals of links by limits that are traced and logged in a second; the rest is counted only. Telling one
 #: costs more than ten times what refusing it does.
@@ -102,7 +104,9 @@ class SwitchLimits(SwitchCore):
         if meter is not None and now < meter.until:
             self.refuse_over(port, data, Limit.LINK_RATE, meter.until - now, meter.who, now)
             return True
-        if self.shed < Level.QUARTER or kind != _MESSAGE or port in self.inside:
+        if self.shed < Level.QUARTER or port in self.inside:
+            return False
+        if kind != _MESSAGE and (kind not in FORMS or is_presence(data)):
             return False
         self._shed_turn = (self._shed_turn + 1) & 3
         if self._shed_turn > self.shed - Level.QUARTER:
@@ -113,8 +117,11 @@ class SwitchLimits(SwitchCore):
     def shed_rest(self, port: Port, data: bytes, kind: int, now: float) -> bool:
         """Whether a request that is no message is refused for the sake of what matters more.
 
-        The end of a subscription passes, by whichever side, and so does a renewal: all end work.
+        A foreign form that is no presence is shed as messages are. The end of a subscription passes, by
+        whichever side, and so does a renewal: all end work.
         """
+        if kind in FORMS and not is_presence(data):
+            return False
         if kind == _SUBSCRIBE:
             begins, duration = self.presence.begins(data)
             if not begins or (duration and self.shed < Level.SUBSCRIPTIONS):
@@ -149,11 +156,11 @@ class SwitchLimits(SwitchCore):
                 Limit.OUTPUT, port, data, self._entry_of(port, decode_record(data), data)[TO_DOMAIN], 1
             )
 
-    def _refuse_by_route(self, port: Port, data: bytes, route: Route, rtype: int) -> None:
+    def _refuse_by_route(self, port: Port, data: bytes, route: Route, internal: bool) -> None:
         """Suspended, a type that the domain does not take, or too large; in that order."""
         if route.suspended:
             self.refuse(port, data, Reason.SUSPENDED, SUSPENDED_S)
-        elif rtype not in route.types:
+        elif internal or not _takes(route, (data[4] << 8) | data[5]):
             self.refuse(port, data, Reason.TYPE_NOT_ENABLED)
         else:
             self.refuse(port, data, Reason.TOO_LARGE)
@@ -168,6 +175,11 @@ class SwitchLimits(SwitchCore):
         known = key in self.rates.arrivals or self.rates.is_exception(key)
         limit = Limit.SENDER if known else Limit.SENDERS_REMEMBERED
         self.refuse_over(port, data, limit, wait_s, key if known else self._from_domain(data), now)
+
+
+def _takes(route: Route, rtype: int) -> bool:
+    """Whether the domain takes the type."""
+    return rtype in route.types or rtype in OF_DOMAINS
 
 
 def _ends(data: bytes) -> bool:

@@ -59,13 +59,16 @@ class Port:
         carries_stanzas: it is a stream of a foreign protocol, which takes that protocol's own words as well.
         largest: the largest request the other side takes, a retry's epoch included.
         meter: requests and bytes a second; None of a gateway inside this process.
+        internal: may bring what never comes over IMX (`wire.registry.INTERNAL_TYPES`): a gateway of ours
+            reads what is on its other side.
     """
 
     __slots__ = (
         "acked", "acknowledges", "carries_stanzas", "closed", "credit_bytes", "credit_requests",
         "destinations", "dirty", "epoch", "granted_bytes", "granted_requests", "in_bytes", "in_flight",
-        "largest", "max_record", "meter", "need", "number", "on_control", "out", "refused", "responses_read",
-        "role", "sent", "sent_bytes", "shedding", "sources", "speaks", "tail", "unacked", "usable", "used",
+        "internal", "largest", "max_record", "meter", "need", "number", "on_control", "out", "refused",
+        "responses_read", "role", "sent", "sent_bytes", "shedding", "sources", "speaks", "tail", "unacked",
+        "usable", "used",
     )  # fmt: skip
 
     def __init__(self, number: int, role: Role, on_control: Callable[[bytes], None]) -> None:
@@ -85,6 +88,7 @@ class Port:
         self.usable = True
         self.shedding = False
         self.carries_stanzas = False
+        self.internal = role is Role.PROCESS
         self.granted_requests = 1024
         self.granted_bytes = 1 << 20
         self.in_flight = 0

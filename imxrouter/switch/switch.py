@@ -18,6 +18,7 @@ from imxrouter.routing.traffic import NOBODY
 from imxrouter.switch import slots
 from imxrouter.switch.core import SUSPENDED_S
 from imxrouter.switch.flows import Key
+from imxrouter.switch.forms import is_presence
 from imxrouter.switch.ports import FOREVER, MAX_UNACKNOWLEDGED, Port, Proof, Role
 from imxrouter.switch.presence import INSIDE_TYPES, OF_DOMAINS
 from imxrouter.switch.reads import SwitchReads
@@ -39,7 +40,7 @@ from imxrouter.wire.layout import (
     OUTCOME_BYTES,
     RESPONSE_BIT,
 )
-from imxrouter.wire.registry import KIND_OF_TYPE, RecordType
+from imxrouter.wire.registry import FORMS, INTERNAL_TYPES, KIND_OF_TYPE, RecordType
 
 _KEEP_FLAGS = 0xFF & ~FLAG_RETRY
 _PROCESS = Role.PROCESS
@@ -56,6 +57,7 @@ OTHER_BASE = int(Kind.OTHER) * slots.KIND_STRIDE
 _MESSAGES_ACCEPTED = BASE_OF_TYPE[_MESSAGE] + slots.ACCEPTED
 _MESSAGES_DELIVERED = BASE_OF_TYPE[_MESSAGE] + slots.DELIVERED
 _NO_PORTS: list[Port] = []
+_NO_TYPES: frozenset[int] = frozenset()
 _NONE: dict[bytes, list[Port]] = {}
 
 
@@ -82,6 +84,7 @@ class Switch(SwitchReads):
         is_service, is_uplink = port.role is Role.SERVICE, port.role is Role.UPLINK
         turn, number, max_hops = self._turn, port.number, self.max_hops
         inside, meter = port in self.inside, port.meter
+        refused_types = INTERNAL_TYPES if checks.internal and not port.internal else _NO_TYPES
         exempt = inside or is_process
         senders, due_of = self.traffic.senders.meters, self.inboxes.due
         check_traffic = checks.traffic and not exempt
@@ -164,12 +167,16 @@ class Switch(SwitchReads):
                     if not is_service and checks.relay:
                         self.refuse(port, data[start:stop], Reason.RELAY_DENIED)
                         continue
+                    if rtype in refused_types:
+                        self.refuse(port, data[start:stop], Reason.TYPE_NOT_ENABLED)
+                        continue
                 elif (
                     route.suspended
                     or (rtype not in route.types and rtype not in OF_DOMAINS)
+                    or rtype in refused_types
                     or (check_size and stop - body_at > route.max_bytes)
                 ):
-                    self._refuse_by_route(port, data[start:stop], route, rtype)
+                    self._refuse_by_route(port, data[start:stop], route, rtype in refused_types)
                     continue
                 if (
                     not sound
@@ -251,7 +258,11 @@ class Switch(SwitchReads):
                             continue
                     else:
                         arrivals[key] = (arrival if arrival > now else now) + interval
-                if check_recipient and is_message and route is not None:
+                if (
+                    check_recipient
+                    and route is not None
+                    and (is_message or (rtype in FORMS and not is_presence(data[start:stop])))
+                ):
                     calm = route.calm = route.calm - 1
                     if calm < 0 and (now < route.watched_until or not route.is_calm(now)):
                         cost, ahead = route.inbox[stranger]

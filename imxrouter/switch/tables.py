@@ -26,6 +26,7 @@ from imxrouter.routing.subscriptions import Subscriptions
 from imxrouter.routing.traffic import Traffic
 from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
+from imxrouter.switch.forms import right_of_form
 from imxrouter.switch.ports import RETRY_BYTES, Port, Route, RouteTable
 from imxrouter.switch.presence import OF_DOMAINS, PresenceChecks
 from imxrouter.switch.rewrite import (
@@ -35,12 +36,16 @@ from imxrouter.switch.tally import Tally
 from imxrouter.switch.ways import STANZA, Ways
 from imxrouter.wire.layout import ADDRESSES_OFFSET
 from imxrouter.wire.record import decode_record
-from imxrouter.wire.registry import KIND_OF_TYPE, FieldType, RecordType
+from imxrouter.wire.registry import FORMS, KIND_OF_TYPE, FieldType, RecordType
 
 #: Addresses remembered as checked, in each of two generations; a cache, so losing an entry costs time only.
 NAMES_PER_GENERATION: Final = 131_072
 #: What the router itself may say to whom it has blocked: that nothing is known, and that he is reported.
 OWN_WORDS: Final = frozenset({RecordType.NOTIFY.value, RecordType.REPORT.value})
+#: Requests of one type that want something else are judged apart.
+_PLACE_OF_RIGHT: Final[dict[Right | None, bytes]] = {
+    Right.FETCH: b"\0", Right.SUBSCRIBE: b"\1", Right.MESSAGE: b"\2", None: b"\3",
+}  # fmt: skip
 
 
 class Rates(Protocol):
@@ -189,7 +194,7 @@ class SwitchTables:
         pair = data[ADDRESSES_OFFSET:from_end]
         place, right = pair, right_of(data, rtype)
         if rtype != RecordType.MESSAGE:
-            place = rtype.to_bytes(2, "big") + (b"\0" if right is Right.FETCH else b"\1") + pair
+            place = rtype.to_bytes(2, "big") + _PLACE_OF_RIGHT[right] + pair
         known = self._passes.get(place)
         if known is not None or self.gate is None:
             return known or False
@@ -311,6 +316,8 @@ def right_of(data: bytes, rtype: int) -> Right | None:
     if rtype == RecordType.SUBSCRIBE:
         duration = decode_record(data).value(FieldType.DURATION)
         return Right.FETCH if duration is not None and not any(duration) else Right.SUBSCRIBE
+    if rtype in FORMS:
+        return right_of_form(data)
     return Right.FETCH if rtype == RecordType.ATTRIBUTES else Right.MESSAGE
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Final
 
 from imxrouter.switch.ports import Port
+from imxrouter.wire.registry import RecordType
 
 #: Type of the record in which one of a foreign protocol's own words goes through this process; no link
 #: brings it.
-STANZA: Final = 0x0106
+STANZA: Final = RecordType.STANZA.value
 
 
 #: Remote domain -> source domain of ours -> links.

@@ -106,7 +106,15 @@ class FirstBytes:
                 self._tell(session)
 
         begin = partial(
-            accept_tls, session.transport, self.maker, session, done, failed, session.handshaking, data
+            accept_tls,
+            session.transport,
+            self.maker,
+            session,
+            done,
+            failed,
+            session.handshaking,
+            data,
+            session.alpn,
         )
         if self.handshakes is None or session.refused is not None:
             begin()

@@ -60,7 +60,7 @@ class InsidePort:
         self.port = Port(hub.next_port_number(), Role.SERVICE, lambda _data: None)
         self.port.sources, self.port.speaks = _AnySource(), _AnyAnswer()
         self.port.max_record = self.port.largest = HIGHEST_MAX_RECORD
-        self.port.acknowledges = True
+        self.port.acknowledges = self.port.internal = True
         settings = hub.settings
         self.port.granted_requests = self.port.credit_requests = settings.credit_requests * 4
         self.port.granted_bytes = self.port.credit_bytes = settings.credit_bytes * 4

@@ -1,11 +1,13 @@
 """Between records and the operations of the abstract service, for gateways inside this process.
 
-Messages are `translate.py`; here are subscriptions, notifications and attribute queries (specification
-sections 7.6 to 7.8). Not used where IMX meets IMX: there the record's own bytes go on.
+Messages are `translate.py`; here are subscriptions, notifications, attribute queries and foreign forms
+(specification sections 7.6 to 7.8 and 7.11). Not used where IMX meets IMX: there the record's own bytes go
+on.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from struct import Struct
@@ -17,9 +19,11 @@ from imxrouter.model.attributes import MAX_NAMES, is_attribute_name
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.operations import (
     MAX_SUBSCRIPTION_ID_BYTES,
+    MAX_TRANS_ID_BYTES,
     AttributeQuery,
     AttributeValues,
     EndReason,
+    Foreign,
     Message,
     Notify,
     Operation,
@@ -58,6 +62,9 @@ PIDF: Final = "application/pidf+xml"
 
 _END_REASONS: Final = {reason.code: reason for reason in EndReason}
 _VERSION_BYTES: Final = 16
+#: Bytes of a protocol's name at most (specification section 7.11).
+MAX_PROTOCOL_BYTES: Final = 16
+_PROTOCOL: Final = re.compile(r"[a-z][a-z0-9]{0,15}\Z")
 #: Type and length of fields, and one whole.
 _ID_HEAD: Final = FieldType.SUBSCRIPTION_ID.to_bytes(2, "big")
 _STATE_HEAD: Final = FieldType.SUBSCRIPTION_STATE.to_bytes(2, "big") + b"\0\2"
@@ -74,6 +81,8 @@ def operation_to_record(operation: Operation) -> Record:
             return subscribe_to_record(operation)
         if isinstance(operation, Notify):
             return notify_to_record(operation)
+        if isinstance(operation, Foreign):
+            return foreign_to_record(operation)
         return query_to_record(operation)
     except WireError as error:
         raise TranslationError(Reason.BAD_RECORD, str(error)) from None
@@ -98,6 +107,8 @@ def subscribe_to_record(operation: Subscribe) -> Record:
     ]
     if operation.trans_id:
         fields.append(Field(FieldType.TRANS_ID, operation.trans_id))
+    if operation.original_form:
+        fields.append(Field(FieldType.ORIGINAL_FORM, operation.original_form))
     return Record(
         RecordType.SUBSCRIBE, hops_left=operation.hops_left, message_id=operation.message_id,
         envelope=envelope_of(operation.watcher, operation.presentity), fields=tuple(fields),
@@ -114,6 +125,7 @@ def record_to_subscribe(record: Record) -> Subscribe:
     return Subscribe(
         watcher, presentity, record.message_id, subscription_id_of(record), int.from_bytes(duration, "big"),
         record.hops_left, record.value(FieldType.TRANS_ID) or b"",
+        record.value(FieldType.ORIGINAL_FORM) or b"",
     )  # fmt: skip
 
 
@@ -169,6 +181,8 @@ def notify_to_record(operation: Notify, teller: Domain | None = None) -> Record:
         fields.append(Field(FieldType.VERSION, value))
     if operation.expires_s is not None:
         fields.append(Field(FieldType.DURATION, _u32(operation.expires_s)))
+    if operation.original_form:
+        fields.append(Field(FieldType.ORIGINAL_FORM, operation.original_form))
     fields += [Field(FieldType.ATTRIBUTE, write_attribute(one)) for one in operation.attributes]
     return Record(
         RecordType.NOTIFY, hops_left=operation.hops_left, message_id=operation.message_id,
@@ -243,7 +257,7 @@ def record_to_notify(record: Record) -> Notify:
         b"" if presence is not None else record.body,
         end_reason,
         int.from_bytes(expires, "big") if expires is not None else None,
-        attributes_of(record), record.hops_left,
+        attributes_of(record), record.hops_left, record.value(FieldType.ORIGINAL_FORM) or b"",
     )  # fmt: skip
 
 
@@ -322,6 +336,36 @@ def _check_names(names: tuple[str, ...]) -> None:
             raise TranslationError(Reason.BAD_RECORD, f"{name[:40]!r} is no attribute name")
 
 
+# -- foreign forms -------------------------------------------------------------------------------------------
+
+
+def foreign_to_record(operation: Foreign) -> Record:
+    """The FOREIGN record. Raises `TranslationError` where its protocol has no name, or it is empty."""
+    if not _PROTOCOL.match(operation.protocol) or not operation.content:
+        raise TranslationError(Reason.BAD_BODY, f"a foreign form of {operation.protocol[:40]!r}")
+    if len(operation.trans_id) > MAX_TRANS_ID_BYTES:
+        raise TranslationError(Reason.BAD_RECORD, f"transaction id of {len(operation.trans_id)} bytes")
+    fields = (Field(FieldType.TRANS_ID, operation.trans_id),) if operation.trans_id else ()
+    return Record(
+        RecordType.FOREIGN, hops_left=operation.hops_left, message_id=operation.message_id,
+        envelope=envelope_of(operation.source, operation.destination), fields=fields,
+        body=operation.protocol.encode() + b"\0" + operation.content,
+    )  # fmt: skip
+
+
+def record_to_foreign(record: Record) -> Foreign:
+    """What a FOREIGN record carries; the form itself is not read. Raises `TranslationError`."""
+    source, destination = addresses_of(record)
+    protocol, nul, content = record.body.partition(b"\0")
+    name = protocol[: MAX_PROTOCOL_BYTES + 1].decode("latin-1")
+    if not nul or not content or not _PROTOCOL.match(name):
+        raise TranslationError(Reason.BAD_BODY, "no name of a protocol, or nothing behind it")
+    trans_id = record.value(FieldType.TRANS_ID) or b""
+    if len(trans_id) > MAX_TRANS_ID_BYTES:
+        raise TranslationError(Reason.BAD_RECORD, f"transaction id of {len(trans_id)} bytes")
+    return Foreign(source, destination, record.message_id, name, content, record.hops_left, trans_id)
+
+
 # -- answers -------------------------------------------------------------------------------------------------
 
 
@@ -375,4 +419,5 @@ _READERS: Final[dict[int, Callable[[Record], Operation]]] = {
     RecordType.SUBSCRIBE: record_to_subscribe,
     RecordType.NOTIFY: record_to_notify,
     RecordType.ATTRIBUTES: record_to_query,
+    RecordType.FOREIGN: record_to_foreign,
 }

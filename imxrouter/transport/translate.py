@@ -29,6 +29,11 @@ ATTRIBUTE_FIELDS: Final = {
     "in-reply-to": FieldType.IN_REPLY_TO,
     "origin-id": FieldType.ORIGIN_ID,
     "original-form": FieldType.ORIGINAL_FORM,
+    "to-instance": FieldType.TO_INSTANCE,
+    "kind": FieldType.KIND,
+    "thread-parent": FieldType.THREAD_PARENT,
+    "sent-at": FieldType.SENT_AT,
+    "chat-state": FieldType.CHAT_STATE,
 }
 _ATTRIBUTE_OF_FIELD: Final = {int(number): name for name, number in ATTRIBUTE_FIELDS.items()}
 

@@ -31,6 +31,8 @@ class RecordType(IntEnum):
     ATTRIBUTES = 0x0103
     ECHO = 0x0104
     REPORT = 0x0105
+    STANZA = 0x0106
+    FOREIGN = 0x0110
     PONG = 0x8002
     CLAIM_RESULT = 0x8010
     VERIFY_RESULT = 0x8012
@@ -41,6 +43,8 @@ class RecordType(IntEnum):
     ATTRIBUTES_RESPONSE = 0x8103
     ECHO_RESPONSE = 0x8104
     REPORT_RESPONSE = 0x8105
+    STANZA_RESPONSE = 0x8106
+    FOREIGN_RESPONSE = 0x8110
 
 
 #: Counter slot of a routed type; every other routed type counts as OTHER.
@@ -50,6 +54,12 @@ KIND_OF_TYPE: Final = {
     RecordType.NOTIFY.value: Kind.NOTIFY,
     RecordType.ATTRIBUTES.value: Kind.ATTRIBUTES,
 }
+
+#: What gateways of one process hand each other through the switch; never sent on a link, and never taken from
+#: one (specification section 7.11).
+INTERNAL_TYPES: Final = frozenset({RecordType.STANZA.value})
+#: A foreign form as it is: judged as a message, or as what the form says that it is.
+FORMS: Final = frozenset({RecordType.STANZA.value, RecordType.FOREIGN.value})
 
 CRITICAL_BIT: Final = 0x8000
 
@@ -71,6 +81,11 @@ class FieldType(IntEnum):
     ORIGIN_ID = 0x0016
     ORIGINAL_FORM = 0x0017
     CONTENT_TYPE = 0x0018
+    TO_INSTANCE = 0x0019
+    KIND = 0x001A
+    THREAD_PARENT = 0x001B
+    SENT_AT = 0x001C
+    CHAT_STATE = 0x001D
     ATTRIBUTE = 0x0020
     ATTRIBUTE_NAME = 0x0021
     SUBSCRIPTION_ID = 0x0030

@@ -11,8 +11,15 @@ packages=(
     iproute2 iptables           # network namespaces and cut links
     prometheus                  # promtool, which checks what /metrics says
     haproxy                     # load balancer in front; the plain forwarder of the bench
+    prosody lua-unbound lua-sec # XMPP server, with the resolver and the TLS that it needs
+    ejabberd                    # XMPP server
+    go-sendxmpp                 # XMPP client that needs no terminal
+    dnsmasq-base knot-resolver  # resolvers that `imxctl dns inside` writes for
 )
-declare -A daemon_of=([knot]=knot [nsd]=nsd [bind9]=named [unbound]=unbound [haproxy]=haproxy [prometheus]=prometheus)
+declare -A daemon_of=(
+    [knot]=knot [nsd]=nsd [bind9]=named [unbound]=unbound [haproxy]=haproxy [prometheus]=prometheus
+    [prosody]=prosody [ejabberd]=ejabberd [knot-resolver]=kresd@1
+)
 
 missing=()
 for package in "${packages[@]}"; do
@@ -35,9 +42,18 @@ if [ ! -e "$policy" ]; then
     chmod +x "$policy"
     trap 'rm -f "$policy"' EXIT
 fi
+had_epmd=no
+if command -v epmd >/dev/null && epmd -names >/dev/null 2>&1; then
+    had_epmd=yes
+fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get -o DPkg::Lock::Timeout=400 update -qq
 apt-get -o DPkg::Lock::Timeout=400 install -y -qq --no-install-recommends "${missing[@]}"
+
+# Erlang's name service: installing ejabberd starts it without asking. It refuses while somebody uses it.
+if [ "$had_epmd" = no ] && command -v epmd >/dev/null; then
+    epmd -kill >/dev/null 2>&1 || true
+fi
 
 # Where a policy file of the host let them start all the same.
 for package in "${missing[@]}"; do

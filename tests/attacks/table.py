@@ -97,6 +97,7 @@ OUTCOMES: Final = {
     "test_answer_over_a_link_that_was_not_asked": ("dropped and counted", "a false success"),
     "test_answer_diverted": ("dropped", "he gets her answer"),
     "test_spoofed_sender": ("`not-proved`", "he writes as Alice"),
+    "test_internal_stanza_over_a_link": ("`type-not-enabled`", "his stanza reaches the service unread"),
     "test_sender_of_another_customer": ("`not-proved`", "one customer writes as another"),
     "test_claim_for_a_domain_served_here": ("`served-here`, without a dial", "he writes as a user of ours"),
     "test_relay_through_us": ("`relay-denied`", "his message goes out in our name"),

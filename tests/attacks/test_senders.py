@@ -133,3 +133,24 @@ def test_presence_read_in_a_friends_name(lab: Lab, kind: RecordType, guarded: bo
         assert b"Bob is at home" in link.raw
     link.send(_ask("mallory@m.example", "bob@b.example", kind))
     assert service.request().envelope.from_domain == b"m.example"  # in his own name he may ask
+
+
+@guarded
+def test_internal_stanza_over_a_link(lab: Lab, guarded: bool) -> None:
+    """Mallory sends what gateways hand each other. Check: such a record comes from gateways of ours only."""
+    key = login_key(1)
+    tables = service_table("shop", key, "shop.example")
+    b = lab.router("b.example", tables=tables, settings=LAB_LOGIN, checks=Checks(internal=guarded))
+    service = lab.organisation("any.example").connect(b)
+    assert service.log_in(key) == 0
+    route = b.router.hub.switch.routes[b"shop.example"]
+    b.call(lambda: setattr(route, "types", route.types | {RecordType.STANZA.value}))
+    link = lab.organisation("m.example").proved_link(b)
+    body = b"xmpp\0<message from='alice@a.example' to='bob@shop.example'><body>pay mallory</body></message>"
+    envelope = Envelope(b"bob", b"shop.example", b"mallory", b"m.example")
+    link.send(Record(RecordType.STANZA, 0x80, 110, 1, bytes(16), envelope, (), body))
+    if guarded:
+        assert link.outcome().reason is Reason.TYPE_NOT_ENABLED
+        assert service.drain() == []
+    else:
+        assert service.request().body == body

@@ -42,17 +42,19 @@ def checker(server: Server, where: Path, zone: str) -> list[str]:
     return [program("knotc"), "-c", str(where / "knotd.conf"), "zone-check", zone]
 
 
-def resolver(where: Path, listen: str, stubs: Mapping[str, Sequence[str]]) -> list[str]:
+def resolver(where: Path, listen: str, stubs: Mapping[str, Sequence[str]], allow: str = "") -> list[str]:
     """Write the configuration of an unbound that asks given servers for given zones; return its command.
 
     Args:
         where: an existing directory.
         listen: the address whose port 53 it answers at.
         stubs: addresses of the name servers of each zone.
+        allow: a network that may ask besides this host.
     """
     lines = [
         "server:",
         f"  interface: {listen}@53",
+        *([f"  access-control: {allow} allow"] if allow else []),
         '  username: ""',
         '  chroot: ""',
         f'  directory: "{where}"',

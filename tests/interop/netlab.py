@@ -187,11 +187,15 @@ def _enter(namespace: str) -> None:
 
 
 class Network:
-    """Namespaces on one bridge. Use as a context; leaving it ends the programs inside and removes all."""
+    """Namespaces on one bridge. Use as a context; leaving it ends the programs inside and removes all.
 
-    def __init__(self) -> None:
-        self._prefix = f"imx{os.getpid()}"
-        self._hub = f"{self._prefix}-hub"
+    Args:
+        name: a short word, letters and digits, that tells it from another one of the same run.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self._prefix = f"imx{os.getpid()}-{name}"
+        self._hub = f"{self._prefix}hub"
         self._undo = ExitStack()
 
     def __enter__(self) -> Self:
@@ -217,7 +221,7 @@ class Network:
             addresses: with their prefix lengths, such as `192.0.2.1/24`.
             nameserver: the address in resolv.conf.
         """
-        namespace, cable = f"{self._prefix}-{name}", f"v-{name}"
+        namespace, cable = f"{self._prefix}{name}", f"v-{name}"
         wanted = tuple(addresses)
         (NETNS_ETC / namespace).mkdir(parents=True)
         self._undo.callback(shutil.rmtree, NETNS_ETC / namespace, ignore_errors=True)

@@ -19,6 +19,11 @@ PEERS = {
     "ip": ["-V"],
     "iptables": ["--version"],
     "promtool": ["--version"],
+    "prosodyctl": ["about"],  # `prosody --version` starts the server
+    "erl": ["-noinput", "-eval", 'io:format("~s~n", [erlang:system_info(otp_release)]), halt().'],
+    "go-sendxmpp": ["--version"],
+    "dnsmasq": ["--version"],
+    "kresd": ["--version"],
 }
 
 

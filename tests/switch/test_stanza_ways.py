@@ -9,11 +9,13 @@ from imxrouter.wire.record import Envelope, Record
 from tests.switch.rig import ALICE, BOB, FAR, HERE, Rig, message
 
 LEVEL = 1
+BODY = b"xmpp\0<message from='alice@here.example' to='bob@far.example'/>"
 
 
 def out_bound(number: int, rtype: int = 0x0100) -> Record:
     """What alice@here.example says to bob@far.example."""
-    return message(number, type=rtype, envelope=Envelope(BOB, FAR, ALICE, HERE))
+    body = BODY if rtype == STANZA else b"hello"
+    return message(number, type=rtype, envelope=Envelope(BOB, FAR, ALICE, HERE), body=body)
 
 
 class Both(Rig):
@@ -22,6 +24,7 @@ class Both(Rig):
     def __init__(self) -> None:
         super().__init__()
         self.service.sources[HERE] = (0, None, FOREVER, 0.001, 10.0, FOREVER)
+        self.service.internal = True
         self.stream, self.link = self.port(11, Role.PEER), self.port(12, Role.PEER)
         self.stream.carries_stanzas = True
         self.switch.open_way(FAR, HERE, self.stream, LEVEL)

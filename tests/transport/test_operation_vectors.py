@@ -10,6 +10,7 @@ from imxrouter.model.operations import (
     Attribute,
     AttributeQuery,
     AttributeValues,
+    Foreign,
     Notify,
     Subscribe,
     SubscribeResult,
@@ -56,8 +57,11 @@ def meaning(record: Record) -> dict[str, object]:
         assert isinstance(result, AttributeValues)
         return {"values": shown(result.attributes)}
     operation = record_to_operation(record)
+    if isinstance(operation, Foreign):
+        return {"protocol": operation.protocol, "content": operation.content.hex()}
     if isinstance(operation, Subscribe):
-        return {"subscription_id": operation.subscription_id.hex(), "duration_s": operation.duration_s}
+        form = {"original_form": operation.original_form.hex()} if operation.original_form else {}
+        return {"subscription_id": operation.subscription_id.hex(), "duration_s": operation.duration_s} | form
     if isinstance(operation, AttributeQuery):
         return {"names": list(operation.names)}
     assert isinstance(operation, Notify)

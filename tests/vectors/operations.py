@@ -1,4 +1,4 @@
-"""Vectors of subscriptions, notifications, attributes and echo (imx-protocol sections 7.6 to 7.9)."""
+"""Vectors of subscriptions, notifications, attributes, echo and foreign forms (imx-protocol 7.6 to 7.11)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from imxrouter.model.operations import (
     AttributeQuery,
     AttributeValues,
     EndReason,
+    Foreign,
     Notify,
     Operation,
     Subscribe,
@@ -87,11 +88,24 @@ ECHO = Record(
     b"hello",
 )
 
+STANZA = (
+    b"xmpp\0<iq type='get' id='q1' from='alice@a.example/r1' to='bob@b.example/r2'>"
+    b"<ping xmlns='urn:xmpp:ping'/></iq>"
+)
+FOREIGN = _request(Foreign(ALICE, BOB, _number(0xA0), "xmpp", STANZA[5:]), 0x18)
+ASKED = (
+    b"xmpp\0<presence type='subscribe' from='alice@a.example' to='bob@b.example'>"
+    b"<x xmlns='urn:a'/></presence>"
+)
+
 RECORDS: dict[str, Record] = {
     "subscribe": SUBSCRIBE,
     "subscribe response: active": _answer(SUBSCRIBE, SubscribeResult(SubscriptionState.ACTIVE, 600)),
     "subscribe response: pending": _answer(SUBSCRIBE, SubscribeResult(SubscriptionState.PENDING, 300)),
     "subscribe: end or fetch": _request(Subscribe(ALICE, BOB, _number(0x41), IDENT, 0), 0x17),
+    "subscribe, with its original form": _request(
+        Subscribe(ALICE, BOB, _number(0x42), IDENT, 600, original_form=ASKED), 0x19
+    ),
     "notify": NOTIFY,
     "notify: terminated, rejected": TERMINATED,
     "notify: unknown": UNKNOWN,
@@ -99,6 +113,8 @@ RECORDS: dict[str, Record] = {
     "attributes response": _answer(ATTRIBUTES, AttributeValues(VALUES)),
     "echo": ECHO,
     "echo response": response_to(ECHO, SUCCESS, ECHO.body),
+    "foreign": FOREIGN,
+    "foreign response": response_to(FOREIGN, SUCCESS),
 }
 
 
@@ -119,6 +135,10 @@ def _notified(told: dict[str, object]) -> dict[str, object]:
 MEANINGS: dict[str, dict[str, object]] = {
     "subscribe": {"subscription_id": IDENT.hex(), "duration_s": 600},
     "subscribe: end or fetch": {"subscription_id": IDENT.hex(), "duration_s": 0},
+    "subscribe, with its original form": {
+        "subscription_id": IDENT.hex(), "duration_s": 600, "original_form": ASKED.hex()
+    },
+    "foreign": {"protocol": "xmpp", "content": STANZA[5:].hex()},
     "subscribe response: active": {"state": 1, "duration_s": 600},
     "subscribe response: pending": {"state": 0, "duration_s": 300},
     "notify": _notified(
@@ -164,6 +184,11 @@ def _refused() -> list[tuple[str, Reason, Record]]:
         ("65 names", bad, replace(ATTRIBUTES, fields=names)),
         ("a name with a capital", bad, _with(ATTRIBUTES, FieldType.ATTRIBUTE_NAME, b"Alias")),
         ("a query with a body", body, replace(ATTRIBUTES, body=b"x")),
+        ("a foreign form of no protocol", body, replace(FOREIGN, body=b"\0<iq/>")),
+        ("a foreign form of a protocol with a capital", body, replace(FOREIGN, body=b"Xmpp\0<iq/>")),
+        ("a foreign form of a protocol of 17 letters", body, replace(FOREIGN, body=b"x" * 17 + b"\0<iq/>")),
+        ("a foreign form without a form", body, replace(FOREIGN, body=b"xmpp\0")),
+        ("a foreign form without an end of the name", body, replace(FOREIGN, body=b"xmpp")),
     ]
 
 

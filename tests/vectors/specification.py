@@ -38,6 +38,7 @@ from imxrouter.wire.layout import (
 )
 from imxrouter.wire.registry import (
     CRITICAL_BIT,
+    INTERNAL_TYPES,
     Capability,
     FieldType,
     RecordType,
@@ -58,12 +59,17 @@ FIELD_CONTENT = {
     "SUBJECT": "text",
     "THREAD": "text, opaque",
     "LANGUAGE": "language tag (RFC 5646)",
-    "INSTANCE": "text: which of the recipient's or sender's instances (XMPP resource, GRUU)",
+    "INSTANCE": "text: which of the sender's instances (XMPP resource, GRUU)",
     "RECEIPT_REQUESTED": "empty: a receipt (`message/imdn+xml`) is wanted",
     "IN_REPLY_TO": "16 bytes: a message id",
     "ORIGIN_ID": "the id that the sender's own protocol gave the message, up to 255 bytes",
     "ORIGINAL_FORM": "name of a protocol, 0x00, the message in that protocol's own bytes; never critical",
     "CONTENT_TYPE": "the body's Content-Type, for those who do not open it",
+    "TO_INSTANCE": "text: which of the recipient's instances is meant",
+    "KIND": "u8: 0 normal, 1 chat, 2 headline (7.1)",
+    "THREAD_PARENT": "text, opaque: the thread from which this one came off",
+    "SENT_AT": "u64 milliseconds since 1970: when it was sent, where that is not now",
+    "CHAT_STATE": "text: what the sender does (7.1)",
     "ATTRIBUTE": "u32 seconds it may be kept, name, 0x00, value: an attribute sent unsolicited (7.8)",
     "ATTRIBUTE_NAME": "name of an attribute that is asked for (7.8)",
     "SUBSCRIPTION_ID": "1 to 40 bytes (7.6)",
@@ -250,7 +256,8 @@ def types() -> str:
     """The registry of record types."""
     rows = (
         f"| 0x{kind.value:04X} | {kind.name.replace('_', '-')} | "
-        f"{'routed' if is_routed(kind) else 'link'}{', response' if is_response(kind) else ''} |"
+        f"{'routed' if is_routed(kind) else 'link'}{', response' if is_response(kind) else ''}"
+        f"{', never on a link' if kind & 0x7FFF in INTERNAL_TYPES else ''} |"
         for kind in sorted(RecordType, key=lambda kind: (kind & 0x7FFF, kind))
     )
     return table("| type | name | family |", rows)

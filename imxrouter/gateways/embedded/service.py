@@ -16,7 +16,7 @@ from imxrouter.gateways.embedded.register import Register, Tools
 from imxrouter.gateways.embedded.settings import Settings
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
-from imxrouter.model.operations import Message, Notify, Operation, Subscribe
+from imxrouter.model.operations import Foreign, Message, Notify, Operation, Subscribe
 from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.attribute_cache import AttributeCache
@@ -162,6 +162,9 @@ class EmbeddedService:
         """Take an operation for one of its users; `answer` is called before this returns."""
         if isinstance(operation, Message):
             self.inboxes.deliver(operation, answer)
+        elif isinstance(operation, Foreign):
+            domain, note = operation.destination.domain.name, "the embedded service has no foreign forms"
+            answer(failure(Reason.TYPE_NOT_ENABLED, by=domain, role="service", note=note))
         elif self.presence_off:
             domain = operation.destination.domain.name
             answer(failure(Reason.TYPE_NOT_ENABLED, by=domain, role="service", note=self.presence_off))

@@ -1,0 +1,1 @@
+"""Presence between XMPP, which pushes it, and the model, which subscribes to it; pure."""

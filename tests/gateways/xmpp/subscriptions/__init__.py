@@ -1,0 +1,1 @@
+"""Subscriptions between XMPP and the model."""

@@ -1,0 +1,1 @@
+"""The translation between XMPP and the model."""

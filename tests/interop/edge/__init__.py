@@ -1,0 +1,1 @@
+"""XMPP servers and clients by others, in namespaces, beside our routers."""

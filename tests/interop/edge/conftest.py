@@ -1,0 +1,39 @@
+"""Fixtures of the tests against XMPP servers by others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.interop.edge.places import Edge, edge
+
+#: Lines of each log that a failed test shows.
+_TAIL_LINES = 60
+
+
+@pytest.fixture(scope="package")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    """Both servers in their namespaces; once for all files of this folder."""
+    yield from edge(tmp_path_factory.mktemp("edge"))
+
+
+@pytest.fixture
+def lab(built: Edge) -> Edge:
+    """The laboratory without a stream between servers."""
+    built.close_streams()
+    built.note()
+    return built
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """Show with a failed test what the servers logged in it."""
+    report = yield
+    lab = item.funcargs.get("lab") if isinstance(item, pytest.Function) else None
+    if report.failed and isinstance(lab, Edge):
+        for log, position in lab.began.items():
+            tail = log.since(position).splitlines()[-_TAIL_LINES:]
+            report.sections.append((f"end of {log.path}", "\n".join(tail)))
+    return report

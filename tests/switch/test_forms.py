@@ -1,0 +1,159 @@
+"""Foreign forms at the switch: what they are judged as, and which never come over IMX."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.overload import Level
+from imxrouter.routing.rules import Right
+from imxrouter.switch import slots
+from imxrouter.switch.checks import Checks
+from imxrouter.switch.forms import is_presence, right_of_form
+from imxrouter.switch.ports import Port, Role
+from imxrouter.wire.record import Envelope, Record, encode_record
+from imxrouter.wire.registry import FORMS, RecordType
+from tests.switch.rig import ALICE, BOB, FAR, HERE, PEER, Rig, message
+
+CHAT = b"xmpp\0<message from='alice@peer.example'><body>hi</body></message>"
+PRESENCE = b"xmpp\0<presence/>"
+
+
+def form(body: bytes, number: int = 1, rtype: int = RecordType.FOREIGN, **more: object) -> Record:
+    """A form from alice@peer.example to bob@here.example."""
+    return message(number, type=rtype, body=body, **more)
+
+
+def rig(**checks: bool) -> Rig:
+    """One whose domain takes both types."""
+    made = Rig(Checks(**checks))
+    made.switch.routes[HERE].types |= FORMS
+    return made
+
+
+@pytest.mark.parametrize(
+    ("body", "right", "presence"),
+    [
+        (CHAT, Right.MESSAGE, False),
+        (b"xmpp\0<iq type='get'/>", Right.MESSAGE, False),
+        (b"xmpp\0<iq id='1' type = \"result\"/>", None, False),
+        (b"xmpp\0<iq type='error'>", None, False),
+        (PRESENCE, None, True),
+        (b"xmpp\0<presence type='unavailable'/>", None, True),
+        (b"xmpp\0<presence from='a>b' type='probe'>", Right.FETCH, True),
+        (b"xmpp\0<presence type='subscribe'/>", Right.SUBSCRIBE, True),
+        (b"xmpp\0<presence type='s&#117;bscribe'/>", Right.SUBSCRIBE, True),
+        # names that only begin so, prefixes, and tags that hide their type are judged as a message
+        (b"xmpp\0<presence:message xmlns:presence='jabber:server'/>", Right.MESSAGE, False),
+        (b"xmpp\0<presences/>", Right.MESSAGE, False),
+        (b"xmpp\0 <presence/>", Right.MESSAGE, False),
+        (b"xmpp\0<presence a='\"/>", Right.MESSAGE, False),
+        (b"xmpp\0<presence id=' type=\"unavailable\" ' type='subscribe'/>", Right.SUBSCRIBE, True),
+        (b"sip\0<presence/>", Right.MESSAGE, False),
+        (b"", Right.MESSAGE, False),
+    ],
+)
+def test_a_form_is_judged_as_what_it_plainly_is(body: bytes, right: Right | None, presence: bool) -> None:
+    """And as a message where that is not plain."""
+    data = encode_record(form(body))
+    assert right_of_form(data) is right
+    assert is_presence(data) is presence
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_judged(tail: bytes) -> None:
+    """Total; nothing but the start of a tag makes a form milder than a message."""
+    data = encode_record(form(b"xmpp\0<" + tail))
+    if right_of_form(data) is not Right.MESSAGE:
+        assert tail.startswith((b"presence", b"iq"))
+
+
+def test_a_long_tag_costs_linear_time() -> None:
+    """A quarter of a megabyte of attributes that never end in a tag."""
+    body = b"xmpp\0<presence" + b" a='b'" * 10_000
+    assert not is_presence(encode_record(form(body)))
+
+
+@pytest.mark.parametrize("role", [Role.PEER, Role.SERVICE])
+@pytest.mark.parametrize("guarded", [True, False])
+def test_what_is_internal_comes_over_no_link(guarded: bool, role: Role) -> None:
+    """Whatever the domain has enabled; taken away, the check lets it pass."""
+    made = rig(internal=guarded)
+    port, out = (made.peer, made.service) if role is Role.PEER else (made.service, made.service)
+    if role is Role.SERVICE:
+        to_from = Envelope(BOB, HERE, ALICE, HERE)
+        made.feed(port, form(CHAT, rtype=RecordType.STANZA, envelope=to_from))
+    else:
+        made.feed(port, form(CHAT, rtype=RecordType.STANZA))
+    if guarded:
+        assert made.outcome(port).reason is Reason.TYPE_NOT_ENABLED
+        assert slots.refusals(made.switch.counters, Reason.TYPE_NOT_ENABLED) == 1
+    else:
+        (passed,) = made.out(out)
+        assert passed.type == RecordType.STANZA
+    assert made.switch.conservation() == []
+
+
+def test_a_service_over_imx_cannot_send_it_elsewhere() -> None:
+    """Before anything is looked up or held for it."""
+    made = rig()
+    made.feed(made.service, form(CHAT, rtype=RecordType.STANZA, envelope=Envelope(BOB, FAR, ALICE, HERE)))
+    assert made.outcome(made.service).reason is Reason.TYPE_NOT_ENABLED
+    assert made.switch.held == []
+
+
+@pytest.mark.parametrize("role", [Role.SERVICE, Role.PROCESS])
+def test_gateways_and_processes_of_ours_hand_it_over(role: Role) -> None:
+    """A gateway's own link says so of itself; another process has judged it where it came in."""
+    made = rig()
+    port = made.port(9, role)
+    assert port.internal is (role is Role.PROCESS)
+    port.internal = True
+    made.prove(port, PEER)
+    made.feed(port, form(CHAT, rtype=RecordType.STANZA))
+    (passed,) = made.out(made.service)
+    assert (passed.type, passed.body) == (RecordType.STANZA, CHAT)
+
+
+def test_a_domain_that_does_not_take_it_is_not_given_it() -> None:
+    """Its service speaks IMX and would not know it."""
+    made = Rig()
+    made.peer.internal = True
+    made.feed(made.peer, form(CHAT, rtype=RecordType.STANZA))
+    assert made.outcome(made.peer).reason is Reason.TYPE_NOT_ENABLED
+
+
+def _crowded(made: Rig) -> Port:
+    """Bob has got all the messages that he takes for now."""
+    route = made.switch.routes[HERE]
+    place = made.switch._check_target(BOB + b"@" + HERE)
+    assert place is not None
+    made.switch.inboxes.due[place[2]] = made.now + 60
+    route.calm, route.watched_until = -1, made.now + 60
+    route.inbox = ((1.0, 10.0), (1.0, 10.0), (0, 0.0))
+    return made.peer
+
+
+def test_a_form_counts_among_the_messages_to_its_recipient() -> None:
+    """Else FOREIGN would be a way round the limit; presence is no message to him."""
+    made = rig()
+    port = _crowded(made)
+    made.feed(port, form(CHAT, 1))
+    assert made.outcome(port).reason is Reason.BUSY
+    made.feed(port, form(PRESENCE, 2))
+    assert [one.body for one in made.out(made.service)] == [PRESENCE]
+
+
+def test_forms_are_shed_by_what_they_are() -> None:
+    """Presence first, messages with the messages."""
+    made = rig()
+    made.switch.shed = Level.PRESENCE
+    made.feed(made.peer, form(CHAT, 1), form(PRESENCE, 2))
+    assert [one.body for one in made.out(made.service)] == [CHAT]
+    assert made.outcome(made.peer).reason is Reason.BUSY
+    made.switch.shed = Level.MESSAGES
+    made.feed(made.peer, *(form(CHAT, 10 + number) for number in range(4)))
+    assert made.out(made.service) == []
+    assert [one.type for one in made.out(made.peer)] == [RecordType.FOREIGN_RESPONSE] * 4
