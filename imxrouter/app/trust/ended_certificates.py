@@ -83,7 +83,7 @@ class EndedCertificates:
         needed = needed_strength(router.gatekeeper.policies.policy_for(domain), seen)
         return bool(needed & Level.CERTIFICATE & ~Level.DIALBACK_TLS)
 
-    def opened(self, session: Link, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello | None) -> None:
         """Nothing is proved yet."""
 
     def control(self, session: Link, record: Control) -> None:
