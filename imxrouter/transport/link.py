@@ -287,6 +287,12 @@ class Centre(Protocol):
     def draining(self, session: Link, effect: Draining) -> None:
         """No new request goes out on it."""
 
+    def flush(self) -> None:
+        """Write what the switch put out."""
+
+    def count(self, reason: Reason) -> None:
+        """Count a refusal outside the hot path."""
+
     def leave(self, session: Link) -> None:
         """It is as good as gone."""
 
