@@ -33,6 +33,7 @@ from imxrouter.app.settings import (
     peer_rates,
     policy_table,
     sender_rates,
+    xmpp_policy_table,
 )
 from imxrouter.app.sockets import Sockets
 from imxrouter.app.storing import make_store, store_figures
@@ -74,6 +75,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.attribute_asking import AttributeAsker
 from imxrouter.routing.attribute_cache import AttributeCache
 from imxrouter.routing.caps import ConnectionCaps
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.destinations import BackOff, DestinationTable
 from imxrouter.routing.dialling import DialLimits
 from imxrouter.routing.domains import ServedDomains
@@ -205,6 +207,9 @@ class Parts:
         self.certificates = OwnCertificates(config, self._reactor, time.time, self.metrics)
         remembered = RememberedStrength(age_s=config.trust.remember_days * 86_400.0)
         self.strengths = Strengths(policy_table(config), remembered, time.monotonic)
+        self.xmpp_strengths = Strengths(
+            xmpp_policy_table(config), remembered, time.monotonic, protocol=Protocol.XMPP
+        )
         self.gatekeeper = Gatekeeper(
             self.strengths,
             ConnectionCaps(cap_settings(config)),
@@ -253,8 +258,9 @@ class Parts:
         self.claimer.on_result = partial(self._claim_ended, "made")
         self.dialer.room.busy = self.verifier.busy
         self.link_tls = LinkTls(
-            self.hub, self.strengths, self.dialer, self.claimer, self.federation, time.time
-        )
+            self.hub, self.strengths, self.xmpp_strengths, self.dialer, self.claimer, self.federation,
+            time.time,
+        )  # fmt: skip
         self.link_tls.on_good = self.metrics.peer_certificates.seen
         self.link_tls.follow(self.certificates, config)
         self.redirector = Redirector(

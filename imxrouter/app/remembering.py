@@ -15,7 +15,7 @@ from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.vocabulary import REASON_BY_WORD, Reason
 from imxrouter.routing.destinations import Destination, DestinationTable, LastError
 from imxrouter.routing.interfaces import Store
-from imxrouter.routing.policy import BOUND, Level, RememberedStrength
+from imxrouter.routing.policy import REMEMBERED_BITS, RememberedStrength
 
 #: Tables of the store; keys are domains as on the wire.
 BACK_OFF: Final = "back-off"
@@ -25,8 +25,8 @@ STRENGTH: Final = "strength"
 #: Entries at most, as `DestinationTable` and `RememberedStrength` have them.
 TABLE_ENTRIES: Final = {BACK_OFF: 100_000, STRENGTH: 100_000}
 _NOTE_CHARACTERS: Final = 200
-#: Of both ways, as `RememberedStrength.kept` has them.
-_ALL_BITS: Final = (int(Level.DIALBACK_CERTIFICATE) | BOUND) * 0x11
+#: Digits of the largest number that `RememberedStrength.kept` gives.
+_DIGITS: Final = len(str(REMEMBERED_BITS))
 
 
 class _BackOff(msgspec.Struct, frozen=True):
@@ -118,8 +118,8 @@ class Remembering:
     # -- strength ----------------------------------------------------------------------------------------
 
     def _seen(self, key: bytes, value: bytes, expires_at: float | None) -> None:
-        domain, strength = _domain(key), int(value) if value.isdigit() and len(value) < 4 else 0
-        if domain is None or expires_at is None or not 0 < strength <= _ALL_BITS:
+        domain, strength = _domain(key), int(value) if value.isdigit() and len(value) <= _DIGITS else 0
+        if domain is None or expires_at is None or not strength or strength & ~REMEMBERED_BITS:
             self._drop(STRENGTH, key)
             return
         now = self._now()

@@ -121,9 +121,17 @@ def dial_settings(caps: Caps) -> DialSettings:
 
 
 def policy_table(config: Config) -> PolicyTable:
-    """What is asked of each peer domain."""
-    rules = {domain: Policy(policy) for domain, policy in config.policy_rules.items()}
-    return PolicyTable(rules, Policy(config.trust.default_policy))
+    """What is asked of each peer domain that speaks IMX."""
+    return PolicyTable(_policy_rules(config), Policy(config.trust.default_policy))
+
+
+def xmpp_policy_table(config: Config) -> PolicyTable:
+    """What is asked of each peer domain that speaks XMPP."""
+    return PolicyTable(_policy_rules(config), Policy(config.trust.xmpp_default))
+
+
+def _policy_rules(config: Config) -> dict[str, Policy]:
+    return {domain: Policy(policy) for domain, policy in config.policy_rules.items()}
 
 
 def peer_rates(config: Config) -> dict[bytes, Rate]:

@@ -155,6 +155,7 @@ APPLIES: Final[dict[str, Applies]] = {
     "access.list.author": _LIVE,
     "access.list.expires": _LIVE,
     "trust.default_policy": _LIVE,
+    "trust.xmpp_default": _LIVE,
     "trust.peer.domain": _LIVE,
     "trust.peer.policy": _LIVE,
     "trust.proof_max_age_s": _NEW,

@@ -43,6 +43,14 @@ class Trust(Section, frozen=True):
     default_policy: Annotated[PolicyName, key(f"For every domain without an entry. {_POLICY_TEXT}.")] = (
         "dialback+certificate"
     )
+    xmpp_default: Annotated[
+        PolicyName,
+        key(
+            "The same for what XMPP servers must prove. An entry for a domain or a zone holds for both "
+            "protocols. `certificate`: by SASL EXTERNAL, or by a dial-back key on a stream whose certificate "
+            "covers the domain."
+        ),
+    ] = "certificate"
     peers: Annotated[tuple[TrustPeer, ...], key("Policies for single domains and for zones.")] = field(
         default=(), name="peer"
     )

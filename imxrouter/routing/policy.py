@@ -9,6 +9,11 @@ A strength is a set of properties, written as bits:
 
 A level is one of the sets that have a name, so a level meets another exactly when it has all its bits.
 Levels are not all in one line: a certificate alone and dial-back over TLS are two different things.
+
+The key of an XMPP dial-back names the stream and is bound to nothing else, so that bit 8 does not exist
+there. What is remembered of a domain is remembered for each protocol apart: that its router was bound to
+TLS 1.3 says nothing of its XMPP server. No domain gets weaker by that, for a message goes by another
+protocol only where DNS says that nothing is published for the one before (`routing.choice`).
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from typing import Final
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.shares import ShareTable
 from imxrouter.routing.zones import zone_of
 
@@ -74,6 +80,46 @@ _LEVEL_OF_POLICY: Final = {
     Policy.DIALBACK_CERTIFICATE: Level.DIALBACK_CERTIFICATE,
 }
 DEFAULT_POLICY: Final = Policy.DIALBACK_CERTIFICATE
+#: No XMPP server makes dial-back after SASL EXTERNAL, so that the two together would shut out all of them.
+DEFAULT_XMPP_POLICY: Final = Policy.CERTIFICATE
+
+
+@dataclass(frozen=True, slots=True)
+class XmppProofs:
+    """How a domain proves itself on an XMPP stream that it opened, under one policy.
+
+    Attributes:
+        external: SASL EXTERNAL is offered, and proves it.
+        verified: its dial-back key is verified by asking the domain's own servers.
+        covered: its dial-back key is taken without asking anybody, for the certificate of the stream covers
+            the domain (dial-back without dialling back, XEP-0220 section 1.2).
+        tls: the stream must be in TLS before anything else.
+        certificate: the certificate of the stream must cover the domain, whatever else is asked.
+    """
+
+    external: bool
+    verified: bool
+    covered: bool
+    tls: bool
+    certificate: bool
+
+
+#: Never more than one way, and none that proves less than the policy's level. EXTERNAL is offered only where
+#: a certificate alone is enough: who has done it makes no dial-back any more.
+XMPP_PROOFS: Final[Mapping[Policy, XmppProofs]] = {
+    Policy.DIALBACK: XmppProofs(
+        external=False, verified=True, covered=False, tls=False, certificate=False
+    ),
+    Policy.DIALBACK_TLS: XmppProofs(
+        external=False, verified=True, covered=False, tls=True, certificate=False
+    ),
+    Policy.CERTIFICATE: XmppProofs(
+        external=True, verified=False, covered=True, tls=True, certificate=True
+    ),
+    Policy.DIALBACK_CERTIFICATE: XmppProofs(
+        external=False, verified=True, covered=False, tls=True, certificate=True
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +131,13 @@ class Offer:
         certificate_covers: its certificate is valid and names the domain. Without TLS it says nothing.
         dialback: dial-back succeeded, or, before it was made, can be made; for a link we opened: the domain's
             own DNS or a pin led there.
+        binds: dial-back is bound to the TLS session where that is TLS 1.3.
     """
 
     tls: Tls
     certificate_covers: bool
     dialback: bool
+    binds: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +212,7 @@ def _strength(offer: Offer, policy: Policy) -> int:
         strength |= _TLS
         if offer.certificate_covers:
             strength |= _CERTIFICATE
-        if offer.tls is Tls.V1_3 and strength & _DIALBACK:
+        if offer.tls is Tls.V1_3 and offer.binds and strength & _DIALBACK:
             strength |= BOUND
     return strength
 
@@ -213,10 +261,15 @@ _ZONE_PART: Final = 64
 #: Where the strength at which a domain was reached stands, beside that at which it proved itself.
 _REACHED_SHIFT: Final = 4
 _ONE_WAY: Final = 0xF
+#: Where both stand of each protocol; a number that is kept from before there were two is that of IMX.
+_SHIFT_OF: Final = {Protocol.IMX: 0, Protocol.XMPP: 8}
+_NO_BINDING: Final = _ONE_WAY & ~BOUND
+#: Every bit that can be remembered: nothing is bound to TLS but IMX.
+REMEMBERED_BITS: Final = 0xFF | (_NO_BINDING | _NO_BINDING << _REACHED_SHIFT) << _SHIFT_OF[Protocol.XMPP]
 
 
 class RememberedStrength:
-    """The strongest that was seen of each domain, for a time; falling below it is refused.
+    """The strongest that was seen of each domain by each protocol, for a time; less is refused.
 
     Both ways are remembered apart: how a domain proved itself on links that it opened to us, and how we
     reached it on ours. A router may take links over TLS and open its own in clear, because its peer takes no
@@ -247,15 +300,18 @@ class RememberedStrength:
         """Remember for another time what is seen from now on."""
         self._age_s = age_s
 
-    def seen(self, domain: Domain, now: float, *, reached: bool = False) -> int:
+    def seen(
+        self, domain: Domain, now: float, *, reached: bool = False, protocol: Protocol = Protocol.IMX
+    ) -> int:
         """The strength to give to `decide`; 0 where nothing is remembered.
 
         Args:
             domain: of a peer.
             now: monotonic seconds.
             reached: at which we reached it, instead of at which it proved itself.
+            protocol: by which.
         """
-        both = self._table.get(domain.name, now) or 0
+        both = self.kept(domain, now) >> _SHIFT_OF[protocol] & 0xFF
         proved = both & _ONE_WAY
         if not reached:
             return proved
@@ -263,10 +319,13 @@ class RememberedStrength:
         return both >> _REACHED_SHIFT | (proved & Level.DIALBACK_CERTIFICATE if proved & _DIALBACK else 0)
 
     def kept(self, domain: Domain, now: float) -> int:
-        """Both ways in one number, as a store keeps them and `restore` takes them."""
+        """Both ways of all protocols in one number, as a store keeps them and `restore` takes them."""
         return self._table.get(domain.name, now) or 0
 
-    def note(self, domain: Domain, strength: int, now: float, *, reached: bool = False) -> bool:
+    def note(
+        self, domain: Domain, strength: int, now: float, *, reached: bool = False,
+        protocol: Protocol = Protocol.IMX,
+    ) -> bool:  # fmt: skip
         """Remember an accepted decision's strength.
 
         What is remembered only grows until it expires, and seeing all of it again renews its time; seeing
@@ -275,10 +334,10 @@ class RememberedStrength:
         Returns:
             False where there was no room.
         """
-        if reached:
-            strength <<= _REACHED_SHIFT
+        shift = _SHIFT_OF[protocol] + (_REACHED_SHIFT if reached else 0)
+        strength = strength << shift & REMEMBERED_BITS
         before = self._table.get(domain.name, now) or 0
-        same_way = before & (_ONE_WAY << _REACHED_SHIFT if reached else _ONE_WAY)
+        same_way = before & _ONE_WAY << shift
         if not strength or (same_way & ~strength and not strength & ~same_way):
             return True
         strongest, until = before | strength, now + self._age_s
@@ -302,4 +361,4 @@ class RememberedStrength:
     def restore(self, domain: Domain, strength: int, expires_at: float, now: float) -> None:
         """Enter what a store kept; for no longer than what is seen today."""
         until = min(expires_at, now + self._age_s)
-        self._table.put(domain.name, strength, zone_of(domain.name), until, now)
+        self._table.put(domain.name, strength & REMEMBERED_BITS, zone_of(domain.name), until, now)

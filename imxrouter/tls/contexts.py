@@ -7,9 +7,10 @@ judges it afterwards (`peer.py`).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 from OpenSSL import SSL, crypto
 
@@ -21,11 +22,13 @@ from imxrouter.tls.store import CertificateSet
 
 #: Specification section 3.1.
 ALPN: Final = b"imx"
+#: XMPP between servers where TLS begins at the first byte (XEP-0368 section 4); it may be left out.
+XMPP_ALPN: Final = b"xmpp-server"
+#: What connections of each protocol, and no others, resume (SSL_CTX_set_session_id_context(3)).
+SESSION_CONTEXTS: Final = {ALPN: b"imxrouter", XMPP_ALPN: b"imxrouter xmpp"}
 #: TLS 1.2 with forward secrecy and authenticated encryption only (RFC 9325 section 4.2). Those of TLS 1.3
 #: are OpenSSL's own.
 CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
-#: Sessions are of this use only (SSL_CTX_set_session_id_context(3)).
-SESSION_CONTEXT: Final = b"imxrouter"
 #: How long a session can be resumed. Judged anew each time, so only the keys' age is bounded by it.
 SESSION_S: Final = 3600
 #: Sessions that an opener keeps; one takes some kilobytes, with the other side's chain.
@@ -37,14 +40,15 @@ MINIMUM: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 class SessionKey:
     """Where a session can be resumed.
 
-    A session is never carried over to another address, another name or another certificate of ours: the
-    acceptor would take us for whom we were.
+    A session is never carried over to another address, another name, another protocol or another certificate
+    of ours: the acceptor would take us for whom we were.
     """
 
     address: str
     port: int
     server_name: str
     own: bytes
+    alpn: bytes
 
 
 class TlsContexts:
@@ -58,35 +62,48 @@ class TlsContexts:
     def __init__(self, certificates: CertificateSet, *, minimum: str = "1.2") -> None:
         self.certificates = certificates
         self._minimum = MINIMUM[minimum]
-        self._clients: dict[bytes, SSL.Context] = {}
+        self._clients: dict[tuple[bytes, bytes], SSL.Context] = {}
         self._sessions: OrderedDict[SessionKey, SSL.Session] = OrderedDict()
-        self._picker = _Picker(certificates, self._minimum)
-        self._server = self._make_server()
+        self._pickers: dict[bytes, _Picker] = {}
+        self._servers: dict[bytes, SSL.Context] = {}
+        if self.offers_tls:
+            self.server()
 
     @property
     def offers_tls(self) -> bool:
         """Whether there is a certificate to show to who connects."""
-        return self._server is not None
+        return self.certificates.default is not None
 
-    def server(self) -> SSL.Context:
+    def server(self, alpn: bytes = ALPN) -> SSL.Context:
         """The context for a connection that is taken.
+
+        Args:
+            alpn: what is spoken there; a key of `SESSION_CONTEXTS`.
 
         Raises:
             LocalMisuse: there is no certificate.
         """
-        if self._server is None:
-            raise LocalMisuse("no certificate: TLS is not offered")
-        return self._server
-
-    def client(self, own: Domain | None = None) -> SSL.Context:
-        """The context for a connection that is opened, with our certificate for that domain of ours."""
-        chosen = self.certificates.for_domain(own) if own is not None else None
-        key = chosen.fingerprint if chosen else b""
-        if (context := self._clients.get(key)) is None:
-            context = self._clients[key] = _client_context(chosen, self._minimum)
+        context = self._servers.get(alpn)
+        if context is None:
+            context = self._servers[alpn] = self._make_server(alpn)
         return context
 
-    def open(self, own: Domain | None, server_name: str, address: str, port: int) -> SSL.Connection:
+    def client(self, own: Domain | None = None, alpn: bytes = ALPN) -> SSL.Context:
+        """The context for a connection that is opened, with our certificate for that domain of ours.
+
+        Args:
+            own: the domain of ours.
+            alpn: what is offered; empty: nothing is, as where TLS begins within a stream.
+        """
+        chosen = self.certificates.for_domain(own) if own is not None else None
+        key = chosen.fingerprint if chosen else b"", alpn
+        if (context := self._clients.get(key)) is None:
+            context = self._clients[key] = _client_context(chosen, self._minimum, alpn)
+        return context
+
+    def open(
+        self, own: Domain | None, server_name: str, address: str, port: int, alpn: bytes = ALPN
+    ) -> SSL.Connection:
         """Make a connection in memory that is about to open a session, or resume the last one there.
 
         Args:
@@ -94,8 +111,9 @@ class TlsContexts:
             server_name: the name to ask for (SNI), as A-labels.
             address: where it goes; only the key of the session.
             port: the same.
+            alpn: what is offered; empty: nothing is.
         """
-        context = self.client(own)
+        context = self.client(own, alpn)
         connection = SSL.Connection(context, None)
         connection.set_connect_state()
         connection.set_tlsext_host_name(server_name.encode("ascii"))
@@ -114,7 +132,7 @@ class TlsContexts:
         """
         context = connection.get_context()
         session = connection.get_session()
-        if session is None or self._clients.get(_own_key(context)) is not context:
+        if session is None or self._clients.get(_client_key(context)) is not context:
             return
         key = _session_key(context, server_name, address, port)
         self._sessions[key] = session
@@ -130,15 +148,22 @@ class TlsContexts:
         """These are replaced: hold nothing that open links do not hold themselves."""
         self._sessions.clear()
         self._clients.clear()
-        self._picker.retire()
+        for picker in self._pickers.values():
+            picker.retire()
 
-    def _make_server(self) -> SSL.Context | None:
+    def _make_server(self, alpn: bytes) -> SSL.Context:
         default = self.certificates.default
         if default is None:
-            return None
-        front = _server_context(default, self._minimum, ContextNote(default, self._picker.chains))
-        front.set_tlsext_servername_callback(self._picker.pick)
+            raise LocalMisuse("no certificate: TLS is not offered")
+        picker = self._pickers[alpn] = _Picker(self.certificates, self._minimum, alpn)
+        front = _server_context(default, self._minimum, ContextNote(default, picker.chains, alpn=alpn))
+        front.set_tlsext_servername_callback(picker.pick)
         return front
+
+
+def offered_others(connection: SSL.Connection) -> bool:
+    """Whether who connected named protocols, and not the one that is spoken here."""
+    return connection.get_app_data() is _OFFERED_OTHERS
 
 
 def release(connection: SSL.Connection) -> None:
@@ -158,9 +183,10 @@ class _Picker:
     the front one only. So once it is retired nothing refers in a circle, and the last link frees all.
     """
 
-    def __init__(self, certificates: CertificateSet, minimum: int) -> None:
+    def __init__(self, certificates: CertificateSet, minimum: int, alpn: bytes) -> None:
         self._certificates = certificates
         self._minimum = minimum
+        self._alpn = alpn
         self._made: dict[bytes, SSL.Context] = {}
         self._keeps = True
         self.chains = Chains()
@@ -184,7 +210,8 @@ class _Picker:
     def _context(self, chosen: OwnCertificate, front: SSL.Context) -> SSL.Context:
         context = self._made.get(chosen.fingerprint)
         if context is None:
-            context = _server_context(chosen, self._minimum, ContextNote(chosen, self.chains, front))
+            note = ContextNote(chosen, self.chains, front, self._alpn)
+            context = _server_context(chosen, self._minimum, note)
             if self._keeps:
                 self._made[chosen.fingerprint] = context
         return context
@@ -194,16 +221,17 @@ def _server_context(own: OwnCertificate, minimum: int, note: ContextNote) -> SSL
     context = _context(own, minimum, note)
     # SSL_set_SSL_CTX(3) takes over the certificate only. What is looked up in the context at hand, as the
     # choice of ALPN, must stand in each of them; and sessions pass from one to the other only with one id.
-    context.set_alpn_select_callback(_select_alpn)
-    context.set_session_id(SESSION_CONTEXT)
+    context.set_alpn_select_callback(_selects(note.alpn))
+    context.set_session_id(SESSION_CONTEXTS[note.alpn])
     # Tickets alone: a session in this process's own cache would hold 20,480 chains of strangers.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     return context
 
 
-def _client_context(own: OwnCertificate | None, minimum: int) -> SSL.Context:
-    context = _context(own, minimum, ContextNote(own))
-    context.set_alpn_protos([ALPN])
+def _client_context(own: OwnCertificate | None, minimum: int, alpn: bytes) -> SSL.Context:
+    context = _context(own, minimum, ContextNote(own, alpn=alpn))
+    if alpn:
+        context.set_alpn_protos([alpn])
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # sessions are kept by address and name, above
     return context
 
@@ -232,18 +260,32 @@ def _take_any(
     return True
 
 
-def _select_alpn(
-    _connection: SSL.Connection, offered: Sequence[bytes]
-) -> bytes | SSL._NoOverlappingProtocols:
-    # Not an exception: pyOpenSSL would keep it on the context and raise it in the next connection that waits
-    # for bytes. Without agreement the handshake ends with an empty ALPN, and the link says tls-failed.
-    return ALPN if ALPN in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+#: What a connection of ours carries whose opener named other protocols only.
+_OFFERED_OTHERS: Final = object()
 
 
-def _own_key(context: SSL.Context) -> bytes:
+@cache
+def _selects(alpn: bytes) -> Callable[[SSL.Connection, Sequence[bytes]], Any]:
+    """What chooses that protocol and no other."""
+
+    def select(connection: SSL.Connection, offered: Sequence[bytes]) -> bytes | SSL._NoOverlappingProtocols:
+        # Not an exception: pyOpenSSL would keep it on the context and raise it in the next connection that
+        # waits for bytes. Without agreement the handshake ends with an empty ALPN, and the link says
+        # tls-failed.
+        if alpn in offered:
+            return alpn
+        connection.set_app_data(_OFFERED_OTHERS)
+        return SSL.NO_OVERLAPPING_PROTOCOLS
+
+    return select
+
+
+def _client_key(context: SSL.Context) -> tuple[bytes, bytes]:
     note = context.get_app_data()
-    return note.own.fingerprint if isinstance(note, ContextNote) and note.own else b""
+    if not isinstance(note, ContextNote):
+        return b"", b""
+    return note.own.fingerprint if note.own else b"", note.alpn
 
 
 def _session_key(context: SSL.Context, server_name: str, address: str, port: int) -> SessionKey:
-    return SessionKey(address, port, server_name, _own_key(context))
+    return SessionKey(address, port, server_name, *_client_key(context))

@@ -119,11 +119,13 @@ class ContextNote:
         chains: of peers that connected; None where we connect, for a session in memory keeps its own.
         front: the context that took the connection, kept alive because OpenSSL goes on calling its
             functions after the connection was switched to another one.
+        alpn: what the context offers, or takes; empty where it offers nothing.
     """
 
     own: OwnCertificate | None
     chains: Chains | None = None
     front: SSL.Context | None = None
+    alpn: bytes = b""
 
 
 def own_of(context: SSL.Context) -> OwnCertificate | None:

@@ -24,9 +24,9 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.ports import Port, Role
 from imxrouter.tls.facts import TlsFacts
-from imxrouter.transport.encryption import Below, below, close_encrypted, failure_words
 from imxrouter.transport.link import Centre, Door, Link, Machine, Purpose, Tongue
 from imxrouter.transport.strangers import Accepted
+from imxrouter.transport.tls_layer import Below, below, close_encrypted, failure_words
 
 #: A link that goes on above its rate is read in pieces of this size, and within a share of each turn of the
 #: reactor: refusing what is in one takes a millisecond.

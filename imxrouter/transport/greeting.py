@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from imxrouter.link.machine import Drop, Effect, LinkMachine, LinkSettings, Opened, Send, Side
 from imxrouter.model.vocabulary import Reason
-from imxrouter.transport.encryption import close_encrypted
+from imxrouter.transport.tls_layer import close_encrypted
 from imxrouter.wire.control import Hello
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.framing import RecordSplitter

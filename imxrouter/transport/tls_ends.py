@@ -5,7 +5,7 @@ from __future__ import annotations
 from OpenSSL import SSL
 
 from imxrouter.model.domain import Domain
-from imxrouter.tls.contexts import TlsContexts
+from imxrouter.tls.contexts import ALPN, TlsContexts
 from imxrouter.tls.facts import TlsFacts, read_facts
 from imxrouter.transport.opening import Endpoint
 
@@ -20,15 +20,17 @@ class TlsEnds:
     def __init__(self, contexts: TlsContexts) -> None:
         self.contexts = contexts
 
-    def accepting(self) -> SSL.Connection:
+    def accepting(self, alpn: bytes = ALPN) -> SSL.Connection:
         """An end for a connection that somebody opened to us."""
-        connection = SSL.Connection(self.contexts.server(), None)
+        connection = SSL.Connection(self.contexts.server(alpn), None)
         connection.set_accept_state()
         return connection
 
-    def opening(self, own: Domain | None, server_name: str, endpoint: Endpoint) -> SSL.Connection:
+    def opening(
+        self, own: Domain | None, server_name: str, endpoint: Endpoint, alpn: bytes = ALPN
+    ) -> SSL.Connection:
         """An end for a connection of ours, which resumes the last session there if it can."""
-        return self.contexts.open(own, server_name, *endpoint)
+        return self.contexts.open(own, server_name, *endpoint, alpn)
 
     def facts(self, connection: SSL.Connection) -> TlsFacts:
         """Read what the handshake came to."""

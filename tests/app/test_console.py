@@ -17,6 +17,7 @@ from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.outcome import SUCCESS
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.policy import Level
 from imxrouter.wire.control import Close
 from tests.doubles.ctl import ctl, ctl_json, ctl_json_of_failure
@@ -209,6 +210,9 @@ def test_forget_lets_the_policy_decide_again(lab: Lab) -> None:
     assert ctl(a, *send).exit_code == Exit.OK
     assert ctl_json(b, "peers", "forget", "a.example")["cleared"] == ["dialback"]
     assert ctl(b, "peers", "forget", "a.example").exit_code == Exit.NOT_FOUND
+    strong, note = Level.CERTIFICATE, b.router.gatekeeper.remembered.note
+    b.call(lambda: note(Domain("a.example"), strong, b.router.hub.now(), protocol=Protocol.XMPP))
+    assert ctl_json(b, "peers", "forget", "a.example")["cleared"] == ["certificate (xmpp)"]
 
 
 def pairs(rig: RouterRig, *directions: str) -> set[tuple[str, ...]]:

@@ -16,6 +16,7 @@ from imxrouter.app.operators.console import Console
 from imxrouter.app.remembering import BACK_OFF, STRENGTH, Remembering
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.destinations import BackOff, DestinationState, DestinationTable
 from imxrouter.routing.interfaces import StoreProblem
 from imxrouter.routing.policy import BOUND, Level, RememberedStrength
@@ -191,6 +192,25 @@ def test_both_ways_are_remembered_over_a_restart(store: MemoryStore, wall: Clock
     assert later.remembered.seen(B, now, reached=True) == Level.DIALBACK_CERTIFICATE | BOUND
 
 
+def test_each_protocol_is_remembered_over_a_restart(store: MemoryStore, wall: Clock) -> None:
+    """In one number, which a store from before there were two also has."""
+    life = Life(store, wall)
+    now = life.monotonic.seconds()
+    life.remembered.note(B, Level.DIALBACK_CERTIFICATE | BOUND, now)
+    life.remembered.note(B, Level.CERTIFICATE, now, protocol=Protocol.XMPP)
+    life.remembered.note(B, Level.DIALBACK_CERTIFICATE, now, reached=True, protocol=Protocol.XMPP)
+    assert [value for _, value, _ in store.items(STRENGTH)] == [b"%d" % 0x760F]
+    later = Life(store, wall)
+    now = later.monotonic.seconds()
+    seen = [
+        later.remembered.seen(B, now, reached=reached, protocol=protocol)
+        for protocol in (Protocol.IMX, Protocol.XMPP)
+        for reached in (False, True)
+    ]
+    strong = Level.DIALBACK_CERTIFICATE
+    assert seen == [strong | BOUND, strong, Level.CERTIFICATE, strong]
+
+
 def test_renewing_writes_once_an_hour(store: MemoryStore, wall: Clock) -> None:
     """A busy peer proves itself often; that costs no disk."""
     life, writes = Life(store, wall), list[object]()
@@ -219,7 +239,7 @@ def test_a_shorter_memory_holds_for_what_is_kept(store: MemoryStore, wall: Clock
     assert shorter.seen() == 0
 
 
-@pytest.mark.parametrize("value", [b"", b"x", b"-1", b"0", b"256", b"9" * 5000])
+@pytest.mark.parametrize("value", [b"", b"x", b"-1", b"0", b"2048", b"65536", b"9" * 5000])
 def test_a_strength_that_is_none_is_dropped(store: MemoryStore, wall: Clock, value: bytes) -> None:
     """Bits that nobody knows cannot be met."""
     store.put(STRENGTH, B.wire, value, wall.seconds() + DAY)

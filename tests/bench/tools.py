@@ -1,6 +1,6 @@
 """What the bench measures with: the load generator, compiled here, and forwarders to measure beside.
 
-`load.c` says in its head how it is called and what it prints.
+`load.c` and `stanzas.c` say in their heads how they are called and what they print.
 """
 
 from __future__ import annotations
@@ -28,13 +28,17 @@ class NoTool(Exception):
     """A program that the bench needs is not installed; says which and how to get it."""
 
 
-def build_load(build_dir: Path) -> Path:
-    """Compile the load generator unless that was done since its source changed.
+def build_load(build_dir: Path, name: str = "load") -> Path:
+    """Compile a load generator unless that was done since its source changed.
+
+    Args:
+        build_dir: where the program goes.
+        name: `load`, or `stanzas` for XMPP.
 
     Raises:
         NoTool: there is no C compiler, or it refuses.
     """
-    source, program = HERE / "load.c", build_dir / "load"
+    source, program = HERE / f"{name}.c", build_dir / name
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         raise NoTool("the bench needs a C compiler for its load generator: apt install gcc libc6-dev")
@@ -43,7 +47,8 @@ def build_load(build_dir: Path) -> Path:
         return program
     build_dir.mkdir(parents=True, exist_ok=True)
     fresh = program.with_suffix(f".{os.getpid()}")
-    command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(fresh), str(source)]
+    quiet = "-Wno-unused-function"  # each generator has a use for most of what the headers have
+    command = [compiler, "-O2", "-Wall", "-Wextra", quiet, "-o", str(fresh), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise NoTool(f"{compiler} cannot compile {source.name} (is libc6-dev there?):\n{done.stderr}")
@@ -74,6 +79,23 @@ class Load:
     addresses: int = 10_000
     body: int = 200
     kind: str = "message"
+
+
+@dataclass(frozen=True, slots=True)
+class StanzaEnds:
+    """The streams of one run.
+
+    Attributes:
+        senders: where messages are written.
+        receivers: streams on which they arrive.
+        answers: one for each receiver, where pings that came there are answered; empty: the receivers.
+        imx: IMX service links on which they arrive as records.
+    """
+
+    senders: Sequence[socket.socket]
+    receivers: Sequence[socket.socket] = ()
+    answers: Sequence[socket.socket] = ()
+    imx: Sequence[socket.socket] = ()
 
 
 def run_load(
@@ -110,6 +132,48 @@ def run_load(
         "--seconds", str(load.seconds), "--warmup", str(load.warmup), "--addresses", str(load.addresses),
         "--drain", str(load.drain), "--body", str(load.body), "--kind", load.kind,
     ]  # fmt: skip
+    return _run(command, fds, on_event)
+
+
+def run_stanzas(
+    program: Path,
+    load: Load,
+    streams: StanzaEnds,
+    from_file: Path,
+    to_file: Path,
+    on_event: Callable[[str], None] = lambda _event: None,
+) -> dict[str, Any]:
+    """Run the generator of stanzas over streams that are open and proved.
+
+    Args:
+        program: what `build_load` gave for `stanzas`.
+        load: the load; `window` is that of all streams together, `kind` is not looked at.
+        streams: where messages are written, and where they arrive.
+        from_file: domains of the senders, one a line.
+        to_file: domains of the recipients, one a line.
+        on_event: told `measuring` and `measured`.
+
+    Returns:
+        the result object; `success` counts what arrived, `failure` what came back as an error.
+
+    Raises:
+        RuntimeError: the generator failed; with what it said.
+    """
+    command = [
+        str(program), "--from-file", str(from_file), "--to-file", str(to_file), "--window", str(load.window),
+        "--rate", str(load.rate), "--seconds", str(load.seconds), "--warmup", str(load.warmup),
+        "--addresses", str(load.addresses), "--drain", str(load.drain), "--body", str(load.body),
+    ]  # fmt: skip
+    fds = set()
+    for word in ("senders", "receivers", "answers", "imx"):
+        numbers = [one.fileno() for one in getattr(streams, word)]
+        fds.update(numbers)
+        if numbers:
+            command += [f"--{word}", ",".join(map(str, numbers))]
+    return _run(command, sorted(fds), on_event)
+
+
+def _run(command: list[str], fds: Sequence[int], on_event: Callable[[str], None]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     with subprocess.Popen(
         command, pass_fds=fds, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

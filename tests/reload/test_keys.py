@@ -36,6 +36,7 @@ VALUES: Mapping[str, str] = {
     "limits.sender_rate_per_s": "2", "limits.sender_burst": "22", "limits.senders_per_domain": "222",
     "limits.max_message_bytes": "2222", "limits.attribute_age_s": "60",
     "limits.subscriptions_per_domain": "222", "trust.default_policy": '"dialback+tls"',
+    "trust.xmpp_default": '"dialback+tls"',
     "tls.watch_s": "5", "drain.deadline_s": "9", "drain.siblings": '["im2.a.example:6490"]',
     "trust.proof_max_age_s": "5000", "trust.proof_idle_s": "500", "trust.remember_days": "3",
     "dialback.keys": '{ k1 = "abababababababababababababababab" }', "dialback.token_ttl_s": "30",

@@ -8,9 +8,9 @@ from typing import Any, cast
 from twisted.internet import tcp
 
 from imxrouter.link.machine import Side
-from imxrouter.transport import encryption
-from imxrouter.transport.encryption import SWOLLEN_BYTES, Below, below
+from imxrouter.transport import tls_layer
 from imxrouter.transport.session import LinkSession
+from imxrouter.transport.tls_layer import SWOLLEN_BYTES, Below, below
 from imxrouter.wire.control import Hello, Ping
 from imxrouter.wire.registry import PROTOCOL_VERSION
 from tests.doubles.router_rig import Lab, RouterRig
@@ -186,8 +186,8 @@ def test_a_quiet_link_keeps_no_large_buffers(lab: Lab) -> None:
 
 def test_no_factory_for_each_connection() -> None:
     """And Twisted's keeps no list of connections here."""
-    one = encryption._factory(is_client=False)
-    assert one is encryption._factory(is_client=False) is not encryption._factory(is_client=True)
+    one = tls_layer._factory(is_client=False)
+    assert one is tls_layer._factory(is_client=False) is not tls_layer._factory(is_client=True)
     assert below(object()) is None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -53,6 +55,7 @@ from imxrouter.model.address import Address, BadAddress
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.operations import Kind, Message
 from imxrouter.model.outcome import Outcome, failed_at
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.destinations import Destination
 from imxrouter.routing.domains import DomainClash, DomainDiff, NotServed, ServedDomain
 from imxrouter.routing.policy import BOUND, Policy
@@ -198,11 +201,19 @@ class Console:
         router, domain = self._router, _domain(name)
         remembered = router.gatekeeper.remembered
         now = router.hub.now()
-        strength = remembered.seen(domain, now) | remembered.seen(domain, now, reached=True)
-        if not remembered.forget(domain) or not strength:
+        words = []
+        for protocol in (Protocol.IMX, Protocol.XMPP):
+            ways = (remembered.seen(domain, now, reached=one, protocol=protocol) for one in (False, True))
+            strength = reduce(or_, ways) & ~BOUND
+            words += [
+                policy.value if protocol is Protocol.IMX else f"{policy.value} ({protocol.value})"
+                for policy in Policy
+                if policy.level == strength
+            ]
+        if not remembered.forget(domain) or not words:
             raise AdminError("not-found", f"nothing is remembered of {domain}", "peer", "see imxctl peers")
-        words = [policy.value for policy in Policy if policy.level == strength & ~BOUND]
-        router.log.info("the level of {domain} is forgotten: {what}", domain=domain.name, what=words[0])
+        what = ", ".join(words)
+        router.log.info("the level of {domain} is forgotten: {what}", domain=domain.name, what=what)
         return PeerChange(domain=domain.name, cleared=words)
 
     # -- served domains ----------------------------------------------------------------------------------

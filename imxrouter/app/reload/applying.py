@@ -24,6 +24,7 @@ from imxrouter.app.settings import (
     hub_settings,
     peer_rates,
     policy_table,
+    xmpp_policy_table,
 )
 from imxrouter.app.traffic.access_control import first_contacts
 from imxrouter.app.traffic.own import router_facts
@@ -144,11 +145,13 @@ class Applying:
         if not changes.touch("trust", "caps", "peer"):
             return None
         router, policies, gatekeeper = self._router, policy_table(config), self._router.gatekeeper
+        xmpp_policies = xmpp_policy_table(config)
         caps, dialling = cap_settings(config), dial_settings(config.caps)
         rates = connection_rates(config.caps)
 
         def commit() -> None:
             gatekeeper.judge_by(policies)
+            router.xmpp_strengths.policies = xmpp_policies
             gatekeeper.remembered.change(config.trust.remember_days * 86_400.0)
             if changes.touch("caps", "peer"):
                 gatekeeper.change(caps, dialling if changes.touch("caps") else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -20,6 +21,7 @@ from imxrouter.routing.policy import Decision, Level
 from imxrouter.tls.anchors import anchors_from
 from imxrouter.tls.contexts import TlsContexts
 from imxrouter.tls.facts import TlsFacts
+from imxrouter.tls.identity import Service
 from imxrouter.tls.peer import Anchors, Intermediates, PeerCertificate
 from imxrouter.tls.store import CertificateSet
 from imxrouter.transport.dialback import Claimer
@@ -27,7 +29,7 @@ from imxrouter.transport.encryption import HandshakeFailed
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.link import Link
-from imxrouter.transport.strengths import Judged, Strengths, judge_certificate
+from imxrouter.transport.strengths import SERVICE_OF, Judged, Strengths, judge_certificate
 from imxrouter.transport.tls_ends import TlsEnds
 from imxrouter.transport.wanted import Wanted
 from imxrouter.wire.control import Control, Hello
@@ -42,6 +44,7 @@ class LinkTls:
     Args:
         hub: links of this process.
         strengths: decides what links are worth.
+        xmpp_strengths: decides what XMPP streams are worth.
         dialer: opens links.
         claimer: proves our domains.
         federation: reaches remote domains.
@@ -55,6 +58,7 @@ class LinkTls:
         self,
         hub: Hub,
         strengths: Strengths,
+        xmpp_strengths: Strengths,
         dialer: TargetDialer,
         claimer: Claimer,
         federation: Federation,
@@ -62,6 +66,7 @@ class LinkTls:
     ) -> None:
         self._hub = hub
         self._strengths = strengths
+        self._all_strengths = (strengths, xmpp_strengths)
         self._dialer = dialer
         self._claimer = claimer
         self.wall = wall
@@ -118,8 +123,9 @@ class LinkTls:
             self.ends = TlsEnds(contexts)
         self.ends.contexts = contexts
         self._dialer.maker = self.ends
-        self._strengths.judge = self.judge
-        self._strengths.tls = on_links
+        for strengths in self._all_strengths:
+            strengths.judge = partial(self.judge, service=SERVICE_OF[strengths.protocol])
+            strengths.tls = on_links
         self._hub.first_bytes.maker = self.ends if on_links and contexts.offers_tls else None
         self._claimer.best_level = Level.DIALBACK_CERTIFICATE if on_links else Level.DIALBACK
 
@@ -129,10 +135,12 @@ class LinkTls:
         return self.ends.contexts.certificates if self.ends is not None else CertificateSet()
 
     def judge(
-        self, peer: PeerCertificate, domain: Domain, as_client: bool, way: Delegation | None = None
-    ) -> Judged:
+        self, peer: PeerCertificate, domain: Domain, as_client: bool, way: Delegation | None = None,
+        service: Service = Service.IMX,
+    ) -> Judged:  # fmt: skip
         """Judge a peer's certificate for a domain: its chain, by the domain's anchors, names and DNSSEC."""
-        judged = self._judge_by(self.pinned.get(domain.name), peer, domain, way, as_client=as_client)
+        anchors = self.pinned.get(domain.name)
+        judged = self._judge_by(anchors, peer, domain, way, as_client=as_client, service=service)
         if judged.good:
             self.on_good(domain.name, peer.not_after)
         return judged
@@ -149,12 +157,15 @@ class LinkTls:
         way: Delegation | None = None,
         *,
         as_client: bool,
+        service: Service = Service.IMX,
     ) -> Judged:
         if anchors is None:
             if self._anchors is None:
                 return Judged(False, "no authority is trusted")
             anchors = self._anchors()
-        return judge_certificate(anchors, peer, domain, self.wall(), as_client=as_client, way=way)
+        return judge_certificate(
+            anchors, peer, domain, self.wall(), as_client=as_client, way=way, service=service
+        )
 
     def why_not(self, peer: PeerCertificate, domain: Domain) -> str:
         """Why a client certificate is no good for a domain; empty where it is good."""

@@ -1,0 +1,130 @@
+"""What a stanza costs, beside servers that do the nearest to it; a part of `make bench`.
+
+A message with a body of 200 bytes comes in clear on a stream on which its domain is proved by dial-back, from
+one of 10,000 senders, and goes out on another stream. CPU time is that of the forwarding process, divided by
+the messages that arrived. These figures alone: `python -m tests.bench --load xmpp`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.bench import servers
+from tests.bench.process import cpu_s
+from tests.bench.servers import Running
+from tests.bench.streams import Authority, component, peer
+from tests.bench.tools import Load, NoTool, StanzaEnds, build_load, run_stanzas
+
+if TYPE_CHECKING:
+    from tests.bench.__main__ import Bench, Figures
+
+PEER: Final = "peer.xmpp.bench.example"
+#: What the component is called: the domain that messages go to.
+SERVED: Final = "served.xmpp.bench.example"
+#: The address of the peer's streams, which dial-back finds by DNS.
+PEER_ADDRESS: Final = "127.31.5.4"
+LOADS: Final = {
+    "XMPP, saturation": Load(window=2_000),
+    "XMPP, 1,000 a second": Load(window=2_000, rate=1_000.0),
+}
+_ZONE: Final = f"""\
+$ORIGIN bench.example.
+@ 60 IN SOA ns hostmaster 1 60 60 60 1
+_xmpp-server._tcp.peer.xmpp 60 IN SRV 0 0 {{port}} streams.peer.xmpp
+streams.peer.xmpp 60 IN A {PEER_ADDRESS}
+"""
+
+ServerMaker = Callable[[Path, str], contextlib.AbstractContextManager[Running]]
+
+
+class XmppBench:
+    """Runs on what a bench has.
+
+    Args:
+        bench: its folder and its seconds.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._program = build_load(bench.folder / "build", "stanzas")
+        self._from, self._to = bench.folder / "xmpp-from", bench.folder / "xmpp-to"
+        self._from.write_text(PEER + "\n")
+        self._to.write_text(SERVED + "\n")
+
+    def runs(self, label: str) -> Iterator[Figures]:
+        """Prosody and ejabberd under one load; one that is missing is said and left out."""
+        makers: dict[str, ServerMaker] = {
+            "Prosody": servers.prosody,
+            "ejabberd, 1 scheduler": lambda folder, name: servers.ejabberd(folder, name, one_scheduler=True),
+            "ejabberd": lambda folder, name: servers.ejabberd(folder, name, one_scheduler=False),
+        }
+        for name, make in makers.items():
+            try:
+                with self._peer_found(), make(self._folder(), SERVED) as running:
+                    yield self._through(running, label)
+            except NoTool as error:
+                print(f"{name}: {error}", file=sys.stderr)
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _folder(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self._bench.folder))
+
+    @contextlib.contextmanager
+    def _peer_found(self) -> Iterator[Authority]:
+        """The peer's listener, and a name server that leads to it."""
+        with socket.create_server((PEER_ADDRESS, 0)) as listening:
+            zone = self._folder() / "zone"
+            zone.write_text(_ZONE.format(port=listening.getsockname()[1]))
+            command = [sys.executable, "-m", "imxrouter.lab.dns", "--zone", str(zone)]
+            command += ["--listen", f"{servers.RESOLVER}:53"]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
+                authority = Authority(listening)
+                try:
+                    assert child.stdout is not None
+                    if b"name server on" not in (said := child.stdout.readline()):
+                        raise NoTool(f"no name server at {servers.RESOLVER}: {said.decode().strip()}")
+                    yield authority
+                finally:
+                    authority.close()
+                    child.kill()
+
+    def _through(self, running: Running, label: str) -> Figures:
+        """From a proved stream to a component of a server."""
+        receiver = component(running.components, SERVED, servers.SECRET)
+        sender = peer(running.streams, PEER, SERVED)
+        with sender, receiver:
+            return self.measure(running.name, label, running.pid, StanzaEnds([sender], [receiver]))
+
+    def measure(self, name: str, label: str, pid: int, ends: StanzaEnds) -> Figures:
+        """Run one load over open streams, and read the process's CPU time around the measured part."""
+        from tests.bench.__main__ import Figures  # noqa: PLC0415 - which imports this module
+
+        load = LOADS[label]
+        load = Load(load.window, load.rate, self._bench.seconds, load.warmup, load.drain, load.addresses)
+        marks: list[tuple[float, float]] = []
+        result = run_stanzas(
+            self._program, load, ends, self._from, self._to,
+            lambda _event: marks.append((time.monotonic(), cpu_s(pid))),
+        )  # fmt: skip
+        used, took = marks[1][1] - marks[0][1], marks[1][0] - marks[0][0]
+        latency, pairs = result["latency_us"], max(1, result["pairs"])
+        other: dict[str, Any] = {
+            "core": used / took,
+            "generator_us": result["generator_us_per_pair"],
+            "reasons": {},
+            "not_success": {
+                word: count for word, count in result["outcomes"].items() if word != "success" and count
+            },
+        }
+        return Figures(
+            name, label, used / pairs * 1e6, result["pairs_per_s"], latency["p50"], latency["p99"], other
+        )
