@@ -40,7 +40,7 @@ class Effects:
         self.doubts += other.doubts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rule(Generic[State, Do]):
     """One entry of a table of transitions.
 
