@@ -31,6 +31,8 @@ EPOCH: Final = "xmpp-epoch"
 TABLE_ENTRIES: Final = {
     WATCHING: 100_000, WATCHED: 200_000, WATCHES: 100_000, ONLOOKERS: 200_000, EPOCH: 1,
 }  # fmt: skip
+#: The state of a pair that the store forgets by itself.
+DENIED: Final = "denied"
 #: Of the values' form.
 FORM: Final = 1
 
@@ -106,7 +108,8 @@ class Keeping:
 
     def watched(self, key: bytes, kept: KeptWatched | None, *, durable: bool) -> bool:
         """Keep what a user thinks of a watcher, as above."""
-        until = float(kept.until) if kept is not None and kept.until else None
+        # Only a refusal may go without a word; the end of anything else is told.
+        until = float(kept.until) if kept is not None and kept.state == DENIED else None
         return self._put(WATCHED, key, kept, until, durable=durable)
 
     def watch(self, key: bytes, kept: KeptWatch | None) -> None:
