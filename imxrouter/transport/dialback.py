@@ -322,7 +322,7 @@ class Claimer:
 
     # -- events ------------------------------------------------------------------------------------------
 
-    def opened(self, session: Link, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello | None) -> None:
         """Nothing is claimed until something is to be sent."""
 
     def control(self, session: Link, record: Control) -> None:

@@ -15,7 +15,7 @@ from imxrouter.switch.ports import Port
 from imxrouter.switch.switch import Switch
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.settings import HubSettings
-from imxrouter.wire.control import Claim, ClaimResult, Close, Control, Hello
+from imxrouter.wire.control import Claim, ClaimResult, Control, Hello
 
 
 class Purpose(Enum):
@@ -48,13 +48,21 @@ class Door(Enum):
 class Machine(Protocol):
     """The life of a link, as far as others than the link itself look at it (`link.machine.LinkMachine`)."""
 
-    state: LinkState
-    #: the other side closed first
-    peer_closed: bool
-    #: what the other side said of the end
-    close_received: Close | None
-    #: of the last keep-alive that was answered
-    round_trip_s: float | None
+    @property
+    def state(self) -> LinkState:
+        """Where the link is in its life."""
+
+    @property
+    def peer_closed(self) -> bool:
+        """Whether the other side closed first."""
+
+    @property
+    def close_received(self) -> object:
+        """What the other side said of the end; None before."""
+
+    @property
+    def round_trip_s(self) -> float | None:
+        """Of the last keep-alive that was answered."""
 
     @property
     def fenced(self) -> bool:
@@ -106,6 +114,10 @@ class Link(Protocol):
     @property
     def machine(self) -> Machine:
         """Its life."""
+
+    @property
+    def alpn(self) -> bytes:
+        """What is named in TLS for the protocol that is spoken."""
 
     @property
     def challenge(self) -> bytes | None:
@@ -279,11 +291,25 @@ class Centre(Protocol):
     def opened(self, session: Link, peer: Hello) -> None:
         """Both hellos are there."""
 
+    def stream_opened(self, session: Link, largest: int) -> None:
+        """Nothing is left to negotiate but claims, where no hello is spoken.
+
+        Args:
+            session: the link.
+            largest: the largest request that the other side takes, bytes.
+        """
+
     def control(self, session: Link, record: Control) -> None:
         """A legal record of the link's own."""
 
     def draining(self, session: Link, effect: Draining) -> None:
         """No new request goes out on it."""
+
+    def flush(self) -> None:
+        """Write what the switch put out."""
+
+    def count(self, reason: Reason) -> None:
+        """Count a refusal outside the hot path."""
 
     def leave(self, session: Link) -> None:
         """It is as good as gone."""

@@ -379,7 +379,7 @@ class Verifier:
 
     # -- events ------------------------------------------------------------------------------------------
 
-    def opened(self, session: Link, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello | None) -> None:
         """A second connection said hello: ask what waits for it."""
         del peer
         for verification in list(self._by_claim.values()):

@@ -78,7 +78,7 @@ class EndedCertificates:
         good = strengths.judged(facts, domain, as_client=True).good
         return not good and strengths.rests_on_certificate(domain, level, claimed=claimed)
 
-    def opened(self, session: Link, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello | None) -> None:
         """Nothing is proved yet."""
 
     def control(self, session: Link, record: Control) -> None:

@@ -241,7 +241,7 @@ class LinkTls:
 
     # -- events ------------------------------------------------------------------------------------------
 
-    def opened(self, session: Link, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello | None) -> None:
         """The other side has spoken: its session can be resumed."""
         del peer
         if self.ends is not None and session.tls is not None and session.side is Side.OPENER:

@@ -63,7 +63,7 @@ class WeakProofs:
         if now < self._until:
             self._end(self._router.gatekeeper.all_policies)
 
-    def opened(self, session: Link, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello | None) -> None:
         """Nothing is proved yet."""
 
     def control(self, session: Link, record: Control) -> None:

@@ -1,0 +1,215 @@
+"""Elements as they came on a stream: their very bytes, and what those take from the stream around them.
+
+Between two streams with the same content namespace a stanza is passed as it is. What it inherits from the
+stream's own tag (prefixes, `xml:lang`) is written on it, so that it means the same wherever it is put. Inside
+the router every stanza is in `jabber:server`: without prefix and without `xmlns` it inherits that by
+definition, and `tree` gives it so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from imxrouter.formats import xmltree
+from imxrouter.formats.xmltree import XML, BadXml, escape_attribute
+from imxrouter.gateways.xmpp.names import SERVER, STANZAS
+
+#: The key of `xml:lang` among the attributes of an element, here and in `formats.xmltree`.
+LANGUAGE: Final = f"{XML} lang"
+#: A whole tag, with `>` in values of attributes.
+TAG: Final = re.compile(rb"""<[^"'>]*(?:"[^"]*"[^"'>]*|'[^']*'[^"'>]*)*>""")
+#: What a tree may be: the limits of the parser of streams for a proved peer, and the element put around it.
+TREE: Final = xmltree.Limits(size_bytes=1_048_576, depth=65, elements=4_001, attributes=64, namespaces=128)
+_ROOT_NAME: Final = re.compile(rb"<[^\s/>]+")
+_DECLARATION: Final = re.compile(rb"""\s([^\s=]+)\s*=\s*("[^"]*"|'[^']*')""")
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def _nothing() -> Mapping[str, str]:
+    return _NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element at the first level of a stream.
+
+    Attributes:
+        namespace: its namespace name, empty for none.
+        name: its local name.
+        raw: its very bytes, from `<` to `>`.
+        attributes: of its start tag, by local name, or `namespace local` for those in a namespace
+            (`xml:lang` is `LANGUAGE`).
+        content: the namespace that counts as content in it: that of the stream it came on, or its own.
+        outer: namespace names by prefix, for the prefixes of the stream's tag that `raw` uses.
+        language: `xml:lang` of the stream's tag, empty if there is none.
+        touchy: somewhere in `raw` a declaration names the content namespace.
+    """
+
+    namespace: str
+    name: str
+    raw: bytes
+    attributes: Mapping[str, str]
+    content: str = SERVER
+    outer: Mapping[str, str] = field(default_factory=_nothing)
+    language: str = ""
+    touchy: bool = False
+
+    def tree(self) -> xmltree.Element:
+        """Return it as a tree; the content namespace of a stanza is `jabber:server` there.
+
+        Raises:
+            BadXml: more than a tree may have (`TREE`), or a namespace name that is neither a URI nor a word.
+                Everything else was refused by the parser of the stream.
+        """
+        return tree_of(self.raw, content=self.content, outer=self.outer, language=self.language)
+
+
+@dataclass(frozen=True, slots=True)
+class Stanza(Element):
+    """A message, presence or iq (RFC 6120 section 8)."""
+
+    @property
+    def kind(self) -> str:
+        """`message`, `presence` or `iq`."""
+        return self.name
+
+    @property
+    def from_(self) -> str:
+        """The sender as it was written, empty if there is none."""
+        return self.attributes.get("from", "")
+
+    @property
+    def to(self) -> str:
+        """The recipient as it was written, empty if there is none."""
+        return self.attributes.get("to", "")
+
+    @property
+    def ident(self) -> str:
+        """The attribute `id`, empty if there is none."""
+        return self.attributes.get("id", "")
+
+    @property
+    def type(self) -> str:
+        """The attribute `type`, empty if there is none."""
+        return self.attributes.get("type", "")
+
+    def tree(self) -> xmltree.Element:
+        """See `Element.tree`."""
+        if self.content == SERVER:
+            return Element.tree(self)
+        return tree_of(rescoped(self, SERVER))
+
+
+def tree_of(
+    raw: bytes, *, content: str = SERVER, outer: Mapping[str, str] = _NOTHING, language: str = ""
+) -> xmltree.Element:
+    """Read one element that inherits from a stream.
+
+    Args:
+        raw: from `<` to `>`, nothing before and nothing after.
+        content: the default namespace around it.
+        outer: prefixes declared around it.
+        language: `xml:lang` around it.
+
+    Raises:
+        BadXml: it is not one element, or see `TREE`.
+    """
+    around = {"xmlns": content, **{f"xmlns:{prefix}": name for prefix, name in outer.items()}}
+    if language:
+        around["xml:lang"] = language
+    wrapped = xmltree.parse(b"<w%s>%s</w>" % (_attributes(around.items()), raw), TREE)
+    if len(wrapped.children) != 1 or wrapped.parts:
+        raise BadXml(xmltree.XmlFault.MALFORMED, "not one element")
+    return wrapped.children[0]
+
+
+def rescoped(stanza: Element, content: str) -> bytes:
+    """Return the bytes that mean the same on a stream with this content namespace.
+
+    Nothing but declarations changes: those that it needs from outside are added to its start tag, and those
+    that name the old content namespace name the new one. Where nothing is needed these are the very bytes.
+
+    Args:
+        stanza: as it came.
+        content: the default namespace of the other stream, which has no `xml:lang` and declares no prefix
+            that is counted on.
+    """
+    added = {
+        f"xmlns:{prefix}": content if name == stanza.content else name
+        for prefix, name in stanza.outer.items()
+    }
+    if stanza.language and LANGUAGE not in stanza.attributes:
+        added["xml:lang"] = stanza.language
+    raw = stanza.raw
+    if stanza.touchy and content != stanza.content:
+        raw = _renamed(stanza, content)
+    if not added:
+        return raw
+    found = _ROOT_NAME.match(raw)
+    at = found.end() if found else 0
+    return b"%s%s%s" % (raw[:at], _attributes(added.items()), raw[at:])
+
+
+def agrees(raw: bytes, from_: str, to: str) -> bool:
+    """Say whether bytes that a peer hands over beside an envelope are one stanza between the same two.
+
+    This is the one check against an original form that is sent where its envelope could not go.
+
+    Args:
+        raw: what is to be written on a stream.
+        from_: what the attribute must be, in the same spelling.
+        to: likewise.
+    """
+    try:
+        root = tree_of(raw)
+    except BadXml:
+        return False
+    return (
+        root.namespace == SERVER
+        and root.name in STANZAS
+        and root.attributes.get("from") == from_
+        and root.attributes.get("to") == to
+    )
+
+
+def read_stanza(raw: bytes) -> Stanza:
+    """Read a stanza that was kept: elements without prefix and without `xmlns` are in `jabber:server`.
+
+    Raises:
+        BadXml: it is not one stanza, or more than a tree may have.
+    """
+    root = tree_of(raw)
+    if root.namespace != SERVER or root.name not in STANZAS:
+        raise BadXml(xmltree.XmlFault.MALFORMED, "not a stanza")
+    touchy = any(SERVER in one.own.values() for one in root.walk())
+    return Stanza(root.namespace, root.name, raw, root.attributes, touchy=touchy)
+
+
+def _renamed(stanza: Element, content: str) -> bytes:
+    """Its bytes with the new name in every declaration of the old content namespace."""
+    root = tree_of(stanza.raw, content=stanza.content, outer=stanza.outer)
+    offset = root.start
+    out = bytearray()
+    done = 0
+    for one in root.walk():
+        wanted = {prefix for prefix, name in one.own.items() if name == stanza.content}
+        if not wanted:
+            continue
+        start = one.start - offset
+        tag = TAG.match(stanza.raw, start)
+        end = tag.end() if tag else start
+        for found in _DECLARATION.finditer(stanza.raw, start, end):
+            name, _, prefix = found[1].partition(b":")
+            if name == b"xmlns" and prefix.decode() in wanted:
+                out += stanza.raw[done : found.start(2)] + b"'" + escape_attribute(content).encode() + b"'"
+                done = found.end(2)
+    out += stanza.raw[done:]
+    return bytes(out)
+
+
+def _attributes(pairs: Iterable[tuple[str, str]]) -> bytes:
+    return "".join(f' {name}="{escape_attribute(value)}"' for name, value in pairs).encode()
