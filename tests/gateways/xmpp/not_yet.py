@@ -7,33 +7,9 @@ from typing import Final
 _ROWS: Final = """
     adr-from-missing
 
-    msg-from msg-to msg-to-resource msg-no-resource msg-id msg-id-none msg-id-made msg-id-long
-    msg-origin-id msg-origin-id-alone msg-chat msg-normal msg-no-type msg-odd-type msg-headline
-    msg-kind-none msg-kind-none-subject msg-groupchat msg-error msg-body msg-body-empty
-    msg-body-crlf msg-body-control msg-lang msg-lang-stream msg-lang-body msg-langs msg-langs-same
-    msg-mixed msg-subject msg-subject-langs msg-subject-lines msg-subject-only msg-thread
-    msg-thread-parent msg-html-out msg-html-lies msg-html-b msg-html-map msg-html-drop msg-cpim
-    msg-cpim-note msg-cpim-binary msg-e2e-plain msg-receipt-ask msg-receipt msg-receipt-own
-    msg-receipt-of-receipt msg-displayed msg-markable msg-imdn-failed msg-composing msg-paused
-    msg-active msg-inactive msg-gone msg-idle-foreign msg-state-with-body msg-state-quiet msg-delay
-    msg-delay-forged msg-delay-future msg-stanza-id msg-hints msg-carbon msg-omemo msg-omemo-bare
-    msg-nick msg-unknown-child msg-nothing msg-size msg-hops
+    msg-stanza-id
 
-    err-none err-bad-record err-bad-address err-address-too-long err-unknown-critical err-type
-    err-bad-body err-not-proved err-relay err-weaker err-not-subscribed err-service-down
-    err-not-delivered err-rate err-too-large err-busy err-over-cap err-superseded err-loop err-hops
-    err-id err-epoch err-link-lost err-answer err-shutting-down err-state err-no-domain
-    err-no-record err-no-xmpp err-no-service err-dns err-dns-timeout err-tls err-unreachable err-own-network
-    err-protocol err-dialback err-dialback-time
-
-    cond-bad-request cond-conflict cond-feature cond-forbidden cond-gone cond-internal
-    cond-not-found cond-jid cond-not-acceptable cond-not-allowed cond-not-authorized
-    cond-policy-wait cond-policy cond-unavailable cond-redirect cond-registration cond-rsnf cond-rst
-    cond-resource cond-service cond-subscription cond-undefined cond-unexpected cond-payment
-    cond-unknown
-
-    err-never-twice err-iq-result err-presence-quiet err-headline-quiet err-strange err-text
-    err-success err-late err-late-back err-imdn-quiet
+    err-strange err-success
 
     prs-available prs-unavailable prs-unavailable-bare prs-unavailable-ack prs-tuple-id
     prs-tuple-foreign prs-tuple-collide prs-entity prs-contact prs-show-away prs-show-xa
