@@ -98,7 +98,7 @@ class TlsContexts:
         chosen = self.certificates.for_domain(own) if own is not None else None
         key = chosen.fingerprint if chosen else b"", alpn
         if (context := self._clients.get(key)) is None:
-            context = self._clients[key] = _client_context(chosen, self._minimum, alpn)
+            context = self._clients[key] = client_context(chosen, self._minimum, alpn)
         return context
 
     def open(
@@ -156,7 +156,7 @@ class TlsContexts:
         if default is None:
             raise LocalMisuse("no certificate: TLS is not offered")
         picker = self._pickers[alpn] = _Picker(self.certificates, self._minimum, alpn)
-        front = _server_context(default, self._minimum, ContextNote(default, picker.chains, alpn=alpn))
+        front = server_context(default, self._minimum, ContextNote(default, picker.chains, alpn=alpn))
         front.set_tlsext_servername_callback(picker.pick)
         return front
 
@@ -211,13 +211,20 @@ class _Picker:
         context = self._made.get(chosen.fingerprint)
         if context is None:
             note = ContextNote(chosen, self.chains, front, self._alpn)
-            context = _server_context(chosen, self._minimum, note)
+            context = server_context(chosen, self._minimum, note)
             if self._keeps:
                 self._made[chosen.fingerprint] = context
         return context
 
 
-def _server_context(own: OwnCertificate, minimum: int, note: ContextNote) -> SSL.Context:
+def server_context(own: OwnCertificate, minimum: int, note: ContextNote) -> SSL.Context:
+    """A context for connections that are taken.
+
+    Args:
+        own: what is shown.
+        minimum: a value of `MINIMUM`.
+        note: what rides on it.
+    """
     context = _context(own, minimum, note)
     # SSL_set_SSL_CTX(3) takes over the certificate only. What is looked up in the context at hand, as the
     # choice of ALPN, must stand in each of them; and sessions pass from one to the other only with one id.
@@ -228,7 +235,14 @@ def _server_context(own: OwnCertificate, minimum: int, note: ContextNote) -> SSL
     return context
 
 
-def _client_context(own: OwnCertificate | None, minimum: int, alpn: bytes) -> SSL.Context:
+def client_context(own: OwnCertificate | None, minimum: int, alpn: bytes) -> SSL.Context:
+    """A context for connections that are opened.
+
+    Args:
+        own: what is shown if asked for.
+        minimum: a value of `MINIMUM`.
+        alpn: what is offered; empty: nothing.
+    """
     context = _context(own, minimum, ContextNote(own, alpn=alpn))
     if alpn:
         context.set_alpn_protos([alpn])

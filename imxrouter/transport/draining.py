@@ -289,7 +289,7 @@ class Drain:
 
     # -- events ------------------------------------------------------------------------------------------
 
-    def opened(self, session: Link, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello | None) -> None:
         """A link that is new while we go: we may still send over it, nobody may send to us."""
         del peer
         if self.state is DrainState.MOVING:

@@ -434,7 +434,7 @@ class Federation:
 
     # -- events ------------------------------------------------------------------------------------------
 
-    def opened(self, session: Link, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello | None) -> None:
         """A link of ours is open: claim for everything that waits for its domains."""
         del peer
         if session.purpose is Purpose.DATA:

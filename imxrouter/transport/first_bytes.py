@@ -13,7 +13,6 @@ from typing import Final
 
 from imxrouter.link.machine import Side
 from imxrouter.model.vocabulary import Reason
-from imxrouter.tls.contexts import ALPN
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.encryption import TlsMaker, accept_tls
 from imxrouter.transport.handshakes import Handshakes
@@ -77,7 +76,7 @@ class FirstBytes:
                 return False
             return True
         if data[0] == TLS_FIRST_BYTE:
-            self.take_tls(session, data, now)
+            self._take_tls(session, data, now)
             return False
         if session.refused is not None:
             self._tell(session)
@@ -87,15 +86,7 @@ class FirstBytes:
             return False
         return True
 
-    def take_tls(self, session: Link, data: bytes, now: float, alpn: bytes = ALPN) -> None:
-        """Make a handshake, when there is time for it, with who connected.
-
-        Args:
-            session: the link.
-            data: what came; its first byte is TLS's.
-            now: monotonic seconds.
-            alpn: what is spoken there.
-        """
+    def _take_tls(self, session: Link, data: bytes, now: float) -> None:
         if self.maker is None:
             session.end(Reason.TLS_FAILED, "a TLS ClientHello came, and this listener offers no TLS")
             return
@@ -115,7 +106,15 @@ class FirstBytes:
                 self._tell(session)
 
         begin = partial(
-            accept_tls, session.transport, self.maker, session, done, failed, session.handshaking, data, alpn
+            accept_tls,
+            session.transport,
+            self.maker,
+            session,
+            done,
+            failed,
+            session.handshaking,
+            data,
+            session.alpn,
         )
         if self.handshakes is None or session.refused is not None:
             begin()

@@ -52,8 +52,8 @@ SHUTTING_DOWN_S = 5
 class LinkEvents(Protocol):
     """Who is told of what happens on links."""
 
-    def opened(self, session: Link, peer: Hello) -> None:
-        """Both hellos are there."""
+    def opened(self, session: Link, peer: Hello | None) -> None:
+        """Claims may go: both hellos are there; None where none is spoken."""
 
     def control(self, session: Link, record: Control) -> None:
         """A legal record of the link's own."""
@@ -283,6 +283,19 @@ class Hub:
         port.acknowledges = Capability.ACKNOWLEDGE in peer.capabilities
         for one in self.events:
             one.opened(session, peer)
+
+    def stream_opened(self, session: Link, largest: int) -> None:
+        """Nothing is left to negotiate but claims, where no hello is spoken: limits are our own.
+
+        Args:
+            session: the link.
+            largest: the largest request that the other side takes, bytes.
+        """
+        port = session.port
+        port.credit_requests, port.credit_bytes = self.settings.credit_requests, self.settings.credit_bytes
+        port.largest = largest
+        for one in self.events:
+            one.opened(session, None)
 
     def control(self, session: Link, record: Control) -> None:
         """A legal record of the link's own."""

@@ -56,7 +56,7 @@ class IdleProofs:
         """Forget the link."""
         self._used_at.pop(session.number, None)
 
-    def opened(self, session: Link, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello | None) -> None:
         """Nothing is proved yet."""
 
     def control(self, session: Link, record: Control) -> None:

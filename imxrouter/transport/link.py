@@ -9,12 +9,13 @@ from typing import Any, Protocol
 import imxrouter.routing.choice
 from imxrouter.link.claims import ClaimsMade, ClaimsReceived, MadeClaim, ReceivedClaim
 from imxrouter.link.machine import Draining, LinkMachine, LinkState, Side
+from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch.ports import Port
 from imxrouter.switch.switch import Switch
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.settings import HubSettings
-from imxrouter.wire.control import ClaimResult, Close, Control, Hello, Verify
+from imxrouter.wire.control import Claim, ClaimResult, Control, Hello
 
 
 class Purpose(Enum):
@@ -47,13 +48,21 @@ class Door(Enum):
 class Machine(Protocol):
     """The life of a link, as far as others than the link itself look at it (`link.machine.LinkMachine`)."""
 
-    state: LinkState
-    #: the other side closed first
-    peer_closed: bool
-    #: what the other side said of the end
-    close_received: Close | None
-    #: of the last keep-alive that was answered
-    round_trip_s: float | None
+    @property
+    def state(self) -> LinkState:
+        """Where the link is in its life."""
+
+    @property
+    def peer_closed(self) -> bool:
+        """Whether the other side closed first."""
+
+    @property
+    def close_received(self) -> object:
+        """What the other side said of the end; None before."""
+
+    @property
+    def round_trip_s(self) -> float | None:
+        """Of the last keep-alive that was answered."""
 
     @property
     def fenced(self) -> bool:
@@ -105,6 +114,10 @@ class Link(Protocol):
     @property
     def machine(self) -> Machine:
         """Its life."""
+
+    @property
+    def alpn(self) -> bytes:
+        """What is named in TLS for the protocol that is spoken."""
 
     @property
     def challenge(self) -> bytes | None:
@@ -200,10 +213,24 @@ class Link(Protocol):
         """No TLS came of the connection; says whether that was the reason for its end."""
 
 
+def protocol_of(session: Link) -> imxrouter.routing.choice.Protocol:
+    """What is spoken on a link."""
+    return imxrouter.routing.choice.Protocol.IMX if session.tongue is None else session.tongue.protocol
+
+
 class Tongue(Protocol):
-    """How claims, verifications and their results are said on links of one protocol."""
+    """How claims, verifications and their results are said on links of one protocol.
+
+    `Claimer` and `Verifier` decide; this says it, and tells what is different where another protocol does not
+    do as ours does. There is one for all links of a protocol. What comes is told to them by the same one.
+
+    Attributes:
+        protocol: which.
+        renews: a proof of ours is renewed by another claim before it ends; else it ends with the link.
+    """
 
     protocol: imxrouter.routing.choice.Protocol
+    renews: bool
 
     def token(self, session: Link, from_domain: bytes, to_domain: bytes) -> bytes:
         """What proves that a claim is ours: the token of a CLAIM, the key of a db:result."""
@@ -215,22 +242,25 @@ class Tongue(Protocol):
         """Whether the peer may take the claim of the result without dial-back."""
 
     def result(
-        self, first: Link, number: int, reason: Reason, level: int, nonces: tuple[bytes, ...],
-        retry_after_s: int,
+        self, first: Link, claim: Claim | ReceivedClaim, reason: Reason, level: int,
+        nonces: tuple[bytes, ...], retry_after_s: int,
     ) -> None:  # fmt: skip
-        """Tell what became of a claim that the peer made."""
+        """Tell what became of a claim that the peer made; `NONE`: its domain is proved from now on."""
+
+    def answers(self, first: Link) -> bool:
+        """Whether what is for a domain that proved itself on a link may be sent there as well."""
+
+    def second(self, own: Domain, peer: Domain, go_on: Callable[[Callable[[], None]], None]) -> Link:
+        """Make a link that is opened only to verify; `go_on` does something in a turn with room for it."""
+
+    def may_ask(self, second: Link, own: Domain, peer: Domain) -> bool:
+        """Whether an open link, whose protocol is this one, can carry the question for these domains."""
 
     def verify(self, second: Link, number: int, claim: ReceivedClaim, first: Link) -> None:
         """Ask whether a claim that came on the first connection is the peer's own."""
 
-    def verified(self, second: Link, verify: Verify, reason: Reason, nonce: bytes) -> None:
-        """Answer whether a claim is ours."""
-
     def withdraw(self, session: Link, domain: bytes, reason: Reason) -> None:
-        """A domain is served here no longer, or its proof has ended."""
-
-    def second(self) -> Link:
-        """Make a link that is opened only to verify."""
+        """A domain of ours is served here no longer, or the proof of one of theirs has ended."""
 
 
 class Centre(Protocol):
@@ -261,11 +291,25 @@ class Centre(Protocol):
     def opened(self, session: Link, peer: Hello) -> None:
         """Both hellos are there."""
 
+    def stream_opened(self, session: Link, largest: int) -> None:
+        """Nothing is left to negotiate but claims, where no hello is spoken.
+
+        Args:
+            session: the link.
+            largest: the largest request that the other side takes, bytes.
+        """
+
     def control(self, session: Link, record: Control) -> None:
         """A legal record of the link's own."""
 
     def draining(self, session: Link, effect: Draining) -> None:
         """No new request goes out on it."""
+
+    def flush(self) -> None:
+        """Write what the switch put out."""
+
+    def count(self, reason: Reason) -> None:
+        """Count a refusal outside the hot path."""
 
     def leave(self, session: Link) -> None:
         """It is as good as gone."""

@@ -160,7 +160,7 @@ class Liveness:
 
     # -- what happens ------------------------------------------------------------------------------------
 
-    def opened(self, session: Link, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello | None) -> None:
         """Both hellos are there."""
         del peer
         self.silence.opened(session)

@@ -172,7 +172,7 @@ class Processes:
 
     # -- events ------------------------------------------------------------------------------------------
 
-    def opened(self, session: Link, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello | None) -> None:
         """Nothing is known of it yet."""
 
     def control(self, session: Link, record: Control) -> None:

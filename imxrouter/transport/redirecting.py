@@ -170,7 +170,7 @@ class Redirector:
     def _broken(self, problem: Failure, session: Link, record: Redirect) -> None:
         self._ignore(session, record, problem.getErrorMessage())
 
-    def opened(self, session: Link, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello | None) -> None:
         """Claim on the new link of a move what the old one carries."""
         del peer
         if session.number in self._moves:

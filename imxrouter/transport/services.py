@@ -260,7 +260,7 @@ class Services:
                     route.ports.append(port)
         self.on_bound(name)
 
-    def opened(self, session: Link, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello | None) -> None:
         """The service speaks first."""
 
     def control(self, session: Link, record: Control) -> None:
@@ -355,10 +355,10 @@ class UplinkDialer:
         self._clock.callLater(self._wait_s * (1 - UPLINK_JITTER * self._chance()), self.start)
         self._wait_s = min(self._wait_s * 2, UPLINK_RETRY_S[1])
 
-    def opened(self, session: Link, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello | None) -> None:
         """Answer the aggregator's challenge."""
         if session is self._session and session.side is Side.OPENER:
-            if peer.challenge is None:
+            if peer is None or peer.challenge is None:
                 session.end(Reason.LOGIN_FAILED, "the uplink sent no challenge")
             else:
                 session.send(sign_login(self._key, peer.challenge, exporter_of(session)))

@@ -15,6 +15,7 @@ from imxrouter.link.machine import (
 )
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
+from imxrouter.tls.contexts import ALPN
 from imxrouter.transport.byte_link import ByteLink
 from imxrouter.transport.link import Centre, Door, Purpose
 from imxrouter.wire.control import Control, Credit, Hello, encode_ack
@@ -31,6 +32,7 @@ class LinkSession(ByteLink):
     __slots__ = ("_acked", "_first_bytes", "challenge")
 
     machine: LinkMachine
+    alpn = ALPN
 
     def __init__(
         self, hub: Centre, purpose: Purpose, *, redirected: bool = False, door: Door = Door.ANY

@@ -233,9 +233,9 @@ class Siblings:
 
     # -- events ------------------------------------------------------------------------------------------
 
-    def opened(self, session: Link, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello | None) -> None:
         """Log in at the other host."""
-        if session.number in self._gifts:
+        if session.number in self._gifts and peer is not None:
             self._log_in(session, peer)
 
     def control(self, session: Link, record: Control) -> None:

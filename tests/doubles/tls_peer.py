@@ -30,6 +30,8 @@ class TlsSocket:
         certificate: to be shown; None: none.
         server_name: for SNI, of who connects; None: the other side has connected to us.
         resume: an older one, whose session is to be resumed.
+        alpn: the one protocol that is offered or chosen; empty: none is.
+        asks: who connects is asked for a certificate, and any is taken.
     """
 
     def __init__(
@@ -38,8 +40,13 @@ class TlsSocket:
         certificate: OwnCertificate | None,
         server_name: str | None,
         resume: TlsSocket | None = None,
+        *,
+        alpn: bytes = b"imx",
+        asks: bool = False,
     ) -> None:
-        self._context: SSL.Context = _context(certificate) if resume is None else resume._context
+        self._context: SSL.Context = _context(certificate, alpn) if resume is None else resume._context
+        if asks:
+            self._context.set_verify(SSL.VERIFY_PEER, lambda *_seen: True)
         sock.setblocking(False)
         self._sock = sock
         self._timeout_s = PATIENCE_S
@@ -112,11 +119,12 @@ class TlsSocket:
                 raise TimeoutError
 
 
-def _context(certificate: OwnCertificate | None) -> SSL.Context:
+def _context(certificate: OwnCertificate | None, alpn: bytes) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
-    context.set_alpn_select_callback(lambda _connection, _offered: b"imx")
-    context.set_alpn_protos([b"imx"])
+    if alpn:
+        context.set_alpn_select_callback(lambda _connection, _offered: alpn)
+        context.set_alpn_protos([alpn])
     if certificate is not None:
         context.use_certificate(certificate.leaf)
         for one in certificate.chain[1:]:

@@ -371,14 +371,14 @@ def test_a_second_first_message_keeps_the_choice(
     ours: CertificateSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After HelloRetryRequest OpenSSL asks for the name again, on the context of the first answer."""
-    plain = contexts_module._server_context
+    plain = contexts_module.server_context
 
     def only_p384(*args: Any) -> SSL.Context:
         context = plain(*args)
         context.set_tmp_ecdh(ec.SECP384R1())  # no opener of ours sends a share for it unasked
         return context
 
-    monkeypatch.setattr(contexts_module, "_server_context", only_p384)
+    monkeypatch.setattr(contexts_module, "server_context", only_p384)
     taking = TlsContexts(ours)
     ends = Ends(TlsContexts(ours).open(A, "b.example", "192.0.2.1", 6490), accepting(taking))
     front = weakref.ref(taking.server())

@@ -88,14 +88,14 @@ def test_two_routers_prove_each_other_with_certificates(lab: Lab) -> None:
 
 def test_two_versions_of_tls_meet(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """TLS 1.2 proves all but the binding."""
-    made = contexts._client_context
+    made = contexts.client_context
 
     def older(*args: Any) -> SSL.Context:
         context = made(*args)
         context.set_max_proto_version(SSL.TLS1_2_VERSION)
         return context
 
-    monkeypatch.setattr(contexts, "_client_context", older)
+    monkeypatch.setattr(contexts, "client_context", older)
     a, b = tls_router(lab, "a.example"), tls_router(lab, "b.example")
     assert a.send("alice@a.example", "bob@b.example").outcome().ok
     assert level(b, "a.example", Side.ACCEPTOR) == {7}

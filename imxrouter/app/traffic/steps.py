@@ -196,10 +196,11 @@ class Steps:
 
     # -- links -------------------------------------------------------------------------------------------
 
-    def opened(self, session: Link, peer: Hello) -> None:
+    def opened(self, session: Link, peer: Hello | None) -> None:
         """Both hellos are there."""
         who = "we opened it" if session.side is Side.OPENER else "they opened it"
-        text = f"to {_place(session)} is open, {who}; there: {peer.software or 'unnamed'}"
+        there = f"; there: {peer.software or 'unnamed'}" if peer is not None else ", a stream of XMPP"
+        text = f"to {_place(session)} is open, {who}{there}"
         self._tell(Step.LINK, text, link=session.number)
 
     def control(self, session: Link, record: Control) -> None:

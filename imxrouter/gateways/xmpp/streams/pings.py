@@ -1,0 +1,50 @@
+"""Pings that ask whether stanzas were read: their answers come on whatever stream the other side sends on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class _Ping(NamedTuple):
+    from_: str
+    to: str
+    answered: Callable[[], None]
+
+
+class Pings:
+    """Those that are out, of all streams of the process; each stream has one at most."""
+
+    def __init__(self) -> None:
+        self._out: dict[str, _Ping] = {}
+
+    def __len__(self) -> int:
+        return len(self._out)
+
+    def out(self, ident: str, from_: str, to: str, answered: Callable[[], None]) -> None:
+        """A ping goes out.
+
+        Args:
+            ident: of the iq: random, so that nobody else can answer it.
+            from_: our domain.
+            to: the domain that is asked.
+            answered: called when the answer came, once.
+        """
+        self._out[ident] = _Ping(from_, to, answered)
+
+    def forget(self, ident: str) -> None:
+        """Nobody waits for it any more."""
+        self._out.pop(ident, None)
+
+    def answer(self, ident: str, from_: str, to: str) -> bool:
+        """An iq of type result or error came from a domain that is proved on the stream that brought it.
+
+        Returns:
+            Whether it answers a ping; it goes no further then.
+        """
+        ping = self._out.get(ident)
+        if ping is None or (ping.to, ping.from_) != (from_, to):
+            return False
+        del self._out[ident]
+        ping.answered()
+        return True

@@ -1,0 +1,484 @@
+"""One XMPP stream as a link of the router: its machine's effects performed, its stanzas joined to the switch.
+
+What comes in is stanzas: the edge makes records of them, which take the path of all records. What goes out
+is records: the edge makes stanzas of them, and what becomes of those (an acknowledgement, the answer to a
+ping, a time-out) settles the requests. Claims and questions of dial-back go to who decides on them (`Trust`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final
+
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from imxrouter.gateways.xmpp.effects import (
+    AskedExternal,
+    Attached,
+    ClaimIn,
+    ClaimResultIn,
+    Drop,
+    Effect,
+    External,
+    Handled,
+    HeaderSeen,
+    Ignored,
+    Late,
+    Open,
+    PingOut,
+    StanzaIn,
+    StartTls,
+    TlsFollows,
+    VerifyIn,
+    VerifyResultIn,
+    Write,
+)
+from imxrouter.gateways.xmpp.machine import StreamMachine
+from imxrouter.gateways.xmpp.names import StanzaError
+from imxrouter.gateways.xmpp.pairs import Pair
+from imxrouter.gateways.xmpp.say import DbType
+from imxrouter.gateways.xmpp.steps import Step, StreamRole
+from imxrouter.gateways.xmpp.streams.parts import StreamFailed, StreamParts
+from imxrouter.gateways.xmpp.terms import StreamTerms
+from imxrouter.link.machine import Draining, LinkState, Side
+from imxrouter.model.domain import Domain
+from imxrouter.model.outcome import SUCCESS, Outcome, indeterminant
+from imxrouter.model.vocabulary import Reason
+from imxrouter.switch import slots
+from imxrouter.tls.contexts import XMPP_ALPN
+from imxrouter.tls.facts import TlsFacts
+from imxrouter.transport.byte_link import ByteLink
+from imxrouter.transport.encryption import HandshakeFailed, TlsMaker, upgrade_tls
+from imxrouter.transport.link import Centre, Door, Purpose
+from imxrouter.wire.control import Control
+from imxrouter.wire.framing import judge_length
+from imxrouter.wire.layout import HIGHEST_MAX_RECORD, TLS_FIRST_BYTE
+from imxrouter.wire.record import decode_record
+
+#: What a record has beside the stanza in it: header, both addresses, fields.
+ENVELOPE_BYTES: Final = 2048
+
+
+class XmppSession(ByteLink):
+    """A stream: accepted by a listener, or opened by a dialer.
+
+    Args:
+        hub: its process.
+        role: which end of what it is ours.
+        parts: what all streams share.
+        door: what is taken on it, where it was opened to us.
+        purpose: why we have it.
+        own: (opening) our domain.
+        other: (opening) the domain that is reached.
+        judge: (opening) raises `HandshakeFailed` where who is there may not be spoken to.
+        only_tls: (accepting) TLS comes with the first byte.
+
+    Attributes:
+        role: the same.
+        own, other: the parties; of an accepted stream, empty until its header is there.
+        negotiated: (opening) fires when nothing is left to negotiate but claims; fails with `StreamFailed`.
+    """
+
+    __slots__ = (
+        "_depth", "_first_bytes", "_in_tls", "_judge", "_only_tls", "_out", "_parts", "_ping", "_stanzas",
+        "_tls_reason", "_waits", "negotiated", "role",
+    )  # fmt: skip
+
+    machine: StreamMachine
+    alpn = XMPP_ALPN
+    #: streams have no hello and no login
+    peer = None
+    challenge = None
+    #: streams have no word for it
+    has_room_in_s = 0.0
+
+    def __init__(
+        self,
+        hub: Centre,
+        role: StreamRole,
+        parts: StreamParts,
+        *,
+        door: Door = Door.XMPP,
+        purpose: Purpose = Purpose.ACCEPTED,
+        own: str = "",
+        other: str = "",
+        judge: Callable[[TlsFacts], object] = bool,
+        only_tls: bool = False,
+    ) -> None:
+        super().__init__(hub, purpose, door)
+        self.role, self._parts = role, parts
+        self.port.internal = True
+        self.tongue = parts.tongue
+        self._judge, self._only_tls = judge, only_tls
+        self._first_bytes = True
+        #: TLS was there when the stream began
+        self._in_tls = False
+        self._tls_reason = Reason.TLS_FAILED
+        #: calls of `perform` under way, and what they have not written or handed over yet
+        self._depth = 0
+        self._out: list[bytes] = []
+        self._stanzas: list[StanzaIn] = []
+        self._ping = ""
+        #: a call is due that asks about stanzas
+        self._waits = False
+        self.negotiated: Deferred[None] | None = None if self.side is Side.ACCEPTOR else Deferred()
+        self.machine = self._new_machine(own, other)
+
+    def _new_machine(self, own: str, other: str) -> StreamMachine:
+        return StreamMachine(
+            self.role, self._parts.terms(self), own, other, self._hub.now(), self._hub.random_bytes,
+            tls=self.tls is not None,
+        )  # fmt: skip
+
+    @property
+    def own(self) -> str:
+        """Our domain."""
+        return self.machine.own
+
+    @property
+    def other(self) -> str:
+        """The other side's, as it says."""
+        return self.machine.other
+
+    # -- bytes come --------------------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._gone or self.port.closed:
+            return
+        if self._first_bytes and not self._begun(data):
+            return
+        self.bytes_in += len(data)
+        self._hub.switch.counters[slots.BYTES_IN] += len(data)
+        self.perform(self.machine.receive(data, self._hub.now()))
+        self.settle()
+
+    def _begun(self, data: bytes) -> bool:
+        """The first bytes came, or those after `<proceed/>`; whether they are the stream's own."""
+        self._first_bytes = False
+        must_be_tls = self.machine.step is Step.TLS or (self._only_tls and self.tls is None)
+        if must_be_tls and data[0] != TLS_FIRST_BYTE and self.refused is None:
+            self.end(Reason.TLS_FAILED, "TLS must come here")
+            return False
+        return self._hub.begun(self, data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone."""
+        if self._gone:
+            return
+        super().connectionLost(reason)
+        self._over()
+        self.machine.terms = StreamTerms()  # they may know the session, which would be a circle
+
+    def handshake_done(self, transport: Any, facts: TlsFacts) -> None:
+        """TLS is there: the stream begins, or begins anew."""
+        super().handshake_done(transport, facts)
+        if self._gone or self.port.closed:
+            return
+        if self.machine.step is Step.TLS:
+            self.perform(self.machine.encrypted(self._hub.now()))
+        else:
+            self.machine = self._new_machine(self.own, self.other)
+            self.start()
+
+    def _start_tls(self, server_name: str) -> None:
+        maker = self._parts.maker
+        if maker is None:
+            self.end(Reason.TLS_FAILED, "there is no TLS here")
+            return
+        own = Domain.parse(self.own) if self.own else None
+        make = partial(maker.opening, own, server_name, self.remote, b"")
+        upgrade_tls(
+            self.transport, make, partial(self._judged, maker), self, self.handshake_done,
+            self._no_tls, self.handshaking,
+        )  # fmt: skip
+
+    def _no_tls(self, note: str) -> None:
+        self.handshake_failed(note, self._tls_reason)
+
+    def _judged(self, maker: TlsMaker, connection: SSL.Connection) -> TlsFacts:
+        facts = maker.facts(connection)
+        try:
+            self._judge(facts)
+        except HandshakeFailed as error:
+            self._tls_reason = error.reason
+            maker.forget(connection, facts.server_name, self.remote)
+            raise
+        return facts
+
+    # -- the machine -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """The connection is up: who opened it says its header."""
+        if self.tls is not None and not self.machine.tls:  # the dialer made the handshake
+            self.machine = self._new_machine(self.own, self.other)
+        self.perform(self.machine.start())
+
+    def tick(self, now: float) -> None:
+        """Look at the timers of the stream."""
+        self.perform(self.machine.tick(now))
+
+    def perform(self, effects: Sequence[Effect]) -> None:
+        """Do what the machine says, in order; all that is written meanwhile goes out at once at the end."""
+        self._depth += 1
+        try:
+            for effect in effects:
+                if isinstance(effect, StanzaIn):
+                    self._stanzas.append(effect)
+                elif isinstance(effect, Write):
+                    self._out.append(effect.data)
+                else:
+                    self._deliver()
+                    self._act(effect)
+            self._deliver()
+            if self._depth == 1:
+                self._hub.flush()
+        finally:
+            self._depth -= 1
+        if not self._depth:
+            self._write_out()
+            self._ask_soon()
+
+    def _write_out(self) -> None:
+        if self._out:
+            out, self._out = self._out, []
+            self.put(b"".join(out))
+
+    def _deliver(self) -> None:
+        """Hand stanzas that came to the switch, all in one."""
+        if not self._stanzas:
+            return
+        stanzas, self._stanzas = self._stanzas, []
+        records = self._parts.edge.records_of(self, stanzas)
+        if records:
+            self.port.max_record = HIGHEST_MAX_RECORD  # the machine took only what a proved domain may send
+            self._hub.received(self, records)
+
+    def _ask_soon(self) -> None:
+        """Have stanzas asked about that wait for the rest between two pings."""
+        due_at = self.machine.due_at
+        if due_at is not None and not self._waits and not self._gone:
+            self._waits = True
+            self._parts.later(max(due_at - self._hub.now(), 0.0), self._ask_now)
+
+    def _ask_now(self) -> None:
+        self._waits = False
+        if not self._gone:
+            self.tick(self._hub.now())
+
+    # -- effects -----------------------------------------------------------------------------------------
+
+    def _act(self, effect: Effect) -> None:
+        parts = self._parts
+        match effect:
+            case Handled():
+                parts.edge.settled(self.port, effect.tags, SUCCESS)
+            case PingOut():
+                self._on_ping(effect)
+            case HeaderSeen():
+                parts.on_header(self)
+            case StartTls():
+                self._start_tls(effect.server_name)
+            case TlsFollows():
+                self._write_out()
+                self._first_bytes = True
+            case Open():
+                self._on_open()
+            case Draining():
+                self.port.usable = False
+                self._hub.draining(self, effect)
+            case Drop():
+                self._on_drop(effect)
+            case Late():
+                self._on_late(effect)
+            case Ignored():
+                self._hub.count(effect.reason)
+            case _:
+                self._ask_trust(effect)
+
+    def _ask_trust(self, effect: Effect) -> None:
+        trust = self._parts.trust
+        match effect:
+            case ClaimIn():
+                trust.claim_in(self, effect.db)
+            case ClaimResultIn():
+                trust.claim_result_in(self, effect.db)
+            case VerifyIn():
+                trust.verify_in(self, effect.db)
+            case VerifyResultIn():
+                trust.verify_result_in(self, effect.db)
+            case AskedExternal():
+                trust.asked_external(self, effect)
+            case External():
+                trust.external(self, effect.from_, effect.to)
+            case Attached():
+                trust.attached(self, effect.name)
+
+    def _on_open(self) -> None:
+        limit = self.machine.features.max_bytes or self.machine.terms.settings.limits.stanza_bytes
+        self._hub.stream_opened(self, min(limit + ENVELOPE_BYTES, HIGHEST_MAX_RECORD))
+        waiting, self.negotiated = self.negotiated, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    def _on_ping(self, effect: PingOut) -> None:
+        pings = self._parts.pings
+        pings.forget(self._ping)
+        self._ping = effect.ident
+        pings.out(effect.ident, effect.from_, effect.to, partial(self._pong, effect.ident, effect.to))
+
+    def _pong(self, ident: str, domain: str) -> None:
+        self._parts.droppers.answered(domain)
+        self.perform(self.machine.barrier(ident, self._hub.now()))
+        self.settle()
+
+    def _on_late(self, effect: Late) -> None:
+        if effect.ping_dropped:
+            self._parts.droppers.dropped(self.other, self._hub.now())
+        if effect.tags:
+            self._parts.on_late(len(effect.tags))
+            self._parts.edge.settled(
+                self.port, effect.tags, indeterminant(Reason.ANSWER_TIMEOUT, role="peer")
+            )
+
+    def _on_drop(self, effect: Drop) -> None:
+        if effect.condition is not None:
+            close = self.machine.close_received
+            came = close is not None and close.condition is effect.condition
+            self._parts.on_error(effect.condition, "received" if came else "sent")
+        self._write_out()
+        self.drop(effect.reason, effect.note)
+
+    def drop(self, reason: Reason, note: str) -> None:
+        """End the connection after what is written; `machine` has ended already."""
+        super().drop(reason, note)
+        self._over()
+
+    def _over(self) -> None:
+        """Nobody waits for it any more."""
+        self._parts.pings.forget(self._ping)
+        waiting, self.negotiated = self.negotiated, None
+        if waiting is not None:
+            waiting.errback(StreamFailed(self.drop_reason, self.drop_note))
+
+    # -- what others say on it ---------------------------------------------------------------------------
+
+    def authenticated(self) -> None:
+        """What SASL EXTERNAL asked is granted."""
+        self.perform(self.machine.authenticated(self._hub.now()))
+
+    def not_authenticated(self) -> None:
+        """It is not."""
+        self.perform(self.machine.not_authenticated(self._hub.now()))
+
+    def claim(self, from_: str, to: str, key: str) -> None:
+        """Claim a domain of ours."""
+        self.perform(self.machine.claim(from_, to, key))
+
+    def answer_claim(self, from_: str, to: str, kind: DbType, error: StanzaError | None = None) -> None:
+        """Say what became of a claim of theirs; `from_` is the domain that it was made to."""
+        self.perform(self.machine.answer_claim(from_, to, kind, error))
+
+    def ask_verify(self, from_: str, to: str, stream_id: str, key: str) -> None:
+        """Ask whether `to` made a key."""
+        self.perform(self.machine.ask_verify(from_, to, stream_id, key))
+
+    def answer_verify(
+        self, from_: str, to: str, stream_id: str, kind: DbType, error: StanzaError | None = None
+    ) -> None:
+        """Say whether a key is ours."""
+        self.perform(self.machine.answer_verify(from_, to, stream_id, kind, error))
+
+    def proved(self, pair: Pair, *, ours: bool | None = None) -> None:
+        """Stanzas of a pair are legal from now on (`StreamMachine.proved`)."""
+        self.machine.proved(pair, ours=ours)
+
+    def unproved(self, pair: Pair, *, ours: bool | None = None) -> None:
+        """They are not any more."""
+        self.machine.unproved(pair, ours=ours)
+
+    # -- records go out ----------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Write whole records as stanzas."""
+        edge = self._parts.edge
+        raw: list[bytes] = []
+        tags: list[int | None] = []
+        settled: list[tuple[int, Outcome]] = []
+        for one in _whole(data):
+            record = decode_record(one)
+            if record.is_response:
+                edge.answered(self, record)
+                continue
+            said = edge.stanza_of(self, record)
+            if isinstance(said, Outcome):
+                settled.append((record.route_tag, said))
+                continue
+            raw.append(said.raw)
+            tags.append(record.route_tag if said.is_asked else None)
+            if not said.is_asked:
+                settled.append((record.route_tag, SUCCESS))
+        if raw:
+            self.perform(self.machine.stanzas(raw, tags, self._hub.now()))
+        for tag, outcome in settled:
+            edge.settled(self.port, (tag,), outcome)
+
+    def send(self, control: Control) -> None:
+        """Nothing: what streams have a word for is said by the tongue, and has no record."""
+
+    def acknowledge(self, *, force: bool = False) -> bytes:
+        """Nothing: answers to what a stream brought are stanzas, or nothing at all."""
+        del force
+        return b""
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    def close(self, reason: Reason, *, retry_after_s: int | None = None, text: str | None = None) -> None:
+        """Close in order: announced, what is in flight finishes."""
+        del retry_after_s  # streams have no word for it
+        self.perform(self.machine.close(reason, self._hub.now(), text=text))
+        self.settle()
+
+    def end(self, reason: Reason, note: str = "", *, retry_after_s: int | None = None) -> None:
+        """End at once, with the stream error that says why."""
+        del retry_after_s
+        if self.machine.state is not LinkState.CLOSED:
+            self.write_rest()
+            self.perform(self.machine.refuse(reason, text=note or None))
+
+    def abort(self, reason: Reason, note: str) -> None:
+        """End without waiting for what is unwritten."""
+        super().abort(reason, note)
+        self._over()
+
+    def stop_requests(self) -> None:
+        """Have the peer send nothing new here: what it opened is closed in order, for streams have no word.
+
+        What we opened goes on, and is asked whether all of it was read.
+        """
+        if self.side is Side.ACCEPTOR:
+            self.close(Reason.SHUTTING_DOWN)
+        else:
+            self.fence()
+
+    def fence(self) -> None:
+        """Ask the peer whether it has read all that was written until now; `machine.fenced` tells."""
+        self.perform(self.machine.fence())
+
+    def settle(self) -> None:
+        """While draining: end once nothing is in flight."""
+        if self.machine.state is LinkState.DRAINING:
+            self.perform(self.machine.settle(self.port.in_flight + self.port.sent))
+
+
+def _whole(data: bytes) -> Iterator[bytes]:
+    """The records that the switch put out, one by one."""
+    at = 0
+    while at < len(data):
+        size = judge_length(data, at, len(data))
+        yield data[at : at + size]
+        at += size

@@ -1,0 +1,80 @@
+"""JIDs and addresses, one to one (properties of section 2 of the mapping)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from time import perf_counter
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from imxrouter.gateways.xmpp.translate.jid import (
+    BadJid,
+    Jid,
+    enforced_local,
+    escape,
+    parse_jid,
+    to_jid,
+    to_model,
+    unescape,
+)
+from imxrouter.model.address import Address, BadAddress, check_local
+from imxrouter.model.domain import Domain
+
+A = Domain("a.example")
+PIECES = st.sampled_from(
+    ["\\", "5c", "20", "27", "2f", "40", "2", "7", "5", "c", "a", "A", "'", "/", "ß", "é", "\\5c", "\\27"]
+)
+LOCALS = st.one_of(st.lists(PIECES, max_size=9).map("".join), st.text(max_size=12))
+
+
+@given(LOCALS)
+@example("\\5c5c27")
+@example("a\\5cb")
+def test_each_jid_has_an_address_of_its_own(text: str) -> None:
+    """Back it is the same JID, so nobody is taken for somebody else."""
+    with suppress(BadJid):
+        jid = Jid(enforced_local(text), "a.example")
+        assert to_jid(to_model(jid)[0]) == jid
+
+
+@given(LOCALS)
+@example("\\27")
+def test_each_lower_case_address_has_a_jid_of_its_own(text: str) -> None:
+    """Back it is the same address; another case gives the same JID, as it gives the same key."""
+    with suppress(BadJid, BadAddress):
+        address = Address(check_local(text), A)
+        if not address.local:
+            return
+        jid = to_jid(address)
+        back = to_model(jid)[0]
+        assert back.key == address.key
+        assert to_jid(back) == jid
+        if check_local(address.local.lower()) == address.local:
+            assert back == address
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_jid_or_none(text: str) -> None:
+    """Total; what is read is read again the same."""
+    with suppress(BadJid):
+        jid = parse_jid(text)
+        assert parse_jid(str(jid)) == jid
+        address, resource = to_model(jid)
+        assert to_jid(address, resource) == jid
+
+
+@given(LOCALS)
+def test_unescaping_undoes_escaping(text: str) -> None:
+    """XEP-0106 alone is one to one this way round only."""
+    assert unescape(escape(text)) == text
+
+
+def test_time_is_linear() -> None:
+    """The deepest nests and the longest texts that are read."""
+    began = perf_counter()
+    for text in ("\\5c" * 340, "\\5c" * 80, "\\" + "5c" * 500, "\\27" * 300, "é" * 1000, "x" * 4000):
+        for resource in ("", "/" + text):
+            with suppress(BadJid):
+                to_model(parse_jid(f"{text}@a.example{resource}"))
+    assert perf_counter() - began < 2
