@@ -44,6 +44,7 @@ from imxrouter.admin.views import (
     DomainDiff,
     DomainView,
     DrainView,
+    InsideView,
     LimitView,
     LinkView,
     LookupView,
@@ -78,6 +79,7 @@ __all__ = [
     "DrainView",
     "ExplainView",
     "FetchView",
+    "InsideView",
     "KindView",
     "LimitView",
     "LinkView",
@@ -112,7 +114,8 @@ VIEWS: tuple[type, ...] = (
     StatusView, DrainView, StoreView, OverloadView, LimitView, OffenderView, LinkView, ClaimView, PeerView,
     PeerChange,
     DomainView, DomainDiff, OutcomeView, AttributesView, AttributeView, MessageView, LookupView, TargetView,
-    RecordsView, *DETAIL_VIEWS, *REPORT_VIEWS, *USER_VIEWS, *CERTS_VIEWS, *CONFIG_VIEWS, *POLICY_VIEWS,
+    RecordsView, InsideView, *DETAIL_VIEWS, *REPORT_VIEWS, *USER_VIEWS, *CERTS_VIEWS, *CONFIG_VIEWS,
+    *POLICY_VIEWS,
 )  # fmt: skip
 
 #: Longer than a held message waits (15 s) and its answer may take (30 s).
@@ -229,6 +232,19 @@ class AdminClient:
     def dns_records(self, domain: str) -> RecordsView:
         """Say what to publish."""
         return cast("RecordsView", self._ask("GET", "dns", "records", domain))
+
+    def dns_inside(
+        self,
+        resolver: str,
+        service: str = "",
+        passes: Sequence[str] = (),
+        upstreams: Sequence[str] = (),
+        listen: str = "",
+    ) -> InsideView:
+        """Write a resolver's file that leads a server's outside domains to the router."""
+        body = {"for": resolver, "service": service, "listen": listen}
+        lists = {"pass": list(passes), "upstream": list(upstreams)}
+        return cast("InsideView", self._ask("POST", "dns", "inside", body={**body, **lists}))
 
     def send(self, source: str, destination: str, text: str, *, html: bool = False) -> OutcomeView:
         """Send a message, plain text or text/html-lite, and wait for its outcome."""

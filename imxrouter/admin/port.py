@@ -6,6 +6,7 @@ Every method may return its value or a Deferred of it, and may raise (or fail wi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -21,6 +22,7 @@ from imxrouter.admin.views import (
     DomainDiff,
     DomainView,
     DrainView,
+    InsideView,
     LimitView,
     LinkView,
     LookupView,
@@ -34,6 +36,25 @@ from imxrouter.admin.views import (
 
 #: Ends a watch; calling it twice does nothing.
 Stop = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class InsideAsked:
+    """Which file is wanted of `dns_inside`; what is empty is as the configuration has it.
+
+    Attributes:
+        resolver: a word of `discovery.inside_dns.ResolverName`.
+        service: whose server will ask it, where several are behind this router.
+        passes: further domains that are answered as published.
+        upstreams: resolvers that know what is published, as `ADDRESS` or `ADDRESS:PORT`.
+        listen: where it answers; empty: as usual.
+    """
+
+    resolver: str
+    service: str = ""
+    passes: Sequence[str] = ()
+    upstreams: Sequence[str] = ()
+    listen: str = ""
 
 
 class AdminPort(Protocol):
@@ -93,6 +114,9 @@ class AdminPort(Protocol):
 
     def dns_records(self, domain: str) -> RecordsView | Deferred[RecordsView]:
         """Say what to publish for a domain, in all three forms."""
+
+    def dns_inside(self, asked: InsideAsked) -> InsideView | Deferred[InsideView]:
+        """Write the file of a resolver that leads a server's outside domains here."""
 
     def send(
         self, source: str, destination: str, text: str, *, html: bool = False

@@ -8,9 +8,9 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from imxrouter.admin import config_routes, policy_routes, user_routes
-from imxrouter.admin.bodies import text
+from imxrouter.admin.bodies import optional_texts, text
 from imxrouter.admin.errors import AdminError
-from imxrouter.admin.port import AdminPort
+from imxrouter.admin.port import AdminPort, InsideAsked
 
 #: (port, variable parts of the path, body) -> answer or a Deferred of it.
 Call = Callable[[AdminPort, list[str], Mapping[str, Any]], Any]
@@ -39,6 +39,16 @@ def _texts(body: Mapping[str, Any], name: str) -> list[str]:
     return value
 
 
+def _inside(body: Mapping[str, Any]) -> InsideAsked:
+    return InsideAsked(
+        text(body, "for"),
+        _optional(body, "service"),
+        optional_texts(body, "pass") or (),
+        optional_texts(body, "upstream") or (),
+        _optional(body, "listen"),
+    )
+
+
 #: Each path begins with /v1/; `*` is a variable part.
 ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("GET", "status"): lambda port, _parts, _body: port.status(),
@@ -60,6 +70,7 @@ ROUTES: Final[dict[tuple[str, str], Call]] = {
     ("GET", "domains/*/doctor"): lambda port, parts, _body: port.domain_doctor(parts[0]),
     ("GET", "dns/lookup/*"): lambda port, parts, _body: port.dns_lookup(parts[0]),
     ("GET", "dns/records/*"): lambda port, parts, _body: port.dns_records(parts[0]),
+    ("POST", "dns/inside"): lambda port, _parts, body: port.dns_inside(_inside(body)),
     ("POST", "messages"): lambda port, _parts, body: port.send(
         text(body, "from"), text(body, "to"), text(body, "text"), html=body.get("html") is True
     ),

@@ -246,6 +246,21 @@ class RecordsView(TypedDict):
     tlsa: list[str]
 
 
+class InsideView(TypedDict):
+    """`imxctl dns inside`: a resolver's file that leads a server's outside domains to this router.
+
+    `file` is where it usually stands, `router` the addresses and ports that it leads to, `own` the server's
+    own domains, `passes` the others that are answered as published.
+    """
+
+    format: str
+    file: str
+    text: str
+    router: list[str]
+    own: list[str]
+    passes: list[str]
+
+
 class OutcomeView(TypedDict):
     """`imxctl send`: what became of the message.
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import click
 
 from imxrouter.cli import output
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.options import Context, live
+from imxrouter.model.resolvers import ResolverName
 
 
 @click.group()
@@ -55,3 +58,35 @@ def records(shared: Context, domain: str) -> None:
         click.echo(view["zone"], nl=not view["zone"].endswith("\n"))
         if not view["served"]:
             click.echo(f"note: {output.clean(view['domain'])} is not served here", err=True)
+
+
+@dns.command()
+@click.option(
+    "--for", "resolver", type=click.Choice(get_args(ResolverName)), default="unbound", show_default=True,
+    help="The resolver; `rpz`: a response policy zone, as BIND has it.",
+)  # fmt: skip
+@click.option("--service", metavar="NAME", default="", help="Whose server, where several are behind us.")
+@click.option(
+    "--pass", "passes", metavar="DOMAIN", multiple=True,
+    help="A domain that is answered as published, with all below it; may stand several times.",
+)  # fmt: skip
+@click.option(
+    "--upstream", "upstreams", metavar="ADDRESS[:PORT]", multiple=True,
+    help="Who knows what is published; may stand several times.  [default: dns.nameservers]",
+)  # fmt: skip
+@click.option("--listen", metavar="ADDRESS", default="", help="Where it answers.  [default: 127.0.0.54]")
+@live
+def inside(
+    shared: Context,
+    resolver: str,
+    service: str,
+    passes: tuple[str, ...],
+    upstreams: tuple[str, ...],
+    listen: str,
+) -> None:
+    """Print a resolver's file that leads an XMPP server's outside domains to the router."""
+    view = shared.client.dns_inside(resolver, service, passes, upstreams, listen)
+    if shared.json:
+        output.as_json(view)
+    else:
+        click.echo(view["text"], nl=False)

@@ -178,6 +178,8 @@ APPLIES: Final[dict[str, Applies]] = {
     "log.trace_entries": _LIVE,
     "log.trace_age_s": _LIVE,
     "log.trace_deliveries": _LIVE,
+    "xmpp.inside.listen": _RESTART,
+    "xmpp.inside.allow": _RESTART,
     "service.name": _LIVE,
     # an embedded service and one that logs in are two different parts
     "service.kind": _RESTART,

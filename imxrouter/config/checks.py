@@ -22,6 +22,7 @@ from imxrouter.config.tls_checks import (
     tls_problems,
     tls_warnings,
 )
+from imxrouter.config.xmpp import xmpp_problems
 from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
 
@@ -62,6 +63,7 @@ def problems(config: Config, file: str, placed: Iterable[Placed]) -> list[Proble
         _first_contacts(config),
         _outside(config),
         tls_problems(config),
+        xmpp_problems(config),
     )
     found: Iterator[Found] = ((file, *rest) for rest in here)
     return [Problem(*one) for one in chain(found, _domains(config, placed))]
@@ -225,7 +227,8 @@ def _services(config: Config) -> Iterator[tuple[str, str, str]]:
                 if value != usual:
                     yield f"{path}.{key}", "an imx service has rules of its own", "remove it"
         elif service.key or service.certificate:
-            yield f"{path}.key", "an embedded service does not log in", 'remove it, or write kind = "imx"'
+            what = f"an {service.kind} service does not log in"
+            yield f"{path}.key", what, 'remove it, or write kind = "imx"'
         for user in service.users:
             if why := _try(Address.parse, user if "@" in user else f"{user}@domain.invalid"):
                 yield f"{path}.users", why, "write a local part like alice, or a full address"

@@ -26,6 +26,7 @@ from imxrouter.config.sections import (
 from imxrouter.config.served import ServedDomain, Service
 from imxrouter.config.tls import Tls
 from imxrouter.config.trust import Dialback, PinnedPeer, PolicyName, Trust, Uplink, policy_for
+from imxrouter.config.xmpp import Xmpp
 
 __all__ = ["Config", "policy_for"]
 
@@ -96,6 +97,7 @@ class Config(Section, frozen=True):
         field(default_factory=Objectives)
     )
     log: Annotated[Log, key("Logs and traces.")] = field(default_factory=Log)
+    xmpp: Annotated[Xmpp, key("XMPP.")] = field(default_factory=Xmpp)
     services: Annotated[tuple[Service, ...], key("Who answers for domains.")] = field(
         default=(), name="service"
     )

@@ -26,7 +26,7 @@ FirstContact = Literal["", "open", "ask", "closed"]
 
 
 class Service(Section, frozen=True):
-    """Who answers for domains: the embedded directory, or a server of ours that logs in over IMX."""
+    """Who answers for domains: the embedded directory, or a server of ours, over IMX or XMPP."""
 
     name: Annotated[
         str,
@@ -38,8 +38,12 @@ class Service(Section, frozen=True):
         ),
     ]
     kind: Annotated[
-        Literal["embedded", "imx"],
-        key("`embedded`: users listed here; `imx`: a server that logs in with its key.", example="embedded"),
+        Literal["embedded", "imx", "xmpp"],
+        key(
+            "`embedded`: users listed here; `imx`: a server that logs in with its key; `xmpp`: an XMPP "
+            "server behind `xmpp.inside`.",
+            example="embedded",
+        ),
     ]
     key: Annotated[str, key("Ed25519 public key of an `imx` service, hex or base64.")] = ""
     certificate: Annotated[

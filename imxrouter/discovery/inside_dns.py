@@ -15,11 +15,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from imxrouter.model.errors import RouterError
-
-ResolverName = Literal["unbound", "dnsmasq", "kresd", "rpz"]
+from imxrouter.model.resolvers import ResolverName
 
 #: The port of servers where no SRV record names another (RFC 6120 section 3.2.2).
 FALLBACK_PORT: Final = 5269

@@ -158,11 +158,11 @@ class ByteLink(TwistedProtocol):
         self.transport, self._mute = transport, self._gone
         self.encrypted(facts)
 
-    def handshake_failed(self, note: str) -> bool:
+    def handshake_failed(self, note: str, reason: Reason = Reason.TLS_FAILED) -> bool:
         """No TLS came of an accepted connection; says whether that was the reason for its end."""
         decided = not self._gone and self.machine.state is not LinkState.CLOSED
         if decided:
-            self.drop_reason, self.drop_note = Reason.TLS_FAILED, note
+            self.drop_reason, self.drop_note = reason, note
         self.connectionLost()
         return decided
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from imxrouter.admin.port import InsideAsked
 from imxrouter.admin.views import StoreView
 from imxrouter.cli import output
 from imxrouter.cli.exits import Exit
@@ -34,6 +35,12 @@ from tests.doubles.admin_port import (
 from tests.doubles.admin_rig import AdminRig
 
 ROOT = Path(__file__).parents[2]
+
+#: What the double answers about resolvers.
+INSIDE = {
+    "format": "unbound", "file": "/etc/x.conf", "text": "# unbound\n", "router": ["10.0.0.9:5269"],
+    "own": ["a.example"], "passes": ["p.example"],
+}  # fmt: skip
 
 
 class Shell(AdminRig):
@@ -64,6 +71,7 @@ def run(*words: str, env: dict[str, str] | None = None, stdin: bytes = b"") -> R
         (["domains"], [DOMAIN]),
         (["domains", "list"], [DOMAIN]),
         (["dns", "lookup", "b.example"], LOOKUP),
+        (["dns", "inside", "--pass", "p.example"], INSIDE),
         (["send", "a@a.example", "b@b.example", "hi"], OUTCOME),
         (["attributes", "b.example"], TOLD),
         (["certs"], CERTS),
@@ -162,6 +170,15 @@ def test_a_state_file_that_cannot_be_written_is_told(shell: Shell, monkeypatch: 
     monkeypatch.setitem(STATUS, "store", store)
     shown = "state.db: not written (full): no room, 12 entries, 36864 bytes, 3 changes wait, 2 refused\n"
     assert shown in shell("status").output
+
+
+def test_inside_prints_the_file(shell: Shell) -> None:
+    """Nothing but its text; every option arrives."""
+    words = ["--for", "kresd", "--service", "chat", "--pass", "p.example", "--pass", "q.example"]
+    words += ["--upstream", "192.0.2.53", "--listen", "127.0.0.1"]
+    assert shell("dns", "inside", *words).output == "# kresd\n"
+    asked = InsideAsked("kresd", "chat", ["p.example", "q.example"], ["192.0.2.53"], "127.0.0.1")
+    assert shell.port.calls == [("dns_inside", asked)]
 
 
 def test_records_are_a_zone_file(shell: Shell) -> None:

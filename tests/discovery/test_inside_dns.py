@@ -7,7 +7,8 @@ from typing import get_args
 
 import pytest
 
-from imxrouter.discovery.inside_dns import CannotDivert, Diversion, ResolverName, resolver_file
+from imxrouter.discovery.inside_dns import CannotDivert, Diversion, resolver_file
+from imxrouter.model.resolvers import ResolverName
 
 DIVERSION = Diversion(
     addresses=("10.0.0.9",),

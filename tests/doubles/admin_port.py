@@ -11,12 +11,14 @@ from twisted.internet.defer import Deferred, fail, succeed
 from imxrouter.admin.certs_views import CertsReload, CertsView
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TraceRow, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import AdminError
+from imxrouter.admin.port import InsideAsked
 from imxrouter.admin.report import MeasureView, OutageView, PeerReportView, TimesView
 from imxrouter.admin.views import (
     AttributesView,
     DomainDiff,
     DomainView,
     DrainView,
+    InsideView,
     LimitView,
     LinkView,
     LookupView,
@@ -303,6 +305,15 @@ class PortDouble:
         served = domain == "a.example"
         return RecordsView(
             domain=domain, served=served, zone=ZONE, imx=[ZONE.strip()], svcb=[], srv=[], tlsa=[]
+        )  # fmt: skip
+
+    def dns_inside(self, asked: InsideAsked) -> InsideView:
+        """Answer with what was asked for."""
+        self.calls.append(("dns_inside", asked))
+        text = f"# {asked.resolver}\n"
+        return InsideView(
+            format=asked.resolver, file="/etc/x.conf", text=text, router=["10.0.0.9:5269"], own=["a.example"],
+            passes=list(asked.passes),
         )  # fmt: skip
 
     def send(self, source: str, destination: str, text: str, *, html: bool = False) -> Deferred[OutcomeView]:

@@ -15,7 +15,8 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from imxrouter.discovery.inside_dns import Diversion, ResolverName, resolver_file
+from imxrouter.discovery.inside_dns import Diversion, resolver_file
+from imxrouter.model.resolvers import ResolverName
 from tests.interop.nameservers import authoritative
 from tests.interop.netlab import Network, Place, Program, program, run
 

@@ -13,11 +13,13 @@ from twisted.internet.defer import Deferred, succeed
 from imxrouter.admin.certs_views import CertsReload, CertsView
 from imxrouter.admin.detail import DoctorView, PeerDetailView, TracesView, TraceView
 from imxrouter.admin.errors import AdminError
+from imxrouter.admin.port import InsideAsked
 from imxrouter.admin.report import PeerReportView
 from imxrouter.admin.views import (
     AttributesView,
     DomainView,
     DrainView,
+    InsideView,
     LimitView,
     LookupView,
     MessageView,
@@ -38,6 +40,7 @@ from imxrouter.app.operators.console_presence import PresenceConsole
 from imxrouter.app.operators.console_settings import SettingsConsole
 from imxrouter.app.operators.dnsview import look_up, records_view
 from imxrouter.app.operators.doctor import Doctor
+from imxrouter.app.operators.inside_view import inside_view
 from imxrouter.app.operators.limitview import limits_view, overload_view
 from imxrouter.app.operators.linkview import link_view, peer_tls
 from imxrouter.app.operators.peerview import claims_towards, clear_waits, peer_detail
@@ -298,6 +301,10 @@ class Console:
             wanted, targets_of(router, wanted), served=wanted in router.domains,
             certificates=router.link_tls.certificates,
         )  # fmt: skip
+
+    def dns_inside(self, asked: InsideAsked) -> InsideView:
+        """Write the file of a resolver that leads a server's outside domains here."""
+        return inside_view(self._router.config, self._router.domains, asked)
 
     def check(self, domain: str, ours: str, timeout_s: float) -> Deferred[dict[str, Any]]:
         """Check a domain as one of ours."""

@@ -5,35 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 _ROWS: Final = """
-    adr-from-missing
-
-    msg-from msg-to msg-to-resource msg-no-resource msg-id msg-id-none msg-id-made msg-id-long
-    msg-origin-id msg-origin-id-alone msg-chat msg-normal msg-no-type msg-odd-type msg-headline
-    msg-kind-none msg-kind-none-subject msg-groupchat msg-error msg-body msg-body-empty
-    msg-body-crlf msg-body-control msg-lang msg-lang-stream msg-lang-body msg-langs msg-langs-same
-    msg-mixed msg-subject msg-subject-langs msg-subject-lines msg-subject-only msg-thread
-    msg-thread-parent msg-html-out msg-html-lies msg-html-b msg-html-map msg-html-drop msg-cpim
-    msg-cpim-note msg-cpim-binary msg-e2e-plain msg-receipt-ask msg-receipt msg-receipt-own
-    msg-receipt-of-receipt msg-displayed msg-markable msg-imdn-failed msg-composing msg-paused
-    msg-active msg-inactive msg-gone msg-idle-foreign msg-state-with-body msg-state-quiet msg-delay
-    msg-delay-forged msg-delay-future msg-stanza-id msg-hints msg-carbon msg-omemo msg-omemo-bare
-    msg-nick msg-unknown-child msg-nothing msg-size msg-hops
-
-    err-none err-bad-record err-bad-address err-address-too-long err-unknown-critical err-type
-    err-bad-body err-not-proved err-relay err-weaker err-not-subscribed err-service-down
-    err-not-delivered err-rate err-too-large err-busy err-over-cap err-superseded err-loop err-hops
-    err-id err-epoch err-link-lost err-answer err-shutting-down err-state err-no-domain
-    err-no-record err-no-xmpp err-no-service err-dns err-dns-timeout err-tls err-unreachable err-own-network
-    err-protocol err-dialback err-dialback-time
-
-    cond-bad-request cond-conflict cond-feature cond-forbidden cond-gone cond-internal
-    cond-not-found cond-jid cond-not-acceptable cond-not-allowed cond-not-authorized
-    cond-policy-wait cond-policy cond-unavailable cond-redirect cond-registration cond-rsnf cond-rst
-    cond-resource cond-service cond-subscription cond-undefined cond-unexpected cond-payment
-    cond-unknown
-
-    err-never-twice err-iq-result err-presence-quiet err-headline-quiet err-strange err-text
-    err-success err-late err-late-back err-imdn-quiet
+    err-success
 
     prs-available prs-unavailable prs-unavailable-bare prs-unavailable-ack prs-tuple-id
     prs-tuple-foreign prs-tuple-collide prs-entity prs-contact prs-show-away prs-show-xa
@@ -43,20 +15,12 @@ _ROWS: Final = """
     prs-delay prs-timestamp-none prs-ext prs-ext-more prs-ext-reserved prs-pidf-ext prs-resources
     prs-split prs-vanish prs-closed prs-no-basic prs-no-tuples prs-none-made prs-max prs-unknown
     prs-unknown-own prs-unknown-once prs-unknown-over prs-unknown-never prs-error-in prs-probe
-    prs-directed prs-odd-type prs-id prs-to-resource prs-leak
+    prs-id prs-to-resource prs-leak
 
     tim-duration tim-grant tim-renew tim-probe-answers tim-coalesce
 
     att-vcard-get att-vcard4-get att-fn att-vcard att-none att-no-user att-set att-presence
     att-cache att-disco-domain att-disco-user att-disco-resource att-disco-items att-caps att-ping
-
-    iq-unknown iq-result iq-no-id iq-wait unk-kind unk-child
-
-    pass-all pass-lang pass-prefix pass-sid pass-muc pass-muc-from pass-omemo pass-long for-record
-    for-takes for-what for-never for-access for-envelope for-fail
-
-    org-what org-when org-size org-off org-private org-protocol org-parse org-envelope org-same
-    org-error org-else org-through org-hidden
 
     w-01 w-02 w-03 w-04 w-05 w-06 w-07 w-08 w-09 w-10 w-11 w-12 w-13 w-14 w-15 w-16 w-17 w-18 w-19
     w-20 w-21 w-22 w-23 w-24 w-25 w-26 w-27 w-28 w-29 w-30 w-31 w-32 w-33

@@ -112,6 +112,7 @@ class XmppSession(ByteLink):
     ) -> None:
         super().__init__(hub, purpose, door)
         self.role, self._parts = role, parts
+        self.port.internal = True
         self.tongue = parts.tongue
         self._judge, self._only_tls = judge, only_tls
         self._first_bytes = True
@@ -176,6 +177,7 @@ class XmppSession(ByteLink):
         self.bytes_in += len(data)
         self._hub.switch.counters[slots.BYTES_IN] += len(data)
         self.perform(self.machine.receive(data, self._hub.now()))
+        self.settle()
 
     def _begun(self, data: bytes) -> bool:
         """The first bytes came, or those after `<proceed/>`; whether they are the stream's own."""
@@ -205,13 +207,6 @@ class XmppSession(ByteLink):
             self.machine = self._new_machine(self.own, self.other)
             self.start()
 
-    def handshake_failed(self, note: str) -> bool:
-        """No TLS came of the connection; says whether that was the reason for its end."""
-        decided = super().handshake_failed(note)
-        if decided:
-            self.drop_reason = self._tls_reason
-        return decided
-
     def _start_tls(self, server_name: str) -> None:
         maker = self._parts.maker
         if maker is None:
@@ -225,7 +220,7 @@ class XmppSession(ByteLink):
         )  # fmt: skip
 
     def _no_tls(self, note: str) -> None:
-        self.handshake_failed(note)
+        self.handshake_failed(note, self._tls_reason)
 
     def _judged(self, maker: TlsMaker, connection: SSL.Connection) -> TlsFacts:
         facts = maker.facts(connection)
@@ -361,6 +356,7 @@ class XmppSession(ByteLink):
     def _pong(self, ident: str, domain: str) -> None:
         self._parts.droppers.answered(domain)
         self.perform(self.machine.barrier(ident, self._hub.now()))
+        self.settle()
 
     def _on_late(self, effect: Late) -> None:
         if effect.ping_dropped:

@@ -1,0 +1,81 @@
+"""The section about XMPP: where the servers behind this router are met."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import field
+
+from imxrouter.config.fields import key
+from imxrouter.config.net import HostPort, parse_endpoint
+from imxrouter.config.sections import Section
+from imxrouter.model.errors import RouterError
+
+if TYPE_CHECKING:
+    from imxrouter.config.schema import Config
+
+
+class Inside(Section, frozen=True):
+    """Where the servers behind this router find every outside domain.
+
+    A server's resolver leads them here; `imxctl dns inside` writes its file.
+    """
+
+    listen: Annotated[
+        tuple[str, ...],
+        key(
+            "IP addresses and ports where servers behind this router are taken; empty: nowhere. Addresses "
+            "that those servers reach, never one that the outside reaches.",
+            example=["10.0.0.9:5269"],
+        ),
+    ] = ()
+    allow: Annotated[
+        tuple[str, ...],
+        key("Networks of the servers that may connect there; others are cut off.", example=["10.0.0.0/24"]),
+    ] = ()
+
+    @property
+    def endpoints(self) -> tuple[HostPort, ...]:
+        """The addresses, parsed."""
+        return tuple(parse_endpoint(text) for text in self.listen)
+
+    @property
+    def networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """The networks, parsed."""
+        return tuple(ipaddress.ip_network(text) for text in self.allow)
+
+
+class Xmpp(Section, frozen=True):
+    """XMPP."""
+
+    inside: Annotated[Inside, key("Where servers behind this router find every outside domain.")] = field(
+        default_factory=Inside
+    )
+
+
+def xmpp_problems(config: Config) -> Iterator[tuple[str, str, str]]:
+    """Yield (path, what, what to do) of each contradiction about XMPP."""
+    inside = config.xmpp.inside
+    for text in inside.listen:
+        try:
+            endpoint = parse_endpoint(text)
+        except RouterError as error:
+            yield "xmpp.inside.listen", str(error), "write ADDRESS:PORT, like 10.0.0.9:5269"
+            continue
+        if ipaddress.ip_address(endpoint.host).is_unspecified:
+            what = f"{text!r} is every address of this host, those of the outside too"
+            yield "xmpp.inside.listen", what, "name the address that the servers behind it reach"
+    for text in inside.allow:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError as error:
+            yield "xmpp.inside.allow", str(error), "write a network, like 10.0.0.0/24"
+    if inside.listen and not inside.allow:
+        what = "nobody may connect to xmpp.inside.listen"
+        yield "xmpp.inside.allow", what, "name the networks of the servers behind this router"
+    for n, service in enumerate(config.services):
+        if service.kind == "xmpp" and not inside.listen:
+            what = f"{service.name!r} has no way to us"
+            yield f"service[{n}].kind", what, "write xmpp.inside.listen"
