@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 from imxrouter.formats.xmltree import BadXml, Element
 from imxrouter.gateways.xmpp.effects import StanzaIn
@@ -29,7 +28,7 @@ from imxrouter.gateways.xmpp.streams.records import (
     stanza_in,
     stanza_record,
 )
-from imxrouter.gateways.xmpp.streams.told import Told, told_of
+from imxrouter.gateways.xmpp.streams.told import Told, ToldTable, told_of
 from imxrouter.gateways.xmpp.translate.awaited import LATE_S, QUERY_S, Awaited
 from imxrouter.gateways.xmpp.translate.failures import late_failure, outcome_of
 from imxrouter.gateways.xmpp.translate.foreign import stanza_of_foreign
@@ -66,8 +65,8 @@ from imxrouter.wire.registry import RecordType
 
 _ANSWERS: Final = frozenset({"result", "error"})
 _COMPONENTS: Final = frozenset({StreamRole.COMPONENT_IN, StreamRole.COMPONENT_OUT})
-#: Place of a request's bytes and of its message id in an entry of the ledger.
-_RECORD, _KEY = 11, 3
+#: Places in an entry of the ledger: a request's message id, the port that it left by, its bytes.
+_ID, _OUT_PORT, _RECORD = 3, 10, 11
 
 
 def _takes(_domain: str) -> Takes:
@@ -130,6 +129,7 @@ class Outside:
         has_room: whether the switch takes one more of those.
         inject: hands records to the switch as of a port (`Hub.inject`).
         entries: requests in flight by their route tag (`Ledger.entries`).
+        ports: the ends of the switch by their number (`Switch.ports`).
         later: calls a function after seconds.
         now: seconds of the monotonic clock.
         clock: the time of day, with its zone.
@@ -141,6 +141,7 @@ class Outside:
     has_room: Callable[[], bool]
     inject: Callable[[Port, bytes], None]
     entries: Mapping[int, tuple[Any, ...]]
+    ports: Mapping[int, Port]
     later: Callable[[float, Callable[[], object]], object]
     now: Callable[[], float]
     clock: Callable[[], datetime]
@@ -155,9 +156,8 @@ class _Asked(NamedTuple):
 
 
 class _Sent(NamedTuple):
-    """A message that left over a port, whose failure may still come."""
+    """A message that left, whose failure may still come."""
 
-    port: Port
     tag: int
     message_id: bytes
 
@@ -173,13 +173,15 @@ class StreamEdge:
         outside: what it needs of its process.
         known: what it asks of the world.
         pings: those that are out.
+
+    Attributes:
+        told: what streams brought and the switch has not answered.
     """
 
     def __init__(self, outside: Outside, known: Known, pings: Pings) -> None:
         self._outside, self._known, self._pings = outside, known, pings
         self._next_tag = 1
-        #: of each stream, what it brought and the switch has not answered, by the tag that it was given
-        self._told: WeakKeyDictionary[StreamLink, dict[int, Told]] = WeakKeyDictionary()
+        self.told = ToldTable()
         self._queries: Awaited[_Asked] = Awaited(QUERY_S)
         self._messages: Awaited[_Sent] = Awaited(LATE_S)
 
@@ -191,6 +193,7 @@ class StreamEdge:
             if told is not None:
                 self._say(told, told.timed_out(stanza_error(StanzaCondition.REMOTE_SERVER_TIMEOUT)))
         self._messages.due(now)
+        self.told.tick(now)
 
     # -- stanzas come ------------------------------------------------------------------------------------
 
@@ -208,7 +211,7 @@ class StreamEdge:
             if self._known.spoken(got.to) is Protocol.XMPP:
                 from_, to = party_of(given.from_), party_of(given.to)
                 record = stanza_record(rescoped(given, SERVER), from_, to, self._outside.random_bytes(16))
-                return encode_record(record, FLAG_RESPONSE_WANTED, self._tag(session, told))
+                return encode_record(record, FLAG_RESPONSE_WANTED, self._tag(told))
             return self._translated(session, got, told)
         except BadJid as error:
             return self._refused(told, failure(error.reason, note=str(error)))
@@ -223,13 +226,13 @@ class StreamEdge:
         tree = got.stanza.tree()
         match plan(tree, self._facts(got)):
             case Operate(operation):
-                return self._operation(session, operation, told)
+                return self._operation(operation, told)
             case AsForeign(operation):
-                return self._foreign(session, got, operation, told)
+                return self._foreign(got, operation, told)
             case Answer(foreign):
-                return self._answer(session, got, foreign)
+                return self._answer(got, foreign)
             case Late():
-                return self._late(session, got, tree)
+                return self._late(got, tree)
             case Handshake() | Query():
                 return self._by_others(session, got, tree, told)
             case Refuse(outcome):
@@ -245,29 +248,29 @@ class StreamEdge:
             known.pair(got.stanza.from_, got.stanza.to), known.forms(got.from_), known.largest_record(got.to),
         )  # fmt: skip
 
-    def _operation(self, session: StreamLink, operation: Operation, told: Told | None) -> bytes:
+    def _operation(self, operation: Operation, told: Told | None) -> bytes:
         tag = self._next_tag
         data = operation_to_bytes(operation, FLAG_RESPONSE_WANTED, tag)  # raises before anything is kept
-        self._tag(session, told)
+        self._tag(told)
         return data
 
-    def _foreign(self, session: StreamLink, got: StanzaIn, operation: Foreign, told: Told | None) -> bytes:
+    def _foreign(self, got: StanzaIn, operation: Foreign, told: Told | None) -> bytes:
         given = got.stanza
         if given.kind == "iq":
             key = (given.from_, given.to, given.ident)
             if not self._queries.sent(key, got.to, _Asked(told), self._outside.now()):
                 return self._refused(told, failure(Reason.BUSY, retry_after_s=5))
-        return self._operation(session, operation, told)
+        return self._operation(operation, told)
 
-    def _answer(self, session: StreamLink, got: StanzaIn, foreign: Foreign | None) -> bytes:
+    def _answer(self, got: StanzaIn, foreign: Foreign | None) -> bytes:
         given, now = got.stanza, self._outside.now()
         asked = self._queries.answered(given.from_, given.to, given.ident, now)
         if foreign is None or asked is None:
             self._outside.dropped("unasked")
             return b""
-        return self._operation(session, foreign, None)
+        return self._operation(foreign, None)
 
-    def _late(self, session: StreamLink, got: StanzaIn, tree: Element) -> bytes:
+    def _late(self, got: StanzaIn, tree: Element) -> bytes:
         """An error for a message: of one in flight its outcome, of one that was taken a late failure."""
         given, outside = got.stanza, self._outside
         sent = self._messages.answered(given.from_, given.to, given.ident, outside.now())
@@ -275,14 +278,15 @@ class StreamEdge:
             outside.dropped("unasked")
             return b""
         entry = outside.entries.get(sent.tag)
-        if entry is not None and entry[_KEY] == sent.message_id:
-            self.settled(sent.port, (sent.tag,), outcome_of(tree, Domain(got.from_), "peer"))
+        port = outside.ports.get(entry[_OUT_PORT]) if entry is not None else None
+        if entry is not None and port is not None and entry[_ID] == sent.message_id:
+            self.settled(port, (sent.tag,), outcome_of(tree, Domain(got.from_), "peer"))
             return b""
         late = late_failure(tree, outside.random_bytes(16), outside.clock(), sent.message_id)
         if isinstance(late, Refusal):
             outside.dropped("unasked")
             return b""
-        return self._operation(session, late, None)
+        return self._operation(late, None)
 
     def _by_others(self, session: StreamLink, got: StanzaIn, tree: Element, told: Told | None) -> bytes:
         """Presence of a pair, and queries; what is not translated is refused."""
@@ -295,18 +299,19 @@ class StreamEdge:
         taken = takers(session, got, tree)
         return self._refused(told, taken) if isinstance(taken, Outcome) else taken
 
-    def _tag(self, session: StreamLink, told: Told | None) -> int:
+    def _tag(self, told: Told | None) -> int:
         tag = self._next_tag
         self._next_tag += 1
-        if told is not None:
-            self._told.setdefault(session, {})[tag] = told
+        if told is not None and not self.told.add(tag, told, self._outside.now()):
+            self._outside.dropped("untold")
         return tag
 
     # -- what became of them -----------------------------------------------------------------------------
 
-    def answered(self, session: StreamLink, record: Record) -> None:
-        """A response to what the stream brought: a failure is told, once."""
-        told = self._told.get(session, {}).pop(record.route_tag, None)
+    def answered(self, port: Port, record: Record) -> None:
+        """A response to what a stream brought: a failure is told, once."""
+        del port  # tags are of the edge, and no two streams have the same
+        told = self.told.take(record.route_tag)
         if told is None:
             return
         outcome = decode_outcome(record)
@@ -404,7 +409,7 @@ class StreamEdge:
             raw = said
         said_to = head_of(raw).attributes
         key = (said_to.get("from", ""), said_to.get("to", ""), said_to.get("id", ""))
-        sent = _Sent(session.port, record.route_tag, record.message_id)
+        sent = _Sent(record.route_tag, record.message_id)
         self._messages.sent(key, domain, sent, self._outside.now())
         return raw
 

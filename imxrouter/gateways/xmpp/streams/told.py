@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,12 @@ from imxrouter.model.outcome import Outcome
 
 #: A message without one of these words is a chat state or a receipt, maybe; only then it is looked at.
 _SAYING: Final = (b"body", b"subject")
+#: The switch has answered every request long before: it holds one for minutes at most.
+TOLD_S: Final = 900.0
+#: Of all that is remembered; some 60,000 stanzas of usual addresses.
+TOLD_BYTES: Final = 32 << 20
+#: Of one entry beside its texts (measured: object, its places in two tables).
+_ENTRY_BYTES: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,11 @@ class Told:
     type: str
     domain: str
     sender: str
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, about."""
+        return _ENTRY_BYTES + 2 * (len(self.from_) + len(self.to) + len(self.ident) + len(self.type))
 
     def error(self, outcome: Outcome) -> bytes | None:
         """The stanza that tells a failure; None of what is not to be told."""
@@ -82,3 +94,55 @@ def told_of(given: Stanza, domain: str, sender: str) -> Told | None:
     """
     made = Told(given.kind, given.from_, given.to, given.ident, given.type, domain, sender)
     return made if made.may_be_answered(given) else None
+
+
+class ToldTable:
+    """Stanzas whose outcome is not known yet, by the tag that their records were given.
+
+    What is in flight is bounded by the switch; this is for what streams left behind that are gone, whose
+    outcomes nobody brings.
+
+    Args:
+        life_s: seconds for which one is remembered.
+        most_bytes: of all together; one sender's domain has a quarter of it.
+    """
+
+    def __init__(self, life_s: float = TOLD_S, most_bytes: int = TOLD_BYTES) -> None:
+        self._life_s, self._most_bytes = life_s, most_bytes
+        self._entries: OrderedDict[int, tuple[float, Told]] = OrderedDict()
+        self._bytes = 0
+        self._of_domain: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, tag: int, told: Told, now: float) -> bool:
+        """Remember one; False where there is no room, and a failure of it cannot be told."""
+        size = told.size
+        of_domain = self._of_domain[told.sender] + size
+        if of_domain > self._most_bytes // 4 or self._bytes + size > self._most_bytes:
+            return False
+        self._entries[tag] = (now + self._life_s, told)
+        self._bytes += size
+        self._of_domain[told.sender] = of_domain
+        return True
+
+    def take(self, tag: int) -> Told | None:
+        """What was remembered under a tag, once."""
+        found = self._entries.pop(tag, None)
+        if found is None:
+            return None
+        told = found[1]
+        self._bytes -= told.size
+        self._of_domain[told.sender] -= told.size
+        if not self._of_domain[told.sender]:
+            del self._of_domain[told.sender]
+        return told
+
+    def tick(self, now: float) -> None:
+        """Forget what has been there too long."""
+        while self._entries:
+            tag, (until, _) = next(iter(self._entries.items()))
+            if until > now:
+                return
+            self.take(tag)
