@@ -434,7 +434,7 @@ class XmppSession(ByteLink):
         for one in _whole(data):
             record = decode_record(one)
             if record.is_response:
-                edge.answered(self, record)
+                edge.answered(self.port, record)
                 continue
             said = edge.stanza_of(self, record)
             if isinstance(said, Outcome):
