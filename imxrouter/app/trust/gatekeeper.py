@@ -168,9 +168,9 @@ class Gatekeeper:
         now, seen = self._now(), self.remembered.seen
         return frozenset(one for one in _STREAMED if seen(domain, now, reached=True, protocol=one))
 
-    def decide(self, domain: Domain) -> Decision:
+    def decide(self, domain: Domain, protocol: Protocol = Protocol.IMX) -> Decision:
         """The best that a link of ours to a domain can be, under its policy."""
-        return self.strengths.may_reach(domain)
+        return self.by_protocol[protocol].may_reach(domain)
 
     def permit(self, session: Link, from_domain: Domain) -> Permit | None:
         """The leave that `may_claim` took."""
