@@ -59,7 +59,7 @@ class World(Service):
     def tell(self, line: dict[str, Any]) -> None:
         """Tell the test."""
         for one in self._lines:
-            one.sendLine(json.dumps(line).encode())
+            one.tell(line)
 
     def answers_for(self, domain: str) -> None:
         """One more outside domain."""
@@ -77,6 +77,10 @@ class Lines(LineReceiver):
     def __init__(self, world: World) -> None:
         self._world = world
 
+    def tell(self, line: dict[str, Any]) -> None:
+        """Say something to the test."""
+        self.sendLine(json.dumps(line).encode())  # type: ignore[no-untyped-call]
+
     def connectionMade(self) -> None:
         """It is there."""
         self._world._lines.append(self)
@@ -86,10 +90,10 @@ class Lines(LineReceiver):
         asked = json.loads(line)
         if "outside" in asked:
             self._world.answers_for(asked["outside"])
-            self.sendLine(b'{"done": true}')
+            self.tell({"done": True})
         else:
             number = self._world.send(asked["send"].encode(), asked["from"], asked["to"])
-            self.sendLine(json.dumps({"number": number}).encode())
+            self.tell({"number": number})
 
 
 class TwoMints(Mint):
@@ -141,14 +145,19 @@ class Lab:
             router.switch.routes[domain.encode()] = Route([pool.port], 1, 1 << 20, TYPES)
         networks = [ipaddress.ip_network(text) for text in settings["allow"]]
         listen(reactor, [tuple(settings["listen"])], InsideFactory(inside, networks))
-        self._timers = LoopingCall(lambda: (inside.tick(router.hub.now()), router.hub.tick()))
+
+        def tick() -> None:
+            inside.tick(router.hub.now())
+            router.hub.tick()
+
+        self._timers = LoopingCall(tick)
         self._timers.start(1.0)
 
 
 def main() -> None:
     """Run until it is ended."""
     lab = Lab(json.loads(Path(sys.argv[2]).read_text()))
-    reactor.listenUNIX(sys.argv[1], Factory.forProtocol(lambda: Lines(lab.world)))  # type: ignore[arg-type]
+    reactor.listenUNIX(sys.argv[1], Factory.forProtocol(lambda: Lines(lab.world)))
     reactor.run()
 
 
