@@ -142,16 +142,15 @@ def _content_of(
         if document:
             return _Content(html_lite.CONTENT_TYPE, document.encode(), language_of(body))
         return _Content(TEXT_PLAIN, body.text.encode(), language_of(body))
-    notice = notice_of(stanza)
+    if subjects:
+        return _Content(TEXT_PLAIN, b"", language_of(stanza))
+    notice, state = notice_of(stanza), state_of(stanza)
     if notice is not None:
         told = imdn_of(*notice, source, now)
         return _Content(imdn.CONTENT_TYPE, told, language_of(stanza), is_note=True)
-    state = state_of(stanza)
-    if state and not subjects:
+    if state:
         told = iscomposing.write_iscomposing(active=state == COMPOSING)
         return _Content(iscomposing.CONTENT_TYPE, told, language_of(stanza), is_note=True)
-    if subjects:
-        return _Content(TEXT_PLAIN, b"", language_of(stanza))
     return NoMessage.FOREIGN
 
 
