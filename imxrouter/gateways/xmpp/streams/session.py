@@ -46,6 +46,7 @@ from imxrouter.gateways.xmpp.streams.parts import StreamFailed, StreamParts
 from imxrouter.gateways.xmpp.terms import StreamTerms
 from imxrouter.link.machine import Draining, LinkState, Side
 from imxrouter.model.domain import Domain
+from imxrouter.model.errors import LocalMisuse
 from imxrouter.model.outcome import SUCCESS, Outcome, indeterminant
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
@@ -126,7 +127,28 @@ class XmppSession(ByteLink):
         #: a call is due that asks about stanzas
         self._waits = False
         self.negotiated: Deferred[None] | None = None if self.side is Side.ACCEPTOR else Deferred()
+        self.port.carries_stanzas = True
         self.machine = self._new_machine(own, other)
+
+    def aim(self, own: str, other: str, judge: Callable[[TlsFacts], object]) -> Deferred[None]:
+        """Say before it connects between which domains it is to be, and who decides on who is there.
+
+        Args:
+            own: our domain.
+            other: the domain that is reached.
+            judge: raises `HandshakeFailed` where who is there may not be spoken to; asked after STARTTLS.
+
+        Returns:
+            `negotiated`.
+
+        Raises:
+            LocalMisuse: it is no stream that we open, or it is over.
+        """
+        if self.negotiated is None:
+            raise LocalMisuse("nothing is negotiated on it")
+        self._judge = judge
+        self.machine = self._new_machine(own, other)
+        return self.negotiated
 
     def _new_machine(self, own: str, other: str) -> StreamMachine:
         return StreamMachine(
@@ -412,7 +434,7 @@ class XmppSession(ByteLink):
         for one in _whole(data):
             record = decode_record(one)
             if record.is_response:
-                edge.answered(self, record)
+                edge.answered(self.port, record)
                 continue
             said = edge.stanza_of(self, record)
             if isinstance(said, Outcome):
