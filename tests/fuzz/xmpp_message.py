@@ -58,9 +58,9 @@ def check(data: bytes) -> Hashable:
     if isinstance(done, Drop):
         return done
     if isinstance(done, AsForeign):
-        return type(done), tree.name, tree.attributes.get("type")
+        return type(done).__name__, tree.name, tree.attributes.get("type")
     if not isinstance(done, Operate):
-        return type(done)
+        return type(done).__name__
     message = message_of(tree, NEW_ID, NOW, Takes())
     assert isinstance(message, Message)
     back = stanza_of(message, Takes())

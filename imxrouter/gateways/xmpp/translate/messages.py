@@ -18,7 +18,7 @@ from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.names import SERVER
 from imxrouter.gateways.xmpp.translate.chatstates import COMPOSING, state_of
 from imxrouter.gateways.xmpp.translate.html import html_of
-from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid, to_model
+from imxrouter.gateways.xmpp.translate.jid import BadJid, address_of
 from imxrouter.gateways.xmpp.translate.presence import read_stamp
 from imxrouter.gateways.xmpp.translate.receipts import asks_for_receipt, imdn_of, notice_of, own_id
 from imxrouter.gateways.xmpp.translate.text import chosen, has_twins, language_of, one_line, short
@@ -96,8 +96,8 @@ def message_of(stanza: Element, new_id: bytes, now: datetime, takes: Takes) -> M
     if type_ == "groupchat":
         return NoMessage.FOREIGN
     try:
-        source, resource = to_model(parse_jid(stanza.attributes.get("from", "")))
-        destination, to_resource = to_model(parse_jid(stanza.attributes.get("to", "")))
+        source, resource = address_of(stanza.attributes.get("from", ""))
+        destination, to_resource = address_of(stanza.attributes.get("to", ""))
     except BadJid as error:
         return Refusal(error.reason, note=str(error))
     content = _content_of(stanza, source, now, takes)
@@ -220,7 +220,7 @@ def _sent_at(stanza: Element, destination: Address, now: datetime) -> bytes:
             continue
         by = one.attributes.get("from", "")
         try:
-            if by and to_model(parse_jid(by))[0].domain == destination.domain:
+            if by and address_of(by)[0].domain == destination.domain:
                 continue
         except BadJid:
             continue

@@ -69,6 +69,7 @@ def test_a_stanza_comes_back(stanza: str) -> None:
     if form is None:
         assert canonical(back) == canonical(stanza.encode())
         return
+    assert canonical(back) != canonical(stanza.encode())
     assert judge(form, message, Protocol.XMPP, NOW, lambda _domain: False) == stanza.encode()
     if message.attributes.get("origin-id"):
         again = said(back.decode())
