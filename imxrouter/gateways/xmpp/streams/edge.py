@@ -65,8 +65,8 @@ from imxrouter.wire.registry import RecordType
 
 _ANSWERS: Final = frozenset({"result", "error"})
 _COMPONENTS: Final = frozenset({StreamRole.COMPONENT_IN, StreamRole.COMPONENT_OUT})
-#: Places in an entry of the ledger: a request's message id, the port that it left by, its bytes.
-_ID, _OUT_PORT, _RECORD = 3, 10, 11
+#: Places in an entry of the ledger: a request's message id and addresses, the port that it left by, its bytes.
+_KEY, _OUT_PORT, _RECORD = 3, 10, 11
 
 
 def _takes(_domain: str) -> Takes:
@@ -224,6 +224,9 @@ class StreamEdge:
     def _translated(self, session: StreamLink, got: StanzaIn, told: Told | None) -> bytes:
         """For a domain that is reached otherwise than by XMPP."""
         tree = got.stanza.tree()
+        if self._known.is_served(got.to) and _is_ping(got, tree):
+            self._pong(told)
+            return b""
         match plan(tree, self._facts(got)):
             case Operate(operation):
                 return self._operation(operation, told)
@@ -279,7 +282,7 @@ class StreamEdge:
             return b""
         entry = outside.entries.get(sent.tag)
         port = outside.ports.get(entry[_OUT_PORT]) if entry is not None else None
-        if entry is not None and port is not None and entry[_ID] == sent.message_id:
+        if entry is not None and port is not None and entry[_KEY].startswith(sent.message_id):
             self.settled(port, (sent.tag,), outcome_of(tree, Domain(got.from_), "peer"))
             return b""
         late = late_failure(tree, outside.random_bytes(16), outside.clock(), sent.message_id)
@@ -290,9 +293,6 @@ class StreamEdge:
 
     def _by_others(self, session: StreamLink, got: StanzaIn, tree: Element, told: Told | None) -> bytes:
         """Presence of a pair, and queries; what is not translated is refused."""
-        if _is_ping(got, tree):
-            self._pong(told)
-            return b""
         takers = self._known.presence if got.stanza.kind == "presence" else self._known.queries
         if takers is None:
             return self._refused(told, failure(Reason.TYPE_NOT_ENABLED, note="it is not translated here"))
