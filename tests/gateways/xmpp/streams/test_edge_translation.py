@@ -215,7 +215,7 @@ def test_an_error_that_comes_before_the_confirmation_is_the_outcome() -> None:
     pair.b.service.send(error_for(stanza), B, A)
     pair.settle()
     outcome = pair.a.service.outcomes[number]
-    assert (outcome.status, outcome.reason, outcome.decided_by) == (Status.FAILURE, Reason.UNKNOWN_USER, B)
+    assert (outcome.status, outcome.reason, outcome.decided_by) == (Status.FAILURE, Reason.NOT_DELIVERED, B)
     assert pair.a.service.requests == []
     assert pair.a.switch.conservation() == []
 
