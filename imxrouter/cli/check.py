@@ -15,7 +15,7 @@ from imxrouter.model.domain import BadDomain, Domain
 
 if TYPE_CHECKING:
     from imxrouter.probe.check import Terms
-    from imxrouter.probe.report import CheckView, EvidenceView, FailureView, StageView
+    from imxrouter.probe.report import CheckView, EvidenceView, FailureView, ProtocolView, StageView
 
 #: Facts that the other columns tell already.
 _TOLD = frozenset({"host", "ip", "family", "port", "answer", "records", "instance"})
@@ -42,20 +42,25 @@ _TOLD = frozenset({"host", "ip", "family", "port", "answer", "records", "instanc
     help="PEM file of an authority to be trusted in place of the system's; may be repeated.",
 )  # fmt: skip
 @click.option(
+    "--protocol", type=click.Choice(["imx", "xmpp"]),
+    help="Check this one alone; XMPP then also at the address of a domain without records.",
+)  # fmt: skip
+@click.option(
     "--as", "ours", metavar="OURS",
     help="Ask the running router to check as this domain of ours: its policy, dial-back, a round trip.",
 )  # fmt: skip
 @live
 def check(
     shared: Context, name: str, timeout_s: float, name_servers: tuple[str, ...], lab: bool, tls: bool,
-    trust: tuple[str, ...], ours: str | None,
+    trust: tuple[str, ...], protocol: str | None, ours: str | None,
 ) -> None:  # fmt: skip
     """Check whether a domain's routers can be reached, and explain the first failure.
 
     From outside, without a router: looks the domain up, connects to every address of every router of it,
     speaks TLS and judges the certificate where the domain's record asks for it (or --tls does), exchanges
-    hellos, and closes. It claims nothing and sends no message. With --as OURS the running router
-    does the same its own way, then proves OURS there and sends an echo from OURS itself to DOMAIN itself,
+    hellos, and closes. Where it publishes XMPP, the same with its servers: TLS always, a stream, and a
+    question about a dial-back key that nobody made. It claims nothing and sends no message. With --as OURS
+    the running router does the same its own way, then proves OURS there and sends an echo from OURS itself to DOMAIN itself,
     which no user sees. Stages that are not tried say why. The exit code is 0 where at least one way leads to
     a router; then the result is `good`, or `partly` where other ways fail.
     """
@@ -64,13 +69,14 @@ def check(
     except BadDomain as error:
         raise click.UsageError(str(error)) from None
     if source is not None:
-        if lab or name_servers or tls or trust:
+        if lab or name_servers or tls or trust or protocol:
             raise click.UsageError("--as asks a router, which has name servers and rules of its own")
         _told(shared, cast("CheckView", shared.client.check(domain.name, source.name, timeout_s)))
         return
     from imxrouter.probe.check import Terms  # noqa: PLC0415 - loads Twisted, which other commands do without
 
-    _told(shared, _run(shared, domain, Terms(timeout_s, lab, name_servers, tls, trust or ("system",))))
+    terms = Terms(timeout_s, lab, name_servers, tls, trust or ("system",))
+    _told(shared, _run(shared, domain, terms, protocol))
 
 
 def _told(shared: Context, view: CheckView) -> None:
@@ -82,13 +88,12 @@ def _told(shared: Context, view: CheckView) -> None:
         raise click.exceptions.Exit(Exit.FAILED)
 
 
-def _run(shared: Context, domain: Domain, terms: Terms) -> CheckView:
+def _run(shared: Context, domain: Domain, terms: Terms, protocol: str | None) -> CheckView:
     """Run a reactor for as long as the check takes."""
     from twisted.internet.task import react  # noqa: PLC0415 - as in check
 
     from imxrouter.probe.check import BadAnchors, BadNameServer  # noqa: PLC0415 - as in check
-    from imxrouter.probe.check import check as probe  # noqa: PLC0415 - as in check
-    from imxrouter.probe.report import view_of  # noqa: PLC0415 - as in check
+    from imxrouter.probe.every import PROTOCOLS, check_all  # noqa: PLC0415 - as in check
 
     views: list[CheckView] = []
     problems: list[str] = []
@@ -97,7 +102,8 @@ def _run(shared: Context, domain: Domain, terms: Terms) -> CheckView:
     async def until_done(reactor: Any) -> None:
         reactor.addSystemEventTrigger("before", "shutdown", stopping)
         try:
-            views.append(view_of(await probe(reactor, domain, terms)))
+            wanted = PROTOCOLS if protocol is None else (protocol,)
+            views.append(await check_all(reactor, domain, terms, wanted))
         except (BadNameServer, BadAnchors) as error:
             problems.append(str(error))
 
@@ -120,8 +126,11 @@ def _run(shared: Context, domain: Domain, terms: Terms) -> CheckView:
 
 
 def _show(view: CheckView) -> None:
-    for stage in view["stages"]:
-        _show_stage(stage)
+    for one in _told_of(view):
+        if len(_told_of(view)) > 1 or one["protocol"] != "imx":
+            click.echo(output.clean(f"{one['protocol']}: {one['result']}"))
+        for stage in one["stages"]:
+            _show_stage(stage)
     failure = view["failure"]
     if failure is None:
         click.echo(f"{view['domain']}: good")
@@ -130,6 +139,16 @@ def _show(view: CheckView) -> None:
     else:
         click.echo(output.clean(f"{view['domain']}: partly: {_words(failure)}"))
         click.echo(f"       {failure['remedy']}")
+
+
+def _told_of(view: CheckView) -> list[ProtocolView]:
+    """The protocols that the domain publishes; where none is, and DNS fails, the first."""
+    rows = view["protocols"]
+    return (
+        [one for one in rows if one["published"]]
+        or [one for one in rows if one["published"] is None][:1]
+        or rows[:1]
+    )
 
 
 def _words(failure: FailureView) -> str:

@@ -20,6 +20,7 @@ from imxrouter.discovery.errors import DiscoveryFailed
 from imxrouter.discovery.finder import Ask, Finder, FindLimits, Found
 from imxrouter.discovery.guard import LOW_PORTS, DialGuard
 from imxrouter.discovery.order import Chance
+from imxrouter.discovery.plan import Purpose
 from imxrouter.discovery.records import Target
 from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
@@ -103,7 +104,12 @@ class Checker:
         random_bytes: for what a hello says of itself.
         name_servers: who is asked; told in the report.
         tls: how to speak TLS; None: in clear only.
+
+    Attributes:
+        purpose: for what domains are looked up.
     """
+
+    purpose: Purpose = "im"
 
     def __init__(
         self,
@@ -165,6 +171,7 @@ class Checker:
                 (Stage.TLS, [one.tls for one in tries]),
                 (Stage.IDENTITY, [one.identity for one in tries]),
                 (Stage.PEER, [one.hello for one in tries]),
+                (Stage.DIALBACK, [one.dialback for one in tries]),
             ):
                 if seen := [one for one in evidence if one is not None]:
                     tried.append(stage_of_ways(stage, seen))
@@ -176,7 +183,7 @@ class Checker:
         """Find targets and addresses; returns the stage, and each (target, address) in the order of trial."""
         started_at = self._clock.seconds()
         try:
-            found = await self._finder.find(domain)
+            found = await self._finder.find(domain, self.purpose)
         except DiscoveryFailed as error:
             return self._dns_stage(State.FAILED, [error], started_at), []
         asking = [(target, self._finder.addresses(target.host)) for target in found.targets]
@@ -216,13 +223,13 @@ class Checker:
 
     async def _dial(
         self, domain: Domain, ways: Sequence[tuple[Target, str]], *, pinned: bool = False
-    ) -> list[_Tried]:
+    ) -> list[Tried]:
         """Dial every address of every target; returns the evidence of each."""
         room = DeferredSemaphore(_AT_ONCE)
         running = [room.run(_started, self._try(domain, target, ip, pinned)) for target, ip in ways]
         return [await one for one in running]
 
-    async def _try(self, domain: Domain, target: Target, ip: str, pinned: bool) -> _Tried:
+    async def _try(self, domain: Domain, target: Target, ip: str, pinned: bool) -> Tried:
         facts = {
             "host": target.host,
             "ip": ip,
@@ -232,26 +239,38 @@ class Checker:
         way = Evidence(f"{target.host} {ip} port {target.port}", facts=facts)
         refusal = None if pinned else self._refusal(target, ip)
         if refusal is not None:
-            return _Tried(replace(way, reason=refusal[0], note=refusal[1]))
+            return Tried(replace(way, reason=refusal[0], note=refusal[1]))
         refused = self._tls.refuses(domain, target) if self._tls is not None else None
         if refused is not None:
-            return _Tried(replace(way, reason=refused, note="its record and our policy exclude each other"))
+            return Tried(replace(way, reason=refused, note="its record and our policy exclude each other"))
         led = self.delegations.get((target.host, target.port))
         target = replace(target, way=led)
+        connected, socket = await self._connect(way, (ip, target.port))
+        if socket is None:
+            return Tried(connected)
+        return await self._speak(domain, target, connected, way, socket)
+
+    async def _connect(self, way: Evidence, endpoint: Endpoint) -> tuple[Evidence, OpenedSocket | None]:
+        """Open one connection, or say why there is none."""
         started_at = self._clock.seconds()
         attempt = _OneAttempt()
         race = Race(self._clock, self._open, attempt, 0.0, self._timeout_s)
-        winner = await race.run([(ip, target.port)])
+        winner = await race.run([endpoint])
         if winner is None:
-            return _Tried(replace(way, reason=attempt.reason, took_s=attempt.seconds))
-        connected = replace(way, took_s=self._clock.seconds() - started_at)
-        socket = winner[0]
+            return replace(way, reason=attempt.reason, took_s=attempt.seconds), None
+        return replace(way, took_s=self._clock.seconds() - started_at), winner[0]
+
+    async def _speak(
+        self, domain: Domain, target: Target, connected: Evidence, way: Evidence, socket: OpenedSocket
+    ) -> Tried:
+        """Speak TLS where it is wanted, and say hello."""
+        led = target.way
         if self._tls is None or not self._tls.wants(domain, target):
-            return _Tried(connected, hello=_told(way, await self._greet(socket)))
+            return Tried(connected, hello=_told(way, await self._greet(socket)))
         came = await encrypt(self._clock, self._tls, domain, way, socket, self._timeout_s, led)
         if came.socket is None:
-            return _Tried(connected, came.tls, came.identity)
-        return _Tried(connected, came.tls, came.identity, _told(way, await self._greet(came.socket)))
+            return Tried(connected, came.tls, came.identity)
+        return Tried(connected, came.tls, came.identity, _told(way, await self._greet(came.socket)))
 
     def _greet(self, socket: OpenedSocket) -> Deferred[Greeted]:
         """Say hello; in the same call in which the connection was opened, or bytes are lost."""
@@ -287,16 +306,17 @@ class _OneAttempt:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tried:
+class Tried:
     """Evidence of one address, stage by stage, as far as it came."""
 
     connect: Evidence
     tls: Evidence | None = None
     identity: Evidence | None = None
     hello: Evidence | None = None
+    dialback: Evidence | None = None
 
 
-def _started(trying: Coroutine[Deferred[Any], Any, _Tried]) -> Deferred[_Tried]:
+def _started(trying: Coroutine[Deferred[Any], Any, Tried]) -> Deferred[Tried]:
     return Deferred.fromCoroutine(trying)
 
 

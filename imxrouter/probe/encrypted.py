@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from OpenSSL import SSL
 from twisted.internet.interfaces import IReactorTime
@@ -15,9 +16,10 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.probe.report import Evidence
 from imxrouter.tls.anchors import anchors_from
-from imxrouter.tls.contexts import TlsContexts
+from imxrouter.tls.contexts import ALPN, TlsContexts
 from imxrouter.tls.dane import promises_tls, sni_of
 from imxrouter.tls.facts import TlsFacts, read_facts
+from imxrouter.tls.identity import Service
 from imxrouter.tls.peer import Anchors
 from imxrouter.tls.store import CertificateSet
 from imxrouter.transport.encryption import HandshakeFailed, open_tls
@@ -31,14 +33,16 @@ class TlsProbe:
 
     Attributes:
         wants: whether a target is spoken to in TLS.
-        make: makes our end: (server name, endpoint).
+        make: makes our end: (server name, endpoint, ALPN).
         judge: judges what came of the handshake for a domain, with what DNSSEC says of the way there.
+        judge_stream: the same for XMPP.
         refuses: why a router does not dial a target at all; None: it would.
     """
 
     wants: Callable[[Domain, Target], bool]
-    make: Callable[[str, Endpoint], SSL.Connection]
+    make: Callable[[str, Endpoint, bytes], SSL.Connection]
     judge: Callable[[TlsFacts, Domain, Delegation | None], Judged]
+    judge_stream: Callable[[TlsFacts, Domain, Delegation | None], Judged]
     refuses: Callable[[Domain, Target], Reason | None] = lambda _domain, _target: None
 
 
@@ -64,15 +68,19 @@ def outside_probe(
     def refuses(_domain: Domain, target: Target) -> Reason | None:
         return Reason.WEAKER_THAN_POLICY if always and target.tls == "none" else None
 
-    def make(name: str, endpoint: Endpoint) -> SSL.Connection:
-        return contexts.open(None, name, *endpoint)
+    def make(name: str, endpoint: Endpoint, alpn: bytes) -> SSL.Connection:
+        return contexts.open(None, name, *endpoint, alpn)
 
-    def judge(facts: TlsFacts, domain: Domain, way: Delegation | None) -> Judged:
+    def judge(
+        facts: TlsFacts, domain: Domain, way: Delegation | None, service: Service = Service.IMX
+    ) -> Judged:
         if facts.peer is None:
             return Judged(False, facts.unreadable or "no certificate was presented")
-        return judge_certificate(anchors(), facts.peer, domain, wall(), as_client=False, way=way)
+        return judge_certificate(
+            anchors(), facts.peer, domain, wall(), as_client=False, way=way, service=service
+        )
 
-    return TlsProbe(wants, make, judge, refuses)
+    return TlsProbe(wants, make, judge, partial(judge, service=Service.XMPP), refuses)
 
 
 class _Lazy:
@@ -105,6 +113,7 @@ async def encrypt(
     socket: OpenedSocket,
     limit_s: float,
     led: Delegation | None = None,
+    alpn: bytes = ALPN,
 ) -> Encrypted:
     """Make the handshake and judge who is there.
 
@@ -116,12 +125,15 @@ async def encrypt(
         socket: the connection.
         limit_s: for the handshake.
         led: what DNSSEC says of the way to the target; None where DNS was not asked.
+        alpn: what is spoken there.
     """
     name = sni_of(domain, led)
     started_at = clock.seconds()
     remote = socket.remote
     try:
-        encrypted = await open_tls(clock, socket, lambda: probe.make(name, remote), read_facts, limit_s)
+        encrypted = await open_tls(
+            clock, socket, lambda: probe.make(name, remote, alpn), read_facts, limit_s, alpn=alpn
+        )
     except HandshakeFailed as error:
         took_s = clock.seconds() - started_at
         return Encrypted(replace(way, reason=error.reason, note=error.note, took_s=took_s))
@@ -129,15 +141,16 @@ async def encrypt(
     took_s = clock.seconds() - started_at
     seen = {"version": facts.version, "cipher": facts.cipher, "server_name": name}
     tls = replace(way, took_s=took_s, facts={**way.facts, **seen})
-    judged = probe.judge(facts, domain, led)
-    identity = replace(way, facts={**way.facts, **_shown(facts), "by": judged.by})
+    judged = (probe.judge if alpn == ALPN else probe.judge_stream)(facts, domain, led)
+    identity = replace(way, facts={**way.facts, **shown(facts), "by": judged.by})
     if judged.good:
         return Encrypted(tls, identity, encrypted)
     encrypted.close()
     return Encrypted(tls, replace(identity, reason=judged.reason, note=judged.note))
 
 
-def _shown(facts: TlsFacts) -> Mapping[str, object]:
+def shown(facts: TlsFacts) -> Mapping[str, object]:
+    """What is told of a certificate."""
     peer = facts.peer
     if peer is None:
         return {}

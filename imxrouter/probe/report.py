@@ -165,6 +165,9 @@ class CheckView(TypedDict):
     `failure` is the first failure, null where all is good; `name_servers` are those that were asked. `ours`
     is the domain given with `--as`, else empty; with it there are two more stages: `policy` before all others
     and `service`, the round trip, after them.
+
+    `stages` are those of the protocol by which a router would reach the domain; all that were looked at stand
+    in `protocols`, and what is broken of any of them makes the result `partly` at best.
     """
 
     domain: str
@@ -172,8 +175,19 @@ class CheckView(TypedDict):
     result: str
     failure: FailureView | None
     stages: list[StageView]
+    protocols: list[ProtocolView]
     name_servers: list[str]
     took_s: float
+
+
+class ProtocolView(TypedDict):
+    """One protocol of a check: whether the domain publishes it (null: DNS does not say), and how it went."""
+
+    protocol: str
+    published: bool | None
+    result: str
+    failure: FailureView | None
+    stages: list[StageView]
 
 
 class FailureView(TypedDict):
@@ -234,7 +248,7 @@ class EvidenceView(TypedDict):
 
 
 #: Shapes of the answer, outer ones first; for the reference page.
-VIEWS: Final[tuple[type, ...]] = (CheckView, FailureView, StageView, EvidenceView)
+VIEWS: Final[tuple[type, ...]] = (CheckView, ProtocolView, FailureView, StageView, EvidenceView)
 
 
 def view_of(report: Report) -> CheckView:
@@ -245,9 +259,61 @@ def view_of(report: Report) -> CheckView:
         result=report.state.value,
         failure=_failure_view(*report.first_failure) if report.first_failure else None,
         stages=[_stage_view(one) for one in report.stages],
+        protocols=[_protocol_view("imx", report)],
         name_servers=list(report.name_servers),
         took_s=round(report.took_s, 6),
     )
+
+
+#: A clean no: the domain publishes nothing of the protocol.
+_ABSENT: Final = frozenset(
+    {Reason.NO_SUCH_DOMAIN, Reason.NO_IMX_RECORD, Reason.NO_XMPP_RECORD, Reason.NO_SERVICE}
+)
+
+
+def view_of_all(reports: Mapping[str, Report]) -> CheckView:
+    """Return the reports of several protocols as JSON has them, the preferred one first.
+
+    One that is not published says nothing of the others; where none is, the first one is told.
+    """
+    told = {name: one for name, one in reports.items() if published(one) is not False} or dict(
+        list(reports.items())[:1]
+    )
+    chosen = next(iter(told.values()))
+    states = [one.state for one in told.values()]
+    result = State.PARTLY
+    if all(state is State.FAILED for state in states):
+        result = State.FAILED
+    elif all(state is State.GOOD for state in states):
+        result = State.GOOD
+    failures = [one.first_failure for one in told.values() if one.first_failure is not None]
+    return CheckView(
+        domain=chosen.domain.name,
+        ours=chosen.ours,
+        result=result.value,
+        failure=_failure_view(*failures[0]) if failures else None,
+        stages=[_stage_view(one) for one in chosen.stages],
+        protocols=[_protocol_view(name, one) for name, one in reports.items()],
+        name_servers=list(chosen.name_servers),
+        took_s=round(max(one.took_s for one in reports.values()), 6),
+    )
+
+
+def published(report: Report) -> bool | None:
+    """Whether the domain publishes what was looked for; None where DNS does not say."""
+    dns = next(one for one in report.stages if one.stage is Stage.DNS)
+    if dns.state in (State.GOOD, State.PARTLY) or dns.facts.get("targets"):
+        return dns.facts.get("form") != "xmpp-address"
+    reasons = {one.reason for one in dns.evidence if not one.good}
+    return False if reasons and reasons <= _ABSENT else None
+
+
+def _protocol_view(name: str, report: Report) -> ProtocolView:
+    return ProtocolView(
+        protocol=name, published=published(report), result=report.state.value,
+        failure=_failure_view(*report.first_failure) if report.first_failure else None,
+        stages=[_stage_view(one) for one in report.stages],
+    )  # fmt: skip
 
 
 def _failure_view(at: StageReport, cause: Evidence) -> FailureView:

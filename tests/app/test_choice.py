@@ -5,7 +5,7 @@ The XMPP half is the dialer and real connections; what a proved stream carries i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, cast
 
@@ -36,7 +36,9 @@ _NO_TLS = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
 class World:
     """a.example with a user, who writes to z.example; that has an IMX router and an XMPP server."""
 
-    def __init__(self, lab: Lab, stack: ExitStack, tables: str = "", **settings: object) -> None:
+    def __init__(
+        self, lab: Lab, stack: ExitStack, tables: str = "", settings: Mapping[str, object] = {}
+    ) -> None:
         self.lab = lab
         given: dict[str, object] = {**SETTINGS, **settings}
         self.a = lab.router("a.example", settings=given, tables=tables, certificates=[["a.example"]])
@@ -169,7 +171,7 @@ def test_imx_that_breaks_does_not_lead_to_xmpp(lab: Lab, stack: ExitStack, how: 
 
 def test_imx_with_a_wrong_certificate_does_not_lead_to_xmpp(lab: Lab, stack: ExitStack) -> None:
     """Who cannot prove that he is the domain's router is not gone round."""
-    world = World(lab, stack, **{"trust.default_policy": "dialback+certificate"})
+    world = World(lab, stack, settings={"trust.default_policy": "dialback+certificate"})
     wrong = lab.router("y.example", publish=False, certificates=[["y.example"]])
     world.publish(IMX, XMPP, imx=wrong.endpoint)
     assert world.write().reason in {Reason.CERTIFICATE_REFUSED, Reason.TLS_FAILED}
@@ -235,7 +237,7 @@ def test_a_domain_that_says_no_to_xmpp_is_not_reached_by_its_address(lab: Lab, s
 
 def test_operators_see_the_choice(lab: Lab, stack: ExitStack) -> None:
     """By which protocol, why, and what DNS said; in the list of peers, of one peer, and in traces."""
-    world = World(lab, stack, **{"log.trace_entries": 1000})
+    world = World(lab, stack, settings={"log.trace_entries": 1000})
     world.publish(XMPP)
     world.write()
     (row,) = [one for one in ctl_json(world.a, "peers") if one["domain"] == Z]

@@ -17,6 +17,7 @@ from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.probe.encrypted import TlsProbe
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.policy import Decision, Level
 from imxrouter.tls.anchors import anchors_from
 from imxrouter.tls.contexts import TlsContexts
@@ -210,16 +211,19 @@ class LinkTls:
             return None
         return TlsProbe(
             lambda domain, target: Wanted(self._strengths, domain).in_tls(target),
-            lambda name, endpoint: ends.opening(None, name, endpoint),
-            self._judge_probed,
+            lambda name, endpoint, alpn: ends.opening(None, name, endpoint, alpn),
+            partial(self._judge_probed, self._strengths),
+            partial(self._judge_probed, self._by_protocol[Protocol.XMPP]),
             lambda domain, target: Wanted(self._strengths, domain).filter(target),
         )
 
-    def _judge_probed(self, facts: TlsFacts, domain: Domain, way: Delegation | None) -> Judged:
+    def _judge_probed(
+        self, strengths: Strengths, facts: TlsFacts, domain: Domain, way: Delegation | None
+    ) -> Judged:
         """Judge what a check met as a link of ours would be: by policy and memory, too."""
         facts = replace(facts, ways={} if way is None else {domain.name: way})
-        decision = self._strengths.reached(facts, domain)
-        judged = self._strengths.judged(facts, domain, as_client=False)
+        decision = strengths.reached(facts, domain)
+        judged = strengths.judged(facts, domain, as_client=False)
         same = decision.reason is judged.reason and judged.note
         return Judged(decision.accepted, judged.note if same else decision.note, decision.reason, judged.by)
 
