@@ -115,6 +115,10 @@ class Link(Protocol):
         """Its life."""
 
     @property
+    def protocol(self) -> imxrouter.routing.choice.Protocol:
+        """What is spoken on it."""
+
+    @property
     def alpn(self) -> bytes:
         """What is named in TLS for the protocol that is spoken."""
 

@@ -53,7 +53,7 @@ LIMIT: LimitView = {
     "by": "", "refused": 12, "by_name": True, "worst": [{"who": "b.example", "refused": 9}],
 }  # fmt: skip
 LINK: LinkView = {
-    "link": 7, "role": "peer", "state": "open", "opened_by": "us", "address": "192.0.2.1:6490",
+    "link": 7, "protocol": "imx", "role": "peer", "state": "open", "opened_by": "us", "address": "192.0.2.1:6490",
     "name": "router.b.example", "domains": ["b.example"],
     "claims": [{"theirs": "b.example", "ours": "a.example", "direction": "in", "state": "proved",
                 "level": "dialback", "reason": ""}],

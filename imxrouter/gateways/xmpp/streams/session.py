@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+import imxrouter.routing.choice
 from imxrouter.gateways.xmpp.effects import (
     AskedExternal,
     Attached,
@@ -89,6 +90,7 @@ class XmppSession(ByteLink):
     )  # fmt: skip
 
     machine: StreamMachine
+    protocol = imxrouter.routing.choice.Protocol.XMPP
     alpn = XMPP_ALPN
     #: streams have no hello and no login
     peer = None
