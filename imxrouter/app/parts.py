@@ -219,6 +219,7 @@ class Parts:
             self._peer_terms,
             time.monotonic,
         )
+        self.gatekeeper.by_protocol[Protocol.XMPP] = self.xmpp_strengths
         self.hub.admit = self.gatekeeper.admit
         self.hub.turns_away = self.gatekeeper.turns_away
         self.gatekeeper.on_turned_away = self.hub.count
@@ -247,7 +248,7 @@ class Parts:
         )  # fmt: skip
         self.claimer = Claimer(self.hub, self.keyring, self.bus, time.time, self._peer_terms)
         self.claimer.may_use_second = self.gatekeeper.may_use_second
-        self.verifier = Verifier(self.hub, self.dialer, self.gatekeeper)
+        self.verifier = Verifier(self.hub, self.dialer, self.gatekeeper, self.claimer.tongue)
         turns = self.strangers_turns
         self.verifier.in_turn, self.verifier.go_on = turns.later, turns.go_on
         backoff = BackOff(config.dial.backoff_first_s, config.dial.backoff_cap_s, config.dial.backoff_jitter)

@@ -6,8 +6,7 @@ once a peer says that a domain of ours is proved. `verifier.py` is the other sid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable
 
 import msgspec
 from twisted.logger import Logger
@@ -15,15 +14,16 @@ from twisted.logger import Logger
 from imxrouter.link.claims import ClaimState, MadeClaim, Release
 from imxrouter.link.ledger import TO_DOMAIN
 from imxrouter.link.machine import Side
-from imxrouter.link.token import TokenFacts, TokenRefused, mint_token, open_token
+from imxrouter.link.token import TokenFacts, TokenRefused, open_token
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
 from imxrouter.routing.interfaces import Bus
 from imxrouter.routing.policy import Decision, Level
 from imxrouter.switch.ports import FOREVER
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.link import Door, Link, Purpose
+from imxrouter.transport.keyring import Keys
+from imxrouter.transport.link import Door, Link, Purpose, Tongue
+from imxrouter.transport.tongue import ImxTongue
 from imxrouter.wire.control import (
-    Claim,
     ClaimResult,
     Control,
     Hello,
@@ -42,16 +42,6 @@ CLAIM_AFTER = 0.85
 #: Seconds after which a claim that failed may be made again, where the peer does not say.
 AGAIN_S = 5
 _BY_DIALBACK = Decision(Level.DIALBACK, int(Level.DIALBACK))
-
-
-class Keys(Protocol):
-    """Dial-back keys of served domains."""
-
-    def signing(self, domain: bytes) -> bytes:
-        """The key that signs the domain's tokens."""
-
-    def known(self, domain: bytes) -> Mapping[bytes, bytes]:
-        """Every key of the domain by key id."""
 
 
 class BusVerify(msgspec.Struct, frozen=True, array_like=True):
@@ -97,6 +87,8 @@ class Claimer:
         self._bus = bus
         self._wall = wall
         self._terms = proof_terms
+        #: how links speak that have no other tongue
+        self.tongue: Tongue = ImxTongue(hub, keys, wall)
         self.on_settled: Callable[[Link, MadeClaim], None] = lambda *_: None
         #: told why each claim ended, NONE where our domain was proved
         self.on_result: Callable[[Reason], None] = lambda _reason: None
@@ -115,6 +107,10 @@ class Claimer:
         self._by_nonce: dict[tuple[int, bytes, bytes], float] = {}
         hub.timers.also.append(self._look)
 
+    def tongue_of(self, session: Link) -> Tongue:
+        """How it is spoken on a link."""
+        return session.tongue or self.tongue
+
     # -- claiming ----------------------------------------------------------------------------------------
 
     def claim(self, session: Link, from_domain: bytes, to_domain: bytes) -> None:
@@ -128,15 +124,11 @@ class Claimer:
         if not session.made.has_room_for(from_domain):
             session.made.wait(from_domain, to_domain)
             return
-        identity = self._hub.identity
-        facts = TokenFacts(
-            identity.server, identity.process, session.number, session.made.next_number(),
-            self._hub.random_bytes(16), int(self._wall()) + self._hub.settings.token_ttl_s,
-        )  # fmt: skip
-        token = mint_token(self._keys.signing(from_domain), from_domain, to_domain, facts)
+        tongue = self.tongue_of(session)
+        token = tongue.token(session, from_domain, to_domain)
         made = session.made.ask(from_domain, to_domain, token, self._hub.now())
         self.on_step("claim sent", session, from_domain, to_domain, "")
-        session.send(Claim(made.number, from_domain, to_domain, token))
+        tongue.claim(session, made)
 
     def _claim_waiting(self, session: Link) -> None:
         """A claim was settled: there may be room for the next ones."""
@@ -160,7 +152,7 @@ class Claimer:
                 if allowed is not None and domain in allowed:
                     session.port.sources[source] = (proof[0], allowed - {domain}, *proof[2:])
             if made or session.number in used:
-                session.send(Withdraw(domain))
+                self.tongue_of(session).withdraw(session, domain, Reason.NONE)
 
     def leave(self, session: Link, domain: bytes) -> None:
         """A link that we opened is used for a remote domain no more: we were led elsewhere, or ask for more.
@@ -168,7 +160,7 @@ class Claimer:
         What is in flight is answered, the link stays for others.
         """
         self._peer_left(session, domain)
-        session.send(Withdraw(domain))
+        self.tongue_of(session).withdraw(session, domain, Reason.NONE)
 
     # -- answering a verification ------------------------------------------------------------------------
 
@@ -257,9 +249,8 @@ class Claimer:
     def settle(self, session: Link, result: ClaimResult) -> None:
         """The verifier's result on the first connection: open the ways in both directions of rule 3."""
         reason = REASON_BY_CODE.get(result.reason, Reason.PEER_FAILED)
-        settled = session.made.settle(
-            result.number, reason, result.nonces, by_certificate=self._by_certificate(session, result)
-        )
+        by_certificate = self.tongue_of(session).result_is_proof(session, result)
+        settled = session.made.settle(result.number, reason, result.nonces, by_certificate=by_certificate)
         if settled is None:
             return
         claim, second_links = settled
@@ -273,13 +264,6 @@ class Claimer:
             self._hub.switch.ways.end(claim.to_domain, claim.from_domain, session.port)
         word = "proved" if claim.state is ClaimState.PROVED else reason.word
         self._tell(session, claim, word)
-
-    def _by_certificate(self, session: Link, result: ClaimResult) -> bool:
-        """Whether the peer may take the claim without dial-back: by the certificate that we presented."""
-        made = session.made.of_number(result.number)
-        if made is None or (result.level or 0) & Level.DIALBACK_CERTIFICATE != Level.CERTIFICATE:
-            return False
-        return session.presents(made.from_domain)
 
     def _use(self, session: Link, claim: MadeClaim) -> None:
         """We opened this link to `to_domain`: send for `from_domain`, accept what comes back to it."""
@@ -393,7 +377,8 @@ class Claimer:
             self.on_result(made.reason)
             self.on_settled(session, made)
         if session.is_open:
-            self._renew(session, now)
+            if self.tongue_of(session).renews:
+                self._renew(session, now)
             self._claim_waiting(session)
 
     def _renew(self, session: Link, now: float) -> None:

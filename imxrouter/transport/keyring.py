@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Protocol
 
 from imxrouter.link.token import domain_key, key_id
 from imxrouter.model.errors import LocalMisuse
+
+
+class Keys(Protocol):
+    """Dial-back keys of served domains."""
+
+    def signing(self, domain: bytes) -> bytes:
+        """The key that signs the domain's tokens."""
+
+    def known(self, domain: bytes) -> Mapping[bytes, bytes]:
+        """Every key of the domain by key id."""
 
 
 class KeyRing:

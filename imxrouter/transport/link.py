@@ -9,12 +9,13 @@ from typing import Any, Protocol
 import imxrouter.routing.choice
 from imxrouter.link.claims import ClaimsMade, ClaimsReceived, MadeClaim, ReceivedClaim
 from imxrouter.link.machine import Draining, LinkMachine, LinkState, Side
+from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch.ports import Port
 from imxrouter.switch.switch import Switch
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.settings import HubSettings
-from imxrouter.wire.control import ClaimResult, Control, Hello, Verify
+from imxrouter.wire.control import Claim, ClaimResult, Control, Hello
 
 
 class Purpose(Enum):
@@ -216,10 +217,24 @@ class Link(Protocol):
         """No TLS came of the connection; says whether that was the reason for its end."""
 
 
+def protocol_of(session: Link) -> imxrouter.routing.choice.Protocol:
+    """What is spoken on a link."""
+    return imxrouter.routing.choice.Protocol.IMX if session.tongue is None else session.tongue.protocol
+
+
 class Tongue(Protocol):
-    """How claims, verifications and their results are said on links of one protocol."""
+    """How claims, verifications and their results are said on links of one protocol.
+
+    `Claimer` and `Verifier` decide; this says it, and tells what is different where another protocol does not
+    do as ours does. There is one for all links of a protocol. What comes is told to them by the same one.
+
+    Attributes:
+        protocol: which.
+        renews: a proof of ours is renewed by another claim before it ends; else it ends with the link.
+    """
 
     protocol: imxrouter.routing.choice.Protocol
+    renews: bool
 
     def token(self, session: Link, from_domain: bytes, to_domain: bytes) -> bytes:
         """What proves that a claim is ours: the token of a CLAIM, the key of a db:result."""
@@ -231,22 +246,25 @@ class Tongue(Protocol):
         """Whether the peer may take the claim of the result without dial-back."""
 
     def result(
-        self, first: Link, number: int, reason: Reason, level: int, nonces: tuple[bytes, ...],
-        retry_after_s: int,
+        self, first: Link, claim: Claim | ReceivedClaim, reason: Reason, level: int,
+        nonces: tuple[bytes, ...], retry_after_s: int,
     ) -> None:  # fmt: skip
-        """Tell what became of a claim that the peer made."""
+        """Tell what became of a claim that the peer made; `NONE`: its domain is proved from now on."""
+
+    def answers(self, first: Link) -> bool:
+        """Whether what is for a domain that proved itself on a link may be sent there as well."""
+
+    def second(self, own: Domain, peer: Domain, go_on: Callable[[Callable[[], None]], None]) -> Link:
+        """Make a link that is opened only to verify; `go_on` does something in a turn with room for it."""
+
+    def may_ask(self, second: Link, own: Domain, peer: Domain) -> bool:
+        """Whether an open link, whose protocol is this one, can carry the question for these domains."""
 
     def verify(self, second: Link, number: int, claim: ReceivedClaim, first: Link) -> None:
         """Ask whether a claim that came on the first connection is the peer's own."""
 
-    def verified(self, second: Link, verify: Verify, reason: Reason, nonce: bytes) -> None:
-        """Answer whether a claim is ours."""
-
     def withdraw(self, session: Link, domain: bytes, reason: Reason) -> None:
-        """A domain is served here no longer, or its proof has ended."""
-
-    def second(self) -> Link:
-        """Make a link that is opened only to verify."""
+        """A domain of ours is served here no longer, or the proof of one of theirs has ended."""
 
 
 class Centre(Protocol):

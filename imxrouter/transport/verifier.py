@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -18,80 +17,19 @@ from imxrouter.link.claims import NONCE_GRACE_S, ClaimState, ReceivedClaim
 from imxrouter.link.machine import LinkState
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.vocabulary import REASON_BY_CODE, Reason
-from imxrouter.routing.dialling import Permit
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.prefixes import address_keys
 from imxrouter.switch.ports import FOREVER, Role
 from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.link import Door, Link, Purpose
-from imxrouter.transport.second_links import SecondLink
-from imxrouter.wire.control import Claim, ClaimResult, Control, Hello, Proof, Verify, VerifyResult, Withdraw
+from imxrouter.transport.link import Door, Link, Purpose, Tongue
+from imxrouter.transport.trust import Trust
+from imxrouter.wire.control import Claim, Control, Hello, Proof, VerifyResult, Withdraw
 
 #: Targets asked for one claim at most (architecture 5.3).
 MAX_TARGETS = 8
 #: Refused claims of a link that are logged before a domain is proved on it, so that no stranger fills logs.
 LOGGED_REFUSALS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the trust rules say of a claim.
-
-    Attributes:
-        reason: NONE lets it go on.
-        retry_after_s: when it may be made again.
-        level: what is proved, as bits; of a claim that nobody was dialled for, 0.
-        note: for operators.
-    """
-
-    reason: Reason
-    retry_after_s: int = 0
-    level: int = 0
-    note: str = ""
-
-
-class Trust(Protocol):
-    """What a claim must satisfy; `app.py` builds it from policy, caps and dialling limits."""
-
-    def may_claim(self, session: Link, from_domain: Domain, to_domain: Domain) -> Verdict:
-        """Judge policy and limits before dialling; reason NONE admits and takes a dialling permit.
-
-        A verdict with a level says that the link's own certificate proves the domain: nobody is dialled.
-        """
-
-    def worth(self, first: Link, second: Link, from_domain: Domain) -> Verdict:
-        """What dial-back over that second connection proves; a reason refuses the claim."""
-
-    def permit(self, session: Link, from_domain: Domain) -> Permit | None:
-        """The leave that `may_claim` took."""
-
-    def not_mine(self, session: Link, from_domain: Domain) -> None:
-        """A host of the domain answered that the claim is another host's: the next one may be dialled."""
-
-    def may_prove(self, session: Link, from_domain: Domain, level: int) -> Verdict:
-        """Judge the cap on connections of the proved domain; reason NONE counts the connection."""
-
-    def done(self, session: Link, from_domain: Domain, reason: Reason, level: int = 0) -> int:
-        """The verification ended; gives the permit back and remembers failures where they belong.
-
-        Args:
-            session: of the claim.
-            from_domain: the claimed domain.
-            reason: NONE where it was proved.
-            level: at which.
-
-        Returns:
-            seconds for which the same claim would fail again, by what is remembered.
-        """
-
-    def dropped(self, session: Link, from_domain: Domain) -> None:
-        """A proof ended; its connection counts no longer."""
-
-    def closed(self, session: Link) -> None:
-        """The connection is gone; nothing happens for one that is not counted."""
-
-    def terms(self, from_domain: bytes) -> tuple[float, float]:
-        """GCRA interval and burst, seconds, of the domain's senders."""
 
 
 @dataclass(slots=True)
@@ -123,14 +61,19 @@ class Verifier:
         hub: links of this process.
         dialer: opens second connections.
         trust: policy, caps and limits.
+        tongue: how links speak that have no other.
+
+    Attributes:
+        dialers: what opens second connections, by what is spoken on them; `dialer` for IMX.
     """
 
     log = Logger()
 
-    def __init__(self, hub: Hub, dialer: Dialer, trust: Trust) -> None:
+    def __init__(self, hub: Hub, dialer: Dialer, trust: Trust, tongue: Tongue) -> None:
         self._hub = hub
-        self._dialer = dialer
+        self.dialers: dict[Protocol, Dialer] = {tongue.protocol: dialer}
         self._trust = trust
+        self._tongue = tongue
         self._next = 1
         #: number of a VERIFY -> its verification; numbers are ours alone and never repeat in this life
         self._asked: dict[int, _Verification] = {}
@@ -150,13 +93,17 @@ class Verifier:
         self.go_on: Callable[[Callable[[], None]], None] = lambda then: then()
         hub.timers.also.append(self._look)
 
+    def tongue_of(self, session: Link) -> Tongue:
+        """How it is spoken on a link."""
+        return session.tongue or self._tongue
+
     # -- a claim comes -----------------------------------------------------------------------------------
 
     def claim(self, first: Link, claim: Claim) -> None:
         """Take a claim, or refuse it by name without dialling."""
         reason = self._refusal(first, claim)
         if reason is not None:
-            self._refuse(first, claim.number, reason)
+            self._refuse(first, claim, reason)
             return
         domain, to_domain = Domain(claim.from_domain.decode()), Domain(claim.to_domain.decode())
         taken = first.received.take(
@@ -164,14 +111,14 @@ class Verifier:
             self._hub.now(),
         )  # fmt: skip
         if isinstance(taken, Reason):
-            self._refuse(first, claim.number, taken, 5)
+            self._refuse(first, claim, taken, 5)
             return
         verdict = self._trust.may_claim(first, domain, to_domain)
         if verdict.reason is not Reason.NONE:
             first.received.refuse(claim.number)
             word = verdict.reason.word
             self.on_step("claim refused", first, claim.from_domain, claim.to_domain, word)
-            self._refuse(first, claim.number, verdict.reason, verdict.retry_after_s, note=verdict.note)
+            self._refuse(first, claim, verdict.reason, verdict.retry_after_s, note=verdict.note)
             return
         self.on_step("claim received", first, claim.from_domain, claim.to_domain, "")
         verification = _Verification(first, taken, domain, level=verdict.level)
@@ -205,7 +152,7 @@ class Verifier:
         return None
 
     def _refuse(
-        self, first: Link, number: int, reason: Reason, retry_after_s: int = 0,
+        self, first: Link, claim: Claim | ReceivedClaim, reason: Reason, retry_after_s: int = 0,
         cause: Reason | None = None, note: str = "",
     ) -> None:  # fmt: skip
         """Refuse a claim; `cause` is told to ourselves where the peer is told something else."""
@@ -215,24 +162,30 @@ class Verifier:
         first.port.refused += not first.port.sources
         if first.port.refused <= LOGGED_REFUSALS:
             self.log.info(
-                "claim {number} on link {link} from {address} refused: {reason}", number=number,
+                "claim {number} on link {link} from {address} refused: {reason}", number=claim.number,
                 link=first.number,
                 address=first.remote[0], reason=reason.word, stage=reason.stage.value, note=note,
             )  # fmt: skip
         self._hub.count(reason)
-        first.send(ClaimResult(number, reason.code, None, retry_after_s or None))
+        self.tongue_of(first).result(first, claim, reason, 0, (), retry_after_s)
 
     # -- the second connection ---------------------------------------------------------------------------
 
     def _dial(self, verification: _Verification) -> None:
         verification.targets += 1
-        dialled = self._dialer.dial(
-            verification.domain,
-            lambda: SecondLink(self._hub, self.go_on),
-            reuse=self._reusable,
+        tongue, peer = self.tongue_of(verification.first), verification.domain
+        own = Domain(verification.claim.to_domain.decode("ascii"))
+
+        def can_ask(link: Link) -> bool:
+            return self.tongue_of(link) is tongue and tongue.may_ask(link, own, peer)
+
+        dialled = self.dialers[tongue.protocol].dial(
+            peer,
+            lambda: tongue.second(own, peer, self.go_on),
+            reuse=lambda endpoint, fits: self._reusable(endpoint, lambda one: can_ask(one) and fits(one)),
             skip=frozenset(verification.tried),
             permit=self._trust.permit(verification.first, verification.domain),
-            own=Domain(verification.claim.to_domain.decode("ascii")),
+            own=own,
             first=verification.first,
         )
         dialled.addCallbacks(self._dialled, self._not_dialled, (verification,), {}, (verification,))
@@ -290,9 +243,9 @@ class Verifier:
         self._next += 1
         self._asked[number] = verification
         verification.number = number
-        claim, view = verification.claim, verification.first.received.view
+        claim = verification.claim
         self.on_step("verification asked", second, claim.from_domain, claim.to_domain, "")
-        second.send(Verify(number, claim.from_domain, claim.to_domain, claim.token, claim.secret, int(view)))
+        self.tongue_of(second).verify(second, number, claim, verification.first)
 
     def _pending(self, verification: _Verification) -> bool:
         first = verification.first
@@ -347,7 +300,7 @@ class Verifier:
         if verdict.reason is not Reason.NONE:
             first.received.refuse(claim.number)
             self._trust.done(first, verification.domain, verdict.reason)
-            self._refuse(first, claim.number, verdict.reason, verdict.retry_after_s)
+            self._refuse(first, claim, verdict.reason, verdict.retry_after_s)
             return
         if first.received.prove(claim.number) is None:
             return
@@ -359,11 +312,14 @@ class Verifier:
         interval_s, burst_s = self._trust.terms(claim.from_domain)
         until = self._hub.now() + settings.proof_max_age_s
         port.sources[claim.from_domain] = (verification.level, None, until, interval_s, burst_s, FOREVER)
-        port.speaks.add(claim.from_domain)
+        tongue = self.tongue_of(first)
+        answers = tongue.answers(first)
+        if answers:
+            port.speaks.add(claim.from_domain)
         port.max_record = settings.max_record_bytes
         self.on_step("domain proved", first, claim.from_domain, claim.to_domain, "")
-        first.send(ClaimResult(claim.number, 0, verification.level, None, verification.nonces))
-        if first.is_open:
+        tongue.result(first, claim, Reason.NONE, verification.level, verification.nonces, 0)
+        if first.is_open and answers:
             self._hub.switch.open_way(claim.from_domain, claim.to_domain, port, verification.level)
         self.on_proved(first, claim.from_domain, claim.to_domain)
 
@@ -377,7 +333,7 @@ class Verifier:
         first.received.refuse(claim.number)
         retry_after_s = self._trust.done(first, verification.domain, reason)
         self.on_step("claim refused", first, claim.from_domain, claim.to_domain, f"{reason.word} {note}")
-        self._refuse(first, claim.number, reason, retry_after_s, cause)
+        self._refuse(first, claim, reason, retry_after_s, cause)
 
     def _close(self, verification: _Verification) -> None:
         self._by_claim.pop((verification.first.number, verification.claim.number), None)
@@ -398,7 +354,7 @@ class Verifier:
     def drop_proof(self, session: Link, domain: bytes, reason: Reason) -> None:
         """A proof ends (age, policy, idleness): at once, and the peer is told."""
         if self._forget(session, domain):
-            session.send(Withdraw(domain, reason.code))
+            self.tongue_of(session).withdraw(session, domain, reason)
             self.on_dropped(domain)
 
     def _withdrawn(self, session: Link, domain: bytes) -> None:

@@ -20,7 +20,7 @@ from imxrouter.routing.prefixes import address_keys
 from imxrouter.transport import verify_room
 from imxrouter.transport.link import Purpose
 from imxrouter.transport.session import LinkSession
-from imxrouter.transport.verifier import Verdict
+from imxrouter.transport.trust import Verdict
 from imxrouter.wire.control import Claim, ClaimResult, Verify, VerifyResult
 from tests.attacks.seams import guarded
 from tests.doubles.raw_peer import SOME_TOKEN, Endpoint, text_message

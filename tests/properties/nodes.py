@@ -39,7 +39,8 @@ from imxrouter.transport.link import Link
 from imxrouter.transport.liveness import Liveness
 from imxrouter.transport.session import LinkSession
 from imxrouter.transport.settings import HubSettings
-from imxrouter.transport.verifier import Verdict, Verifier
+from imxrouter.transport.trust import Verdict
+from imxrouter.transport.verifier import Verifier
 from imxrouter.transport.watchers import RouterWatchers
 from imxrouter.wire.fields import Field
 from imxrouter.wire.record import Envelope, Record
@@ -290,7 +291,7 @@ class Process:
         self.claimer = Claimer(
             self.hub, keys, self.bus, lambda: 1e9 + world.clock.seconds(), self.trust.terms
         )
-        self.verifier = Verifier(self.hub, dialer, self.trust)
+        self.verifier = Verifier(self.hub, dialer, self.trust, self.claimer.tongue)
         destinations = DestinationTable(world.chance.random, BACKOFF)
         self.federation = Federation(self.hub, dialer, self.claimer, destinations)
         self.verifier.on_proved = self.federation.peer_proved

@@ -41,6 +41,7 @@ from imxrouter.discovery.guard import DialGuard
 from imxrouter.link.machine import Side
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.destinations import BackOff
 from imxrouter.routing.domains import ServedDomain
 from imxrouter.routing.limits import Rate
@@ -144,14 +145,13 @@ class Applying:
         """Policies, caps, limits of dialling; what no longer satisfies the policy ends at once (rule 3)."""
         if not changes.touch("trust", "caps", "peer"):
             return None
-        router, policies, gatekeeper = self._router, policy_table(config), self._router.gatekeeper
-        xmpp_policies = xmpp_policy_table(config)
+        router, gatekeeper = self._router, self._router.gatekeeper
+        policies = {Protocol.IMX: policy_table(config), Protocol.XMPP: xmpp_policy_table(config)}
         caps, dialling = cap_settings(config), dial_settings(config.caps)
         rates = connection_rates(config.caps)
 
         def commit() -> None:
             gatekeeper.judge_by(policies)
-            router.xmpp_strengths.policies = xmpp_policies
             gatekeeper.remembered.change(config.trust.remember_days * 86_400.0)
             if changes.touch("caps", "peer"):
                 gatekeeper.change(caps, dialling if changes.touch("caps") else None)

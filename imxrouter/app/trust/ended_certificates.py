@@ -13,7 +13,6 @@ from imxrouter.app.trust.weak_proofs import close_unused
 from imxrouter.link.machine import Side
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
-from imxrouter.routing.policy import Level, needed_strength
 from imxrouter.switch.ports import Role
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.link import Link
@@ -63,25 +62,21 @@ class EndedCertificates:
         for name, proof in list(session.port.sources.items()):
             domain = Domain(name.decode("ascii"))
             if session.side is Side.OPENER:
-                if not self._router.strengths.reached(facts, domain).accepted:
+                if not self._router.gatekeeper.of(session).reached(facts, domain).accepted:
                     self._router.claimer.leave(session, name)
                     session.port.speaks.discard(name)
-            elif not self._good(facts, domain) and self._rests_on_it(domain, proof[0], proof[1] is None):
+            elif self._is_bad(session, facts, domain, proof[0], claimed=proof[1] is None):
                 self._router.verifier.drop_proof(session, name, Reason.CERTIFICATE_REFUSED)
         close_unused(session)
 
-    def _good(self, facts: TlsFacts, domain: Domain) -> bool:
-        """Whether it is good all the same: under DANE dates may be without meaning (RFC 7671 section 5.1)."""
-        return self._router.strengths.judged(facts, domain, as_client=True).good
+    def _is_bad(self, session: Link, facts: TlsFacts, domain: Domain, level: int, *, claimed: bool) -> bool:
+        """Whether a domain's proof rests on the certificate of a link that it opened, which is not good.
 
-    def _rests_on_it(self, domain: Domain, level: int, claimed: bool) -> bool:
-        """Whether a domain on a link that somebody opened to us was proved by that link's certificate."""
-        if claimed and level & Level.DIALBACK:
-            return False
-        router = self._router
-        seen = router.strengths.remembered.seen(domain, router.hub.now())
-        needed = needed_strength(router.gatekeeper.policies.policy_for(domain), seen)
-        return bool(needed & Level.CERTIFICATE & ~Level.DIALBACK_TLS)
+        That may be so all the same: under DANE dates may be without meaning (RFC 7671 section 5.1).
+        """
+        strengths = self._router.gatekeeper.of(session)
+        good = strengths.judged(facts, domain, as_client=True).good
+        return not good and strengths.rests_on_certificate(domain, level, claimed=claimed)
 
     def opened(self, session: Link, peer: Hello | None) -> None:
         """Nothing is proved yet."""

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import ceil
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.routing.buckets import FairTotal
 from imxrouter.routing.caps import CapSettings, ConnectionCaps, ConnectionRates, Refusal
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.dialling import DialLimits, DialSettings, Permit
-from imxrouter.routing.policy import Decision, Policy, PolicyTable, needed_strength
+from imxrouter.routing.policy import Decision, Policy, PolicyTable
 from imxrouter.routing.prefixes import address_keys
-from imxrouter.transport.link import Door, Link
+from imxrouter.transport.link import Door, Link, protocol_of
 from imxrouter.transport.strengths import Strengths
-from imxrouter.transport.verifier import Verdict
+from imxrouter.transport.trust import Verdict
 
 #: How long a failed look-up of a claimed domain is remembered where DNS gives no TTL.
 _DNS_FAILURE_S = 5.0
 #: When a claim may be made again of whose failure nothing is remembered for longer.
 _AGAIN_S = 5
+#: Where only what is ours may come in, which strangers elsewhere do not fill.
+_SERVICE_DOORS = frozenset({Door.SERVICES, Door.INSIDE, Door.COMPONENTS})
 #: Refused connections a second that are told why, shared out among networks; the others are just closed.
 TOLD_PER_S = 50.0
 
@@ -28,13 +31,16 @@ class Gatekeeper:
     """Answers the verifier. Every refusal is a `Reason` of the registry.
 
     Args:
-        strengths: decides what a link is worth.
+        strengths: decides what a link is worth; of IMX, and for all that is not said of a link.
         caps: connections that came in.
         service_caps: the same, at the listener of services: strangers elsewhere do not fill it.
         rates: how often an address may connect.
         dialling: work done at a stranger's word.
         terms: GCRA interval and burst, seconds, of a peer domain's senders.
         now: monotonic seconds.
+
+    Attributes:
+        by_protocol: what decides on links of each protocol.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class Gatekeeper:
         now: Callable[[], float],
     ) -> None:
         self.strengths = strengths
+        self.by_protocol = {strengths.protocol: strengths}
         self.remembered = strengths.remembered
         self.caps = caps
         self._service_caps = service_caps
@@ -64,9 +71,10 @@ class Gatekeeper:
         self.shuts_out: Callable[[bytes], bool] = lambda _domain: False
         self._permits: dict[tuple[int, Domain], Permit] = {}
 
-    def judge_by(self, policies: PolicyTable) -> None:
+    def judge_by(self, policies: Mapping[Protocol, PolicyTable]) -> None:
         """Ask of domains what these say, from now on."""
-        self.policies = policies
+        for protocol, table in policies.items():
+            self.by_protocol[protocol].policies = table
 
     def change(self, caps: CapSettings, dialling: DialSettings | None) -> None:
         """Judge by other caps and limits of dialling; links that are there are not touched."""
@@ -77,12 +85,17 @@ class Gatekeeper:
 
     @property
     def policies(self) -> PolicyTable:
-        """What is asked of each peer domain."""
+        """What is asked of each peer domain that speaks IMX."""
         return self.strengths.policies
 
-    @policies.setter
-    def policies(self, policies: PolicyTable) -> None:
-        self.strengths.policies = policies
+    @property
+    def all_policies(self) -> Mapping[Protocol, PolicyTable]:
+        """What is asked of each peer domain, by protocol."""
+        return {protocol: one.policies for protocol, one in self.by_protocol.items()}
+
+    def of(self, session: Link) -> Strengths:
+        """What decides on a link, by what is spoken there."""
+        return self.by_protocol[protocol_of(session)]
 
     def admit(self, session: Link) -> tuple[Reason, int] | None:
         """A connection came in."""
@@ -97,7 +110,7 @@ class Gatekeeper:
         return refused.reason, refused.retry_after_s
 
     def _caps_of(self, door: Door) -> ConnectionCaps:
-        return self._service_caps if door is Door.SERVICES else self.caps
+        return self._service_caps if door in _SERVICE_DOORS else self.caps
 
     def turns_away(self, address: str, door: Door) -> bool:
         """Whether a connection that will be refused is closed without a word: only some a second are told.
@@ -119,18 +132,19 @@ class Gatekeeper:
         return True
 
     def is_known(self, session: Link) -> bool:
-        """Whether a domain was proved from there before; who may reach the listener of services is known."""
-        return session.door is Door.SERVICES or self.rates.is_known(session.remote[0], self._now())
+        """Whether a domain was proved from there before; who may reach a listener of services is known."""
+        return session.door in _SERVICE_DOORS or self.rates.is_known(session.remote[0], self._now())
 
     def may_claim(self, session: Link, from_domain: Domain, to_domain: Domain) -> Verdict:
         """Policy first, because it costs nothing; then the limits of dialling at a stranger's word."""
         del to_domain  # its own policy is the route's level, checked on every record
         if self.shuts_out(from_domain.wire):
             return Verdict(Reason.BLOCKED)
-        decision = self.strengths.may_prove(session.tls, from_domain)
-        by_certificate = self.policies.policy_for(from_domain) is Policy.CERTIFICATE
+        strengths = self.of(session)
+        decision = strengths.may_prove(session.tls, from_domain)
+        by_certificate = strengths.policies.policy_for(from_domain) is Policy.CERTIFICATE
         if by_certificate and decision.accepted:
-            decision = self.strengths.presented(session.tls, from_domain)
+            decision = strengths.presented(session.tls, from_domain)
         if not decision.accepted:
             return Verdict(decision.reason, note=decision.note)
         if by_certificate:
@@ -144,7 +158,7 @@ class Gatekeeper:
 
     def worth(self, first: Link, second: Link, from_domain: Domain) -> Verdict:
         """What dial-back over that second connection proves."""
-        decision = self.strengths.proved(first.tls, second.tls, from_domain)
+        decision = self.of(first).proved(first.tls, second.tls, from_domain)
         return Verdict(decision.reason, 0, decision.strength, decision.note)
 
     def decide(self, domain: Domain) -> Decision:
@@ -165,8 +179,7 @@ class Gatekeeper:
         """The policy as it is now, for it may have changed meanwhile; the cap counts proved domains only."""
         if self.shuts_out(from_domain.wire):
             return Verdict(Reason.BLOCKED)
-        seen = self.remembered.seen(from_domain, self._now())
-        if needed_strength(self.policies.policy_for(from_domain), seen) & ~level:
+        if self.of(session).needed(from_domain) & ~level:
             return Verdict(Reason.WEAKER_THAN_POLICY)
         refused = self.caps.proved(session.number, from_domain, _group(session))
         if refused is None:
@@ -189,7 +202,7 @@ class Gatekeeper:
         if reason is Reason.NONE:
             self.dialling.proved(from_domain, now)
             self.rates.proved(session.remote[0], now)
-            self.strengths.note_proved(from_domain, level)
+            self.of(session).note_proved(from_domain, level)
         elif reason in (Reason.DIALBACK_REFUSED, Reason.NOT_MINE):
             return ceil(self.dialling.refused_token(session.remote[0], from_domain, now, reason))
         elif reason.stage is Stage.DNS:

@@ -28,7 +28,7 @@ from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.encryption import HandshakeFailed
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.link import Link
+from imxrouter.transport.link import Link, protocol_of
 from imxrouter.transport.strengths import SERVICE_OF, Judged, Strengths, judge_certificate
 from imxrouter.transport.tls_ends import TlsEnds
 from imxrouter.transport.wanted import Wanted
@@ -66,7 +66,7 @@ class LinkTls:
     ) -> None:
         self._hub = hub
         self._strengths = strengths
-        self._all_strengths = (strengths, xmpp_strengths)
+        self._by_protocol = {one.protocol: one for one in (strengths, xmpp_strengths)}
         self._dialer = dialer
         self._claimer = claimer
         self.wall = wall
@@ -123,7 +123,7 @@ class LinkTls:
             self.ends = TlsEnds(contexts)
         self.ends.contexts = contexts
         self._dialer.maker = self.ends
-        for strengths in self._all_strengths:
+        for strengths in self._by_protocol.values():
             strengths.judge = partial(self.judge, service=SERVICE_OF[strengths.protocol])
             strengths.tls = on_links
         self._hub.first_bytes.maker = self.ends if on_links and contexts.offers_tls else None
@@ -229,13 +229,14 @@ class LinkTls:
         return self.ends.contexts.certificates.for_domain(Domain(domain.decode("ascii"))) is not None
 
     def _worth(self, session: Link, domain: bytes) -> Decision:
-        return self._strengths.reached(session.tls, Domain(domain.decode("ascii")))
+        strengths = self._by_protocol[protocol_of(session)]
+        return strengths.reached(session.tls, Domain(domain.decode("ascii")))
 
     def _worth_returned(self, first: Link, second: Link, domain: bytes) -> Decision:
         return self._strengths.returned(first.tls, second.tls, Domain(domain.decode("ascii")))
 
     def _reached(self, session: Link, domain: bytes) -> None:
-        self._strengths.note_reached(session.tls, Domain(domain.decode("ascii")))
+        self._by_protocol[protocol_of(session)].note_reached(session.tls, Domain(domain.decode("ascii")))
         self._dialer.wake()
 
     # -- events ------------------------------------------------------------------------------------------

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from imxrouter.link.machine import Side
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.policy import PolicyTable, needed_strength
 from imxrouter.switch.ports import Role
-from imxrouter.transport.link import Link
+from imxrouter.transport.link import Link, protocol_of
 from imxrouter.wire.control import Control, Hello
 
 if TYPE_CHECKING:
@@ -31,23 +33,23 @@ class WeakProofs:
         self._router = router
         self._until = float("-inf")
 
-    def proofs(self, policies: PolicyTable) -> list[tuple[Link, bytes]]:
+    def proofs(self, policies: Mapping[Protocol, PolicyTable]) -> list[tuple[Link, bytes]]:
         """Links with a domain that they prove, which would not satisfy these policies."""
         return [
             (session, domain)
             for session in self._router.hub.sessions.values()
             if session.port.role is Role.PEER
             for domain, proof in session.port.sources.items()
-            if needed_strength(policies.policy_for(Domain(domain.decode("ascii")))) & ~proof[0]
+            if _needed(policies[protocol_of(session)], domain) & ~proof[0]
         ]
 
-    def end(self, policies: PolicyTable) -> None:
+    def end(self, policies: Mapping[Protocol, PolicyTable]) -> None:
         """End them, for what the domain sends and for what we send it, now and as more of them come."""
         hub = self._router.hub
         self._until = hub.now() + LOOKED_AT_S + hub.settings.claim_deadline_s
         self._end(policies)
 
-    def _end(self, policies: PolicyTable) -> None:
+    def _end(self, policies: Mapping[Protocol, PolicyTable]) -> None:
         for session, domain in self.proofs(policies):
             if session.side is Side.OPENER:
                 self._router.claimer.leave(session, domain)
@@ -59,7 +61,7 @@ class WeakProofs:
     def tick(self, now: float) -> None:
         """Once a second."""
         if now < self._until:
-            self._end(self._router.gatekeeper.policies)
+            self._end(self._router.gatekeeper.all_policies)
 
     def opened(self, session: Link, peer: Hello | None) -> None:
         """Nothing is proved yet."""
@@ -72,6 +74,10 @@ class WeakProofs:
 
     def lost(self, session: Link) -> None:
         """Its proofs went with it."""
+
+
+def _needed(policies: PolicyTable, domain: bytes) -> int:
+    return needed_strength(policies.policy_for(Domain(domain.decode("ascii"))))
 
 
 def close_unused(session: Link) -> None:
