@@ -219,7 +219,7 @@ class Link(Protocol):
 
 def protocol_of(session: Link) -> imxrouter.routing.choice.Protocol:
     """What is spoken on a link."""
-    return imxrouter.routing.choice.Protocol.IMX if session.tongue is None else session.tongue.protocol
+    return session.protocol
 
 
 class Tongue(Protocol):

@@ -39,14 +39,13 @@ from imxrouter.gateways.xmpp.effects import (
     Write,
 )
 from imxrouter.gateways.xmpp.machine import StreamMachine
-from imxrouter.gateways.xmpp.names import StanzaError
-from imxrouter.gateways.xmpp.pairs import Pair
-from imxrouter.gateways.xmpp.say import DbType
 from imxrouter.gateways.xmpp.steps import Step, StreamRole
+from imxrouter.gateways.xmpp.streams.claims import SaysClaims
 from imxrouter.gateways.xmpp.streams.parts import StreamFailed, StreamParts
 from imxrouter.gateways.xmpp.terms import StreamTerms
 from imxrouter.link.machine import Draining, LinkState, Side
 from imxrouter.model.domain import Domain
+from imxrouter.model.errors import LocalMisuse
 from imxrouter.model.outcome import SUCCESS, Outcome, indeterminant
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
@@ -64,7 +63,7 @@ from imxrouter.wire.record import decode_record
 ENVELOPE_BYTES: Final = 2048
 
 
-class XmppSession(ByteLink):
+class XmppSession(SaysClaims, ByteLink):
     """A stream: accepted by a listener, or opened by a dialer.
 
     Args:
@@ -130,9 +129,29 @@ class XmppSession(ByteLink):
         self.negotiated: Deferred[None] | None = None if self.side is Side.ACCEPTOR else Deferred()
         self.machine = self._new_machine(own, other)
 
+    def aim(self, own: str, other: str, judge: Callable[[TlsFacts], object]) -> Deferred[None]:
+        """Say before it connects between which domains it is to be, and who decides on who is there.
+
+        Args:
+            own: our domain.
+            other: the domain that is reached.
+            judge: raises `HandshakeFailed` where who is there may not be spoken to; asked after STARTTLS.
+
+        Returns:
+            `negotiated`.
+
+        Raises:
+            LocalMisuse: it is no stream that we open, or it is over.
+        """
+        if self.negotiated is None:
+            raise LocalMisuse("nothing is negotiated on it")
+        self._judge = judge
+        self.machine = self._new_machine(own, other)
+        return self.negotiated
+
     def _new_machine(self, own: str, other: str) -> StreamMachine:
         return StreamMachine(
-            self.role, self._parts.terms(self), own, other, self._hub.now(), self._hub.random_bytes,
+            self.role, self._parts.terms(self, other), own, other, self._hub.now(), self._hub.random_bytes,
             tls=self.tls is not None,
         )  # fmt: skip
 
@@ -366,42 +385,6 @@ class XmppSession(ByteLink):
         waiting, self.negotiated = self.negotiated, None
         if waiting is not None:
             waiting.errback(StreamFailed(self.drop_reason, self.drop_note))
-
-    # -- what others say on it ---------------------------------------------------------------------------
-
-    def authenticated(self) -> None:
-        """What SASL EXTERNAL asked is granted."""
-        self.perform(self.machine.authenticated(self._hub.now()))
-
-    def not_authenticated(self) -> None:
-        """It is not."""
-        self.perform(self.machine.not_authenticated(self._hub.now()))
-
-    def claim(self, from_: str, to: str, key: str) -> None:
-        """Claim a domain of ours."""
-        self.perform(self.machine.claim(from_, to, key))
-
-    def answer_claim(self, from_: str, to: str, kind: DbType, error: StanzaError | None = None) -> None:
-        """Say what became of a claim of theirs; `from_` is the domain that it was made to."""
-        self.perform(self.machine.answer_claim(from_, to, kind, error))
-
-    def ask_verify(self, from_: str, to: str, stream_id: str, key: str) -> None:
-        """Ask whether `to` made a key."""
-        self.perform(self.machine.ask_verify(from_, to, stream_id, key))
-
-    def answer_verify(
-        self, from_: str, to: str, stream_id: str, kind: DbType, error: StanzaError | None = None
-    ) -> None:
-        """Say whether a key is ours."""
-        self.perform(self.machine.answer_verify(from_, to, stream_id, kind, error))
-
-    def proved(self, pair: Pair, *, ours: bool | None = None) -> None:
-        """Stanzas of a pair are legal from now on (`StreamMachine.proved`)."""
-        self.machine.proved(pair, ours=ours)
-
-    def unproved(self, pair: Pair, *, ours: bool | None = None) -> None:
-        """They are not any more."""
-        self.machine.unproved(pair, ours=ours)
 
     # -- records go out ----------------------------------------------------------------------------------
 
