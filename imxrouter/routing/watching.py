@@ -410,6 +410,10 @@ class Watching:
         entry = self._entries.get(pair_key(watcher, presentity))
         return entry.standing(now) if entry is not None and not entry.leaving else None
 
+    def holds(self, watcher: Address, presentity: Address) -> bool:
+        """Whether there is a subscription, be it that its end is still to be told."""
+        return pair_key(watcher, presentity) in self._entries
+
     def standings(self, now: float) -> Iterator[Standing]:
         """Every subscription that is wanted."""
         return (entry.standing(now) for entry in self._entries.values() if not entry.leaving)

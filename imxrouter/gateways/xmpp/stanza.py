@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
+from xml.parsers import expat
 
 from imxrouter.formats import xmltree
 from imxrouter.formats.xmltree import XML, BadXml, escape_attribute
@@ -118,10 +119,7 @@ def tree_of(
     Raises:
         BadXml: it is not one element, or see `TREE`.
     """
-    around = {"xmlns": content, **{f"xmlns:{prefix}": name for prefix, name in outer.items()}}
-    if language:
-        around["xml:lang"] = language
-    wrapped = xmltree.parse(b"<w%s>%s</w>" % (_attributes(around.items()), raw), TREE)
+    wrapped = xmltree.parse(b"%s%s</w>" % (wrapper(content, outer, language), raw), TREE)
     if len(wrapped.children) != 1 or wrapped.parts:
         raise BadXml(xmltree.XmlFault.MALFORMED, "not one element")
     return wrapped.children[0]
@@ -191,24 +189,57 @@ def read_stanza(raw: bytes) -> Stanza:
 
 def _renamed(stanza: Element, content: str) -> bytes:
     """Its bytes with the new name in every declaration of the old content namespace."""
-    root = tree_of(stanza.raw, content=stanza.content, outer=stanza.outer)
-    offset = root.start
+    raw = stanza.raw
     out = bytearray()
     done = 0
-    for one in root.walk():
-        wanted = {prefix for prefix, name in one.own.items() if name == stanza.content}
-        if not wanted:
-            continue
-        start = one.start - offset
-        tag = TAG.match(stanza.raw, start)
-        end = tag.end() if tag else start
-        for found in _DECLARATION.finditer(stanza.raw, start, end):
+    for start, prefixes in _declaring(stanza):
+        tag = TAG.match(raw, start)
+        for found in _DECLARATION.finditer(raw, start, tag.end() if tag else start):
             name, _, prefix = found[1].partition(b":")
-            if name == b"xmlns" and prefix.decode() in wanted:
-                out += stanza.raw[done : found.start(2)] + b"'" + escape_attribute(content).encode() + b"'"
+            if name == b"xmlns" and prefix.decode() in prefixes:
+                out += b"%s'%s'" % (raw[done : found.start(2)], escape_attribute(content).encode())
                 done = found.end(2)
-    out += stanza.raw[done:]
+    out += raw[done:]
     return bytes(out)
+
+
+def _declaring(stanza: Element) -> list[tuple[int, set[str]]]:
+    """Where a tag begins that declares its content namespace, and for which prefixes."""
+    found: list[tuple[int, set[str]]] = []
+    declared: set[str] = set()
+    around = wrapper(stanza.content, stanza.outer)
+    # What it reads was read before, within the limits of a stream.
+    parser = expat.ParserCreate("UTF-8", " ")
+
+    def declare(prefix: str | None, namespace: str | None) -> None:
+        if namespace == stanza.content:
+            declared.add(prefix or "")
+
+    def start(_name: str, _attributes: dict[str, str]) -> None:
+        if declared:
+            found.append((parser.CurrentByteIndex - len(around), set(declared)))
+            declared.clear()
+
+    parser.Parse(around, False)
+    parser.StartNamespaceDeclHandler = declare
+    parser.StartElementHandler = start
+    parser.Parse(stanza.raw, False)
+    parser.StartNamespaceDeclHandler = parser.StartElementHandler = None
+    return found
+
+
+def wrapper(content: str, outer: Mapping[str, str], language: str = "") -> bytes:
+    """Write the start of an element `w` to stand around one that inherits.
+
+    Args:
+        content: the default namespace.
+        outer: prefixes to be declared.
+        language: `xml:lang`, empty for none.
+    """
+    around = {"xmlns": content, **{f"xmlns:{prefix}": name for prefix, name in outer.items()}}
+    if language:
+        around["xml:lang"] = language
+    return b"<w%s>" % _attributes(around.items())
 
 
 def _attributes(pairs: Iterable[tuple[str, str]]) -> bytes:

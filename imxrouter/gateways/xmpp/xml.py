@@ -181,7 +181,7 @@ class StreamParser:
             return
         if self._header is not None:
             raise XmlRefused(Condition.BAD_FORMAT, "text between stanzas")
-        if first[0] in b"\xfe\xff" or 0 in first:
+        if first[0] in b"\x00\xfe\xff":
             raise XmlRefused(Condition.UNSUPPORTED_ENCODING, "UTF-16 or UTF-32")
         raise XmlRefused(Condition.NOT_WELL_FORMED, "not XML")
 
@@ -217,7 +217,8 @@ class StreamParser:
             self._base = keep
         if index < self._fed:
             token = self._raw[index - self._base :]
-            if self._depth and token[:1] == b"<" and token[1:2] in b"!?" and not _is_cdata(token):
+            # Each of these ends at its first `>`, or is refused when it ends.
+            if token[:1] == b"<" and token[1:2] in b"!?" and not _is_cdata(token):
                 raise XmlRefused(Condition.RESTRICTED_XML, "a comment, an instruction or a document type")
             self._tail.begun(token)
 
@@ -406,9 +407,13 @@ class StreamParser:
         return tag is not None and tag.end() == end
 
 
+def _expat() -> expat.XMLParserType:
+    return expat.ParserCreate("UTF-8", _SEPARATOR)
+
+
 def _bare() -> expat.XMLParserType:
     # UTF-8 whatever the document says: what it says is looked at.
-    parser = expat.ParserCreate("UTF-8", _SEPARATOR)
+    parser = _expat()
     # Only so does the dictionary of names grow with expat's own table, whose keys are names as written.
     parser.namespace_prefixes = True
     parser.ordered_attributes = True

@@ -5,11 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 _ROWS: Final = """
-    adr-from-missing
-
-    msg-stanza-id
-
-    err-strange err-success
+    err-success
 
     prs-available prs-unavailable prs-unavailable-bare prs-unavailable-ack prs-tuple-id
     prs-tuple-foreign prs-tuple-collide prs-entity prs-contact prs-show-away prs-show-xa
@@ -19,20 +15,12 @@ _ROWS: Final = """
     prs-delay prs-timestamp-none prs-ext prs-ext-more prs-ext-reserved prs-pidf-ext prs-resources
     prs-split prs-vanish prs-closed prs-no-basic prs-no-tuples prs-none-made prs-max prs-unknown
     prs-unknown-own prs-unknown-once prs-unknown-over prs-unknown-never prs-error-in prs-probe
-    prs-directed prs-odd-type prs-id prs-to-resource prs-leak
+    prs-id prs-to-resource prs-leak
 
     tim-duration tim-grant tim-renew tim-probe-answers tim-coalesce
 
     att-vcard-get att-vcard4-get att-fn att-vcard att-none att-no-user att-set att-presence
     att-cache att-disco-domain att-disco-user att-disco-resource att-disco-items att-caps att-ping
-
-    iq-unknown iq-result iq-no-id iq-wait unk-kind unk-child
-
-    pass-all pass-lang pass-prefix pass-sid pass-muc pass-muc-from pass-omemo pass-long for-record
-    for-takes for-what for-never for-access for-envelope for-fail
-
-    org-what org-when org-size org-off org-private org-protocol org-parse org-envelope org-same
-    org-error org-else org-through org-hidden
 
     w-01 w-02 w-03 w-04 w-05 w-06 w-07 w-08 w-09 w-10 w-11 w-12 w-13 w-14 w-15 w-16 w-17 w-18 w-19
     w-20 w-21 w-22 w-23 w-24 w-25 w-26 w-27 w-28 w-29 w-30 w-31 w-32 w-33

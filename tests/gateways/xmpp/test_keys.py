@@ -38,11 +38,11 @@ def test_the_vectors(secret: bytes, receiving: str, originating: str, stream_id:
 @pytest.mark.parametrize("place", range(3))
 def test_a_key_is_good_for_one_claim_only(place: int) -> None:
     """Another receiving domain, another claimed one, another stream: each makes it worthless."""
-    said = ["to.example", "from.example", "id"]
+    said = ("to.example", "from.example", "id")
     key = key_for(b"secret", *said)
-    assert good([b"secret"], *said, key)
-    said[place] += "2"
-    assert not good([b"secret"], *said, key)
+    assert good([b"secret"], *said, key=key)
+    changed = [f"{one}2" if at == place else one for at, one in enumerate(said)]
+    assert not good([b"secret"], changed[0], changed[1], changed[2], key)
 
 
 @pytest.mark.parametrize("key", ["", "0", "\ud800", "é" * 64, "x" * 100_000])

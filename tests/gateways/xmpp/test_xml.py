@@ -137,6 +137,8 @@ REFUSED = {
     "comment before": (b"<!-- a -->" + HEADER, Condition.RESTRICTED_XML),
     "instruction": (HEADER + b"<message><?a b?></message>", Condition.RESTRICTED_XML),
     "instruction before": (b"<?a b?>" + HEADER, Condition.RESTRICTED_XML),
+    "instruction that goes on": (b"<?xml a='>" + b">" * 100, Condition.RESTRICTED_XML),
+    "comment that goes on": (b"<!-- >" + b">" * 100, Condition.RESTRICTED_XML),
     "declaration twice": (HEADER + b"<?xml version='1.0'?>", Condition.NOT_WELL_FORMED),
     "wrong end": (HEADER + b"<message></iq>", Condition.NOT_WELL_FORMED),
     "attribute twice": (HEADER + b"<message a='1' a='2'/>", Condition.NOT_WELL_FORMED),

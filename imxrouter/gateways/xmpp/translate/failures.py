@@ -147,7 +147,7 @@ def may_be_answered(given: Element) -> bool:
     if type_ == "error" or given.namespace != SERVER:
         return False
     if given.name == "iq":
-        return type_ in {"get", "set"}
+        return type_ != "result"
     if given.name == "presence":
         return type_ not in {"", "unavailable"}
     return type_ != "headline" and not is_note(given)

@@ -12,7 +12,10 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Final
 
-from imxrouter.formats.xmltree import BadXml, escape_attribute, escape_text, parse
+from imxrouter.formats.xmltree import BadXml, parse
+from imxrouter.gateways.xmpp.build import Xml, element, stanza, without_unsayable
+from imxrouter.gateways.xmpp.names import STANZA_ERRORS
+from imxrouter.gateways.xmpp.translate.jid import to_jid
 from imxrouter.gateways.xmpp.translate.presence import (
     CLIENT,
     DELAY,
@@ -39,7 +42,6 @@ from imxrouter.model.vocabulary import REASON_BY_WORD, Reason
 
 #: XEP-0115: what a resource can do, in its own presence.
 CAPS: Final = "http://jabber.org/protocol/caps"
-STANZA_ERRORS: Final = "urn:ietf:params:xml:ns:xmpp-stanzas"
 #: The element that says our own reason beside a condition of XMPP (mapping section 4.1).
 REASONS: Final = "urn:imxrouter:reason:1"
 _IM: Final = "urn:ietf:params:xml:ns:pidf:im"
@@ -74,7 +76,7 @@ class PresenceStanza:
     to: Address
     resource: str = ""
     type: str = ""
-    children: tuple[bytes, ...] = ()
+    children: tuple[Xml, ...] = ()
     id: str = ""
     language: str = ""
     form: bytes = b""
@@ -96,6 +98,22 @@ class Shown:
 NOTHING: Final = Shown()
 
 
+def written(one: PresenceStanza) -> bytes:
+    """The stanza's bytes within `jabber:server`.
+
+    Raises:
+        BadJid: an address is none in XMPP.
+        Unsayable: an address has what XML cannot carry.
+    """
+    if one.form:
+        return one.form
+    source, to = to_jid(one.source, one.resource), to_jid(one.to)
+    return stanza(
+        "presence", *one.children, to=str(to), from_=str(source), ident=one.id, type_=one.type,
+        language=one.language,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """Somebody waits for an answer: all is shown, even what was shown before.
@@ -107,6 +125,13 @@ class Asked:
 
     now: datetime
     id: str = ""
+
+
+#: Type and condition of the failures that presence can have (mapping section 4.1); the last row for others.
+_KINDS: Final = {
+    Reason.BUSY: ("wait", "resource-constraint"), Reason.STATE_UNAVAILABLE: ("wait", "resource-constraint"),
+    Reason.ID_REUSED: ("cancel", "conflict"),
+}  # fmt: skip
 
 
 def show(
@@ -152,25 +177,27 @@ def hide(before: Shown, presentity: Address, watcher: Address) -> tuple[Presence
     return tuple(PresenceStanza(presentity, watcher, name, "unavailable") for name in before.resources)
 
 
-def error(word: str, kind: str, reason: Reason, by: str, text: str, retry_s: int = 0) -> bytes:
-    """An error element (RFC 6120 section 8.3) with the disclosed form of a reason.
+def failed(reason: Reason, by: str, retry_s: int = 0) -> Xml:
+    """The error element of a failure, in its disclosed form (mapping section 4.1).
 
     Args:
-        word: the condition.
-        kind: its type.
         reason: why.
-        by: the deciding domain, empty for none.
-        text: for people.
+        by: the deciding domain.
         retry_s: seconds after which another try may help; 0: not said.
     """
     told = REASON_BY_WORD[reason.disclosed]
-    decided = f' by="{escape_attribute(by)}"' if by else ""
-    retry = f' retry="{retry_s}"' if retry_s else ""
-    said = f'<text xmlns="{STANZA_ERRORS}" xml:lang="en">{escape_text(text)}</text>' if text else ""
-    return (
-        f'<error type="{kind}"{decided}><{word} xmlns="{STANZA_ERRORS}"/>{said}'
-        f'<reason xmlns="{REASONS}"{retry} status="failure">{told.word}</reason></error>'
-    ).encode()
+    kind, word = _KINDS.get(told, ("wait", "remote-server-timeout"))
+    return _error(word, kind, told, by, "", retry_s)
+
+
+def _error(word: str, kind: str, told: Reason, by: str, text: str, retry_s: int = 0) -> Xml:
+    retry = {"retry": str(retry_s)} if retry_s else {}
+    parts = [element(word, namespace=STANZA_ERRORS)]
+    if text:
+        language = {"xml:lang": "en"}
+        parts.append(element("text", text, namespace=STANZA_ERRORS, attributes=language))
+    parts.append(element("reason", told.word, namespace=REASONS, attributes={**retry, "status": "failure"}))
+    return element("error", *parts, attributes={"type": kind, "by": by})
 
 
 def _doubt(
@@ -184,7 +211,7 @@ def _doubt(
     told = REASON_BY_WORD[state.reason.disclosed]
     word = "internal-server-error" if state.reason is Reason.OWN_NETWORK else "remote-server-timeout"
     text = f"Presence of {presentity} is unknown: {told.word} at {state.domain.name}"
-    children = (error(word, "wait", state.reason, state.domain.name, text),)
+    children = (_error(word, "wait", told, state.domain.name, text),)
     # Whoever takes only one of these for his contact list takes the one that he knows a resource by.
     stanzas = [PresenceStanza(presentity, watcher, name, "error", children) for name in before.resources]
     ident = asked.id if asked is not None else ""
@@ -201,12 +228,12 @@ class _Said:
 
     of: PresenceTuple
     language: str
-    children: tuple[bytes, ...]
+    children: tuple[Xml, ...]
 
     @property
     def digest(self) -> bytes:
-        parts = (self.language.encode(), *self.children)
-        return blake2b(b"\0".join(parts), digest_size=16).digest()
+        said = "\0".join((self.language, *self.children))
+        return blake2b(said.encode("utf-8", "replace"), digest_size=16).digest()
 
 
 def open_resources(state: Presence) -> dict[str, PresenceTuple]:
@@ -236,13 +263,13 @@ def _said(one: PresenceTuple, state: Presence, caps: str) -> _Said:
     settled = all(" xml:lang=" in each.xml.partition(">")[0] for each in others)
     language, children = _statuses(one.notes or state.notes, around=settled)
     if show:
-        children.insert(0, f"<show>{show}</show>")
+        children.insert(0, element("show", show))
     if priority:
-        children.append(f"<priority>{priority}</priority>")
-    children += [each.xml for each in others]
+        children.append(element("priority", str(priority)))
+    children += [Xml(each.xml) for each in others]
     if caps and not any(each.namespace == CAPS for each in others):
-        children.append(caps)
-    return _Said(one, language, tuple(child.encode("utf-8", "replace") for child in children))
+        children.append(Xml(caps))
+    return _Said(one, language, tuple(children))
 
 
 def _show_of(one: PresenceTuple, state: Presence) -> str:
@@ -278,7 +305,7 @@ def _text(extension: Extension) -> str:
         return ""
 
 
-def _statuses(notes: Iterable[Note], *, around: bool = True) -> tuple[str, list[str]]:
+def _statuses(notes: Iterable[Note], *, around: bool = True) -> tuple[str, list[Xml]]:
     """The language of the stanza, and a status for each language; several of one language: the first.
 
     With `around` the first one's language is the stanza's.
@@ -289,24 +316,25 @@ def _statuses(notes: Iterable[Note], *, around: bool = True) -> tuple[str, list[
             firsts.setdefault(note.language.lower(), note)
     language = next((one.language for one in firsts.values()), "") if around else ""
     return language, [
-        f"<status{_language(one, language)}>{escape_text(one.text)}</status>" for one in firsts.values()
+        element("status", without_unsayable(one.text), attributes=_language(one, language))
+        for one in firsts.values()
     ]
 
 
-def _language(note: Note, around: str) -> str:
-    return "" if note.language == around else f' xml:lang="{note.language}"'
+def _language(note: Note, around: str) -> dict[str, str]:
+    return {} if note.language == around else {"xml:lang": note.language}
 
 
-def _age(one: PresenceTuple, now: datetime) -> tuple[bytes, ...]:
+def _age(one: PresenceTuple, now: datetime) -> tuple[Xml, ...]:
     when = one.timestamp
     if when is None or now - when < _OLD:
         return ()
-    return (f'<delay xmlns="{DELAY}" stamp="{write_stamp(when)}"/>'.encode(),)
+    return (element("delay", namespace=DELAY, attributes={"stamp": write_stamp(when)}),)
 
 
 def _gone(
     before: Shown, state: Presence, after: Mapping[str, bytes]
-) -> list[tuple[str, tuple[tuple[bytes, ...], str, str]]]:
+) -> list[tuple[str, tuple[tuple[Xml, ...], str, str]]]:
     """Resources that were shown and are so no more, with children, id and language of what says so."""
     gone = [name for name in before.resources if name not in after]
     closed = {resource_of_id(one.id): one for one in state.tuples if one.status is not Basic.OPEN}
@@ -314,5 +342,5 @@ def _gone(
     for name in gone:
         notes = closed[name].notes if name in closed else ()
         language, statuses = _statuses(notes)
-        said.append((name, (tuple(one.encode("utf-8", "replace") for one in statuses), "", language)))
+        said.append((name, (tuple(statuses), "", language)))
     return said

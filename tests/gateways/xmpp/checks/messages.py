@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from imxrouter.gateways.xmpp.stanza import tree_of
 from imxrouter.gateways.xmpp.translate.messages import MAX_ATTRIBUTES_BYTES, NoMessage, Takes, message_of
+from imxrouter.gateways.xmpp.translate.original import form_of, judge
 from imxrouter.gateways.xmpp.translate.saying import stanza_of
 from imxrouter.model.operations import Message
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import Refusal
+from imxrouter.routing.choice import Protocol
 from tests.gateways.xmpp.canon import canon
 from tests.gateways.xmpp.checks import rule, section
 from tests.gateways.xmpp.checks.stanzas import NEW_ID, NOW, TAKES, said, shown, translated, tree, with_fields
@@ -29,6 +31,12 @@ def messages(row: Row) -> None:
         back = stanza_of(message, TAKES)
         assert isinstance(back, bytes), back
         assert (canon(back) == canon(text)) is (row.kept == "all"), back
+        if row.kept == "original":
+            form = form_of(tree(text), message, 65_536)
+            assert form is not None
+            sent = judge(form, message, Protocol.XMPP, NOW, lambda _domain: False)
+            assert isinstance(sent, bytes), sent
+            assert canon(sent) == canon(text)
         if row.kept == "meaning":
             again = shown(said(back.decode()))
             assert {name: again.get(name) for name in fields} == fields

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
-from imxrouter.formats.xmltree import Element, escape_attribute, escape_text, parse
+from imxrouter.formats.xmltree import Element, escape_text, parse
+from imxrouter.gateways.xmpp.stanza import tree_of
 from imxrouter.gateways.xmpp.translate.presence import Resource, resource_of
-from imxrouter.gateways.xmpp.translate.showing import PresenceStanza
+from imxrouter.gateways.xmpp.translate.showing import PresenceStanza, written
 from imxrouter.model.address import Address
 from tests.formats.presence_strategies import XML_TEXT
 
@@ -31,20 +32,9 @@ def said(inside: str = "", attributes: str = "", resource: str = "r1") -> Resour
     return resource_of(stanza(inside, attributes), resource, ALICE, NOW)
 
 
-def written(one: PresenceStanza) -> bytes:
-    """The stanza as bytes, with plain JIDs."""
-    names = {"from": f"{one.source}/{one.resource}" if one.resource else str(one.source), "to": str(one.to)}
-    if one.type:
-        names["type"] = one.type
-    if one.language:
-        names["xml:lang"] = one.language
-    attributes = "".join(f' {name}="{escape_attribute(value)}"' for name, value in names.items())
-    return b"<presence xmlns='jabber:server'%s>%s</presence>" % (attributes.encode(), b"".join(one.children))
-
-
 def read(one: PresenceStanza) -> Element:
-    """The stanza as a tree."""
-    return parse(written(one))
+    """The stanza as a tree, from the bytes that go out."""
+    return tree_of(written(one))
 
 
 @st.composite

@@ -1,0 +1,182 @@
+"""What is stored of subscriptions between XMPP and others: consents and wishes, never presence.
+
+Keys are both addresses as they are spelled, for two spellings with one key may be two people of XMPP (RFC
+7622 section 3.5). Values are JSON with a form number: a later version reads this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from imxrouter.gateways.xmpp.subscriptions.effects import BETWEEN
+from imxrouter.model.address import Address
+from imxrouter.model.errors import RouterError
+from imxrouter.routing.interfaces import Store
+from imxrouter.routing.owed import KeptSubscription
+from imxrouter.routing.watched import KeptWatch, address_of
+
+#: Whom users of XMPP watch, and who watches them.
+WATCHING: Final = "xmpp-watching"
+WATCHED: Final = "xmpp-watched"
+#: Subscriptions of IMX that belong to these.
+WATCHES: Final = "xmpp-watches"
+ONLOOKERS: Final = "xmpp-onlookers"
+#: Of the last life of the gateway.
+EPOCH: Final = "xmpp-epoch"
+
+#: Entries at most.
+TABLE_ENTRIES: Final = {
+    WATCHING: 100_000, WATCHED: 200_000, WATCHES: 100_000, ONLOOKERS: 200_000, EPOCH: 1,
+}  # fmt: skip
+#: The state of a pair that the store forgets by itself.
+DENIED: Final = "denied"
+#: Of the values' form.
+FORM: Final = 1
+
+
+class KeptWatching(msgspec.Struct, frozen=True):
+    """A user of XMPP watches somebody.
+
+    Attributes:
+        form: of this value.
+        state: word of the state.
+        since: seconds since 1970.
+        asked_day: day since 1970 on which the user's server asked last.
+        ident: of the subscription that ended when it fell asleep.
+    """
+
+    form: int
+    state: str
+    since: int
+    asked_day: int
+    ident: bytes = b""
+
+
+class KeptWatched(msgspec.Struct, frozen=True):
+    """Somebody watches a user of XMPP, may do so, or may not.
+
+    Attributes:
+        form: of this value.
+        state: word of the state.
+        since: seconds since 1970.
+        until: seconds since 1970 at which it is forgotten; 0: never.
+        asked: how often the user was asked.
+    """
+
+    form: int
+    state: str
+    since: int
+    until: int = 0
+    asked: int = 0
+
+
+class _Watch(msgspec.Struct, frozen=True):
+    form: int
+    one: KeptWatch
+
+
+class _Onlooker(msgspec.Struct, frozen=True):
+    form: int
+    one: KeptSubscription
+
+
+class _Form(msgspec.Struct, frozen=True):
+    form: int
+
+
+T = TypeVar("T")
+
+
+class Keeping:
+    """Writes pairs down and reads them again.
+
+    Args:
+        store: where.
+        on_bad: told the table of an entry that cannot be read; it goes, unless a later version wrote it.
+    """
+
+    def __init__(self, store: Store, on_bad: Callable[[str], None]) -> None:
+        self._store = store
+        self._on_bad = on_bad
+
+    def watching(self, key: bytes, kept: KeptWatching | None, *, durable: bool) -> bool:
+        """Keep that a user watches somebody; None: no more. With `durable`, False where it cannot be now."""
+        return self._put(WATCHING, key, kept, None, durable=durable)
+
+    def watched(self, key: bytes, kept: KeptWatched | None, *, durable: bool) -> bool:
+        """Keep what a user thinks of a watcher, as above."""
+        # Only a refusal may go without a word; the end of anything else is told.
+        until = float(kept.until) if kept is not None and kept.state == DENIED else None
+        return self._put(WATCHED, key, kept, until, durable=durable)
+
+    def watch(self, key: bytes, kept: KeptWatch | None) -> None:
+        """Keep a subscription of a user; it can be begun again without this."""
+        self._put(WATCHES, key, _Watch(FORM, kept) if kept is not None else None)
+
+    def onlooker(self, key: bytes, kept: KeptSubscription | None) -> None:
+        """Keep a subscription to a user until it ends."""
+        until = kept.ends_at if kept is not None else None
+        self._put(ONLOOKERS, key, _Onlooker(FORM, kept) if kept is not None else None, until)
+
+    def all_watching(self) -> Iterator[tuple[Address, Address, KeptWatching]]:
+        """Watcher, presentity and form of each."""
+        return self._pairs(WATCHING, KeptWatching)
+
+    def all_watched(self) -> Iterator[tuple[Address, Address, KeptWatched]]:
+        """The same of the other table."""
+        return self._pairs(WATCHED, KeptWatched)
+
+    def all_watches(self) -> list[KeptWatch]:
+        """Every subscription of a user."""
+        return [kept.one for _, kept in self._read(WATCHES, _Watch)]
+
+    def all_onlookers(self) -> list[KeptSubscription]:
+        """Every subscription to a user."""
+        return [kept.one for _, kept in self._read(ONLOOKERS, _Onlooker)]
+
+    def new_epoch(self, wall: float) -> int:
+        """The epoch of this life: milliseconds since 1970, greater than every one before (section 7.7)."""
+        before = self._store.get(EPOCH, b"")
+        epoch = int(wall * 1000)
+        if before is not None and before.isdigit():
+            epoch = max(epoch, int(before) + 1)
+        self._store.put(EPOCH, b"", b"%d" % epoch)
+        return epoch
+
+    def _put(
+        self, table: str, key: bytes, kept: Any, until: float | None = None, *, durable: bool = False
+    ) -> bool:
+        if kept is None:
+            self._store.remove(table, key)
+            return True
+        return self._store.put(table, key, msgspec.json.encode(kept), until, durable=durable)
+
+    def _pairs(self, table: str, kind: type[T]) -> Iterator[tuple[Address, Address, T]]:
+        for key, kept in self._read(table, kind):
+            watcher, _, presentity = key.partition(BETWEEN)
+            try:
+                yield address_of(watcher), address_of(presentity), kept
+            except RouterError:
+                self._store.remove(table, key)
+                self._on_bad(table)
+
+    def _read(self, table: str, kind: type[T]) -> Iterator[tuple[bytes, T]]:
+        for key, value, _ in self._store.items(table):
+            try:
+                form = msgspec.json.decode(value, type=_Form).form
+                kept = msgspec.json.decode(value, type=kind) if form == FORM else None
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                self._store.remove(table, key)
+                kept = None
+            if kept is None:
+                self._on_bad(table)
+            else:
+                yield key, kept
+
+
+def names_of(watcher: Address, presentity: Address) -> bytes:
+    """The key of a pair: both addresses as they are spelled."""
+    return watcher.wire + BETWEEN + presentity.wire

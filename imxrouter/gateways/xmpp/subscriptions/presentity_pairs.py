@@ -1,0 +1,138 @@
+"""What the presentity's side holds of a watcher elsewhere and a user of XMPP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+
+from imxrouter.formats.xmltree import Element
+from imxrouter.gateways.xmpp.subscriptions.effects import Effects
+from imxrouter.gateways.xmpp.subscriptions.kept import names_of
+from imxrouter.gateways.xmpp.subscriptions.pairs import Resources
+from imxrouter.gateways.xmpp.subscriptions.presentity_table import State
+from imxrouter.gateways.xmpp.subscriptions.probes import Gathering
+from imxrouter.model.address import Address
+from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S, Subscribe
+from imxrouter.model.outcome import Outcome
+from imxrouter.routing.destinations import BackOff
+from imxrouter.routing.owed import Owed
+from imxrouter.routing.wheel import Timed
+
+#: A user who cannot be asked now is asked again after a minute, and at last once a day.
+_ASK_AGAIN = BackOff(first_s=60.0, cap_s=86_400.0)
+
+
+@dataclass(frozen=True, slots=True)
+class PresentitySettings:
+    """Bounds and pauses.
+
+    Attributes:
+        most: pairs in all.
+        per_presentity: of one user.
+        early: of one user, approved by him before somebody watched.
+        per_zone: of one zone of watchers, not approved: a quarter of the room.
+        coalesce_s: a login with five stanzas is one notification.
+        silent_s: after an approval presence is waited for so long, then asked for.
+        repeat_s: the user is asked again.
+        refresh_s: a pair without any presence is asked for it, lest ghosts stay.
+        denied_s: a refusal holds so long.
+        failed_s: an error of the user's service counts as one so long.
+        late_s: an approval is waited for so long after the watcher left.
+        dormant_days: an approval that nobody uses is given back.
+        back_s: probes are spread over this time when a service is back.
+        restart_s: the same after a restart.
+        longest_s: granted at most.
+        ask_again: pauses where the user cannot be asked.
+    """
+
+    most: int = 200_000
+    per_presentity: int = 20_000
+    early: int = 200
+    per_zone: int = 50_000
+    coalesce_s: float = 0.5
+    silent_s: float = 2.0
+    repeat_s: float = 86_400.0
+    refresh_s: float = 86_400.0
+    denied_s: float = 86_400.0
+    failed_s: float = 600.0
+    late_s: float = 7 * 86_400.0
+    dormant_days: int = 180
+    back_s: float = 10.0
+    restart_s: float = 30.0
+    longest_s: int = DEFAULT_SUBSCRIPTION_S
+    ask_again: BackOff = _ASK_AGAIN
+
+
+class Pair(Timed):
+    """A watcher elsewhere and a user of ours.
+
+    Attributes:
+        watcher: as he is spelled as a JID.
+        presentity: the same of the user.
+        state: see there.
+        since: seconds since 1970.
+        until: seconds since 1970 at which the state is over; 0: never.
+        times: that the user was asked.
+        resources: what the user's resources said for this watcher.
+        gathering: answers to a probe are waited for.
+        blank: nothing is known since the start, or since nobody watched: nothing is told before an answer.
+        held: notifications that wait for what a probe brings.
+        doubts: how often it was told that nothing is known; the next state is told whatever it says.
+        tell_at: changes are told then.
+        silent_at: presence is asked for then, where none has come.
+        repeat_at: the user is asked again then.
+        refresh_at: presence is asked for then.
+        clear_at: what a fetch brought is forgotten then.
+        probed_at: the user's service was asked last.
+        tries: to ask him, in vain, in a row.
+        approved: the approval could not be stored yet.
+        form: of the stanza that decided, until it was told.
+    """
+
+    __slots__ = (
+        "approved", "blank", "clear_at", "doubts", "form", "gathering", "held", "presentity", "probed_at",
+        "refresh_at", "repeat_at", "resources", "silent_at", "since", "state", "tell_at", "times", "tries",
+        "until", "watcher",
+    )  # fmt: skip
+
+    def __init__(self, watcher: Address, presentity: Address) -> None:
+        super().__init__()
+        self.watcher, self.presentity = watcher, presentity
+        self.state = State.NONE
+        self.since = self.until = self.times = self.tries = self.doubts = 0
+        self.resources = Resources()
+        self.gathering: Gathering | None = None
+        self.blank = True
+        self.held: list[Owed] = []
+        self.tell_at = self.silent_at = self.repeat_at = self.refresh_at = self.clear_at = inf
+        self.probed_at = -inf
+        self.approved = False
+        self.form = b""
+
+    @property
+    def names(self) -> bytes:
+        """Under which it is stored."""
+        return names_of(self.watcher, self.presentity)
+
+
+@dataclass(slots=True)
+class Happening:
+    """One event with all that belongs to it.
+
+    Attributes:
+        now: monotonic seconds.
+        effects: where what is done is put.
+        asked: the request.
+        outcome: its answer.
+        stanza: the presence.
+        resource: of its sender.
+        form: of the request or of the stanza.
+    """
+
+    now: float
+    effects: Effects = field(default_factory=Effects)
+    asked: Subscribe | None = None
+    outcome: Outcome | None = None
+    stanza: Element | None = None
+    resource: str = ""
+    form: bytes = b""

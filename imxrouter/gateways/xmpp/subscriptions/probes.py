@@ -1,0 +1,81 @@
+"""Questions to XMPP services for the presence of their users: spread, and their answers gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+from typing import Final
+
+#: A pair's user is asked so often at most (mapping section 6.3, translation of presence without storms).
+BETWEEN_S: Final = 60.0
+#: Questions of one process in a second.
+RATE: Final = 1000
+#: Answers are waited for so long after the first one, and so long in all (row tim-probe-answers).
+FIRST_S: Final = 2.0
+ALL_S: Final = 5.0
+#: Where somebody waits for the answer, so long in all (rows p-26, p-27).
+WAITED_S: Final = 2.0
+
+
+class Gathering:
+    """The answers to one question.
+
+    Attributes:
+        until: when what has come is all.
+    """
+
+    __slots__ = ("until",)
+
+    def __init__(self, now: float, within_s: float = ALL_S) -> None:
+        self.until = now + within_s
+
+    def heard(self, now: float) -> None:
+        """An answer has come: the others are waited for a little longer, not to the end."""
+        self.until = min(self.until, now + FIRST_S)
+
+
+class Probes:
+    """Questions that wait for their turn, one a pair.
+
+    Args:
+        chance: gives a random number in [0, 1).
+        rate: in a second.
+    """
+
+    def __init__(self, chance: Callable[[], float], rate: int = RATE) -> None:
+        self._chance = chance
+        self._gap_s = 1.0 / rate
+        self._heap: list[tuple[float, bytes]] = []
+        self._waits: dict[bytes, float] = {}
+        self._paced_until = float("-inf")
+
+    def __len__(self) -> int:
+        return len(self._waits)
+
+    def ask(self, keys: Iterable[bytes], now: float, within_s: float = 0.0) -> None:
+        """Let these be asked, each at a random moment within a time; one that waits keeps its moment."""
+        for key in keys:
+            if key not in self._waits:
+                at = now + within_s * self._chance() if within_s else now
+                self._waits[key] = at
+                heappush(self._heap, (at, key))
+
+    def drop(self, key: bytes) -> None:
+        """Ask this one no more."""
+        self._waits.pop(key, None)
+
+    def take(self, now: float) -> list[bytes]:
+        """Who is to be asked now, within the rate of a second."""
+        self._paced_until = max(self._paced_until, now - 1.0)
+        taken: list[bytes] = []
+        while self._heap and self._heap[0][0] <= now and self._paced_until + self._gap_s <= now + 1e-9:
+            at, key = heappop(self._heap)
+            if self._waits.get(key) == at:
+                del self._waits[key]
+                self._paced_until += self._gap_s
+                taken.append(key)
+        return taken
+
+    def next_due(self) -> float:
+        """Nothing is asked before this moment; infinite where nothing waits."""
+        return self._heap[0][0] if self._heap else float("inf")

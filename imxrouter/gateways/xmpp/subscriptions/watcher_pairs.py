@@ -1,0 +1,119 @@
+"""What the watcher's side holds of a user of XMPP and somebody he watches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+from imxrouter.gateways.xmpp.subscriptions.effects import Effects
+from imxrouter.gateways.xmpp.subscriptions.kept import names_of
+from imxrouter.gateways.xmpp.subscriptions.watcher_table import State
+from imxrouter.gateways.xmpp.translate.showing import NOTHING, Shown
+from imxrouter.model.address import Address
+from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S
+from imxrouter.model.presence import Presence, Unknown
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.wheel import Timed
+
+
+@dataclass(frozen=True, slots=True)
+class WatcherSettings:
+    """Bounds and pauses.
+
+    Attributes:
+        asking_per_watcher: wishes of one user that nobody has approved.
+        answer_s: a probe of one pair is answered once in this time.
+        fetch_s: one pair is fetched once in this time.
+        fetched: pairs of which it is remembered when they were fetched.
+        grace_s: who waits for an answer, or for success, is told of the failure after this.
+        idle_days: days without a sign of the user's interest after which nothing is renewed any more.
+        errors: of the user's service in a row after which it counts as gone.
+        duration_s: asked for each time.
+    """
+
+    asking_per_watcher: int = 200
+    answer_s: float = 2.0
+    fetch_s: float = 60.0
+    fetched: int = 10_000
+    grace_s: float = 10.0
+    idle_days: int = 14
+    errors: int = 3
+    duration_s: int = DEFAULT_SUBSCRIPTION_S
+
+
+class Pair(Timed):
+    """A user and whom he watches. There are many: what is empty costs nothing.
+
+    Attributes:
+        watcher: the user.
+        presentity: whom.
+        state: see there.
+        since: seconds since 1970.
+        asked_day: day since 1970 on which his service asked last.
+        ident: of the subscription that fell asleep.
+        shown: to him.
+        latest: what was told; None where nothing was since the start.
+        asked: somebody waits for what is shown: the id of his stanza, and until when he waits.
+        to_show: the newest state waits for a token.
+        spent: see `pairs.paced`.
+        answered_at: when a probe was answered last.
+        failing_since: of requests without success; None where the last one had it.
+        errors: of his service in a row.
+        failed: the failure was told.
+        approved: the approval could not be stored yet.
+        form: of the stanza whose request has not been sent yet.
+    """
+
+    __slots__ = (
+        "answered_at", "approved", "asked", "asked_day", "errors", "failed", "failing_since", "form", "ident",
+        "latest", "presentity", "shown", "since", "spent", "state", "to_show", "watcher",
+    )  # fmt: skip
+
+    def __init__(self, watcher: Address, presentity: Address) -> None:
+        super().__init__()
+        self.watcher, self.presentity = watcher, presentity
+        self.state = State.NONE
+        self.since = self.asked_day = 0
+        self.ident = b""
+        self.shown: Shown = NOTHING
+        self.latest: Presence | Unknown | None = None
+        self.asked: tuple[str, float] | None = None
+        self.to_show = False
+        self.spent = 0.0
+        self.answered_at = -inf
+        self.failing_since: float | None = None
+        self.errors = 0
+        self.failed = self.approved = False
+        self.form = b""
+
+    @property
+    def names(self) -> bytes:
+        """Under which it is stored."""
+        return names_of(self.watcher, self.presentity)
+
+
+@dataclass(slots=True)
+class Happening:
+    """One event with all that belongs to it.
+
+    Attributes:
+        now: monotonic seconds.
+        effects: where what is done is put.
+        id: of the stanza.
+        probe: the same, where it is a probe.
+        form: of the stanza, or the one that was told.
+        reason: of a failure.
+        by: the domain that decided it.
+        retry_s: seconds after which another try may help.
+        presence: the newest state, where there is news.
+    """
+
+    now: float
+    effects: Effects
+    id: str = ""
+    form: bytes = b""
+    probe: str = ""
+    reason: Reason = Reason.NONE
+    by: str = ""
+    retry_s: int = 0
+    presence: Presence | Unknown | None = None

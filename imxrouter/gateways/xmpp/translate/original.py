@@ -1,0 +1,157 @@
+"""The original form of an operation: made where it does not come back otherwise, used where it says it too.
+
+Section 9 of the mapping. A router that receives a form translates it itself, and uses it only where that
+gives the very operation that came with it: so nothing passes in a form that rules and limits did not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from imxrouter.formats import html_lite, imdn, iscomposing
+from imxrouter.formats.iscomposing import BadIsComposing, read_iscomposing
+from imxrouter.formats.xmltree import BadXml, Element
+from imxrouter.gateways.xmpp.build import form_of as bytes_of
+from imxrouter.gateways.xmpp.canonical import canonical
+from imxrouter.gateways.xmpp.translate.forms import MAX_FORM_BYTES, PREFIX, Misfit, opened, readdressed
+from imxrouter.gateways.xmpp.translate.messages import Takes, message_of
+from imxrouter.gateways.xmpp.translate.receipts import read_notice
+from imxrouter.gateways.xmpp.translate.saying import stanza_of
+from imxrouter.model.operations import Attribute, Message, Notify, Subscribe
+from imxrouter.routing.choice import Protocol
+
+#: Name of the attribute of a message.
+ORIGINAL_FORM: Final = "original-form"
+#: Bytes of fields that a record has beside a message's attributes: epoch, transaction id, heads of fields.
+_BESIDE: Final = 1_024
+#: Bytes of a record beside its fields and its content: header, longest addresses, MIME header.
+_AROUND: Final = 2_048
+_MAX_FIELDS: Final = 65_535
+#: As the destination's own router has them, which judges a form.
+_ANYTHING: Final = Takes()
+
+#: What of an operation must be the same.
+Said = tuple[object, ...]
+
+
+def with_form(message: Message, tree: Element, largest_record: int) -> Message:
+    """A message with its original form, if it needs one and there is room.
+
+    Args:
+        message: what the stanza was translated to.
+        tree: the stanza.
+        largest_record: bytes of a record that the way takes.
+    """
+    taken = sum(len(name) + len(value) for name, value in message.attributes.items())
+    taken += sum(len(one.name) + len(one.value) + 16 for one in message.user_attributes)
+    room = min(_MAX_FIELDS - taken - _BESIDE, largest_record - len(message.content) - taken - _AROUND)
+    form = form_of(tree, message, room)
+    if form is None:
+        return message
+    return replace(message, attributes={**message.attributes, ORIGINAL_FORM: form})
+
+
+def form_of(tree: Element, message: Message, room_bytes: int) -> bytes | None:
+    """The original form of a message.
+
+    Args:
+        tree: the stanza.
+        message: what it was translated to.
+        room_bytes: that there are for it.
+
+    Returns:
+        None where the message gives the same stanza again, canonically, and where there is no room.
+    """
+    raw = bytes_of(tree)
+    if len(PREFIX) + len(raw) > min(room_bytes, MAX_FORM_BYTES):
+        return None
+    back = stanza_of(message, _ANYTHING)
+    try:
+        if isinstance(back, bytes) and canonical(back) == canonical(raw):
+            return None
+    except BadXml:
+        return None
+    return PREFIX + raw
+
+
+def presence_form(tree: Element) -> bytes:
+    """The original form of a subscription's stanza: what stands in it beside its type; empty for nothing."""
+    form = PREFIX + bytes_of(tree)
+    return form if tree.children and len(form) <= MAX_FORM_BYTES else b""
+
+
+def judge(
+    form: bytes, message: Message, next_hop: Protocol, now: datetime, is_ours: Callable[[str], bool]
+) -> bytes | Misfit:
+    """Whether the original form of a message may be sent in its place.
+
+    Args:
+        form: value of the attribute.
+        message: that it came with.
+        next_hop: what is spoken where it is to be sent.
+        now: of the clock, with its zone.
+        is_ours: whether a domain (A-labels) is served where it goes.
+
+    Returns:
+        the stanza to be sent, or why the router's own translation is.
+    """
+    tree = opened(form, message.source, message.destination, next_hop)
+    if isinstance(tree, Misfit):
+        return tree
+    if tree.name != "message":
+        return Misfit.KIND
+    if tree.attributes.get("type") == "error":
+        return Misfit.ERROR
+    html = message.content_type == html_lite.CONTENT_TYPE
+    said = message_of(tree, message.message_id, now, Takes(html=html))
+    if not isinstance(said, Message) or as_said(said) != as_said(message):
+        return Misfit.DIFFERS
+    return readdressed(tree, message.source, message.destination, is_ours) or Misfit.ENVELOPE
+
+
+def judge_presence(
+    operation: Subscribe | Notify, types: frozenset[str], next_hop: Protocol, is_ours: Callable[[str], bool]
+) -> bytes | Misfit:
+    """Whether the original form of a subscription's operation may be sent.
+
+    Args:
+        operation: with its form.
+        types: of presence that the operation can be.
+        next_hop: what is spoken where it is to be sent.
+        is_ours: as for `judge`.
+    """
+    tree = opened(operation.original_form, operation.source, operation.destination, next_hop)
+    if isinstance(tree, Misfit):
+        return tree
+    type_ = tree.attributes.get("type", "")
+    if tree.name != "presence" or (type_ not in types and type_ != "error"):
+        return Misfit.KIND
+    if type_ == "error":
+        return Misfit.ERROR
+    return readdressed(tree, operation.source, operation.destination, is_ours) or Misfit.ENVELOPE
+
+
+def as_said(message: Message) -> Said:
+    """What of a message must be the same for its form to be used; the time in a receipt is not."""
+    attributes = {name: value for name, value in message.attributes.items() if name != ORIGINAL_FORM}
+    nick = tuple(_as_told(one) for one in message.user_attributes)
+    return message.content_type, _meaning(message), sorted(attributes.items()), nick
+
+
+def _as_told(attribute: Attribute) -> tuple[str, bytes]:
+    return attribute.name, attribute.value
+
+
+def _meaning(message: Message) -> object:
+    if message.content_type == imdn.CONTENT_TYPE:
+        told = read_notice(message.content)
+        return message.content if told is None else (told.message_id, told.notice, told.disposition)
+    if message.content_type == iscomposing.CONTENT_TYPE:
+        try:
+            return read_iscomposing(message.content)
+        except BadIsComposing:
+            return message.content
+    return message.content
