@@ -91,6 +91,7 @@ from imxrouter.telemetry.trace import TraceRing
 from imxrouter.transport.bus import BusEnd, MemoryExchange
 from imxrouter.transport.bus_unix import UnixBus
 from imxrouter.transport.dialback import Claimer
+from imxrouter.transport.dialing import Reach
 from imxrouter.transport.draining import Drain, DrainState
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.gateway_port import GatewayPort
@@ -99,11 +100,13 @@ from imxrouter.transport.hub import Hub, Identity
 from imxrouter.transport.idle_proofs import IdleProofs
 from imxrouter.transport.inside import InsidePort
 from imxrouter.transport.keyring import KeyRing
+from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.liveness import Liveness
 from imxrouter.transport.processes import RECORDS, SERVICES, Processes
 from imxrouter.transport.pursuit import Cause
 from imxrouter.transport.redirecting import Redirector
 from imxrouter.transport.services import Services, UplinkDialer
+from imxrouter.transport.session import LinkSession
 from imxrouter.transport.siblings import Siblings
 from imxrouter.transport.strangers import StrangersTurns
 from imxrouter.transport.strengths import Strengths
@@ -253,7 +256,9 @@ class Parts:
         self.verifier.in_turn, self.verifier.go_on = turns.later, turns.go_on
         backoff = BackOff(config.dial.backoff_first_s, config.dial.backoff_cap_s, config.dial.backoff_jitter)
         destinations = DestinationTable(random.SystemRandom().random, backoff)
-        self.federation = Federation(self.hub, self.dialer, self.claimer, destinations)
+        #: how domains are reached, by protocol
+        self.reaches = {Protocol.IMX: Reach(self.dialer, self._new_link)}
+        self.federation = Federation(self.hub, self.reaches, self.claimer, destinations)
         self.verifier.on_proved = self.federation.peer_proved
         self.verifier.on_result = partial(self._claim_ended, "received")
         self.claimer.on_result = partial(self._claim_ended, "made")
@@ -293,6 +298,9 @@ class Parts:
         self.federation.on_reached = self._reached
         self.verifier.on_dropped = lambda domain: self.liveness.left((domain,))
         self.hub.events += [self.idle_proofs, self.liveness]
+
+    def _new_link(self, _own: Domain | None, _peer: Domain) -> Link:
+        return LinkSession(self.hub, Purpose.DATA)
 
     def _make_services(self) -> None:
         config = self.config

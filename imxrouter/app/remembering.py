@@ -13,11 +13,12 @@ from twisted.logger import Logger
 
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.vocabulary import REASON_BY_WORD, Reason
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.destinations import Destination, DestinationTable, LastError
 from imxrouter.routing.interfaces import Store
 from imxrouter.routing.policy import REMEMBERED_BITS, RememberedStrength
 
-#: Tables of the store; keys are domains as on the wire.
+#: Tables of the store; keys are domains as on the wire, with `PROTOCOL:` before where it is not IMX.
 BACK_OFF: Final = "back-off"
 #: The bits of `routing.policy`, as a decimal number.
 STRENGTH: Final = "strength"
@@ -25,6 +26,9 @@ STRENGTH: Final = "strength"
 #: Entries at most, as `DestinationTable` and `RememberedStrength` have them.
 TABLE_ENTRIES: Final = {BACK_OFF: 100_000, STRENGTH: 100_000}
 _NOTE_CHARACTERS: Final = 200
+_PROTOCOLS: Final = {b"": Protocol.IMX} | {
+    one.value.encode(): one for one in Protocol if one is not Protocol.IMX
+}
 #: Digits of the largest number that `RememberedStrength.kept` gives.
 _DIGITS: Final = len(str(REMEMBERED_BITS))
 
@@ -84,25 +88,27 @@ class Remembering:
     # -- back-off ----------------------------------------------------------------------------------------
 
     def _failing_again(self, key: bytes, value: bytes) -> None:
-        domain = _domain(key)
+        word, _, name = key.rpartition(b":")
+        domain, protocol = _domain(name), _PROTOCOLS.get(word)
         try:
             kept = msgspec.json.decode(value, type=_BackOff)
         except msgspec.MsgspecError:
             kept = None
-        if domain is None or kept is None or kept.failures < 1:
+        if domain is None or protocol is None or kept is None or kept.failures < 1:
             self._drop(BACK_OFF, key)
             return
         now, ahead = self._now(), self._now() - self._wall()
-        entry = self._destinations.open(domain, now)
+        entry = self._destinations.open(domain, now, protocol)
         if entry is not None:
             reason = REASON_BY_WORD.get(kept.reason, Reason.BACKING_OFF)
             entry.restore(
                 kept.failures, kept.next_try + ahead, LastError(reason, kept.at + ahead, kept.note), now
             )
 
-    def _destination_changed(self, domain: Domain, entry: Destination | None) -> None:
+    def _destination_changed(self, domain: Domain, protocol: Protocol, entry: Destination | None) -> None:
+        key = domain.wire if protocol is Protocol.IMX else b"%s:%s" % (protocol.value.encode(), domain.wire)
         if entry is None or not entry.failures:
-            self._store.remove(BACK_OFF, domain.wire)
+            self._store.remove(BACK_OFF, key)
             return
         behind, error = self._wall() - self._now(), entry.last_error
         next_try = entry.next_try + behind
@@ -113,7 +119,7 @@ class Remembering:
                 error.note[:_NOTE_CHARACTERS],
             )  # fmt: skip
         until = next_try + self._destinations.keep_s
-        self._store.put(BACK_OFF, domain.wire, msgspec.json.encode(kept), until)
+        self._store.put(BACK_OFF, key, msgspec.json.encode(kept), until)
 
     # -- strength ----------------------------------------------------------------------------------------
 

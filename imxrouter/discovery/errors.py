@@ -20,11 +20,14 @@ class DiscoveryFailed(RouterError):
         step: the question that decided, as `NAME TYPE`; empty when none did.
         note: an operator's detail.
         asked: every question of a domain's search and its answer, as far as it came.
+        secure: every answer it rests on was validated with DNSSEC: it is proved that nothing is published.
+        ttl_s: how long that holds, as DNS gave it; 0 for what failed.
     """
 
     def __init__(
-        self, reason: Reason, domain: str, step: str = "", note: str = "", asked: tuple[Step, ...] = ()
-    ) -> None:
+        self, reason: Reason, domain: str, step: str = "", note: str = "", asked: tuple[Step, ...] = (),
+        *, secure: bool = False, ttl_s: float = 0.0,
+    ) -> None:  # fmt: skip
         at = f" at {step}" if step else ""
         tail = f": {note}" if note else ""
         super().__init__(f"{domain}: {reason.word}{at}{tail}")
@@ -33,3 +36,5 @@ class DiscoveryFailed(RouterError):
         self.step = step
         self.note = note
         self.asked = asked
+        self.secure = secure
+        self.ttl_s = ttl_s

@@ -147,7 +147,10 @@ class Finder:
         if verdict is None or verdict.form is None:
             reason = verdict.reason if verdict else Reason.DNS_FAILURE
             step, note = (verdict.step, verdict.note) if verdict else ("", "")
-            raise DiscoveryFailed(reason, plan.domain.name, step, note, tuple(plan.steps))
+            raise DiscoveryFailed(
+                reason, plan.domain.name, step, note, tuple(plan.steps),
+                secure=verdict is not None and verdict.secure, ttl_s=verdict.ttl_s if verdict else 0.0,
+            )  # fmt: skip
         targets = trial_order(verdict.targets, verdict.form, self._chance)
         return Found(
             plan.domain, verdict.form, targets, verdict.ttl_s, tuple(plan.steps), verdict.secure,

@@ -37,17 +37,32 @@ class Publication(Enum):
     PUBLISHED = "published"
     #: A clean NXDOMAIN or NODATA, and nothing else.
     ABSENT = "absent"
-    #: `0 .` or SRV `.`: the domain says that it has no such service, which ends the search.
+    #: As cleanly absent, but the domain is itself a host that may answer (RFC 6120 section 3.2.2).
+    GUESSED = "guessed"
+    #: SRV `.` of this protocol alone: the domain says so itself, and may have another one (RFC 2782).
+    DECLINED = "declined"
+    #: `0 .`, or SRV `.` of IMX: the domain takes no messages at all, which ends the search.
     NO_SERVICE = "no-service"
     FAILED = "failed"
 
 
+#: What ends the search; no other protocol is looked for.
+_ENDS: Final = frozenset({Publication.FAILED, Publication.NO_SERVICE})
+
+
 @dataclass(frozen=True, slots=True)
 class LookUp:
-    """The answer to one protocol's look-up; `reason` says why where it failed."""
+    """The answer to one protocol's look-up.
+
+    Attributes:
+        publication: what DNS says.
+        reason: why, where it is not published.
+        secure: what it says was validated with DNSSEC.
+    """
 
     publication: Publication
     reason: Reason = Reason.NONE
+    secure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,7 @@ class ChoiceFacts:
         look_ups: what is known so far; a protocol that is missing was not asked for.
         allowed: what policy and configuration let us speak to this domain.
         order: which protocol is preferred, set per domain.
+        remembered: by which protocols the domain was reached before, as long as that is remembered.
     """
 
     pinned: Protocol | None = None
@@ -69,6 +85,7 @@ class ChoiceFacts:
     look_ups: Mapping[Protocol, LookUp] = field(default_factory=dict)
     allowed: frozenset[Protocol] = frozenset(Protocol)
     order: tuple[Protocol, ...] = DEFAULT_ORDER
+    remembered: frozenset[Protocol] = frozenset()
 
 
 class Why(Enum):
@@ -78,6 +95,8 @@ class Why(Enum):
     SERVED_HERE = "served-here"
     INCOMING = "incoming"
     ORDER = "order"
+    #: nothing is published, but the domain is a host
+    ADDRESS = "address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +126,8 @@ def choose(facts: ChoiceFacts) -> Choice | Ask | NoChoice:
     """Choose by the rule, in its order.
 
     A failed look-up ends the search: no failure of a protocol leads to another, weaker one. Only a clean
-    "not published" moves on.
+    "not published" moves on; and not from a protocol by which the domain was reached before, unless DNSSEC
+    proves that it is withdrawn, for whoever can forge an absence would choose for us.
     """
     if facts.pinned is not None:
         if facts.pinned not in facts.allowed:
@@ -115,17 +135,41 @@ def choose(facts: ChoiceFacts) -> Choice | Ask | NoChoice:
         return Choice(facts.pinned, Why.PINNED)
     if facts.served_here:
         return Choice(None, Why.SERVED_HERE)
-    for protocol in _candidates(facts):
+    candidates = _candidates(facts)
+    for protocol in candidates:
         answer = facts.look_ups.get(protocol)
         if answer is None:
             return Ask(protocol)
-        if answer.publication is Publication.FAILED:
+        if answer.publication in _ENDS:
             return NoChoice(_failure_of(answer), protocol)
-        if answer.publication is Publication.NO_SERVICE:
-            return NoChoice(Reason.NO_SERVICE, protocol)
         if answer.publication is Publication.PUBLISHED:
-            return Choice(protocol, Why.INCOMING if protocol is facts.incoming else Why.ORDER)
-    return NoChoice(Reason.NO_IMX_RECORD)
+            return _take(facts, protocol, Why.INCOMING if protocol is facts.incoming else Why.ORDER)
+    for protocol in candidates:
+        if facts.look_ups[protocol].publication is Publication.GUESSED:
+            return _take(facts, protocol, Why.ADDRESS)
+    return _nothing(facts, candidates)
+
+
+def _take(facts: ChoiceFacts, protocol: Protocol, why: Why) -> Choice | NoChoice:
+    """Take a protocol, unless one that is preferred has vanished without proof."""
+    preferred = facts.order[: facts.order.index(protocol)] if protocol in facts.order else ()
+    for earlier in preferred:
+        answer = facts.look_ups.get(earlier)
+        if earlier in facts.remembered and earlier in facts.allowed and answer and not answer.secure:
+            return NoChoice(Reason.WEAKER_THAN_REMEMBERED, earlier)
+    return Choice(protocol, why)
+
+
+def _nothing(facts: ChoiceFacts, candidates: list[Protocol]) -> NoChoice:
+    """Say why nothing is left: what the domain says itself, else that none of what is allowed is there."""
+    answers = [facts.look_ups[protocol] for protocol in candidates]
+    if not candidates:
+        return NoChoice(Reason.BLOCKED)
+    if any(answer.publication is Publication.DECLINED for answer in answers):
+        return NoChoice(Reason.NO_SERVICE)
+    if all(answer.reason is Reason.NO_SUCH_DOMAIN for answer in answers):
+        return NoChoice(Reason.NO_SUCH_DOMAIN)
+    return NoChoice(Reason.NO_XMPP_RECORD if candidates == [Protocol.XMPP] else Reason.NO_IMX_RECORD)
 
 
 def _candidates(facts: ChoiceFacts) -> list[Protocol]:
@@ -135,4 +179,6 @@ def _candidates(facts: ChoiceFacts) -> list[Protocol]:
 
 
 def _failure_of(answer: LookUp) -> Reason:
+    if answer.publication is Publication.NO_SERVICE:
+        return Reason.NO_SERVICE
     return Reason.DNS_FAILURE if answer.reason is Reason.NONE else answer.reason

@@ -12,6 +12,7 @@ from typing import Final
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.rounds import Rounds
 
 #: Exponents above this reach any cap; keeps the power small.
@@ -58,7 +59,7 @@ class LastError:
 
 
 class Destination:
-    """One remote domain. The connector reports what it does; the hold queue asks what to expect."""
+    """One remote domain by one protocol. Who connects reports what he does; the hold queue asks."""
 
     __slots__ = (
         "_backoff",
@@ -68,6 +69,7 @@ class Destination:
         "failures",
         "last_error",
         "next_try",
+        "protocol",
         "since",
         "state",
     )
@@ -79,6 +81,7 @@ class Destination:
         chance: Callable[[], float],
         now: float,
         told: Callable[[Destination], None] = lambda _: None,
+        protocol: Protocol = Protocol.IMX,
     ) -> None:
         """Make one that nothing is known of.
 
@@ -88,8 +91,10 @@ class Destination:
             chance: gives a random number in [0, 1).
             now: monotonic seconds.
             told: called after each failure, and when failures are forgotten.
+            protocol: by which it is reached.
         """
         self.domain = domain
+        self.protocol = protocol
         self.state = DestinationState.IDLE
         self.since = now
         self.failures = 0
@@ -177,13 +182,18 @@ class Destination:
             self.since = now
 
 
+_Key = tuple[str, Protocol]
+
+
 class DestinationTable:
-    """Every remote domain our services write to, bounded.
+    """Every remote domain our services write to, by each protocol that it was reached by; bounded.
+
+    What fails by one protocol says nothing of another one: each has a back-off of its own.
 
     Attributes:
         keep_s: how long an entry that nobody uses is kept.
-        on_changed: told (domain, entry) after each failure, and when failures are forgotten; entry is None
-            where an operator cleared it.
+        on_changed: told (domain, protocol, entry) after each failure, and when failures are forgotten; entry
+            is None where an operator cleared it.
     """
 
     def __init__(
@@ -206,9 +216,9 @@ class DestinationTable:
         self._backoff = backoff
         self._limit = limit
         self.keep_s = keep_s
-        self.on_changed: Callable[[Domain, Destination | None], None] = lambda *_: None
-        self._entries: dict[str, Destination] = {}
-        self._rounds: Rounds[str] = Rounds()
+        self.on_changed: Callable[[Domain, Protocol, Destination | None], None] = lambda *_: None
+        self._entries: dict[_Key, Destination] = {}
+        self._rounds: Rounds[_Key] = Rounds()
         self._full_until = float("-inf")
 
     def __len__(self) -> int:
@@ -223,32 +233,36 @@ class DestinationTable:
         for entry in self._entries.values():
             entry.change(backoff)
 
-    def find(self, domain: Domain) -> Destination | None:
+    def find(self, domain: Domain, protocol: Protocol = Protocol.IMX) -> Destination | None:
         """The entry, where there is one."""
-        return self._entries.get(domain.name)
+        return self._entries.get((domain.name, protocol))
 
-    def open(self, domain: Domain, now: float) -> Destination | None:
+    def of(self, domain: Domain) -> list[Destination]:
+        """The entries of all protocols that there are."""
+        return [one for each in Protocol if (one := self.find(domain, each)) is not None]
+
+    def open(self, domain: Domain, now: float, protocol: Protocol = Protocol.IMX) -> Destination | None:
         """The entry, made where needed; None where the table is full, and the sender is told `busy`."""
-        entry = self._entries.get(domain.name)
+        entry = self.find(domain, protocol)
         if entry is None and self._room(now):
-            entry = self._entries[domain.name] = Destination(
-                domain, self._backoff, self._chance, now, self._told
+            entry = self._entries[domain.name, protocol] = Destination(
+                domain, self._backoff, self._chance, now, self._told, protocol
             )
         return entry
 
-    def peer_proved(self, domain: Domain, now: float) -> bool:
+    def peer_proved(self, domain: Domain, now: float, protocol: Protocol = Protocol.IMX) -> bool:
         """As `Destination.peer_proved`; never makes an entry, for we may have nothing to say to the peer."""
-        entry = self._entries.get(domain.name)
+        entry = self.find(domain, protocol)
         return entry is not None and entry.peer_proved(now)
 
     def forget(self, domain: Domain) -> bool:
-        """An operator clears the back-off; tells whether there was an entry that could go."""
-        entry = self._entries.get(domain.name)
-        if entry is None or entry.state not in (DestinationState.IDLE, DestinationState.FAILING):
-            return False
-        del self._entries[domain.name]
-        self.on_changed(domain, None)
-        return True
+        """An operator clears the back-off of all protocols; tells whether there was an entry to go."""
+        resting = (DestinationState.IDLE, DestinationState.FAILING)
+        gone = [one for one in self.of(domain) if one.state in resting]
+        for entry in gone:
+            del self._entries[domain.name, entry.protocol]
+            self.on_changed(domain, entry.protocol, None)
+        return bool(gone)
 
     def sweep(self, now: float, most: int | None = None) -> int:
         """Drop what nobody used for `keep_s`; returns how many.
@@ -264,7 +278,7 @@ class DestinationTable:
         return len(gone)
 
     def _told(self, entry: Destination) -> None:
-        self.on_changed(entry.domain, entry)
+        self.on_changed(entry.domain, entry.protocol, entry)
 
     def _room(self, now: float) -> bool:
         """Whether one more fits; a full table is searched once a second at most, for that looks at all."""

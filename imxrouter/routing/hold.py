@@ -96,6 +96,11 @@ class HoldQueue(Generic[Item]):
         self.held_bytes += size_bytes
         return None
 
+    def items(self) -> list[tuple[Item, int, float]]:
+        """Each item with its bytes, and when it was offered; oldest first."""
+        age_s = self._limits.age_s
+        return [(item, size_bytes, until - age_s) for item, (size_bytes, until) in self._items.items()]
+
     def drain(self) -> list[Item]:
         """Everything that waits, oldest first: the link is up, or the destination failed."""
         items = list(self._items)

@@ -299,7 +299,7 @@ class SwitchCore(SwitchTables):
 
         Nothing is in doubt, for what is answered so was not delivered; a retry's first try may have been.
         """
-        if port.role is not Role.PEER or entry[TRIES] or tag in self._asked_elsewhere:
+        if port.role is not Role.PEER or port.carries_stanzas or entry[TRIES] or tag in self._asked_elsewhere:
             return False
         for other in self.ways.get(entry[TO_DOMAIN], {}).get(entry[FROM_DOMAIN], ()):
             is_another_host = other is not port and (other.epoch is None or other.epoch != port.epoch)
@@ -345,34 +345,6 @@ class SwitchCore(SwitchTables):
         self.counters[slots.RECORDS_OUT] += 1
         port.sent += 1
         port.sent_bytes += entry[SIZE]
-
-    def level_is_enough(self, from_domain: bytes, level: int) -> bool:
-        """Whether links of that level may carry what a domain of ours sends: its own policy says (rule 4)."""
-        route = self.routes.get(from_domain)
-        return route is None or not route.level & ~level
-
-    def open_way(self, to_domain: bytes, from_domain: bytes, port: Port, level: int) -> None:
-        """A link, proved at that level, may carry what a domain of ours sends, if its policy is content."""
-        if self.level_is_enough(from_domain, level):
-            self.ways.open(to_domain, from_domain, port)
-
-    def way(self, to_domain: bytes, from_domain: bytes, size: int = 0) -> Port | None:
-        """A link to a remote domain (or, for one served here, to its service) that takes that many bytes."""
-        route = self.routes.get(to_domain)
-        ports = route.ports if route is not None else self.ways.get(to_domain, {}).get(from_domain, ())
-        if not ports and route is None:
-            ports = self.uplinks
-        for port in ports:
-            if self.takes(port, size):
-                return port
-        return None
-
-    def takes(self, port: Port, size: int) -> bool:
-        """Whether one more request may go over a link now."""
-        if not port.usable or port.shedding or size > port.largest:
-            return False
-        within = port.sent < port.credit_requests and port.sent_bytes + size <= port.credit_bytes
-        return within or not self.checks.credit
 
     # -- links come and go -----------------------------------------------------------------------------
 

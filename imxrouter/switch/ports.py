@@ -56,6 +56,7 @@ class Port:
         out: chunks to be written; taken by the transport after each read.
         shedding: what goes to this link is answered `busy` (its receiver does not read).
         usable: new requests may be sent over it.
+        carries_stanzas: it is a stream of a foreign protocol, which takes that protocol's own words as well.
         largest: the largest request the other side takes, a retry's epoch included.
         meter: requests and bytes a second; None of a gateway inside this process.
         internal: may bring what never comes over IMX (`wire.registry.INTERNAL_TYPES`): a gateway of ours
@@ -63,10 +64,11 @@ class Port:
     """
 
     __slots__ = (
-        "acked", "acknowledges", "closed", "credit_bytes", "credit_requests", "destinations", "dirty",
-        "epoch", "granted_bytes", "granted_requests", "in_bytes", "in_flight", "internal", "largest",
-        "max_record", "meter", "need", "number", "on_control", "out", "refused", "responses_read", "role",
-        "sent", "sent_bytes", "shedding", "sources", "speaks", "tail", "unacked", "usable", "used",
+        "acked", "acknowledges", "carries_stanzas", "closed", "credit_bytes", "credit_requests",
+        "destinations", "dirty", "epoch", "granted_bytes", "granted_requests", "in_bytes", "in_flight",
+        "internal", "largest", "max_record", "meter", "need", "number", "on_control", "out", "refused",
+        "responses_read", "role", "sent", "sent_bytes", "shedding", "sources", "speaks", "tail", "unacked",
+        "usable", "used",
     )  # fmt: skip
 
     def __init__(self, number: int, role: Role, on_control: Callable[[bytes], None]) -> None:
@@ -85,6 +87,7 @@ class Port:
         self.closed = False
         self.usable = True
         self.shedding = False
+        self.carries_stanzas = False
         self.internal = role is Role.PROCESS
         self.granted_requests = 1024
         self.granted_bytes = 1 << 20

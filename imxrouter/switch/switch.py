@@ -1,8 +1,7 @@
 """The hot path: plain loops over one read, fixed offsets, slices, no object per record (architecture 7).
 
-A read is a row of records. `receive` cuts off what is not whole yet and hands runs of requests, runs of
-responses and single records of the link's own to the loop that knows them. The loops stay long on purpose:
-a call per record costs more than most of the checks (docs/decisions/0002-hot-path.md).
+A read is a row of records. `receive` cuts off what is not whole yet and hands each run to the loop that
+knows it. The loops stay long on purpose: a call per record costs more than most checks (decisions/0002).
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from imxrouter.switch.presence import INSIDE_TYPES, OF_DOMAINS
 from imxrouter.switch.reads import SwitchReads
 from imxrouter.switch.rewrite import LONG_RESPONSE
 from imxrouter.switch.tables import OWN_WORDS
+from imxrouter.switch.ways import STANZA
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.fields import are_harmless
 from imxrouter.wire.framing import judge_length
@@ -282,8 +282,10 @@ class Switch(SwitchReads):
                 # -- the way --
                 if route is not None:
                     ways = self.inside if not to_l and rtype in INSIDE_TYPES else route.ports
-                else:
+                elif is_message or rtype != STANZA:
                     ways = self.uplinks or self.ways.get(to_domain, _NONE).get(from_domain, _NO_PORTS)
+                else:
+                    ways = self.ways.streams.get(to_domain, _NONE).get(from_domain, _NO_PORTS)
                 if ways:
                     chosen = ways[0]
                     if len(ways) > 1:
@@ -304,7 +306,7 @@ class Switch(SwitchReads):
                             out.sent += had - room
                             out.sent_bytes += had_bytes - room_bytes
                             forwarded += had - room
-                        out = self.way(to_domain, from_domain, size)
+                        out = self.way(to_domain, from_domain, size, rtype)
                         if out is None:
                             self.refuse_no_way(port, data[start:stop], ways, size)
                             continue

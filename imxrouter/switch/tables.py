@@ -33,7 +33,7 @@ from imxrouter.switch.rewrite import (
     shortened,
 )
 from imxrouter.switch.tally import Tally
-from imxrouter.switch.ways import Ways
+from imxrouter.switch.ways import STANZA, Ways
 from imxrouter.wire.layout import ADDRESSES_OFFSET
 from imxrouter.wire.record import decode_record
 from imxrouter.wire.registry import FORMS, KIND_OF_TYPE, FieldType, RecordType
@@ -228,6 +228,40 @@ class SwitchTables:
         return bool(bar)
 
     # -- writing ---------------------------------------------------------------------------------------
+
+    def level_is_enough(self, from_domain: bytes, level: int) -> bool:
+        """Whether links of that level may carry what a domain of ours sends: its own policy says (rule 4)."""
+        route = self.routes.get(from_domain)
+        return route is None or not route.level & ~level
+
+    def open_way(self, to_domain: bytes, from_domain: bytes, port: Port, level: int) -> None:
+        """A link, proved at that level, may carry what a domain of ours sends, if its policy is content."""
+        if self.level_is_enough(from_domain, level):
+            self.ways.open(to_domain, from_domain, port)
+
+    def way(
+        self, to_domain: bytes, from_domain: bytes, size: int = 0, rtype: int = RecordType.MESSAGE
+    ) -> Port | None:
+        """A link to a remote domain (or, for one served here, to its service) that takes that many bytes.
+
+        A foreign protocol's own words go over its streams alone.
+        """
+        route = self.routes.get(to_domain)
+        table = self.ways if rtype != STANZA else self.ways.streams
+        ports = route.ports if route is not None else table.get(to_domain, {}).get(from_domain, ())
+        if not ports and route is None and rtype != STANZA:
+            ports = self.uplinks
+        for port in ports:
+            if self.takes(port, size):
+                return port
+        return None
+
+    def takes(self, port: Port, size: int) -> bool:
+        """Whether one more request may go over a link now."""
+        if not port.usable or port.shedding or size > port.largest:
+            return False
+        within = port.sent < port.credit_requests and port.sent_bytes + size <= port.credit_bytes
+        return within or not self.checks.credit
 
     def put(self, port: Port, chunk: bytes | bytearray) -> None:
         """Queue bytes for a link."""

@@ -6,7 +6,7 @@ domain and the link presents another one (specification section 6.4, policy `cer
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -15,17 +15,17 @@ from twisted.python.failure import Failure
 from imxrouter.link.claims import ClaimState, MadeClaim
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Protocol
 from imxrouter.transport.dialback import AGAIN_S, Claimer
-from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, no_reuse
+from imxrouter.transport.dialing import DialFailed, Dialled, Reach, no_reuse
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.link import Link, Purpose
-from imxrouter.transport.pursuit import Cause
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.link import Link
+from imxrouter.transport.pursuit import Cause, spoken_on
 
-#: A domain of ours and a remote domain.
-Pair = tuple[bytes, bytes]
+#: A domain of ours, a remote domain, and the protocol by which it is reached.
+Pair = tuple[bytes, bytes, Protocol]
 #: What is told of a pair whose link did not come, or ended before its claim was settled.
-Ended = Callable[[bytes, bytes, Cause], None]
+Ended = Callable[[bytes, bytes, Protocol, Cause], None]
 
 
 class Apart:
@@ -33,16 +33,16 @@ class Apart:
 
     Args:
         hub: links of this process.
-        dialer: opens links.
+        reaches: how domains are reached, by protocol.
         claimer: proves our domains on them.
         ended: told where nothing came of one.
     """
 
     log = Logger()
 
-    def __init__(self, hub: Hub, dialer: Dialer, claimer: Claimer, ended: Ended) -> None:
+    def __init__(self, hub: Hub, reaches: Mapping[Protocol, Reach], claimer: Claimer, ended: Ended) -> None:
         self._hub = hub
-        self._dialer = dialer
+        self._reaches = reaches
         self._claimer = claimer
         self._ended = ended
         #: number of the link on which the pair is claimed; 0: it is dialled
@@ -52,9 +52,9 @@ class Apart:
         #: whether we have a certificate for a domain of ours
         self.has_certificate: Callable[[bytes], bool] = lambda _domain: False
 
-    def concerns(self, from_domain: bytes, to_domain: bytes) -> bool:
+    def concerns(self, from_domain: bytes, to_domain: bytes, protocol: Protocol = Protocol.IMX) -> bool:
         """Whether the pair has, or is to have, a link of its own."""
-        return (from_domain, to_domain) in self._links
+        return (from_domain, to_domain, protocol) in self._links
 
     def takes(self, session: Link, claim: MadeClaim) -> bool:
         """Open one where a claim was refused because its link presents another certificate of ours."""
@@ -62,31 +62,32 @@ class Apart:
             return False
         if session.presents(claim.from_domain) or not self.has_certificate(claim.from_domain):
             return False
-        return self.open(claim.from_domain, claim.to_domain)
+        return self.open(claim.from_domain, claim.to_domain, spoken_on(session))
 
     def refused(self, session: Link, claim: MadeClaim) -> bool:
         """A claim was refused; says whether on the pair's own link, which is the pair's no more."""
-        pair = (claim.from_domain, claim.to_domain)
+        pair = (claim.from_domain, claim.to_domain, spoken_on(session))
         if self._links.get(pair) != session.number:
             return False
         del self._links[pair]
         self._in_vain[pair] = self._hub.now() + AGAIN_S
         return True
 
-    def open(self, from_domain: bytes, to_domain: bytes) -> bool:
+    def open(self, from_domain: bytes, to_domain: bytes, protocol: Protocol = Protocol.IMX) -> bool:
         """Open one for a pair; False where that came to nothing a moment ago."""
-        pair = (from_domain, to_domain)
+        pair = (from_domain, to_domain, protocol)
         if pair in self._links:
             return True
         if self._in_vain.get(pair, 0.0) > self._hub.now():
             return False
         self._links[pair] = 0
-        route = self._hub.switch.routes.get(from_domain)
-        dialled: Deferred[Dialled] = self._dialer.dial(
-            Domain(to_domain.decode("ascii")),
-            lambda: LinkSession(self._hub, Purpose.DATA),
+        route, reach = self._hub.switch.routes.get(from_domain), self._reaches[protocol]
+        own, peer = Domain(from_domain.decode("ascii")), Domain(to_domain.decode("ascii"))
+        dialled: Deferred[Dialled] = reach.dialer.dial(
+            peer,
+            lambda: reach.make(own, peer),
             reuse=no_reuse,
-            own=Domain(from_domain.decode("ascii")),
+            own=own,
             need=route.level if route is not None else 0,
         )
         dialled.addCallbacks(self._dialled, self._failed, (pair,), {}, (pair,))
@@ -121,13 +122,13 @@ class Apart:
         """Claim the domain whose link it is."""
         for pair, number in list(self._links.items()):
             if number == session.number:
-                self._claimer.claim(session, *pair)
+                self._claimer.claim(session, *pair[:2])
 
     def lost(self, session: Link) -> None:
         """A link ended; the pair gets another one when it is needed."""
         for pair, number in list(self._links.items()):
             if number == session.number:
-                made = session.made.of_pair(*pair)
+                made = session.made.of_pair(*pair[:2])
                 if made is not None and made.state is ClaimState.PROVED:
                     del self._links[pair]
                 else:

@@ -26,7 +26,14 @@ from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.tls.facts import TlsFacts
-from imxrouter.transport.dial_terms import Attempt, Connected, ConnectFailed, ConnectLimits, DialTerms
+from imxrouter.transport.dial_terms import (
+    Attempt,
+    Connected,
+    ConnectFailed,
+    ConnectLimits,
+    DialTerms,
+    NotNegotiated,
+)  # fmt: skip
 from imxrouter.transport.encryption import HandshakeFailed
 from imxrouter.transport.opening import Endpoint, OpenedSocket, OpenSocket, Race
 
@@ -47,6 +54,10 @@ _TELLING: Final = (
     Reason.CERTIFICATE_REFUSED,
     Reason.DELEGATION_INSECURE,
     Reason.TLS_FAILED,
+    Reason.NO_SERVICE,
+    Reason.VERSION_MISMATCH,
+    Reason.PROTOCOL_ERROR,
+    Reason.HELLO_TIMEOUT,
     Reason.CONNECTION_REFUSED,
     Reason.CONNECT_TIMEOUT,
     Reason.UNREACHABLE,
@@ -325,8 +336,8 @@ class _Dial:
             secured = await self._secure(target or Target(*endpoint), socket, endpoint)
             if secured is not None:
                 protocol = self._make()
-                secured.attach(protocol)
-                return Connected(protocol, target or Target(*endpoint), *endpoint, found)
+                if await self._negotiated(target or Target(*endpoint), secured, endpoint, protocol):
+                    return Connected(protocol, target or Target(*endpoint), *endpoint, found)
             if not self._resumed:  # else once more: the other side may have another certificate by now
                 self._failed.add(endpoint)
             wanted = [one for one in wanted if one not in self._failed]
@@ -357,6 +368,27 @@ class _Dial:
         refuse()
         self._refuse(target, endpoint, decision.reason, decision.note, started_at)
         return None
+
+    async def _negotiated(
+        self, target: Target, socket: OpenedSocket, endpoint: Endpoint, protocol: IProtocol
+    ) -> bool:
+        """Give the protocol its connection, and wait until that is of use."""
+        limit_s, started_at = self._with.limits.negotiation_s, self._with.clock.seconds()
+        negotiating = self._terms.negotiate(target, protocol)
+        socket.attach(protocol)
+        if negotiating is None:
+            return True
+        self._stage, why = Stage.PEER, (Reason.HELLO_TIMEOUT, f"not negotiated within {limit_s:g} s")
+        try:
+            await negotiating.addTimeout(limit_s, self._with.clock)
+        except NotNegotiated as error:
+            why = error.reason, error.note
+        except DeferredTimeout:
+            pass
+        else:
+            return True
+        self._refuse(target, endpoint, *why, started_at)
+        return False
 
     def _refuse(
         self, target: Target, endpoint: Endpoint, reason: Reason, note: str, started_at: float
@@ -443,7 +475,8 @@ class _Dial:
 
 #: What it is called where time for everything is up.
 _LATE: Final = {
-    Stage.DNS: Reason.DNS_TIMEOUT, Stage.TLS: Reason.TLS_FAILED, Stage.LIMIT: Reason.DIAL_LIMIT
+    Stage.DNS: Reason.DNS_TIMEOUT, Stage.TLS: Reason.TLS_FAILED, Stage.LIMIT: Reason.DIAL_LIMIT,
+    Stage.PEER: Reason.HELLO_TIMEOUT,
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ class ConnectLimits:
         dns_s: for the look-up of the domain, and for that of each target's addresses.
         connect_s: for one attempt.
         handshake_s: for the TLS handshake of a connection that is there.
+        negotiation_s: for what must be said on one before it is of use; two targets fit into `total_s`.
         total_s: for everything together but a turn; below the 15 s for which messages are held.
         turn_s: for a turn, where many links are opened to one address one after the other.
         race_delay_s: head start of an attempt (RFC 8305 section 8 recommends 250 ms).
@@ -39,6 +40,7 @@ class ConnectLimits:
     dns_s: float = 10.0
     connect_s: float = 5.0
     handshake_s: float = 5.0
+    negotiation_s: float = 6.0
     total_s: float = 14.0
     turn_s: float = 15.0
     race_delay_s: float = 0.25
@@ -65,6 +67,15 @@ class Attempt:
     reason: Reason
     seconds: float = 0.0
     note: str = ""
+
+
+class NotNegotiated(RouterError):
+    """A connection that is there is of no use; says why."""
+
+    def __init__(self, reason: Reason, note: str = "") -> None:
+        super().__init__(f"{reason.word}: {note}".rstrip(": "))
+        self.reason = reason
+        self.note = note
 
 
 class ConnectFailed(RouterError):
@@ -124,7 +135,8 @@ def _no_end() -> None:
     """Nobody waits for it."""
 
 
-_UNASKED: Final = Decision(Level.DIALBACK, int(Level.DIALBACK))
+#: What a connection counts for of which nothing is asked, or not yet.
+UNASKED: Final = Decision(Level.DIALBACK, int(Level.DIALBACK))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +156,9 @@ class DialTerms:
         encrypt: makes the TLS handshake with a target on a connection that is there, within so many seconds;
             None where the target is spoken to in clear.
         identify: judges what a connection to a target is worth, before anything is said there.
+        negotiate: prepares a protocol before it gets its connection to a target. What it returns fires when
+            that is of use, and fails with `NotNegotiated` where it is not: the next target is tried. Whoever
+            cancels it ends the connection. None: it is of use at once.
         turn: fires when these endpoints may be dialled, with what is called when that has ended.
         admit_target: asked before each attempt on a stranger's word; a reason refuses it.
         failed_connect: told after each attempt on a stranger's word that failed.
@@ -158,7 +173,8 @@ class DialTerms:
     only: Target | None = None
     encrypt: Callable[[Target], Encrypt | None] = lambda _target: None
     promised: bool = False
-    identify: Callable[[Target, TlsFacts | None], Decision] = lambda _target, _facts: _UNASKED
+    identify: Callable[[Target, TlsFacts | None], Decision] = lambda _target, _facts: UNASKED
+    negotiate: Callable[[Target, Any], Deferred[None] | None] = lambda _target, _protocol: None
     turn: Callable[[Sequence[Endpoint]], Deferred[Callable[[], None]]] = lambda _endpoints: succeed(_no_end)
     admit_target: Callable[[str, int], Reason | None] = lambda _ip, _port: None
     failed_connect: Callable[[str, int, Reason], None] = lambda _ip, _port, _reason: None

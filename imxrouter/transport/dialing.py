@@ -75,3 +75,18 @@ class Dialer(Protocol):
         Raises (as failure):
             DialFailed: with the most telling reason.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How remote domains are reached by one protocol.
+
+    Attributes:
+        dialer: opens connections.
+        make: makes the protocol of a new connection, of a domain of ours (None: of any) to a remote one.
+        shares: one link may lead to several remote domains, and a busy peer may have more than one.
+    """
+
+    dialer: Dialer
+    make: Callable[[Domain | None, Domain], Link]
+    shares: bool = True

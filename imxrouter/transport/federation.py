@@ -1,33 +1,43 @@
 """Our own traffic to other organisations: hold, dial, claim, send (architecture section 6).
 
-A request for a remote domain without a way waits here, bounded and for a short time, while a link is dialled
-and our domain is proved there. Each request that cannot go is answered with stage, reason and the domain at
-which it failed. Verification of strangers never touches the destinations of this module.
+A request for a remote domain without a way waits here, bounded and for a short time, while the protocol is
+chosen, a link is dialled and our domain is proved there. Each request that cannot go is answered with stage,
+reason and the domain at which it failed. Verification of strangers never touches the destinations of this
+module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imxrouter.link.claims import ClaimState, MadeClaim
-from imxrouter.link.ledger import FROM_DOMAIN, SIZE, TO_DOMAIN, TRIES, Entry
+from imxrouter.link.ledger import FROM_DOMAIN, TO_DOMAIN, TRIES, TYPE, Entry
 from imxrouter.link.machine import LinkState
-from imxrouter.model.domain import BadDomain, Domain
-from imxrouter.model.outcome import Outcome, failure, indeterminant
+from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Choice, NoChoice, Protocol
 from imxrouter.routing.destinations import DestinationState, DestinationTable
-from imxrouter.routing.hold import HoldBudget, HoldLimits, HoldQueue
+from imxrouter.switch.ways import STANZA
 from imxrouter.transport.apart import Apart
+from imxrouter.transport.choosing import Chosen, protocol_of
 from imxrouter.transport.dialback import AGAIN_S, Claimer
-from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, Endpoint
+from imxrouter.transport.dialing import DialFailed, Dialled, Endpoint, Reach, no_reuse
+from imxrouter.transport.holding import Holding, Key
 from imxrouter.transport.hub import SHUTTING_DOWN_S, Hub
 from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.more_links import MoreLinks
-from imxrouter.transport.pursuit import OUT_OF_SERVICE, OWN_POLICY, Cause, Pursuit, Resting
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.pursuit import (
+    NOT_FOUND_IN_TIME,
+    OUT_OF_SERVICE,
+    OWN_POLICY,
+    Cause,
+    Pursuit,
+    Resting,
+    spoken_on,
+)
 from imxrouter.wire.control import Control, Hello
 
 #: Targets tried for one destination before it has failed.
@@ -44,22 +54,32 @@ class Federation:
 
     Args:
         hub: links of this process.
-        dialer: opens links.
-        claimer: proves our domains on them.
+        reaches: how domains are reached, by protocol; read each time.
+        claimer: proves our domains on links.
         destinations: what is known of remote domains (state, last error, back-off).
+
+    Attributes:
+        holding: what waits.
+        chosen: by which protocol each domain is reached.
     """
 
     log = Logger()
 
-    def __init__(self, hub: Hub, dialer: Dialer, claimer: Claimer, destinations: DestinationTable) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        reaches: Mapping[Protocol, Reach],
+        claimer: Claimer,
+        destinations: DestinationTable,
+    ) -> None:
         self._hub = hub
-        self._dialer = dialer
+        self._reaches = reaches
         self._claimer = claimer
         self.destinations = destinations
-        self._pursuits: dict[bytes, Pursuit] = {}
-        self._budget = HoldBudget(hub.settings.hold_total_bytes)
-        self.more_links = MoreLinks(hub, dialer, claimer)
-        self.apart = Apart(hub, dialer, claimer, self._apart_ended)
+        self.holding = Holding(hub)
+        self.chosen = Chosen(hub.switch.ways)
+        self.more_links = MoreLinks(hub, reaches, claimer)
+        self.apart = Apart(hub, reaches, claimer, self._apart_ended)
         self.resting = Resting()
         self.on_step: Callable[[str, bytes, str, Reason], None] = lambda *_: None
         #: told (entry, link) of a request that is held (link 0), or leaves over a link after it was held
@@ -77,38 +97,20 @@ class Federation:
 
     def change(self, hold_total_bytes: int) -> None:
         """Hold more or less in all; what waits stays."""
-        self._budget.limit_bytes = hold_total_bytes
+        self.holding.budget.limit_bytes = hold_total_bytes
 
     @property
     def held(self) -> tuple[int, int]:
         """Requests that wait for a link now, and their bytes."""
-        return self._budget.count, self._budget.used_bytes
+        return self.holding.budget.count, self.holding.budget.used_bytes
 
     def stop(self) -> None:
         """Answer what waits: no link will be there for it. So is what comes, until `stopped` is false."""
         self.stopped = True
-        for pursuit in list(self._pursuits.values()):
-            self._fail(pursuit, OUT_OF_SERVICE, SHUTTING_DOWN_S)
+        for pursuit in list(self.holding.pursuits.values()):
+            self.holding.fail(pursuit, OUT_OF_SERVICE, SHUTTING_DOWN_S)
         for tag in self.resting.take():
-            self._give_up(tag, OUT_OF_SERVICE)
-
-    def oldest_held_s(self, now: float) -> float:
-        """How long the request waits that has waited longest; 0 when none does."""
-        queues = (queue for pursuit in self._pursuits.values() for queue in pursuit.held.values())
-        since = (queue.oldest_since() for queue in queues)
-        return max((now - one for one in since if one is not None), default=0.0)
-
-    def held_for(self, domain: Domain) -> int:
-        """Requests that wait for one domain."""
-        pursuit = self._pursuits.get(domain.wire)
-        return pursuit.budget.count if pursuit is not None else 0
-
-    def waiting(self, domain: bytes, from_domain: bytes | None = None) -> Iterator[int]:
-        """Tags of the requests that wait for a domain, those of one domain of ours if it is given."""
-        pursuit = self._pursuits.get(domain)
-        for ours, queue in pursuit.held.items() if pursuit is not None else ():
-            if from_domain is None or ours == from_domain:
-                yield from queue
+            self.holding.give_up(tag, OUT_OF_SERVICE)
 
     # -- holding -----------------------------------------------------------------------------------------
 
@@ -119,95 +121,94 @@ class Federation:
             tags: of the requests.
             rested: they are retries that have rested; others rest first, where there is a way for them.
         """
-        touched: dict[bytes, None] = {}
+        touched: dict[Key, None] = {}
         switch, now = self._hub.switch, self._hub.now()
         for tag in tags:
             entry = switch.ledger.entries.get(tag)
             if entry is None:
                 continue
             to_domain, from_domain = entry[TO_DOMAIN], entry[FROM_DOMAIN]
-            port = switch.way(to_domain, from_domain)
+            port = switch.way(to_domain, from_domain, rtype=entry[TYPE])
             if port is not None and entry[TRIES] and not rested:
                 self.resting.add(tag, now)
                 continue
             if port is not None and (switch.bars_now(tag) or switch.forward(tag, port, now)):
                 continue
             if to_domain in switch.routes:
-                self._give_up(tag, Cause(Reason.SERVICE_DOWN), 30)
+                self.holding.give_up(tag, Cause(Reason.SERVICE_DOWN), 30)
                 continue
             if self.stopped:
-                self._give_up(tag, OUT_OF_SERVICE, SHUTTING_DOWN_S)
+                self.holding.give_up(tag, OUT_OF_SERVICE, SHUTTING_DOWN_S)
                 continue
             if not switch.level_is_enough(from_domain, self._claimer.best_level):
-                self._give_up(tag, OWN_POLICY)
+                self.holding.give_up(tag, OWN_POLICY)
                 continue
-            refused = self._offer(tag, to_domain, from_domain, entry[SIZE])
+            protocol = self.chosen.known(to_domain) if entry[TYPE] != STANZA else Protocol.XMPP
+            refused = self.holding.offer(tag, protocol)
             if refused is None:
-                touched[to_domain] = None
+                touched[to_domain, protocol] = None
                 self.on_waiting(entry, 0)
             else:
-                self._give_up(tag, Cause(refused), 5)
-        for to_domain in touched:
-            self._pursue(to_domain)
+                self.holding.give_up(tag, Cause(refused), 5)
+        for key in touched:
+            self._pursue(key)
 
-    def _offer(self, tag: int, to_domain: bytes, from_domain: bytes, size: int) -> Reason | None:
-        pursuit = self._pursuits.get(to_domain)
-        if pursuit is None:
-            try:
-                pursuit = self._pursuits[to_domain] = self._new_pursuit(Domain.from_wire(to_domain))
-            except BadDomain:
-                return Reason.BAD_ADDRESS
-        queue = pursuit.held.get(from_domain)
-        if queue is None:
-            settings = self._hub.settings
-            limits = HoldLimits(settings.hold_count, settings.hold_bytes, settings.hold_s)
-            queue = pursuit.held[from_domain] = HoldQueue(limits, pursuit.budget)
-        self._supersede(tag, pursuit, queue)
-        return queue.offer(tag, size, self._hub.now())
+    # -- choosing ----------------------------------------------------------------------------------------
 
-    def _supersede(self, tag: int, pursuit: Pursuit, queue: HoldQueue[int]) -> None:
-        """Of the notifications of one subscription only the newest waits (architecture section 6)."""
-        older = pursuit.replaced_by(tag, self._hub.switch.ledger.entries[tag])
-        if older is not None and queue.drop(older):
-            self._give_up(older, Cause(Reason.SUPERSEDED))
+    def _choose(self, pursuit: Pursuit) -> None:
+        """Which protocol it is to be; what waits for the domain waits for that, too."""
+        pursuit.dialling, pursuit.last = True, NOT_FOUND_IN_TIME
+        choosing = self.chosen.choose(pursuit.domain)
+        choosing.addCallback(self._decided, pursuit).addErrback(self._broken, pursuit)
 
-    def _new_pursuit(self, domain: Domain) -> Pursuit:
-        settings = self._hub.settings
-        return Pursuit(domain, HoldBudget(settings.hold_bytes, settings.hold_count, self._budget))
-
-    def _forget_if_empty(self, pursuit: Pursuit) -> None:
-        if not pursuit.budget.count and not pursuit.dialling:
-            self._pursuits.pop(pursuit.domain.wire, None)
+    def _decided(self, choice: Choice | NoChoice, pursuit: Pursuit) -> None:
+        pursuit.dialling = False
+        if isinstance(choice, Choice) and choice.protocol is None:  # it came to be served here meanwhile
+            tags = [tag for ours in list(pursuit.held) for tag in pursuit.take(ours)]
+            self.holding.forget_if_empty(pursuit)
+            self.hold(tags)
+            return
+        protocol = protocol_of(choice)
+        self.holding.decide(pursuit, protocol)
+        self._pursue((pursuit.domain.wire, protocol), choice)
 
     # -- reaching ----------------------------------------------------------------------------------------
 
-    def _pursue(self, to_domain: bytes) -> None:
-        pursuit = self._pursuits.get(to_domain)
+    def _pursue(self, key: Key, choice: Choice | NoChoice | None = None) -> None:
+        pursuit = self.holding.pursuits.get(key)
         if pursuit is None or pursuit.dialling:
             return
-        session = self._session_for(to_domain)
+        if pursuit.protocol is None:
+            self._choose(pursuit)
+            return
+        session = self._session_for(pursuit.domain.wire, pursuit.protocol)
         if session is not None:
             pursuit.session = session.number
             if session.is_open:
                 self._claim_all(pursuit, session)
             return
         now = self._hub.now()
-        destination = self.destinations.open(pursuit.domain, now)
+        destination = self.destinations.open(pursuit.domain, now, pursuit.protocol)
         if destination is None:
-            self._fail(pursuit, Cause(Reason.BUSY, "too many domains are being reached"), 5)
+            self.holding.fail(pursuit, Cause(Reason.BUSY, "too many domains are being reached"), 5)
         elif destination.state is DestinationState.FAILING and not destination.may_try(now):
             last = destination.last_error
             cause = Cause(last.reason, last.note) if last else Cause(Reason.BACKING_OFF)
-            self._fail(pursuit, cause.of_unsent(), destination.retry_after_s(now))
+            self.holding.fail(pursuit, cause.of_unsent(), destination.retry_after_s(now))
+        elif isinstance(choice, NoChoice):
+            self._failed(pursuit, Cause(choice.reason, self.chosen.why(pursuit.domain, choice)))
+        elif pursuit.protocol not in self._reaches:
+            self._failed(pursuit, Cause(Reason.BLOCKED, f"{pursuit.protocol.value} is not spoken here"))
         else:
             destination.connecting(now)
             self._dial(pursuit)
 
-    def _session_for(self, to_domain: bytes) -> Link | None:
+    def _session_for(self, to_domain: bytes, protocol: Protocol | None) -> Link | None:
         for session in self._hub.opened_links:
             if (
                 session.purpose is Purpose.DATA
                 and to_domain in session.reached
+                and spoken_on(session) is protocol
                 and session.machine.state in (LinkState.AWAIT_HELLO, LinkState.OPEN)
                 and not session.port.closed
                 and not session.leaving
@@ -219,25 +220,29 @@ class Federation:
     def _dial(self, pursuit: Pursuit) -> None:
         pursuit.dialling = True
         self.on_step("dialling", pursuit.domain.wire, "", Reason.NONE)
-        dialled = self._dialer.dial(
+        reach, own = self._reaches[pursuit.protocol or Protocol.IMX], self._own_of(pursuit)
+        dialled = reach.dialer.dial(
             pursuit.domain,
-            lambda: LinkSession(self._hub, Purpose.DATA),
-            reuse=self._reusable,
+            lambda: reach.make(own, pursuit.domain),
+            reuse=self._reusable if reach.shares else no_reuse,
             skip=frozenset(pursuit.tried),
-            own=self._own_of(pursuit),
+            own=own,
         )
         dialled.addCallbacks(self._dialled, self._not_dialled, (pursuit,), {}, (pursuit,))
         dialled.addErrback(self._broken, pursuit)
 
     def _own_of(self, pursuit: Pursuit) -> Domain | None:
         """The domain of ours whose certificate a link presents: the first one that has something to send."""
-        ours = next((one for one in pursuit.held if not self.apart.concerns(one, pursuit.domain.wire)), None)
+        ours = next((one for one in pursuit.held if not self._is_apart(pursuit, one)), None)
         return Domain(ours.decode("ascii")) if ours is not None else None
+
+    def _is_apart(self, pursuit: Pursuit, ours: bytes) -> bool:
+        return self.apart.concerns(ours, pursuit.domain.wire, pursuit.protocol or Protocol.IMX)
 
     def _reusable(self, endpoint: Endpoint, fits: Callable[[Link], bool]) -> Link | None:
         for session in self._hub.opened_links.to(endpoint):
             usable = session.purpose is Purpose.DATA and not session.redirected and session.is_open
-            if usable and fits(session):
+            if usable and not session.port.carries_stanzas and fits(session):
                 return session
         return None
 
@@ -271,10 +276,10 @@ class Federation:
         if pursuit.budget.count:
             self._dial(pursuit)
             return
-        destination = self.destinations.find(pursuit.domain)
+        destination = self.destinations.find(pursuit.domain, pursuit.protocol or Protocol.IMX)
         if destination is not None:
             destination.idle(self._hub.now())
-        self._forget_if_empty(pursuit)
+        self.holding.forget_if_empty(pursuit)
 
     def _broken(self, problem: Failure, pursuit: Pursuit) -> None:
         pursuit.dialling = False
@@ -291,14 +296,14 @@ class Federation:
     def _failed(self, pursuit: Pursuit, cause: Cause) -> None:
         pursuit.tried.clear()
         pursuit.again = False
-        retry_after_s = self._verdict(pursuit.domain, cause)
-        self._fail(pursuit, cause, retry_after_s)
+        retry_after_s = self._verdict(pursuit.domain, pursuit.protocol or Protocol.IMX, cause)
+        self.holding.fail(pursuit, cause, retry_after_s)
         self.on_unreachable(pursuit.domain.wire, cause)
 
-    def _verdict(self, domain: Domain, cause: Cause) -> int:
+    def _verdict(self, domain: Domain, protocol: Protocol, cause: Cause) -> int:
         """Every target failed: remember it, and say it; returns the seconds until the next try."""
         reason, note, now = cause.reason, cause.note, self._hub.now()
-        destination = self.destinations.open(domain, now)
+        destination = self.destinations.open(domain, now, protocol)
         if destination is not None:
             destination.failed(reason, now, note)
         self.log.warn(
@@ -310,81 +315,62 @@ class Federation:
 
     def unreachable(self, domain: bytes, cause: Cause) -> None:
         """A verdict that somebody else came to: its links are silent, and a new one fails."""
-        pursuit = self._pursuits.get(domain)
-        if pursuit is not None and pursuit.dialling:
+        pursuits, protocol = self.holding.of(domain), self._used_for(domain)
+        if any(one.dialling for one in pursuits):
             return  # what dials now says so itself
-        retry_after_s = self._verdict(Domain(domain.decode("ascii")), cause)
-        if pursuit is not None:
-            self._fail(pursuit, cause.of_unsent(), retry_after_s)
+        retry_after_s = self._verdict(Domain(domain.decode("ascii")), protocol, cause)
+        for pursuit in pursuits:
+            self.holding.fail(pursuit, cause.of_unsent(), retry_after_s)
         self.on_unreachable(domain, cause)
+
+    def _used_for(self, domain: bytes) -> Protocol:
+        """By which protocol a domain is reached now, or was last."""
+        return self.chosen.known(domain) or Protocol.IMX
 
     def next_try(self, domain: bytes, now: float) -> float:
         """When a domain may be tried again, monotonic seconds."""
-        destination = self.destinations.find(Domain(domain.decode("ascii")))
+        destination = self.destinations.find(Domain(domain.decode("ascii")), self._used_for(domain))
         failing = destination is not None and destination.state is DestinationState.FAILING
         return destination.next_try if failing and destination is not None else now
-
-    def _fail(self, pursuit: Pursuit, cause: Cause, retry_after_s: int) -> None:
-        for from_domain in list(pursuit.held):
-            self._give_up_all(pursuit, from_domain, cause, retry_after_s)
-        self._forget_if_empty(pursuit)
-
-    def _give_up_all(
-        self, pursuit: Pursuit, from_domain: bytes, cause: Cause, retry_after_s: int = 0
-    ) -> None:
-        for tag in pursuit.take(from_domain):
-            self._give_up(tag, cause, retry_after_s)
-
-    def _give_up(self, tag: int, cause: Cause, retry_after_s: int = 0) -> None:
-        """Answer what waited. A hop is named as it was: the peer where it said so, else this router."""
-        entry = self._hub.switch.ledger.entries.get(tag)
-        if entry is None:
-            return
-        outcome: Outcome
-        if entry[TRIES]:
-            note = " ".join(filter(None, ("the next try failed:", cause.reason.word, cause.note)))
-            outcome = indeterminant(Reason.LINK_LOST, role="peer", note=note)
-        else:
-            role = "peer" if cause.by_peer else "router"
-            outcome = failure(cause.reason, role=role, retry_after_s=retry_after_s, note=cause.note)
-        self._hub.switch.complete(tag, outcome, self._hub.now())
 
     # -- claims ------------------------------------------------------------------------------------------
 
     def _claim_all(self, pursuit: Pursuit, session: Link) -> None:
-        worth = self._claimer.worth(session, pursuit.domain.wire)
+        domain = pursuit.domain.wire
+        worth = self._claimer.worth(session, domain)
         for from_domain in list(pursuit.held):
-            if self.apart.concerns(from_domain, pursuit.domain.wire):
+            if self._is_apart(pursuit, from_domain):
                 continue
-            known = session.made.of_pair(from_domain, pursuit.domain.wire)
-            ways = self._hub.switch.ways.get(pursuit.domain.wire, {}).get(from_domain, ())
-            if known is not None and known.state is ClaimState.PROVED and session.port in ways:
+            known = session.made.of_pair(from_domain, domain)
+            carries = self._hub.switch.ways.carries(domain, from_domain, session.port)
+            if known is not None and known.state is ClaimState.PROVED and carries:
                 self._release(pursuit, from_domain)
             elif known is not None and known.state is ClaimState.REFUSED and known.retry_at > self._hub.now():
                 if known.reason in ASK_AGAIN or self.apart.takes(session, known):
                     continue
                 wait = max(1, round(known.retry_at - self._hub.now()))
-                self._give_up_all(pursuit, from_domain, Cause.of_claim(known), wait)
+                self.holding.give_up_all(pursuit, from_domain, Cause.of_claim(known), wait)
             elif not worth.accepted:
-                self._give_up_all(pursuit, from_domain, Cause(worth.reason, worth.note))
+                self.holding.give_up_all(pursuit, from_domain, Cause(worth.reason, worth.note))
             elif self._hub.switch.level_is_enough(from_domain, worth.strength):
-                self._claimer.claim(session, from_domain, pursuit.domain.wire)
-            elif not self.apart.open(from_domain, pursuit.domain.wire):
-                self._give_up_all(pursuit, from_domain, OWN_POLICY)
-        self._forget_if_empty(pursuit)
+                self._claimer.claim(session, from_domain, domain)
+            elif not self.apart.open(from_domain, domain, spoken_on(session)):
+                self.holding.give_up_all(pursuit, from_domain, OWN_POLICY)
+        self.holding.forget_if_empty(pursuit)
 
-    def _apart_ended(self, from_domain: bytes, to_domain: bytes, cause: Cause) -> None:
+    def _apart_ended(self, from_domain: bytes, to_domain: bytes, protocol: Protocol, cause: Cause) -> None:
         """A link of its own came to nothing: what waits for it is answered."""
-        pursuit = self._pursuits.get(to_domain)
+        pursuit = self.holding.pursuits.get((to_domain, protocol))
         if pursuit is not None:
-            self._give_up_all(pursuit, from_domain, cause.of_unsent(), AGAIN_S)
-            self._forget_if_empty(pursuit)
+            self.holding.give_up_all(pursuit, from_domain, cause.of_unsent(), AGAIN_S)
+            self.holding.forget_if_empty(pursuit)
 
     def _claim_settled(self, session: Link, claim: MadeClaim) -> None:
         self.on_settled(session, claim)
-        pursuit = self._pursuits.get(claim.to_domain)
+        protocol = spoken_on(session)
+        pursuit = self.holding.pursuits.get((claim.to_domain, protocol))
         if claim.state is ClaimState.PROVED:
-            self._up(claim.to_domain, proved=True)
+            self._up(claim.to_domain, protocol, proved=True)
             if pursuit is not None and session.is_open:
                 pursuit.tried.clear()
                 pursuit.again = False
@@ -392,44 +378,49 @@ class Federation:
             return
         if self.apart.takes(session, claim):
             return
-        destination = self.destinations.find(Domain(claim.to_domain.decode("ascii")))
+        destination = self.destinations.find(Domain(claim.to_domain.decode("ascii")), protocol)
         if destination is not None:
             cause = Cause.of_claim(claim)
             destination.refused(cause.reason, self._hub.now(), cause.note)
         apart = self.apart.refused(session, claim)
         waits = pursuit is not None and (apart or pursuit.session == session.number)
         if waits and pursuit is not None and claim.reason not in ASK_AGAIN:
-            self._give_up_all(pursuit, claim.from_domain, Cause.of_claim(claim), 5)
-            self._forget_if_empty(pursuit)
+            self.holding.give_up_all(pursuit, claim.from_domain, Cause.of_claim(claim), 5)
+            self.holding.forget_if_empty(pursuit)
 
-    def _up(self, domain: bytes, *, proved: bool = False) -> None:
-        destination = self.destinations.open(Domain(domain.decode("ascii")), self._hub.now())
+    def _up(self, domain: bytes, protocol: Protocol, *, proved: bool = False) -> None:
+        destination = self.destinations.open(Domain(domain.decode("ascii")), self._hub.now(), protocol)
         if destination is not None:
             destination.up(self._hub.now())
         if proved:
             self.on_reached(domain)
 
     def _release(self, pursuit: Pursuit, from_domain: bytes) -> None:
-        """A way is there: what waited goes out in its order."""
-        tags = pursuit.take(from_domain)
-        self._forget_if_empty(pursuit)
+        """A way is there: what waited goes out in its order, over links of the protocol it waited for."""
+        tags, domain = pursuit.take(from_domain), pursuit.domain.wire
+        self.holding.forget_if_empty(pursuit)
         for tag in tags:
-            if self._hub.switch.bars_now(tag):
-                continue
-            port = self._hub.switch.way(pursuit.domain.wire, from_domain)
             entry = self._hub.switch.ledger.entries.get(tag)
+            if entry is None or self._hub.switch.bars_now(tag):
+                continue
+            rtype = STANZA if pursuit.protocol is Protocol.XMPP else entry[TYPE]
+            port = self._hub.switch.way(domain, from_domain, rtype=rtype)
             if port is None or not self._hub.switch.forward(tag, port, self._hub.now()):
-                self._give_up(tag, Cause(Reason.BUSY, "output"), 1)
-            elif entry is not None:
+                self.holding.give_up(tag, Cause(Reason.BUSY, "output"), 1)
+            else:
                 self.on_waiting(entry, port.number)
 
     def peer_proved(self, session: Link, peer: bytes, ours: bytes) -> None:
         """A peer proved itself: what waits for it may go over its link; a failing one is tried again."""
-        if self.destinations.peer_proved(Domain(peer.decode()), self._hub.now()):
+        protocol = spoken_on(session)
+        if self.destinations.peer_proved(Domain(peer.decode()), self._hub.now(), protocol):
             self.log.info("{domain} proved itself; its back-off ends", domain=peer.decode())
-        pursuit = self._pursuits.get(peer)
-        if pursuit is not None and ours in pursuit.held and session.is_open:
-            self._release(pursuit, ours)
+        carries = self._hub.switch.ways.carries(peer, ours, session.port)
+        for key in ((peer, protocol), (peer, None)):
+            pursuit = self.holding.pursuits.get(key)
+            decided = key[1] is not None or protocol is Protocol.IMX
+            if pursuit is not None and decided and carries and ours in pursuit.held and session.is_open:
+                self._release(pursuit, ours)
         self.on_reached(peer)
 
     # -- events ------------------------------------------------------------------------------------------
@@ -441,8 +432,8 @@ class Federation:
             self.more_links.opened(session)
             self.apart.opened(session)
             for domain in session.reached:
-                self._up(domain)
-                pursuit = self._pursuits.get(domain)
+                self._up(domain, spoken_on(session))
+                pursuit = self.holding.pursuits.get((domain, spoken_on(session)))
                 if pursuit is not None:
                     self._claim_all(pursuit, session)
 
@@ -459,12 +450,12 @@ class Federation:
         self.apart.lost(session)
         self._leave(session, Cause.of_link(session))
         for domain in session.reached if session.purpose is Purpose.DATA else ():
-            self._rest(domain)
+            self._rest(domain, spoken_on(session))
 
     def _leave(self, session: Link, cause: Cause, *, innocent: bool = False) -> None:
         """Go to the next target, or to the same one again where the link was an old one that ended."""
         for domain in tuple(session.reached) if session.purpose is Purpose.DATA else ():
-            pursuit = self._pursuits.get(domain)
+            pursuit = self.holding.pursuits.get((domain, spoken_on(session)))
             if pursuit is None or pursuit.session != session.number:
                 continue
             pursuit.session = 0
@@ -476,30 +467,28 @@ class Federation:
                 orderly = Cause(Reason.SHUTTING_DOWN, cause.note, cause.by_peer)
                 self._next_target(pursuit, orderly if cause.reason in _IN_ORDER else cause)
 
-    def _rest(self, raw: bytes) -> None:
+    def _rest(self, raw: bytes, protocol: Protocol) -> None:
         """A link to the domain went; where it was the last one and nothing waits, the domain is idle."""
-        domain = Domain(raw.decode("ascii"))
-        destination, pursuit = self.destinations.find(domain), self._pursuits.get(raw)
+        domain, pursuit = Domain(raw.decode("ascii")), self.holding.pursuits.get((raw, protocol))
+        destination, ways = self.destinations.find(domain, protocol), self._hub.switch.ways
         if destination is None or destination.state is DestinationState.FAILING:
             return
         if pursuit is not None and (pursuit.dialling or pursuit.budget.count):
             return
-        if raw not in self._hub.switch.ways and self._session_for(raw) is None:
+        if raw in (ways if protocol is Protocol.IMX else ways.streams):
+            return
+        if self._session_for(raw, protocol) is None:
             destination.idle(self._hub.now())
 
     def tick(self, now: float) -> None:
-        """What has waited too long is answered; a busy peer gets another link."""
-        for pursuit in list(self._pursuits.values()):
+        """What has waited too long is answered; a busy peer gets another link; old choices are made anew."""
+        for pursuit in list(self.holding.pursuits.values()):
             session = self._hub.sessions.get(pursuit.session)
-            for from_domain, waiting in list(pursuit.held.items()):
-                late = pursuit.why_late(session, from_domain)
-                for tag in waiting.expire(now):
-                    self._give_up(tag, late, 5)
-                if not waiting:
-                    pursuit.held.pop(from_domain, None)
+            self.holding.expire(pursuit, session, now)
             if session is not None and session.is_open:
                 self._claim_all(pursuit, session)
-            self._forget_if_empty(pursuit)
+            self.holding.forget_if_empty(pursuit)
         self.hold(self.resting.rested(now), rested=True)
+        self.chosen.tick()
         self.apart.tick(now)
-        self.more_links.tick(now, self._pursuits)
+        self.more_links.tick(now, {domain for domain, _ in self.holding.pursuits})

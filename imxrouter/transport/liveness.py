@@ -304,7 +304,7 @@ class Liveness:
 
     def _is_up(self, domain: bytes) -> bool:
         route = self._hub.switch.routes.get(domain)
-        return bool(route.ports) if route is not None else domain in self._hub.switch.ways
+        return bool(route.ports) if route is not None else self._hub.switch.ways.leads_to(domain)
 
     def _look_at_services(self) -> None:
         """Domains served here whose service is gone, or back (IMX-7)."""

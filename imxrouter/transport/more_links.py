@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imxrouter.link.machine import LinkState
 from imxrouter.model.domain import Domain
+from imxrouter.routing.choice import Protocol
 from imxrouter.transport.dialback import Claimer
-from imxrouter.transport.dialing import Dialer, DialFailed, Dialled, no_reuse
+from imxrouter.transport.dialing import DialFailed, Dialled, Reach, no_reuse
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.link import Link, Purpose
-from imxrouter.transport.pursuit import Cause
-from imxrouter.transport.session import LinkSession
+from imxrouter.transport.pursuit import Cause, spoken_on
 
 #: One more link to a busy peer is opened at most this often; the peer may have a cap, and says so by closing.
 MORE_LINKS_EVERY_S = 30.0
@@ -25,15 +25,15 @@ class MoreLinks:
 
     Args:
         hub: links of this process.
-        dialer: opens links.
+        reaches: how domains are reached, by protocol.
         claimer: proves our domains on them.
     """
 
     log = Logger()
 
-    def __init__(self, hub: Hub, dialer: Dialer, claimer: Claimer) -> None:
+    def __init__(self, hub: Hub, reaches: Mapping[Protocol, Reach], claimer: Claimer) -> None:
         self._hub = hub
-        self._dialer = dialer
+        self._reaches = reaches
         self._claimer = claimer
         #: numbers of such links that are not open yet
         self._more: set[int] = set()
@@ -45,7 +45,7 @@ class MoreLinks:
             self._more.discard(session.number)
             for domain in session.reached:
                 worth = self._claimer.worth(session, domain)
-                for ours in list(self._hub.switch.ways.get(domain, ())):
+                for ours in self._sources(domain, spoken_on(session)):
                     if worth.accepted and self._hub.switch.level_is_enough(ours, worth.strength):
                         self._claimer.claim(session, ours, domain)
 
@@ -58,7 +58,8 @@ class MoreLinks:
         links: dict[bytes, int] = {}
         idle: set[bytes] = set()
         for session in self._hub.opened_links:
-            if session.purpose is Purpose.DATA and session.machine.state is not LinkState.DRAINING:
+            shares = self._reaches[spoken_on(session)].shares
+            if shares and session.purpose is Purpose.DATA and session.machine.state is not LinkState.DRAINING:
                 is_busy = session.port.sent * 2 > session.port.credit_requests
                 for domain in session.reached:
                     links[domain] = links.get(domain, 0) + 1
@@ -71,12 +72,23 @@ class MoreLinks:
                 self._more_after[domain] = now + MORE_LINKS_EVERY_S
                 self.open(domain, lambda _cause, _session: None)
 
-    def open(self, domain: bytes, ended: Callable[[Cause | None, Link | None], None]) -> None:
+    def _sources(self, domain: bytes, protocol: Protocol) -> list[bytes]:
+        """Domains of ours that send to a remote one by a protocol."""
+        ways = self._hub.switch.ways
+        return list((ways if protocol is Protocol.IMX else ways.streams).get(domain, ()))
+
+    def open(
+        self,
+        domain: bytes,
+        ended: Callable[[Cause | None, Link | None], None],
+        protocol: Protocol = Protocol.IMX,
+    ) -> None:
         """Open one more link; where that fails nothing changes for the others.
 
         Args:
             domain: of the peer.
             ended: gets the link once it is connected (its hello may not be there yet), or why it was not.
+            protocol: by which it is reached.
         """
 
         def connected(dialled: Dialled) -> None:
@@ -93,12 +105,8 @@ class MoreLinks:
                 problem.raiseException()
             ended(Cause(error.reason, error.note), None)
 
-        ours = next(iter(self._hub.switch.ways.get(domain, ())), None)
-        dialled = self._dialer.dial(
-            Domain(domain.decode("ascii")),
-            lambda: LinkSession(self._hub, Purpose.DATA),
-            reuse=no_reuse,
-            own=Domain(ours.decode("ascii")) if ours is not None else None,
-        )
+        ours, reach = next(iter(self._sources(domain, protocol)), None), self._reaches[protocol]
+        own, peer = Domain(ours.decode("ascii")) if ours is not None else None, Domain(domain.decode("ascii"))
+        dialled = reach.dialer.dial(peer, lambda: reach.make(own, peer), reuse=no_reuse, own=own)
         dialled.addCallbacks(connected, failed)
         dialled.addErrback(lambda problem: self.log.failure("one more link", problem))

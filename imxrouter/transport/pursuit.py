@@ -9,6 +9,7 @@ from imxrouter.link.claims import ClaimState, MadeClaim
 from imxrouter.link.ledger import KEY, RECORD, TYPE, Entry
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.hold import HoldBudget, HoldQueue
 from imxrouter.transport.dialing import Endpoint
 from imxrouter.transport.link import Link
@@ -56,6 +57,7 @@ _LEAVE_OPEN: Final = frozenset({Reason.LINK_LOST, Reason.KEEPALIVE_TIMEOUT})
 #: What is told of what waits when this router goes out of service.
 OUT_OF_SERVICE: Final = Cause(Reason.SHUTTING_DOWN)
 NOT_IN_TIME: Final = Cause(Reason.CONNECT_TIMEOUT)
+NOT_FOUND_IN_TIME: Final = Cause(Reason.DNS_TIMEOUT)
 #: The link would be weaker than what the sender's own domain asks for.
 OWN_POLICY: Final = Cause(Reason.WEAKER_THAN_POLICY, "policy of the sender's domain")
 
@@ -65,6 +67,7 @@ class Pursuit:
     """What waits for one remote domain, and how far we are in reaching it.
 
     Attributes:
+        protocol: by which it is reached; None while that is not chosen.
         held: by source domain of ours.
         session: number of the link that is being opened or claimed on; 0: none.
         reused: that link was there before.
@@ -76,6 +79,7 @@ class Pursuit:
 
     domain: Domain
     budget: HoldBudget
+    protocol: Protocol | None = Protocol.IMX
     held: dict[bytes, HoldQueue[int]] = field(default_factory=dict)
     dialling: bool = False
     session: int = 0
@@ -114,6 +118,11 @@ class Pursuit:
 
 #: A retry goes over another open link after this: a process that dies takes all its links, not all at once.
 RETRY_REST_S: Final = 0.1
+
+
+def spoken_on(session: Link) -> Protocol:
+    """Which protocol is spoken on a link."""
+    return Protocol.XMPP if session.port.carries_stanzas else Protocol.IMX
 
 
 class Resting:

@@ -36,7 +36,8 @@ class SecondLink(LinkSession):
             self.transport.pauseProducing()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone, after what came on it."""
+        """The connection is gone, after what came on it; nothing can be written any longer."""
+        self._mute = True
         self._take()
         super().connectionLost(reason)
 

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing import choice
 from imxrouter.routing.subscriptions import Subscriptions
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.link import Link
 from imxrouter.transport.more_links import MoreLinks
-from imxrouter.transport.pursuit import Cause
+from imxrouter.transport.pursuit import Cause, spoken_on
 
 #: Part of DEAD_AFTER of silence after which a link is doubted, and after which nothing is waited for.
 DOUBT: Final = 0.5
@@ -87,11 +88,11 @@ class Silence:
                     continue
                 if domain not in self._doubted:
                     self._doubted.add(domain)
-                    self._try_new_link(domain)
+                    self._try_new_link(domain, spoken_on(session))
                 elif silent >= dead_s * NO_DOUBT:
                     self._give_up(domain, Cause(Reason.KEEPALIVE_TIMEOUT, f"silent for {silent:.0f} s"))
 
-    def _try_new_link(self, domain: bytes) -> None:
+    def _try_new_link(self, domain: bytes, protocol: choice.Protocol) -> None:
         def ended(cause: Cause | None, session: Link | None) -> None:
             if domain not in self._doubted:
                 return
@@ -102,7 +103,7 @@ class Silence:
             else:
                 self._opening[session.number] = domain
 
-        self._more_links.open(domain, ended)
+        self._more_links.open(domain, ended, protocol)
 
     def _move_to(self, domain: bytes) -> None:
         """A new link is open while old ones are silent: those are closed, whether they speak again or not."""

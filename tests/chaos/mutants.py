@@ -20,7 +20,7 @@ from imxrouter.switch import core, rewrite
 from imxrouter.switch.checks import Checks
 from imxrouter.switch.core import SwitchCore
 from imxrouter.switch.ports import Port
-from imxrouter.transport.federation import Federation
+from imxrouter.transport.holding import Holding
 from imxrouter.wire.layout import FLAG_RETRY, FLAGS_OFFSET
 from imxrouter.wire.record import decode_record, encode_record, response_to
 from imxrouter.wire.registry import FieldType
@@ -73,15 +73,15 @@ def _late_first() -> None:
 
 def _given_up() -> None:
     """A request whose link was lost is answered `failure` when nobody can be reached."""
-    original = Federation._give_up
+    original = Holding.give_up
 
-    def give_up(self: Federation, tag: int, *rest: Any, **named: Any) -> None:
+    def give_up(self: Holding, tag: int, *rest: Any, **named: Any) -> None:
         entries = self._hub.switch.ledger.entries
         if tag in entries:
             entries[tag] = moved(entries[tag], entries[tag][OUT_PORT], tries=0)
         original(self, tag, *rest, **named)
 
-    Federation._give_up = give_up  # type: ignore[method-assign]
+    Holding.give_up = give_up  # type: ignore[method-assign]
 
 
 def _refused_retry() -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
+from OpenSSL import SSL
+
 from imxrouter.gateways.xmpp.heard import StreamEnd, XmlRefused
 from imxrouter.gateways.xmpp.stanza import Element, Stanza
 from tests.doubles.raw_peer import PATIENCE_S, Endpoint
@@ -130,7 +132,7 @@ class XmppServer:
             threading.Thread(target=self._serve, args=(peer, self.conduct), daemon=True).start()
 
     def _serve(self, peer: XmppPeer, conduct: Conduct) -> None:
-        with contextlib.suppress(OSError, AssertionError, XmlRefused):
+        with contextlib.suppress(OSError, AssertionError, XmlRefused, SSL.Error):
             if conduct.direct:
                 peer.secure(conduct.certificate, None, alpn=b"xmpp-server")
             peer.answer("", _features(peer, conduct, authenticated=False))

@@ -19,6 +19,7 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.operations import Message, Operation
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.destinations import BackOff, DestinationTable
 from imxrouter.routing.dialling import Permit
 from imxrouter.routing.limits import SenderRates
@@ -28,14 +29,14 @@ from imxrouter.switch.ports import Port, Route
 from imxrouter.switch.switch import Switch
 from imxrouter.transport.bus import MemoryExchange
 from imxrouter.transport.dialback import Claimer
-from imxrouter.transport.dialing import DialFailed, Dialled, Reuse
+from imxrouter.transport.dialing import DialFailed, Dialled, Reach, Reuse
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.gateway_port import GatewayPort
 from imxrouter.transport.handover import Handover
 from imxrouter.transport.hub import Hub, Identity
 from imxrouter.transport.inside import InsidePort
 from imxrouter.transport.keyring import KeyRing
-from imxrouter.transport.link import Link
+from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.liveness import Liveness
 from imxrouter.transport.session import LinkSession
 from imxrouter.transport.settings import HubSettings
@@ -293,7 +294,9 @@ class Process:
         )
         self.verifier = Verifier(self.hub, dialer, self.trust, self.claimer.tongue)
         destinations = DestinationTable(world.chance.random, BACKOFF)
-        self.federation = Federation(self.hub, dialer, self.claimer, destinations)
+        self.federation = Federation(
+            self.hub, {Protocol.IMX: Reach(dialer, self._new_link)}, self.claimer, destinations
+        )
         self.verifier.on_proved = self.federation.peer_proved
         self.handover = Handover(self.hub, self.bus, self.claimer)
         self.hub.events += [self.claimer, self.verifier, self.federation]
@@ -304,6 +307,9 @@ class Process:
         for domain in self.domains:
             self.gateway.bind(domain, 0.0, 10.0)
             self.switch.routes[domain] = Route([self.gateway.port], 1, 1500, TYPES)
+
+    def _new_link(self, _own: Domain | None, _peer: Domain) -> Link:
+        return LinkSession(self.hub, Purpose.DATA)
 
     def _make_presence(self) -> None:
         world = self.world
@@ -439,7 +445,7 @@ class Process:
             "memory": len(self.switch.memory.seen),
             "dirty": len(self.switch.dirty),
             "held": self.federation.held[0] + self.federation.held[1],
-            "pursuits": len(self.federation._pursuits),
+            "pursuits": len(self.federation.holding.pursuits),
             "verifications": len(self.verifier._by_claim) + len(self.verifier._asked),
             "permits": len(self.trust.running),
             "waiting": len(self.gateway._waiting) + len(self.inside._waiting),

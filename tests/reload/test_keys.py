@@ -123,7 +123,7 @@ def facts(router: Router) -> dict[str, Any]:
         "memory": router.switch.memory.limit,
         "subscriptions": (router.subscriptions.limits, router.subscriptions.answer_s),
         "facts": router.own._attributes.facts,
-        "hold": router.federation._budget.limit_bytes,
+        "hold": router.federation.holding.budget.limit_bytes,
         "backoff": router.federation.destinations._backoff,
         "look-ups": (router.finder._limits, router.answers._limits),
         "dialling": (connector.limits, {name: getattr(guard, name) for name in vars(guard)}),

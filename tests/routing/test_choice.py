@@ -24,7 +24,12 @@ BROKEN = LookUp(Publication.FAILED, Reason.DNS_TIMEOUT)
 
 LOOK_UPS = st.dictionaries(
     st.sampled_from(Protocol),
-    st.builds(LookUp, st.sampled_from(Publication), st.sampled_from([Reason.NONE, Reason.DNS_TIMEOUT])),
+    st.builds(
+        LookUp,
+        st.sampled_from(Publication),
+        st.sampled_from([Reason.NONE, Reason.DNS_TIMEOUT]),
+        st.booleans(),
+    ),
 )
 FACTS = st.builds(
     ChoiceFacts,
@@ -34,6 +39,7 @@ FACTS = st.builds(
     look_ups=LOOK_UPS,
     allowed=st.frozensets(st.sampled_from(Protocol)),
     order=st.permutations(list(Protocol)).map(tuple),
+    remembered=st.frozensets(st.sampled_from(Protocol)),
 )
 
 
@@ -65,6 +71,57 @@ def test_only_a_clean_no_moves_on() -> None:
     assert choose(ChoiceFacts(pinned=SIP, allowed=frozenset({IMX}))) == NoChoice(Reason.BLOCKED, SIP)
 
 
+def test_a_declined_protocol_is_no_failure_of_the_others() -> None:
+    """A domain that says SRV `.` for XMPP may have IMX; with nothing else, its own word is told."""
+    declined = LookUp(Publication.DECLINED, Reason.NO_SERVICE)
+    assert choose(ChoiceFacts(incoming=XMPP, look_ups={XMPP: declined, IMX: YES})) == Choice(IMX, Why.ORDER)
+    nothing = choose(ChoiceFacts(look_ups={IMX: NO, XMPP: declined, SIP: NO}))
+    assert nothing == NoChoice(Reason.NO_SERVICE)
+
+
+def test_an_address_is_the_last_resort() -> None:
+    """After every protocol was looked up and none is published, not before."""
+    guessed = LookUp(Publication.GUESSED)
+    assert choose(ChoiceFacts(incoming=XMPP, look_ups={XMPP: guessed})) == Ask(IMX)
+    assert choose(ChoiceFacts(incoming=XMPP, look_ups={XMPP: guessed, IMX: YES})) == Choice(IMX, Why.ORDER)
+    assert choose(ChoiceFacts(look_ups={IMX: BROKEN, XMPP: guessed})) == NoChoice(Reason.DNS_TIMEOUT, IMX)
+    alone = {IMX: NO, XMPP: guessed, SIP: NO}
+    assert choose(ChoiceFacts(look_ups=alone)) == Choice(XMPP, Why.ADDRESS)
+
+
+def test_what_vanished_without_proof_is_not_passed_over() -> None:
+    """Who was reached by IMX and has no such records now is refused, unless DNSSEC proves the withdrawal."""
+    known = frozenset({IMX})
+    refused = NoChoice(Reason.WEAKER_THAN_REMEMBERED, IMX)
+    for there in (YES, LookUp(Publication.GUESSED)):
+        facts = {IMX: NO, XMPP: there, SIP: NO}
+        assert choose(ChoiceFacts(look_ups=facts, remembered=known)) == refused
+        proved = {**facts, IMX: LookUp(Publication.ABSENT, secure=True)}
+        assert isinstance(choose(ChoiceFacts(look_ups=proved, remembered=known)), Choice)
+    only_xmpp = ChoiceFacts(look_ups={IMX: NO, XMPP: YES}, remembered=frozenset({XMPP}))
+    assert choose(only_xmpp) == Choice(XMPP, Why.ORDER)
+    away = ChoiceFacts(look_ups={XMPP: YES}, remembered=known, allowed=frozenset({XMPP}))
+    assert choose(away) == Choice(XMPP, Why.ORDER)
+
+
+def test_going_up_is_no_fall() -> None:
+    """From XMPP, which has vanished, to IMX: nothing is weaker for it."""
+    facts = ChoiceFacts(incoming=XMPP, look_ups={XMPP: NO, IMX: YES}, remembered=frozenset({XMPP, IMX}))
+    assert choose(facts) == Choice(IMX, Why.ORDER)
+
+
+def test_nothing_published_is_told_as_what_was_looked_for() -> None:
+    """No such domain, no record of the only protocol that may be spoken, nothing that may be spoken."""
+    gone = LookUp(Publication.ABSENT, Reason.NO_SUCH_DOMAIN)
+    assert choose(ChoiceFacts(look_ups={IMX: gone, XMPP: gone, SIP: gone})) == NoChoice(Reason.NO_SUCH_DOMAIN)
+    only = ChoiceFacts(look_ups={XMPP: NO}, allowed=frozenset({XMPP}))
+    assert choose(only) == NoChoice(Reason.NO_XMPP_RECORD)
+    assert choose(ChoiceFacts(allowed=frozenset())) == NoChoice(Reason.BLOCKED)
+
+
+_CLEAN = {Publication.ABSENT, Publication.DECLINED, Publication.GUESSED}
+
+
 @given(FACTS)
 def test_no_failure_leads_to_another_protocol(facts: ChoiceFacts) -> None:
     """What stands before the chosen one was cleanly absent or not allowed; nothing else is chosen."""
@@ -74,12 +131,16 @@ def test_no_failure_leads_to_another_protocol(facts: ChoiceFacts) -> None:
     assert result.protocol in facts.allowed
     if result.why is Why.PINNED:
         return
-    assert facts.look_ups[result.protocol].publication is Publication.PUBLISHED
-    wanted = ([facts.incoming] if facts.incoming else []) + list(facts.order)
-    for earlier in wanted[: wanted.index(result.protocol)]:
-        clean = facts.look_ups.get(earlier) == LookUp(Publication.ABSENT, Reason.NONE)
-        absent = earlier in facts.look_ups and facts.look_ups[earlier].publication is Publication.ABSENT
-        assert earlier not in facts.allowed or clean or absent
+    wanted = list(dict.fromkeys(([facts.incoming] if facts.incoming else []) + list(facts.order)))
+    earlier = [one for one in wanted[: wanted.index(result.protocol)] if one in facts.allowed]
+    if result.why is Why.ADDRESS:
+        earlier = [one for one in wanted if one in facts.allowed]
+    else:
+        assert facts.look_ups[result.protocol].publication is Publication.PUBLISHED
+    assert {facts.look_ups[one].publication for one in earlier} <= _CLEAN
+    for one in facts.order[: facts.order.index(result.protocol)]:
+        if one in earlier and one in facts.remembered:
+            assert facts.look_ups[one].secure
 
 
 @given(FACTS)

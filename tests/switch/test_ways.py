@@ -10,20 +10,25 @@ from imxrouter.switch.ports import Port, Role
 from imxrouter.switch.ways import Ways
 
 REMOTE, OURS = [b"x.example", b"y.example", b"z.example"], [b"a.example", b"b.example"]
+#: Numbers of the links that are streams of another protocol.
+STREAMS = (4, 5)
 steps = st.one_of(
     st.tuples(
-        st.sampled_from(["open", "end"]), st.sampled_from(REMOTE), st.sampled_from(OURS), st.integers(1, 3)
+        st.sampled_from(["open", "end"]), st.sampled_from(REMOTE), st.sampled_from(OURS), st.integers(1, 5)
     ),
-    st.tuples(st.just("to"), st.sampled_from(REMOTE), st.none(), st.integers(1, 3)),
-    st.tuples(st.just("from"), st.none(), st.sampled_from(OURS), st.integers(1, 3)),
-    st.tuples(st.just("all"), st.none(), st.none(), st.integers(1, 3)),
+    st.tuples(st.sampled_from(["admit", "dismiss"]), st.sampled_from(REMOTE), st.none(), st.none()),
+    st.tuples(st.just("to"), st.sampled_from(REMOTE), st.none(), st.integers(1, 5)),
+    st.tuples(st.just("from"), st.none(), st.sampled_from(OURS), st.integers(1, 5)),
+    st.tuples(st.just("all"), st.none(), st.none(), st.integers(1, 5)),
     st.tuples(st.just("source"), st.none(), st.sampled_from(OURS), st.none()),
 )
 
 
 def port(number: int) -> Port:
     """A link with nothing behind it."""
-    return Port(number, Role.PEER, lambda _data: None)
+    link = Port(number, Role.PEER, lambda _data: None)
+    link.carries_stanzas = number in STREAMS
+    return link
 
 
 @given(st.lists(steps, max_size=40))
@@ -31,8 +36,8 @@ def test_it_is_the_set_of_triples_it_should_be(
     script: list[tuple[str, bytes | None, bytes | None, int | None]],
 ) -> None:
     """Against a plain set; no empty table is left behind."""
-    ports = {number: port(number) for number in (1, 2, 3)}
-    ways, plain = Ways(), set[tuple[bytes, bytes, int]]()
+    ports = {number: port(number) for number in (1, 2, 3, *STREAMS)}
+    ways, plain, admitted = Ways(), set[tuple[bytes, bytes, int]](), set[bytes]()
     for word, remote, ours, number in script:
         link = ports.get(number or 0)
         if word == "source":
@@ -40,11 +45,18 @@ def test_it_is_the_set_of_triples_it_should_be(
             assert ways.end_source(ours) == {n for _, o, n in plain if o == ours}
             plain = {one for one in plain if one[1] != ours}
             continue
+        if word in ("admit", "dismiss"):
+            assert remote is not None
+            (ways.admit if word == "admit" else ways.dismiss)(remote)
+            admitted = admitted | {remote} if word == "admit" else admitted - {remote}
+            continue
         assert link is not None
         if word == "open":
             assert remote is not None
             assert ours is not None
             ways.open(remote, ours, link)
+            if link.number not in STREAMS and (remote, ours, link.number) not in plain:
+                admitted -= {remote}
             plain.add((remote, ours, link.number))
             continue
         if word == "end" and remote is not None and ours is not None:
@@ -59,12 +71,21 @@ def test_it_is_the_set_of_triples_it_should_be(
             one for one in plain
             if one[2] != link.number or (remote or one[0]) != one[0] or (ours or one[1]) != one[1]
         }  # fmt: skip
-    seen = {
-        (r, o, one.number) for r, sources in ways.items() for o, links in sources.items() for one in links
-    }
-    assert seen == plain
-    assert all(links for sources in ways.values() for links in sources.values())
-    assert all(ways.values())
+    assert triples(ways) == {one for one in plain if one[2] not in STREAMS or one[0] in admitted}
+    assert triples(ways.streams) == {one for one in plain if one[2] in STREAMS}
+    for number, link in ports.items():
+        assert ways.of_port(link) == {(r, o) for r, o, n in plain if n == number}
+        assert all(ways.carries(r, o, link) for r, o, n in plain if n == number)
+    assert {one for one in REMOTE if ways.leads_to(one)} == {one[0] for one in plain}
+
+
+def triples(table: dict[bytes, dict[bytes, list[Port]]]) -> set[tuple[bytes, bytes, int]]:
+    """All that stands in a table, which has no empty one in it and no link twice."""
+    assert all(links for sources in table.values() for links in sources.values())
+    assert all(table.values())
+    every = [(r, o, one.number) for r, by in table.items() for o, links in by.items() for one in links]
+    assert len(every) == len(set(every))
+    return set(every)
 
 
 @pytest.mark.parametrize("end", ["end_all", "end_from", "end"])

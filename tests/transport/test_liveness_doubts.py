@@ -14,6 +14,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.subscriptions import Subscriptions
 from imxrouter.transport.liveness import AGAIN_PER_S, SPREAD_S, STEP_S, Liveness
 from imxrouter.transport.pursuit import Cause
+from tests.doubles.ways import ways_to
 
 REFUSED = Cause(Reason.CONNECTION_REFUSED)
 
@@ -32,7 +33,7 @@ class Scene:
         self.table = Subscriptions()
         for domain in domains:
             self.watch(domain)
-        switch = SimpleNamespace(routes={}, ways={domain.encode(): {} for domain in domains})
+        switch = SimpleNamespace(routes={}, ways=ways_to(*(domain.encode() for domain in domains)))
         hub = SimpleNamespace(
             now=lambda: self.now, sessions={}, closing=False, together=contextlib.nullcontext,
             settings=SimpleNamespace(link=SimpleNamespace(dead_s=30.0)), switch=switch,

@@ -24,6 +24,7 @@ from imxrouter.transport.liveness import (
     STEP_S,
     Liveness,
 )
+from tests.doubles.ways import ways_to
 
 BEGAN = 1000.0
 
@@ -43,7 +44,7 @@ class Scene:
         hub = SimpleNamespace(
             now=lambda: self.now, sessions={}, closing=False, together=contextlib.nullcontext,
             settings=SimpleNamespace(link=SimpleNamespace(dead_s=30.0)),
-            switch=SimpleNamespace(routes={}, ways={b"z.example": {}}),
+            switch=SimpleNamespace(routes={}, ways=ways_to(b"z.example")),
         )  # fmt: skip
         chance = random.Random(seed).random
         self.liveness = Liveness(

@@ -172,7 +172,7 @@ class Console:
             **peer_tls(links, domain.wire),
             targets=sorted({f"{s.remote[0]}:{s.remote[1]}" for s in links if domain.wire in s.reached}),
             links=len(links),
-            held=router.federation.held_for(domain),
+            held=router.federation.holding.count(domain.wire),
             last_error=f"{error.reason.stage.value}: {error.reason.word} {error.note}".strip()
             if error
             else "",

@@ -115,7 +115,7 @@ def _state(router: Parts, domain: Domain, entry: Destination | None) -> PolicySt
 def _hold(router: Parts, domain: Domain, size: int) -> PolicyStepView:
     """What may wait for it while it is dialled."""
     dial, (_, held_bytes) = router.config.dial, router.federation.held
-    held = router.federation.held_for(domain)
+    held = router.federation.holding.count(domain.wire)
     text = f"{held} of {dial.hold_count} wait for it; {held_bytes} of {dial.hold_total_bytes} bytes in all"
     full = held >= dial.hold_count or held_bytes + size > dial.hold_total_bytes
     verdict, reason = ("refuse", Limit.HOLD.reason) if full else ("pass", Reason.NONE)

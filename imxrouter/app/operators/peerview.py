@@ -46,7 +46,7 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
     rule = router.rules.policy_of(domain)
     failing = entry is not None and entry.state is DestinationState.FAILING
     targets = {f"{one.remote[0]}:{one.remote[1]}" for one in links if domain.wire in one.reached}
-    waiting = list(router.federation.waiting(domain.wire))
+    waiting = list(router.federation.holding.waiting(domain.wire))
     held = [one for tag in waiting if (one := router.switch.ledger.entries.get(tag)) is not None]
     counted, answered_s = _counted(router, domain)
     entries = router.switch.ledger.entries.values()

@@ -58,7 +58,7 @@ class Figures:
     def _oldest(self) -> tuple[float, float]:
         now = self._hub.now()
         first = next(iter(self._hub.switch.ledger.entries.values()), None)
-        return self._federation.oldest_held_s(now), now - first[SINCE] if first is not None else 0.0
+        return self._federation.holding.oldest_s(now), now - first[SINCE] if first is not None else 0.0
 
     def _delivery(self) -> dict[str, Times]:
         counters, tally = self._hub.switch.counters, self._hub.switch.tally

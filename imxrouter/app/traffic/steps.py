@@ -189,7 +189,7 @@ class Steps:
         """Note a step in the trace of the messages that wait for it."""
         if self._federation is None:
             return
-        for tag in islice(self._federation.waiting(to_domain, from_domain), _TRACED_WAITING):
+        for tag in islice(self._federation.holding.waiting(to_domain, from_domain), _TRACED_WAITING):
             entry = self._hub.switch.ledger.entries.get(tag)
             if entry is not None:
                 self._trace.add(entry[KEY][:16], step.value, text=text, **fields)

@@ -122,7 +122,6 @@ class TargetDialer:
             without = "" if self._strengths.tls else "; no TLS is configured here: see tls.certificates"
             return fail(DialFailed(decision.reason, f"{decision.note}{without}"))
         terms = DialTerms(
-            strangers_word=permit is not None,
             filter_target=wanted.filter,
             encrypt=self._encrypt(wanted),
             promised=self._strengths.tls,
@@ -130,9 +129,33 @@ class TargetDialer:
             pins=self._pinned.get(domain.name, ()),
             skip=skip,
             reuse=wanted.fitting(reuse),
-            admit_target=self._admit_target(permit),
-            failed_connect=self._failed_connect,
         )
+        return self.reach(domain, make, terms, permit, first)
+
+    def reach(
+        self,
+        domain: Domain,
+        make: Callable[[], Link],
+        terms: DialTerms,
+        permit: Permit | None,
+        first: Link | None,
+    ) -> Deferred[Dialled]:
+        """Connect within the limits that hold for all protocols: turns, and those of a stranger's word.
+
+        Args:
+            domain: to whom.
+            make: makes the protocol of a new connection.
+            terms: what else is asked of it.
+            permit: leave to dial at a stranger's word; None for our own traffic.
+            first: the link whose claim is to be verified.
+
+        Raises (as failure):
+            DialFailed: with the most telling reason.
+        """
+        terms = replace(
+            terms, strangers_word=permit is not None, admit_target=self._admit_target(permit),
+            failed_connect=self._failed_connect,
+        )  # fmt: skip
         if permit is None:
             return self._connect(domain, make, replace(terms, turn=partial(self._turn, b"")))
 

@@ -94,8 +94,8 @@ class Edge(Protocol):
     def stanza_of(self, session: StreamLink, record: Record) -> Said | Outcome:
         """The stanza for a request that leaves on a stream, or why it cannot."""
 
-    def answered(self, session: StreamLink, record: Record) -> None:
-        """A response to what the stream brought."""
+    def answered(self, port: Port, record: Record) -> None:
+        """A response to what a stream brought, by the port over which that came."""
 
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         """What became of requests that left over a port, by their route tags."""

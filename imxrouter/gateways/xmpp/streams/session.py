@@ -127,6 +127,7 @@ class XmppSession(SaysClaims, ByteLink):
         #: a call is due that asks about stanzas
         self._waits = False
         self.negotiated: Deferred[None] | None = None if self.side is Side.ACCEPTOR else Deferred()
+        self.port.carries_stanzas = True
         self.machine = self._new_machine(own, other)
 
     def aim(self, own: str, other: str, judge: Callable[[TlsFacts], object]) -> Deferred[None]:
@@ -397,7 +398,7 @@ class XmppSession(SaysClaims, ByteLink):
         for one in _whole(data):
             record = decode_record(one)
             if record.is_response:
-                edge.answered(self, record)
+                edge.answered(self.port, record)
                 continue
             said = edge.stanza_of(self, record)
             if isinstance(said, Outcome):

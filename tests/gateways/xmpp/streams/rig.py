@@ -159,9 +159,9 @@ class TableEdge:
         raw = record.body.removeprefix(XMPP)
         return Said(raw, not raw.startswith(b"<presence"))
 
-    def answered(self, session: StreamLink, record: Record) -> None:
+    def answered(self, port: Port, record: Record) -> None:
         """Note it."""
-        del session
+        del port
         self.answers.append(decode_outcome(record))
 
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:

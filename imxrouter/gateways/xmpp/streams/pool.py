@@ -1,0 +1,338 @@
+"""All streams with one XMPP service of ours, joined to the switch as one port.
+
+A served domain has one way in the switch. Towards its server there are many streams: one for each outside
+domain where certificates prove, one for several where dial-back does. So what the switch has for the service
+comes here, and goes out on the stream that is proved for the two domains; where none is, one is opened and
+the records wait, bounded in number, bytes and time. Each is answered once: by what came of its stanza, or by
+why it could not go.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
+
+from twisted.logger import Logger
+
+from imxrouter.gateways.xmpp.effects import StanzaIn
+from imxrouter.gateways.xmpp.pairs import Pair
+from imxrouter.gateways.xmpp.streams.parts import Edge, Said, StreamLink
+from imxrouter.model.outcome import Outcome, failure, indeterminant
+from imxrouter.model.vocabulary import Reason
+from imxrouter.switch.ports import Port, Role, SendTerms, bound_proof
+from imxrouter.transport.hub import Hub
+from imxrouter.wire.framing import RecordSplitter
+from imxrouter.wire.layout import HIGHEST_MAX_RECORD
+from imxrouter.wire.record import Record, decode_record, encode_record, response_to
+
+#: After a failure the service is left alone: first for so long, then twice as long each time, at most.
+RETRY_S: Final = (1.0, 30.0)
+#: A pair of domains that the service refused is asked for again after so long.
+REFUSED_S: Final = 5.0
+#: Refused pairs that are remembered; the oldest goes.
+REFUSED_AT_MOST: Final = 1024
+#: Told to senders while the service cannot be reached.
+RETRY_AFTER_S: Final = 5
+#: What a batch may hold beside its records: the splitter's own bound on one of them.
+_LARGEST: Final = HIGHEST_MAX_RECORD + 4096
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """Bounds of what waits for a stream.
+
+    Attributes:
+        hold_s: how long.
+        hold_count: records for one pair of domains.
+        hold_bytes: of all pairs together.
+        idle_s: a stream of ours without stanzas is closed after so long.
+    """
+
+    hold_s: float = 15.0
+    hold_count: int = 1000
+    hold_bytes: int = 4 << 20
+    idle_s: float = 300.0
+
+
+class Opener(Protocol):
+    """What opens streams to the service, and what they say."""
+
+    def open(self, pool: ServicePool, outside: str, served: str) -> None:
+        """Open a stream on which `outside` may write to `served`, or prove the pair on one that is there.
+
+        Ends in `ServicePool.ready` or `ServicePool.failed`, at once or later.
+        """
+
+
+class _Waiting(NamedTuple):
+    """Records that wait for a pair's stream."""
+
+    since: float
+    records: list[bytes]
+
+
+@dataclass(eq=False, slots=True)
+class _Member:
+    """A stream: the requests written on it whose outcome is not known, and the pairs that go by it."""
+
+    tags: set[int] = field(default_factory=set)
+    pairs: set[Pair] = field(default_factory=set)
+
+
+class ServicePool:
+    """One service.
+
+    Args:
+        name: of the service.
+        hub: the centre of the process.
+        edge: between stanzas and records.
+        opener: opens streams.
+        settings: bounds.
+
+    Attributes:
+        name: the same.
+        edge: what its streams are given: tells the pool what became of requests.
+        port: its end at the switch.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, name: str, hub: Hub, edge: Edge, opener: Opener, settings: PoolSettings | None = None
+    ) -> None:
+        self.name = name
+        self.settings = settings or PoolSettings()
+        self._hub, self._opener = hub, opener
+        self.edge = PoolEdge(self, edge)
+        self._plain = edge
+        self._members: dict[int, _Member] = {}
+        #: route tag of a request -> the stream that it was written on
+        self._on: dict[int, _Member] = {}
+        self._ways: dict[Pair, StreamLink] = {}
+        self._waiting: dict[Pair, _Waiting] = {}
+        self._held_bytes = 0
+        self._refused: OrderedDict[Pair, tuple[float, Reason, str]] = OrderedDict()
+        self._wait_s = RETRY_S[0]
+        self._retry_at = 0.0
+        self._splitter = RecordSplitter(_LARGEST)
+        self.port = Port(hub.next_port_number(), Role.SERVICE, lambda _data: None)
+        self.port.max_record = self.port.largest = HIGHEST_MAX_RECORD
+        self.port.acknowledges = self.port.internal = True
+        settings_of_hub = hub.settings
+        self.port.granted_requests = self.port.credit_requests = settings_of_hub.credit_requests * 4
+        self.port.granted_bytes = self.port.credit_bytes = settings_of_hub.credit_bytes * 4
+        hub.attach(self)
+
+    def bind(self, domain: bytes, terms: SendTerms) -> None:
+        """The service may send as this domain, within its limits, and answers for it."""
+        self.port.sources[domain] = bound_proof(*terms)
+        self.port.speaks.add(domain)
+
+    def unbind(self, domain: bytes) -> None:
+        """It may no longer."""
+        self.port.sources.pop(domain, None)
+        self.port.speaks.discard(domain)
+
+    # -- from the service --------------------------------------------------------------------------------
+
+    def received(self, records: bytes) -> None:
+        """Stanzas came from the service; as records they take the path of all others."""
+        self._hub.inject(self.port, records)
+
+    # -- from the switch ---------------------------------------------------------------------------------
+
+    def take(self, data: bytes) -> None:
+        """Whole records: requests for the service's domains, answers to what it sent."""
+        ready: dict[int, tuple[StreamLink, list[bytes]]] = {}
+        for one in self._splitter.feed(data):
+            raw = bytes(one)
+            record = decode_record(raw)
+            if record.is_response:
+                self._plain.answered(self.port, record)
+                continue
+            pair = _pair_of(record)
+            session = self._ways.get(pair)
+            if session is None:
+                self._wait(pair, raw)
+            elif session.port.shedding:
+                self._answer([raw], failure(Reason.BUSY, role="service", retry_after_s=RETRY_AFTER_S))
+            else:
+                ready.setdefault(session.number, (session, []))[1].append(raw)
+        for session, records in ready.values():
+            self._write(session, records)
+
+    def _write(self, session: StreamLink, records: Sequence[bytes]) -> None:
+        member = self._member(session)
+        for one in records:
+            tag = decode_record(one).route_tag
+            member.tags.add(tag)
+            self._on[tag] = member
+        session.write(b"".join(records))
+
+    def _wait(self, pair: Pair, raw: bytes) -> None:
+        now = self._hub.now()
+        why = self._why_not(pair, now)
+        if why is not None:
+            self._answer([raw], why)
+            return
+        waiting = self._waiting.get(pair)
+        if waiting is None:
+            waiting = self._waiting[pair] = _Waiting(now, [])
+            self._keep(waiting, raw)
+            self._opener.open(self, *pair)
+            return
+        full = len(waiting.records) >= self.settings.hold_count
+        if full or self._held_bytes + len(raw) > self.settings.hold_bytes:
+            self._answer([raw], failure(Reason.BUSY, role="service", retry_after_s=RETRY_AFTER_S))
+            return
+        self._keep(waiting, raw)
+
+    def _keep(self, waiting: _Waiting, raw: bytes) -> None:
+        waiting.records.append(raw)
+        self._held_bytes += len(raw)
+
+    def _why_not(self, pair: Pair, now: float) -> Outcome | None:
+        """Why no stream is opened for a pair now."""
+        if pair in self._waiting:
+            return None
+        if now < self._retry_at:
+            return _down(self._retry_at - now, "it could not be reached")
+        refused = self._refused.get(pair)
+        if refused is None:
+            return None
+        until, reason, note = refused
+        if now >= until:
+            del self._refused[pair]
+            return None
+        return _down(until - now, f"{reason.word}: {note}")
+
+    def _answer(self, records: Iterable[bytes], outcome: Outcome) -> None:
+        for raw in records:
+            self._hub.inject(self.port, encode_record(response_to(decode_record(raw), outcome)))
+
+    # -- streams -----------------------------------------------------------------------------------------
+
+    def _member(self, session: StreamLink) -> _Member:
+        return self._members.setdefault(session.number, _Member())
+
+    def way(self, outside: str, served: str) -> StreamLink | None:
+        """The stream on which an outside domain writes to a served one; None where there is none now."""
+        return self._ways.get((outside, served))
+
+    def ready(self, pair: Pair, session: StreamLink) -> None:
+        """A pair (outside, served) is proved on a stream: what waits for it goes out there."""
+        self._wait_s, self._retry_at = RETRY_S[0], 0.0
+        self._refused.pop(pair, None)
+        self._ways[pair] = session
+        self._member(session).pairs.add(pair)
+        records = self._taken(pair)
+        if records:
+            self._write(session, records)
+
+    def failed(self, pair: Pair, reason: Reason, note: str, *, unreached: bool = False) -> None:
+        """No stream came of a pair.
+
+        Args:
+            pair: (outside, served).
+            reason: in the one vocabulary.
+            note: what was said.
+            unreached: nobody answers at all there, whatever the pair.
+        """
+        now = self._hub.now()
+        self.log.warn(
+            "no stream from {outside} to {served} of service {name}: {reason}", outside=pair[0],
+            served=pair[1], name=self.name, reason=reason.word, stage=reason.stage.value, note=note,
+        )  # fmt: skip
+        if unreached:
+            self._retry_at = now + self._wait_s
+            self._wait_s = min(self._wait_s * 2, RETRY_S[1])
+        else:
+            self._refused[pair] = (now + REFUSED_S, reason, note)
+            while len(self._refused) > REFUSED_AT_MOST:
+                self._refused.popitem(last=False)
+        self._answer(self._taken(pair), _down(RETRY_AFTER_S, f"{reason.word}: {note}"))
+
+    def _taken(self, pair: Pair) -> list[bytes]:
+        waiting = self._waiting.pop(pair, None)
+        records = waiting.records if waiting is not None else []
+        self._held_bytes -= sum(map(len, records))
+        return records
+
+    def left(self, session: StreamLink) -> None:
+        """Nothing new goes out on a stream."""
+        member = self._members.get(session.number)
+        for pair in member.pairs if member is not None else ():
+            if self._ways.get(pair) is session:
+                del self._ways[pair]
+
+    def lost(self, session: StreamLink) -> None:
+        """A stream is gone: nobody knows what became of what was written on it and not confirmed."""
+        self.left(session)
+        member = self._members.pop(session.number, None)
+        if member is not None and member.tags:
+            tags = sorted(member.tags)
+            self.settled(tags)
+            self._plain.settled(self.port, tags, indeterminant(Reason.LINK_LOST, role="service"))
+
+    def settled(self, tags: Sequence[int]) -> None:
+        """What became of requests is known."""
+        for tag in tags:
+            member = self._on.pop(tag, None)
+            if member is not None:
+                member.tags.discard(tag)
+
+    def is_idle(self, session: StreamLink, now: float) -> bool:
+        """Whether a stream of ours has had nothing to do for long."""
+        member = self._members.get(session.number)
+        return session.machine.idle_for(now) >= self.settings.idle_s and not (member and member.tags)
+
+    def tick(self, now: float) -> None:
+        """Answer what has waited too long."""
+        for pair, waiting in list(self._waiting.items()):
+            if now - waiting.since > self.settings.hold_s:
+                self.failed(pair, Reason.SERVICE_DOWN, "no stream in time")
+
+
+class PoolEdge:
+    """The edge of a pool's streams: their requests are those of the pool's port, and it hears their end.
+
+    Args:
+        pool: whose streams they are.
+        edge: the process's own.
+    """
+
+    def __init__(self, pool: ServicePool, edge: Edge) -> None:
+        self._pool, self._edge = pool, edge
+
+    def records_of(self, session: StreamLink, stanzas: Sequence[StanzaIn]) -> bytes:
+        """See `parts.Edge`."""
+        return self._edge.records_of(session, stanzas)
+
+    def stanza_of(self, session: StreamLink, record: Record) -> Said | Outcome:
+        """See `parts.Edge`."""
+        return self._edge.stanza_of(session, record)
+
+    def answered(self, port: Port, record: Record) -> None:
+        """See `parts.Edge`; answers come to the pool and not to its streams."""
+        self._edge.answered(port, record)
+
+    def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
+        """See `parts.Edge`; the port that the switch knows is the pool's."""
+        del port
+        self._pool.settled(tags)
+        self._edge.settled(self._pool.port, tags, outcome)
+
+
+def _pair_of(record: Record) -> Pair:
+    envelope = record.envelope
+    return envelope.from_domain.decode("ascii"), envelope.to_domain.decode("ascii")
+
+
+def _down(retry_after_s: float, note: str) -> Outcome:
+    return failure(Reason.SERVICE_DOWN, role="service", retry_after_s=max(1, round(retry_after_s)), note=note)
+
+
+#: (domain that is served) -> the name of its service, None for any other domain.
+ServiceOf = Callable[[str], str | None]

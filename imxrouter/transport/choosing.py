@@ -1,0 +1,272 @@
+"""By which protocol a remote domain is reached: looks up what the rule asks for, and keeps the choice.
+
+The rule itself is `routing.choice.choose`. A choice holds for the shortest TTL of the answers it rests on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from twisted.internet.defer import Deferred, succeed
+
+from imxrouter.discovery.errors import DiscoveryFailed
+from imxrouter.discovery.finder import Found
+from imxrouter.discovery.plan import Purpose
+from imxrouter.discovery.records import Form
+from imxrouter.model.domain import Domain
+from imxrouter.model.errors import LocalMisuse
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import (
+    DEFAULT_ORDER,
+    Ask,
+    Choice,
+    ChoiceFacts,
+    LookUp,
+    NoChoice,
+    Protocol,
+    Publication,
+    Uri,
+    Why,
+    choose,
+)
+from imxrouter.switch.ways import Ways
+from imxrouter.transport.connector import Finds
+
+#: Choices kept; one more makes room by letting the oldest go, which costs a look-up in the DNS cache.
+CHOICES: Final = 10_000
+#: A choice holds at least this long, whatever the TTL: answers of TTL 0 must not cost a search a message.
+LEAST_S: Final = 1.0
+
+#: A clean no: nothing of the protocol is published.
+_ABSENT: Final = frozenset({Reason.NO_IMX_RECORD, Reason.NO_XMPP_RECORD, Reason.NO_SUCH_DOMAIN})
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """What configuration and policy say of one remote domain.
+
+    Attributes:
+        allowed: protocols that may be spoken to it.
+        order: which of them is preferred.
+        pinned: the protocol of configured addresses, which need no DNS.
+    """
+
+    allowed: frozenset[Protocol]
+    order: tuple[Protocol, ...] = DEFAULT_ORDER
+    pinned: Protocol | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A choice and what it rests on.
+
+    Attributes:
+        choice: by which protocol, or why by none.
+        until: how long it holds, monotonic seconds.
+        look_ups: what was asked for, in that order, with what DNS said.
+    """
+
+    choice: Choice | NoChoice
+    until: float
+    look_ups: Mapping[Protocol, LookUp]
+
+
+#: A domain, its service, and the protocol by which the operation came.
+_Key = tuple[str, Uri, Protocol | None]
+
+
+class Chooser:
+    """Chooses, and keeps choices for their time.
+
+    Args:
+        finder: looks up.
+        prefers: what is configured for a domain.
+        serves: whether a domain is served here.
+        remembered: the protocols by which a domain was reached before, as long as that is remembered.
+        now: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        finder: Finds,
+        prefers: Callable[[Domain], Preference],
+        serves: Callable[[Domain], bool],
+        remembered: Callable[[Domain], frozenset[Protocol]],
+        now: Callable[[], float],
+    ) -> None:
+        self._finder = finder
+        self._prefers = prefers
+        self._serves = serves
+        self._remembered = remembered
+        self._now = now
+        self._kept: dict[_Key, Kept] = {}
+
+    def kept(self, domain: Domain, uri: Uri = Uri.IM, incoming: Protocol | None = None) -> Kept | None:
+        """The choice that holds now; None where there is none."""
+        found = self._kept.get((domain.name, uri, incoming))
+        return found if found is not None and found.until > self._now() else None
+
+    def choose(
+        self, domain: Domain, uri: Uri = Uri.IM, incoming: Protocol | None = None
+    ) -> Deferred[Choice | NoChoice]:
+        """Choose for a domain.
+
+        Args:
+            domain: to be reached.
+            uri: for messages or for presence (RFC 3861).
+            incoming: the protocol by which the operation came; None: from a service of ours in the router's
+                own form.
+
+        Returns:
+            fires with the choice, or with why there is none; never fails but by a bug.
+        """
+        found = self.kept(domain, uri, incoming)
+        if found is not None:
+            return succeed(found.choice)
+        return Deferred.fromCoroutine(self._choose(domain, uri, incoming))
+
+    def forget(self, domain: Domain | None = None) -> None:
+        """Choose anew from now on, for one domain or for all: configuration or memory has changed."""
+        if domain is None:
+            self._kept.clear()
+            return
+        for uri in Uri:
+            for incoming in (None, *Protocol):
+                self._kept.pop((domain.name, uri, incoming), None)
+
+    async def _choose(self, domain: Domain, uri: Uri, incoming: Protocol | None) -> Choice | NoChoice:
+        preference, look_ups, ttl_s = self._prefers(domain), dict[Protocol, LookUp](), float("inf")
+        if len(preference.allowed) == 1 and not preference.pinned and not self._serves(domain):
+            return Choice(next(iter(preference.allowed)), Why.ORDER)  # who dials looks it up
+        while True:
+            facts = ChoiceFacts(
+                pinned=preference.pinned, served_here=self._serves(domain), incoming=incoming,
+                look_ups=look_ups, allowed=preference.allowed, order=preference.order,
+                remembered=self._remembered(domain),
+            )  # fmt: skip
+            result = choose(facts)
+            if not isinstance(result, Ask):
+                break
+            look_ups[result.protocol], lasts_s = await self._look_up(domain, uri, result.protocol)
+            ttl_s = min(ttl_s, lasts_s)
+        self._keep((domain.name, uri, incoming), result, ttl_s, look_ups)
+        return result
+
+    def _keep(
+        self, key: _Key, choice: Choice | NoChoice, ttl_s: float, look_ups: Mapping[Protocol, LookUp]
+    ) -> None:
+        """Keep a choice for its time; a failure for the least, for the DNS cache has a time for it."""
+        self._kept.pop(key, None)
+        if ttl_s == float("inf"):
+            return  # nothing was looked up: what is configured is at hand
+        while len(self._kept) >= CHOICES:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = Kept(choice, self._now() + max(ttl_s, LEAST_S), look_ups)
+
+    async def _look_up(self, domain: Domain, uri: Uri, protocol: Protocol) -> tuple[LookUp, float]:
+        """Ask DNS for one protocol; returns what it says and for how long."""
+        purpose = _purpose(uri, protocol)
+        try:
+            found: Found = await self._finder.find(domain, purpose)
+        except DiscoveryFailed as error:
+            answer = _absent(protocol, error)
+            return answer, 0.0 if answer.publication is Publication.FAILED else error.ttl_s
+        guessed = found.form is Form.XMPP_ADDRESS
+        there = Publication.GUESSED if guessed else Publication.PUBLISHED
+        return LookUp(there, Reason.NONE, found.secure), found.ttl_s
+
+
+def _purpose(uri: Uri, protocol: Protocol) -> Purpose:
+    if protocol is Protocol.XMPP:
+        return "xmpp"
+    if protocol is Protocol.IMX:
+        return "im" if uri is Uri.IM else "pres"
+    raise LocalMisuse(f"nothing looks up {protocol.value}")
+
+
+def _absent(protocol: Protocol, error: DiscoveryFailed) -> LookUp:
+    """What it means that a look-up gave no targets: only a clean no is one."""
+    if error.reason in _ABSENT:
+        return LookUp(Publication.ABSENT, error.reason, error.secure)
+    if error.reason is Reason.NO_SERVICE:
+        declined = protocol is not Protocol.IMX
+        there = Publication.DECLINED if declined else Publication.NO_SERVICE
+        return LookUp(there, error.reason, error.secure)
+    return LookUp(Publication.FAILED, error.reason)
+
+
+def protocol_of(choice: Choice | NoChoice) -> Protocol:
+    """Whose destination stands for a choice: the chosen protocol, or the one whose look-up decided."""
+    return choice.protocol or Protocol.IMX
+
+
+class Chosen:
+    """By which protocol each domain is reached with what the router itself can say.
+
+    Where that is XMPP, the domain's streams are admitted to it, as long as the choice holds.
+
+    Args:
+        ways: to remote domains.
+
+    Attributes:
+        chooser: chooses; None: there is nothing but IMX.
+    """
+
+    def __init__(self, ways: Ways) -> None:
+        self._ways = ways
+        self.chooser: Chooser | None = None
+        #: domains whose streams are admitted
+        self._admitted: set[bytes] = set()
+
+    def known(self, domain: bytes) -> Protocol | None:
+        """The protocol of a choice that holds now; None where one must be made."""
+        if self.chooser is None:
+            return Protocol.IMX
+        kept = self.chooser.kept(Domain(domain.decode("ascii")))
+        if kept is None or not isinstance(kept.choice, Choice):
+            return None
+        self._admit(domain, kept.choice)
+        return kept.choice.protocol
+
+    def choose(self, domain: Domain) -> Deferred[Choice | NoChoice]:
+        """Make a choice; see `Chooser.choose`."""
+        if self.chooser is None:
+            return succeed(Choice(Protocol.IMX, Why.ORDER))
+        return self.chooser.choose(domain).addCallback(lambda choice: self._admit(domain.wire, choice))
+
+    def why(self, domain: Domain, choice: NoChoice) -> str:
+        """What an operator is told of a domain for which there is no protocol."""
+        kept = self.chooser.kept(domain) if self.chooser is not None else None
+        parts = [f"decided by {choice.protocol.value}"] if choice.protocol is not None else []
+        if kept is not None:
+            parts += [words_of(protocol, look_up) for protocol, look_up in kept.look_ups.items()]
+        return ", ".join(parts)
+
+    def tick(self) -> None:
+        """End what rests on choices that hold no longer: the next request has a new one made."""
+        for domain in list(self._admitted):
+            kept = self.chooser.kept(Domain(domain.decode("ascii"))) if self.chooser is not None else None
+            if kept is None or not isinstance(kept.choice, Choice) or kept.choice.protocol is not _STREAMS:
+                self._admitted.discard(domain)
+                self._ways.dismiss(domain)
+
+    def _admit(self, domain: bytes, choice: Choice | NoChoice) -> Choice | NoChoice:
+        if isinstance(choice, Choice) and choice.protocol is _STREAMS:
+            self._admitted.add(domain)
+            self._ways.admit(domain)
+        elif domain in self._admitted:
+            self._admitted.discard(domain)
+            self._ways.dismiss(domain)
+        return choice
+
+
+#: Whose links are streams.
+_STREAMS: Final = Protocol.XMPP
+
+
+def words_of(protocol: Protocol, look_up: LookUp) -> str:
+    """A look-up for a screen, such as `imx absent (DNSSEC)`."""
+    why = f": {look_up.reason.word}" if look_up.publication is Publication.FAILED else ""
+    return f"{protocol.value} {look_up.publication.value}{why}{' (DNSSEC)' if look_up.secure else ''}"
