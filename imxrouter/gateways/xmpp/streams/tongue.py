@@ -63,7 +63,10 @@ class XmppTongue:
     renews = False
 
     def __init__(
-        self, keys: Keys, make_second: Callable[[str, str], Link], later: Callable[[Callable[[], None]], None]
+        self,
+        keys: Keys,
+        make_second: Callable[[str, str], Link],
+        later: Callable[[Callable[[], None]], object],
     ) -> None:
         self._keys = keys
         self.make_second = make_second
