@@ -142,7 +142,7 @@ def test_external_both_ways() -> None:
     assert (made.state.value, made.level) == ("proved", Level.CERTIFICATE)
 
 
-def test_a_claim_that_waits_is_settled_by_external() -> None:
+def test_a_claim_that_waits_is_settled_by_external(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is claimed as soon as the stream is open is said to nobody: it is proved by then."""
     world = World()
     a, b = (world.router(name, policy=Policy.CERTIFICATE, in_tls=True) for name in (A, B))
@@ -155,7 +155,7 @@ def test_a_claim_that_waits_is_settled_by_external() -> None:
         if session.side is Side.OPENER:
             a.claimer.claim(session, A.encode(), B.encode())
 
-    a.decides.opened = opened  # type: ignore[method-assign]
+    monkeypatch.setattr(a.decides, "opened", opened)
     out, accepted = a.stream_to(b)
     assert told == [(A.encode(), B.encode(), "proved")]
     assert a.sends_to(out, B)
