@@ -56,14 +56,9 @@ class StreamRules:
         self._droppers = droppers
         self._shuts_out = shuts_out
 
-    def terms(self, session: StreamLink, other: str) -> StreamTerms:
-        """What a stream is held to that begins now.
-
-        Args:
-            session: the stream; its functions look at its TLS when they are asked.
-            other: the domain that is reached; empty on a stream that somebody opens to us.
-        """
-        opens = session.side is Side.OPENER
+    def terms(self, session: StreamLink) -> StreamTerms:
+        """What a stream is held to that begins now; the functions look at its TLS when they are asked."""
+        opens, other = session.side is Side.OPENER, session.other
         return StreamTerms(
             tls=self._tls(opens=opens, other=other),
             serves=self._serves,

@@ -151,8 +151,7 @@ class StreamParts:
         edge: between stanzas and records.
         trust: who is who.
         tongue: how claims are said on streams.
-        terms: what a stream is held to (the domain that is reached, or nothing), asked when it begins; its
-            functions may look at `session.tls`.
+        terms: what a stream is held to, asked when it begins; its functions may look at `session.tls`.
         later: calls a function after seconds (`reactor.callLater`).
         maker: makes our ends of TLS connections that we open; None: there is no TLS.
         droppers: domains that leave pings unanswered.
@@ -165,7 +164,7 @@ class StreamParts:
     edge: Edge
     trust: Trust
     tongue: Tongue | None
-    terms: Callable[[StreamLink, str], StreamTerms]
+    terms: Callable[[StreamLink], StreamTerms]
     later: Callable[[float, Callable[[], object]], object]
     maker: TlsMaker | None = None
     droppers: PingDroppers = field(default_factory=PingDroppers)

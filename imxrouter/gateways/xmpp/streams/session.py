@@ -84,7 +84,7 @@ class XmppSession(SaysClaims, ByteLink):
     """
 
     __slots__ = (
-        "_depth", "_first_bytes", "_in_tls", "_judge", "_only_tls", "_out", "_parts", "_ping", "_stanzas",
+        "_aimed", "_depth", "_first_bytes", "_judge", "_only_tls", "_out", "_parts", "_ping", "_stanzas",
         "_tls_reason", "_waits", "negotiated", "role",
     )  # fmt: skip
 
@@ -115,9 +115,9 @@ class XmppSession(SaysClaims, ByteLink):
         self.port.internal = True
         self.tongue = parts.tongue
         self._judge, self._only_tls = judge, only_tls
+        #: the parties, while terms are asked for between them
+        self._aimed: tuple[str, str] | None = None
         self._first_bytes = True
-        #: TLS was there when the stream began
-        self._in_tls = False
         self._tls_reason = Reason.TLS_FAILED
         #: calls of `perform` under way, and what they have not written or handed over yet
         self._depth = 0
@@ -151,20 +151,23 @@ class XmppSession(SaysClaims, ByteLink):
         return self.negotiated
 
     def _new_machine(self, own: str, other: str) -> StreamMachine:
-        return StreamMachine(
-            self.role, self._parts.terms(self, other), own, other, self._hub.now(), self._hub.random_bytes,
+        self._aimed = (own, other)
+        machine = StreamMachine(
+            self.role, self._parts.terms(self), own, other, self._hub.now(), self._hub.random_bytes,
             tls=self.tls is not None,
         )  # fmt: skip
+        self._aimed = None
+        return machine
 
     @property
     def own(self) -> str:
         """Our domain."""
-        return self.machine.own
+        return self.machine.own if self._aimed is None else self._aimed[0]
 
     @property
     def other(self) -> str:
         """The other side's, as it says."""
-        return self.machine.other
+        return self.machine.other if self._aimed is None else self._aimed[1]
 
     # -- bytes come --------------------------------------------------------------------------------------
 

@@ -314,7 +314,7 @@ class Router:
         types = frozenset({RecordType.STANZA.value, RecordType.MESSAGE.value})
         self.switch.routes[domain.encode()] = Route([self.service.port], 1, 1 << 20, types)
 
-    def _terms(self, session: StreamLink, _other: str) -> StreamTerms:
+    def _terms(self, session: StreamLink) -> StreamTerms:
         return self.terms(session)
 
     def accept(self) -> XmppSession:
