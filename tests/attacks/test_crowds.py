@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -192,9 +193,9 @@ def test_handshakes_for_who_has_gone(
     assert maker is not None
     made, accepting = list[int](), maker.accepting
 
-    def counted() -> object:
+    def counted(*arguments: Any) -> object:
         made.append(1)
-        return accepting()
+        return accepting(*arguments)
 
     monkeypatch.setattr(maker, "accepting", counted)
     crowds.append(Crowd(lab, b, lab.organisation("m.example").ip, CROWD))

@@ -6,6 +6,7 @@ Mallory's routers are real ones; their certificates are by an authority that eve
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import dns.message
 import dns.rcode
@@ -43,9 +44,9 @@ def believe_any_way(monkeypatch: pytest.MonkeyPatch) -> None:
     judge = dane.coverage
 
     def as_if_secure(
-        domain: Domain, peer: PeerCertificate, way: Delegation, found: DaneResult, *, untrusted: str
+        domain: Domain, peer: PeerCertificate, way: Delegation, found: DaneResult, **more: Any
     ) -> Coverage:
-        return judge(domain, peer, replace(way, secure=True), found, untrusted=untrusted)
+        return judge(domain, peer, replace(way, secure=True), found, **more)
 
     monkeypatch.setattr(dane, "coverage", as_if_secure)
 

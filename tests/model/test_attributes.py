@@ -23,9 +23,9 @@ from imxrouter.model.operations import Attribute
 
 def test_each_global_key_stands_once_and_says_whose_it_is() -> None:
     """Names are on the wire: they are unique and in the form of the specification."""
-    assert len(KEYS) == len(GLOBAL_KEYS) == 10
+    assert len(KEYS) == len(GLOBAL_KEYS) == 12
     assert all(is_attribute_name(name) and "/" not in name for name in KEYS)
-    assert {key.name for key in GLOBAL_KEYS if key.owner is OwnerKind.USER} == {"alias", "presence"}
+    assert {key.name for key in GLOBAL_KEYS if key.owner is OwnerKind.USER} == {"alias", "presence", "vcard"}
 
 
 @pytest.mark.parametrize("name", ["alias", "a.example/office-hours", "xn--bcher-kva.example/x", "a/1"])
