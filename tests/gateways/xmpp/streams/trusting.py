@@ -259,8 +259,8 @@ class TrustingRouter(Router):
 
     def sends_to(self, session: XmppSession, theirs: str, ours: str = "") -> bool:
         """Whether what is for a domain leaves over a stream."""
-        ways = self.switch.ways.get(theirs.encode(), {}).get((ours or self.domain).encode(), ())
-        return session.port in ways and session.machine.may_write(ours or self.domain, theirs)
+        known = self.switch.ways.carries(theirs.encode(), (ours or self.domain).encode(), session.port)
+        return known and session.machine.may_write(ours or self.domain, theirs)
 
     def counted(self, reason: Reason) -> int:
         """How often something was refused so."""
