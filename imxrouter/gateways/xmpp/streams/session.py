@@ -80,13 +80,14 @@ class XmppSession(ByteLink):
 
     Attributes:
         role: the same.
+        way: the port over which what it brings goes; its own, unless somebody puts another here.
         own, other: the parties; of an accepted stream, empty until its header is there.
         negotiated: (opening) fires when nothing is left to negotiate but claims; fails with `StreamFailed`.
     """
 
     __slots__ = (
         "_depth", "_first_bytes", "_in_tls", "_judge", "_only_tls", "_out", "_parts", "_ping", "_stanzas",
-        "_tls_reason", "_waits", "negotiated", "role",
+        "_tls_reason", "_waits", "negotiated", "role", "way",
     )  # fmt: skip
 
     machine: StreamMachine
@@ -112,6 +113,7 @@ class XmppSession(ByteLink):
     ) -> None:
         super().__init__(hub, purpose, door)
         self.role, self._parts = role, parts
+        self.way = self.port
         self.port.internal = True
         self.tongue = parts.tongue
         self._judge, self._only_tls = judge, only_tls
