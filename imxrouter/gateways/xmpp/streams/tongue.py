@@ -28,6 +28,8 @@ from imxrouter.wire.control import Claim, ClaimResult
 
 #: The domain's own servers say that the key is not theirs: the claim is false, and not only unproved.
 _DEFINITE: Final = frozenset({Reason.DIALBACK_REFUSED, Reason.BAD_TOKEN})
+#: Ends of what was proved that nobody is to blame for: we do not serve the domain, or it was long ago.
+_NO_FAULT: Final = frozenset({Reason.NONE, Reason.NOT_PROVED})
 #: The token of a claim that was made by SASL EXTERNAL: there is no key.
 NO_KEY: Final = b""
 #: (id of the stream on the receiving side, our domain, theirs)
@@ -172,7 +174,7 @@ class XmppTongue:
                 for pair in [pair for pair in table if name in pair]:
                     stream.unproved(pair, ours=ours)
         if session.machine.state is LinkState.OPEN and not (opened and pairs):
-            session.close(Reason.IDLE if reason is Reason.NONE else reason)
+            session.close(Reason.IDLE if reason in _NO_FAULT else reason)
 
     def forget(self, session: Link) -> None:
         """A stream is gone: keys of it are good for nothing any more, and nothing is answered on it."""

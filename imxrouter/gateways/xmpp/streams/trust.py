@@ -68,6 +68,9 @@ class StreamTrust:
         keys: dial-back keys of served domains.
         bus: other processes of this host.
         strengths: what streams are worth.
+
+    Attributes:
+        tongue: the same.
     """
 
     log = Logger()
@@ -85,7 +88,7 @@ class StreamTrust:
         self._hub = hub
         self._claimer = claimer
         self._verifier = verifier
-        self._tongue = tongue
+        self.tongue = tongue
         self._keys = keys
         self._bus = bus
         self._strengths = strengths
@@ -123,7 +126,7 @@ class StreamTrust:
 
     def verify_result_in(self, session: StreamLink, db: Db) -> None:
         """The claimed domain's server says whether the key is its own."""
-        asked = self._tongue.asked.pop((session.number, db.to, db.from_, db.stream_id), None)
+        asked = self.tongue.asked.pop((session.number, db.to, db.from_, db.stream_id), None)
         if asked is None:
             self._hub.count(Reason.BAD_TOKEN)
             return
@@ -183,7 +186,7 @@ class StreamTrust:
 
     def _is_claimed(self, place: KeyPlace) -> bool:
         """Whether that pair is claimed, or proved, on a stream of this process with that id."""
-        session = self._hub.sessions.get(self._tongue.claimed.get(place, 0))
+        session = self._hub.sessions.get(self.tongue.claimed.get(place, 0))
         if session is None:
             return False
         _, ours, theirs = place
@@ -230,7 +233,6 @@ class StreamTrust:
             self._claimer.on_step("answer released", session, ours, theirs, "")
             return
         self._hub.count(reason)
-        self._claimer.on_step("claim refused", session, ours, theirs, reason.word)
         self.log.info(
             "verification of {domain} refused: {reason}", domain=db.to, reason=reason.word,
             stage=reason.stage.value,
@@ -257,8 +259,8 @@ class StreamTrust:
 
     def lost(self, session: Link) -> None:
         """Its keys are good no more."""
-        if session.tongue is self._tongue:
-            self._tongue.forget(session)
+        if session.tongue is self.tongue:
+            self.tongue.forget(session)
 
     def tick(self, now: float) -> None:
         """Deadlines are those of claimer and verifier."""

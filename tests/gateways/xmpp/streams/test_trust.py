@@ -412,6 +412,7 @@ def test_a_proof_ends_with_its_age_and_the_stream_in_order() -> None:
     world.pass_s(1)
     assert accepted.port.sources == {}
     assert accepted.port.closed
+    assert a.errors == b.errors == []
     assert [word for word, _ in a.steps].count("claim sent") == 1
 
 

@@ -80,7 +80,6 @@ def test_key_that_is_guessed(mac: bool, pair: bool, monkeypatch: pytest.MonkeyPa
     assert peer.session.port.closed
     _refused(b, Reason.DIALBACK_REFUSED)
     assert a.counted(Reason.BAD_TOKEN) == 1
-    assert ("claim refused", "bad-token") in a.steps
 
 
 @two_walls
@@ -196,7 +195,7 @@ def test_result_that_nobody_asked_for(machine: bool, table: bool, monkeypatch: p
 
 def _believes_answers(self: StreamTrust, _session: StreamLink, db: Db) -> None:
     """`verify_result_in` that looks only at the domains and the id."""
-    for place, (number, first, claim) in list(self._tongue.asked.items()):
+    for place, (number, first, claim) in list(self.tongue.asked.items()):
         if place[1:] == (db.to, db.from_, db.stream_id):
             second = self._hub.sessions[place[0]]
             reason = Reason.NONE if db.kind is say.DbType.VALID else Reason.DIALBACK_REFUSED
