@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from imxrouter.app.trust.preferences import speak
 from imxrouter.app.trust.stream_trust import stream_trust
 from imxrouter.config.schema import Config
 from imxrouter.gateways.xmpp.acks import PingDroppers
@@ -220,7 +221,7 @@ class Streams:
         router.verifier.dialers[Protocol.XMPP] = dialer
         if router.config.xmpp.listen or router.config.xmpp.listen_tls:
             # who answers nobody can prove nothing: it speaks XMPP to nobody
-            router.reaches[Protocol.XMPP] = Reach(dialer, self._new_stream, shares=False)
+            speak(router, Protocol.XMPP, Reach(dialer, self._new_stream, shares=False))
 
     def factory(self, *, only_tls: bool) -> StreamFactory:
         """What makes streams of connections of other organisations' servers."""
