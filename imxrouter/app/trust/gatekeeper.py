@@ -161,9 +161,9 @@ class Gatekeeper:
         decision = self.of(first).proved(first.tls, second.tls, from_domain)
         return Verdict(decision.reason, 0, decision.strength, decision.note)
 
-    def decide(self, domain: Domain) -> Decision:
+    def decide(self, domain: Domain, protocol: Protocol = Protocol.IMX) -> Decision:
         """The best that a link of ours to a domain can be, under its policy."""
-        return self.strengths.may_reach(domain)
+        return self.by_protocol[protocol].may_reach(domain)
 
     def permit(self, session: Link, from_domain: Domain) -> Permit | None:
         """The leave that `may_claim` took."""

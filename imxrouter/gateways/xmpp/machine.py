@@ -368,11 +368,11 @@ class StreamMachine(Stream):
         self.now = now
         asked_at = self.confirmations.asked_at
         late = counting.late(self, spoke=asked_at is not None and self._heard_at > asked_at)
-        return late + self._look_at_timers(now)
+        return late + self._look_at_timers(now, asked_at)
 
-    def _look_at_timers(self, now: float) -> list[Effect]:
+    def _look_at_timers(self, now: float, asked_at: float | None) -> list[Effect]:
         if self.step is Step.OPEN:
-            return self._keep_alive(now)
+            return self._keep_alive(now, asked_at)
         if now < self._due_at:
             return []
         if self.step is not Step.DRAINING:
@@ -384,9 +384,8 @@ class StreamMachine(Stream):
             return self.refuse(Reason.SHUTTING_DOWN, text="what is on its way is not confirmed")
         return self._say_end()
 
-    def _keep_alive(self, now: float) -> list[Effect]:
+    def _keep_alive(self, now: float, asked_at: float | None) -> list[Effect]:
         settings = self.terms.settings
-        asked_at = self.confirmations.asked_at
         silent = now - self._heard_at
         if asked_at is not None and now - asked_at >= settings.dead_s and silent >= settings.dead_s:
             note = f"silent for {silent:.0f} s"

@@ -30,9 +30,11 @@ class StreamLink(Link, Protocol):
 
     Attributes:
         role: which end of what it is ours.
+        way: the port over which what it brings goes: its own, or that of the service whose stream it is.
     """
 
     role: StreamRole
+    way: Port
 
     @property
     def machine(self) -> StreamMachine:
@@ -89,13 +91,16 @@ class Edge(Protocol):
     """Makes records of stanzas, and stanzas of records."""
 
     def records_of(self, session: StreamLink, stanzas: Sequence[StanzaIn]) -> bytes:
-        """Whole records for what came, empty where nothing is to be routed (now)."""
+        """Whole records for what came, empty where nothing is to be routed (now).
+
+        They are answered to `answered` with the port `session.way`; their route tags are unique there.
+        """
 
     def stanza_of(self, session: StreamLink, record: Record) -> Said | Outcome:
         """The stanza for a request that leaves on a stream, or why it cannot."""
 
     def answered(self, port: Port, record: Record) -> None:
-        """A response to what a stream brought, by the port over which that came."""
+        """A response to what streams brought over a port."""
 
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         """What became of requests that left over a port, by their route tags."""

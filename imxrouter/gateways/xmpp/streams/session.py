@@ -80,13 +80,14 @@ class XmppSession(ByteLink):
 
     Attributes:
         role: the same.
+        way: the port over which what it brings goes; its own, unless somebody puts another here.
         own, other: the parties; of an accepted stream, empty until its header is there.
         negotiated: (opening) fires when nothing is left to negotiate but claims; fails with `StreamFailed`.
     """
 
     __slots__ = (
         "_depth", "_first_bytes", "_in_tls", "_judge", "_only_tls", "_out", "_parts", "_ping", "_stanzas",
-        "_tls_reason", "_waits", "negotiated", "role",
+        "_tls_reason", "_waits", "negotiated", "role", "way",
     )  # fmt: skip
 
     machine: StreamMachine
@@ -112,6 +113,7 @@ class XmppSession(ByteLink):
     ) -> None:
         super().__init__(hub, purpose, door)
         self.role, self._parts = role, parts
+        self.way = self.port
         self.port.internal = True
         self.tongue = parts.tongue
         self._judge, self._only_tls = judge, only_tls
@@ -298,7 +300,7 @@ class XmppSession(ByteLink):
         parts = self._parts
         match effect:
             case Handled():
-                parts.edge.settled(self.port, effect.tags, SUCCESS)
+                parts.edge.settled(self.way, effect.tags, SUCCESS)
             case PingOut():
                 self._on_ping(effect)
             case HeaderSeen():
@@ -363,9 +365,7 @@ class XmppSession(ByteLink):
             self._parts.droppers.dropped(self.other, self._hub.now())
         if effect.tags:
             self._parts.on_late(len(effect.tags))
-            self._parts.edge.settled(
-                self.port, effect.tags, indeterminant(Reason.ANSWER_TIMEOUT, role="peer")
-            )
+            self._parts.edge.settled(self.way, effect.tags, indeterminant(Reason.ANSWER_TIMEOUT, role="peer"))
 
     def _on_drop(self, effect: Drop) -> None:
         if effect.condition is not None:
@@ -434,7 +434,7 @@ class XmppSession(ByteLink):
         for one in _whole(data):
             record = decode_record(one)
             if record.is_response:
-                edge.answered(self.port, record)
+                edge.answered(self.way, record)
                 continue
             said = edge.stanza_of(self, record)
             if isinstance(said, Outcome):
@@ -447,7 +447,7 @@ class XmppSession(ByteLink):
         if raw:
             self.perform(self.machine.stanzas(raw, tags, self._hub.now()))
         for tag, outcome in settled:
-            edge.settled(self.port, (tag,), outcome)
+            edge.settled(self.way, (tag,), outcome)
 
     def send(self, control: Control) -> None:
         """Nothing: what streams have a word for is said by the tongue, and has no record."""
