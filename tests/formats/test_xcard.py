@@ -46,7 +46,8 @@ def test_groups_are_opened_and_strangers_are_left_out() -> None:
     """RFC 6351 section 5.2."""
     raw = (
         f'<vcards xmlns="{VCARD4}"><vcard><group name="g"><fn><text>Bob</text></fn></group>'
-        '<x-y><text>1</text></x-y><fn xmlns="urn:example:x"><text>no</text></fn><tel><parameters><type><text>HOME</text>'
+        '<x-y><text>1</text></x-y><fn xmlns="urn:example:x"><text>no</text></fn>'
+        "<tel><parameters><type><text>HOME</text>"
         "</type><pref><integer>1</integer></pref></parameters>"
         "<uri>tel:+1</uri><uri>tel:+2</uri></tel></vcard></vcards>"
     )
