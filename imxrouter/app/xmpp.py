@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
+from imxrouter.app.trust.preferences import speak
+from imxrouter.app.trust.stream_trust import stream_trust
 from imxrouter.config.schema import Config
 from imxrouter.gateways.xmpp.acks import PingDroppers
 from imxrouter.gateways.xmpp.heard import AFTER
 from imxrouter.gateways.xmpp.names import Condition
 from imxrouter.gateways.xmpp.steps import StreamRole
-from imxrouter.gateways.xmpp.streams.parts import StreamLink
+from imxrouter.gateways.xmpp.streams.dialer import StreamDialer
+from imxrouter.gateways.xmpp.streams.edge import Known, Outside, StreamEdge
+from imxrouter.gateways.xmpp.streams.listener import StreamFactory
+from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts
+from imxrouter.gateways.xmpp.streams.pings import Pings
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, TlsRule
 from imxrouter.link.machine import Side
 from imxrouter.model.domain import Domain
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Protocol
 from imxrouter.telemetry.xmpp import XmppFigures
+from imxrouter.transport.dialing import Reach
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.link import Link
+from imxrouter.transport.link import Door, Link, Purpose
 from imxrouter.transport.strengths import Strengths
+from imxrouter.wire.control import Control, Hello
+from imxrouter.wire.registry import RecordType
+
+if TYPE_CHECKING:
+    from imxrouter.app.parts import Parts
 
 #: How roles are called in figures.
 ROLE_WORDS: Mapping[StreamRole, str] = {
@@ -126,16 +143,18 @@ class StreamRules:
 
 
 class StreamFigures:
-    """Counts streams, and what goes wrong on them.
+    """Counts streams, and what goes wrong on them. It is a `LinkEvents`.
 
     Args:
         hub: links of this process.
         figures: shown at `/metrics`.
+        edge: what counts time among its stanzas.
     """
 
-    def __init__(self, hub: Hub, figures: XmppFigures) -> None:
+    def __init__(self, hub: Hub, figures: XmppFigures, edge: StreamEdge) -> None:
         self._hub = hub
         self._figures = figures
+        self._edge = edge
         figures.streams = self.by_role
 
     def by_role(self) -> Mapping[str, int]:
@@ -148,7 +167,101 @@ class StreamFigures:
         """A stream ended with an error."""
         self._figures.error(condition.value, direction)
 
+    def opened(self, session: Link, peer: Hello | None) -> None:
+        """It is asked for at each scrape."""
+
+    def control(self, session: Link, record: Control) -> None:
+        """Streams have no records."""
+
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
+        """It is asked for at each scrape."""
+
     def lost(self, session: Link) -> None:
         """A stream is gone."""
         if isinstance(session, XmppSession):
             self._figures.renewed(session.machine.parser_renewals)
+
+    def tick(self, now: float) -> None:
+        """What nobody answered in time is answered."""
+        del now
+        self._edge.tick()
+
+
+class Streams:
+    """XMPP streams of one process, tied to its other parts.
+
+    Args:
+        router: those.
+
+    Attributes:
+        parts: what all streams of peers share.
+        edge: between stanzas and records.
+        trust: who is who.
+    """
+
+    def __init__(self, router: Parts) -> None:
+        self._hub, self._router = router.hub, router
+        pings, droppers = Pings(), PingDroppers()
+        later = router.reactor.callLater
+        self.edge = StreamEdge(self._outside(later), self._known(), pings)
+        self.trust = stream_trust(router, self._second, lambda what: later(0.0, what))
+        rules = StreamRules(
+            router.hub, router.xmpp_strengths, lambda: router.config, droppers,
+            lambda domain: router.gatekeeper.shuts_out(domain),  # noqa: PLW0108 - it is set later
+        )  # fmt: skip
+        figures = StreamFigures(router.hub, router.metrics.xmpp, self.edge)
+        self.parts = StreamParts(
+            self.edge, self.trust, self.trust.tongue, rules.terms, later, router.link_tls.ends, droppers,
+            pings, figures.error, router.metrics.xmpp.not_confirmed, router.steps.stream_begun,
+        )  # fmt: skip
+        router.hub.events.append(figures)
+        dialer = StreamDialer(
+            router.reactor, router.xmpp_strengths, router.dialer.reach, lambda: router.dialer.maker
+        )
+        router.verifier.dialers[Protocol.XMPP] = dialer
+        if router.config.xmpp.listen or router.config.xmpp.listen_tls:
+            # who answers nobody can prove nothing: it speaks XMPP to nobody
+            speak(router, Protocol.XMPP, Reach(dialer, self._new_stream, shares=False))
+
+    def factory(self, *, only_tls: bool) -> StreamFactory:
+        """What makes streams of connections of other organisations' servers."""
+        return StreamFactory(self._hub, self.parts, Door.XMPP, only_tls=only_tls)
+
+    def _new_stream(self, own: Domain | None, peer: Domain) -> Link:
+        return self._opened(own.name if own is not None else "", peer.name, Purpose.DATA)
+
+    def _second(self, own: str, peer: str) -> Link:
+        return self._opened(own, peer, Purpose.VERIFY)
+
+    def _opened(self, own: str, peer: str, purpose: Purpose) -> XmppSession:
+        return XmppSession(self._hub, StreamRole.S2S_OUT, self.parts, purpose=purpose, own=own, other=peer)
+
+    def _outside(self, later: Callable[..., object]) -> Outside:
+        router, hub = self._router, self._hub
+        return Outside(
+            submit=router.inside.submit,
+            has_room=lambda: router.inside.room > 0,
+            inject=hub.inject,
+            entries=hub.switch.ledger.entries,
+            ports=hub.switch.ports,
+            later=later,
+            now=hub.now,
+            clock=lambda: datetime.now(UTC),
+            random_bytes=os.urandom,
+            dropped=router.metrics.xmpp.dropped,
+        )
+
+    def _known(self) -> Known:
+        routes = self._hub.switch.routes
+
+        def spoken(name: str) -> Protocol:
+            route = routes.get(name.encode())
+            if route is not None:
+                return Protocol.XMPP if RecordType.STANZA in route.types else Protocol.IMX
+            return self._router.federation.chosen.known(name.encode()) or Protocol.XMPP
+
+        def takes_foreign(name: str) -> bool:
+            route = routes.get(name.encode())
+            return route is not None and RecordType.FOREIGN in route.types
+
+        return Known(spoken, lambda name: name.encode() in routes, foreign=takes_foreign)

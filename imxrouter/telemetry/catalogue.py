@@ -325,6 +325,13 @@ XMPP_UNCONFIRMED = Family(
     "Stanzas that were written and neither acknowledged nor known to be read within "
     "`links.answer_timeout_s`; their senders are told that nobody knows.",
 )
+XMPP_NOWHERE = Family(
+    "imxrouter_xmpp_dropped_total",
+    "counter",
+    ("why",),
+    "Stanzas that went nowhere without a word to anybody, as their kind has it, and original forms "
+    "(`form-...`) that were not used.",
+)
 XMPP_RENEWALS = Family(
     "imxrouter_xmpp_parser_renewals_total",
     "counter",
@@ -383,6 +390,7 @@ ALL: tuple[Family, ...] = (
     XMPP_STREAMS,
     XMPP_ERRORS,
     XMPP_UNCONFIRMED,
+    XMPP_NOWHERE,
     XMPP_RENEWALS,
     UPTIME,
     BUILD,

@@ -24,17 +24,23 @@ class XmppFigures:
         streams: asked at each scrape for the streams that are there, by role.
         errors: stream errors by condition (RFC 6120 section 4.9.3) and direction (`sent`, `received`).
         late: stanzas that were not confirmed in time.
+        nowhere: stanzas that went nowhere, by why.
         renewals: how often a parser was replaced, for it knew too many names; of streams that have ended.
     """
 
     streams: Callable[[], Mapping[str, int]] = _none
     errors: Counter[tuple[str, str]] = field(default_factory=Counter)
     late: int = 0
+    nowhere: Counter[str] = field(default_factory=Counter)
     renewals: int = 0
 
     def error(self, condition: str, direction: str) -> None:
         """A stream ended with an error; both from closed sets."""
         self.errors[condition, direction] += 1
+
+    def dropped(self, why: str) -> None:
+        """A stanza went nowhere and nobody is told, or an original form is not used; from a closed set."""
+        self.nowhere[why] += 1
 
     def not_confirmed(self, stanzas: int) -> None:
         """So many stanzas were not confirmed in time."""
@@ -54,6 +60,12 @@ def xmpp_metrics(figures: XmppFigures) -> Iterator[Metric]:
     for labels, count in figures.errors.items():
         errors.add_metric(labels, count)
     yield errors
+    nowhere = CounterMetricFamily(
+        catalogue.XMPP_NOWHERE.name, catalogue.XMPP_NOWHERE.help, labels=catalogue.XMPP_NOWHERE.labels
+    )
+    for why, count in figures.nowhere.items():
+        nowhere.add_metric((why,), count)
+    yield nowhere
     for family, count in (
         (catalogue.XMPP_UNCONFIRMED, figures.late), (catalogue.XMPP_RENEWALS, figures.renewals)
     ):  # fmt: skip
