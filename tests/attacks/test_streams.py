@@ -73,7 +73,7 @@ def test_stream_answer_of_somebody_else(lab: Lab, guarded: bool, monkeypatch: py
         peer.send(answer)
         if not guarded:
             assert peer.result() == "valid"
-            assert b.proved(A)
+            b.brings(peer, A)
             return
         peer.send(answer * 16)
         assert peer.error() is Condition.POLICY_VIOLATION
@@ -98,6 +98,8 @@ def test_stream_key_of_whom_the_certificate_does_not_name(
         assert peer.result() == ("error" if guarded else "valid")
         assert b.proved(A) is not guarded
         assert bool(alice.asked) is not guarded
+        if not guarded:
+            b.brings(peer, A)
         assert b.rig.refusals(Reason.CERTIFICATE_REFUSED) == guarded
 
 
@@ -118,6 +120,8 @@ def test_stream_key_under_the_policy_of_a_certificate(
         assert peer.result() == ("error" if guarded else "valid")
         assert b.proved(A) is not guarded
         assert not poisoned.asked
+        if not guarded:
+            b.brings(peer, A)
         assert b.rig.refusals(Reason.CERTIFICATE_REFUSED) == guarded
 
 
@@ -137,6 +141,10 @@ def test_stream_external_with_a_certificate_of_somebody_else(
     answer = peer.find("failure" if guarded else "success")
     assert (b"<not-authorized" in answer.raw) is guarded
     assert b.proved(A) is not guarded
+    if not guarded:
+        peer.begin_anew()
+        peer.greet(A, B)
+        b.brings(peer, A)
 
 
 @guarded
@@ -178,6 +186,8 @@ def test_stream_in_clear_where_tls_is_asked_for(
         assert (b"policy-violation" in result.raw) is guarded
         assert b.proved(A) is not guarded
         assert bool(alice.asked) is not guarded
+        if not guarded:
+            b.brings(peer, A)
         assert b.rig.refusals(Reason.WEAKER_THAN_POLICY) == guarded
 
 
