@@ -152,13 +152,14 @@ class LinkView(TypedDict):
 
 
 class PeerView(TypedDict):
-    """`imxctl peers`: a remote domain and how it is reached.
+    """`imxctl peers`: a remote domain and how it is reached, by each protocol that it was reached by.
 
     `level` is what is proved of it on its links now, the least of them; `tls` the versions, `none` in clear;
     `certificate` the names in its certificates, and `certificate_until` the first end, seconds since 1970.
     """
 
     domain: str
+    protocol: str
     state: str
     source: str
     policy: str
