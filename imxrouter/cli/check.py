@@ -61,8 +61,8 @@ def check(
     hellos, and closes. Where it publishes XMPP, the same with its servers: TLS always, a stream, and a
     question about a dial-back key that nobody made. It claims nothing and sends no message. With --as OURS
     the running router does the same by IMX its own way, then proves OURS there and sends an echo from OURS
-    itself to DOMAIN itself, which no user sees. Stages that are not tried say why. The exit code is 0 where at least one way leads to
-    a router; then the result is `good`, or `partly` where other ways fail.
+    itself to DOMAIN itself, which no user sees. Stages that are not tried say why. The exit code is 0 where
+    at least one way leads to a router; then the result is `good`, or `partly` where other ways fail.
     """
     try:
         domain, source = Domain.parse(name), Domain.parse(ours) if ours else None
@@ -142,13 +142,9 @@ def _show(view: CheckView) -> None:
 
 
 def _told_of(view: CheckView) -> list[ProtocolView]:
-    """The protocols that the domain publishes; where none is, and DNS fails, the first."""
-    rows = view["protocols"]
-    return (
-        [one for one in rows if one["published"]]
-        or [one for one in rows if one["published"] is None][:1]
-        or rows[:1]
-    )
+    """The protocols that the domain publishes or may publish; where none is for sure, the first of them."""
+    rows = [one for one in view["protocols"] if one["published"] is not False]
+    return rows if any(one["published"] for one in rows) else (rows or view["protocols"])[:1]
 
 
 def _words(failure: FailureView) -> str:

@@ -169,6 +169,9 @@ CHECK: dict[str, Any] = {
     "stages": [{"stage": "service", "state": "not tried", "why": "stage dns failed", "took_s": None,
                 "facts": {}, "evidence": []}],
 }  # fmt: skip
+CHECK["protocols"] = [
+    {"protocol": "imx", "published": None, **{key: CHECK[key] for key in ("result", "failure", "stages")}},
+]
 
 TOLD: AttributesView = {
     **OUTCOME, "decided_role": "router", "owner": "b.example", "requester": "a.example",

@@ -38,7 +38,7 @@ from imxrouter.app.operators.config_view import ConfigConsole
 from imxrouter.app.operators.console_policy import PolicyConsole
 from imxrouter.app.operators.console_presence import PresenceConsole
 from imxrouter.app.operators.console_settings import SettingsConsole
-from imxrouter.app.operators.dnsview import look_up, records_view
+from imxrouter.app.operators.dnsview import look_up, records_of
 from imxrouter.app.operators.doctor import Doctor
 from imxrouter.app.operators.inside_view import inside_view
 from imxrouter.app.operators.limitview import limits_view, overload_view
@@ -48,7 +48,6 @@ from imxrouter.app.operators.report import peer_report
 from imxrouter.app.operators.traceview import trace_view, traces_view
 from imxrouter.app.served.provisioning import domain_entry, served_domain
 from imxrouter.app.storing import store_view
-from imxrouter.app.trust.published_terms import targets_of
 from imxrouter.config.load import parse_domain
 from imxrouter.config.net import parse_name
 from imxrouter.config.problems import ConfigError
@@ -302,12 +301,8 @@ class Console:
         return look_up(self._router.finder, _domain(domain))
 
     def dns_records(self, domain: str) -> RecordsView:
-        """Say what to publish for a domain, in all three forms."""
-        wanted, router = _domain(domain), self._router
-        return records_view(
-            wanted, targets_of(router, wanted), served=wanted in router.domains,
-            certificates=router.link_tls.certificates,
-        )  # fmt: skip
+        """Say what to publish for a domain, by each of its protocols."""
+        return records_of(self._router, _domain(domain))
 
     def dns_inside(self, asked: InsideAsked) -> InsideView:
         """Write the file of a resolver that leads a server's outside domains here."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
 from imxrouter.admin.views import LookupView, RecordsView, TargetView
 from imxrouter.app.trust.identity_view import tlsa_lines, tlsa_text, variants_text
+from imxrouter.app.trust.published_terms import servers_of, targets_of
 from imxrouter.discovery.answers import Step
 from imxrouter.discovery.errors import DiscoveryFailed
 from imxrouter.discovery.finder import Finder, Found
@@ -18,6 +19,9 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.choice import Protocol
 from imxrouter.tls.store import CertificateSet
+
+if TYPE_CHECKING:
+    from imxrouter.app.parts import Parts
 
 _NO_CERTIFICATES: Final = CertificateSet()
 _ONLY_IMX: Final = frozenset({Protocol.IMX})
@@ -83,6 +87,17 @@ def records_view(
         zone=zone + tlsa_text(domain, tlsa, unknown) + variants_text(domain, places),
         served=served, imx=of_type("TYPE65400"), svcb=of_type("SVCB"), srv=of_type("SRV"), xmpp=xmpp,
         tlsa=tlsa,
+    )  # fmt: skip
+
+
+def records_of(router: Parts, domain: Domain) -> RecordsView:
+    """What to publish for a domain, as this router wants to be reached."""
+    record = router.domains.get(domain)
+    return records_view(
+        domain, targets_of(router, domain), served=record is not None,
+        certificates=router.link_tls.certificates,
+        protocols=record.protocols if record is not None else _ONLY_IMX,
+        streams=servers_of(router) if record is not None else None,
     )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from imxrouter.admin.detail import DoctorView, FindingView
 from imxrouter.admin.errors import AdminError
-from imxrouter.app.operators.dnsview import records_view
+from imxrouter.app.operators.dnsview import records_of
+from imxrouter.app.operators.doctor_xmpp import look_at_streams
 from imxrouter.app.trust.identity_view import NO_VALIDATION, ending, opinion, shown
 from imxrouter.app.trust.published_terms import judge, targets_of
 from imxrouter.discovery.answers import TYPE_IMX, TYPE_SRV, TYPE_SVCB, Answer, Status, type_name
@@ -30,6 +31,8 @@ from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.probe.check import Checker
 from imxrouter.probe.recorder import record_text
 from imxrouter.probe.report import Evidence, StageReport
+from imxrouter.probe.stream_check import StreamChecker
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.domains import ServedDomain
 from imxrouter.routing.policy import Policy
 from imxrouter.tls.peer import PeerCertificate, fingerprint_of
@@ -45,9 +48,11 @@ _ALIASES: Final = 20
 _PATIENCE_S: Final = 5.0
 
 
-def make_checker(router: Parts, guard: DialGuard, patience_s: float) -> Checker:
+def make_checker(
+    router: Parts, guard: DialGuard, patience_s: float, kind: type[Checker] = Checker
+) -> Checker:
     """What looks up, connects and says hello as that router does: its name servers, its sockets."""
-    return Checker(
+    return kind(
         router.reactor, router.ask, guard, router.dialer.opener, timeout_s=patience_s,
         chance=random.SystemRandom(), random_bytes=os.urandom, tls=router.link_tls.probe(),
     )  # fmt: skip
@@ -86,15 +91,17 @@ class Doctor:
         self._service()
         self._policy()
         self._keys()
-        await self._targets()
-        await self._terms()
-        await self._forms()
-        if self._name == self._record.name:
+        if Protocol.IMX in self._record.protocols:
+            await self._targets()
+            await self._terms()
+            await self._forms()
+        await look_at_streams(
+            self._router, self._record, self._name, self._say, self._asked, self._stream_checker
+        )
+        if self._name == self._record.name and Protocol.IMX in self._record.protocols:
             for alias in self._record.aliases[:_ALIASES]:
                 await self._alias(alias)
-        certificates = self._router.link_tls.certificates
-        view = records_view(self._name, self._wanted, served=True, certificates=certificates)
-        zone = view["zone"]
+        zone = records_of(self._router, self._name)["zone"]
         self._found.sort(key=lambda one: SEVERITIES.index(one["severity"]))
         worst = self._found[0]["severity"]
         return DoctorView(
@@ -193,6 +200,11 @@ class Doctor:
                 remedy="publish the records below, in place of those that are there",
             )  # fmt: skip
         self._used = form if all(here) else ""
+
+    def _stream_checker(self) -> Checker:
+        dial = self._router.config.dial
+        guard = DialGuard(dial.allow_networks, dial.allow_ports_below_1024)
+        return make_checker(self._router, guard, self._patience_s, StreamChecker)
 
     def _identity(self, ways: Mapping[tuple[str, int], Delegation]) -> None:
         """What peers make of the certificates that we show them, who trust the authorities that we trust."""

@@ -30,6 +30,18 @@ def targets_of(router: Parts, domain: Domain) -> tuple[Target, ...]:
     return tuple(Target(host, port, tls=tls, auth=auth) for host, port in router.published())
 
 
+def servers_of(router: Parts) -> tuple[Target, ...] | None:
+    """Where XMPP servers of others reach this router's hosts; None where it takes no streams of theirs."""
+    xmpp = router.config.xmpp
+    ports = [("direct", xmpp.tls_endpoints), ("starttls", xmpp.endpoints)]
+    if not any(places for _, places in ports):
+        return None
+    hosts = dict.fromkeys(host for host, _ in router.published())
+    return tuple(
+        Target(host, places[0].port, 0, 5, tls=tls) for tls, places in ports if places for host in hosts
+    )
+
+
 def _tls(router: Parts, domain: Domain) -> str | None:
     if router.hub.first_bytes.maker is None:
         return None
