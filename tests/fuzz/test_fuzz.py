@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import access, attributes, decoder, engine, html_lite, link, pidf, switch, xmpp
+from tests.fuzz import access, attributes, decoder, engine, html_lite, link, pidf, streams, switch, xmpp
 from tests.vectors.load import seeds
 
 TARGETS = {
@@ -21,6 +21,7 @@ TARGETS = {
     "attributes": (attributes.check, attributes.seeds()),
     "access": (access.check, access.seeds()),
     "xmpp": (xmpp.check, xmpp.seeds()),
+    "streams": (streams.check, streams.stories()),
 }
 ROOT = Path(__file__).parents[2]
 SOAK_S = float(os.environ.get("IMXROUTER_SOAK_FUZZ_S", "300"))
