@@ -54,6 +54,7 @@ from imxrouter.app.trust.certificates_everywhere import CertificatesEverywhere
 from imxrouter.app.trust.gatekeeper import Gatekeeper
 from imxrouter.app.trust.keys import dialback_secrets, key_bytes, service_keys, uplink_key
 from imxrouter.app.trust.link_tls import LinkTls
+from imxrouter.app.trust.preferences import Preferences, make_chooser
 from imxrouter.app.trust.targets import TargetDialer
 from imxrouter.app.turns import Turns
 from imxrouter.config.net import parse_published
@@ -257,8 +258,10 @@ class Parts:
         backoff = BackOff(config.dial.backoff_first_s, config.dial.backoff_cap_s, config.dial.backoff_jitter)
         destinations = DestinationTable(random.SystemRandom().random, backoff)
         #: how domains are reached, by protocol
-        self.reaches = {Protocol.IMX: Reach(self.dialer, self._new_link)}
+        self.reaches: dict[Protocol, Reach] = {Protocol.IMX: Reach(self.dialer, self._new_link)}
         self.federation = Federation(self.hub, self.reaches, self.claimer, destinations)
+        self.preferences = Preferences(config, self.reaches, self.pinned)
+        self.chooser = make_chooser(self)
         self.verifier.on_proved = self.federation.peer_proved
         self.verifier.on_result = partial(self._claim_ended, "received")
         self.claimer.on_result = partial(self._claim_ended, "made")

@@ -117,6 +117,8 @@ class Config(Section, frozen=True):
     @property
     def policy_rules(self) -> dict[str, PolicyName]:
         """Domain or `*.zone` -> policy, pinned peers before [trust]; for `policy_for`."""
-        rules: dict[str, PolicyName] = {entry.domain: entry.policy for entry in self.trust.peers}
+        rules: dict[str, PolicyName] = {
+            entry.domain: entry.policy for entry in self.trust.peers if entry.policy is not None
+        }
         rules.update({peer.domain: peer.policy for peer in self.peers if peer.policy is not None})
         return rules

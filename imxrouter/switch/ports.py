@@ -64,6 +64,7 @@ class Port:
     """
 
     __slots__ = (
+        "__weakref__",
         "acked", "acknowledges", "carries_stanzas", "closed", "credit_bytes", "credit_requests",
         "destinations", "dirty", "epoch", "granted_bytes", "granted_requests", "in_bytes", "in_flight",
         "internal", "largest", "max_record", "meter", "need", "number", "on_control", "out", "refused",

@@ -24,8 +24,9 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.ports import Port, Role
 from imxrouter.tls.facts import TlsFacts
-from imxrouter.transport.link import Centre, Door, Link, Machine, Purpose, Tongue
+from imxrouter.transport.link import Centre, Door, Link, Machine, Purpose, Tongue, protocol_of
 from imxrouter.transport.strangers import Accepted
+from imxrouter.transport.strengths import SERVICE_OF
 from imxrouter.transport.tls_layer import Below, below, close_encrypted, failure_words
 
 #: A link that goes on above its rate is read in pieces of this size, and within a share of each turn of the
@@ -176,7 +177,8 @@ class ByteLink(TwistedProtocol):
     def presents(self, domain: bytes) -> bool:
         """Whether the certificate that we showed on this link names a domain of ours."""
         own = self.tls.own if self.tls is not None else None
-        return own is not None and own.covers(Domain(domain.decode("ascii")))
+        service = SERVICE_OF[protocol_of(self._link)]
+        return own is not None and own.covers(Domain(domain.decode("ascii")), service)
 
     def pauseProducing(self) -> None:
         """Nothing: what is not written is counted, never paused for (architecture section 7)."""

@@ -151,8 +151,9 @@ class Claimer:
                 allowed = proof[1]
                 if allowed is not None and domain in allowed:
                     session.port.sources[source] = (proof[0], allowed - {domain}, *proof[2:])
-            if made or session.number in used:
-                self.tongue_of(session).withdraw(session, domain, Reason.NONE)
+            tongue = self.tongue_of(session)
+            if made or session.number in used or tongue.carries(session, domain):
+                tongue.withdraw(session, domain, Reason.NONE)
 
     def leave(self, session: Link, domain: bytes) -> None:
         """A link that we opened is used for a remote domain no more: we were led elsewhere, or ask for more.

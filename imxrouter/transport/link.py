@@ -259,6 +259,9 @@ class Tongue(Protocol):
     def verify(self, second: Link, number: int, claim: ReceivedClaim, first: Link) -> None:
         """Ask whether a claim that came on the first connection is the peer's own."""
 
+    def carries(self, session: Link, domain: bytes) -> bool:
+        """Whether a link that is in use for no way of the domain's must be told when it is withdrawn."""
+
     def withdraw(self, session: Link, domain: bytes, reason: Reason) -> None:
         """A domain of ours is served here no longer, or the proof of one of theirs has ended."""
 

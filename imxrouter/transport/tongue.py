@@ -84,6 +84,11 @@ class ImxTongue:
         view = int(first.received.view)
         second.send(Verify(number, claim.from_domain, claim.to_domain, claim.token, claim.secret, view))
 
+    def carries(self, session: Link, domain: bytes) -> bool:
+        """The ways say it all."""
+        del session, domain
+        return False
+
     def withdraw(self, session: Link, domain: bytes, reason: Reason) -> None:
         """WITHDRAW."""
         session.send(Withdraw(domain, reason.code))

@@ -103,7 +103,7 @@ class Verifier:
         """Take a claim, or refuse it by name without dialling."""
         reason = self._refusal(first, claim)
         if reason is not None:
-            self._refuse(first, claim, reason)
+            self.refuse(first, claim, reason)
             return
         domain, to_domain = Domain(claim.from_domain.decode()), Domain(claim.to_domain.decode())
         taken = first.received.take(
@@ -111,14 +111,14 @@ class Verifier:
             self._hub.now(),
         )  # fmt: skip
         if isinstance(taken, Reason):
-            self._refuse(first, claim, taken, 5)
+            self.refuse(first, claim, taken, 5)
             return
         verdict = self._trust.may_claim(first, domain, to_domain)
         if verdict.reason is not Reason.NONE:
             first.received.refuse(claim.number)
             word = verdict.reason.word
             self.on_step("claim refused", first, claim.from_domain, claim.to_domain, word)
-            self._refuse(first, claim, verdict.reason, verdict.retry_after_s, note=verdict.note)
+            self.refuse(first, claim, verdict.reason, verdict.retry_after_s, note=verdict.note)
             return
         self.on_step("claim received", first, claim.from_domain, claim.to_domain, "")
         verification = _Verification(first, taken, domain, level=verdict.level)
@@ -151,7 +151,7 @@ class Verifier:
             return Reason.SHUTTING_DOWN
         return None
 
-    def _refuse(
+    def refuse(
         self, first: Link, claim: Claim | ReceivedClaim, reason: Reason, retry_after_s: int = 0,
         cause: Reason | None = None, note: str = "",
     ) -> None:  # fmt: skip
@@ -177,7 +177,9 @@ class Verifier:
         own = Domain(verification.claim.to_domain.decode("ascii"))
 
         def can_ask(link: Link) -> bool:
-            return self.tongue_of(link) is tongue and tongue.may_ask(link, own, peer)
+            if link is verification.first or self.tongue_of(link) is not tongue:
+                return False  # never on the connection that the claim came on (XEP-0288 section 2.2)
+            return tongue.may_ask(link, own, peer)
 
         dialled = self.dialers[tongue.protocol].dial(
             peer,
@@ -300,7 +302,7 @@ class Verifier:
         if verdict.reason is not Reason.NONE:
             first.received.refuse(claim.number)
             self._trust.done(first, verification.domain, verdict.reason)
-            self._refuse(first, claim, verdict.reason, verdict.retry_after_s)
+            self.refuse(first, claim, verdict.reason, verdict.retry_after_s)
             return
         if first.received.prove(claim.number) is None:
             return
@@ -333,7 +335,7 @@ class Verifier:
         first.received.refuse(claim.number)
         retry_after_s = self._trust.done(first, verification.domain, reason)
         self.on_step("claim refused", first, claim.from_domain, claim.to_domain, f"{reason.word} {note}")
-        self._refuse(first, claim, reason, retry_after_s, cause)
+        self.refuse(first, claim, reason, retry_after_s, cause)
 
     def _close(self, verification: _Verification) -> None:
         self._by_claim.pop((verification.first.number, verification.claim.number), None)

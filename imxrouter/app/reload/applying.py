@@ -101,6 +101,8 @@ class Applying:
             router.own.change(facts)
             router.federation.change(dial.hold_total_bytes)
             router.federation.destinations.change(backoff)
+            router.preferences.read(config)
+            router.chooser.forget()
 
         return Step(commit)
 
@@ -289,6 +291,7 @@ class Applying:
         def commit() -> None:
             before.clear()
             before.update(pinned)
+            router.chooser.forget()
             router.link_tls.pinned = anchors
             router.services.judge_anew()  # who logs in by certificate may be trusted by such an anchor
             for session, domain in left():

@@ -12,12 +12,13 @@ from typing import Final
 
 from imxrouter.app.trust.gatekeeper import Gatekeeper
 from imxrouter.config.schema import Config
-from imxrouter.link.ledger import FROM_DOMAIN, IN_PORT, KEY, TO_DOMAIN, Entry
+from imxrouter.link.ledger import FROM_DOMAIN, IN_PORT, KEY, OUT_PORT, TO_DOMAIN, Entry
 from imxrouter.model.address import BadAddress, address_key
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.limits import LIMIT_BY_WORD, Limit
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason, Stage
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.domains import ServedDomain, ServedDomains
 from imxrouter.routing.gate import NOTE
 from imxrouter.routing.policy import Policy
@@ -127,7 +128,7 @@ class Rulebook:
         """Name the entries of this configuration from now on."""
         self._config, self._lately = config, {}
         self._peers = {peer.domain: peer for peer in config.peers}
-        self._named = frozenset(entry.domain for entry in config.trust.peers)
+        self._named = frozenset(entry.domain for entry in config.trust.peers if entry.policy)
         self._exceptions = {_folded(entry.sender): entry for entry in config.limits.exceptions}
 
     def of(self, entry: Entry, outcome: Outcome) -> Rule:
@@ -171,9 +172,9 @@ class Rulebook:
             )
         return Rule(f"stage {reason.stage.value}")
 
-    def policy_of(self, domain: Domain) -> Rule:
-        """What is asked of a remote domain, and the entry that says so."""
-        word = self._gatekeeper.policies.policy_for(domain).value
+    def policy_of(self, domain: Domain, protocol: Protocol = Protocol.IMX) -> Rule:
+        """What is asked of a remote domain that speaks a protocol, and the entry that says so."""
+        word = self._gatekeeper.all_policies[protocol].policy_for(domain).value
         check = f"what {domain.name} must prove: {word}"
         pin = self._peers.get(domain.name)
         if pin is not None and pin.policy is not None:
@@ -185,7 +186,8 @@ class Rulebook:
             found = f"*.{zone}" if f"*.{zone}" in named else ""
         if found:
             return Rule(check, f'[[trust.peer]] domain = "{found}": policy = "{word}"')
-        return Rule(check, f'[trust] default_policy = "{word}"')
+        key = "xmpp_default" if protocol is Protocol.XMPP else "default_policy"
+        return Rule(check, f'[trust] {key} = "{word}"')
 
     # -- rules that depend on the domains ----------------------------------------------------------------
 
@@ -248,18 +250,27 @@ class Rulebook:
             peer = Domain.from_wire(theirs)
         except BadDomain:
             return Rule("policy")
+        protocol = self._protocol_of(entry)
         if record is None or record.policy is None:
-            return self.policy_of(peer)
-        own, asked = Policy(record.policy), self._gatekeeper.policies.policy_for(peer)
-        if not self._gatekeeper.decide(peer).accepted and asked is not own:
-            return self.policy_of(peer)
+            return self.policy_of(peer, protocol)
+        own, asked = Policy(record.policy), self._gatekeeper.all_policies[protocol].policy_for(peer)
+        if not self._gatekeeper.decide(peer, protocol).accepted and asked is not own:
+            return self.policy_of(peer, protocol)
         setting = f'[[domain]] name = "{record.name.name}": policy = "{record.policy}"'
         return Rule(f"what peers of {record.name.name} must prove", setting)
 
+    def _protocol_of(self, entry: Entry) -> Protocol:
+        """What is spoken on the link of the two that is no service's."""
+        ports = (self._ports.get(number) for number in (entry[IN_PORT], entry[OUT_PORT]))
+        streams = any(port is not None and port.carries_stanzas for port in ports)
+        return Protocol.XMPP if streams else Protocol.IMX
+
     def _remembered(self, entry: Entry) -> Rule:
         raw = entry[FROM_DOMAIN] if self._served_record(entry[TO_DOMAIN]) is not None else entry[TO_DOMAIN]
+        protocol = self._protocol_of(entry)
         try:
-            words = strength_words(self._gatekeeper.remembered.seen(Domain.from_wire(raw), self._now()))
+            seen = self._gatekeeper.remembered.seen(Domain.from_wire(raw), self._now(), protocol=protocol)
+            words = strength_words(seen)
         except BadDomain:
             words = ""
         return Rule(f"the strongest that {_text(raw)} was seen at: {words}", self._days())

@@ -25,13 +25,14 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.operations import KIND_OF, Message, Notify, Operation
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import REASON_BY_WORD, Reason, Stage
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.interfaces import Answer, Gateway
 from imxrouter.switch.ports import Role
 from imxrouter.telemetry.trace import TraceRing
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.link import Link, Purpose
+from imxrouter.transport.link import Link, Purpose, protocol_of
 from imxrouter.transport.verifier import Verifier
 from imxrouter.wire.control import Control, Hello, Verify
 from imxrouter.wire.describe import level_words
@@ -84,6 +85,10 @@ def tells_every(config: Config) -> bool:
     )
 
 
+def _unknown_policy(domain: Domain, _protocol: Protocol) -> Rule:
+    return Rule(f"the policy for {domain.name}")
+
+
 class Steps:
     """Listens to the parts of one router. It is a `LinkEvents`.
 
@@ -105,7 +110,7 @@ class Steps:
         #: told (direction, domain, reason, note) of each failure with a peer; see `peerlog`
         self.on_failure: Callable[[str, bytes, Reason, str], None] = lambda *_: None
         #: what a remote domain must prove, and which entry says so
-        self.policy_of: Callable[[Domain], Rule] = lambda domain: Rule(f"the policy for {domain.name}")
+        self.policy_of: Callable[[Domain, Protocol], Rule] = _unknown_policy
 
     def listen(
         self, dialer: TargetDialer, claimer: Claimer, verifier: Verifier, federation: Federation
@@ -178,7 +183,8 @@ class Steps:
         if session is not None:
             told["text"] = f"to {_place(session)}, {_speaks_for(session, entry)}"
         if entry[TO_DOMAIN] not in self._hub.switch.routes:
-            rule = self.policy_of(Domain(destination))
+            protocol = Protocol.IMX if session is None else protocol_of(session)
+            rule = self.policy_of(Domain(destination), protocol)
             told |= {"rule": rule.check, "setting": rule.setting}
         sender, recipient = parties(entry)
         self._trace.add(ident, step.value, source=sender, destination=recipient, domain=destination, **told)

@@ -20,7 +20,8 @@ class Counting:
         index = self.inner.CurrentByteIndex
         Counting.looked_at += len(data) + (self.given - index if index >= 0 else 0)
         object.__setattr__(self, "given", self.given + len(data))
-        return self.inner.Parse(data, final)
+        done: int = self.inner.Parse(data, final)
+        return done
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)

@@ -66,7 +66,7 @@ def elements(draw: st.DrawFn, content: str, scope: frozenset[str], depth: int, n
     tag = name
     if not name:
         tag = draw(LOCAL)
-        if scope and draw(st.booleans()):
+        if draw(st.booleans()):
             tag = f"{draw(prefixes)}:{tag}"
     gap = draw(st.sampled_from([" ", "\n", "  "]))
     said = [
@@ -76,7 +76,7 @@ def elements(draw: st.DrawFn, content: str, scope: frozenset[str], depth: int, n
     said += [
         f"{one}={draw(values())}" for one in draw(st.lists(st.sampled_from(["a", "to", "type"]), unique=True))
     ]
-    if scope and draw(st.booleans()):
+    if draw(st.booleans()):
         said.append(f"{draw(prefixes)}:z={draw(values())}")
     if draw(st.integers(0, 3)) == 0:
         said.append("xml:lang='fr'")

@@ -38,7 +38,7 @@ def c14n(start: bytes, raw: bytes, content: str) -> str:
     if language and child.get(f"{{{XML}}}lang") is None:
         child.set(f"{{{XML}}}lang", language)
     alone = etree.tostring(child, with_tail=False, encoding="unicode")
-    said = etree.canonicalize(alone, rewrite_prefixes=True)
+    said: str = etree.canonicalize(alone, rewrite_prefixes=True)
     return said.replace(f'"{content}"', f'"{names.SERVER}"')
 
 

@@ -182,7 +182,7 @@ class Inside:
         session = XmppSession(
             self, StreamRole.S2S_OUT, self.parts, purpose=Purpose.DATA, own=outside, other=served
         )
-        session.service = pool.name
+        session.service, session.way = pool.name, pool.port
         if session.negotiated is not None:
             session.negotiated.addErrback(self._came_to_nothing, pool, (outside, served))
         opening = self._open_socket(*address)
@@ -219,8 +219,13 @@ class Inside:
 
     def asked_external(self, session: StreamLink, asked: AskedExternal) -> None:
         """The terms allow it: its address is the proof."""
-        session.service = self._service_of(asked.from_) or ""
+        self._belongs(session, asked.from_)
         session.authenticated()
+
+    def _belongs(self, session: StreamLink, domain: str) -> None:
+        """A domain of a service is proved on a stream: what it brings comes in at the service's port."""
+        session.service = self._service_of(domain) or ""
+        session.way = self.pools[session.service].port
 
     def external(self, session: StreamLink, from_: str, to: str) -> None:
         """The server took us for an outside domain by our certificate."""
@@ -230,7 +235,7 @@ class Inside:
         """The server claims a domain: its own, towards one that is not."""
         if self._against(session, db.from_, db.to) is None and outside_name(db.to):
             session.proved((db.from_, db.to), ours=False)
-            session.service = self._service_of(db.from_) or ""
+            self._belongs(session, db.from_)
             session.answer_claim(db.to, db.from_, DbType.VALID)
             return
         self._hub.count(Reason.NOT_PROVED)

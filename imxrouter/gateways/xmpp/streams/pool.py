@@ -319,10 +319,9 @@ class PoolEdge:
         self._edge.answered(port, record)
 
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
-        """See `parts.Edge`; the port that the switch knows is the pool's."""
-        del port
+        """See `parts.Edge`."""
         self._pool.settled(tags)
-        self._edge.settled(self._pool.port, tags, outcome)
+        self._edge.settled(port, tags, outcome)
 
 
 def _pair_of(record: Record) -> Pair:

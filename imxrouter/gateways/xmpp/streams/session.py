@@ -300,7 +300,7 @@ class XmppSession(ByteLink):
         parts = self._parts
         match effect:
             case Handled():
-                parts.edge.settled(self.port, effect.tags, SUCCESS)
+                parts.edge.settled(self.way, effect.tags, SUCCESS)
             case PingOut():
                 self._on_ping(effect)
             case HeaderSeen():
@@ -365,9 +365,7 @@ class XmppSession(ByteLink):
             self._parts.droppers.dropped(self.other, self._hub.now())
         if effect.tags:
             self._parts.on_late(len(effect.tags))
-            self._parts.edge.settled(
-                self.port, effect.tags, indeterminant(Reason.ANSWER_TIMEOUT, role="peer")
-            )
+            self._parts.edge.settled(self.way, effect.tags, indeterminant(Reason.ANSWER_TIMEOUT, role="peer"))
 
     def _on_drop(self, effect: Drop) -> None:
         if effect.condition is not None:
@@ -436,7 +434,7 @@ class XmppSession(ByteLink):
         for one in _whole(data):
             record = decode_record(one)
             if record.is_response:
-                edge.answered(self.port, record)
+                edge.answered(self.way, record)
                 continue
             said = edge.stanza_of(self, record)
             if isinstance(said, Outcome):
@@ -449,7 +447,7 @@ class XmppSession(ByteLink):
         if raw:
             self.perform(self.machine.stanzas(raw, tags, self._hub.now()))
         for tag, outcome in settled:
-            edge.settled(self.port, (tag,), outcome)
+            edge.settled(self.way, (tag,), outcome)
 
     def send(self, control: Control) -> None:
         """Nothing: what streams have a word for is said by the tongue, and has no record."""

@@ -14,7 +14,7 @@ from typing import Final
 from imxrouter.formats.xmltree import BadXml, Element, escape_attribute
 from imxrouter.gateways.xmpp.names import SERVER, STANZAS
 from imxrouter.gateways.xmpp.stanza import TAG, tree_of
-from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid, to_jid, to_model
+from imxrouter.gateways.xmpp.translate.jid import BadJid, address_of, parse_jid, to_jid
 from imxrouter.gateways.xmpp.translate.words import STANZA_IDS
 from imxrouter.model.address import Address
 from imxrouter.routing.choice import Protocol
@@ -85,8 +85,8 @@ def parsed(raw: bytes) -> Element | None:
 def is_between(tree: Element, source: Address, destination: Address) -> bool:
     """Whether a stanza names these two, by their keys."""
     try:
-        from_, _ = to_model(parse_jid(tree.attributes.get("from", "")))
-        to, _ = to_model(parse_jid(tree.attributes.get("to", "")))
+        from_, _ = address_of(tree.attributes.get("from", ""))
+        to, _ = address_of(tree.attributes.get("to", ""))
     except BadJid:
         return False
     return from_.key == source.key and to.key == destination.key
@@ -141,6 +141,6 @@ def _is_stanza_id_of(child: Element, is_ours: Callable[[str], bool]) -> bool:
     if (child.namespace, child.name) != (STANZA_IDS, "stanza-id"):
         return False
     try:
-        return is_ours(to_model(parse_jid(child.attributes.get("by", "")))[0].domain.name)
+        return is_ours(address_of(child.attributes.get("by", ""))[0].domain.name)
     except BadJid:
         return False

@@ -1,0 +1,102 @@
+"""STANZA records: a stanza's very bytes between gateways of one process (imx-protocol section 7.11)."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from imxrouter.formats.xmltree import BadXml, Element, XmlFault
+from imxrouter.gateways.xmpp.stanza import TAG, tree_of
+from imxrouter.gateways.xmpp.translate.forms import PREFIX
+from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid, to_model
+from imxrouter.model.operations import MAX_HOPS
+from imxrouter.model.vocabulary import Reason
+from imxrouter.wire.fields import Field
+from imxrouter.wire.record import Envelope, Record
+from imxrouter.wire.registry import FieldType, RecordType
+
+#: A field of one instance has so many bytes; a longer resource stands in the stanza alone.
+MAX_INSTANCE_BYTES: Final = 255
+#: Characters of a JID that is remembered.
+_REMEMBERED: Final = 256
+_ROOT: Final = re.compile(rb"<(?:[^\s:/>]+:)?(message|presence|iq)(?=[\s/>])")
+_ATTRIBUTE: Final = re.compile(rb"""\s([^\s=]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
+#: Types whose stanza only answers, or only tells: nobody waits for what becomes of it.
+_ASKING: Final = frozenset({b"get", b"set"})
+
+
+class Party(NamedTuple):
+    """One end of a stanza, as an envelope has it."""
+
+    local: bytes
+    domain: bytes
+    resource: bytes
+
+
+def party_of(jid: str) -> Party:
+    """Read a JID.
+
+    Raises:
+        BadJid: it is none, or the model has no address for it.
+    """
+    if not jid:
+        raise BadJid(Reason.BAD_ADDRESS, "there is no address")
+    return _remembered(jid) if len(jid) <= _REMEMBERED else _party(jid)
+
+
+def _party(jid: str) -> Party:
+    address, resource = to_model(parse_jid(jid))
+    return Party(address.local.encode(), address.domain.wire, resource.encode())
+
+
+_remembered: Final = lru_cache(maxsize=8192)(_party)
+
+
+def stanza_record(raw: bytes, from_: Party, to: Party, new_id: bytes) -> Record:
+    """The record that carries a stanza.
+
+    Args:
+        raw: its bytes, rooted in `jabber:server`.
+        from_: its sender.
+        to: its recipient.
+        new_id: 16 random bytes: ids of stanzas are not unique, and nothing is sent again.
+    """
+    fields: tuple[Field, ...] = ()
+    if 0 < len(from_.resource) <= MAX_INSTANCE_BYTES:
+        fields = (Field(FieldType.INSTANCE, from_.resource),)
+    return Record(
+        RecordType.STANZA, hops_left=MAX_HOPS, message_id=new_id, fields=fields,
+        envelope=Envelope(to.local, to.domain, from_.local, from_.domain), body=PREFIX + raw,
+    )  # fmt: skip
+
+
+def stanza_in(record: Record) -> bytes | None:
+    """The bytes of the stanza in a STANZA record; None where there are none."""
+    return record.body[len(PREFIX) :] if record.body.startswith(PREFIX) else None
+
+
+def head_of(raw: bytes) -> Element:
+    """The start tag of a stanza alone, as a tree.
+
+    Raises:
+        BadXml: it begins with no tag.
+    """
+    tag = TAG.match(raw)
+    if tag is None:
+        raise BadXml(XmlFault.MALFORMED, "no tag")
+    return tree_of(tag[0] if tag[0].endswith(b"/>") else tag[0][:-1] + b"/>")
+
+
+def is_asked(raw: bytes) -> bool:
+    """Whether the sender of a stanza is told if it does not arrive: a message, or an iq that asks.
+
+    Args:
+        raw: whole stanza, well-formed.
+    """
+    tag, root = TAG.match(raw), _ROOT.match(raw)
+    if tag is None or root is None or root[1] == b"presence":
+        return False
+    found = (one[2] or one[3] or b"" for one in _ATTRIBUTE.finditer(tag[0]) if one[1] == b"type")
+    type_ = next(found, b"")
+    return type_ != b"error" if root[1] == b"message" else type_ in _ASKING

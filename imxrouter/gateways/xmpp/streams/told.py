@@ -1,0 +1,148 @@
+"""What is remembered of stanzas that came, so that their senders can be told what became of them."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from imxrouter.formats.xmltree import BadXml, Element
+from imxrouter.gateways.xmpp import say
+from imxrouter.gateways.xmpp.build import Unsayable, Xml, stanza
+from imxrouter.gateways.xmpp.names import SERVER, StanzaError
+from imxrouter.gateways.xmpp.stanza import Stanza
+from imxrouter.gateways.xmpp.translate.failures import error_of, may_be_answered
+from imxrouter.model.domain import Domain
+from imxrouter.model.outcome import Outcome
+
+#: A message without one of these words is a chat state or a receipt, maybe; only then it is looked at.
+_SAYING: Final = (b"body", b"subject")
+#: The switch has answered every request long before: it holds one for minutes at most.
+TOLD_S: Final = 900.0
+#: Of all that is remembered; some 60,000 stanzas of usual addresses.
+TOLD_BYTES: Final = 32 << 20
+#: Of one entry beside its texts (measured: object, its places in two tables).
+_ENTRY_BYTES: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A stanza whose failure its sender is told.
+
+    Attributes:
+        kind: `message`, `presence` or `iq`.
+        from_: its sender, as written; so are the others.
+        to: its recipient.
+        ident: its id.
+        type: its type.
+        domain: of the recipient (A-labels): who answers.
+        sender: domain of the sender (A-labels).
+    """
+
+    kind: str
+    from_: str
+    to: str
+    ident: str
+    type: str
+    domain: str
+    sender: str
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, about."""
+        return _ENTRY_BYTES + 2 * (len(self.from_) + len(self.to) + len(self.ident) + len(self.type))
+
+    def error(self, outcome: Outcome) -> bytes | None:
+        """The stanza that tells a failure; None of what is not to be told."""
+        return error_of(outcome, self._tree(), Domain(self.domain))
+
+    def answer(self, *children: Xml, type_: str) -> bytes | None:
+        """A stanza back: a result, or an error whose cause is said by its child."""
+        try:
+            return stanza(
+                self.kind, *children, to=self.from_, from_=self.to, ident=self.ident, type_=type_
+            )  # fmt: skip
+        except Unsayable:
+            return None
+
+    def timed_out(self, error: StanzaError) -> bytes | None:
+        """The answer of the router in the place of who did not answer."""
+        return self.answer(Xml(say.stanza_error(error).decode()), type_="error")
+
+    def _tree(self) -> Element:
+        said = {"from": self.from_, "to": self.to, "id": self.ident, "type": self.type}
+        flat = [part for name, value in said.items() if value for part in (name, value)]
+        return Element(f"{SERVER} {self.kind}", flat, b"", 0)
+
+    def may_be_answered(self, given: Stanza) -> bool:
+        """Whether a failure of it is told at all (rows err-never-twice to err-headline-quiet)."""
+        if given.kind == "message" and not any(word in given.raw for word in _SAYING):
+            try:
+                return may_be_answered(given.tree())
+            except BadXml:
+                return False
+        return may_be_answered(self._tree())
+
+
+def told_of(given: Stanza, domain: str, sender: str) -> Told | None:
+    """What to remember of a stanza; None where no failure of it is ever told.
+
+    Args:
+        given: as it came.
+        domain: of its recipient (A-labels).
+        sender: domain of its sender (A-labels).
+    """
+    made = Told(given.kind, given.from_, given.to, given.ident, given.type, domain, sender)
+    return made if made.may_be_answered(given) else None
+
+
+class ToldTable:
+    """Stanzas whose outcome is not known yet, by the tag that their records were given.
+
+    What is in flight is bounded by the switch; this is for what streams left behind that are gone, whose
+    outcomes nobody brings.
+
+    Args:
+        life_s: seconds for which one is remembered.
+        most_bytes: of all together; one sender's domain has a quarter of it.
+    """
+
+    def __init__(self, life_s: float = TOLD_S, most_bytes: int = TOLD_BYTES) -> None:
+        self._life_s, self._most_bytes = life_s, most_bytes
+        self._entries: OrderedDict[int, tuple[float, Told]] = OrderedDict()
+        self._bytes = 0
+        self._of_domain: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, tag: int, told: Told, now: float) -> bool:
+        """Remember one; False where there is no room, and a failure of it cannot be told."""
+        size = told.size
+        of_domain = self._of_domain[told.sender] + size
+        if of_domain > self._most_bytes // 4 or self._bytes + size > self._most_bytes:
+            return False
+        self._entries[tag] = (now + self._life_s, told)
+        self._bytes += size
+        self._of_domain[told.sender] = of_domain
+        return True
+
+    def take(self, tag: int) -> Told | None:
+        """What was remembered under a tag, once."""
+        found = self._entries.pop(tag, None)
+        if found is None:
+            return None
+        told = found[1]
+        self._bytes -= told.size
+        self._of_domain[told.sender] -= told.size
+        if not self._of_domain[told.sender]:
+            del self._of_domain[told.sender]
+        return told
+
+    def tick(self, now: float) -> None:
+        """Forget what has been there too long."""
+        while self._entries:
+            tag, (until, _) = next(iter(self._entries.items()))
+            if until > now:
+                return
+            self.take(tag)
