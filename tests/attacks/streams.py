@@ -1,81 +1,69 @@
-"""Routers that take XMPP streams, and servers of others, for attacks on them."""
+"""A router of a laboratory that takes XMPP streams, and organisations that speak them by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from time import monotonic
 from typing import Any
 
-from imxrouter.gateways.xmpp.names import Condition
-from imxrouter.link.machine import Side
-from imxrouter.model.address import Address
-from tests.doubles.raw_peer import Endpoint
+from imxrouter.tls.own import OwnCertificate
+from tests.doubles.raw_peer import PATIENCE_S, Endpoint
 from tests.doubles.router_rig import Lab, RouterRig, free_port, fresh_address
 from tests.doubles.xmpp import XmppPeer
 from tests.doubles.xmpp_server import Conduct, XmppServer
 
 
-def xmpp_router(
-    lab: Lab,
-    *domains: str,
-    tls: str = "offered",
-    certificates: Sequence[Sequence[str]] | None = None,
-    **more: Any,
-) -> tuple[RouterRig, Endpoint]:
-    """A router that takes streams of others, and where."""
-    ip = fresh_address()
-    endpoint = (ip, free_port(ip))
-    settings = {"xmpp.listen": [f"{ip}:{endpoint[1]}"], "xmpp.tls": tls, "trust.xmpp_default": "dialback"}
-    rig = lab.router(
-        *domains, endpoint=(ip, free_port(ip)), certificates=certificates,
-        settings={**settings, **more.pop("settings", {})}, **more,
-    )  # fmt: skip
-    return rig, endpoint
+class StreamRouter:
+    """A router that takes streams beside links.
+
+    Attributes:
+        rig: the router.
+        endpoint: where it takes them.
+    """
+
+    def __init__(
+        self, lab: Lab, domain: str, *, policy: str, certificates: bool = True,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:  # fmt: skip
+        ip = fresh_address()
+        self.endpoint: Endpoint = (ip, free_port(ip))
+        own = {
+            "trust.xmpp_default": policy, "xmpp.tls": "offered", "xmpp.listen": [f"{ip}:{self.endpoint[1]}"]
+        }  # fmt: skip
+        self.rig: RouterRig = lab.router(
+            domain, settings={**own, **(settings or {})}, endpoint=(ip, free_port(ip)),
+            certificates=[[domain]] if certificates else None,
+        )  # fmt: skip
+
+    def proved(self, domain: str) -> bool:
+        """Whether a domain is proved on a stream that it opened."""
+        return bool(self.rig.proved(domain))
+
+    def brings(self, peer: XmppPeer, domain: str) -> None:
+        """Say something on a stream as a user of a domain, and see that it reaches one of ours."""
+        sender, recipient = f"alice@{domain}", f"bob@{self.rig.domains[0]}"
+        peer.send(f"<message from='{sender}' to='{recipient}' id='1'><body>it is me</body></message>")
+        until = monotonic() + PATIENCE_S
+        while (sender, "it is me") not in self.rig.inbox(recipient):
+            assert monotonic() < until, f"{self.rig.inbox(recipient)}; {peer.log}"
 
 
-def publish_xmpp(lab: Lab, domain: str, endpoint: Endpoint) -> None:
-    """Let a domain's DNS lead to an XMPP server."""
-    ip, port = endpoint
-    lab.zones.load(f"$ORIGIN {domain}.\n_xmpp-server._tcp 60 IN SRV 1 1 {port} xmpp1\nxmpp1 60 IN A {ip}\n")
+def server(lab: Lab, domain: str, **conduct: Any) -> XmppServer:
+    """An honest server of a domain, to which its DNS leads; a context manager."""
+    made = XmppServer(domain, fresh_address(), Conduct(**conduct))
+    ip, port = made.endpoint
+    lab.zones.load(f"$ORIGIN {domain}.\n_xmpp-server._tcp 60 IN SRV 0 0 {port} xmpp\nxmpp 60 IN A {ip}\n")
+    return made
 
 
-def a_server(lab: Lab, domain: str, conduct: Conduct | None = None) -> XmppServer:
-    """A server to which the domain's DNS leads; use as a context manager."""
-    server = XmppServer(domain, fresh_address(), conduct)
-    publish_xmpp(lab, domain, server.endpoint)
-    return server
-
-
-def a_proved_stream(server: XmppServer, to: Endpoint, domain: str) -> XmppPeer:
-    """A stream on which the server's domain is proved by dial-back."""
-    peer = server.connect(to)
-    peer.open(server.domain, domain)
-    peer.claim(server.domain, domain, server.secret)
-    assert peer.result() == "valid"
+def mallory(
+    to: StreamRouter, says: str, certificate: OwnCertificate | None = None, *, tls: bool = True, at: str = ""
+) -> XmppPeer:
+    """Mallory opens a stream with this domain in its header, in TLS unless he does not want to."""
+    peer = XmppPeer.connect(to.endpoint, at or fresh_address())
+    other = to.rig.domains[0]
+    peer.greet(says, other)
+    if tls:
+        peer.start_tls(other, certificate)
+        peer.greet(says, other)
     return peer
-
-
-def wait_for_message(lab: Lab, rig: RouterRig, user: str) -> None:
-    """Wait until a user of the router's own has received something."""
-    address = Address.parse(user)
-
-    def came() -> object:
-        service = rig.router.embedded_for(address)
-        return service is not None and service.inbox(address)
-
-    lab.wait_until(came, f"a message for {user}")
-
-
-def wait_for_the_end(lab: Lab, rig: RouterRig) -> None:
-    """Wait until no connection of others to the router is left."""
-
-    def gone() -> bool:
-        return all(one.side is Side.OPENER for one in rig.router.hub.sessions.values())
-
-    lab.wait_until(gone, "the streams are gone")
-
-
-def refused(peer: XmppPeer, rig: RouterRig, condition: Condition) -> None:
-    """The stream ends with this error, which is counted."""
-    assert peer.error() is condition
-    errors = rig.call(lambda: dict(rig.router.metrics.xmpp.errors))
-    assert errors == {(condition.value, "sent"): 1}

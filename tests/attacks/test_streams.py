@@ -1,319 +1,247 @@
-"""Streams of XMPP: what Mallory's server may try on them (RFC 6120 section 13).
+"""Who wants to be taken for somebody else on XMPP streams, over sockets and with real certificates.
 
-`docs/specs/attacks.md` lists every attack with its check. What single elements may do to a stream is attacked
-without sockets as well, in `tests/gateways/xmpp`.
+More of them, in memory, stand in `tests/gateways/xmpp/streams/test_trust_attacks.py`.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from imxrouter.app.xmpp import StreamRules
-from imxrouter.gateways.xmpp import claiming, negotiation, stream, xml
-from imxrouter.gateways.xmpp.effects import VerifyIn
-from imxrouter.gateways.xmpp.heard import AFTER
-from imxrouter.gateways.xmpp.machine import StreamMachine
+from imxrouter.gateways.xmpp import negotiation
+from imxrouter.gateways.xmpp.elements import Db
 from imxrouter.gateways.xmpp.names import Condition
-from imxrouter.gateways.xmpp.pairs import Pairs, Verdict
-from imxrouter.gateways.xmpp.stream import Stream
-from imxrouter.gateways.xmpp.terms import TlsRule
+from imxrouter.gateways.xmpp.pairs import Pairs
+from imxrouter.gateways.xmpp.say import DbType
+from imxrouter.gateways.xmpp.streams import trust
+from imxrouter.gateways.xmpp.streams.parts import StreamLink
+from imxrouter.gateways.xmpp.streams.trust import StreamTrust
 from imxrouter.model.vocabulary import Reason
-from imxrouter.switch.checks import Checks
+from imxrouter.routing.dialling import DialLimits, Permit
+from imxrouter.routing.policy import Policy, decide
+from imxrouter.routing.prefixes import address_keys
+from imxrouter.transport import strengths
+from imxrouter.transport.strengths import Judged, Strengths
+from imxrouter.transport.verifier import Verifier
+from imxrouter.wire.control import VerifyResult
 from tests.attacks.seams import guarded
-from tests.attacks.streams import (
-    a_proved_stream,
-    a_server,
-    refused,
-    wait_for_message,
-    wait_for_the_end,
-    xmpp_router,
-)
-from tests.doubles.raw_peer import RawListener
+from tests.attacks.streams import StreamRouter, mallory, server
 from tests.doubles.router_rig import Lab, fresh_address, issued
-from tests.doubles.xmpp import TLS
-from tests.doubles.xmpp_server import Conduct
 
-A, B, M = "a.example", "b.example", "m.example"
-BOB = f"bob@{B}"
-STARTTLS = f"<starttls xmlns='{TLS}'/>"
-ERROR = "<stream:error><{} xmlns='urn:ietf:params:xml:ns:xmpp-streams'>{}</{}></stream:error></stream:stream>"
+A, B, M = "a.example", "b.example", "mallory.example"
+AUTH = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>{}</auth>"
 
 
-def message(from_: str, to: str = BOB) -> str:
-    """A message."""
-    return f"<message from='{from_}' to='{to}' id='1' type='chat'><body>pay mallory</body></message>"
+@guarded
+def test_stream_key_that_is_guessed(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory's server asks Alice's whether a key is hers that he made up, as if he were Bob's.
+
+    Check: the key is well made, and its pair is claimed on a stream with that id.
+    """
+    a = StreamRouter(lab, A, policy="dialback", certificates=False)
+    if not guarded:
+        monkeypatch.setattr(trust, "good", lambda *_: True)
+        monkeypatch.setattr(StreamTrust, "_is_claimed", lambda *_: True)
+    peer = mallory(a, B, tls=False)
+    said = peer.ask(B, A, "some-id", "0" * 64)
+    assert said == ("invalid" if guarded else "valid")
+    assert a.rig.refusals(Reason.BAD_TOKEN) == guarded
 
 
-def anybody_may_speak(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the stream's check of who speaks away."""
-    monkeypatch.setattr(Pairs, "judge", lambda *_: Verdict.GOOD)
+def _believes_answers(self: StreamTrust, _session: StreamLink, db: Db) -> None:
+    """`verify_result_in` that looks only at the domains and the id."""
+    for place, (number, first, claim) in list(self.tongue.asked.items()):
+        if place[1:] == (db.to, db.from_, db.stream_id) and db.kind is DbType.VALID:
+            first.received.accept(claim)
+            self._verifier.verify_result(self._hub.sessions[place[0]], VerifyResult(number, 0, None))
 
 
-two_walls = pytest.mark.parametrize(
-    ("stream_checks", "switch_checks"), [(True, True), (False, True), (True, False), (False, False)],
-    ids=["guarded", "switch alone", "stream alone", "check removed"],
-)  # fmt: skip
+@guarded
+def test_stream_answer_of_somebody_else(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory claims Alice's domain and says himself that the key is hers, before her slow server does.
+
+    Check: an answer counts only on the stream on which it was asked for.
+    """
+    b = StreamRouter(lab, B, policy="dialback", certificates=False)
+    if not guarded:
+        monkeypatch.setattr(Pairs, "is_answer_to_verify", lambda *_: True)
+        monkeypatch.setattr(StreamTrust, "verify_result_in", _believes_answers)
+    with server(lab, A, verifies="") as alice:
+        peer = mallory(b, A, tls=False)
+        peer.claim(A, B, b"a guess")
+        alice.wait_for(lambda one: one.asked)
+        answer = f"<db:verify from='{A}' to='{B}' id='{peer.ident}' type='valid'/>"
+        peer.send(answer)
+        if not guarded:
+            assert peer.result() == "valid"
+            b.brings(peer, A)
+            return
+        peer.send(answer * 16)
+        assert peer.error() is Condition.POLICY_VIOLATION
+        assert not b.proved(A)
+        assert b.rig.refusals(Reason.BAD_TOKEN) >= 16
 
 
-@two_walls
-def test_stanza_before_authentication(
-    lab: Lab, stream_checks: bool, switch_checks: bool, monkeypatch: pytest.MonkeyPatch
+@guarded
+def test_stream_key_of_whom_the_certificate_does_not_name(
+    lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Mallory writes as Alice on a stream on which nothing is proved.
+    """Mallory stands between Alice's server and Bob's with a certificate of his own, and passes her key on.
 
-    Check: the pair of domains is proved on this very stream, and the source on the link that it is to the
-    switch. Either alone is enough.
+    Check: the stream's own certificate covers the domain, for nothing binds a key to its TLS.
     """
-    if not stream_checks:
-        anybody_may_speak(monkeypatch)
-    b, where = xmpp_router(lab, B, checks=Checks(source=switch_checks))
-    with a_server(lab, M) as server:
-        peer = server.connect(where)
-        peer.open(M, B)
-        peer.send(message(f"alice@{A}"))
-        if stream_checks:
-            refused(peer, b, Condition.NOT_AUTHORIZED)
-        if not stream_checks and not switch_checks:
-            wait_for_message(lab, b, BOB)
-        else:
-            peer.close()
-            wait_for_the_end(lab, b)
-            assert b.inbox(BOB) == []
+    b = StreamRouter(lab, B, policy="dialback+certificate")
+    if not guarded:
+        monkeypatch.setattr(b.rig.router.xmpp_strengths, "_binds", True)
+    with server(lab, A, certificate=issued(A)) as alice:
+        peer = mallory(b, A, issued(M))
+        peer.claim(A, B, alice.secret)
+        assert peer.result() == ("error" if guarded else "valid")
+        assert b.proved(A) is not guarded
+        assert bool(alice.asked) is not guarded
+        if not guarded:
+            b.brings(peer, A)
+        assert b.rig.refusals(Reason.CERTIFICATE_REFUSED) == guarded
 
 
-@two_walls
-def test_forged_sender_on_a_stream(
-    lab: Lab, stream_checks: bool, switch_checks: bool, monkeypatch: pytest.MonkeyPatch
+@guarded
+def test_stream_key_under_the_policy_of_a_certificate(
+    lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Mallory proves his own domain on a stream and writes as Alice.
+    """Mallory, whom Alice's poisoned DNS leads to, claims her domain, and would say himself that he may.
 
-    Check: the sender's domain is proved on this very stream, and the source on the link that it is to the
-    switch. Either alone is enough.
+    Check: where policy asks for a certificate the stream's own decides, and nobody is asked.
     """
-    if not stream_checks:
-        anybody_may_speak(monkeypatch)
-    b, where = xmpp_router(lab, B, checks=Checks(source=switch_checks))
-    with a_server(lab, M) as server:
-        peer = a_proved_stream(server, where, B)
-        peer.send(message(f"alice@{A}"))
-        if stream_checks:
-            refused(peer, b, Condition.INVALID_FROM)
-        if not stream_checks and not switch_checks:
-            wait_for_message(lab, b, BOB)
-            assert b.inbox(BOB) == [(f"alice@{A}", "pay mallory")]
-        else:
-            peer.send_or_gone(message(f"mallory@{M}"))
-            peer.close()
-            wait_for_the_end(lab, b)
-            assert all(sender != f"alice@{A}" for sender, _ in b.inbox(BOB))
-
-
-@guarded
-def test_inside_behaviour_on_the_outside(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mallory opens a stream to a domain outside, as if he were a server behind us.
-
-    Check: the door at which a stream comes in says which domains it may be to.
-    """
+    b = StreamRouter(lab, B, policy="certificate")
     if not guarded:
-        monkeypatch.setattr(StreamRules, "_serves", lambda *_: True)
-    b, where = xmpp_router(lab, B)
-    with a_server(lab, M) as server:
-        peer = server.connect(where)
-        peer.header(M, "c.example")
-        peer.expect_header()
-        if guarded:
-            refused(peer, b, Condition.HOST_UNKNOWN)
-        else:
-            peer.expect("features")
-        peer.close()
+        monkeypatch.setattr(Strengths, "judged", lambda *_, **_more: Judged(True))
+    with server(lab, A, certificate=issued(M)) as poisoned:
+        peer = mallory(b, A, issued(M))
+        peer.claim(A, B, poisoned.secret)
+        assert peer.result() == ("error" if guarded else "valid")
+        assert b.proved(A) is not guarded
+        assert not poisoned.asked
+        if not guarded:
+            b.brings(peer, A)
+        assert b.rig.refusals(Reason.CERTIFICATE_REFUSED) == guarded
 
 
 @guarded
-def test_bytes_in_clear_behind_starttls(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody on the way adds a header in clear behind `<starttls/>`, to be read as if it came in TLS.
+def test_stream_external_with_a_certificate_of_somebody_else(
+    lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mallory says that he is Alice, and shows his own good certificate to SASL EXTERNAL.
 
-    Check: nothing may stand there, and what is read in TLS begins anew. Either alone is enough.
+    Check: it is judged for the domain of the stream header.
     """
+    b = StreamRouter(lab, B, policy="certificate")
     if not guarded:
-        monkeypatch.setattr(negotiation, "_before_tls", lambda _stream: [])
-        begin = Stream.begin
-
-        def with_the_rest(one: Stream) -> Any:
-            rest = one._parser.rest()
-            effects = begin(one)
-            one._parser._tail.add(rest)
-            return effects
-
-        monkeypatch.setattr(Stream, "begin", with_the_rest)
-    b, where = xmpp_router(lab, B, certificates=[(B,)])
-    with a_server(lab, M) as server:
-        peer = server.connect(where)
-        peer.greet(M, B)
-        opening = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams'"
-        peer.send(STARTTLS, f"{opening} from='{M}' to='{B}' version='1.0'>")
-        if guarded:
-            refused(peer, b, Condition.NOT_WELL_FORMED)
-        else:
-            peer.expect("proceed")
-            peer.secure(None, B)
-            peer.send(" ")
-            assert peer.expect_header().to == M  # the answer to what was said in clear
-        peer.close()
-
-
-@guarded
-def test_another_domain_after_tls(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mallory begins a stream as himself, and goes on as Alice when it begins anew in TLS.
-
-    Check: the headers of one stream are from and to the same domains.
-    """
+        monkeypatch.setattr(Strengths, "judged", lambda *_, **_more: Judged(True))
+    peer = mallory(b, A, issued(M))
+    peer.send(AUTH.format("="))
+    answer = peer.find("failure" if guarded else "success")
+    assert (b"<not-authorized" in answer.raw) is guarded
+    assert b.proved(A) is not guarded
     if not guarded:
-        monkeypatch.setattr(negotiation, "_changed", lambda *_: None)
-    b, where = xmpp_router(lab, B, certificates=[(B,)])
-    with a_server(lab, M) as server:
-        peer = server.connect(where)
-        peer.greet(M, B)
-        peer.start_tls(B)
-        peer.header(A, B)
-        peer.expect_header()
-        if guarded:
-            refused(peer, b, Condition.INVALID_FROM)
-        else:
-            peer.expect("features")
-        peer.close()
+        peer.begin_anew()
+        peer.greet(A, B)
+        b.brings(peer, A)
 
 
 @guarded
-def test_external_as_another(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mallory's certificate is good for his domain, and he asks to be taken for Alice's.
+def test_stream_external_for_another_name(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory has a good certificate for his own domain, and asks to be taken for Alice's.
 
-    Check: the name that SASL EXTERNAL asks for is the domain of the stream's header, or none.
+    Check: who is asked for is who the stream header names.
     """
+    b = StreamRouter(lab, B, policy="certificate")
     if not guarded:
         monkeypatch.setattr(negotiation, "_is_own_name", lambda *_: True)
-    settings = {"trust.xmpp_default": "certificate"}
-    b, where = xmpp_router(lab, B, certificates=[(B,)], settings=settings)
-    with a_server(lab, M) as server:
-        peer = server.connect(where)
-        assert not peer.open(M, B, issued(M), external=False)
-        assert peer.authenticate(A) == ("failure" if guarded else "success")
-        assert bool(b.proved(M)) is not guarded
-        peer.close()
+    peer = mallory(b, M, issued(M))
+    peer.send(AUTH.format("YS5leGFtcGxl"))  # a.example
+    answer = peer.find("failure" if guarded else "success")
+    assert (b"<invalid-authzid" in answer.raw) is guarded
+    assert b.proved(M) is not guarded
+    assert not b.proved(A)  # the certificate was judged for the header, whatever is asked for
 
 
 @guarded
-def test_stripped_starttls(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody on the way takes the offer of TLS out of the features, and refuses it when it is asked for.
+def test_stream_in_clear_where_tls_is_asked_for(
+    lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mallory, between Alice's server and Bob's, passes her key on in clear.
 
-    Check: where TLS is needed nothing is said in clear, whatever is offered.
+    Check: the one function that decides what a proof is worth, before anybody is dialled and after.
     """
+    b = StreamRouter(lab, B, policy="dialback+tls")
     if not guarded:
-        monkeypatch.setattr(StreamRules, "_tls", lambda *_, **__: TlsRule.OFFERED)
-    b, _ = xmpp_router(lab, B, tls="required", certificates=[(B,)])
-    with a_server(lab, M) as server:
-        outcome = b.send(BOB, f"mallory@{M}", "my card number")
-        if guarded:
-            assert outcome.outcome().reason is Reason.WEAKER_THAN_POLICY
-            assert not server.claimed
-            assert not server.stanzas
-        else:
-            assert b"my card number" in server.wait_for_stanza().raw
+        monkeypatch.setattr(
+            strengths, "decide", lambda _policy, offer, _seen=0: decide(Policy.DIALBACK, offer)
+        )
+        monkeypatch.setattr(Strengths, "needed", lambda *_: 0)
+    with server(lab, A, certificate=issued(A)) as alice:
+        peer = mallory(b, A, tls=False)
+        peer.claim(A, B, alice.secret)
+        result = peer.find("result")
+        assert result.attributes["type"] == ("error" if guarded else "valid")
+        assert (b"policy-violation" in result.raw) is guarded
+        assert b.proved(A) is not guarded
+        assert bool(alice.asked) is not guarded
+        if not guarded:
+            b.brings(peer, A)
+        assert b.rig.refusals(Reason.WEAKER_THAN_POLICY) == guarded
 
 
 @guarded
-def test_entities(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mallory declares entities, each ten times the one before.
+def test_stream_of_a_domain_that_is_served_here(
+    lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mallory's poisoned DNS says that he is the server of Bob's domain, and he claims it at Bob's.
 
-    Check: a document type ends the stream, and so does anything but a tag outside of stanzas. Either alone is
-    enough.
+    Check: such a domain speaks by its own service's link alone; nobody is dialled.
     """
+    b = StreamRouter(lab, B, policy="dialback", certificates=False)
     if not guarded:
-        monkeypatch.setattr(xml, "_refuser", lambda _words: lambda *_: None)
-        monkeypatch.setattr(xml.StreamParser, "_at_border", lambda *_: None)
-    b, where = xmpp_router(lab, B)
-    with a_server(lab, M) as server:
-        peer = server.connect(where)
-        declared = "".join(f"<!ENTITY e{n} '{f'&e{n - 1};' * 10 if n else 'lol'}'>" for n in range(9))
-        opening = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams'"
-        document = f"<?xml version='1.0'?><!DOCTYPE x [{declared}]>"
-        peer.send(document, f"{opening} from='{M}' to='{B}' version='1.0'>")
-        peer.expect_header()
-        if guarded:
-            refused(peer, b, Condition.RESTRICTED_XML)
-        else:
-            peer.expect("features")
-        peer.close()
+        monkeypatch.setattr(Verifier, "_refusal", lambda *_: None)
+    with server(lab, B) as poisoned:
+        peer = mallory(b, M, tls=False)
+        peer.claim(B, B, poisoned.secret)
+        assert peer.result() == ("error" if guarded else "valid")
+        assert b.proved(B) is not guarded
+        assert bool(poisoned.asked) is not guarded
+        assert b.rig.refusals(Reason.SERVED_HERE) == guarded
+
+
+def _always(_limits: DialLimits, source: str, domain: object, _now: float, *, link: int = 0) -> Permit:
+    return Permit(address_keys(source), domain, link, known=True)  # type: ignore[arg-type]
 
 
 @guarded
-def test_stanza_without_end(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mallory, of whom nothing is proved, begins a stanza and never ends it.
+def test_streams_that_make_us_dial(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory claims a hundred domains on streams, all of which lead to his victim.
 
-    Check: so many bytes of one stanza are kept before a proof.
+    Check: what is dialled at a stranger's word is limited before it starts.
     """
+    few = {"caps.verify_per_source_per_minute": 10}
+    b = StreamRouter(lab, B, policy="dialback", certificates=False, settings=few)
     if not guarded:
-        monkeypatch.setattr(stream, "BEFORE", AFTER)
-    b, where = xmpp_router(lab, B)
-    with a_server(lab, M) as server:
-        peer = server.connect(where)
-        peer.open(M, B)
-        peer.send(f"<message from='x@{M}' to='{BOB}'><body>", "x" * 100_000)
-        if guarded:
-            refused(peer, b, Condition.POLICY_VIOLATION)
-        else:
-            lab.wait_until(
-                lambda: any(one.bytes_in > 100_000 for one in b.router.hub.sessions.values()), "all is kept"
+        monkeypatch.setattr(DialLimits, "admit", _always)
+        monkeypatch.setattr(DialLimits, "admit_target", lambda *_, **_more: None)
+        monkeypatch.setattr(DialLimits, "release", lambda *_: None)
+    with server(lab, "victim.example") as victim:
+        ip, port = victim.endpoint
+        for number in range(100):
+            lab.zones.load(
+                f"$ORIGIN d{number}.example.\n_xmpp-server._tcp 60 IN SRV 0 0 {port} x\nx 60 IN A {ip}\n"
             )
-        peer.close()
-
-
-@guarded
-def test_questions_without_end(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mallory proves nothing and asks about keys for ever. Check: so many questions before a proof."""
-    if not guarded:
-        monkeypatch.setattr(claiming, "_question", lambda _stream, db: [VerifyIn(db)])
-    b, where = xmpp_router(lab, B)
-    with a_server(lab, M) as server:
-        peer = server.connect(where)
-        peer.open(M, B)
-        peer.send(f"<db:verify from='{M}' to='{B}' id='x'>0</db:verify>" * 300)
+        results, his = [], fresh_address()
+        for number in range(100):
+            peer = mallory(b, f"d{number}.example", tls=False, at=his)
+            peer.claim(f"d{number}.example", B, b"a guess")
+            results.append(peer.result())
+            peer.close()
         if guarded:
-            refused(peer, b, Condition.POLICY_VIOLATION)
+            assert len(victim.peers) < 30
+            assert "error" in results
+            assert b.rig.refusals(Reason.DIAL_LIMIT) > 0
         else:
-            for _ in range(300):
-                assert peer.find("verify").attributes["type"] == "invalid"
-        peer.close()
-
-
-@guarded
-def test_a_header_byte_by_byte(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mallory takes his time for the first tag of a stream. Check: a header is due within a time."""
-    if not guarded:
-        monkeypatch.setattr(StreamMachine, "_look_at_timers", lambda *_: [])
-    b, where = xmpp_router(lab, B, settings={"dial.hello_timeout_s": 1.0})
-    with a_server(lab, M) as server:
-        peer = server.connect(where)
-        peer.send("<stream:str")
-        if guarded:
-            peer.expect_header()
-            refused(peer, b, Condition.CONNECTION_TIMEOUT)
-        else:
-            with pytest.raises(TimeoutError):
-                peer.until_closed(within_s=3.0)
-            assert b.sessions()
-        peer.close()
-
-
-def test_see_other_host_is_not_followed(lab: Lab) -> None:
-    """Mallory's server sends us elsewhere: that is a failure of his server, and nobody else is dialled."""
-    ip = fresh_address()
-    elsewhere = RawListener(ip)
-    there = f"{ip}:{elsewhere.endpoint[1]}"
-    error = ERROR.format("see-other-host", there, "see-other-host")
-    b, _ = xmpp_router(lab, B)
-    with a_server(lab, M, Conduct(instead={"features": error})):
-        assert not b.send(BOB, f"mallory@{M}").outcome().ok
-        assert elsewhere.take_waiting() == []
-    elsewhere.close()
+            assert len(victim.asked) == 100

@@ -7,9 +7,6 @@ from typing import Final
 _ROWS: Final = """
     err-success
 
-    att-vcard-get att-vcard4-get att-fn att-vcard att-none att-no-user att-set att-presence
-    att-cache att-disco-domain att-disco-user att-disco-resource att-disco-items att-caps att-ping
-
 """
 
 #: By sections of the page, in their order.
