@@ -57,6 +57,7 @@ from imxrouter.app.trust.link_tls import LinkTls
 from imxrouter.app.trust.preferences import Preferences, make_chooser
 from imxrouter.app.trust.targets import TargetDialer
 from imxrouter.app.turns import Turns
+from imxrouter.app.xmpp import Streams
 from imxrouter.config.net import parse_published
 from imxrouter.config.schema import Config
 from imxrouter.config.served import Service
@@ -142,6 +143,7 @@ class Parts:
         self._make_discovery(ask)
         self._make_trust()
         self._make_links()
+        self.streams = Streams(self)
         self._make_services()
         self._make_store()
         self._observe()
@@ -244,7 +246,7 @@ class Parts:
         guard = DialGuard(
             config.dial.allow_networks,
             config.dial.allow_ports_below_1024,
-            config.listen.endpoints,
+            config.taken_at,
         )
         self.dialer = TargetDialer(
             self._reactor, self.hub, self.finder, guard, self.gatekeeper, self.strengths, self.pinned,

@@ -10,6 +10,7 @@ from msgspec import field
 from imxrouter.config.access import Access
 from imxrouter.config.bounds import Limits, Overload
 from imxrouter.config.fields import key
+from imxrouter.config.net import HostPort
 from imxrouter.config.quality import Objectives
 from imxrouter.config.sections import (
     Admin,
@@ -113,6 +114,11 @@ class Config(Section, frozen=True):
         if self.admin.socket:
             return self.admin.socket
         return str(PurePath(self.run_dir) / (f"admin-{self.process}.sock" if self.process else "admin.sock"))
+
+    @property
+    def taken_at(self) -> tuple[HostPort, ...]:
+        """Where other organisations' connections are taken: never dialled by ourselves."""
+        return (*self.listen.endpoints, *self.xmpp.endpoints, *self.xmpp.tls_endpoints)
 
     @property
     def policy_rules(self) -> dict[str, PolicyName]:

@@ -121,7 +121,7 @@ class Applying:
             ask, validates = asker.ask, asker.trusts_ad
         cache_limits, find_limits = discovery_limits(config.dns)
         dial = config.dial
-        guard = DialGuard(dial.allow_networks, dial.allow_ports_below_1024, config.listen.endpoints)
+        guard = DialGuard(dial.allow_networks, dial.allow_ports_below_1024, config.taken_at)
 
         def commit() -> None:
             router.ask, router.validates = ask, validates
