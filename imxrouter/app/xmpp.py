@@ -16,6 +16,7 @@ from imxrouter.gateways.xmpp.acks import PingDroppers
 from imxrouter.gateways.xmpp.heard import AFTER
 from imxrouter.gateways.xmpp.names import Condition
 from imxrouter.gateways.xmpp.steps import StreamRole
+from imxrouter.gateways.xmpp.streams.deciding import Deciding
 from imxrouter.gateways.xmpp.streams.dialer import StreamDialer
 from imxrouter.gateways.xmpp.streams.edge import Known, Outside, StreamEdge
 from imxrouter.gateways.xmpp.streams.listener import StreamFactory
@@ -195,7 +196,7 @@ class Streams:
 
     Attributes:
         parts: what all streams of peers share.
-        edge: between stanzas and records.
+        edge: between stanzas and records; has the protocol of each destination decided first.
         trust: who is who.
     """
 
@@ -203,13 +204,20 @@ class Streams:
         self._hub, self._router = router.hub, router
         pings, droppers = Pings(), PingDroppers()
         later = router.reactor.callLater
-        self.edge = StreamEdge(self._outside(later), self._known(), pings)
+        chosen, routes = router.federation.chosen, router.switch.routes
+        plain = StreamEdge(self._outside(later), self._known(), pings)
+        self.edge = Deciding(
+            plain,
+            lambda name: name.encode() in routes,
+            lambda name: chosen.for_stanzas(name.encode()),
+            lambda name: chosen.choose_for_stanzas(name.encode()),
+        )
         self.trust = stream_trust(router, self._second, lambda what: later(0.0, what))
         rules = StreamRules(
             router.hub, router.xmpp_strengths, lambda: router.config, droppers,
             lambda domain: router.gatekeeper.shuts_out(domain),  # noqa: PLW0108 - it is set later
         )  # fmt: skip
-        figures = StreamFigures(router.hub, router.metrics.xmpp, self.edge)
+        figures = StreamFigures(router.hub, router.metrics.xmpp, plain)
         self.parts = StreamParts(
             self.edge, self.trust, self.trust.tongue, rules.terms, later, router.link_tls.ends, droppers,
             pings, figures.error, router.metrics.xmpp.not_confirmed, router.steps.stream_begun,
@@ -258,7 +266,7 @@ class Streams:
             route = routes.get(name.encode())
             if route is not None:
                 return Protocol.XMPP if RecordType.STANZA in route.types else Protocol.IMX
-            return self._router.federation.chosen.known(name.encode()) or Protocol.XMPP
+            return self.edge.spoken(name)
 
         def takes_foreign(name: str) -> bool:
             route = routes.get(name.encode())

@@ -236,6 +236,19 @@ class Chosen:
             return succeed(Choice(Protocol.IMX, Why.ORDER))
         return self.chooser.choose(domain).addCallback(lambda choice: self._admit(domain.wire, choice))
 
+    def for_stanzas(self, domain: bytes) -> Protocol | None:
+        """The protocol for what came by XMPP; None where a choice must be made."""
+        if self.chooser is None:
+            return Protocol.IMX
+        kept = self.chooser.kept(Domain(domain.decode("ascii")), Uri.IM, _STREAMS)
+        return protocol_of(kept.choice) if kept is not None else None
+
+    def choose_for_stanzas(self, domain: bytes) -> Deferred[Protocol]:
+        """Choose for what came by XMPP; where there is no choice, the protocol whose look-up decided."""
+        if self.chooser is None:
+            return succeed(Protocol.IMX)
+        return self.chooser.choose(Domain(domain.decode("ascii")), Uri.IM, _STREAMS).addCallback(protocol_of)
+
     def why(self, domain: Domain, choice: NoChoice) -> str:
         """What an operator is told of a domain for which there is no protocol."""
         parts = [f"decided by {choice.protocol.value}"] if choice.protocol is not None else []

@@ -48,6 +48,9 @@ class StreamLink(Link, Protocol):
     def other(self) -> str:
         """The other side's, as it says."""
 
+    def bring(self, stanzas: Sequence[StanzaIn]) -> None:
+        """Stanzas of this stream that have waited go on."""
+
     def authenticated(self) -> None:
         """What SASL EXTERNAL asked is granted."""
 

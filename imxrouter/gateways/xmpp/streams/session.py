@@ -293,6 +293,12 @@ class XmppSession(SaysClaims, ByteLink):
             self.port.max_record = HIGHEST_MAX_RECORD  # the machine took only what a proved domain may send
             self._hub.received(self, records)
 
+    def bring(self, stanzas: Sequence[StanzaIn]) -> None:
+        """Stanzas of this stream that have waited go on; of one that is gone nothing does."""
+        if not self._gone and not self.port.closed:
+            self._stanzas += stanzas
+            self.perform(())
+
     def _ask_soon(self) -> None:
         """Have stanzas asked about that wait for the rest between two pings."""
         due_at = self.machine.due_at

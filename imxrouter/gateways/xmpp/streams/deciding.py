@@ -1,0 +1,133 @@
+"""Stanzas for a domain of which is not known by which protocol it is reached wait for that, in their order.
+
+It stands before the edge, which makes of a stanza what the protocol of its destination needs. What waits is
+bounded in number and bytes; a look-up ends within its own limit. What does not fit goes on as a stanza, and
+is held or refused where all requests are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from imxrouter.gateways.xmpp.effects import StanzaIn
+from imxrouter.gateways.xmpp.streams.parts import Edge, Said, StreamLink
+from imxrouter.model.outcome import Outcome
+from imxrouter.routing.choice import Protocol
+from imxrouter.switch.ports import Port
+from imxrouter.wire.record import Record
+
+#: Stanzas that wait for a choice, of all domains, and their bytes.
+WAITING: Final = 4096
+WAITING_BYTES: Final = 8 << 20
+_ANSWERS: Final = frozenset({"result", "error"})
+
+_Queue = list[tuple[StreamLink, StanzaIn]]
+
+
+class Deciding:
+    """An `Edge` that has the protocol of each destination decided first.
+
+    Args:
+        edge: makes records of stanzas; asks `spoken` what a domain is reached by.
+        serves: whether a domain is served here, where nothing is to be decided.
+        known: the protocol of a choice that holds now, for what comes by XMPP; None where one must be made.
+        choose: makes that choice; fires with the protocol.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        edge: Edge,
+        serves: Callable[[str], bool],
+        known: Callable[[str], Protocol | None],
+        choose: Callable[[str], Deferred[Protocol]],
+    ) -> None:
+        self._edge = edge
+        self._serves = serves
+        self._known = known
+        self._choose = choose
+        self._waiting: dict[str, _Queue] = {}
+        self._count = self._bytes = 0
+        #: what was decided a moment ago, and may not be kept
+        self._decided: dict[str, Protocol] = {}
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Stanzas that wait, and their bytes."""
+        return self._count, self._bytes
+
+    def spoken(self, name: str) -> Protocol:
+        """What a domain elsewhere is reached by; where that is not decided, what the stanza came by."""
+        return self._decided.get(name) or self._known(name) or Protocol.XMPP
+
+    def records_of(self, session: StreamLink, stanzas: Sequence[StanzaIn]) -> bytes:
+        """Whole records for what can go on; the rest comes again."""
+        ready = [one for one in stanzas if not self._waits(session, one)]
+        records = self._edge.records_of(session, ready) if ready else b""
+        self._decided.clear()
+        return records
+
+    def _waits(self, session: StreamLink, got: StanzaIn) -> bool:
+        name, given = got.to, got.stanza
+        if self._serves(name) or (given.kind == "iq" and given.type in _ANSWERS):
+            return False
+        queue = self._waiting.get(name)
+        if queue is None:
+            if name in self._decided or self._known(name) is not None:
+                return False
+            if not self._begin(name):
+                return False
+            queue = self._waiting[name]
+        if self._count >= WAITING or self._bytes + len(given.raw) > WAITING_BYTES:
+            return False
+        queue.append((session, got))
+        self._count += 1
+        self._bytes += len(given.raw)
+        return True
+
+    def _begin(self, name: str) -> bool:
+        """Have it decided; False where that was done at once."""
+        queue: _Queue = []
+        self._waiting[name] = queue
+        choosing = self._choose(name)
+        choosing.addCallbacks(self._go_on, self._broken, (name,), {}, (name,))
+        return name in self._waiting
+
+    def _broken(self, problem: Failure, name: str) -> None:
+        self.log.failure("choosing a protocol for {domain}", problem, domain=name)
+        self._go_on(Protocol.XMPP, name)
+
+    def _go_on(self, protocol: Protocol, name: str) -> None:
+        """It is decided: what waited goes on in its order, each on its own stream."""
+        queue = self._waiting.pop(name, [])
+        self._count -= len(queue)
+        self._bytes -= sum(len(got.stanza.raw) for _, got in queue)
+        self._decided[name] = protocol
+        at = 0
+        while at < len(queue):
+            session, until = queue[at][0], at
+            while until < len(queue) and queue[until][0] is session:
+                until += 1
+            self._decided[name] = protocol
+            session.bring([got for _, got in queue[at:until]])
+            at = until
+
+    # -- the rest is the edge's ----------------------------------------------------------------------------
+
+    def stanza_of(self, session: StreamLink, record: Record) -> Said | Outcome:
+        """The stanza for a request that leaves on a stream, or why it cannot."""
+        return self._edge.stanza_of(session, record)
+
+    def answered(self, port: Port, record: Record) -> None:
+        """A response to what streams brought over a port."""
+        self._edge.answered(port, record)
+
+    def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
+        """What became of requests that left over a port."""
+        self._edge.settled(port, tags, outcome)
