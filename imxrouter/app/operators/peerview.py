@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Final
 
 from imxrouter.admin.detail import PeerDetailView, PeerErrorView
@@ -15,9 +17,10 @@ from imxrouter.link.claims import MadeClaim
 from imxrouter.link.ledger import FROM_DOMAIN, SINCE, SIZE, TO_DOMAIN
 from imxrouter.model.domain import Domain
 from imxrouter.model.quality import Part, ends, seconds
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.destinations import DestinationState
 from imxrouter.telemetry.catalogue import PEER_RESULTS
-from imxrouter.transport.link import Link
+from imxrouter.transport.link import Link, protocol_of
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
@@ -39,11 +42,12 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
     entry = router.federation.destinations.find(domain)
     links = [one for one in router.hub.sessions.values() if _concerns(one, domain.wire)]
     errors, pin = router.peer_log.of(domain.wire), router.pinned.get(domain.name, ())
-    seen, until = remembered(router, domain)
+    protocol = spoken_by(router, domain)
+    seen, until = remembered(router, domain, protocol)
     known = links or errors or pin or seen or router.quality.outages.of(domain.wire)
     if entry is None and not known:
         raise AdminError("not-found", f"nothing is known of {domain}", "peer", "see imxctl peers")
-    rule = router.rules.policy_of(domain)
+    rule = router.rules.policy_of(domain, protocol)
     failing = entry is not None and entry.state is DestinationState.FAILING
     targets = {f"{one.remote[0]}:{one.remote[1]}" for one in links if domain.wire in one.reached}
     waiting = list(router.federation.holding.waiting(domain.wire))
@@ -55,9 +59,10 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
         domain=domain.name, state=entry.state.value if entry else "calls us" if links else "not tried",
         state_for_s=round(now - entry.since, 1) if entry else None, source="pinned" if pin else "dns",
         targets=sorted(targets | {f"{ip}:{port}" for ip, port in pin}),
-        required=router.gatekeeper.policies.policy_for(domain).value, required_by=rule.setting,
+        required=router.gatekeeper.all_policies[protocol].policy_for(domain).value,
+        required_by=rule.setting,
         remembered=seen, remembered_until=until,
-        acceptable=router.gatekeeper.decide(domain).accepted,
+        acceptable=router.gatekeeper.decide(domain, protocol).accepted,
         links=[link_view(one, now, router.switch.ways) for one in links],
         errors=[_error_view(*one) for one in errors],
         failures=entry.failures if entry else 0,
@@ -112,10 +117,23 @@ def _counted(router: Parts, domain: Domain) -> tuple[dict[str, dict[str, int]] |
     return {"came": came, "went": went}, mean
 
 
-def remembered(router: Parts, domain: Domain) -> tuple[str, float | None]:
-    """The strongest level seen, in words, and when it is forgotten, seconds since 1970."""
+def spoken_by(router: Parts, domain: Domain) -> Protocol:
+    """What a remote domain speaks to us: by its links, else by what was chosen or seen last."""
+    spoken = {protocol_of(one) for one in router.hub.sessions.values() if _concerns(one, domain.wire)}
+    if len(spoken) == 1:
+        return spoken.pop()
+    chosen = router.federation.chosen.known(domain.wire) if not spoken else None
+    if chosen in router.gatekeeper.by_protocol and chosen is not None:
+        return chosen
+    seen = remembered(router, domain, Protocol.XMPP)[0] and not remembered(router, domain)[0]
+    return Protocol.XMPP if seen and not spoken else Protocol.IMX
+
+
+def remembered(router: Parts, domain: Domain, protocol: Protocol = Protocol.IMX) -> tuple[str, float | None]:
+    """The strongest level seen by a protocol, in words, and when it is forgotten, seconds since 1970."""
     memory, now = router.gatekeeper.remembered, router.hub.now()
-    strength = memory.seen(domain, now) | memory.seen(domain, now, reached=True)
+    ways = (memory.seen(domain, now, reached=reached, protocol=protocol) for reached in (False, True))
+    strength = reduce(or_, ways)
     if not strength:
         return "", None
     until = next((at for name, _, at in memory.items(now) if name == domain), now)
