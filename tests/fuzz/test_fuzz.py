@@ -9,7 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import access, attributes, decoder, engine, html_lite, link, pidf, switch, xmpp
+from tests.fuzz import (
+    access,
+    attributes,
+    decoder,
+    engine,
+    html_lite,
+    link,
+    pidf,
+    switch,
+    xmpp,
+    xmpp_error,
+    xmpp_form,
+    xmpp_jid,
+    xmpp_message,
+)
 from tests.vectors.load import seeds
 
 TARGETS = {
@@ -21,6 +35,10 @@ TARGETS = {
     "attributes": (attributes.check, attributes.seeds()),
     "access": (access.check, access.seeds()),
     "xmpp": (xmpp.check, xmpp.seeds()),
+    "xmpp_jid": (xmpp_jid.check, xmpp_jid.seeds()),
+    "xmpp_message": (xmpp_message.check, xmpp_message.seeds()),
+    "xmpp_error": (xmpp_error.check, xmpp_error.seeds()),
+    "xmpp_form": (xmpp_form.check, xmpp_form.seeds()),
 }
 ROOT = Path(__file__).parents[2]
 SOAK_S = float(os.environ.get("IMXROUTER_SOAK_FUZZ_S", "300"))

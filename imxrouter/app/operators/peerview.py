@@ -17,7 +17,7 @@ from imxrouter.link.claims import MadeClaim
 from imxrouter.link.ledger import FROM_DOMAIN, SINCE, SIZE, TO_DOMAIN
 from imxrouter.model.domain import Domain
 from imxrouter.model.quality import Part, ends, seconds
-from imxrouter.routing.choice import Protocol
+from imxrouter.routing.choice import Choice, NoChoice, Protocol
 from imxrouter.routing.destinations import DestinationState
 from imxrouter.telemetry.catalogue import PEER_RESULTS
 from imxrouter.transport.link import Link, protocol_of
@@ -39,10 +39,12 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
     if domain in router.domains:
         raise AdminError("bad-request", f"{domain} is served here", "peer", "see imxctl domains doctor")
     now = router.hub.now()
-    entry = router.federation.destinations.find(domain)
+    protocol, choice = reached_by(router, domain)
+    entry = router.federation.destinations.find(domain, protocol)
     links = [one for one in router.hub.sessions.values() if _concerns(one, domain.wire)]
     errors, pin = router.peer_log.of(domain.wire), router.pinned.get(domain.name, ())
-    protocol = spoken_by(router, domain)
+    if entry is None and len(spoken := {protocol_of(one) for one in links}) == 1:
+        protocol = spoken.pop()  # it calls us
     seen, until = remembered(router, domain, protocol)
     known = links or errors or pin or seen or router.quality.outages.of(domain.wire)
     if entry is None and not known:
@@ -56,7 +58,8 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
     entries = router.switch.ledger.entries.values()
     flying = [one for one in entries if domain.wire in (one[TO_DOMAIN], one[FROM_DOMAIN])]
     return PeerDetailView(
-        domain=domain.name, state=entry.state.value if entry else "calls us" if links else "not tried",
+        domain=domain.name, protocol=protocol.value, choice=choice,
+        state=entry.state.value if entry else "calls us" if links else "not tried",
         state_for_s=round(now - entry.since, 1) if entry else None, source="pinned" if pin else "dns",
         targets=sorted(targets | {f"{ip}:{port}" for ip, port in pin}),
         required=router.gatekeeper.all_policies[protocol].policy_for(domain).value,
@@ -78,9 +81,10 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
 
 def clear_waits(router: Parts, domain: Domain) -> list[str]:
     """End what keeps a remote domain from being tried now; returns what was ended, in words."""
-    now, entry = router.hub.now(), router.federation.destinations.find(domain)
+    now, table = router.hub.now(), router.federation.destinations
     cleared = []
-    if entry is not None and entry.retry_after_s(now) and router.federation.destinations.forget(domain):
+    router.chooser.forget(domain)
+    if any(entry.retry_after_s(now) for entry in table.of(domain)) and table.forget(domain):
         cleared.append("back-off")
     refused = [claim for claim in claims_towards(router, domain) if claim.retry_at > now]
     for claim in refused:
@@ -88,6 +92,19 @@ def clear_waits(router: Parts, domain: Domain) -> list[str]:
     if refused:
         cleared.append("refused claims")
     return cleared
+
+
+def reached_by(router: Parts, domain: Domain) -> tuple[Protocol, str]:
+    """By which protocol a domain is reached, or was last, and why; no words where there is no choice."""
+    kept = router.chooser.kept(domain) if router.federation.chosen.chooser is not None else None
+    if kept is not None and isinstance(kept.choice, Choice):
+        return kept.choice.protocol or Protocol.IMX, router.federation.chosen.words(domain, kept.choice)
+    known = router.federation.destinations.of(domain)
+    protocol = known[0].protocol if known else Protocol.IMX
+    if kept is not None and isinstance(kept.choice, NoChoice):
+        why = router.federation.chosen.why(domain, kept.choice)
+        return kept.choice.protocol or protocol, f"none: {kept.choice.reason.word} ({why})"
+    return protocol, ""
 
 
 def claims_towards(router: Parts, domain: Domain) -> list[MadeClaim]:
@@ -102,7 +119,9 @@ def _concerns(session: Link, domain: bytes) -> bool:
         return False
     claimed = any(domain == claim.to_domain for claim in session.made.claims())
     claims = claimed or any(domain == claim.from_domain for claim in session.received.claims())
-    return claims or domain in session.reached or domain in session.port.speaks
+    return claims or any(
+        domain in known for known in (session.reached, session.port.speaks, session.port.sources)
+    )
 
 
 def _counted(router: Parts, domain: Domain) -> tuple[dict[str, dict[str, int]] | None, float | None]:
@@ -115,18 +134,6 @@ def _counted(router: Parts, domain: Domain) -> tuple[dict[str, dict[str, int]] |
     took_s = seconds(row, Part.THEIRS, False)
     mean = round(took_s / went["delivered"], 6) if went["delivered"] else None
     return {"came": came, "went": went}, mean
-
-
-def spoken_by(router: Parts, domain: Domain) -> Protocol:
-    """What a remote domain speaks to us: by its links, else by what was chosen or seen last."""
-    spoken = {protocol_of(one) for one in router.hub.sessions.values() if _concerns(one, domain.wire)}
-    if len(spoken) == 1:
-        return spoken.pop()
-    chosen = router.federation.chosen.known(domain.wire) if not spoken else None
-    if chosen in router.gatekeeper.by_protocol and chosen is not None:
-        return chosen
-    seen = remembered(router, domain, Protocol.XMPP)[0] and not remembered(router, domain)[0]
-    return Protocol.XMPP if seen and not spoken else Protocol.IMX
 
 
 def remembered(router: Parts, domain: Domain, protocol: Protocol = Protocol.IMX) -> tuple[str, float | None]:

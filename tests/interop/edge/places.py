@@ -3,8 +3,8 @@
 | namespace | holds | addresses |
 | --- | --- | --- |
 | n | the public DNS: a name server of all zones, a resolver that asks it; the clients | 192.0.2.53, .54 |
-| p | Prosody; its place for a router | 192.0.2.67; .66 |
-| e | ejabberd; its place for a router | 192.0.2.83; .82 |
+| p | Prosody; its place for a router, whose inside is 10.0.0.9; its resolver | 192.0.2.67; .66 |
+| e | ejabberd; the same | 192.0.2.83; .82 |
 
 Each server has three hosts a role, one for each way in which servers prove themselves, so that one start of
 each server carries all of them. Names below `free.example` lead to the servers themselves; all others of a
@@ -22,6 +22,8 @@ from typing import Final, Literal
 from tests.interop.edge.authority import Authorities
 from tests.interop.edge.clients import Clients
 from tests.interop.edge.ejabberd import Ejabberd
+from tests.interop.edge.insides import RESOLVER as DIVERTING
+from tests.interop.edge.insides import DivertingResolver, InsideRouter
 from tests.interop.edge.log import Log
 from tests.interop.edge.names import Mode, Side
 from tests.interop.edge.prosody import Prosody
@@ -49,6 +51,7 @@ class Edge:
         prosody: the one server.
         ejabberd: the other.
         clients: users of both.
+        insides: what stands before each server, by its letter.
         users: number of users made so far; each test has its own, with lists of their own.
         began: where the logs ended when the test began.
     """
@@ -59,6 +62,7 @@ class Edge:
     prosody: Prosody
     ejabberd: Ejabberd
     clients: Clients
+    insides: dict[str, InsideRouter]
     users: int = 0
     began: dict[Log, int] = field(default_factory=dict)
 
@@ -90,12 +94,21 @@ def edge(where: Path) -> Iterator[Edge]:
         places = {
             "n": network.add("n", [f"{NAME_SERVER}/24", f"{RESOLVER}/24"], RESOLVER),
             **{
-                side.name: network.add(side.name, [f"{side.server}/24", f"{side.router}/24"], RESOLVER)
+                side.name: network.add(side.name, [f"{side.server}/24", f"{side.router}/24"], DIVERTING)
                 for side in (PROSODY, EJABBERD)
             },
         }
         authorities = Authorities.made(where / "authorities")
         _serve_names(places["n"], where / "dns", undo)
+        resolvers, insides = [], {}
+        for side in (PROSODY, EJABBERD):
+            name, place = side.name, places[side.name]
+            resolvers.append(DivertingResolver(side, place, where / f"resolver-{name}", RESOLVER))
+            undo.callback(resolvers[-1].kill)
+            insides[name] = InsideRouter(side, place, where / f"inside-{name}", authorities)
+            undo.callback(insides[name].kill)
+        for resolver_of_server in resolvers:  # a server that asks too early takes its resolver for dead
+            resolver_of_server.ready()
         prosody = Prosody(PROSODY, places["p"], where / "prosody", authorities)
         ejabberd = Ejabberd(EJABBERD, places["e"], where / "ejabberd", authorities)
         for server in (prosody, ejabberd):  # they take their time: both at once
@@ -106,7 +119,9 @@ def edge(where: Path) -> Iterator[Edge]:
         prosody.ready()
         ejabberd.ready()
         clients.ready()
-        yield Edge(where, places, authorities, prosody, ejabberd, clients)
+        for inside in insides.values():
+            inside.ready()
+        yield Edge(where, places, authorities, prosody, ejabberd, clients, insides)
 
 
 def zones() -> dict[str, str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from imxrouter.formats.xmltree import BadXml, Element
 from imxrouter.gateways.xmpp.effects import StanzaIn
@@ -49,6 +49,7 @@ from imxrouter.gateways.xmpp.translate.plan import (
     plan,
 )
 from imxrouter.gateways.xmpp.translate.saying import stanza_of
+from imxrouter.link.ledger import KEY, OUT_PORT, RECORD, Entry
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import Foreign, Message, Operation
 from imxrouter.model.outcome import Outcome, failure
@@ -65,8 +66,6 @@ from imxrouter.wire.registry import RecordType
 
 _ANSWERS: Final = frozenset({"result", "error"})
 _COMPONENTS: Final = frozenset({StreamRole.COMPONENT_IN, StreamRole.COMPONENT_OUT})
-#: Places in an entry of the ledger: a request's message id, the port that it left by, its bytes.
-_ID, _OUT_PORT, _RECORD = 3, 10, 11
 
 
 def _takes(_domain: str) -> Takes:
@@ -140,7 +139,7 @@ class Outside:
     submit: Callable[[Record, Callable[[Record], None]], None]
     has_room: Callable[[], bool]
     inject: Callable[[Port, bytes], None]
-    entries: Mapping[int, tuple[Any, ...]]
+    entries: Mapping[int, Entry]
     ports: Mapping[int, Port]
     later: Callable[[float, Callable[[], object]], object]
     now: Callable[[], float]
@@ -224,6 +223,9 @@ class StreamEdge:
     def _translated(self, session: StreamLink, got: StanzaIn, told: Told | None) -> bytes:
         """For a domain that is reached otherwise than by XMPP."""
         tree = got.stanza.tree()
+        if self._known.is_served(got.to) and _is_ping(got, tree):
+            self._pong(told)
+            return b""
         match plan(tree, self._facts(got)):
             case Operate(operation):
                 return self._operation(operation, told)
@@ -278,8 +280,8 @@ class StreamEdge:
             outside.dropped("unasked")
             return b""
         entry = outside.entries.get(sent.tag)
-        port = outside.ports.get(entry[_OUT_PORT]) if entry is not None else None
-        if entry is not None and port is not None and entry[_ID] == sent.message_id:
+        port = outside.ports.get(entry[OUT_PORT]) if entry is not None else None
+        if entry is not None and port is not None and entry[KEY].startswith(sent.message_id):
             self.settled(port, (sent.tag,), outcome_of(tree, Domain(got.from_), "peer"))
             return b""
         late = late_failure(tree, outside.random_bytes(16), outside.clock(), sent.message_id)
@@ -290,9 +292,6 @@ class StreamEdge:
 
     def _by_others(self, session: StreamLink, got: StanzaIn, tree: Element, told: Told | None) -> bytes:
         """Presence of a pair, and queries; what is not translated is refused."""
-        if _is_ping(got, tree):
-            self._pong(told)
-            return b""
         takers = self._known.presence if got.stanza.kind == "presence" else self._known.queries
         if takers is None:
             return self._refused(told, failure(Reason.TYPE_NOT_ENABLED, note="it is not translated here"))
@@ -432,7 +431,7 @@ class StreamEdge:
         for tag in tags:
             entry = entries.get(tag)
             if entry is not None:
-                request = decode_record(entry[_RECORD])
+                request = decode_record(entry[RECORD])
                 out += encode_record(response_to(request, outcome), route_tag=tag)
         if out:
             self._outside.inject(port, bytes(out))

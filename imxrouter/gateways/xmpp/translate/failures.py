@@ -13,7 +13,7 @@ from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.build import Unsayable, element, stanza, without_unsayable
 from imxrouter.gateways.xmpp.names import SERVER, STANZA_ERRORS
 from imxrouter.gateways.xmpp.translate.chatstates import state_of
-from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid, to_model
+from imxrouter.gateways.xmpp.translate.jid import BadJid, address_of
 from imxrouter.gateways.xmpp.translate.messages import KINDS
 from imxrouter.gateways.xmpp.translate.receipts import imdn_of, notice_of, own_id
 from imxrouter.gateways.xmpp.translate.text import one_line, short
@@ -244,8 +244,8 @@ def late_failure(error: Element, new_id: bytes, now: datetime, in_reply_to: byte
         a notification from the recipient to the sender; or why there is none.
     """
     try:
-        source, resource = to_model(parse_jid(error.attributes.get("from", "")))
-        destination, to_resource = to_model(parse_jid(error.attributes.get("to", "")))
+        source, resource = address_of(error.attributes.get("from", ""))
+        destination, to_resource = address_of(error.attributes.get("to", ""))
         ident = error.attributes.get("id", "")
         inside = next((one for one in error.children if (one.namespace, one.name) == (SERVER, "error")), None)
         waits = inside is not None and inside.attributes.get("type") == "wait"

@@ -9,7 +9,7 @@ from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.build import form_of as bytes_of
 from imxrouter.gateways.xmpp.names import SERVER, STANZAS
 from imxrouter.gateways.xmpp.translate.forms import is_between, parsed, readdressed
-from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid, to_model
+from imxrouter.gateways.xmpp.translate.jid import BadJid, address_of, parse_jid
 from imxrouter.model.operations import Foreign
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import Refusal
@@ -46,8 +46,8 @@ def foreign_of(tree: Element, new_id: bytes) -> Foreign | Refusal:
     if not may_be_foreign(tree):
         return Refusal(Reason.BAD_BODY, note=f"{tree.name} is no foreign form")
     try:
-        source, _ = to_model(parse_jid(tree.attributes.get("from", "")))
-        destination, _ = to_model(parse_jid(tree.attributes.get("to", "")))
+        source, _ = address_of(tree.attributes.get("from", ""))
+        destination, _ = address_of(tree.attributes.get("to", ""))
     except BadJid as error:
         return Refusal(error.reason, note=str(error))
     return Foreign(source, destination, new_id, XMPP, bytes_of(tree))

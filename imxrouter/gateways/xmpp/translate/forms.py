@@ -14,7 +14,7 @@ from typing import Final
 from imxrouter.formats.xmltree import BadXml, Element, escape_attribute
 from imxrouter.gateways.xmpp.names import SERVER, STANZAS
 from imxrouter.gateways.xmpp.stanza import TAG, tree_of
-from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid, to_jid, to_model
+from imxrouter.gateways.xmpp.translate.jid import BadJid, address_of, parse_jid, to_jid
 from imxrouter.gateways.xmpp.translate.words import STANZA_IDS
 from imxrouter.model.address import Address
 from imxrouter.routing.choice import Protocol
@@ -75,18 +75,16 @@ def opened(form: bytes, source: Address, destination: Address, next_hop: Protoco
 def parsed(raw: bytes) -> Element | None:
     """One element of a stream, or None."""
     try:
-        tree = tree_of(raw)
+        return tree_of(raw)
     except BadXml:
         return None
-    # What stands around it is no part of a form: nobody signs blanks, and no stream has them in a stanza.
-    return tree if tree.end - tree.start == len(raw) else None
 
 
 def is_between(tree: Element, source: Address, destination: Address) -> bool:
     """Whether a stanza names these two, by their keys."""
     try:
-        from_, _ = to_model(parse_jid(tree.attributes.get("from", "")))
-        to, _ = to_model(parse_jid(tree.attributes.get("to", "")))
+        from_, _ = address_of(tree.attributes.get("from", ""))
+        to, _ = address_of(tree.attributes.get("to", ""))
     except BadJid:
         return False
     return from_.key == source.key and to.key == destination.key
@@ -141,6 +139,6 @@ def _is_stanza_id_of(child: Element, is_ours: Callable[[str], bool]) -> bool:
     if (child.namespace, child.name) != (STANZA_IDS, "stanza-id"):
         return False
     try:
-        return is_ours(to_model(parse_jid(child.attributes.get("by", "")))[0].domain.name)
+        return is_ours(address_of(child.attributes.get("by", ""))[0].domain.name)
     except BadJid:
         return False

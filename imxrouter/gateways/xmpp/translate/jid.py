@@ -103,7 +103,7 @@ def _parsed(text: str) -> Jid:
         raise BadJid(Reason.BAD_ADDRESS, "nothing stands behind '/'")
     return Jid(
         enforced_local(local) if at else "",
-        _domain(domain).display,
+        _display(_domain(domain)),
         enforced_resource(resource) if slash else "",
     )
 
@@ -127,6 +127,20 @@ def to_model(jid: Jid) -> tuple[Address, str]:
         raise BadJid(Reason.BAD_ADDRESS, str(error)) from None
 
 
+def address_of(text: str) -> tuple[Address, str]:
+    """Address and resource of a JID as it is written: `to_model` of `parse_jid`.
+
+    Raises:
+        BadJid: as those do.
+    """
+    return _address_of(text) if len(text) <= _REMEMBERED else to_model(parse_jid(text))
+
+
+@lru_cache(maxsize=8192)
+def _address_of(text: str) -> tuple[Address, str]:
+    return to_model(parse_jid(text))
+
+
 def to_jid(address: Address, resource: str = "") -> Jid:
     """The JID of an address.
 
@@ -135,7 +149,7 @@ def to_jid(address: Address, resource: str = "") -> Jid:
     """
     return Jid(
         _to_local_part(address.local),
-        address.domain.display,
+        _display(address.domain),
         enforced_resource(resource) if resource else "",
     )
 
@@ -223,6 +237,11 @@ def _is_local(text: str) -> bool:
         return check_local(text) == text
     except (BadAddress, AddressTooLong):
         return False
+
+
+@lru_cache(maxsize=4096)
+def _display(domain: Domain) -> str:
+    return domain.display
 
 
 @lru_cache(maxsize=4096)

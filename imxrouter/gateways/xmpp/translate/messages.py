@@ -18,7 +18,7 @@ from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.names import SERVER
 from imxrouter.gateways.xmpp.translate.chatstates import COMPOSING, state_of
 from imxrouter.gateways.xmpp.translate.html import html_of
-from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid, to_model
+from imxrouter.gateways.xmpp.translate.jid import BadJid, address_of
 from imxrouter.gateways.xmpp.translate.presence import read_stamp
 from imxrouter.gateways.xmpp.translate.receipts import asks_for_receipt, imdn_of, notice_of, own_id
 from imxrouter.gateways.xmpp.translate.text import chosen, has_twins, language_of, one_line, short
@@ -96,8 +96,8 @@ def message_of(stanza: Element, new_id: bytes, now: datetime, takes: Takes) -> M
     if type_ == "groupchat":
         return NoMessage.FOREIGN
     try:
-        source, resource = to_model(parse_jid(stanza.attributes.get("from", "")))
-        destination, to_resource = to_model(parse_jid(stanza.attributes.get("to", "")))
+        source, resource = address_of(stanza.attributes.get("from", ""))
+        destination, to_resource = address_of(stanza.attributes.get("to", ""))
     except BadJid as error:
         return Refusal(error.reason, note=str(error))
     content = _content_of(stanza, source, now, takes)
@@ -142,16 +142,15 @@ def _content_of(
         if document:
             return _Content(html_lite.CONTENT_TYPE, document.encode(), language_of(body))
         return _Content(TEXT_PLAIN, body.text.encode(), language_of(body))
-    notice = notice_of(stanza)
+    if subjects:
+        return _Content(TEXT_PLAIN, b"", language_of(stanza))
+    notice, state = notice_of(stanza), state_of(stanza)
     if notice is not None:
         told = imdn_of(*notice, source, now)
         return _Content(imdn.CONTENT_TYPE, told, language_of(stanza), is_note=True)
-    state = state_of(stanza)
-    if state and not subjects:
+    if state:
         told = iscomposing.write_iscomposing(active=state == COMPOSING)
         return _Content(iscomposing.CONTENT_TYPE, told, language_of(stanza), is_note=True)
-    if subjects:
-        return _Content(TEXT_PLAIN, b"", language_of(stanza))
     return NoMessage.FOREIGN
 
 
@@ -221,7 +220,7 @@ def _sent_at(stanza: Element, destination: Address, now: datetime) -> bytes:
             continue
         by = one.attributes.get("from", "")
         try:
-            if by and to_model(parse_jid(by))[0].domain == destination.domain:
+            if by and address_of(by)[0].domain == destination.domain:
                 continue
         except BadJid:
             continue

@@ -13,13 +13,28 @@ from typing import Final
 
 from imxrouter.formats import html_lite, imdn, iscomposing
 from imxrouter.formats.iscomposing import BadIsComposing, read_iscomposing
+from imxrouter.formats.mime import TEXT_PLAIN
 from imxrouter.formats.xmltree import BadXml, Element
 from imxrouter.gateways.xmpp.build import form_of as bytes_of
 from imxrouter.gateways.xmpp.canonical import canonical
+from imxrouter.gateways.xmpp.names import SERVER
+from imxrouter.gateways.xmpp.stanza import LANGUAGE
+from imxrouter.gateways.xmpp.translate.chatstates import STATES
 from imxrouter.gateways.xmpp.translate.forms import MAX_FORM_BYTES, PREFIX, Misfit, opened, readdressed
+from imxrouter.gateways.xmpp.translate.jid import BadJid, to_jid
 from imxrouter.gateways.xmpp.translate.messages import Takes, message_of
 from imxrouter.gateways.xmpp.translate.receipts import read_notice
 from imxrouter.gateways.xmpp.translate.saying import stanza_of
+from imxrouter.gateways.xmpp.translate.words import (
+    CHATSTATES,
+    DELAY,
+    E2E,
+    FALLBACK,
+    MARKERS,
+    NICK,
+    RECEIPTS,
+    XHTML_IM,
+)
 from imxrouter.model.operations import Attribute, Message, Notify, Subscribe
 from imxrouter.routing.choice import Protocol
 
@@ -32,6 +47,14 @@ _AROUND: Final = 2_048
 _MAX_FIELDS: Final = 65_535
 #: As the destination's own router has them, which judges a form.
 _ANYTHING: Final = Takes()
+
+#: What a stanza is made of by this gateway; whatever else is in one needs its form.
+_SAID: Final = frozenset({
+    (SERVER, "body"), (SERVER, "subject"), (SERVER, "thread"), (RECEIPTS, "request"), (RECEIPTS, "received"),
+    (MARKERS, "displayed"), (XHTML_IM, "html"), (E2E, "e2e"), (FALLBACK, "fallback"), (DELAY, "delay"),
+    (NICK, "nick"), *((CHATSTATES, state) for state in STATES),
+})  # fmt: skip
+_ATTRIBUTES: Final = frozenset({"from", "to", "id", "type", LANGUAGE})
 
 #: What of an operation must be the same.
 Said = tuple[object, ...]
@@ -65,16 +88,52 @@ def form_of(tree: Element, message: Message, room_bytes: int) -> bytes | None:
     Returns:
         None where the message gives the same stanza again, canonically, and where there is no room.
     """
+    has_more = any(
+        (one.namespace, one.name) not in _SAID for one in tree.children
+    ) or not _ATTRIBUTES.issuperset(tree.attributes)
+    if not has_more and _is_plain(tree, message):
+        return None
     raw = bytes_of(tree)
     if len(PREFIX) + len(raw) > min(room_bytes, MAX_FORM_BYTES):
         return None
+    return PREFIX + raw if has_more or not _comes_back(raw, message) else None
+
+
+def _is_plain(tree: Element, message: Message) -> bool:
+    """Whether a stanza of a body alone comes back, seen without writing it: most of them are so."""
+    if len(tree.children) != 1 or tree.parts or message.content_type != TEXT_PLAIN:
+        return False
+    (body,), attributes = tree.children, tree.attributes
+    ident, type_ = attributes.get("id", ""), attributes.get("type", "")
+    return (
+        body.name == "body"
+        and not body.attributes
+        and tree.language == message.attributes.get("language", b"").decode()
+        and bool(ident)
+        and ident.encode() == message.attributes.get("origin-id")
+        and type_ in {"", "chat", "headline"}
+        and ("type" not in attributes or bool(type_))
+        and b"\r" not in message.content
+        and _is_spelled(attributes.get("from", ""), message, "instance")
+        and _is_spelled(attributes.get("to", ""), message, "to-instance")
+    )
+
+
+def _is_spelled(jid: str, message: Message, attribute: str) -> bool:
+    """Whether a JID stands as the gateway would write it."""
+    address = message.source if attribute == "instance" else message.destination
+    try:
+        return str(to_jid(address, message.attributes.get(attribute, b"").decode())) == jid
+    except BadJid:
+        return False
+
+
+def _comes_back(raw: bytes, message: Message) -> bool:
     back = stanza_of(message, _ANYTHING)
     try:
-        if isinstance(back, bytes) and canonical(back) == canonical(raw):
-            return None
+        return isinstance(back, bytes) and canonical(back) == canonical(raw)
     except BadXml:
-        return None
-    return PREFIX + raw
+        return True
 
 
 def presence_form(tree: Element) -> bytes:

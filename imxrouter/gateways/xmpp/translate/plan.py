@@ -14,7 +14,7 @@ from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.names import SERVER, STANZAS, Condition
 from imxrouter.gateways.xmpp.translate.failures import may_be_answered
 from imxrouter.gateways.xmpp.translate.foreign import CONSENTS, foreign_of, may_be_foreign
-from imxrouter.gateways.xmpp.translate.jid import BadJid, Jid, parse_jid, to_model
+from imxrouter.gateways.xmpp.translate.jid import BadJid, address_of, parse_jid
 from imxrouter.gateways.xmpp.translate.messages import NoMessage, Takes, message_of
 from imxrouter.gateways.xmpp.translate.original import with_form
 from imxrouter.model.operations import Foreign, Message
@@ -129,18 +129,23 @@ def plan(stanza: Element, facts: Facts) -> Plan:
     if not from_ or not to:
         return Drop(Why.NO_ADDRESS, Condition.IMPROPER_ADDRESSING)
     try:
-        sender = parse_jid(from_)
-    except BadJid:
-        return Drop(Why.NO_ADDRESS)
-    try:
-        to_model(sender)
-        recipient = parse_jid(to)
-        to_model(recipient)
+        address_of(from_)
+        _, resource = address_of(to)
     except BadJid as error:
+        if not _is_jid(from_):
+            return Drop(Why.NO_ADDRESS)
         return _refused(stanza, Refusal(error.reason, note=str(error)))
     if stanza.name == "message":
         return _message(stanza, facts)
-    return _presence(stanza, facts, recipient) if stanza.name == "presence" else _iq(stanza, facts)
+    return _presence(stanza, facts, resource) if stanza.name == "presence" else _iq(stanza, facts)
+
+
+def _is_jid(text: str) -> bool:
+    try:
+        parse_jid(text)
+    except BadJid:
+        return False
+    return True
 
 
 def _message(stanza: Element, facts: Facts) -> Plan:
@@ -158,13 +163,13 @@ def _message(stanza: Element, facts: Facts) -> Plan:
     return _foreign(stanza, facts)
 
 
-def _presence(stanza: Element, facts: Facts, recipient: Jid) -> Plan:
+def _presence(stanza: Element, facts: Facts, to_resource: str) -> Plan:
     type_ = stanza.attributes.get("type", "")
     if type_ not in _PRESENCE:
         return _refused(stanza, Refusal(Reason.BAD_RECORD, note=f"presence of type {type_[:40]!r}"))
-    if type_ in CONSENTS or (type_ == "probe" and not recipient.resource):
+    if type_ in CONSENTS or (type_ == "probe" and not to_resource):
         return Handshake()
-    if facts.pair and (type_ == "error" or (type_ in _TELLS and not recipient.resource)):
+    if facts.pair and (type_ == "error" or (type_ in _TELLS and not to_resource)):
         return Handshake()
     return _foreign(stanza, facts) if facts.foreign else Drop(Why.DIRECTED)
 

@@ -126,6 +126,9 @@ class EdgePair:
         self.a.trust.true.add((B, A))
         self.out, self.accepted, self.wires = self._joined(self.a, self.b)
         self.back, self.taken, self.wires_back = self._joined(self.b, self.a)
+        # XMPP is chosen: all that goes to the other domain goes over its streams.
+        self.a.switch.ways.admit(B.encode())
+        self.b.switch.ways.admit(A.encode())
 
     def _joined(self, opener: EdgeRouter, acceptor: EdgeRouter) -> tuple[XmppSession, XmppSession, Any]:
         out, accepted = opener.open(acceptor.domain), acceptor.accept()
