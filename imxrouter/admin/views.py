@@ -237,7 +237,8 @@ class LookupView(TypedDict):
 class RecordsView(TypedDict):
     """`imxctl dns records`: what to publish; `served` tells whether the domain is served here.
 
-    `tlsa` are records for the zones of the routers' names; none where this router has no certificate.
+    `tlsa` are records for the zones of the routers' names; none where this router has no certificate. `srv`
+    are those of IMX, `xmpp` those of XMPP; none where that is not spoken here.
     """
 
     domain: str
@@ -246,6 +247,7 @@ class RecordsView(TypedDict):
     imx: list[str]
     svcb: list[str]
     srv: list[str]
+    xmpp: list[str]
     tlsa: list[str]
 
 

@@ -305,7 +305,7 @@ class PortDouble:
         """Answer with one line."""
         served = domain == "a.example"
         return RecordsView(
-            domain=domain, served=served, zone=ZONE, imx=[ZONE.strip()], svcb=[], srv=[], tlsa=[]
+            domain=domain, served=served, zone=ZONE, imx=[ZONE.strip()], svcb=[], srv=[], xmpp=[], tlsa=[]
         )  # fmt: skip
 
     def dns_inside(self, asked: InsideAsked) -> InsideView:
