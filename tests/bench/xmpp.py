@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.bench import servers
+from tests.bench.links import login
 from tests.bench.process import cpu_s
 from tests.bench.servers import Running
 from tests.bench.streams import Authority, component, peer
@@ -31,6 +32,7 @@ PEER: Final = "peer.xmpp.bench.example"
 SERVED: Final = "served.xmpp.bench.example"
 #: The address of the peer's streams, which dial-back finds by DNS.
 PEER_ADDRESS: Final = "127.31.5.4"
+ROUTER_ADDRESS: Final = "127.31.5.5"
 LOADS: Final = {
     "XMPP, saturation": Load(window=2_000),
     "XMPP, 1,000 a second": Load(window=2_000, rate=1_000.0),
@@ -73,7 +75,29 @@ class XmppBench:
             except NoTool as error:
                 print(f"{name}: {error}", file=sys.stderr)
 
+    def router_to_imx(self, label: str) -> Figures:
+        """The router: from a proved stream to an IMX service, translated."""
+        with self._peer_found(), self._router() as (pid, streams, endpoint):
+            service = login(endpoint, self._bench.key)
+            sender = peer(streams, PEER, SERVED)
+            with sender, service:
+                return self.measure("router, XMPP -> IMX", label, pid, StanzaEnds([sender], imx=[service]))
+
     # -- inside ------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _router(self) -> Iterator[tuple[int, tuple[str, int], tuple[str, int]]]:
+        """A router that takes streams in clear; gives its process id and where it takes streams and links."""
+        config = self._bench.config([SERVED], ("message",))
+        with socket.create_server((ROUTER_ADDRESS, 0)) as free:
+            port = free.getsockname()[1]
+        text = config.read_text().replace('["127.0.0.1:9"]', f'["{servers.RESOLVER}:53"]')
+        more = [
+            f'xmpp.listen = ["{ROUTER_ADDRESS}:{port}"]', 'xmpp.tls = "offered"', 'trust.xmpp_default = "dialback"'
+        ]
+        config.write_text("\n".join(more) + "\n" + text)
+        with self._bench.started(config) as (child, endpoint):
+            yield child.pid, (ROUTER_ADDRESS, port), endpoint
 
     def _folder(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self._bench.folder))
