@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -61,8 +61,16 @@ class XmppBench:
         self._from.write_text(PEER + "\n")
         self._to.write_text(SERVED + "\n")
 
-    def runs(self, label: str) -> Iterator[Figures]:
-        """Prosody and ejabberd under one load; one that is missing is said and left out."""
+    def runs(self) -> Iterator[Figures]:
+        """The router, Prosody and ejabberd under each load; one that is missing is said and left out."""
+        for label in LOADS:
+            try:
+                yield self.router_to_imx(label)
+            except NoTool as error:
+                print(f"router with XMPP: {error}", file=sys.stderr)
+            yield from self._servers(label)
+
+    def _servers(self, label: str) -> Iterator[Figures]:
         makers: dict[str, ServerMaker] = {
             "Prosody": servers.prosody,
             "ejabberd, 1 scheduler": lambda folder, name: servers.ejabberd(folder, name, one_scheduler=True),
@@ -93,7 +101,9 @@ class XmppBench:
             port = free.getsockname()[1]
         text = config.read_text().replace('["127.0.0.1:9"]', f'["{servers.RESOLVER}:53"]')
         more = [
-            f'xmpp.listen = ["{ROUTER_ADDRESS}:{port}"]', 'xmpp.tls = "offered"', 'trust.xmpp_default = "dialback"'
+            f'xmpp.listen = ["{ROUTER_ADDRESS}:{port}"]',
+            'xmpp.tls = "offered"',
+            'trust.xmpp_default = "dialback"',
         ]
         config.write_text("\n".join(more) + "\n" + text)
         with self._bench.started(config) as (child, endpoint):
@@ -152,3 +162,30 @@ class XmppBench:
         return Figures(
             name, label, used / pairs * 1e6, result["pairs_per_s"], latency["p50"], latency["p99"], other
         )
+
+
+def show_stanzas(figures: Sequence[Figures]) -> None:
+    """A table a load, with the ratio to Prosody of the same run, which is the budget.
+
+    Servers have a component at the other end, for no server passes streams of others on.
+    """
+    for label in LOADS:
+        rows = [one for one in figures if one.load == label]
+        prosody = next((one.us_per_pair for one in rows if one.name == "Prosody"), 0.0)
+        print(f"\n{label}: messages of a proved server's stream, to a service or a component")
+        words = ("us CPU/stanza", "x Prosody", "stanzas/s", "p50 us", "p99 us", "core")
+        print(" " * 30 + "".join(f"{word:>14}" for word in words))
+        for one in rows:
+            ratio = f"{one.us_per_pair / prosody:14.2f}" if prosody else f"{'-':>14}"
+            print(
+                f"  {one.name:28}{one.us_per_pair:14.2f}{ratio}{one.pairs_per_s:14.0f}{one.p50_us:14.0f}"
+                f"{one.p99_us:14.0f}{one.other['core']:14.2f}" + _budget(one, prosody)
+            )
+
+
+def _budget(one: Figures, prosody: float) -> str:
+    if not one.name.startswith("router") or not prosody:
+        return ""
+    held = one.us_per_pair <= prosody
+    bad = f"  not arrived: {one.other['not_success']}" if one.other["not_success"] else ""
+    return f"  budget at most 1 x Prosody{'' if held else ': NOT HELD'}{bad}"
