@@ -36,6 +36,7 @@ PARTS: Final = {
     "test_floods": "Floods",
     "test_limits": "Limits in layers",
     "test_crowds": "Crowds",
+    "test_stream_words": "Words on XMPP streams",
 }
 
 #: Test -> what comes of the attack with every check, and without the one that is named.
@@ -170,6 +171,19 @@ OUTCOMES: Final = {
     "test_a_hello_byte_by_byte": ("`hello-timeout`", "the connection stays"),
     "test_answers_that_nobody_reads": ("`unread-answers`", "memory grows"),
     "test_answers_that_nobody_acknowledges": ("`unread-answers`", "memory grows"),
+    "test_stanza_before_authentication": ("stream error `not-authorized`", "he writes as Alice"),
+    "test_forged_sender_on_a_stream": ("stream error `invalid-from`", "he writes as Alice"),
+    "test_inside_behaviour_on_the_outside": (
+        "stream error `host-unknown`", "he is spoken to as a server of ours"),
+    "test_bytes_in_clear_behind_starttls": (
+        "stream error `not-well-formed`", "what came in clear is read as if it came in TLS"),
+    "test_another_domain_after_tls": ("stream error `invalid-from`", "the stream goes on as Alice's"),
+    "test_stripped_starttls": (
+        "`weaker-than-policy`; nothing but a header is said", "the message goes in clear"),
+    "test_entities": ("stream error `restricted-xml`", "his entities are declared"),
+    "test_stanza_without_end": ("stream error `policy-violation`", "its bytes are kept"),
+    "test_questions_without_end": ("stream error `policy-violation`", "each one is looked up"),
+    "test_a_header_byte_by_byte": ("stream error `connection-timeout`", "the connection stays"),
 }  # fmt: skip
 
 _HEAD: Final = """\

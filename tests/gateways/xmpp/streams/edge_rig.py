@@ -44,7 +44,7 @@ class Server(Service):
                 super().take(bytes(raw))
                 continue
             self.pinged += 1
-            self._hub.inject(self.port, encode_record(response_to(record, SUCCESS)))
+            self.hub.inject(self.port, encode_record(response_to(record, SUCCESS)))
             head = tree_of(record.body.partition(b"\0")[2]).attributes
             pong = f"<iq type='result' from='{head['to']}' to='{head['from']}' id='{head['id']}'/>"
             self.send(pong.encode(), head["to"], head["from"])
