@@ -127,11 +127,13 @@ class ClaimView(TypedDict):
 class LinkView(TypedDict):
     """`imxctl links`: one connection to another router or service.
 
-    `tls` is the version, or `none` in clear; `certificate` holds the names in the other side's certificate,
-    and `certificate_until` is its end in seconds since 1970, null where it showed none.
+    `protocol` is what is spoken, `imx` or `xmpp`. `tls` is the version, or `none` in clear; `certificate`
+    holds the names in the other side's certificate, and `certificate_until` is its end in seconds since 1970,
+    null where it showed none.
     """
 
     link: int
+    protocol: str
     role: str
     state: str
     opened_by: str

@@ -54,8 +54,10 @@ from imxrouter.app.trust.certificates_everywhere import CertificatesEverywhere
 from imxrouter.app.trust.gatekeeper import Gatekeeper
 from imxrouter.app.trust.keys import dialback_secrets, key_bytes, service_keys, uplink_key
 from imxrouter.app.trust.link_tls import LinkTls
+from imxrouter.app.trust.preferences import Preferences, make_chooser
 from imxrouter.app.trust.targets import TargetDialer
 from imxrouter.app.turns import Turns
+from imxrouter.app.xmpp import Streams
 from imxrouter.config.net import parse_published
 from imxrouter.config.schema import Config
 from imxrouter.config.served import Service
@@ -141,6 +143,7 @@ class Parts:
         self._make_discovery(ask)
         self._make_trust()
         self._make_links()
+        self.streams = Streams(self)
         self._make_services()
         self._make_store()
         self._observe()
@@ -243,7 +246,7 @@ class Parts:
         guard = DialGuard(
             config.dial.allow_networks,
             config.dial.allow_ports_below_1024,
-            config.listen.endpoints,
+            config.taken_at,
         )
         self.dialer = TargetDialer(
             self._reactor, self.hub, self.finder, guard, self.gatekeeper, self.strengths, self.pinned,
@@ -257,8 +260,10 @@ class Parts:
         backoff = BackOff(config.dial.backoff_first_s, config.dial.backoff_cap_s, config.dial.backoff_jitter)
         destinations = DestinationTable(random.SystemRandom().random, backoff)
         #: how domains are reached, by protocol
-        self.reaches = {Protocol.IMX: Reach(self.dialer, self._new_link)}
+        self.reaches: dict[Protocol, Reach] = {Protocol.IMX: Reach(self.dialer, self._new_link)}
         self.federation = Federation(self.hub, self.reaches, self.claimer, destinations)
+        self.preferences = Preferences(config, self.reaches, self.pinned)
+        self.chooser = make_chooser(self)
         self.verifier.on_proved = self.federation.peer_proved
         self.verifier.on_result = partial(self._claim_ended, "received")
         self.claimer.on_result = partial(self._claim_ended, "made")

@@ -104,7 +104,11 @@ class Router(Whole, Service):
                 self.bus.start()
             self.processes.tell()  # before anybody's link comes: others answer with what they know
         self._sockets.open(
-            config, self.hub, metrics_site(self.metrics, self.ready), admin_site(Console(self))
+            config,
+            self.hub,
+            self.streams,
+            metrics_site(self.metrics, self.ready),
+            admin_site(Console(self)),
         )
 
     def stopService(self) -> Deferred[Any]:

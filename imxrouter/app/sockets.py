@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from twisted.web.server import Site
 
 from imxrouter.admin.server import listen as listen_admin
 from imxrouter.app.opening import opening
+from imxrouter.app.xmpp import Streams
 from imxrouter.config.net import HostPort
 from imxrouter.config.schema import Config
 from imxrouter.transport.hub import Hub
@@ -34,9 +36,10 @@ class Sockets:
         #: shared by all doors
         self.turns = StrangersTurns(reactor)
         self._links: list[IListeningPort] = []
+        self._streams: list[IListeningPort] = []
         self._rest: list[IListeningPort] = []
 
-    def open(self, config: Config, hub: Hub, metrics: Site, admin: Site) -> None:
+    def open(self, config: Config, hub: Hub, streams: Streams, metrics: Site, admin: Site) -> None:
         """Open all of them where the configuration says; it is not kept, for it may hold 100,000 domains.
 
         Raises:
@@ -52,6 +55,15 @@ class Sockets:
                     self._reactor, endpoints, LinkFactory(hub, door), reuse_port=self._reuse_port,
                     backlog=listen.backlog, turns=self.turns,
                 )  # fmt: skip
+        for key, endpoints, only_tls in (
+            ("xmpp.listen", config.xmpp.endpoints, False),
+            ("xmpp.listen_tls", config.xmpp.tls_endpoints, True),
+        ):
+            with opening(key):
+                self._streams += listen_links(
+                    self._reactor, endpoints, streams.factory(only_tls=only_tls),
+                    reuse_port=self._reuse_port, backlog=listen.backlog, turns=self.turns,
+                )  # fmt: skip
         endpoint = config.metrics.endpoint
         if endpoint is not None:
             with opening("metrics.listen"):
@@ -61,13 +73,21 @@ class Sockets:
 
     def for_links(self) -> list[HostPort]:
         """Where links are taken; empty before it listens."""
-        hosts: list[Any] = [port.getHost() for port in self._links]
-        return [HostPort(host.host, host.port) for host in hosts]
+        return _places(self._links)
+
+    def for_streams(self) -> list[HostPort]:
+        """Where streams are taken; empty before it listens."""
+        return _places(self._streams)
 
     def close_links(self) -> list[Deferred[Any]]:
         """Take no new links; each fires when its port is closed."""
-        return [maybeDeferred(port.stopListening) for port in self._links]
+        return [maybeDeferred(port.stopListening) for port in (*self._links, *self._streams)]
 
     def close_rest(self) -> list[Deferred[Any]]:
         """Close what is for operators."""
         return [maybeDeferred(port.stopListening) for port in self._rest]
+
+
+def _places(ports: Iterable[IListeningPort]) -> list[HostPort]:
+    hosts: list[Any] = [port.getHost() for port in ports]
+    return [HostPort(host.host, host.port) for host in hosts]

@@ -81,6 +81,10 @@ def add(
 @click.option("--tenant", help="Whose it is.")
 @click.option("--policy", help="What peers must prove at least.")
 @click.option("--no-policy", is_flag=True, help="What [trust] says is enough.")
+@click.option(
+    "--protocol", "protocols", multiple=True, type=click.Choice(["imx", "xmpp"]),
+    help="A protocol by which others reach it, in place of those it has; may be repeated.",
+)  # fmt: skip
 @click.option("--max-message-bytes", type=click.IntRange(0), help="Largest body; 0: as in [limits].")
 @click.option(
     "--subscription-lifetime", "subscription_lifetime_s", type=click.IntRange(60), metavar="SECONDS",

@@ -71,6 +71,7 @@ def links(shared: Context, claims: bool) -> None:
 
 _LINK_COLUMNS: list[output.Column] = [
     ("link", lambda row: str(row["link"])),
+    ("protocol", lambda row: row["protocol"]),
     ("role", lambda row: row["role"]),
     ("state", lambda row: row["state"]),
     ("opened by", lambda row: row["opened_by"]),

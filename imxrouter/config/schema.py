@@ -10,6 +10,7 @@ from msgspec import field
 from imxrouter.config.access import Access
 from imxrouter.config.bounds import Limits, Overload
 from imxrouter.config.fields import key
+from imxrouter.config.net import HostPort
 from imxrouter.config.quality import Objectives
 from imxrouter.config.sections import (
     Admin,
@@ -115,8 +116,15 @@ class Config(Section, frozen=True):
         return str(PurePath(self.run_dir) / (f"admin-{self.process}.sock" if self.process else "admin.sock"))
 
     @property
+    def taken_at(self) -> tuple[HostPort, ...]:
+        """Where other organisations' connections are taken: never dialled by ourselves."""
+        return (*self.listen.endpoints, *self.xmpp.endpoints, *self.xmpp.tls_endpoints)
+
+    @property
     def policy_rules(self) -> dict[str, PolicyName]:
         """Domain or `*.zone` -> policy, pinned peers before [trust]; for `policy_for`."""
-        rules: dict[str, PolicyName] = {entry.domain: entry.policy for entry in self.trust.peers}
+        rules: dict[str, PolicyName] = {
+            entry.domain: entry.policy for entry in self.trust.peers if entry.policy is not None
+        }
         rules.update({peer.domain: peer.policy for peer in self.peers if peer.policy is not None})
         return rules

@@ -14,6 +14,9 @@ from imxrouter.config.net import HostPort, parse_endpoint
 
 MIB = 1024 * 1024
 
+#: What can be spoken with other organisations.
+ProtocolName = Literal["imx", "xmpp"]
+
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every table: frozen, and an unknown key is an error."""
@@ -163,6 +166,15 @@ class Dns(Section, frozen=True):
 class Dial(Section, frozen=True):
     """How connections to other domains are opened, and what waits meanwhile."""
 
+    protocols: Annotated[
+        tuple[ProtocolName, ...],
+        key(
+            "Protocols by which other domains are reached, preferred first. The first one counts that a "
+            "domain publishes; what came by one of them goes on by it where the domain publishes that. XMPP "
+            "is spoken where [xmpp] listens.",
+            min_length=1,
+        ),
+    ] = ("imx", "xmpp")
     connect_timeout_s: Annotated[
         float, key("Time limit for one TCP connection attempt.", unit="s", ge=0.1, le=120)
     ] = 5.0

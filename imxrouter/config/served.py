@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import field
 
 from imxrouter.config.fields import key
-from imxrouter.config.sections import Section
+from imxrouter.config.sections import ProtocolName, Section
 from imxrouter.config.trust import PolicyName
 from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S
 
@@ -90,6 +90,15 @@ class ServedDomain(Section, frozen=True):
         tuple[str, ...], key("Other domains with the same users.", example=["www.a.example"])
     ] = ()
     tenant: Annotated[str, key("Whose it is, for reports; free text.")] = ""
+    protocols: Annotated[
+        tuple[ProtocolName, ...],
+        key(
+            "Protocols by which others reach it: `imxctl dns records` prints their records; where XMPP is "
+            "spoken here and is not one of them, a record that says so.",
+            example=["imx", "xmpp"],
+            min_length=1,
+        ),
+    ] = ("imx",)
     policy: Annotated[
         PolicyName | None,
         key(

@@ -62,7 +62,7 @@ def tls_warnings(config: Config) -> Iterator[tuple[str, str, str]]:
             ),
         )
     for n, peer in enumerate(config.trust.peers):
-        if peer.policy not in CLEAR_POLICIES:
+        if peer.policy is not None and peer.policy not in CLEAR_POLICIES:
             what = f"{peer.domain} will be refused: {peer.policy} needs TLS, and {_NO_TLS}"
             yield f"trust.peer[{n}].policy", what, do
     rules = config.policy_rules

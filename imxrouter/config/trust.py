@@ -9,7 +9,7 @@ from msgspec import field
 from imxrouter.config.fields import key
 from imxrouter.config.net import HostPort, parse_endpoint
 from imxrouter.config.quality import Objectives
-from imxrouter.config.sections import Section
+from imxrouter.config.sections import ProtocolName, Section
 
 #: From the strongest to the weakest. `certificate` alone needs no dial-back but proves fewer names.
 PolicyName = Literal["dialback+certificate", "dialback+tls", "certificate", "dialback"]
@@ -24,7 +24,7 @@ _POLICY_TEXT = (
 
 
 class TrustPeer(Section, frozen=True):
-    """The policy for some domains."""
+    """What holds for some domains."""
 
     domain: Annotated[
         str,
@@ -34,7 +34,21 @@ class TrustPeer(Section, frozen=True):
             example="partner.example",
         ),
     ]
-    policy: Annotated[PolicyName, key(f"What a proof must be. {_POLICY_TEXT}.", example="dialback")]
+    policy: Annotated[
+        PolicyName | None,
+        key(
+            f"What a proof must be; without it the nearest zone's entry, or the default. {_POLICY_TEXT}.",
+            example="dialback",
+        ),
+    ] = None
+    protocols: Annotated[
+        tuple[ProtocolName, ...],
+        key(
+            "Protocols by which they are reached, preferred first; no other is spoken to them. Empty: as in "
+            "`dial.protocols`.",
+            example=["xmpp"],
+        ),
+    ] = ()
 
 
 class Trust(Section, frozen=True):

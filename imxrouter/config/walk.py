@@ -114,8 +114,10 @@ class Walk:
     def _leaf(self, info: FieldInfo, value: Any, path: str) -> Any:
         meta, words = meta_of(info), literal_words(bare_type(info))
         given = MASKED if path in SECRET else _shown(value)
-        if words and value not in words:
-            near = nearest(value, words) if isinstance(value, str) else None
+        of_many = isinstance(value, list) and get_origin(bare_type(info)) is tuple
+        wrong = [one for one in (value if of_many else [value]) if one not in words] if words else []
+        if wrong:
+            near = nearest(wrong[0], words) if isinstance(wrong[0], str) else None
             do = f"did you mean {near!r}?" if near is not None else meta.description or ""
             self._add(path, f"{given} is none of {', '.join(word or repr(word) for word in words)}", do)
             return value
@@ -153,7 +155,10 @@ def type_words(kind: Any) -> str:
     if kind in names:
         return names[kind]
     if get_origin(kind) is tuple:
-        return "list of " + {int: "integers", str: "texts"}[get_args(kind)[0]]
+        item = get_args(kind)[0]
+        if get_origin(item) is Literal:
+            return "list of " + type_words(item)
+        return "list of " + {int: "integers", str: "texts"}[item]
     if get_origin(kind) is dict:
         return "table"
     return type_words(next(arg for arg in get_args(kind) if arg is not type(None)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import field
 
@@ -48,15 +48,65 @@ class Inside(Section, frozen=True):
 
 
 class Xmpp(Section, frozen=True):
-    """XMPP."""
+    """XMPP with other organisations' servers, and with those behind this router."""
 
+    listen: Annotated[
+        tuple[str, ...],
+        key(
+            "IP addresses and ports where streams of other XMPP servers are taken; empty: nowhere. TLS "
+            "begins within a stream (STARTTLS), or with the first byte (XEP-0368).",
+            example=["0.0.0.0:5269", "[::]:5269"],
+        ),
+    ] = ()
+    listen_tls: Annotated[
+        tuple[str, ...],
+        key(
+            "The same where TLS must begin with the first byte; what `_xmpps-server` records lead to.",
+            example=["0.0.0.0:5270", "[::]:5270"],
+        ),
+    ] = ()
+    tls: Annotated[
+        Literal["required", "offered"],
+        key(
+            "`required`: nothing is said on a stream before TLS, ours or theirs; `offered`: a stream may "
+            "stay in clear, and a domain prove itself there where its policy is `dialback`. Without a "
+            "certificate in `tls.certificates` streams are in clear."
+        ),
+    ] = "required"
+    stanza_bytes: Annotated[
+        int,
+        key(
+            "The largest stanza of a proved server; a larger one ends its stream.",
+            unit="bytes",
+            ge=10_000,
+            le=786_432,
+        ),
+    ] = 262_144
+    confirm: Annotated[
+        Literal["ping", "written"],
+        key(
+            "How it is known that a message arrived at a server without acknowledgements (XEP-0198): `ping`: "
+            "a ping behind it was answered; `written`: it was written, which says less."
+        ),
+    ] = "ping"
     inside: Annotated[Inside, key("Where servers behind this router find every outside domain.")] = field(
         default_factory=Inside
     )
 
+    @property
+    def endpoints(self) -> tuple[HostPort, ...]:
+        """The addresses of `listen`, parsed."""
+        return tuple(parse_endpoint(text) for text in self.listen)
+
+    @property
+    def tls_endpoints(self) -> tuple[HostPort, ...]:
+        """The addresses of `listen_tls`, parsed."""
+        return tuple(parse_endpoint(text) for text in self.listen_tls)
+
 
 def xmpp_problems(config: Config) -> Iterator[tuple[str, str, str]]:
     """Yield (path, what, what to do) of each contradiction about XMPP."""
+    yield from _listen_problems(config)
     inside = config.xmpp.inside
     for text in inside.listen:
         try:
@@ -79,3 +129,14 @@ def xmpp_problems(config: Config) -> Iterator[tuple[str, str, str]]:
         if service.kind == "xmpp" and not inside.listen:
             what = f"{service.name!r} has no way to us"
             yield f"service[{n}].kind", what, "write xmpp.inside.listen"
+
+
+def _listen_problems(config: Config) -> Iterator[tuple[str, str, str]]:
+    for path, texts in (("xmpp.listen", config.xmpp.listen), ("xmpp.listen_tls", config.xmpp.listen_tls)):
+        for text in texts:
+            try:
+                parse_endpoint(text)
+            except RouterError as error:
+                yield path, str(error), "write ADDRESS:PORT, like 192.0.2.1:5269 or [2001:db8::1]:5269"
+    if config.xmpp.listen_tls and not config.tls.certificates:
+        yield "xmpp.listen_tls", "no TLS is offered", "write tls.certificates, or remove it"

@@ -311,6 +311,33 @@ OVERLOAD = Family(
     "What is shed: 0 nothing, 1 presence, 2 new subscriptions too, 3 to 6 a quarter, a half, three quarters "
     "and all of the messages too.",
 )
+XMPP_STREAMS = Family("imxrouter_xmpp_streams", "gauge", ("role",), "XMPP streams by what they are for.")
+XMPP_ERRORS = Family(
+    "imxrouter_xmpp_stream_errors_total",
+    "counter",
+    ("condition", "direction"),
+    "Stream errors by condition (RFC 6120 section 4.9.3), `sent` by us or `received`.",
+)
+XMPP_UNCONFIRMED = Family(
+    "imxrouter_xmpp_unconfirmed_total",
+    "counter",
+    (),
+    "Stanzas that were written and neither acknowledged nor known to be read within "
+    "`links.answer_timeout_s`; their senders are told that nobody knows.",
+)
+XMPP_NOWHERE = Family(
+    "imxrouter_xmpp_dropped_total",
+    "counter",
+    ("why",),
+    "Stanzas that went nowhere without a word to anybody, as their kind has it, and original forms "
+    "(`form-...`) that were not used.",
+)
+XMPP_RENEWALS = Family(
+    "imxrouter_xmpp_parser_renewals_total",
+    "counter",
+    (),
+    "Parsers of streams that were replaced because they knew too many names; of streams that have ended.",
+)
 
 #: Families whose figures are slots of the hot path's list of integers.
 SLOTTED: tuple[Family, ...] = (REQUESTS, REFUSALS, RECORDS, BYTES, STRAY, FOREIGN, RETRIES, ELSEWHERE)
@@ -360,6 +387,11 @@ ALL: tuple[Family, ...] = (
     PEER_CERTIFICATE,
     LIMIT_REFUSALS,
     OVERLOAD,
+    XMPP_STREAMS,
+    XMPP_ERRORS,
+    XMPP_UNCONFIRMED,
+    XMPP_NOWHERE,
+    XMPP_RENEWALS,
     UPTIME,
     BUILD,
     TICK,

@@ -25,6 +25,7 @@ from imxrouter.telemetry.certificates import CertificateFigures, PeerCertificate
 from imxrouter.telemetry.gauges import gauge
 from imxrouter.telemetry.peers import PeerFigures, peer_metrics
 from imxrouter.telemetry.slots import SlotCollector, SlotTable
+from imxrouter.telemetry.xmpp import XmppFigures, xmpp_metrics
 
 #: A second series for each counter with the time of its making: twice the page, and nobody asked for it.
 #: The switch is the library's and for the whole process.
@@ -123,6 +124,7 @@ class Metrics:
         certificate_reloads: times our certificates were read, by result.
         peer_certificates: when certificates of peers end.
         tick: histogram of the reactor's turns, in seconds.
+        xmpp: figures of XMPP streams.
         last_tick_s: Unix time when the reactor last came round; set by `tick.TickMeter`.
     """
 
@@ -151,6 +153,7 @@ class Metrics:
             catalogue.TICK.name, catalogue.TICK.help, buckets=_TICK_BUCKETS_S, registry=self.registry
         )
         self.last_tick_s = 0.0
+        self.xmpp = XmppFigures()
         self._now_s, self._started_s, self._version = now_s, now_s(), version
         self._links: Callable[[], LinksByState] = dict
         self._in_flight: Callable[[], Mapping[str, int]] = dict
@@ -251,6 +254,7 @@ class Metrics:
         refusals, level = self._limits()
         yield _counter(catalogue.LIMIT_REFUSALS, {(limit,): count for limit, count in refusals.items()})
         yield gauge(catalogue.OVERLOAD, {(): level})
+        yield from xmpp_metrics(self.xmpp)
         yield gauge(catalogue.UPTIME, {(): self.uptime_s})
         yield gauge(catalogue.TICK_SEEN, {(): self.last_tick_s})
         yield gauge(catalogue.BUILD, {(self._version, platform.python_version()): 1})

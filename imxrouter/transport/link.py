@@ -116,6 +116,10 @@ class Link(Protocol):
         """Its life."""
 
     @property
+    def protocol(self) -> imxrouter.routing.choice.Protocol:
+        """What is spoken on it."""
+
+    @property
     def alpn(self) -> bytes:
         """What is named in TLS for the protocol that is spoken."""
 
@@ -215,7 +219,7 @@ class Link(Protocol):
 
 def protocol_of(session: Link) -> imxrouter.routing.choice.Protocol:
     """What is spoken on a link."""
-    return imxrouter.routing.choice.Protocol.IMX if session.tongue is None else session.tongue.protocol
+    return session.protocol
 
 
 class Tongue(Protocol):

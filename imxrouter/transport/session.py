@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import imxrouter.routing.choice
 from imxrouter.link.machine import (
     Draining,
     Drop,
@@ -32,6 +33,7 @@ class LinkSession(ByteLink):
     __slots__ = ("_acked", "_first_bytes", "challenge")
 
     machine: LinkMachine
+    protocol = imxrouter.routing.choice.Protocol.IMX
     alpn = ALPN
 
     def __init__(

@@ -110,7 +110,8 @@ def test_bounds_and_defaults_are_taken(place: Place, info: FieldInfo) -> None:
     """The other half: what is allowed passes, the bounds included."""
     meta = meta_of(info)
     good: list[Any] = [bound for bound in (meta.ge, meta.le) if bound is not None]
-    good += [word for word in literal_words(bare_type(info)) if word]
+    words = [word for word in literal_words(bare_type(info)) if word]
+    good += [words, *([one] for one in words)] if get_origin(bare_type(info)) is tuple and words else words
     if isinstance(info.default, str | bool | int | float):
         good.append(info.default)
     for value in good:

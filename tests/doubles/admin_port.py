@@ -53,8 +53,8 @@ LIMIT: LimitView = {
     "by": "", "refused": 12, "by_name": True, "worst": [{"who": "b.example", "refused": 9}],
 }  # fmt: skip
 LINK: LinkView = {
-    "link": 7, "role": "peer", "state": "open", "opened_by": "us", "address": "192.0.2.1:6490",
-    "name": "router.b.example", "domains": ["b.example"],
+    "link": 7, "protocol": "imx", "role": "peer", "state": "open", "opened_by": "us",
+    "address": "192.0.2.1:6490", "name": "router.b.example", "domains": ["b.example"],
     "claims": [{"theirs": "b.example", "ours": "a.example", "direction": "in", "state": "proved",
                 "level": "dialback", "reason": ""}],
     "age_s": 61.0, "idle_s": 0.5, "in_flight": 2, "bytes_in": 3000,

@@ -21,7 +21,8 @@ VALUES: Mapping[str, str] = {
     "dns.lookup_timeout_s": "4", "dial.connect_timeout_s": "3", "dial.race_delay_ms": "100",
     "dial.hello_timeout_s": "4", "dial.backoff_first_s": "0.2", "dial.backoff_cap_s": "3",
     "dial.backoff_jitter": "0.25", "dial.hold_s": "9", "dial.hold_count": "77", "dial.hold_bytes": "7777",
-    "dial.hold_total_bytes": "777777", "dial.allow_networks": '["127.0.0.0/8", "10.0.0.0/8"]',
+    "dial.hold_total_bytes": "777777", "dial.protocols": '["xmpp", "imx"]',
+    "dial.allow_networks": '["127.0.0.0/8", "10.0.0.0/8"]',
     "dial.allow_ports_below_1024": "[443, 853]", "dial.links_per_peer": "2", "dial.verify_links": "9",
     "links.ping_s": "1.25", "links.dead_s": "50", "links.idle_s": "222", "links.answer_timeout_s": "12",
     "links.close_deadline_s": "0.75", "links.credit_requests": "99", "links.credit_bytes": "99999",
@@ -65,8 +66,8 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     '[[limits.tenants]]\nname = "t"\nrecords_per_s = 61\nbytes_per_s = 62000\n': (
         "records_per_s = 61", "records_per_s = 63", "62000", "64000",
     ),
-    '[[trust.peer]]\ndomain = "p.example"\npolicy = "dialback+tls"\n': (
-        "dialback+tls", "certificate", "p.example", "q.example",
+    '[[trust.peer]]\ndomain = "p.example"\npolicy = "dialback+tls"\nprotocols = ["imx"]\n': (
+        "dialback+tls", "certificate", '["imx"]', '["xmpp"]', "p.example", "q.example",
     ),
     f'[[service]]\nname = "one"\nkind = "imx"\nkey = "{KEY}"\ncertificate = "s.example"\n': (
         "s.example", "t.example", KEY, KEY[::-1], '"one"', '"two"'),
@@ -75,14 +76,16 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     ),
     '[[domain]]\nname = "d.example"\nservice = "home"\naliases = ["e.example"]\ntenant = "t"\n'
     'policy = "dialback"\nstate = "active"\nmax_message_bytes = 7\nsender_rate_per_s = 7\nsender_burst = 8\n'
-    'types = ["message"]\ncase_profile = "case-sensitive"\nsubscription_lifetime_s = 61\n'
+    'protocols = ["imx"]\ntypes = ["message"]\n'
+    'case_profile = "case-sensitive"\nsubscription_lifetime_s = 61\n'
     'abuse_contact = "mailto:x@d.example"\ncontent_types = ["text/plain"]\nattributes = { a = "b" }\n'
     'hidden_attributes = ["a"]\nrecords_per_s = 71\nbytes_per_s = 72000\nrecipient_rate_per_s = 73\n': (
         "records_per_s = 71", "records_per_s = 74", "72000", "75000", "_s = 73", "_s = 76",
         '"home"\naliases', '"other"\naliases', "e.example", "f.example", 'tenant = "t"', 'tenant = "u"',
         '"dialback"', '"dialback+tls"', '"active"', '"suspended"', "bytes = 7", "bytes = 9",
         "_s = 7", "_s = 9",
-        "burst = 8", "burst = 9", '["message"]', '["notify"]', "case-sensitive", "case-insensitive",
+        "burst = 8", "burst = 9", '["imx"]', '["imx", "xmpp"]', '["message"]', '["notify"]',
+        "case-sensitive", "case-insensitive",
         "61", "62",
         "mailto:x", "mailto:y", "text/plain", "text/html-lite", '{ a = "b" }', '{ a = "c" }',
         'hidden_attributes = ["a"]', "hidden_attributes = []", '"d.example"', '"g.example"',
@@ -136,6 +139,7 @@ def facts(router: Router) -> dict[str, Any]:
             dialling._zones._parts.rate, dialling._targets._all.rate, dialling._target_prefixes._all.rate,
             dialling._total.window_s, dialling._total._general.__dict__.get("limit"),
         ),
+        "protocols": (router.preferences.default, router.preferences.rules),
         "remembered": gatekeeper.remembered._age_s,
         "rates": (router.rates.interval_s, router.rates.burst_s, router.rates.per_domain),
         "exceptions": router.rates._exceptions,

@@ -78,8 +78,9 @@ _STATES = {
 
 #: Keys of a served domain that a request may give; those of [[domain]].
 _FIELDS = (
-    "service", "tenant", "policy", "state", "aliases", "max_message_bytes", "subscription_lifetime_s",
-    "abuse_contact", "first_contact", "content_types", "attributes", "hidden_attributes",
+    "service", "tenant", "policy", "state", "aliases", "protocols", "max_message_bytes",
+    "subscription_lifetime_s", "abuse_contact", "first_contact", "content_types", "attributes",
+    "hidden_attributes",
 )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ def link_view(session: Link, now: float, ways: Ways) -> LinkView:
     domains = sorted(raw.decode("ascii") for raw in port.speaks)
     return LinkView(
         link=session.number,
+        protocol=session.protocol.value,
         role=Role(port.role).name.lower(),
         state=session.machine.state.value,
         opened_by="us" if session.side is Side.OPENER else "them",

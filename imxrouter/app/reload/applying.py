@@ -101,6 +101,8 @@ class Applying:
             router.own.change(facts)
             router.federation.change(dial.hold_total_bytes)
             router.federation.destinations.change(backoff)
+            router.preferences.read(config)
+            router.chooser.forget()
 
         return Step(commit)
 
@@ -119,7 +121,7 @@ class Applying:
             ask, validates = asker.ask, asker.trusts_ad
         cache_limits, find_limits = discovery_limits(config.dns)
         dial = config.dial
-        guard = DialGuard(dial.allow_networks, dial.allow_ports_below_1024, config.listen.endpoints)
+        guard = DialGuard(dial.allow_networks, dial.allow_ports_below_1024, config.taken_at)
 
         def commit() -> None:
             router.ask, router.validates = ask, validates
@@ -289,6 +291,7 @@ class Applying:
         def commit() -> None:
             before.clear()
             before.update(pinned)
+            router.chooser.forget()
             router.link_tls.pinned = anchors
             router.services.judge_anew()  # who logs in by certificate may be trusted by such an anchor
             for session, domain in left():

@@ -12,6 +12,7 @@ from imxrouter.config.bounds import Limits
 from imxrouter.config.served import TYPE_NUMBERS
 from imxrouter.config.served import ServedDomain as DomainEntry
 from imxrouter.model.domain import Domain
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.domains import (
     CaseProfile,
     DomainDiff,
@@ -39,6 +40,7 @@ def served_domain(entry: DomainEntry) -> ServedDomain:
         service=sys.intern(entry.service),
         aliases=tuple(Domain(alias) for alias in entry.aliases),
         tenant=sys.intern(entry.tenant),
+        protocols=frozenset(map(Protocol, entry.protocols)),
         certificate=entry.certificate,
         policy=entry.policy,
         max_message_bytes=entry.max_message_bytes,
@@ -66,6 +68,7 @@ def domain_entry(record: ServedDomain) -> dict[str, Any]:
         "service": record.service,
         "aliases": [alias.name for alias in record.aliases],
         "tenant": record.tenant,
+        "protocols": sorted(one.value for one in record.protocols),
         **({"policy": record.policy} if record.policy else {}),
         **({"certificate": record.certificate} if record.certificate else {}),
         "max_message_bytes": record.max_message_bytes,

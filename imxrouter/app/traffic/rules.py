@@ -128,7 +128,7 @@ class Rulebook:
         """Name the entries of this configuration from now on."""
         self._config, self._lately = config, {}
         self._peers = {peer.domain: peer for peer in config.peers}
-        self._named = frozenset(entry.domain for entry in config.trust.peers)
+        self._named = frozenset(entry.domain for entry in config.trust.peers if entry.policy)
         self._exceptions = {_folded(entry.sender): entry for entry in config.limits.exceptions}
 
     def of(self, entry: Entry, outcome: Outcome) -> Rule:

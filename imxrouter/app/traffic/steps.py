@@ -18,6 +18,7 @@ from imxrouter.app.traffic.rules import Rule
 from imxrouter.app.traffic.settling import parties, traces_deliveries
 from imxrouter.app.trust.targets import TargetDialer
 from imxrouter.config.schema import Config
+from imxrouter.gateways.xmpp.streams.parts import StreamLink
 from imxrouter.link.claims import ClaimState
 from imxrouter.link.ledger import FROM_DOMAIN, HOPS, IN_PORT, KEY, OUT_PORT, TO_DOMAIN, Entry
 from imxrouter.link.machine import Side
@@ -208,6 +209,12 @@ class Steps:
         there = f"; there: {peer.software or 'unnamed'}" if peer is not None else ", a stream of XMPP"
         text = f"to {_place(session)} is open, {who}{there}"
         self._tell(Step.LINK, text, link=session.number)
+
+    def stream_begun(self, session: StreamLink) -> None:
+        """A stream header came, or came again after TLS or SASL."""
+        how = "in TLS" if session.tls is not None else "in clear"
+        parties = f"between {session.own or '?'} and {session.other or '?'}"
+        self._tell(Step.LINK, f"to {_place(session)}: a stream {parties} begins {how}", link=session.number)
 
     def control(self, session: Link, record: Control) -> None:
         """A verification of a claim of ours came in."""

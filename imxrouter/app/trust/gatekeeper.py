@@ -23,6 +23,8 @@ _DNS_FAILURE_S = 5.0
 _AGAIN_S = 5
 #: Where only what is ours may come in, which strangers elsewhere do not fill.
 _SERVICE_DOORS = frozenset({Door.SERVICES, Door.INSIDE, Door.COMPONENTS})
+#: Protocols whose strength is remembered.
+_STREAMED = (Protocol.IMX, Protocol.XMPP)
 #: Refused connections a second that are told why, shared out among networks; the others are just closed.
 TOLD_PER_S = 50.0
 
@@ -160,6 +162,11 @@ class Gatekeeper:
         """What dial-back over that second connection proves."""
         decision = self.of(first).proved(first.tls, second.tls, from_domain)
         return Verdict(decision.reason, 0, decision.strength, decision.note)
+
+    def reached_by(self, domain: Domain) -> frozenset[Protocol]:
+        """The protocols by which a domain was reached before, or proved itself, as long as that is known."""
+        now, seen = self._now(), self.remembered.seen
+        return frozenset(one for one in _STREAMED if seen(domain, now, reached=True, protocol=one))
 
     def decide(self, domain: Domain, protocol: Protocol = Protocol.IMX) -> Decision:
         """The best that a link of ours to a domain can be, under its policy."""

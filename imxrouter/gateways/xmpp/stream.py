@@ -138,6 +138,11 @@ class Stream:
         return [self.wrote(self.header())] if self.side is Side.OPENER else []
 
     @property
+    def parser_renewals(self) -> int:
+        """How often its parser was replaced since the stream began (anew), for it knew too many names."""
+        return self._parser.renewals
+
+    @property
     def more_came(self) -> bool:
         """Whether something but blanks stands behind the element that is worked on; asked once."""
         return bool(self._parser.rest().strip())

@@ -156,7 +156,7 @@ class StreamParts:
         edge: between stanzas and records.
         trust: who is who.
         tongue: how claims are said on streams.
-        terms: what a stream is held to, asked when it begins; it may depend on `session.tls`.
+        terms: what a stream is held to, asked when it begins; its functions may look at `session.tls`.
         later: calls a function after seconds (`reactor.callLater`).
         maker: makes our ends of TLS connections that we open; None: there is no TLS.
         droppers: domains that leave pings unanswered.

@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+import imxrouter.routing.choice
 from imxrouter.gateways.xmpp.effects import (
     AskedExternal,
     Attached,
@@ -38,10 +39,8 @@ from imxrouter.gateways.xmpp.effects import (
     Write,
 )
 from imxrouter.gateways.xmpp.machine import StreamMachine
-from imxrouter.gateways.xmpp.names import StanzaError
-from imxrouter.gateways.xmpp.pairs import Pair
-from imxrouter.gateways.xmpp.say import DbType
 from imxrouter.gateways.xmpp.steps import Step, StreamRole
+from imxrouter.gateways.xmpp.streams.claims import SaysClaims
 from imxrouter.gateways.xmpp.streams.parts import StreamFailed, StreamParts
 from imxrouter.gateways.xmpp.terms import StreamTerms
 from imxrouter.link.machine import Draining, LinkState, Side
@@ -64,7 +63,7 @@ from imxrouter.wire.record import decode_record
 ENVELOPE_BYTES: Final = 2048
 
 
-class XmppSession(ByteLink):
+class XmppSession(SaysClaims, ByteLink):
     """A stream: accepted by a listener, or opened by a dialer.
 
     Args:
@@ -86,11 +85,12 @@ class XmppSession(ByteLink):
     """
 
     __slots__ = (
-        "_depth", "_first_bytes", "_in_tls", "_judge", "_only_tls", "_out", "_parts", "_ping", "_stanzas",
+        "_aimed", "_depth", "_first_bytes", "_judge", "_only_tls", "_out", "_parts", "_ping", "_stanzas",
         "_tls_reason", "_waits", "negotiated", "role", "way",
     )  # fmt: skip
 
     machine: StreamMachine
+    protocol = imxrouter.routing.choice.Protocol.XMPP
     alpn = XMPP_ALPN
     #: streams have no hello and no login
     peer = None
@@ -117,9 +117,9 @@ class XmppSession(ByteLink):
         self.port.internal = True
         self.tongue = parts.tongue
         self._judge, self._only_tls = judge, only_tls
+        #: the parties, while terms are asked for between them
+        self._aimed: tuple[str, str] | None = None
         self._first_bytes = True
-        #: TLS was there when the stream began
-        self._in_tls = False
         self._tls_reason = Reason.TLS_FAILED
         #: calls of `perform` under way, and what they have not written or handed over yet
         self._depth = 0
@@ -153,20 +153,23 @@ class XmppSession(ByteLink):
         return self.negotiated
 
     def _new_machine(self, own: str, other: str) -> StreamMachine:
-        return StreamMachine(
+        self._aimed = (own, other)
+        machine = StreamMachine(
             self.role, self._parts.terms(self), own, other, self._hub.now(), self._hub.random_bytes,
             tls=self.tls is not None,
         )  # fmt: skip
+        self._aimed = None
+        return machine
 
     @property
     def own(self) -> str:
         """Our domain."""
-        return self.machine.own
+        return self.machine.own if self._aimed is None else self._aimed[0]
 
     @property
     def other(self) -> str:
         """The other side's, as it says."""
-        return self.machine.other
+        return self.machine.other if self._aimed is None else self._aimed[1]
 
     # -- bytes come --------------------------------------------------------------------------------------
 
@@ -386,42 +389,6 @@ class XmppSession(ByteLink):
         waiting, self.negotiated = self.negotiated, None
         if waiting is not None:
             waiting.errback(StreamFailed(self.drop_reason, self.drop_note))
-
-    # -- what others say on it ---------------------------------------------------------------------------
-
-    def authenticated(self) -> None:
-        """What SASL EXTERNAL asked is granted."""
-        self.perform(self.machine.authenticated(self._hub.now()))
-
-    def not_authenticated(self) -> None:
-        """It is not."""
-        self.perform(self.machine.not_authenticated(self._hub.now()))
-
-    def claim(self, from_: str, to: str, key: str) -> None:
-        """Claim a domain of ours."""
-        self.perform(self.machine.claim(from_, to, key))
-
-    def answer_claim(self, from_: str, to: str, kind: DbType, error: StanzaError | None = None) -> None:
-        """Say what became of a claim of theirs; `from_` is the domain that it was made to."""
-        self.perform(self.machine.answer_claim(from_, to, kind, error))
-
-    def ask_verify(self, from_: str, to: str, stream_id: str, key: str) -> None:
-        """Ask whether `to` made a key."""
-        self.perform(self.machine.ask_verify(from_, to, stream_id, key))
-
-    def answer_verify(
-        self, from_: str, to: str, stream_id: str, kind: DbType, error: StanzaError | None = None
-    ) -> None:
-        """Say whether a key is ours."""
-        self.perform(self.machine.answer_verify(from_, to, stream_id, kind, error))
-
-    def proved(self, pair: Pair, *, ours: bool | None = None) -> None:
-        """Stanzas of a pair are legal from now on (`StreamMachine.proved`)."""
-        self.machine.proved(pair, ours=ours)
-
-    def unproved(self, pair: Pair, *, ours: bool | None = None) -> None:
-        """They are not any more."""
-        self.machine.unproved(pair, ours=ours)
 
     # -- records go out ----------------------------------------------------------------------------------
 

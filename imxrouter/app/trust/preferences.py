@@ -1,0 +1,69 @@
+"""By which protocols remote domains may be reached, as the configuration says it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from imxrouter.config.schema import Config
+from imxrouter.model.domain import Domain
+from imxrouter.routing.choice import Protocol
+from imxrouter.transport.choosing import Chooser, Preference
+from imxrouter.transport.dialing import Reach
+
+if TYPE_CHECKING:
+    from imxrouter.app.parts import Parts
+
+
+class Preferences:
+    """What is configured for each domain, its own entry before that of the nearest zone.
+
+    Args:
+        config: the configuration of the start; `read` takes another one.
+        spoken: protocols that this router speaks; read each time.
+        pinned: domains whose addresses are configured, by name; the same.
+
+    Attributes:
+        default: protocols of every domain without an entry, preferred first.
+        rules: those of domains and of `*.zone`.
+    """
+
+    def __init__(self, config: Config, spoken: Collection[Protocol], pinned: Mapping[str, object]) -> None:
+        self._spoken = spoken
+        self._pinned = pinned
+        self.read(config)
+
+    def read(self, config: Config) -> None:
+        """Go by another configuration."""
+        self.default = tuple(map(Protocol, config.dial.protocols))
+        self.rules = {
+            entry.domain: tuple(map(Protocol, entry.protocols))
+            for entry in config.trust.peers
+            if entry.protocols
+        }
+
+    def of(self, domain: Domain) -> Preference:
+        """What holds for a domain; addresses are configured of IMX routers only."""
+        found, zone = self.rules.get(domain.name), domain.name
+        while found is None and "." in zone:
+            zone = zone.partition(".")[2]
+            found = self.rules.get(f"*.{zone}")
+        order = self.default if found is None else found
+        allowed = frozenset(one for one in order if one in self._spoken)
+        return Preference(allowed, order, Protocol.IMX if domain.name in self._pinned else None)
+
+
+def make_chooser(router: Parts) -> Chooser:
+    """Make what chooses for a router; it has something to choose once `speak` was called."""
+    return Chooser(
+        router.finder, router.preferences.of, lambda domain: domain in router.domains,
+        router.gatekeeper.reached_by, time.monotonic,
+    )  # fmt: skip
+
+
+def speak(router: Parts, protocol: Protocol, reach: Reach) -> None:
+    """Reach domains by one more protocol: from now on there is a choice."""
+    router.reaches[protocol] = reach
+    router.chooser.forget()
+    router.federation.chosen.chooser = router.chooser

@@ -1,0 +1,267 @@
+"""XMPP streams of this process: what they are held to, and what is counted of them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from imxrouter.app.trust.preferences import speak
+from imxrouter.app.trust.stream_trust import stream_trust
+from imxrouter.config.schema import Config
+from imxrouter.gateways.xmpp.acks import PingDroppers
+from imxrouter.gateways.xmpp.heard import AFTER
+from imxrouter.gateways.xmpp.names import Condition
+from imxrouter.gateways.xmpp.steps import StreamRole
+from imxrouter.gateways.xmpp.streams.dialer import StreamDialer
+from imxrouter.gateways.xmpp.streams.edge import Known, Outside, StreamEdge
+from imxrouter.gateways.xmpp.streams.listener import StreamFactory
+from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts
+from imxrouter.gateways.xmpp.streams.pings import Pings
+from imxrouter.gateways.xmpp.streams.session import XmppSession
+from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, TlsRule
+from imxrouter.link.machine import Side
+from imxrouter.model.domain import Domain
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Protocol
+from imxrouter.telemetry.xmpp import XmppFigures
+from imxrouter.transport.dialing import Reach
+from imxrouter.transport.hub import Hub
+from imxrouter.transport.link import Door, Link, Purpose
+from imxrouter.transport.strengths import Strengths
+from imxrouter.wire.control import Control, Hello
+from imxrouter.wire.registry import RecordType
+
+if TYPE_CHECKING:
+    from imxrouter.app.parts import Parts
+
+#: How roles are called in figures.
+ROLE_WORDS: Mapping[StreamRole, str] = {
+    StreamRole.S2S_OUT: "out",
+    StreamRole.S2S_IN: "in",
+    StreamRole.INSIDE_IN: "inside",
+    StreamRole.COMPONENT_OUT: "component",
+    StreamRole.COMPONENT_IN: "host of a component",
+}
+
+
+class StreamRules:
+    """What streams are held to, by the configuration and the policies of the moment.
+
+    Args:
+        hub: links of this process.
+        strengths: decides what streams are worth.
+        config: the configuration of the moment.
+        droppers: domains that leave pings unanswered.
+        shuts_out: whether nothing is taken of a domain (wire form).
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        strengths: Strengths,
+        config: Callable[[], Config],
+        droppers: PingDroppers,
+        shuts_out: Callable[[bytes], bool],
+    ) -> None:
+        self._hub = hub
+        self._strengths = strengths
+        self._config = config
+        self._droppers = droppers
+        self._shuts_out = shuts_out
+
+    def terms(self, session: StreamLink) -> StreamTerms:
+        """What a stream is held to that begins now; the functions look at its TLS when they are asked."""
+        opens, other = session.side is Side.OPENER, session.other
+        return StreamTerms(
+            tls=self._tls(opens=opens, other=other),
+            serves=self._serves,
+            admits=self._against,
+            external=(lambda own: session.presents(own.encode())) if opens else self._external(session),
+            dialback=self._dialback(session),
+            confirm=self._confirm(other),
+            settings=self._settings(),
+        )
+
+    def _tls(self, *, opens: bool, other: str) -> TlsRule:
+        if not (self._strengths.tls if opens else self._hub.first_bytes.maker is not None):
+            return TlsRule.NONE
+        if self._config().xmpp.tls == "required":
+            return TlsRule.REQUIRED
+        needed = bool(other) and self._strengths.asks_tls(Domain(other), None)
+        return TlsRule.REQUIRED if needed else TlsRule.OFFERED
+
+    def _serves(self, name: str) -> bool:
+        return name.encode() in self._hub.switch.routes
+
+    def _against(self, name: str) -> Condition | None:
+        """What speaks against a domain that begins a stream: ours speak only by their own service's link."""
+        wire = name.encode()
+        return Condition.NOT_AUTHORIZED if wire in self._hub.switch.routes or self._shuts_out(wire) else None
+
+    def _external(self, session: StreamLink) -> Callable[[str], bool]:
+        def may(name: str) -> bool:
+            domain = Domain(name)
+            return (
+                session.tls is not None
+                and self._strengths.xmpp_proofs(domain).external
+                and self._strengths.judged(session.tls, domain, as_client=True).good
+            )
+
+        return may
+
+    def _dialback(self, session: StreamLink) -> Callable[[str], bool]:
+        def may(name: str) -> bool:
+            domain = Domain(name)
+            proofs = self._strengths.xmpp_proofs(domain)
+            if proofs.tls and session.tls is None:
+                return False
+            if proofs.certificate and not self._strengths.judged(session.tls, domain, as_client=True).good:
+                return False
+            return proofs.verified or proofs.covered
+
+        return may
+
+    def _confirm(self, other: str) -> Confirm:
+        if self._config().xmpp.confirm == "written":
+            return Confirm.WRITTEN
+        return self._droppers.confirm(other, self._hub.now()) if other else Confirm.PING
+
+    def _settings(self) -> StreamSettings:
+        config = self._config()
+        return StreamSettings(
+            header_s=config.dial.hello_timeout_s,
+            close_s=config.links.close_deadline_s,
+            answer_s=config.links.answer_timeout_s,
+            dead_s=config.links.dead_s,
+            limits=replace(AFTER, stanza_bytes=config.xmpp.stanza_bytes),
+            idle_s=config.links.idle_s,
+        )
+
+
+class StreamFigures:
+    """Counts streams, and what goes wrong on them. It is a `LinkEvents`.
+
+    Args:
+        hub: links of this process.
+        figures: shown at `/metrics`.
+        edge: what counts time among its stanzas.
+    """
+
+    def __init__(self, hub: Hub, figures: XmppFigures, edge: StreamEdge) -> None:
+        self._hub = hub
+        self._figures = figures
+        self._edge = edge
+        figures.streams = self.by_role
+
+    def by_role(self) -> Mapping[str, int]:
+        """The streams that are there."""
+        return Counter(
+            ROLE_WORDS[one.role] for one in self._hub.sessions.values() if isinstance(one, XmppSession)
+        )
+
+    def error(self, condition: Condition, direction: str) -> None:
+        """A stream ended with an error."""
+        self._figures.error(condition.value, direction)
+
+    def opened(self, session: Link, peer: Hello | None) -> None:
+        """It is asked for at each scrape."""
+
+    def control(self, session: Link, record: Control) -> None:
+        """Streams have no records."""
+
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
+        """It is asked for at each scrape."""
+
+    def lost(self, session: Link) -> None:
+        """A stream is gone."""
+        if isinstance(session, XmppSession):
+            self._figures.renewed(session.machine.parser_renewals)
+
+    def tick(self, now: float) -> None:
+        """What nobody answered in time is answered."""
+        del now
+        self._edge.tick()
+
+
+class Streams:
+    """XMPP streams of one process, tied to its other parts.
+
+    Args:
+        router: those.
+
+    Attributes:
+        parts: what all streams of peers share.
+        edge: between stanzas and records.
+        trust: who is who.
+    """
+
+    def __init__(self, router: Parts) -> None:
+        self._hub, self._router = router.hub, router
+        pings, droppers = Pings(), PingDroppers()
+        later = router.reactor.callLater
+        self.edge = StreamEdge(self._outside(later), self._known(), pings)
+        self.trust = stream_trust(router, self._second, lambda what: later(0.0, what))
+        rules = StreamRules(
+            router.hub, router.xmpp_strengths, lambda: router.config, droppers,
+            lambda domain: router.gatekeeper.shuts_out(domain),  # noqa: PLW0108 - it is set later
+        )  # fmt: skip
+        figures = StreamFigures(router.hub, router.metrics.xmpp, self.edge)
+        self.parts = StreamParts(
+            self.edge, self.trust, self.trust.tongue, rules.terms, later, router.link_tls.ends, droppers,
+            pings, figures.error, router.metrics.xmpp.not_confirmed, router.steps.stream_begun,
+        )  # fmt: skip
+        router.hub.events.append(figures)
+        dialer = StreamDialer(
+            router.reactor, router.xmpp_strengths, router.dialer.reach, lambda: router.dialer.maker
+        )
+        router.verifier.dialers[Protocol.XMPP] = dialer
+        if router.config.xmpp.listen or router.config.xmpp.listen_tls:
+            # who answers nobody can prove nothing: it speaks XMPP to nobody
+            speak(router, Protocol.XMPP, Reach(dialer, self._new_stream, shares=False))
+
+    def factory(self, *, only_tls: bool) -> StreamFactory:
+        """What makes streams of connections of other organisations' servers."""
+        return StreamFactory(self._hub, self.parts, Door.XMPP, only_tls=only_tls)
+
+    def _new_stream(self, own: Domain | None, peer: Domain) -> Link:
+        return self._opened(own.name if own is not None else "", peer.name, Purpose.DATA)
+
+    def _second(self, own: str, peer: str) -> Link:
+        return self._opened(own, peer, Purpose.VERIFY)
+
+    def _opened(self, own: str, peer: str, purpose: Purpose) -> XmppSession:
+        return XmppSession(self._hub, StreamRole.S2S_OUT, self.parts, purpose=purpose, own=own, other=peer)
+
+    def _outside(self, later: Callable[..., object]) -> Outside:
+        router, hub = self._router, self._hub
+        return Outside(
+            submit=router.inside.submit,
+            has_room=lambda: router.inside.room > 0,
+            inject=hub.inject,
+            entries=hub.switch.ledger.entries,
+            ports=hub.switch.ports,
+            later=later,
+            now=hub.now,
+            clock=lambda: datetime.now(UTC),
+            random_bytes=os.urandom,
+            dropped=router.metrics.xmpp.dropped,
+        )
+
+    def _known(self) -> Known:
+        routes = self._hub.switch.routes
+
+        def spoken(name: str) -> Protocol:
+            route = routes.get(name.encode())
+            if route is not None:
+                return Protocol.XMPP if RecordType.STANZA in route.types else Protocol.IMX
+            return self._router.federation.chosen.known(name.encode()) or Protocol.XMPP
+
+        def takes_foreign(name: str) -> bool:
+            route = routes.get(name.encode())
+            return route is not None and RecordType.FOREIGN in route.types
+
+        return Known(spoken, lambda name: name.encode() in routes, foreign=takes_foreign)
