@@ -105,11 +105,14 @@ class PeerDetailView(TypedDict):
     nothing waits; `failures` counts those in a row. `held_age_s` is the age of the oldest request that waits.
     `outages` are the last five, the newest first; `objectives` what is expected of it, and how it was since
     yesterday.
+    `protocol` is what reaches it, `choice` why: empty where there is nothing to choose.
     `counted` is what came from it and went to it, by result, since it has a label of its own in the metrics;
     null where it is counted among `other`. `answered_s` is the mean time of what it delivered.
     """
 
     domain: str
+    protocol: str
+    choice: str
     state: str
     state_for_s: float | None
     source: str

@@ -152,13 +152,14 @@ class LinkView(TypedDict):
 
 
 class PeerView(TypedDict):
-    """`imxctl peers`: a remote domain and how it is reached.
+    """`imxctl peers`: a remote domain and how it is reached, by each protocol that it was reached by.
 
     `level` is what is proved of it on its links now, the least of them; `tls` the versions, `none` in clear;
     `certificate` the names in its certificates, and `certificate_until` the first end, seconds since 1970.
     """
 
     domain: str
+    protocol: str
     state: str
     source: str
     policy: str
@@ -236,7 +237,8 @@ class LookupView(TypedDict):
 class RecordsView(TypedDict):
     """`imxctl dns records`: what to publish; `served` tells whether the domain is served here.
 
-    `tlsa` are records for the zones of the routers' names; none where this router has no certificate.
+    `tlsa` are records for the zones of the routers' names; none where this router has no certificate. `srv`
+    are those of IMX, `xmpp` those of XMPP; none where that is not spoken here.
     """
 
     domain: str
@@ -245,6 +247,7 @@ class RecordsView(TypedDict):
     imx: list[str]
     svcb: list[str]
     srv: list[str]
+    xmpp: list[str]
     tlsa: list[str]
 
 

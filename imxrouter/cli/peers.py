@@ -47,7 +47,7 @@ def _peers(shared: Context) -> None:
         output.as_json(rows)
         return
     columns: list[output.Column] = [
-        *((name, _cell(name)) for name in ("domain", "state", "policy", "source", "level")),
+        *((name, _cell(name)) for name in ("domain", "protocol", "state", "policy", "source", "level")),
         ("tls", lambda row: ", ".join(row["tls"])), ("certificate", _certificate),
         ("targets", lambda row: some(row["targets"])), ("links", _cell("links")), ("held", _cell("held")),
         ("last error", _cell("last_error")), ("next try", _next_try),
@@ -123,7 +123,8 @@ def _show(view: PeerDetailView) -> None:
     )
     mean = f", answered in {view['answered_s'] * 1000:.1f} ms" if view["answered_s"] is not None else ""
     output.pairs({
-        "peer": view["domain"], "state": f"{view['state']}{since}",
+        "peer": view["domain"], "reached by": view["choice"] or view["protocol"],
+        "state": f"{view['state']}{since}",
         "targets": f"{', '.join(view['targets']) or 'none connected'} (from {view['source']})",
         "must prove": f"{view['required']} by {view['required_by']}{cannot}",
         "was seen at": f"{view['remembered']}{until}" if view["remembered"] else "nothing is remembered",

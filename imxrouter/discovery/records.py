@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from imxrouter.discovery.imxrr import ImxRecord, SrvRecord
 from imxrouter.model.dane import Delegation
@@ -13,6 +15,10 @@ from imxrouter.model.ports import DEFAULT_IMX_PORT
 #: TTL of the records written by `zone_text`: a change of routers is seen within an hour, which is also the
 #: longest that this router keeps an answer.
 ZONE_TTL_S = 3600
+
+
+#: Labels of the SRV records of XMPP, and how a connection to their targets becomes TLS (XEP-0368 section 3).
+XMPP_LABELS: Final = (("_xmpps-server._tcp", "direct"), ("_xmpp-server._tcp", "starttls"))
 
 
 class Form(Enum):
@@ -94,6 +100,31 @@ def zone_text(domain: Domain, targets: tuple[Target, ...], *, ttl_s: int = ZONE_
         for service in services
     ]
     return "\n".join(lines) + "\n"
+
+
+def xmpp_lines(
+    domain: Domain, targets: Sequence[Target], *, published: bool, ttl_s: int = ZONE_TTL_S
+) -> list[str]:
+    """Return what to publish for a domain of which XMPP is spoken here, as lines of a zone file.
+
+    Args:
+        domain: whose records.
+        targets: its servers; `tls` says how TLS begins there.
+        published: the domain is to be found by XMPP; else its record says that it is not, which also keeps
+            servers from trying its address (XEP-0368 section 3, RFC 6120 section 3.2.2).
+        ttl_s: TTL of the records.
+
+    Raises:
+        BadDnsRecord: a target cannot be published.
+    """
+    if not published or not targets:
+        return [f"_xmpp-server._tcp.{domain.name}. {ttl_s} IN SRV {SrvRecord(0, 0, 0, '').to_text()}"]
+    return [
+        f"{label}.{domain.name}. {ttl_s} IN SRV {srv_record(target).to_text()}"
+        for label, tls in XMPP_LABELS
+        for target in targets
+        if target.tls == tls
+    ]
 
 
 def srv_record(target: Target) -> SrvRecord:

@@ -14,14 +14,12 @@ from imxrouter.discovery.answers import TYPE_A, TYPE_AAAA, TYPE_SRV, Answer, Sta
 from imxrouter.discovery.errors import BadDnsRecord
 from imxrouter.discovery.imxrr import SrvRecord
 from imxrouter.discovery.plan import FAILURES, MAX_RECORDS, MAX_TARGETS, Question, Verdict
-from imxrouter.discovery.records import Form, Target
+from imxrouter.discovery.records import XMPP_LABELS, Form, Target
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import LocalMisuse
 from imxrouter.model.ports import XMPP_PORT
 from imxrouter.model.vocabulary import Reason
 
-#: Labels of the SRV records, and how a connection to their targets becomes TLS (XEP-0368 section 3).
-LABELS: Final = (("_xmpps-server._tcp", "direct"), ("_xmpp-server._tcp", "starttls"))
 #: The longest name that DNS can hold, in octets of text.
 _LONGEST: Final = 253
 
@@ -42,7 +40,7 @@ class XmppPlan:
         self.verdict: Verdict | None = None
         self._waiting = [
             Question(f"{label}.{name}", TYPE_SRV, Form.XMPP_SRV)
-            for label, _ in LABELS
+            for label, _ in XMPP_LABELS
             if len(f"{label}.{name}") <= _LONGEST
         ]
         self._waiting += [Question(name, rdtype, Form.XMPP_ADDRESS) for rdtype in (TYPE_AAAA, TYPE_A)]
@@ -101,7 +99,7 @@ class XmppPlan:
         records = [SrvRecord.parse(rdata) for rdata in answer.rdatas[:MAX_RECORDS]]
         if not records:
             raise BadDnsRecord("an answer without records")
-        tls = next(tls for label, tls in LABELS if question.name.startswith(f"{label}."))
+        tls = next(tls for label, tls in XMPP_LABELS if question.name.startswith(f"{label}."))
         named = [record for record in records if record.target]
         self._targets += [Target(one.target, one.port, one.priority, one.weight, tls=tls) for one in named]
         self._declined = self._declined or not named

@@ -238,11 +238,19 @@ class Chosen:
 
     def why(self, domain: Domain, choice: NoChoice) -> str:
         """What an operator is told of a domain for which there is no protocol."""
-        kept = self.chooser.kept(domain) if self.chooser is not None else None
         parts = [f"decided by {choice.protocol.value}"] if choice.protocol is not None else []
-        if kept is not None:
-            parts += [words_of(protocol, look_up) for protocol, look_up in kept.look_ups.items()]
-        return ", ".join(parts)
+        return ", ".join([*parts, *self._look_ups(domain)])
+
+    def words(self, domain: Domain, choice: Choice) -> str:
+        """A choice for a screen, such as `xmpp (order; imx absent, xmpp published)`."""
+        protocol = choice.protocol.value if choice.protocol is not None else "our own service"
+        return (
+            f"{protocol} ({'; '.join(filter(None, (choice.why.value, ', '.join(self._look_ups(domain)))))})"
+        )
+
+    def _look_ups(self, domain: Domain) -> list[str]:
+        kept = self.chooser.kept(domain) if self.chooser is not None else None
+        return [words_of(*one) for one in kept.look_ups.items()] if kept is not None else []
 
     def tick(self) -> None:
         """End what rests on choices that hold no longer: the next request has a new one made."""

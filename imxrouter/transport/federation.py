@@ -169,6 +169,10 @@ class Federation:
             self.hold(tags)
             return
         protocol = protocol_of(choice)
+        if isinstance(choice, Choice) and self.chosen.chooser is not None:
+            self.on_step(
+                "chosen", pursuit.domain.wire, self.chosen.words(pursuit.domain, choice), Reason.NONE
+            )
         self.holding.decide(pursuit, protocol)
         self._pursue((pursuit.domain.wire, protocol), choice)
 

@@ -44,9 +44,11 @@ class Holding:
         keys: tuple[Protocol | None, ...] = (None, *Protocol)
         return [one for protocol in keys if (one := self.pursuits.get((domain, protocol))) is not None]
 
-    def count(self, domain: bytes) -> int:
-        """How many wait for a domain."""
-        return sum(one.budget.count for one in self.of(domain))
+    def count(self, domain: bytes, protocol: Protocol | None = None) -> int:
+        """How many wait for a domain; with a protocol, those that wait for that, or for a choice."""
+        waits = self.of(domain)
+        wanted = (None, protocol) if protocol is not None else (None, *Protocol)
+        return sum(one.budget.count for one in waits if one.protocol in wanted)
 
     def waiting(self, domain: bytes, from_domain: bytes | None = None) -> Iterator[int]:
         """Tags of the requests that wait for a domain, those of one domain of ours if it is given."""

@@ -24,6 +24,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.choice import Protocol
 from imxrouter.transport.dialing import Reach
 from imxrouter.transport.link import Link, Purpose
+from tests.doubles.ctl import ctl, ctl_json
 from tests.doubles.router_rig import Lab, free_port, fresh_address, issued
 from tests.doubles.xmpp_server import Conduct, XmppServer
 
@@ -65,11 +66,11 @@ class World:
 
     def publish(self, *protocols: Protocol, zone: str = "", imx: tuple[str, int] | None = None) -> None:
         """What stands in DNS from now on."""
-        lines = [zone, f"im 1 IN A {(imx or self.z.endpoint)[0]}", f"xs 1 IN A {self.server.endpoint[0]}"]
+        lines = [zone, f"im 60 IN A {(imx or self.z.endpoint)[0]}", f"xs 60 IN A {self.server.endpoint[0]}"]
         if Protocol.IMX in protocols:
-            lines.append(f"@ 1 IN IMX 1 im port={(imx or self.z.endpoint)[1]}")
+            lines.append(f"@ 60 IN IMX 1 im port={(imx or self.z.endpoint)[1]}")
         if Protocol.XMPP in protocols:
-            lines.append(f"_xmpp-server._tcp 1 IN SRV 0 0 {self.server.endpoint[1]} xs")
+            lines.append(f"_xmpp-server._tcp 60 IN SRV 0 0 {self.server.endpoint[1]} xs")
         self.lab.zones.heal()
         self.lab.zones.load("\n".join(lines) + "\n", Z)
         self.a.forget_dns()
@@ -78,6 +79,15 @@ class World:
     def write(self) -> Outcome:
         """Alice writes to bob."""
         return self.a.send("alice@a.example", f"bob@{Z}").outcome()
+
+    def end_links(self) -> None:
+        """No link is left."""
+
+        def cut() -> None:
+            for one in list(self.a.router.hub.sessions.values()):
+                one.cut()
+
+        self.a.call(cut)
 
     @property
     def streams(self) -> int:
@@ -171,7 +181,7 @@ def test_imx_that_vanishes_is_a_fall_unless_that_is_proved(lab: Lab, stack: Exit
     world = World(lab, stack)
     world.publish(IMX, XMPP)
     assert world.write().ok
-    world.a.call(lambda: [one.cut() for one in list(world.a.router.hub.sessions.values())])
+    world.end_links()
     lab.wait_until(lambda: not world.a.router.hub.sessions, "links to end")
     world.publish(XMPP)
     assert world.write().reason is Reason.WEAKER_THAN_POLICY  # as senders are told of what was remembered
@@ -187,7 +197,7 @@ def test_imx_that_vanishes_is_a_fall_unless_that_is_proved(lab: Lab, stack: Exit
 def test_xmpp_whose_records_fail_is_not_guessed_at(lab: Lab, stack: ExitStack, rdtype: str) -> None:
     """Without IMX: a failure of either SRV look-up does not lead to the other one, nor to the address."""
     world = World(lab, stack)
-    world.publish(XMPP, zone=f"@ 1 IN A {world.server.endpoint[0]}")
+    world.publish(XMPP, zone=f"@ 60 IN A {world.server.endpoint[0]}")
     world.lab.zones.fail(f"_{rdtype}-server._tcp.{Z}", TYPE_SRV, Status.FAILURE)
     assert world.write().reason is Reason.DNS_FAILURE
     assert world.streams == 0
@@ -217,7 +227,44 @@ def test_xmpp_that_is_too_weak_gets_nothing(
 def test_a_domain_that_says_no_to_xmpp_is_not_reached_by_its_address(lab: Lab, stack: ExitStack) -> None:
     """SRV `.` and an address: no service."""
     world = World(lab, stack)
-    zone = f"@ 1 IN A {world.server.endpoint[0]}\n_xmpp-server._tcp 1 IN SRV 0 0 0 ."
+    zone = f"@ 60 IN A {world.server.endpoint[0]}\n_xmpp-server._tcp 60 IN SRV 0 0 0 ."
     world.publish(zone=zone)
     assert world.write().reason is Reason.NO_SERVICE
     assert world.streams == 0
+
+
+def test_operators_see_the_choice(lab: Lab, stack: ExitStack) -> None:
+    """By which protocol, why, and what DNS said; in the list of peers, of one peer, and in traces."""
+    world = World(lab, stack, **{"log.trace_entries": 1000})
+    world.publish(XMPP)
+    world.write()
+    (row,) = [one for one in ctl_json(world.a, "peers") if one["domain"] == Z]
+    assert (row["protocol"], row["policy"]) == ("xmpp", "certificate")
+    view = ctl_json(world.a, "peers", "show", Z)
+    assert (view["protocol"], view["choice"]) == ("xmpp", "xmpp (order; imx absent, xmpp published)")
+    shown = ctl(world.a, "peers", "show", Z).output
+    assert "xmpp (order; imx absent, xmpp published)" in shown
+    steps = world.a.call(lambda: [one for one in world.a.router.trace._entries if one.event == "choice"])
+    assert [one.get("text") for one in steps] == [f"{Z} is reached by {view['choice']}"]
+    world.publish(IMX, XMPP)
+    assert world.write().ok
+    rows = {one["protocol"]: one for one in ctl_json(world.a, "peers") if one["domain"] == Z}
+    assert set(rows) == {"imx", "xmpp"}
+    assert rows["imx"]["links"]
+
+
+def test_a_vanished_protocol_is_told_and_can_be_forgotten(lab: Lab, stack: ExitStack) -> None:
+    """`imxctl peers show` names what is missing; `forget` lets the rest be used."""
+    world = World(lab, stack)
+    world.publish(IMX)
+    assert world.write().ok
+    world.end_links()
+    lab.wait_until(lambda: not world.a.router.hub.sessions, "links to end")
+    world.publish(XMPP)
+    world.write()
+    view = ctl_json(world.a, "peers", "show", Z)
+    assert view["choice"].startswith("none: weaker-than-remembered (decided by imx, imx absent")
+    ctl_json(world.a, "peers", "forget", Z)
+    ctl_json(world.a, "peers", "retry", Z)
+    world.write()
+    assert world.streams == 1

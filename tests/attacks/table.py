@@ -24,6 +24,7 @@ PARTS: Final = {
     "test_redirects": "Redirects",
     "test_hosts": "Hosts of one domain",
     "test_claims": "Dial-back",
+    "test_streams": "Proofs on XMPP streams",
     "test_senders": "Senders and relays",
     "test_access": "Ways round a block",
     "test_answers": "Answers",
@@ -35,10 +36,27 @@ PARTS: Final = {
     "test_floods": "Floods",
     "test_limits": "Limits in layers",
     "test_crowds": "Crowds",
+    "test_stream_words": "Words on XMPP streams",
 }
 
 #: Test -> what comes of the attack with every check, and without the one that is named.
 OUTCOMES: Final = {
+    "test_stream_key_that_is_guessed": ("`invalid`, `bad-token` counted", "it is hers"),
+    "test_stream_answer_of_somebody_else": (
+        "ignored, `bad-token` counted; after 16 `policy-violation`", "his stream is taken for hers"),
+    "test_stream_key_of_whom_the_certificate_does_not_name": (
+        "`certificate-refused`; nobody is dialled", "his stream is taken for hers"),
+    "test_stream_key_under_the_policy_of_a_certificate": (
+        "`certificate-refused`; nobody is dialled", "his stream is taken for hers"),
+    "test_stream_external_with_a_certificate_of_somebody_else": (
+        "EXTERNAL is not offered; `<not-authorized/>`", "his stream is taken for hers"),
+    "test_stream_external_for_another_name": (
+        "`<invalid-authzid/>`", "`<success/>`; her domain is not proved all the same"),
+    "test_stream_in_clear_where_tls_is_asked_for": (
+        "`weaker-than-policy`; nobody is dialled", "his stream is taken for hers"),
+    "test_stream_of_a_domain_that_is_served_here": (
+        "`served-here`; nobody is dialled", "he writes as Bob"),
+    "test_streams_that_make_us_dial": ("`dial-limit`", "each one is dialled"),
     "test_by_case": ("`not-delivered`", "Bob gets the message"),
     "test_by_alias": ("`not-delivered`", "the message passes"),
     "test_by_sub_domain": ("`not-delivered` at the claim; nobody is dialled", "his message passes"),
@@ -152,6 +170,19 @@ OUTCOMES: Final = {
     "test_a_hello_byte_by_byte": ("`hello-timeout`", "the connection stays"),
     "test_answers_that_nobody_reads": ("`unread-answers`", "memory grows"),
     "test_answers_that_nobody_acknowledges": ("`unread-answers`", "memory grows"),
+    "test_stanza_before_authentication": ("stream error `not-authorized`", "he writes as Alice"),
+    "test_forged_sender_on_a_stream": ("stream error `invalid-from`", "he writes as Alice"),
+    "test_inside_behaviour_on_the_outside": (
+        "stream error `host-unknown`", "he is spoken to as a server of ours"),
+    "test_bytes_in_clear_behind_starttls": (
+        "stream error `not-well-formed`", "what came in clear is read as if it came in TLS"),
+    "test_another_domain_after_tls": ("stream error `invalid-from`", "the stream goes on as Alice's"),
+    "test_stripped_starttls": (
+        "`weaker-than-policy`; nothing but a header is said", "the message goes in clear"),
+    "test_entities": ("stream error `restricted-xml`", "his entities are declared"),
+    "test_stanza_without_end": ("stream error `policy-violation`", "its bytes are kept"),
+    "test_questions_without_end": ("stream error `policy-violation`", "each one is looked up"),
+    "test_a_header_byte_by_byte": ("stream error `connection-timeout`", "the connection stays"),
 }  # fmt: skip
 
 _HEAD: Final = """\

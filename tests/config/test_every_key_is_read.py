@@ -21,5 +21,10 @@ def test_every_key_is_read() -> None:
     code = "\n".join(path.read_text() for path in files)
     unread = {key for key in keys if not re.search(rf"\.{key}\b", code)}
     # Some are read through a property that parses them.
-    parsed = {"addresses": "endpoints", "types": "type_numbers", "listen": "endpoint"}
+    parsed = {
+        "addresses": "endpoints",
+        "types": "type_numbers",
+        "listen": "endpoint",
+        "listen_tls": "tls_endpoints",
+    }
     assert {key for key in unread if not re.search(rf"\.{parsed.get(key, key)}\b", code)} == set()

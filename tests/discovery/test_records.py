@@ -5,7 +5,8 @@ import pytest
 from imxrouter.discovery.answers import TYPE_IMX, TYPE_SRV, TYPE_SVCB
 from imxrouter.discovery.errors import BadDnsRecord
 from imxrouter.discovery.plan import Plan
-from imxrouter.discovery.records import Form, Target, zone_text
+from imxrouter.discovery.records import Form, Target, xmpp_lines, zone_text
+from imxrouter.discovery.xmpp_plan import XmppPlan
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from tests.doubles.zones import FakeZones
@@ -75,3 +76,36 @@ def test_what_cannot_be_published_is_refused(target: Target) -> None:
 def test_types_are_the_registered_numbers() -> None:
     """Numbers that go on the wire."""
     assert (TYPE_IMX, TYPE_SVCB, TYPE_SRV) == (65400, 64, 33)
+
+
+def search_xmpp(lines: list[str]) -> XmppPlan:
+    """Search for XMPP servers in a zone with an address."""
+    zones = FakeZones("$ORIGIN a.example.\n@ 60 IN A 192.0.2.1\n" + "\n".join(lines))
+    plan = XmppPlan(DOMAIN)
+    while (question := plan.question) is not None:
+        zones.ask(question.name, question.rdtype).addCallback(plan.feed)
+    return plan
+
+
+def test_xmpp_records_are_found_again() -> None:
+    """Both kinds, as they are; of one kind only that."""
+    direct = Target("im1.a.example", 5270, 0, 5, tls="direct")
+    starttls = Target("im1.a.example", 5269, 0, 5, tls="starttls")
+    for targets in ((direct, starttls), (starttls,), (direct,)):
+        verdict = search_xmpp(xmpp_lines(DOMAIN, targets, published=True)).verdict
+        assert verdict is not None
+        assert set(verdict.targets) == set(targets)
+    lines = xmpp_lines(DOMAIN, (direct, starttls), published=True)
+    assert lines == [
+        "_xmpps-server._tcp.a.example. 3600 IN SRV 0 5 5270 im1.a.example.",
+        "_xmpp-server._tcp.a.example. 3600 IN SRV 0 5 5269 im1.a.example.",
+    ]
+
+
+def test_xmpp_that_is_not_published_says_so() -> None:
+    """One record keeps servers from the address of the domain."""
+    lines = xmpp_lines(DOMAIN, (Target("im1.a.example", 5269, tls="starttls"),), published=False)
+    assert lines == ["_xmpp-server._tcp.a.example. 3600 IN SRV 0 0 0 ."]
+    verdict = search_xmpp(lines).verdict
+    assert verdict is not None
+    assert verdict.reason is Reason.NO_SERVICE

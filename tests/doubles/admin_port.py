@@ -61,7 +61,7 @@ LINK: LinkView = {
     "bytes_out": 2900, "tls": "TLSv1.3", "certificate": ["b.example"], "certificate_until": 1900000000.0,
 }  # fmt: skip
 PEER: PeerView = {
-    "domain": "b.example", "state": "backing-off", "source": "dns", "policy": "dialback",
+    "domain": "b.example", "protocol": "imx", "state": "backing-off", "source": "dns", "policy": "dialback",
     "level": "dialback+tls", "tls": ["TLSv1.3"], "certificate": ["b.example"],
     "certificate_until": 1900000000.0,
     "targets": ["192.0.2.1:6490"], "links": 0, "held": 1, "last_error": "connect-timeout", "next_try_s": 12.0,
@@ -119,7 +119,8 @@ REPORT: PeerReportView = {
                "text": "nothing listens"}],
 }  # fmt: skip
 PEER_DETAIL: PeerDetailView = {
-    "domain": "b.example", "state": "failing", "state_for_s": 12.0, "source": "dns", "targets": [],
+    "domain": "b.example", "protocol": "imx", "choice": "imx (order; imx published)", "state": "failing",
+    "state_for_s": 12.0, "source": "dns", "targets": [],
     "required": "dialback+tls", "required_by": "[trust] default_policy", "remembered": "dialback",
     "remembered_until": 1800000000.0, "acceptable": False, "links": [LINK],
     "errors": [{"at": 1800000000.0, "direction": "ours", "stage": "connect", "reason": "connect-timeout",
@@ -304,7 +305,7 @@ class PortDouble:
         """Answer with one line."""
         served = domain == "a.example"
         return RecordsView(
-            domain=domain, served=served, zone=ZONE, imx=[ZONE.strip()], svcb=[], srv=[], tlsa=[]
+            domain=domain, served=served, zone=ZONE, imx=[ZONE.strip()], svcb=[], srv=[], xmpp=[], tlsa=[]
         )  # fmt: skip
 
     def dns_inside(self, asked: InsideAsked) -> InsideView:

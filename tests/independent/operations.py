@@ -1,4 +1,4 @@
-"""What subscriptions, notifications and attribute queries carry (imx-protocol sections 7.6 to 7.9, 12.2)."""
+"""What subscriptions, notifications, queries and foreign forms carry (imx-protocol 7.6 to 7.11, 12.2)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ PENDING, ACTIVE, TERMINATED = 0, 1, 2
 NO_REASON, DEACTIVATED, PROBATION, REJECTED, TIMEOUT, GIVE_UP, NO_RESOURCE, INVARIANT = range(8)
 MAX_NAMES, MAX_VALUES, MAX_ECHO = 64, 256, 1024
 _NAME = re.compile(rb"[\x21-\x40\x5b-\x7e]{1,255}")
+_FORM = re.compile(rb"([a-z][a-z0-9]{0,15})\0(.+)", re.DOTALL)
 _PIDF = "{urn:ietf:params:xml:ns:pidf}"
 
 _PAGE = Path(__file__).parents[2] / "docs/specs/imx-protocol.md"
@@ -91,6 +92,21 @@ def read_subscribe(record: c.Record) -> tuple[bytes, int]:
 def granted(state: int, duration_s: int) -> tuple[tuple[int, bytes], ...]:
     """Fields of a successful answer."""
     return (c.SUBSCRIPTION_STATE, bytes((state, NO_REASON))), (c.DURATION, u32(duration_s))
+
+
+# Foreign forms.
+
+
+def read_foreign(record: c.Record) -> tuple[bytes, bytes]:
+    """Protocol and form (section 7.11).
+
+    Raises:
+        BadOperation: the body is no foreign form.
+    """
+    found = _FORM.fullmatch(record.body)
+    if found is None:
+        raise BadOperation("bad-body")
+    return found.group(1), found.group(2)
 
 
 # Notifications.

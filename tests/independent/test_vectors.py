@@ -83,11 +83,16 @@ def shown(found: Iterable[tuple[bytes, bytes, int]]) -> list[dict[str, Any]]:
 
 
 def meaning(record: c.Record) -> dict[str, Any]:
-    """What a record of sections 7.6 to 7.8 says, as a vector has it."""
+    """What a record of sections 7.6 to 7.11 says, as a vector has it."""
     state, duration = record.first(c.SUBSCRIPTION_STATE) or b"", record.first(c.DURATION) or b""
     if record.kind == c.SUBSCRIBE:
         ident, duration_s = o.read_subscribe(record)
-        return {"subscription_id": ident.hex(), "duration_s": duration_s}
+        form = record.first(c.ORIGINAL_FORM)
+        whole = {"original_form": form.hex()} if form else {}
+        return {"subscription_id": ident.hex(), "duration_s": duration_s, **whole}
+    if record.kind == c.FOREIGN:
+        protocol, content = o.read_foreign(record)
+        return {"protocol": protocol.decode(), "content": content.hex()}
     if record.kind == c.SUBSCRIBE | c.RESPONSE:
         return {"state": state[0], "duration_s": int.from_bytes(duration, "big")}
     if record.kind == c.ATTRIBUTES:

@@ -64,6 +64,7 @@ from imxrouter.routing.domains import DomainClash, DomainDiff, NotServed, Served
 from imxrouter.routing.policy import BOUND, Policy
 from imxrouter.switch import slots
 from imxrouter.transport.draining import DrainState
+from imxrouter.transport.pursuit import spoken_on
 
 if TYPE_CHECKING:
     from imxrouter.app.whole import Whole
@@ -151,29 +152,33 @@ class Console:
 
     def peers(self) -> list[PeerView]:
         """List the remote domains that are known."""
-        known = {entry.domain: entry for entry in self._router.federation.destinations}
-        domains = dict.fromkeys(known)
+        known = {(entry.domain, entry.protocol): entry for entry in self._router.federation.destinations}
+        rows = dict.fromkeys(known)
         for session in self._router.hub.sessions.values():
             if not session.service:
-                domains.update(
-                    dict.fromkeys(Domain(raw.decode("ascii")) for raw in session.port.speaks if raw != b"*")
-                )
-        return [self._peer(domain, known.get(domain)) for domain in sorted(domains)]
+                names = (Domain(raw.decode("ascii")) for raw in session.port.speaks if raw != b"*")
+                rows.update(dict.fromkeys((name, spoken_on(session)) for name in names))
+        by_name = sorted(rows, key=lambda row: (row[0], row[1].value))
+        return [self._peer(*row, known.get(row)) for row in by_name]
 
-    def _peer(self, domain: Domain, entry: Destination | None) -> PeerView:
+    def _peer(self, domain: Domain, protocol: Protocol, entry: Destination | None) -> PeerView:
         router, now = self._router, self._router.hub.now()
-        links = [s for s in router.hub.sessions.values() if domain.wire in s.port.speaks]
+        links = [
+            s for s in router.hub.sessions.values()
+            if domain.wire in s.port.speaks and spoken_on(s) is protocol
+        ]  # fmt: skip
         error = entry.last_error if entry is not None else None
         waiting = entry is not None and entry.state.value == "failing"
         return PeerView(
             domain=domain.name,
+            protocol=protocol.value,
             state=entry.state.value if entry is not None else "calls us",
             source="pinned" if domain.name in router.pinned else "dns",
-            policy=router.gatekeeper.policies.policy_for(domain).value,
+            policy=router.gatekeeper.all_policies[protocol].policy_for(domain).value,
             **peer_tls(links, domain.wire),
             targets=sorted({f"{s.remote[0]}:{s.remote[1]}" for s in links if domain.wire in s.reached}),
             links=len(links),
-            held=router.federation.holding.count(domain.wire),
+            held=router.federation.holding.count(domain.wire, protocol),
             last_error=f"{error.reason.stage.value}: {error.reason.word} {error.note}".strip()
             if error
             else "",
@@ -191,7 +196,7 @@ class Console:
     def peer_retry(self, name: str) -> Deferred[PeerChange]:
         """Clear what keeps a remote domain from being tried now, and ask DNS for it anew."""
         router, domain = self._router, _domain(name)
-        if router.federation.destinations.find(domain) is None and not claims_towards(router, domain):
+        if not router.federation.destinations.of(domain) and not claims_towards(router, domain):
             raise AdminError("not-found", f"nothing was sent to {domain} lately", "peer", "see imxctl peers")
         cleared = clear_waits(router, domain)
         router.log.info("{domain} is to be tried again: {what}", domain=domain.name, what=", ".join(cleared))
@@ -204,6 +209,7 @@ class Console:
         """Forget the strongest level that a remote domain was seen at."""
         router, domain = self._router, _domain(name)
         remembered = router.gatekeeper.remembered
+        router.chooser.forget(domain)
         now = router.hub.now()
         words = []
         for protocol in (Protocol.IMX, Protocol.XMPP):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -13,12 +13,15 @@ from imxrouter.app.trust.identity_view import tlsa_lines, tlsa_text, variants_te
 from imxrouter.discovery.answers import Step
 from imxrouter.discovery.errors import DiscoveryFailed
 from imxrouter.discovery.finder import Finder, Found
-from imxrouter.discovery.records import ZONE_TTL_S, Target, zone_text
+from imxrouter.discovery.records import ZONE_TTL_S, Target, xmpp_lines, zone_text
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Protocol
 from imxrouter.tls.store import CertificateSet
 
 _NO_CERTIFICATES: Final = CertificateSet()
+_ONLY_IMX: Final = frozenset({Protocol.IMX})
+_XMPP_HEAD: Final = ("", "; XMPP (RFC 6120, XEP-0368), for the servers of other operators.")
 
 
 def look_up(finder: Finder, domain: Domain) -> Deferred[LookupView]:
@@ -49,28 +52,37 @@ def records_view(
     *,
     served: bool,
     certificates: CertificateSet = _NO_CERTIFICATES,
+    protocols: Collection[Protocol] = _ONLY_IMX,
+    streams: Sequence[Target] | None = None,
 ) -> RecordsView:
-    """What to publish for a domain, in all three forms.
+    """What to publish for a domain: IMX in all three forms, XMPP where it is spoken.
 
     Args:
         domain: whose records.
         published: each of its routers, as its records are to tell.
         served: whether the domain is served here.
         certificates: of this router, for TLSA records.
+        protocols: by which others are to reach it.
+        streams: where XMPP servers reach this router; None: it does not speak XMPP.
     """
-    targets = tuple(published)
-    places = tuple((target.host, target.port) for target in targets)
-    zone = zone_text(domain, targets)
+    by_imx, by_xmpp = Protocol.IMX in protocols, Protocol.XMPP in protocols
+    targets, servers = tuple(published) if by_imx else (), tuple(streams or ()) if by_xmpp else ()
+    xmpp = xmpp_lines(domain, servers, published=by_xmpp) if streams is not None else []
+    places = tuple(dict.fromkeys((target.host, target.port) for target in (*targets, *servers)))
+    zone = zone_text(domain, targets) if by_imx else ""
+    if xmpp:
+        zone += "\n".join([*_XMPP_HEAD[0 if zone else 1 :], *xmpp]) + "\n"
     tlsa, unknown = tlsa_lines(places, certificates, ZONE_TTL_S)
     lines = [line for line in zone.splitlines() if line and not line.startswith(";")]
 
     def of_type(word: str) -> list[str]:
-        return [line for line in lines if line.split()[3] == word]
+        return [line for line in lines if line.split()[3] == word and line not in xmpp]
 
     return RecordsView(
         domain=domain.name,
         zone=zone + tlsa_text(domain, tlsa, unknown) + variants_text(domain, places),
-        served=served, imx=of_type("TYPE65400"), svcb=of_type("SVCB"), srv=of_type("SRV"), tlsa=tlsa,
+        served=served, imx=of_type("TYPE65400"), svcb=of_type("SVCB"), srv=of_type("SRV"), xmpp=xmpp,
+        tlsa=tlsa,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from imxrouter.admin.policy_views import PolicyStepView
-from imxrouter.app.operators.peerview import remembered
+from imxrouter.app.operators.peerview import reached_by, remembered
 from imxrouter.app.traffic.rules import Rule
 from imxrouter.model.domain import Domain
 from imxrouter.model.limits import Limit
@@ -73,7 +73,7 @@ def _steps(
         rule = Rule("policy of the sender's domain", f'[[domain]] name = "{from_domain.decode()}": policy')
         yield made_step("policy of the source", "refuse", Reason.WEAKER_THAN_POLICY, text, rule)
     yield _hold(router, domain, size)
-    yield _state(router, domain, federation.destinations.find(domain))
+    yield _state(router, domain, federation.destinations.find(domain, reached_by(router, domain)[0]))
 
 
 def _policy(router: Parts, domain: Domain) -> PolicyStepView:

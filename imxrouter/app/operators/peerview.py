@@ -15,6 +15,7 @@ from imxrouter.link.claims import MadeClaim
 from imxrouter.link.ledger import FROM_DOMAIN, SINCE, SIZE, TO_DOMAIN
 from imxrouter.model.domain import Domain
 from imxrouter.model.quality import Part, ends, seconds
+from imxrouter.routing.choice import Choice, NoChoice, Protocol
 from imxrouter.routing.destinations import DestinationState
 from imxrouter.telemetry.catalogue import PEER_RESULTS
 from imxrouter.transport.link import Link
@@ -36,7 +37,8 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
     if domain in router.domains:
         raise AdminError("bad-request", f"{domain} is served here", "peer", "see imxctl domains doctor")
     now = router.hub.now()
-    entry = router.federation.destinations.find(domain)
+    protocol, choice = reached_by(router, domain)
+    entry = router.federation.destinations.find(domain, protocol)
     links = [one for one in router.hub.sessions.values() if _concerns(one, domain.wire)]
     errors, pin = router.peer_log.of(domain.wire), router.pinned.get(domain.name, ())
     seen, until = remembered(router, domain)
@@ -52,12 +54,13 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
     entries = router.switch.ledger.entries.values()
     flying = [one for one in entries if domain.wire in (one[TO_DOMAIN], one[FROM_DOMAIN])]
     return PeerDetailView(
-        domain=domain.name, state=entry.state.value if entry else "calls us" if links else "not tried",
+        domain=domain.name, protocol=protocol.value, choice=choice,
+        state=entry.state.value if entry else "calls us" if links else "not tried",
         state_for_s=round(now - entry.since, 1) if entry else None, source="pinned" if pin else "dns",
         targets=sorted(targets | {f"{ip}:{port}" for ip, port in pin}),
-        required=router.gatekeeper.policies.policy_for(domain).value, required_by=rule.setting,
+        required=router.gatekeeper.all_policies[protocol].policy_for(domain).value, required_by=rule.setting,
         remembered=seen, remembered_until=until,
-        acceptable=router.gatekeeper.decide(domain).accepted,
+        acceptable=router.gatekeeper.decide(domain, protocol).accepted,
         links=[link_view(one, now, router.switch.ways) for one in links],
         errors=[_error_view(*one) for one in errors],
         failures=entry.failures if entry else 0,
@@ -73,9 +76,10 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
 
 def clear_waits(router: Parts, domain: Domain) -> list[str]:
     """End what keeps a remote domain from being tried now; returns what was ended, in words."""
-    now, entry = router.hub.now(), router.federation.destinations.find(domain)
+    now, table = router.hub.now(), router.federation.destinations
     cleared = []
-    if entry is not None and entry.retry_after_s(now) and router.federation.destinations.forget(domain):
+    router.chooser.forget(domain)
+    if any(entry.retry_after_s(now) for entry in table.of(domain)) and table.forget(domain):
         cleared.append("back-off")
     refused = [claim for claim in claims_towards(router, domain) if claim.retry_at > now]
     for claim in refused:
@@ -83,6 +87,19 @@ def clear_waits(router: Parts, domain: Domain) -> list[str]:
     if refused:
         cleared.append("refused claims")
     return cleared
+
+
+def reached_by(router: Parts, domain: Domain) -> tuple[Protocol, str]:
+    """By which protocol a domain is reached, or was last, and why; no words where there is no choice."""
+    kept = router.chooser.kept(domain) if router.federation.chosen.chooser is not None else None
+    if kept is not None and isinstance(kept.choice, Choice):
+        return kept.choice.protocol or Protocol.IMX, router.federation.chosen.words(domain, kept.choice)
+    known = router.federation.destinations.of(domain)
+    protocol = known[0].protocol if known else Protocol.IMX
+    if kept is not None and isinstance(kept.choice, NoChoice):
+        why = router.federation.chosen.why(domain, kept.choice)
+        return kept.choice.protocol or protocol, f"none: {kept.choice.reason.word} ({why})"
+    return protocol, ""
 
 
 def claims_towards(router: Parts, domain: Domain) -> list[MadeClaim]:

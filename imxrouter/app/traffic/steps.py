@@ -49,6 +49,7 @@ class Step(StrEnum):
 
     ACCEPTED = "accepted"
     HELD = "held"
+    CHOICE = "choice"
     LOOKUP = "look-up"
     CONNECTION = "connection"
     LINK = "link"
@@ -160,6 +161,10 @@ class Steps:
             self._enter(to_domain, from_domain, step, text, link=session.number, **told)
 
     def _reaching(self, what: str, domain: bytes, note: str, reason: Reason) -> None:
+        if what == "chosen":
+            text = f"{domain.decode()} is reached by {note}"
+            self._tell(Step.CHOICE, text, domain=domain.decode())
+            self._enter(domain, None, Step.CHOICE, text)
         if what == "failed":
             text = f"{domain.decode()} cannot be reached: {reason.stage.value}: {reason.word} {note}".rstrip()
             told = {"stage": reason.stage.value, "reason": reason.word}

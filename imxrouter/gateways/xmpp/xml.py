@@ -61,7 +61,7 @@ class StreamParser:
 
     __slots__ = (
         "_at", "_base", "_content", "_declared", "_depth", "_elements", "_events", "_exact", "_fed", "_head",
-        "_header", "_header_raw", "_in_cdata", "_intern", "_language", "_limits", "_most_names",
+        "_header", "_header_raw", "_in_cdata", "_intern", "_language", "_limits", "_most", "_most_names",
         "_outer", "_parser", "_raw", "_refused", "_scope", "_start_at", "_stepwise", "_tail",
         "_touchy", "renewals",
     )  # fmt: skip
@@ -76,6 +76,7 @@ class StreamParser:
         """
         self.renewals = 0
         self._limits = limits
+        self._most = _counts(limits)
         self._content = content
         self._stepwise = stepwise
         self._refused: XmlRefused | None = None
@@ -117,6 +118,7 @@ class StreamParser:
         """Take other limits, as for a peer that has proved itself, and read on without steps."""
         self._most_names += limits.new_names - self._limits.new_names
         self._limits = limits
+        self._most = _counts(limits)
         self._stepwise = False
 
     def rest(self) -> bytes:
@@ -287,19 +289,18 @@ class StreamParser:
         self._scope -= 1
 
     def _start(self, name: str, attributes: list[str]) -> None:
-        limits = self._limits
         self._depth = depth = self._depth + 1
-        self._elements += 1
-        if depth > limits.depth + 1:
-            raise over("depth")
-        if self._elements > limits.elements:
-            raise over("elements")
-        if len(attributes) > 2 * limits.attributes:
-            raise over("attributes")
-        if len(self._intern) > self._most_names:
-            raise over("new_names")
+        self._elements = elements = self._elements + 1
+        most_depth, most_elements, most_attributes = self._most
+        if (
+            depth > most_depth
+            or elements > most_elements
+            or len(attributes) > most_attributes
+            or len(self._intern) > self._most_names
+        ):
+            raise over(self._broken(attributes))
         if self._exact:
-            self._measure(TAG)
+            self._measure()
         if depth == 2:
             self._start_at = self._index()
             self._nothing_until(self._start_at)
@@ -308,10 +309,19 @@ class StreamParser:
         elif depth == 1:
             self._opened(name, attributes)
 
+    def _broken(self, attributes: list[str]) -> str:
+        """The limit that the element is over which begins."""
+        limits = self._limits
+        if self._depth > limits.depth + 1:
+            return "depth"
+        if self._elements > limits.elements:
+            return "elements"
+        return "attributes" if len(attributes) > 2 * limits.attributes else "new_names"
+
     def _end(self, _name: str) -> None:
         self._depth = depth = self._depth - 1
         if self._exact:
-            self._measure(TAG)
+            self._measure()
         if depth == 1:
             self._completed()
         elif not depth:
@@ -326,9 +336,9 @@ class StreamParser:
     def _index(self) -> int:
         return self._parser.CurrentByteIndex if self._parser is not None else -1
 
-    def _measure(self, tag: re.Pattern[bytes]) -> None:
+    def _measure(self) -> None:
         at = self._index() - self._base
-        found = tag.match(self._raw, at)
+        found = TAG.match(self._raw, at)
         if found and found.end() - at > self._limits.tag_bytes:
             raise over("tag_bytes")
 
@@ -407,6 +417,11 @@ class StreamParser:
         return tag is not None and tag.end() == end
 
 
+def _counts(limits: XmlLimits) -> tuple[int, int, int]:
+    """Depth with the stream's own element, elements, and names and values of attributes."""
+    return limits.depth + 1, limits.elements, 2 * limits.attributes
+
+
 def _expat() -> expat.XMLParserType:
     return expat.ParserCreate("UTF-8", _SEPARATOR)
 
@@ -449,8 +464,10 @@ def _named(flat: list[str]) -> Mapping[str, str]:
     if not flat:
         return _NOTHING
     named = dict(zip(flat[::2], flat[1::2], strict=True))
-    if any(_SEPARATOR in name for name in named):
-        return {" ".join(name.split(_SEPARATOR)[:2]): value for name, value in named.items()}
+    for name in flat[::2]:
+        if _SEPARATOR in name:
+            namespace, local, _prefix = name.split(_SEPARATOR)
+            named[f"{namespace} {local}"] = named.pop(name)
     return named
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from imxrouter.formats.xmltree import BadXml, Element
 from imxrouter.gateways.xmpp.effects import StanzaIn
@@ -49,6 +49,7 @@ from imxrouter.gateways.xmpp.translate.plan import (
     plan,
 )
 from imxrouter.gateways.xmpp.translate.saying import stanza_of
+from imxrouter.link.ledger import KEY, OUT_PORT, RECORD, Entry
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import Foreign, Message, Operation
 from imxrouter.model.outcome import Outcome, failure
@@ -56,17 +57,16 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.choice import Protocol
 from imxrouter.switch.ports import Port
-from imxrouter.transport.operations import operation_to_bytes, record_to_foreign
+from imxrouter.transport.operations import operation_to_bytes, record_to_foreign, with_result
 from imxrouter.transport.translate import TranslationError, record_to_message
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
 from imxrouter.wire.record import Record, decode_outcome, decode_record, encode_record, response_to
 from imxrouter.wire.registry import RecordType
 
+_PRESENCE: Final = frozenset({RecordType.SUBSCRIBE.value, RecordType.NOTIFY.value})
 _ANSWERS: Final = frozenset({"result", "error"})
 _COMPONENTS: Final = frozenset({StreamRole.COMPONENT_IN, StreamRole.COMPONENT_OUT})
-#: Places in an entry of the ledger: a request's message id, the port that it left by, its bytes.
-_ID, _OUT_PORT, _RECORD = 3, 10, 11
 
 
 def _takes(_domain: str) -> Takes:
@@ -107,6 +107,7 @@ class Known:
         pair: whether a consent is known between two addresses.
         presence: takes presence of a pair; None: presence is not translated here.
         queries: takes an iq that is translated; None: none is.
+        operations: answers a SUBSCRIBE or NOTIFY for a user of XMPP; None: neither is translated here.
     """
 
     spoken: Callable[[str], Protocol]
@@ -118,6 +119,7 @@ class Known:
     pair: Callable[[str, str], bool] = _no_pair
     presence: Takers | None = None
     queries: Takers | None = None
+    operations: Callable[[Record], Outcome] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class Outside:
     submit: Callable[[Record, Callable[[Record], None]], None]
     has_room: Callable[[], bool]
     inject: Callable[[Port, bytes], None]
-    entries: Mapping[int, tuple[Any, ...]]
+    entries: Mapping[int, Entry]
     ports: Mapping[int, Port]
     later: Callable[[float, Callable[[], object]], object]
     now: Callable[[], float]
@@ -224,6 +226,9 @@ class StreamEdge:
     def _translated(self, session: StreamLink, got: StanzaIn, told: Told | None) -> bytes:
         """For a domain that is reached otherwise than by XMPP."""
         tree = got.stanza.tree()
+        if self._known.is_served(got.to) and _is_ping(got, tree):
+            self._pong(told)
+            return b""
         match plan(tree, self._facts(got)):
             case Operate(operation):
                 return self._operation(operation, told)
@@ -278,8 +283,8 @@ class StreamEdge:
             outside.dropped("unasked")
             return b""
         entry = outside.entries.get(sent.tag)
-        port = outside.ports.get(entry[_OUT_PORT]) if entry is not None else None
-        if entry is not None and port is not None and entry[_ID] == sent.message_id:
+        port = outside.ports.get(entry[OUT_PORT]) if entry is not None else None
+        if entry is not None and port is not None and entry[KEY].startswith(sent.message_id):
             self.settled(port, (sent.tag,), outcome_of(tree, Domain(got.from_), "peer"))
             return b""
         late = late_failure(tree, outside.random_bytes(16), outside.clock(), sent.message_id)
@@ -290,9 +295,6 @@ class StreamEdge:
 
     def _by_others(self, session: StreamLink, got: StanzaIn, tree: Element, told: Told | None) -> bytes:
         """Presence of a pair, and queries; what is not translated is refused."""
-        if _is_ping(got, tree):
-            self._pong(told)
-            return b""
         takers = self._known.presence if got.stanza.kind == "presence" else self._known.queries
         if takers is None:
             return self._refused(told, failure(Reason.TYPE_NOT_ENABLED, note="it is not translated here"))
@@ -361,6 +363,8 @@ class StreamEdge:
                 raw = self._as_was(record)
             elif record.type == RecordType.MESSAGE:
                 raw = self._message(session, record)
+            elif record.type in _PRESENCE and self._known.operations is not None:
+                return self._known.operations(record)
             else:
                 raw = failure(Reason.TYPE_NOT_ENABLED, note="it is not translated here")
             if isinstance(raw, Outcome):
@@ -432,8 +436,9 @@ class StreamEdge:
         for tag in tags:
             entry = entries.get(tag)
             if entry is not None:
-                request = decode_record(entry[_RECORD])
-                out += encode_record(response_to(request, outcome), route_tag=tag)
+                request = decode_record(entry[RECORD])
+                response = with_result(response_to(request, outcome), outcome)
+                out += encode_record(response, route_tag=tag)
         if out:
             self._outside.inject(port, bytes(out))
 

@@ -59,6 +59,8 @@ from imxrouter.wire.framing import judge_length
 from imxrouter.wire.layout import HIGHEST_MAX_RECORD, TLS_FIRST_BYTE
 from imxrouter.wire.record import decode_record
 
+#: Stanzas may be written.
+_CARRIES: Final = frozenset({Step.OPEN, Step.DRAINING})
 #: What a record has beside the stanza in it: header, both addresses, fields.
 ENVELOPE_BYTES: Final = 2048
 
@@ -85,8 +87,8 @@ class XmppSession(SaysClaims, ByteLink):
     """
 
     __slots__ = (
-        "_aimed", "_depth", "_first_bytes", "_judge", "_only_tls", "_out", "_parts", "_ping", "_stanzas",
-        "_tls_reason", "_waits", "negotiated", "role", "way",
+        "_aimed", "_behind", "_depth", "_first_bytes", "_judge", "_only_tls", "_out", "_parts", "_ping",
+        "_stanzas", "_tls_reason", "_waits", "negotiated", "role", "way",
     )  # fmt: skip
 
     machine: StreamMachine
@@ -126,6 +128,8 @@ class XmppSession(SaysClaims, ByteLink):
         self._out: list[bytes] = []
         self._stanzas: list[StanzaIn] = []
         self._ping = ""
+        #: whole records that wait for the stream to go on
+        self._behind = bytearray()
         #: a call is due that asks about stanzas
         self._waits = False
         self.negotiated: Deferred[None] | None = None if self.side is Side.ACCEPTOR else Deferred()
@@ -269,6 +273,10 @@ class XmppSession(SaysClaims, ByteLink):
         if not self._depth:
             self._write_out()
             self._ask_soon()
+            if self._behind and self.machine.step is Step.OPEN:
+                behind, self._behind = bytes(self._behind), bytearray()
+                self.port.shedding = False
+                self.write(behind)
 
     def _write_out(self) -> None:
         if self._out:
@@ -393,7 +401,11 @@ class XmppSession(SaysClaims, ByteLink):
     # -- records go out ----------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Write whole records as stanzas."""
+        """Write whole records as stanzas; while the stream begins anew, for TLS or SASL, they wait."""
+        if self.machine.step not in _CARRIES and self.machine.state is not LinkState.CLOSED:
+            self._behind += data
+            self.port.shedding = len(self._behind) > self._hub.settings.output_high_bytes
+            return
         edge = self._parts.edge
         raw: list[bytes] = []
         tags: list[int | None] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from imxrouter.formats.xmltree import BadXml, Element
@@ -81,7 +82,13 @@ class Told:
                 return may_be_answered(given.tree())
             except BadXml:
                 return False
-        return may_be_answered(self._tree())
+        return _may_be_answered(given.kind, given.type)
+
+
+@lru_cache(maxsize=256)
+def _may_be_answered(kind: str, type_: str) -> bool:
+    """Whether a failure of such a stanza is told, as far as its kind and type decide."""
+    return may_be_answered(Element(f"{SERVER} {kind}", ["type", type_], b"", 0))
 
 
 def told_of(given: Stanza, domain: str, sender: str) -> Told | None:

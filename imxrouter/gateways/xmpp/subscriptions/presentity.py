@@ -17,11 +17,13 @@ from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import Happening, Pa
 from imxrouter.gateways.xmpp.subscriptions.presentity_table import Event, State
 from imxrouter.gateways.xmpp.subscriptions.probes import ALL_S
 from imxrouter.gateways.xmpp.translate.jid import BadJid, to_jid, to_model
+from imxrouter.gateways.xmpp.translate.presence import presence_of
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
 from imxrouter.model.operations import Subscribe
 from imxrouter.model.outcome import Outcome, failure
+from imxrouter.model.presence import Presence
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.owed import Decision, KeptSubscription
@@ -69,6 +71,13 @@ class Presentities(PresentityActions):
         self._look_at_ended(what)
         self._tell(what)
         return what.outcome or failure(Reason.NOT_DELIVERED, by=by, role="service"), what.effects
+
+    def state_for(self, watcher: Address, presentity: Address) -> Presence | None:
+        """What a watcher may see of a user now; None where there is no consent, or nothing is known."""
+        pair = self._by_key.get(pair_key(watcher, presentity))
+        if pair is None or pair.state is not State.FROM or pair.blank or presentity.domain in self._lost:
+            return None
+        return presence_of(presentity, pair.resources.all())
 
     def _event_of(self, asked: Subscribe, pair: Pair, kind: str) -> Event | None:
         """Which event a request is; None for the end of a subscription that is none of the pair's last."""

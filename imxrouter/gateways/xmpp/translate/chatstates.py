@@ -9,7 +9,7 @@ from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.build import Xml, element
 from imxrouter.gateways.xmpp.translate.words import CHATSTATES
 
-#: XEP-0085 section 4.
+#: XEP-0085 section 2.
 STATES: Final = frozenset({"active", "composing", "paused", "inactive", "gone"})
 COMPOSING: Final = "composing"
 

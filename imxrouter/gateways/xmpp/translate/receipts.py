@@ -30,7 +30,7 @@ FAILURES: Final = {
 
 
 def asks_for_receipt(stanza: Element) -> bool:
-    """Whether a message wants one, and has an id that a receipt can name (XEP-0184 section 5.3)."""
+    """Whether a message wants one, and has an id that a receipt can name (XEP-0184 section 7)."""
     wants = any((one.namespace, one.name) == (RECEIPTS, "request") for one in stanza.children)
     return wants and bool(stanza.attributes.get("id", ""))
 

@@ -101,6 +101,20 @@ def _control() -> None:
     assert unsayable(replace(bare, content=b"\xff")) is Reason.BAD_BODY
 
 
+@rule("msg-charset")
+def _other_charsets() -> None:
+    bare = said(inside("<body>x</body>"))
+    for kind in (
+        "text/plain; charset=iso-8859-1",
+        'text/plain; charset="ISO-8859-1"',
+        "text/html-lite; charset=koi8-r",
+    ):
+        assert unsayable(replace(bare, content_type=kind, content=b"caf\xe9")) is Reason.BAD_BODY
+    for kind in ("text/plain", "text/plain; charset=US-ASCII", 'Text/Plain; format=flowed; charset="utf-8"'):
+        made = stanza_of(replace(bare, content_type=kind), TAKES)
+        assert made == stanza_of(bare, TAKES)
+
+
 @rule("msg-lang-stream")
 def _language_of_the_stream() -> None:
     text = inside("<body>x</body>").replace(" xml:lang='en'", "")

@@ -17,6 +17,7 @@ from imxrouter.gateways.xmpp.translate.presence import (
     resource_of_id,
 )
 from imxrouter.gateways.xmpp.translate.showing import NOTHING, Asked, Shown, show, written
+from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.presence import (
     Activities,
@@ -78,7 +79,7 @@ def presence(row: Row) -> None:
         assert_shown(given, state_of(row))
 
 
-def read_stanza(text: str) -> tuple[Resource, object]:
+def read_stanza(text: str) -> tuple[Resource, Address]:
     """What a stanza says, and of whom."""
     one = tree_of(text.encode())
     address, name = to_model(parse_jid(one.attributes["from"]))
@@ -118,7 +119,8 @@ def _said(name: str, one: PresenceTuple, state: Presence) -> list[str]:
 
 def state_of(row: Row) -> Presence:
     """The document that a row's fields make."""
-    one, document, owner = PresenceTuple("ID-r1", Basic.OPEN), (), ALICE
+    one, owner = PresenceTuple("ID-r1", Basic.OPEN), ALICE
+    document: tuple[Note, ...] = ()
     for name, value in fields(row):
         if value is None:
             continue
@@ -157,7 +159,7 @@ def assert_shown(given: StanzaSpans, state: Presence) -> None:
     """One of the stanzas of a state is what the row has."""
     closed = state.tuples[0].status is not Basic.OPEN
     name = resource_of_id(state.tuples[0].id)
-    offline = given.attributes.get("from", "/").partition("/")[1] == ""
+    offline = "/" not in (given.attributes.get("from") or "/")
     before = Shown({name: b"shown"}) if closed and not offline else NOTHING
     _, stanzas = show(before, state, BOB, None if closed and not offline else Asked(NOW))
     shown = tree_of(written(stanzas[0]))

@@ -44,7 +44,7 @@ class Server(Service):
                 super().take(bytes(raw))
                 continue
             self.pinged += 1
-            self._hub.inject(self.port, encode_record(response_to(record, SUCCESS)))
+            self.hub.inject(self.port, encode_record(response_to(record, SUCCESS)))
             head = tree_of(record.body.partition(b"\0")[2]).attributes
             pong = f"<iq type='result' from='{head['to']}' to='{head['from']}' id='{head['id']}'/>"
             self.send(pong.encode(), head["to"], head["from"])
@@ -126,6 +126,9 @@ class EdgePair:
         self.a.trust.true.add((B, A))
         self.out, self.accepted, self.wires = self._joined(self.a, self.b)
         self.back, self.taken, self.wires_back = self._joined(self.b, self.a)
+        # XMPP is chosen: all that goes to the other domain goes over its streams.
+        self.a.switch.ways.admit(B.encode())
+        self.b.switch.ways.admit(A.encode())
 
     def _joined(self, opener: EdgeRouter, acceptor: EdgeRouter) -> tuple[XmppSession, XmppSession, Any]:
         out, accepted = opener.open(acceptor.domain), acceptor.accept()

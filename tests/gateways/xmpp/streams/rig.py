@@ -247,7 +247,7 @@ class Service:
     """What is behind a router: takes requests and keeps them."""
 
     def __init__(self, router: Router, domain: str) -> None:
-        self._hub = router.hub
+        self.hub = router.hub
         self._splitter = RecordSplitter(HIGHEST_MAX_RECORD)
         self.port = Port(router.hub.next_port_number(), Role.SERVICE, lambda _data: None)
         self.port.max_record = self.port.largest = HIGHEST_MAX_RECORD
@@ -270,7 +270,7 @@ class Service:
                 continue
             self.requests.append(record)
             if self.outcome is not None:
-                self._hub.inject(self.port, encode_record(response_to(record, self.outcome)))
+                self.hub.inject(self.port, encode_record(response_to(record, self.outcome)))
 
     def send(self, stanza: bytes, from_: str, to: str) -> int:
         """Send a stanza; returns the number under which its outcome comes."""
@@ -279,7 +279,7 @@ class Service:
             RecordType.STANZA, FLAG_RESPONSE_WANTED, 16, self._next, random.randbytes(16),
             Envelope(b"bob", to.encode(), b"alice", from_.encode()), (), XMPP + stanza,
         )  # fmt: skip
-        self._hub.inject(self.port, encode_record(record))
+        self.hub.inject(self.port, encode_record(record))
         return self._next
 
 

@@ -31,6 +31,8 @@ LOCALS = st.one_of(st.lists(PIECES, max_size=9).map("".join), st.text(max_size=1
 @given(LOCALS)
 @example("\\5c5c27")
 @example("a\\5cb")
+@example("a\\5c20b")
+@example("a\\5c40b")
 def test_each_jid_has_an_address_of_its_own(text: str) -> None:
     """Back it is the same JID, so nobody is taken for somebody else."""
     with suppress(BadJid):
