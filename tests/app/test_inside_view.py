@@ -23,7 +23,10 @@ HOME = (
     '[[service]]\nname = "home"\nkind = "embedded"\nusers = ["bob"]\n'
     '[[domain]]\nname = "b.example"\nservice = "home"\n'
 )
-OTHER = '[[service]]\nname = "other"\nkind = "xmpp"\naddress = "10.0.0.6:5269"\n[[domain]]\nname = "c.example"\nservice = "other"\n'
+OTHER = (
+    '[[service]]\nname = "other"\nkind = "xmpp"\naddress = "10.0.0.6:5269"\n'
+    '[[domain]]\nname = "c.example"\nservice = "other"\n'
+)
 
 
 def view(text: str, asked: InsideAsked) -> InsideView:

@@ -25,6 +25,7 @@ def test_inside() -> None:
 
 
 ADDRESS = 'address = "10.0.0.5:5269"\n'
+LISTEN = 'listen = ["10.0.0.9:5269"]'
 ALLOW = 'allow = ["10.0.0.0/24"]'
 
 
@@ -36,8 +37,8 @@ ALLOW = 'allow = ["10.0.0.0/24"]'
         (f'listen = ["10.0.0.9"]\n{ALLOW}', ADDRESS, "xmpp.inside.listen", "does not end in a port"),
         (f'listen = ["0.0.0.0:5269"]\n{ALLOW}', ADDRESS, "xmpp.inside.listen", "every address of this host"),
         (f'listen = ["[::]:5269"]\n{ALLOW}', ADDRESS, "xmpp.inside.listen", "every address of this host"),
-        ('listen = ["10.0.0.9:5269"]\nallow = ["10.0.0.5/24"]', ADDRESS, "xmpp.inside.allow", "has host bits set"),
-        ('listen = ["10.0.0.9:5269"]\nallow = ["chat"]', ADDRESS, "xmpp.inside.allow", "does not appear to be"),
+        (f'{LISTEN}\nallow = ["10.0.0.5/24"]', ADDRESS, "xmpp.inside.allow", "has host bits set"),
+        (f'{LISTEN}\nallow = ["chat"]', ADDRESS, "xmpp.inside.allow", "does not appear to be"),
         (
             f'listen = ["10.0.0.9:5269"]\n{ALLOW}', ADDRESS + 'certificate = "s.example"\n', "service[0].key",
             "an xmpp service does not log in",
