@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import queue
@@ -133,7 +134,7 @@ class InsideRouter:
         self._socket.close()
 
     def _read(self) -> None:
-        with self._socket.makefile("rb") as lines:
+        with contextlib.suppress(ConnectionResetError), self._socket.makefile("rb") as lines:
             for text in lines:
                 line = json.loads(text)
                 with self._changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -11,11 +12,19 @@ from imxrouter.admin.client import AdminClient
 from imxrouter.admin.errors import AdminError
 from imxrouter.model.errors import RouterError
 from tests.interop.edge.authority import Authorities
-from tests.interop.edge.insides import INSIDE, own_names
+from tests.interop.edge.insides import own_names
 from tests.interop.edge.names import Side
 from tests.interop.netlab import Place, Program, wait_until
 
+#: The operators' page that these routers are configured by.
+PAGE: Final = Path(__file__).parents[3] / "docs" / "operators" / "xmpp-inside.md"
 BIN: Final = Path(sys.executable).parent
+
+
+def page_block(language: str) -> str:
+    """The one block of a language on the page."""
+    (block,) = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    return str(block)
 
 
 class EdgeRouter:
@@ -50,12 +59,13 @@ class EdgeRouter:
             "dns.nameservers": [f"{nameserver}:53"],
             "log.level": "debug",
             "log.addresses": "full",
-            "xmpp.inside.listen": [f"{INSIDE}:5269"],
-            "xmpp.inside.allow": [f"{INSIDE}/32", f"{side.server}/32"],
-            "xmpp.inside.authority": str(authority),
         }
         text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items())
-        text += f'[[service]]\nname = "chat"\nkind = "xmpp"\naddress = "{side.server}:5269"\n'
+        # what the page for operators says, with the addresses and names of here
+        said = page_block("toml").replace("10.0.0.5", side.server)
+        text += said.partition("[[domain]]")[0].replace(
+            "[[service]]", f'authority = "{authority}"\n\n[[service]]'
+        )
         text += '[[service]]\nname = "home"\nkind = "embedded"\nusers = ["carol"]\n'
         text += f'[[domain]]\nname = "{self.domain}"\nservice = "home"\n'
         text += "".join(f'[[domain]]\nname = "{name}"\nservice = "chat"\n' for name in own_names(side))

@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.interop.edge.names import Mode
-from tests.interop.edge.places import EJABBERD, PROSODY, RESOLVER, Edge
+from tests.interop.edge.places import EJABBERD, PROSODY, Edge
 from tests.interop.edge.routers import EdgeRouter
 from tests.interop.netlab import wait_until
 
 pytestmark = [pytest.mark.interop, pytest.mark.needs_root]
 
 SIDES = {"prosody": PROSODY, "ejabberd": EJABBERD}
-
-
-@pytest.fixture(scope="module")
-def routers(built: Edge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, EdgeRouter]]:
-    """Whole routers in the place of those that are an inside alone."""
-    where: Path = tmp_path_factory.mktemp("routers")
-    made = {}
-    for name, side in SIDES.items():
-        built.insides[side.name].kill()
-        made[name] = EdgeRouter(side, built.places[side.name], where / name, built.authorities, RESOLVER)
-    for one in made.values():
-        one.start()
-    yield made
-    for one in made.values():
-        one.kill()
-        inside = built.insides[one.side.name]
-        inside.start()
-        inside.ready()
 
 
 @pytest.mark.parametrize("first", ["server", "router"])
