@@ -56,6 +56,7 @@ OUTCOMES: Final = {
         "`weaker-than-policy`; nobody is dialled", "his stream is taken for hers"),
     "test_stream_of_a_domain_that_is_served_here": (
         "`served-here`; nobody is dialled", "he writes as Bob"),
+    "test_stream_whose_tls_is_taken_away": ("`tls-failed`; not even a key is sent", "he gets the message"),
     "test_streams_that_make_us_dial": ("`dial-limit`", "each one is dialled"),
     "test_by_case": ("`not-delivered`", "Bob gets the message"),
     "test_by_alias": ("`not-delivered`", "the message passes"),
