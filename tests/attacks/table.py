@@ -25,6 +25,7 @@ PARTS: Final = {
     "test_hosts": "Hosts of one domain",
     "test_claims": "Dial-back",
     "test_streams": "Proofs on XMPP streams",
+    "test_stanzas": "XML and stanzas",
     "test_senders": "Senders and relays",
     "test_access": "Ways round a block",
     "test_answers": "Answers",
@@ -41,6 +42,14 @@ PARTS: Final = {
 
 #: Test -> what comes of the attack with every check, and without the one that is named.
 OUTCOMES: Final = {
+    "test_entities_that_grow": ("`restricted-xml`", "the stanza is read and expanded"),
+    "test_stanza_without_an_end": ("`policy-violation`", "all of it is kept"),
+    "test_attributes_by_the_thousand": ("`policy-violation`", "all of them are read"),
+    "test_elements_in_each_other": ("`policy-violation`", "all of them are kept"),
+    "test_names_by_the_thousand": ("the memory stays as it is", "it grows with each name"),
+    "test_foreign_form_in_anothers_name": ("`bad-body`", "he writes as Eve"),
+    "test_answer_that_nobody_asked": ("dropped, `unasked` counted", "it reaches her"),
+    "test_errors_that_answer_errors": ("nothing is said", "the servers answer each other for ever"),
     "test_stream_key_that_is_guessed": ("`invalid`, `bad-token` counted", "it is hers"),
     "test_stream_answer_of_somebody_else": (
         "ignored, `bad-token` counted; after 16 `policy-violation`", "his stream is taken for hers"),
