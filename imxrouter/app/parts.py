@@ -102,7 +102,7 @@ from imxrouter.transport.hub import Hub, Identity
 from imxrouter.transport.idle_proofs import IdleProofs
 from imxrouter.transport.inside import InsidePort
 from imxrouter.transport.keyring import KeyRing
-from imxrouter.transport.link import Link, Purpose
+from imxrouter.transport.link import Purpose
 from imxrouter.transport.liveness import Liveness
 from imxrouter.transport.processes import RECORDS, SERVICES, Processes
 from imxrouter.transport.pursuit import Cause
@@ -260,7 +260,9 @@ class Parts:
         backoff = BackOff(config.dial.backoff_first_s, config.dial.backoff_cap_s, config.dial.backoff_jitter)
         destinations = DestinationTable(random.SystemRandom().random, backoff)
         #: how domains are reached, by protocol
-        self.reaches: dict[Protocol, Reach] = {Protocol.IMX: Reach(self.dialer, self._new_link)}
+        self.reaches: dict[Protocol, Reach] = {
+            Protocol.IMX: Reach(self.dialer, lambda *_: LinkSession(self.hub, Purpose.DATA))
+        }
         self.federation = Federation(self.hub, self.reaches, self.claimer, destinations)
         self.preferences = Preferences(config, self.reaches, self.pinned)
         self.chooser = make_chooser(self)
@@ -303,9 +305,6 @@ class Parts:
         self.federation.on_reached = self._reached
         self.verifier.on_dropped = lambda domain: self.liveness.left((domain,))
         self.hub.events += [self.idle_proofs, self.liveness]
-
-    def _new_link(self, _own: Domain | None, _peer: Domain) -> Link:
-        return LinkSession(self.hub, Purpose.DATA)
 
     def _make_services(self) -> None:
         config = self.config

@@ -11,6 +11,7 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.routing.choice import Protocol
+from tests.doubles.ctl import ctl_json
 from tests.doubles.reload_rig import Reloadable
 from tests.doubles.router_rig import Lab, RouterRig, free_port, fresh_address
 
@@ -68,6 +69,9 @@ def test_both_prove_themselves(lab: Lab, policy: str) -> None:
         seen = memory.seen(Domain(other), now, protocol=Protocol.XMPP)
         words = "certificate" if policy == "certificate" else "dialback+certificate"
         assert strength_words(seen) == words
+        shown = ctl_json(rig, "peers", "show", other)
+        assert (shown["required"], shown["remembered"]) == (policy, words)
+        assert shown["required_by"] == f'[trust] xmpp_default = "{policy}"'
         assert memory.seen(Domain(other), now) == 0
 
 

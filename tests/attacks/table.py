@@ -25,6 +25,7 @@ PARTS: Final = {
     "test_hosts": "Hosts of one domain",
     "test_claims": "Dial-back",
     "test_streams": "Proofs on XMPP streams",
+    "test_stanzas": "XML and stanzas",
     "test_senders": "Senders and relays",
     "test_access": "Ways round a block",
     "test_answers": "Answers",
@@ -36,10 +37,19 @@ PARTS: Final = {
     "test_floods": "Floods",
     "test_limits": "Limits in layers",
     "test_crowds": "Crowds",
+    "test_stream_words": "Words on XMPP streams",
 }
 
 #: Test -> what comes of the attack with every check, and without the one that is named.
 OUTCOMES: Final = {
+    "test_entities_that_grow": ("`restricted-xml`", "the stanza is read and expanded"),
+    "test_stanza_without_an_end": ("`policy-violation`", "all of it is kept"),
+    "test_attributes_by_the_thousand": ("`policy-violation`", "all of them are read"),
+    "test_elements_in_each_other": ("`policy-violation`", "all of them are kept"),
+    "test_names_by_the_thousand": ("the memory stays as it is", "it grows with each name"),
+    "test_foreign_form_in_anothers_name": ("`bad-body`", "he writes as Eve"),
+    "test_answer_that_nobody_asked": ("dropped, `unasked` counted", "it reaches her"),
+    "test_errors_that_answer_errors": ("nothing is said", "the servers answer each other for ever"),
     "test_stream_key_that_is_guessed": ("`invalid`, `bad-token` counted", "it is hers"),
     "test_stream_answer_of_somebody_else": (
         "ignored, `bad-token` counted; after 16 `policy-violation`", "his stream is taken for hers"),
@@ -55,6 +65,7 @@ OUTCOMES: Final = {
         "`weaker-than-policy`; nobody is dialled", "his stream is taken for hers"),
     "test_stream_of_a_domain_that_is_served_here": (
         "`served-here`; nobody is dialled", "he writes as Bob"),
+    "test_stream_whose_tls_is_taken_away": ("`tls-failed`; not even a key is sent", "he gets the message"),
     "test_streams_that_make_us_dial": ("`dial-limit`", "each one is dialled"),
     "test_by_case": ("`not-delivered`", "Bob gets the message"),
     "test_by_alias": ("`not-delivered`", "the message passes"),
@@ -169,6 +180,19 @@ OUTCOMES: Final = {
     "test_a_hello_byte_by_byte": ("`hello-timeout`", "the connection stays"),
     "test_answers_that_nobody_reads": ("`unread-answers`", "memory grows"),
     "test_answers_that_nobody_acknowledges": ("`unread-answers`", "memory grows"),
+    "test_stanza_before_authentication": ("stream error `not-authorized`", "he writes as Alice"),
+    "test_forged_sender_on_a_stream": ("stream error `invalid-from`", "he writes as Alice"),
+    "test_inside_behaviour_on_the_outside": (
+        "stream error `host-unknown`", "he is spoken to as a server of ours"),
+    "test_bytes_in_clear_behind_starttls": (
+        "stream error `not-well-formed`", "what came in clear is read as if it came in TLS"),
+    "test_another_domain_after_tls": ("stream error `invalid-from`", "the stream goes on as Alice's"),
+    "test_stripped_starttls": (
+        "`weaker-than-policy`; nothing but a header is said", "the message goes in clear"),
+    "test_entities": ("stream error `restricted-xml`", "his entities are declared"),
+    "test_stanza_without_end": ("stream error `policy-violation`", "its bytes are kept"),
+    "test_questions_without_end": ("stream error `policy-violation`", "each one is looked up"),
+    "test_a_header_byte_by_byte": ("stream error `connection-timeout`", "the connection stays"),
 }  # fmt: skip
 
 _HEAD: Final = """\

@@ -15,7 +15,7 @@ from imxrouter.gateways.xmpp.say import DbType
 from imxrouter.gateways.xmpp.streams import trust
 from imxrouter.gateways.xmpp.streams.parts import StreamLink
 from imxrouter.gateways.xmpp.streams.trust import StreamTrust
-from imxrouter.model.vocabulary import Reason
+from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.routing.dialling import DialLimits, Permit
 from imxrouter.routing.policy import Policy, decide
 from imxrouter.routing.prefixes import address_keys
@@ -26,6 +26,7 @@ from imxrouter.wire.control import VerifyResult
 from tests.attacks.seams import guarded
 from tests.attacks.streams import StreamRouter, mallory, server
 from tests.doubles.router_rig import Lab, fresh_address, issued
+from tests.doubles.xmpp import What
 
 A, B, M = "a.example", "b.example", "mallory.example"
 AUTH = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>{}</auth>"
@@ -245,3 +246,29 @@ def test_streams_that_make_us_dial(lab: Lab, guarded: bool, monkeypatch: pytest.
             assert b.rig.refusals(Reason.DIAL_LIMIT) > 0
         else:
             assert len(victim.asked) == 100
+
+
+@guarded
+def test_stream_whose_tls_is_taken_away(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory, between Alice's server and Bob's, offers no TLS, and refuses it when he is asked all the same.
+
+    Check: TLS is asked for where policy needs it, offered or not, and nothing else is said before it.
+    """
+    a = StreamRouter(lab, A, policy="dialback+tls")
+    if not guarded:
+        monkeypatch.setattr(Strengths, "asks_tls", lambda *_: False)
+        monkeypatch.setattr(
+            strengths, "decide", lambda _policy, offer, _seen=0: decide(Policy.DIALBACK, offer)
+        )
+    failure: dict[What, str | None] = {"proceed": "<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"}
+    with server(lab, B, certificate=None, instead=failure) as between:
+        sent = a.rig.send(f"alice@{A}", f"bob@{B}", "for Bob alone")
+        if guarded:
+            assert sent.outcome().reason.stage in (Stage.TLS, Stage.POLICY)
+            assert between.stanzas == []
+            assert between.claimed == []  # not even a key
+            assert all(b"<starttls" in one.raw for one in between.peers)
+        else:
+            assert b"for Bob alone" in between.wait_for_stanza().raw
+            between.__exit__()
+            sent.outcome()

@@ -33,9 +33,10 @@ from tests.bench.process import cpu_s, rss_kib
 from tests.bench.scale import WATCHED_S, idle_links, joined_to_each, keep_alive
 from tests.bench.tls import IDLE_LINKS, TlsBench
 from tests.bench.tools import Load, NoTool, build_load, haproxy, joined, plain_forwarder, run_load
+from tests.bench.xmpp import XmppBench, show_stanzas
 
 DOMAINS = 1_000
-NOTIFICATIONS = "notifications"
+NOTIFICATIONS, STANZAS = "notifications", "xmpp"
 PEER = "peer.bench.example"
 _VERIFY_CAPS = (
     "target_per_minute", "target_prefix_per_minute", "source_per_minute", "source_prefix_per_minute",
@@ -341,7 +342,9 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help="no checks in turn, no second process, no memory"
     )
-    parser.add_argument("--load", choices=[*LOADS, NOTIFICATIONS], action="append", help="only these loads")
+    parser.add_argument(
+        "--load", choices=[*LOADS, NOTIFICATIONS, STANZAS], action="append", help="only these loads"
+    )
     parser.add_argument("--tls-links", type=int, default=IDLE_LINKS, help="idle links with TLS")
     parser.add_argument("--json", type=Path, help="write the figures to a file too")
     options = parser.parse_args()
@@ -360,11 +363,15 @@ def main() -> int:
                 figures += tls.runs(label, LOADS[label][0])
             except NoTool as error:
                 print(f"with TLS: {error}", file=sys.stderr)
-        whole = not options.quick and options.load != [NOTIFICATIONS]
+        whole = not options.quick and not set(options.load or ()) & {NOTIFICATIONS, STANZAS}
         if whole:
             figures.append(bench.processes_run(2))
             figures += [bench.router_run("saturation", check.name) for check in fields(Checks)]
         show(figures)
+        if not options.load or STANZAS in options.load:
+            stanzas = list(XmppBench(bench).runs())
+            show_stanzas(stanzas)
+            figures += stanzas
         presence = PresenceBench(bench, PEER)
         wanted = not options.load or NOTIFICATIONS in options.load
         told = presence.figures(options.seconds) if wanted else {}

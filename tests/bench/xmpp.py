@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.bench import servers
+from tests.bench.links import login
 from tests.bench.process import cpu_s
 from tests.bench.servers import Running
 from tests.bench.streams import Authority, component, peer
@@ -31,6 +32,7 @@ PEER: Final = "peer.xmpp.bench.example"
 SERVED: Final = "served.xmpp.bench.example"
 #: The address of the peer's streams, which dial-back finds by DNS.
 PEER_ADDRESS: Final = "127.31.5.4"
+ROUTER_ADDRESS: Final = "127.31.5.5"
 LOADS: Final = {
     "XMPP, saturation": Load(window=2_000),
     "XMPP, 1,000 a second": Load(window=2_000, rate=1_000.0),
@@ -59,8 +61,16 @@ class XmppBench:
         self._from.write_text(PEER + "\n")
         self._to.write_text(SERVED + "\n")
 
-    def runs(self, label: str) -> Iterator[Figures]:
-        """Prosody and ejabberd under one load; one that is missing is said and left out."""
+    def runs(self) -> Iterator[Figures]:
+        """The router, Prosody and ejabberd under each load; one that is missing is said and left out."""
+        for label in LOADS:
+            try:
+                yield self.router_to_imx(label)
+            except NoTool as error:
+                print(f"router with XMPP: {error}", file=sys.stderr)
+            yield from self._servers(label)
+
+    def _servers(self, label: str) -> Iterator[Figures]:
         makers: dict[str, ServerMaker] = {
             "Prosody": servers.prosody,
             "ejabberd, 1 scheduler": lambda folder, name: servers.ejabberd(folder, name, one_scheduler=True),
@@ -73,7 +83,31 @@ class XmppBench:
             except NoTool as error:
                 print(f"{name}: {error}", file=sys.stderr)
 
+    def router_to_imx(self, label: str) -> Figures:
+        """The router: from a proved stream to an IMX service, translated."""
+        with self._peer_found(), self._router() as (pid, streams, endpoint):
+            service = login(endpoint, self._bench.key)
+            sender = peer(streams, PEER, SERVED)
+            with sender, service:
+                return self.measure("router, XMPP -> IMX", label, pid, StanzaEnds([sender], imx=[service]))
+
     # -- inside ------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _router(self) -> Iterator[tuple[int, tuple[str, int], tuple[str, int]]]:
+        """A router that takes streams in clear; gives its process id and where it takes streams and links."""
+        config = self._bench.config([SERVED], ("message",))
+        with socket.create_server((ROUTER_ADDRESS, 0)) as free:
+            port = free.getsockname()[1]
+        text = config.read_text().replace('["127.0.0.1:9"]', f'["{servers.RESOLVER}:53"]')
+        more = [
+            f'xmpp.listen = ["{ROUTER_ADDRESS}:{port}"]',
+            'xmpp.tls = "offered"',
+            'trust.xmpp_default = "dialback"',
+        ]
+        config.write_text("\n".join(more) + "\n" + text)
+        with self._bench.started(config) as (child, endpoint):
+            yield child.pid, (ROUTER_ADDRESS, port), endpoint
 
     def _folder(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self._bench.folder))
@@ -128,3 +162,30 @@ class XmppBench:
         return Figures(
             name, label, used / pairs * 1e6, result["pairs_per_s"], latency["p50"], latency["p99"], other
         )
+
+
+def show_stanzas(figures: Sequence[Figures]) -> None:
+    """A table a load, with the ratio to Prosody of the same run, which is the budget.
+
+    Servers have a component at the other end, for no server passes streams of others on.
+    """
+    for label in LOADS:
+        rows = [one for one in figures if one.load == label]
+        prosody = next((one.us_per_pair for one in rows if one.name == "Prosody"), 0.0)
+        print(f"\n{label}: messages of a proved server's stream, to a service or a component")
+        words = ("us CPU/stanza", "x Prosody", "stanzas/s", "p50 us", "p99 us", "core")
+        print(" " * 30 + "".join(f"{word:>14}" for word in words))
+        for one in rows:
+            ratio = f"{one.us_per_pair / prosody:14.2f}" if prosody else f"{'-':>14}"
+            print(
+                f"  {one.name:28}{one.us_per_pair:14.2f}{ratio}{one.pairs_per_s:14.0f}{one.p50_us:14.0f}"
+                f"{one.p99_us:14.0f}{one.other['core']:14.2f}" + _budget(one, prosody)
+            )
+
+
+def _budget(one: Figures, prosody: float) -> str:
+    if not one.name.startswith("router") or not prosody:
+        return ""
+    held = one.us_per_pair <= prosody
+    bad = f"  not arrived: {one.other['not_success']}" if one.other["not_success"] else ""
+    return f"  budget at most 1 x Prosody{'' if held else ': NOT HELD'}{bad}"

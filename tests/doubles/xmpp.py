@@ -7,6 +7,7 @@ and the XEPs have it. A whole server of it stands in `xmpp_server`.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -93,6 +94,11 @@ class XmppPeer:
     def send(self, *parts: str | bytes) -> None:
         """Write in one piece."""
         self._sock.sendall(b"".join(one.encode() if isinstance(one, str) else one for one in parts))
+
+    def send_or_gone(self, *parts: str | bytes) -> None:
+        """Write, or find that the other side has ended the connection."""
+        with contextlib.suppress(OSError):
+            self.send(*parts)
 
     def say(self, what: What, right: str) -> None:
         """Write the right thing, or what a test wants instead."""

@@ -146,6 +146,9 @@ class XmppServer:
         said, name = element.attributes, element.name
         if isinstance(element, Stanza):
             self._take(element, peer)
+        elif name == "starttls" and conduct.certificate is None:
+            peer.send(f"<failure xmlns='{TLS}'/>")
+            peer.end()
         elif name == "starttls":
             peer.say("proceed", f"<proceed xmlns='{TLS}'/>")
             peer.secure(conduct.certificate, None)

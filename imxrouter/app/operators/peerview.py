@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Final
 
 from imxrouter.admin.detail import PeerDetailView, PeerErrorView
@@ -18,7 +20,7 @@ from imxrouter.model.quality import Part, ends, seconds
 from imxrouter.routing.choice import Choice, NoChoice, Protocol
 from imxrouter.routing.destinations import DestinationState
 from imxrouter.telemetry.catalogue import PEER_RESULTS
-from imxrouter.transport.link import Link
+from imxrouter.transport.link import Link, protocol_of
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
@@ -41,11 +43,13 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
     entry = router.federation.destinations.find(domain, protocol)
     links = [one for one in router.hub.sessions.values() if _concerns(one, domain.wire)]
     errors, pin = router.peer_log.of(domain.wire), router.pinned.get(domain.name, ())
-    seen, until = remembered(router, domain)
+    if entry is None and len(spoken := {protocol_of(one) for one in links}) == 1:
+        protocol = spoken.pop()  # it calls us
+    seen, until = remembered(router, domain, protocol)
     known = links or errors or pin or seen or router.quality.outages.of(domain.wire)
     if entry is None and not known:
         raise AdminError("not-found", f"nothing is known of {domain}", "peer", "see imxctl peers")
-    rule = router.rules.policy_of(domain)
+    rule = router.rules.policy_of(domain, protocol)
     failing = entry is not None and entry.state is DestinationState.FAILING
     targets = {f"{one.remote[0]}:{one.remote[1]}" for one in links if domain.wire in one.reached}
     waiting = list(router.federation.holding.waiting(domain.wire))
@@ -58,7 +62,8 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
         state=entry.state.value if entry else "calls us" if links else "not tried",
         state_for_s=round(now - entry.since, 1) if entry else None, source="pinned" if pin else "dns",
         targets=sorted(targets | {f"{ip}:{port}" for ip, port in pin}),
-        required=router.gatekeeper.all_policies[protocol].policy_for(domain).value, required_by=rule.setting,
+        required=router.gatekeeper.all_policies[protocol].policy_for(domain).value,
+        required_by=rule.setting,
         remembered=seen, remembered_until=until,
         acceptable=router.gatekeeper.decide(domain, protocol).accepted,
         links=[link_view(one, now, router.switch.ways) for one in links],
@@ -114,7 +119,9 @@ def _concerns(session: Link, domain: bytes) -> bool:
         return False
     claimed = any(domain == claim.to_domain for claim in session.made.claims())
     claims = claimed or any(domain == claim.from_domain for claim in session.received.claims())
-    return claims or domain in session.reached or domain in session.port.speaks
+    return claims or any(
+        domain in known for known in (session.reached, session.port.speaks, session.port.sources)
+    )
 
 
 def _counted(router: Parts, domain: Domain) -> tuple[dict[str, dict[str, int]] | None, float | None]:
@@ -129,10 +136,11 @@ def _counted(router: Parts, domain: Domain) -> tuple[dict[str, dict[str, int]] |
     return {"came": came, "went": went}, mean
 
 
-def remembered(router: Parts, domain: Domain) -> tuple[str, float | None]:
-    """The strongest level seen, in words, and when it is forgotten, seconds since 1970."""
+def remembered(router: Parts, domain: Domain, protocol: Protocol = Protocol.IMX) -> tuple[str, float | None]:
+    """The strongest level seen by a protocol, in words, and when it is forgotten, seconds since 1970."""
     memory, now = router.gatekeeper.remembered, router.hub.now()
-    strength = memory.seen(domain, now) | memory.seen(domain, now, reached=True)
+    ways = (memory.seen(domain, now, reached=reached, protocol=protocol) for reached in (False, True))
+    strength = reduce(or_, ways)
     if not strength:
         return "", None
     until = next((at for name, _, at in memory.items(now) if name == domain), now)

@@ -57,13 +57,14 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.choice import Protocol
 from imxrouter.switch.ports import Port
-from imxrouter.transport.operations import operation_to_bytes, record_to_foreign
+from imxrouter.transport.operations import operation_to_bytes, record_to_foreign, with_result
 from imxrouter.transport.translate import TranslationError, record_to_message
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
 from imxrouter.wire.record import Record, decode_outcome, decode_record, encode_record, response_to
 from imxrouter.wire.registry import RecordType
 
+_PRESENCE: Final = frozenset({RecordType.SUBSCRIBE.value, RecordType.NOTIFY.value})
 _ANSWERS: Final = frozenset({"result", "error"})
 _COMPONENTS: Final = frozenset({StreamRole.COMPONENT_IN, StreamRole.COMPONENT_OUT})
 
@@ -107,6 +108,7 @@ class Known:
         pair: whether a consent is known between two addresses.
         presence: takes presence of a pair; None: presence is not translated here.
         queries: takes an iq that is translated; None: none is.
+        operations: answers a SUBSCRIBE or NOTIFY for a user of XMPP; None: neither is translated here.
     """
 
     spoken: Callable[[str], Protocol]
@@ -119,6 +121,7 @@ class Known:
     pair: Callable[[str, str], bool] = _no_pair
     presence: Takers | None = None
     queries: Takers | None = None
+    operations: Callable[[Record], Outcome] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +368,8 @@ class StreamEdge:
                 raw = self._as_was(record)
             elif record.type == RecordType.MESSAGE:
                 raw = self._message(session, record)
+            elif record.type in _PRESENCE and self._known.operations is not None:
+                return self._known.operations(record)
             else:
                 raw = failure(Reason.TYPE_NOT_ENABLED, note="it is not translated here")
             if isinstance(raw, Outcome):
@@ -437,7 +442,8 @@ class StreamEdge:
             entry = entries.get(tag)
             if entry is not None:
                 request = decode_record(entry[RECORD])
-                out += encode_record(response_to(request, outcome), route_tag=tag)
+                response = with_result(response_to(request, outcome), outcome)
+                out += encode_record(response, route_tag=tag)
         if out:
             self._outside.inject(port, bytes(out))
 

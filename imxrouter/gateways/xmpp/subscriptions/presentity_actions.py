@@ -392,6 +392,7 @@ class PresentityActions:
     def _doubt(self, pair: Pair, _then: State, what: Happening) -> bool:
         """Tell in the router's name that nothing is known (imx 7.7)."""
         pair.doubts += 1
+        pair.blank = True  # what is kept is old: whoever renews meanwhile is not told it as new
         domain = pair.presentity.domain
         for ident in sorted(self._live.get(pair_key(pair.watcher, pair.presentity), ())):
             unknown = Unknown(pair.presentity, Reason.SERVICE_DOWN, domain)

@@ -104,7 +104,7 @@ class Watchers(WatcherActions):
             now: monotonic seconds.
             form: the stanza it was made of, judged to say no more than it; empty for none.
         """
-        what = Happening(now, Effects(), form=form)
+        what = Happening(now, Effects(), verdict=form)
         heard = self._watching.notified(told, now)
         if heard.verdict is machine.Verdict.NOT_SUBSCRIBED:
             by = told.watcher.domain.name

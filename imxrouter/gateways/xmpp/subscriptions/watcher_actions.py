@@ -262,9 +262,8 @@ class WatcherActions:
         return True
 
     def _unsubscribed(self, pair: Pair, _then: State, what: Happening) -> bool:
-        form = what.form if what.presence is None else b""
         what.effects.stanzas.append(
-            PresenceStanza(pair.presentity, pair.watcher, type="unsubscribed", form=form)
+            PresenceStanza(pair.presentity, pair.watcher, type="unsubscribed", form=what.verdict)
         )
         return True
 

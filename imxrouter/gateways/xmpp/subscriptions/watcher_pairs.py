@@ -101,7 +101,8 @@ class Happening:
         effects: where what is done is put.
         id: of the stanza.
         probe: the same, where it is a probe.
-        form: of the stanza, or the one that was told.
+        form: original form of the stanza, for the request that it leads to.
+        verdict: the stanza of a refusal that was told, to be sent as it is.
         reason: of a failure.
         by: the domain that decided it.
         retry_s: seconds after which another try may help.
@@ -112,6 +113,7 @@ class Happening:
     effects: Effects
     id: str = ""
     form: bytes = b""
+    verdict: bytes = b""
     probe: str = ""
     reason: Reason = Reason.NONE
     by: str = ""

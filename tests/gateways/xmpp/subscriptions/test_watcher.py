@@ -93,6 +93,13 @@ def test_a_rejection_is_told_once(rig: WatcherRig, why: EndReason) -> None:
     assert rig.wait(60) == []
 
 
+def test_a_rejection_is_told_in_its_own_words(rig: WatcherRig) -> None:
+    """With the stanza that was judged to say no more."""
+    rig.approve("r1")
+    rig.notify(state=TERMINATED, why=EndReason.REJECTED, form=b"<presence/>")
+    assert [one.form for one in rig.stanzas[-2:]] == [b"", b"<presence/>"]
+
+
 def test_a_refused_renewal_ends_it(rig: WatcherRig) -> None:
     """As RFC 8048 section 5.2.2 has it."""
     rig.approve("r1")
@@ -172,6 +179,7 @@ def test_unsubscribing_hides_and_ends(rig: WatcherRig) -> None:
     """The end carries the form; asking again begins anew."""
     rig.approve("r1")
     assert rig.stanza("unsubscribe", form=b"xmpp\0<u/>") == ["unavailable r1", "unsubscribed"]
+    assert rig.stanzas[-1].form == b""
     assert rig.store.items("xmpp-watching") == []
     asked = rig.asked()
     assert (asked.duration_s, asked.original_form) == (0, b"xmpp\0<u/>")

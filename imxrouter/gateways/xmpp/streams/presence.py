@@ -1,0 +1,297 @@
+"""Presence between streams and everybody else: the two machines of subscriptions, joined to the switch.
+
+What streams bring goes to the machines; what they want done goes to the switch as the router's own, stanzas
+as STANZA records. Operations for users of XMPP come from the edge, which answers them at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from twisted.logger import Logger
+
+from imxrouter.formats.xmltree import Element
+from imxrouter.gateways.xmpp.build import Unsayable
+from imxrouter.gateways.xmpp.build import form_of as bytes_of
+from imxrouter.gateways.xmpp.effects import StanzaIn
+from imxrouter.gateways.xmpp.streams.parts import StreamLink
+from imxrouter.gateways.xmpp.streams.records import party_of, stanza_record
+from imxrouter.gateways.xmpp.subscriptions import presentity_table, watcher_table
+from imxrouter.gateways.xmpp.subscriptions.effects import Effects
+from imxrouter.gateways.xmpp.subscriptions.kept import Keeping
+from imxrouter.gateways.xmpp.subscriptions.presentity import Presentities
+from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import PresentitySettings
+from imxrouter.gateways.xmpp.subscriptions.watcher import Watchers
+from imxrouter.gateways.xmpp.subscriptions.watcher_pairs import WatcherSettings
+from imxrouter.gateways.xmpp.translate.forms import MAX_FORM_BYTES, PREFIX, Misfit, opened
+from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid, to_jid, to_model
+from imxrouter.gateways.xmpp.translate.queries import caps
+from imxrouter.gateways.xmpp.translate.showing import PresenceStanza, written
+from imxrouter.model.address import Address
+from imxrouter.model.domain import Domain
+from imxrouter.model.operations import Notify, Subscribe
+from imxrouter.model.outcome import Outcome, failure
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Protocol
+from imxrouter.routing.interfaces import Store
+from imxrouter.transport.operations import (
+    notify_to_record,
+    operation_to_record,
+    record_to_operation,
+    result_of,
+)
+from imxrouter.transport.translate import TranslationError
+from imxrouter.wire.errors import WireError
+from imxrouter.wire.record import Record, decode_outcome
+
+#: Seconds for which a service may be out of reach before its users count as unknown (row p-22).
+GRACE_S: Final = 5.0
+#: The user's own wishes; everything else is about who watches him.
+_OF_WATCHERS: Final = frozenset({"subscribe", "unsubscribe", "probe"})
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceOutside:
+    """What the joint needs of its process.
+
+    Attributes:
+        submit: hands a request of the router itself to the switch (`InsidePort.submit`).
+        has_room: whether the switch takes one more of those.
+        later: calls a function after seconds.
+        now: seconds of the monotonic clock.
+        wall: seconds since 1970.
+        chance: a random number in [0, 1).
+        random_bytes: source of ids.
+        reached: whether the service of a served domain can be reached now (A-labels).
+        dropped: told the word of each stanza that went nowhere.
+    """
+
+    submit: Callable[[Record, Callable[[Record], None]], None]
+    has_room: Callable[[], bool]
+    later: Callable[[float, Callable[[], object]], object]
+    now: Callable[[], float]
+    wall: Callable[[], float]
+    chance: Callable[[], float]
+    random_bytes: Callable[[int], bytes]
+    reached: Callable[[str], bool]
+    dropped: Callable[[str], None]
+
+
+class StreamPresence:
+    """See the module.
+
+    Args:
+        outside: what it needs of its process.
+        store: where consents and wishes are kept; what it has is gone on with.
+        watchers: bounds of the watchers' side.
+        presentities: bounds of the other.
+
+    Attributes:
+        watchers: users of XMPP who watch.
+        presentities: users of XMPP who are watched.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        outside: PresenceOutside,
+        store: Store,
+        watchers: WatcherSettings | None = None,
+        presentities: PresentitySettings | None = None,
+    ) -> None:
+        self._outside = outside
+        keeping = Keeping(store, self._unread)
+        now = outside.now()
+        ahead = outside.wall() - now
+        self.watchers = Watchers(
+            keeping, self._new_id, outside.chance, watchers, wall_ahead_s=ahead, caps=caps()
+        )
+        self.presentities = Presentities(
+            keeping, keeping.new_epoch(outside.wall()), self._new_id, outside.chance, presentities,
+            wall_ahead_s=ahead,
+        )  # fmt: skip
+        self._unreached: dict[Domain, float] = {}
+        self._awake = False
+        self.watchers.restore(now)
+        self.presentities.restore(now)
+
+    def _new_id(self) -> bytes:
+        return self._outside.random_bytes(16)
+
+    def _unread(self, table: str) -> None:
+        self.log.warn("an entry of {table} cannot be read", table=table)
+
+    # -- from streams --------------------------------------------------------------------------------------
+
+    def pair(self, from_: str, to: str) -> bool:
+        """Whether a consent, or the wish for one, is known between two JIDs (`Known.pair`)."""
+        try:
+            sender, recipient = _address(from_), _address(to)
+        except BadJid:
+            return False
+        mine = self.watchers.state(sender, recipient) is not watcher_table.State.NONE
+        return mine or self.presentities.state(recipient, sender) is not presentity_table.State.NONE
+
+    def take(self, _session: StreamLink, got: StanzaIn, tree: Element) -> bytes | Outcome:
+        """Take a presence that is a matter of the handshake (`Known.presence`); no record is made of it."""
+        try:
+            source, resource = to_model(parse_jid(got.stanza.from_))
+            other = _address(got.stanza.to)
+        except BadJid as error:
+            return failure(error.reason, note=str(error))
+        kind, now, form = got.stanza.type, self._outside.now(), _form_of(tree)
+        asked = self.presentities.state(other, source) is presentity_table.State.ASKED
+        if kind in _OF_WATCHERS or (kind == "error" and not asked):
+            self._do(self.watchers.stanza(source, other, kind, now, got.stanza.ident, form))
+        else:
+            self._do(self.presentities.stanza(source, resource, other, tree, now, form))
+        return b""
+
+    def wrote(self, from_: Address, to: Address) -> None:
+        """A user of XMPP wrote to somebody: he is still interested in him (row w-24)."""
+        self.watchers.active(from_, to, self._outside.now())
+
+    # -- from the switch -----------------------------------------------------------------------------------
+
+    def request(self, record: Record) -> Outcome:
+        """Take a SUBSCRIBE or a NOTIFY for a user of XMPP; its one answer."""
+        try:
+            operation = record_to_operation(record)
+        except TranslationError as error:
+            return failure(error.reason, role="service", note=str(error))
+        now = self._outside.now()
+        if isinstance(operation, Subscribe):
+            kind, form = _judged(operation, {"subscribe", "unsubscribe"})
+            outcome, effects = self.presentities.asked(operation, now, kind, form)
+        elif isinstance(operation, Notify):
+            _, form = _judged(operation, {"unsubscribed"})
+            outcome, effects = self.watchers.notified(operation, now, form)
+        else:
+            return failure(Reason.TYPE_NOT_ENABLED, role="service")
+        # Its answer first: what is told of it comes behind.
+        self._outside.later(0.0, lambda: self._do(effects))
+        return outcome
+
+    # -- time ----------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """About once a second: what is due is sent, and lost services are noticed."""
+        now = self._outside.now()
+        ahead = self._outside.wall() - now
+        self.watchers.wall_ahead_s = self.presentities.wall_ahead_s = ahead
+        self._look_at_services(now)
+        self._do(self.watchers.due(now))
+        self._do(self.presentities.due(now))
+
+    def removed(self, domains: Iterable[Domain]) -> None:
+        """Domains are served no more: their users watch nobody, and nobody watches them."""
+        now = self._outside.now()
+        for domain in domains:
+            self._do(self.watchers.removed(domain, now))
+            self._do(self.presentities.removed(domain, now))
+            self._unreached.pop(domain, None)
+
+    def _look_at_services(self, now: float) -> None:
+        for domain in {one.presentity.domain for one in self.presentities.pairs()}:
+            if self._outside.reached(domain.name):
+                if self._unreached.pop(domain, None) is not None:
+                    self._do(self.presentities.back(domain, now))
+            elif now >= self._unreached.setdefault(domain, now) + GRACE_S:
+                self._do(self.presentities.lost(domain, now))
+
+    def _wake_soon(self) -> None:
+        """Come back before the next tick where something is due by then."""
+        now = self._outside.now()
+        due = self.presentities.next_due(now)
+        if due < now + 1.0 and not self._awake:
+            self._awake = True
+            self._outside.later(max(due - now, 0.05), self._woken)
+
+    def _woken(self) -> None:
+        self._awake = False
+        self._do(self.presentities.due(self._outside.now()))
+
+    # -- what is done --------------------------------------------------------------------------------------
+
+    def _do(self, effects: Effects) -> None:
+        for one in effects.stanzas:
+            self._send(one)
+        for asked in effects.operations:
+            self._submit(asked, lambda outcome, asked=asked: self._asked(asked, outcome))  # type: ignore[misc]
+        for ticket, told in effects.notifications:
+            self._submit(told, lambda outcome, ticket=ticket: self._told(ticket, outcome))  # type: ignore[misc]
+        for told in effects.doubts:
+            self._hand(notify_to_record(told, told.presentity.domain), _unheard)
+        self._wake_soon()
+
+    def _asked(self, asked: Subscribe, outcome: Outcome) -> None:
+        self._do(self.watchers.answered(asked, outcome, self._outside.now()))
+
+    def _told(self, ticket: int, outcome: Outcome) -> None:
+        self._do(self.presentities.answered(ticket, outcome, self._outside.now()))
+
+    def _submit(self, operation: Subscribe | Notify, heard: Callable[[Outcome], None]) -> None:
+        def respond(response: Record) -> None:
+            heard(result_of(response, decode_outcome(response)))
+
+        try:
+            record = operation_to_record(operation)
+        except TranslationError as error:
+            heard(failure(error.reason, note=str(error)))
+            return
+        if not self._hand(record, respond):
+            heard(failure(Reason.BUSY, retry_after_s=5))
+
+    def _send(self, one: PresenceStanza) -> None:
+        try:
+            raw = written(one)
+            record = stanza_record(raw, party_of(_jid(one.source)), party_of(_jid(one.to)), self._new_id())
+        except (BadJid, Unsayable, WireError):
+            self._outside.dropped("unsayable")
+            return
+        if not self._hand(record, _unheard):
+            self._outside.dropped("no-room")
+
+    def _hand(self, record: Record, respond: Callable[[Record], None]) -> bool:
+        if not self._outside.has_room():
+            return False
+        self._outside.submit(record, respond)
+        return True
+
+
+def _unheard(_response: Record) -> None:
+    """A presence that cannot go is not told (row err-presence-quiet); who needs it asks again."""
+
+
+def _address(jid: str) -> Address:
+    return to_model(parse_jid(jid))[0]
+
+
+def _jid(address: Address) -> str:
+    return str(to_jid(address))
+
+
+def _form_of(tree: Element) -> bytes:
+    """The original form of what the model cannot say (row org-when); empty where it can."""
+    kind = tree.attributes.get("type", "")
+    if kind != "unsubscribe" and not (kind in {"subscribe", "unsubscribed"} and tree.children):
+        return b""
+    form = PREFIX + bytes_of(tree)
+    return form if len(form) <= MAX_FORM_BYTES else b""
+
+
+def _judged(operation: Subscribe | Notify, kinds: set[str]) -> tuple[str, bytes]:
+    """Type and bytes of the stanza that an operation was made of, where it may be used (section 9)."""
+    if not operation.original_form:
+        return "", b""
+    tree = opened(operation.original_form, operation.source, operation.destination, Protocol.XMPP)
+    if isinstance(tree, Misfit) or tree.name != "presence" or tree.attributes.get("type") not in kinds:
+        return "", b""
+    ends = (tree.attributes.get("from"), tree.attributes.get("to"))
+    # Consents are between bare JIDs, and the envelope's spelling is what is sent.
+    if ends != (_jid(operation.source), _jid(operation.destination)):
+        return "", b""
+    return tree.attributes["type"], bytes_of(tree)

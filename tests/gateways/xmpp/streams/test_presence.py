@@ -1,0 +1,259 @@
+"""Presence between users of XMPP on two routers, over operations of the model."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from twisted.internet.task import Clock
+
+from imxrouter.gateways.xmpp.effects import StanzaIn
+from imxrouter.gateways.xmpp.stanza import read_stanza, tree_of
+from imxrouter.gateways.xmpp.streams.presence import PresenceOutside, StreamPresence
+from imxrouter.gateways.xmpp.streams.records import stanza_in
+from imxrouter.gateways.xmpp.subscriptions import presentity_table, watcher_table
+from imxrouter.gateways.xmpp.subscriptions.kept import TABLE_ENTRIES
+from imxrouter.model.address import Address
+from imxrouter.model.domain import Domain
+from imxrouter.model.operations import Subscribe, SubscribeResult, SubscriptionState
+from imxrouter.model.outcome import SUCCESS, Outcome
+from imxrouter.model.vocabulary import Reason, Status
+from imxrouter.store.memory import MemoryStore
+from imxrouter.transport.operations import operation_to_record, result_of, with_result
+from imxrouter.wire.record import Record, decode_outcome, response_to
+from imxrouter.wire.registry import RecordType
+from tests.gateways.xmpp.streams.edge_rig import EdgePair
+from tests.gateways.xmpp.streams.rig import A, B
+
+ALICE, BOB = Address.parse("alice@a.example"), Address.parse("bob@b.example")
+WALL = 1_800_000_000.0
+
+
+class Side:
+    """One router with its store; its users' services are lists of stanzas.
+
+    Attributes:
+        stanzas: what the services got, as `type from to`.
+        records: operations that it sent.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.store = MemoryStore(lambda: WALL + clock.seconds(), TABLE_ENTRIES)
+        self.other: Side | None = None
+        self.reached = True
+        self.room = True
+        self.dropped: Counter[str] = Counter()
+        self.stanzas: list[str] = []
+        self.raw: list[bytes] = []
+        self.records: list[Record] = []
+        self._random = random.Random(1)
+        self.presence = self.made()
+
+    def made(self) -> StreamPresence:
+        """A joint over its store."""
+        outside = PresenceOutside(
+            submit=self._submit,
+            has_room=lambda: self.room,
+            later=self.clock.callLater,
+            now=self.clock.seconds,
+            wall=lambda: WALL + self.clock.seconds(),
+            chance=self._random.random,
+            random_bytes=self._random.randbytes,
+            reached=lambda _name: self.reached,
+            dropped=lambda word: self.dropped.update([word]),
+        )
+        return StreamPresence(outside, self.store)
+
+    def _submit(self, record: Record, respond: Callable[[Record], None]) -> None:
+        if record.type == RecordType.STANZA:
+            raw = stanza_in(record)
+            assert raw is not None
+            head = tree_of(raw).attributes
+            self.raw.append(raw)
+            self.stanzas.append(f"{head.get('type', 'available')} {head['from']} {head['to']}")
+            respond(response_to(record, SUCCESS))
+            return
+        self.records.append(record)
+        assert self.other is not None
+        outcome = self.other.presence.request(record)
+        self.clock.callLater(0.01, lambda: respond(with_result(response_to(record, outcome), outcome)))
+
+    def says(self, text: str) -> None:
+        """A user's service sends a presence."""
+        given = read_stanza(f"<presence {text}".encode())
+        domains = [given.from_, given.to]
+        from_, to = (one.partition("/")[0].rpartition("@")[2] for one in domains)
+        taken = self.presence.take(None, StanzaIn(given, from_, to), given.tree())  # type: ignore[arg-type]
+        assert taken == b""
+
+    def new(self) -> list[str]:
+        """What came since it was asked last."""
+        found, self.stanzas = self.stanzas, []
+        return found
+
+
+class Sides:
+    """Alice's router and Bob's."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.a, self.b = Side(self.clock), Side(self.clock)
+        self.a.other, self.b.other = self.b, self.a
+
+    def wait(self, seconds: float) -> None:
+        """Time goes by."""
+        for step in range(int(seconds * 4)):
+            self.clock.advance(0.25)
+            if step % 4 == 0:
+                self.a.presence.tick()
+                self.b.presence.tick()
+
+    def friends(self) -> None:
+        """Bob watches Alice, who is there."""
+        self.b.says("from='bob@b.example' to='alice@a.example' type='subscribe'/>")
+        self.wait(2)
+        self.a.says("from='alice@a.example' to='bob@b.example' type='subscribed'/>")
+        self.a.says("from='alice@a.example/desk' to='bob@b.example'><show>away</show></presence>")
+        self.wait(3)
+
+
+def test_from_subscribe_to_presence_and_back() -> None:
+    """The whole way: request, approval, presence, end; each service sees what RFC 6121 has it see."""
+    sides = Sides()
+    sides.b.says("from='bob@b.example/x' to='alice@a.example' type='subscribe'/>")
+    sides.wait(2)
+    assert sides.a.new() == ["subscribe bob@b.example alice@a.example"]
+    sides.a.says("from='alice@a.example' to='bob@b.example' type='subscribed'/>")
+    sides.a.says("from='alice@a.example/desk' to='bob@b.example'><show>away</show></presence>")
+    sides.wait(3)
+    assert sides.b.new() == [
+        "subscribed alice@a.example bob@b.example",
+        "available alice@a.example/desk bob@b.example",
+    ]
+    assert b"<show>away</show>" in sides.b.raw[-1]
+    assert sides.b.presence.pair("bob@b.example", "alice@a.example/desk")
+    assert sides.a.presence.pair("alice@a.example/desk", "bob@b.example")
+    sides.b.says("from='bob@b.example' to='alice@a.example' type='unsubscribe' id='u'/>")
+    sides.wait(3)
+    assert sides.b.new() == [
+        "unavailable alice@a.example/desk bob@b.example",
+        "unsubscribed alice@a.example bob@b.example",
+    ]
+    assert sides.a.new() == ["unsubscribe bob@b.example alice@a.example"]
+    assert b"id='u'" in sides.a.raw[-1]
+    assert not sides.a.presence.pair("alice@a.example", "bob@b.example")
+    assert sides.a.store.items("xmpp-watched") == sides.b.store.items("xmpp-watching") == []
+
+
+def test_a_restart_of_both_loses_no_consent() -> None:
+    """Both go on with their stores; the service is asked before anything is told."""
+    sides = Sides()
+    sides.friends()
+    sides.a.new(), sides.b.new()
+    sides.a.presence, sides.b.presence = sides.a.made(), sides.b.made()
+    sides.wait(40)
+    assert "probe bob@b.example alice@a.example" in sides.a.new()
+    sides.a.says("from='alice@a.example/phone' to='bob@b.example'/>")
+    sides.wait(10)
+    assert sides.b.new()[-1] == "available alice@a.example/phone bob@b.example"
+
+
+def test_a_lost_service_makes_its_users_unknown_after_grace() -> None:
+    """Five seconds; when it is back it is asked."""
+    sides = Sides()
+    sides.friends()
+    sides.b.new()
+    sides.a.reached = False
+    sides.wait(3)
+    assert sides.b.new() == []
+    sides.wait(6)
+    assert sides.b.new() == [
+        "error alice@a.example/desk bob@b.example",
+        "error alice@a.example bob@b.example",
+    ]
+    sides.a.new()
+    sides.a.reached = True
+    sides.wait(12)
+    assert sides.a.new() == ["probe bob@b.example alice@a.example"]
+
+
+def test_a_removed_domain_ends_both_ways() -> None:
+    """Its users watch nobody, and nobody watches them."""
+    sides = Sides()
+    sides.friends()
+    sides.a.presence.removed([Domain.parse("a.example")])
+    sides.wait(3)
+    assert sides.b.new()[-1] == "unsubscribed alice@a.example bob@b.example"
+    assert sides.a.store.items("xmpp-watched") == []
+
+
+def test_without_room_nothing_is_lost_but_time() -> None:
+    """What the switch does not take is counted, and tried again where it must be."""
+    sides = Sides()
+    sides.b.room = False
+    sides.b.says("from='bob@b.example' to='alice@a.example' type='subscribe'/>")
+    sides.wait(3)
+    assert sides.b.records == []
+    sides.b.room = True
+    sides.wait(20)
+    assert sides.a.new() == ["subscribe bob@b.example alice@a.example"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        b"<presence from='bob@b.example' to='carol@a.example' type='unsubscribe'/>",
+        b"<presence from='mallory@b.example' to='alice@a.example' type='unsubscribe'/>",
+        b"<presence from='bob@b.example/x' to='alice@a.example' type='unsubscribe'/>",
+        b"<presence from='bob@b.example' to='alice@a.example' type='subscribed'/>",
+        b"<message from='bob@b.example' to='alice@a.example' type='unsubscribe'/>",
+        b"<presence from='bob@b.example' to='alice@a.example' type='unsubscribe'>",
+    ],
+)
+def test_a_form_that_says_something_else_is_not_used(form: bytes) -> None:
+    """Another's consent cannot be ended by a form, and nothing of it reaches the user."""
+    sides = Sides()
+    sides.friends()
+    ident = next(iter(sides.b.presence.watchers._watching.standings(0.0))).subscription_id
+    sides.a.new()
+    end = Subscribe(BOB, ALICE, bytes(16), ident, 0, original_form=b"xmpp\0" + form)
+    assert sides.a.presence.request(operation_to_record(end)).ok
+    sides.wait(2)
+    assert sides.a.new() == ["unavailable bob@b.example alice@a.example"]
+    state = sides.a.presence.presentities.state(BOB, ALICE)
+    assert state is presentity_table.State.DORMANT
+
+
+def test_operations_that_are_none_are_refused() -> None:
+    """With their reasons; what is of no subscription is answered so."""
+    sides = Sides()
+    sides.friends()
+    told = next(one for one in sides.a.records if one.type == RecordType.NOTIFY)
+    sides.b.presence = Side(sides.clock).presence
+    assert sides.b.presence.request(told).reason is Reason.NOT_SUBSCRIBED
+    assert sides.b.presence.watchers.state(BOB, ALICE) is watcher_table.State.NONE
+
+
+def test_the_edge_answers_operations_with_their_results() -> None:
+    """A SUBSCRIBE that leaves towards XMPP is never written on a stream: the machine answers it."""
+    pair = EdgePair()
+    asked: list[Record] = []
+    granted = Outcome(Status.SUCCESS, result=SubscribeResult(SubscriptionState.PENDING, 60))
+
+    def answer(record: Record) -> Outcome:
+        asked.append(record)
+        return granted
+
+    pair.a.again(operations=answer)
+    watcher, presentity = Address.parse(f"alice@{A}"), Address.parse(f"bob@{B}")
+    request = operation_to_record(Subscribe(watcher, presentity, bytes(16), b"s", 60))
+    responses: list[Record] = []
+    pair.a.inside.submit(request, responses.append)
+    pair.settle()
+    assert [one.type for one in asked] == [RecordType.SUBSCRIBE]
+    [response] = responses
+    assert result_of(response, decode_outcome(response)).result == granted.result
+    assert pair.b.service.requests == []
