@@ -14,6 +14,7 @@ from msgspec import structs
 from twisted.logger import Logger
 
 import imxrouter
+from imxrouter.app.behind import BehindUs
 from imxrouter.app.draining import ASKED, FAR, Draining, OtherHosts, drain_figures
 from imxrouter.app.host import Host
 from imxrouter.app.housekeeping import Housekeeping
@@ -319,7 +320,10 @@ class Parts:
         self.embeddings = Embeddings(self._make_embedded, self._embedded_changed)
         self.embeddings.begin(config.services)
         self.gateways, self.embedded = self.embeddings.gateways, self.embeddings.services
-        self.provisioner = Provisioner(self.domains, self.hub, config.limits, self.gateways, self.claimer)
+        self.behind = BehindUs(self)
+        self.provisioner = Provisioner(
+            self.domains, self.hub, config.limits, self.gateways, self.claimer, self.behind.pools
+        )
         self.services = Services(
             self.hub, service_keys(config.services), self.provisioner.domains_of, self.provisioner.terms
         )

@@ -99,6 +99,8 @@ class Router(Whole, Service):
             self.subscriptions.forget_unserved(self.switch.routes)
         for embedded in self.embedded.values():
             embedded.begin(self.store)
+        with opening("xmpp.inside.authority"):
+            self.behind.begin(Path(config.state_dir))
         if isinstance(self.bus, UnixBus):
             with opening("run_dir"):
                 self.bus.start()
@@ -107,6 +109,7 @@ class Router(Whole, Service):
             config,
             self.hub,
             self.streams,
+            self.behind,
             metrics_site(self.metrics, self.ready),
             admin_site(Console(self)),
         )
@@ -148,6 +151,7 @@ class Router(Whole, Service):
 
     def _close_rest(self) -> Deferred[Any]:
         closing = self._sockets.close_links()
+        self.behind.end()
         for call in (self._tick, self._steps):
             if call.running:
                 call.stop()

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.web.server import Site
 
 from imxrouter.admin.server import listen as listen_admin
+from imxrouter.app.behind import BehindUs
 from imxrouter.app.opening import opening
 from imxrouter.app.xmpp import Streams
 from imxrouter.config.net import HostPort
@@ -37,9 +38,12 @@ class Sockets:
         self.turns = StrangersTurns(reactor)
         self._links: list[IListeningPort] = []
         self._streams: list[IListeningPort] = []
+        self._inside: list[IListeningPort] = []
         self._rest: list[IListeningPort] = []
 
-    def open(self, config: Config, hub: Hub, streams: Streams, metrics: Site, admin: Site) -> None:
+    def open(
+        self, config: Config, hub: Hub, streams: Streams, behind: BehindUs, metrics: Site, admin: Site
+    ) -> None:
         """Open all of them where the configuration says; it is not kept, for it may hold 100,000 domains.
 
         Raises:
@@ -64,6 +68,11 @@ class Sockets:
                     self._reactor, endpoints, streams.factory(only_tls=only_tls),
                     reuse_port=self._reuse_port, backlog=listen.backlog, turns=self.turns,
                 )  # fmt: skip
+        with opening("xmpp.inside.listen"):
+            self._inside += listen_links(
+                self._reactor, config.xmpp.inside.endpoints, behind.factory(),
+                reuse_port=self._reuse_port, backlog=listen.backlog,
+            )  # fmt: skip
         endpoint = config.metrics.endpoint
         if endpoint is not None:
             with opening("metrics.listen"):
@@ -81,7 +90,7 @@ class Sockets:
 
     def close_links(self) -> list[Deferred[Any]]:
         """Take no new links; each fires when its port is closed."""
-        return [maybeDeferred(port.stopListening) for port in (*self._links, *self._streams)]
+        return [maybeDeferred(port.stopListening) for port in (*self._links, *self._streams, *self._inside)]
 
     def close_rest(self) -> list[Deferred[Any]]:
         """Close what is for operators."""

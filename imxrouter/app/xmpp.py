@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -158,12 +158,13 @@ class StreamFigures:
         self._figures = figures
         self._edge = edge
         figures.streams = self.by_role
+        #: streams that are not among the hub's: those of servers behind us
+        self.others: Callable[[], Iterable[XmppSession]] = tuple
 
     def by_role(self) -> Mapping[str, int]:
         """The streams that are there."""
-        return Counter(
-            ROLE_WORDS[one.role] for one in self._hub.sessions.values() if isinstance(one, XmppSession)
-        )
+        streams = [one for one in self._hub.sessions.values() if isinstance(one, XmppSession)]
+        return Counter(ROLE_WORDS[one.role] for one in (*streams, *self.others()))
 
     def error(self, condition: Condition, direction: str) -> None:
         """A stream ended with an error."""
@@ -216,7 +217,7 @@ class Streams:
             router.hub, router.xmpp_strengths, lambda: router.config, droppers,
             lambda domain: router.gatekeeper.shuts_out(domain),  # noqa: PLW0108 - it is set later
         )  # fmt: skip
-        figures = StreamFigures(router.hub, router.metrics.xmpp, self.edge)
+        self.figures = figures = StreamFigures(router.hub, router.metrics.xmpp, self.edge)
         self.parts = StreamParts(
             self.edge, self.trust, self.trust.tongue, rules.terms, later, router.link_tls.ends, droppers,
             pings, figures.error, router.metrics.xmpp.not_confirmed, router.steps.stream_begun,

@@ -187,9 +187,12 @@ APPLIES: Final[dict[str, Applies]] = {
     "xmpp.confirm": _NEW,
     "xmpp.inside.listen": _RESTART,
     "xmpp.inside.allow": _RESTART,
+    "xmpp.inside.authority": _RESTART,
     "service.name": _LIVE,
     # an embedded service and one that logs in are two different parts
     "service.kind": _RESTART,
+    # the streams of a service of this kind are made when the router begins
+    "service.address": _RESTART,
     "service.key": _LIVE,
     "service.certificate": _LIVE,
     "service.users": _LIVE,

@@ -117,8 +117,11 @@ class Config(Section, frozen=True):
 
     @property
     def taken_at(self) -> tuple[HostPort, ...]:
-        """Where other organisations' connections are taken: never dialled by ourselves."""
-        return (*self.listen.endpoints, *self.xmpp.endpoints, *self.xmpp.tls_endpoints)
+        """Where connections of others are taken, inside and outside: never dialled by ourselves."""
+        xmpp = self.xmpp
+        return (
+            *self.listen.endpoints, *xmpp.endpoints, *xmpp.tls_endpoints, *xmpp.inside.endpoints
+        )  # fmt: skip
 
     @property
     def policy_rules(self) -> dict[str, PolicyName]:

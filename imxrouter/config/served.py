@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import field
 
 from imxrouter.config.fields import key
+from imxrouter.config.net import HostPort, parse_endpoint
 from imxrouter.config.sections import ProtocolName, Section
 from imxrouter.config.trust import PolicyName
 from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S
@@ -45,6 +46,9 @@ class Service(Section, frozen=True):
             example="embedded",
         ),
     ]
+    address: Annotated[
+        str, key("ADDRESS:PORT where the server of an `xmpp` service takes streams of servers.")
+    ] = ""
     key: Annotated[str, key("Ed25519 public key of an `imx` service, hex or base64.")] = ""
     certificate: Annotated[
         str,
@@ -79,6 +83,11 @@ class Service(Section, frozen=True):
             "`ask`: once the user agrees; `closed`: never. People of the same domain may always."
         ),
     ] = ""
+
+    @property
+    def endpoint(self) -> HostPort | None:
+        """The address, parsed; None of a service that is not dialled."""
+        return parse_endpoint(self.address) if self.address else None
 
 
 class ServedDomain(Section, frozen=True):

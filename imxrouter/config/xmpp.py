@@ -33,8 +33,21 @@ class Inside(Section, frozen=True):
     ] = ()
     allow: Annotated[
         tuple[str, ...],
-        key("Networks of the servers that may connect there; others are cut off.", example=["10.0.0.0/24"]),
+        key(
+            "Networks of the servers that may connect there, and so speak for the domains of `xmpp` "
+            "services; others are cut off. A server on this host comes from the address that it goes to.",
+            example=["10.0.0.0/24"],
+        ),
     ] = ()
+    authority: Annotated[
+        str,
+        key(
+            "File with the certificate and the key of an authority that signs what servers behind this "
+            "router are shown; empty: `inside-authority.pem` in `state_dir`, made when it is not there.",
+            path=True,
+            example="/etc/imxrouter/inside-authority.pem",
+        ),
+    ] = ""
 
     @property
     def endpoints(self) -> tuple[HostPort, ...]:
@@ -126,9 +139,17 @@ def xmpp_problems(config: Config) -> Iterator[tuple[str, str, str]]:
         what = "nobody may connect to xmpp.inside.listen"
         yield "xmpp.inside.allow", what, "name the networks of the servers behind this router"
     for n, service in enumerate(config.services):
-        if service.kind == "xmpp" and not inside.listen:
-            what = f"{service.name!r} has no way to us"
-            yield f"service[{n}].kind", what, "write xmpp.inside.listen"
+        path = f"service[{n}]"
+        if service.kind != "xmpp":
+            if service.address:
+                yield f"{path}.address", f"an {service.kind} service is not dialled", "remove it"
+            continue
+        if not inside.listen:
+            yield f"{path}.kind", f"{service.name!r} has no way to us", "write xmpp.inside.listen"
+        try:
+            parse_endpoint(service.address)
+        except RouterError as error:
+            yield f"{path}.address", str(error), "write where its server takes streams, like 10.0.0.5:5269"
 
 
 def _listen_problems(config: Config) -> Iterator[tuple[str, str, str]]:

@@ -235,7 +235,7 @@ def test_a_domain_that_says_no_to_xmpp_is_not_reached_by_its_address(lab: Lab, s
 
 def test_operators_see_the_choice(lab: Lab, stack: ExitStack) -> None:
     """By which protocol, why, and what DNS said; in the list of peers, of one peer, and in traces."""
-    world = World(lab, stack, **{"log.trace_entries": 1000})
+    world = World(lab, stack, "", **{"log.trace_entries": 1000})
     world.publish(XMPP)
     world.write()
     (row,) = [one for one in ctl_json(world.a, "peers") if one["domain"] == Z]

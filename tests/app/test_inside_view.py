@@ -16,14 +16,17 @@ from imxrouter.config.load import Document, parse
 HEAD = 'name = "router.a.example"\nrole = "aggregator"\n'
 INSIDE = '[xmpp.inside]\nlisten = ["10.0.0.9:5269"]\nallow = ["10.0.0.5/32"]\n'
 CHAT = (
-    '[[service]]\nname = "chat"\nkind = "xmpp"\n'
+    '[[service]]\nname = "chat"\nkind = "xmpp"\naddress = "10.0.0.5:5269"\n'
     '[[domain]]\nname = "a.example"\nservice = "chat"\naliases = ["www.a.example"]\n'
 )
 HOME = (
     '[[service]]\nname = "home"\nkind = "embedded"\nusers = ["bob"]\n'
     '[[domain]]\nname = "b.example"\nservice = "home"\n'
 )
-OTHER = '[[service]]\nname = "other"\nkind = "xmpp"\n[[domain]]\nname = "c.example"\nservice = "other"\n'
+OTHER = (
+    '[[service]]\nname = "other"\nkind = "xmpp"\naddress = "10.0.0.6:5269"\n'
+    '[[domain]]\nname = "c.example"\nservice = "other"\n'
+)
 
 
 def view(text: str, asked: InsideAsked) -> InsideView:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from imxrouter.app.traffic.rules import strength_words
@@ -123,3 +125,16 @@ def test_a_domain_that_is_served_no_more(lab: Lab) -> None:
     a.call(lambda: a.router.domains.remove(Domain(A)))
     lab.wait_until(lambda: all(one.port.closed for one in streams_of_a), "the streams end")
     assert {one.drop_reason for one in streams_of_a} <= {Reason.IDLE, Reason.NONE, Reason.LINK_LOST}
+
+
+@pytest.mark.parametrize("policy", ["certificate", "dialback+certificate"])
+def test_the_certificate_of_the_stream_ends(lab: Lab, policy: str) -> None:
+    """What rests on it ends with it, dial-back too, for that is not bound to the stream without it."""
+    a, b = stream_router(lab, A, policy), stream_router(lab, B, policy)
+    exchanged(a, b)
+    (before,) = [one for one in streams(b, Side.ACCEPTOR) if one.port.sources]
+    ahead = time.time() + 100 * 86_400.0
+    b.call(lambda: setattr(b.router.link_tls, "wall", lambda: ahead))
+    lab.wait_until(lambda: before.gone, "the stream ends")
+    assert before.drop_reason is Reason.CERTIFICATE_REFUSED
+    assert not b.proved(A)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from twisted.logger import Logger
@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from imxrouter.config.bounds import Limits
 from imxrouter.config.served import TYPE_NUMBERS
 from imxrouter.config.served import ServedDomain as DomainEntry
+from imxrouter.gateways.xmpp.streams.pool import ServicePool
 from imxrouter.model.domain import Domain
 from imxrouter.routing.choice import Protocol
 from imxrouter.routing.domains import (
@@ -27,6 +28,7 @@ from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.gateway_port import GatewayPort
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.services import Services
+from imxrouter.wire.registry import RecordType
 
 _NAME_OF_TYPE: Final = {number: name for name, number in TYPE_NUMBERS.items()}
 #: One set for all the domains that take the same types.
@@ -98,6 +100,7 @@ class Provisioner:
         limits: what a domain's own limits default to.
         gateways: gateways inside this process, by service name.
         claimer: ends claims of domains that go.
+        pools: XMPP services behind us.
     """
 
     log = Logger()
@@ -109,12 +112,14 @@ class Provisioner:
         limits: Limits,
         gateways: dict[str, GatewayPort],
         claimer: Claimer,
+        pools: Mapping[str, ServicePool] | None = None,
     ) -> None:
         self._domains = domains
         self._hub = hub
         self._limits = limits
         self._gateways = gateways
         self._claimer = claimer
+        self._pools = pools or {}
         self._services: Services | None = None
         #: told each domain, as on the wire, just before it is served no more or suspended
         self.on_leaving: Callable[[bytes], None] = lambda _domain: None
@@ -203,16 +208,19 @@ class Provisioner:
     def _enter(self, record: ServedDomain) -> None:
         level = Policy(record.policy).level if record.policy else 0
         size = record.max_message_bytes or self._limits.max_message_bytes
-        gateway = self._gateways.get(record.service)
+        gateway = self._bound(record.service)
+        types = record.types
+        if record.service in self._pools:  # what servers of XMPP say to each other passes as it is
+            types |= {RecordType.STANZA.value}
         routes, home = self._hub.switch.routes, record.name.wire
         ports = [] if record.suspended else self.ports_of(record.service)
         known = (routes.get(name.wire) for name in record.names)
         route = next((one for one in known if one is not None and one.home == home), None)
         if route is None:
-            route = Route(ports, level, size, record.types)
+            route = Route(ports, level, size, types)
             route.home = home
         is_other_level = level != route.level
-        route.level, route.max_bytes, route.types = level, size, record.types
+        route.level, route.max_bytes, route.types = level, size, types
         route.ports, route.suspended = ports, record.suspended
         for name in record.names:
             raw = name.wire
@@ -231,12 +239,16 @@ class Provisioner:
         """The links of a service that are up: one list for all its domains, however many they are."""
         ports = self._ports.get(service)
         if ports is None:
-            gateway = self._gateways.get(service)
+            gateway = self._bound(service)
             ports = self._ports[service] = [gateway.port] if gateway is not None else []
         return ports
 
+    def _bound(self, service: str) -> GatewayPort | ServicePool | None:
+        """What stands in this process for a service; None of one that logs in."""
+        return self._gateways.get(service) or self._pools.get(service)
+
     def _unbind(self, record: ServedDomain) -> None:
-        gateway = self._gateways.get(record.service)
+        gateway = self._bound(record.service)
         for name in record.names:
             if gateway is not None:
                 gateway.unbind(name.wire)

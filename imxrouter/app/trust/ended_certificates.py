@@ -1,7 +1,8 @@
 """Proofs and logins whose certificate ends while the link lives: they end with it (rule 3).
 
 A dial-back proof that came by a second connection's certificate is not looked at here: it is proved anew
-after its maximum age, on a connection whose certificate is judged then. A login by certificate is judged
+after its maximum age, on a connection whose certificate is judged then. One of an XMPP stream is, for it
+holds only together with the certificate of that stream. A login by certificate is judged
 again, too, when whom we trust may have changed.
 """
 

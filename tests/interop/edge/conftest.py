@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.interop.edge.places import Edge, edge
+from tests.interop.edge.places import EJABBERD, PROSODY, RESOLVER, Edge, edge
+from tests.interop.edge.routers import EdgeRouter
 
 #: Lines of each log that a failed test shows.
 _TAIL_LINES = 60
@@ -25,6 +27,24 @@ def lab(built: Edge) -> Edge:
     built.close_streams()
     built.note()
     return built
+
+
+@pytest.fixture(scope="module")
+def routers(built: Edge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, EdgeRouter]]:
+    """Whole routers in the place of those that are an inside alone."""
+    where: Path = tmp_path_factory.mktemp("routers")
+    made = {}
+    for name, side in {"prosody": PROSODY, "ejabberd": EJABBERD}.items():
+        built.insides[side.name].kill()
+        made[name] = EdgeRouter(side, built.places[side.name], where / name, built.authorities, RESOLVER)
+    for one in made.values():
+        one.start()
+    yield made
+    for one in made.values():
+        one.kill()
+        inside = built.insides[one.side.name]
+        inside.start()
+        inside.ready()
 
 
 @pytest.hookimpl(wrapper=True)

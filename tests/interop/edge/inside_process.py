@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.protocols.basic import LineReceiver
 
-from imxrouter.gateways.xmpp.streams.inside import Inside, InsideFactory, ends
+from imxrouter.gateways.xmpp.streams.inside import Inside, InsideFactory
 from imxrouter.gateways.xmpp.streams.parts import StreamParts
 from imxrouter.gateways.xmpp.streams.pool import ServicePool
 from imxrouter.model.domain import Domain
@@ -131,17 +131,18 @@ class Lab:
         mint = TwoMints(Path(settings["authority"]), Path(settings["unknown"]))
         contexts = InsideContexts(mint, Domain.parse(settings["name"]))
         inside = Inside(
-            router.hub, lambda name: "chat" if name in served else None, lambda: [b"secret"], contexts,
+            router.hub, lambda name: "chat" if name in served else None, lambda: [b"secret"],
             TcpOpener(reactor), reactor.callLater,
         )  # fmt: skip
         pool = ServicePool("chat", router.hub, router.edge, inside)
         inside.pools, inside.addresses = {"chat": pool}, {"chat": tuple(settings["server"])}
         inside.parts = StreamParts(
-            pool.edge, inside, None, inside.terms, reactor.callLater, maker=ends(contexts),
+            router.edge, inside, None, inside.terms, reactor.callLater,
             pings=router.parts.pings, on_error=router.parts.on_error,
         )  # fmt: skip
+        inside.show(contexts)
         for domain in served:
-            pool.bind(domain.encode(), (0.0, 100.0, float("inf")))
+            pool.bind(domain.encode(), 0.0, 100.0)
             router.switch.routes[domain.encode()] = Route([pool.port], 1, 1 << 20, TYPES)
         networks = [ipaddress.ip_network(text) for text in settings["allow"]]
         listen(reactor, [tuple(settings["listen"])], InsideFactory(inside, networks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import queue
@@ -100,12 +101,19 @@ class InsideRouter:
         root = Path(__file__).parents[3]
         command = ["/usr/bin/env", f"PYTHONPATH={root}", sys.executable, "-m"]
         command += ["tests.interop.edge.inside_process", str(self._path), str(where / "settings.json")]
-        self._program = Program(f"inside of {side.name}", place.command(*command), self.log)
-        self._socket = socket.socket(socket.AF_UNIX)
+        self._command = place.command(*command)
+        self._name = f"inside of {side.name}"
+        self.start()
         self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
         self._outcomes: dict[int, dict[str, Any]] = {}
         self._stanzas: list[str] = []
         self._changed = threading.Condition()
+
+    def start(self) -> None:
+        """Start it; `ready` waits."""
+        self._path.unlink(missing_ok=True)
+        self._program = Program(self._name, self._command, self.log)
+        self._socket = socket.socket(socket.AF_UNIX)
 
     def ready(self) -> None:
         """Wait until it answers."""
@@ -126,7 +134,7 @@ class InsideRouter:
         self._socket.close()
 
     def _read(self) -> None:
-        with self._socket.makefile("rb") as lines:
+        with contextlib.suppress(ConnectionResetError), self._socket.makefile("rb") as lines:
             for text in lines:
                 line = json.loads(text)
                 with self._changed:

@@ -37,6 +37,8 @@ NAME_SERVER: Final = "192.0.2.53"
 RESOLVER: Final = "192.0.2.54"
 
 PROSODY: Final = Side("p", server="192.0.2.67", router="192.0.2.66")
+#: A router far from both, whose own users they reach as those of any other server.
+ROUTER: Final = Side("r", server="", router=RESOLVER)
 EJABBERD: Final = Side("e", server="192.0.2.83", router="192.0.2.82")
 
 
@@ -131,6 +133,8 @@ def zones() -> dict[str, str]:
         for mode in Mode:
             records += _host(side.free(mode), side.server)
             records += _host(side.inside(mode), side.router)
+    for mode in Mode:
+        records += _host(ROUTER.free(mode), ROUTER.router)
     head = ["$ORIGIN example.", "$TTL 1", "@ IN SOA ns hostmaster 1 7200 900 1209600 1", "@ IN NS ns"]
     return {"example": "\n".join([*head, f"ns IN A {NAME_SERVER}", *records]) + "\n"}
 

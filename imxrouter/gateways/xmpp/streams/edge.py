@@ -288,7 +288,8 @@ class StreamEdge:
         entry = outside.entries.get(sent.tag)
         port = outside.ports.get(entry[OUT_PORT]) if entry is not None else None
         if entry is not None and port is not None and entry[KEY].startswith(sent.message_id):
-            self.settled(port, (sent.tag,), outcome_of(tree, Domain(got.from_), "peer"))
+            role = "service" if self._known.is_served(got.from_) else "peer"
+            self.settled(port, (sent.tag,), outcome_of(tree, Domain(got.from_), role))
             return b""
         late = late_failure(tree, outside.random_bytes(16), outside.clock(), sent.message_id)
         if isinstance(late, Refusal):

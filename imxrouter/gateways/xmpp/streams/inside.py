@@ -12,7 +12,8 @@ the domains of the XMPP services, and for no other.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from OpenSSL import SSL
@@ -100,12 +101,11 @@ class Inside:
         hub: the centre of the process.
         service_of: the name of the XMPP service of a served domain; None for any other.
         secrets: for keys of dial-back; the first makes, all are taken.
-        contexts: certificates of outside domains; None: there is no TLS inside.
         open_socket: opens a connection.
         later: calls a function after seconds.
 
     Attributes:
-        parts: what the streams share; set before the first one.
+        parts: what the streams share, with the process's own edge; set before the first one.
         pools: services by name.
         addresses: where each service's server takes streams.
     """
@@ -117,13 +117,13 @@ class Inside:
         hub: Hub,
         service_of: ServiceOf,
         secrets: Callable[[], list[bytes]],
-        contexts: InsideContexts | None,
         open_socket: OpenSocket,
         later: Callable[[float, Callable[[], object]], Any],
     ) -> None:
         self._hub = hub
         self._service_of, self._secrets = service_of, secrets
-        self._contexts, self._open_socket, self._later = contexts, open_socket, later
+        self._open_socket, self._later = open_socket, later
+        self._contexts: InsideContexts | None = None
         self.parts: StreamParts
         self.pools: Mapping[str, ServicePool] = {}
         self.addresses: Mapping[str, Endpoint] = {}
@@ -133,6 +133,16 @@ class Inside:
         # what a link asks of its centre
         self.switch, self.settings = hub.switch, hub.settings
         self.random_bytes = hub.random_bytes
+
+    def show(self, contexts: InsideContexts) -> None:
+        """Show certificates of outside domains from now on; before there is no TLS inside."""
+        self._contexts = contexts
+        self.parts.maker = _Ends(contexts)
+
+    @property
+    def sessions(self) -> Collection[XmppSession]:
+        """The streams that are there."""
+        return self._sessions.values()
 
     # -- making ------------------------------------------------------------------------------------------
 
@@ -179,8 +189,9 @@ class Inside:
 
     def _connect(self, pool: ServicePool, outside: str, served: str) -> None:
         address = self.addresses[pool.name]
+        parts = replace(self.parts, edge=pool.edge)  # hears what becomes of requests
         session = XmppSession(
-            self, StreamRole.S2S_OUT, self.parts, purpose=Purpose.DATA, own=outside, other=served
+            self, StreamRole.S2S_OUT, parts, purpose=Purpose.DATA, own=outside, other=served
         )
         session.service, session.way = pool.name, pool.port
         if session.negotiated is not None:
@@ -422,8 +433,3 @@ class _Ends:
 
     def forget(self, connection: SSL.Connection, server_name: str, endpoint: Endpoint) -> None:
         """No session is kept."""
-
-
-def ends(contexts: InsideContexts) -> _Ends:
-    """What makes our ends of connections to servers behind us, for `StreamParts.maker`."""
-    return _Ends(contexts)

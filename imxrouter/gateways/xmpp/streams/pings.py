@@ -10,6 +10,7 @@ class _Ping(NamedTuple):
     from_: str
     to: str
     answered: Callable[[], None]
+    heard: Callable[[], None]
 
 
 class Pings:
@@ -17,11 +18,20 @@ class Pings:
 
     def __init__(self) -> None:
         self._out: dict[str, _Ping] = {}
+        #: ids of those that are out, by the domain that is asked
+        self._asked: dict[str, set[str]] = {}
 
     def __len__(self) -> int:
         return len(self._out)
 
-    def out(self, ident: str, from_: str, to: str, answered: Callable[[], None]) -> None:
+    def out(
+        self,
+        ident: str,
+        from_: str,
+        to: str,
+        answered: Callable[[], None],
+        heard: Callable[[], None] = lambda: None,
+    ) -> None:
         """A ping goes out.
 
         Args:
@@ -29,12 +39,28 @@ class Pings:
             from_: our domain.
             to: the domain that is asked.
             answered: called when the answer came, once.
+            heard: called whenever the domain speaks on any stream while the ping is out.
         """
-        self._out[ident] = _Ping(from_, to, answered)
+        self._out[ident] = _Ping(from_, to, answered, heard)
+        self._asked.setdefault(to, set()).add(ident)
 
     def forget(self, ident: str) -> None:
         """Nobody waits for it any more."""
-        self._out.pop(ident, None)
+        ping = self._out.pop(ident, None)
+        if ping is None:
+            return
+        same = self._asked[ping.to]
+        same.discard(ident)
+        if not same:
+            del self._asked[ping.to]
+
+    def spoke(self, domain: str) -> None:
+        """A stanza came from a domain that is proved on the stream that brought it: it is alive.
+
+        A domain that speaks and leaves pings unanswered drops them; one that is silent may be gone.
+        """
+        for ident in self._asked.get(domain, ()):
+            self._out[ident].heard()
 
     def answer(self, ident: str, from_: str, to: str) -> bool:
         """An iq of type result or error came from a domain that is proved on the stream that brought it.
@@ -45,6 +71,6 @@ class Pings:
         ping = self._out.get(ident)
         if ping is None or (ping.to, ping.from_) != (from_, to):
             return False
-        del self._out[ident]
+        self.forget(ident)
         ping.answered()
         return True

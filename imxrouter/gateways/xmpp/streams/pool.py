@@ -21,7 +21,7 @@ from imxrouter.gateways.xmpp.pairs import Pair
 from imxrouter.gateways.xmpp.streams.parts import Edge, Said, StreamLink
 from imxrouter.model.outcome import Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import Reason
-from imxrouter.switch.ports import Port, Role, SendTerms, bound_proof
+from imxrouter.switch.ports import FOREVER, Port, Role, bound_proof
 from imxrouter.transport.hub import Hub
 from imxrouter.wire.framing import RecordSplitter
 from imxrouter.wire.layout import HIGHEST_MAX_RECORD
@@ -125,9 +125,9 @@ class ServicePool:
         self.port.granted_bytes = self.port.credit_bytes = settings_of_hub.credit_bytes * 4
         hub.attach(self)
 
-    def bind(self, domain: bytes, terms: SendTerms) -> None:
+    def bind(self, domain: bytes, interval_s: float, burst_s: float, largest: float = FOREVER) -> None:
         """The service may send as this domain, within its limits, and answers for it."""
-        self.port.sources[domain] = bound_proof(*terms)
+        self.port.sources[domain] = bound_proof(interval_s, burst_s, largest)
         self.port.speaks.add(domain)
 
     def unbind(self, domain: bytes) -> None:

@@ -50,7 +50,7 @@ def _party(jid: str) -> Party:
     return Party(address.local.encode(), address.domain.wire, resource.encode())
 
 
-_remembered: Final = lru_cache(maxsize=8192)(_party)
+_remembered: Final = lru_cache(maxsize=16_384)(_party)
 
 
 def stanza_record(raw: bytes, from_: Party, to: Party, new_id: bytes) -> Record:

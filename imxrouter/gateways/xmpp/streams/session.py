@@ -288,6 +288,9 @@ class XmppSession(SaysClaims, ByteLink):
         if not self._stanzas:
             return
         stanzas, self._stanzas = self._stanzas, []
+        if self._parts.pings:
+            for domain in {one.from_ for one in stanzas}:
+                self._parts.pings.spoke(domain)
         records = self._parts.edge.records_of(self, stanzas)
         if records:
             self.port.max_record = HIGHEST_MAX_RECORD  # the machine took only what a proved domain may send
@@ -364,7 +367,12 @@ class XmppSession(SaysClaims, ByteLink):
         pings = self._parts.pings
         pings.forget(self._ping)
         self._ping = effect.ident
-        pings.out(effect.ident, effect.from_, effect.to, partial(self._pong, effect.ident, effect.to))
+        pings.out(
+            effect.ident, effect.from_, effect.to, partial(self._pong, effect.ident, effect.to), self._heard
+        )
+
+    def _heard(self) -> None:
+        self.machine.heard(self._hub.now())
 
     def _pong(self, ident: str, domain: str) -> None:
         self._parts.droppers.answered(domain)

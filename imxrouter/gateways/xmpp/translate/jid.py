@@ -23,8 +23,10 @@ MAX_PART_BYTES: Final = 1023
 #: Of a JID nested in itself by escaping; each needs five more characters, so people never meet two.
 MAX_ROUNDS: Final = 8
 
-#: Characters of a JID that is worth remembering: what strangers can make us keep is bounded by it.
+#: Characters of a JID that is worth remembering, and how many are: what strangers can make us keep is bounded
+#: by it, at about 16 MB.
 _REMEMBERED: Final = 128
+_MOST: Final = 16_384
 
 _LOCAL: Final = get_profile("UsernameCaseMapped")
 _RESOURCE: Final = get_profile("OpaqueString")
@@ -108,7 +110,7 @@ def _parsed(text: str) -> Jid:
     )
 
 
-_remembered: Final = lru_cache(maxsize=8192)(_parsed)
+_remembered: Final = lru_cache(maxsize=2048)(_parsed)
 
 
 def to_model(jid: Jid) -> tuple[Address, str]:
@@ -136,7 +138,7 @@ def address_of(text: str) -> tuple[Address, str]:
     return _address_of(text) if len(text) <= _REMEMBERED else to_model(parse_jid(text))
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=_MOST)
 def _address_of(text: str) -> tuple[Address, str]:
     return to_model(parse_jid(text))
 
@@ -154,9 +156,15 @@ def to_jid(address: Address, resource: str = "") -> Jid:
     )
 
 
-@lru_cache(maxsize=4096)
 def _to_local_part(local: str) -> str:
-    return _to_jid(_lowered(local), MAX_ROUNDS) if local else ""
+    if _PLAIN_LOCAL.match(local) is not None and "\\" not in local:
+        return local  # nothing is to be lowered, and nothing escaped
+    return _escaped_local(local) if local else ""
+
+
+@lru_cache(maxsize=4096)
+def _escaped_local(local: str) -> str:
+    return _to_jid(_lowered(local), MAX_ROUNDS)
 
 
 def _to_local(jid: str, rounds: int) -> str:

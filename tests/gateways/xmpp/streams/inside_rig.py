@@ -46,17 +46,15 @@ class Scene:
         self.addresses: list[tuple[str, int]] = []
         self._wires: list[Wire] = []
         hub = self.router.hub
-        self.inside = Inside(
-            hub, self._service_of, lambda: [SECRET], None, self._open_socket, self.clock.callLater
-        )
+        self.inside = Inside(hub, self._service_of, lambda: [SECRET], self._open_socket, self.clock.callLater)
         self.pool = ServicePool("chat", hub, self.router.edge, self.inside, PoolSettings(**settings))
         self.inside.parts = StreamParts(
-            self.pool.edge, self.inside, None, self.inside.terms, self.clock.callLater,
+            self.router.edge, self.inside, None, self.inside.terms, self.clock.callLater,
             pings=self.router.parts.pings, on_error=self.router.parts.on_error,
         )  # fmt: skip
         self.inside.pools = {"chat": self.pool}
         self.inside.addresses = {"chat": ("10.0.0.5", 5269)}
-        self.pool.bind(A.encode(), (0.0, 10.0, float("inf")))
+        self.pool.bind(A.encode(), 0.0, 10.0)
         self.router.switch.routes[A.encode()] = Route([self.pool.port], 1, 1 << 20, TYPES)
         self.server.trust.true |= {(FAR, A), (OTHER, A)}
 

@@ -13,11 +13,13 @@ from imxrouter.gateways.xmpp.say import DbType
 from imxrouter.gateways.xmpp.streams.inside import PROOF_S, InsideFactory, outside_name
 from imxrouter.gateways.xmpp.streams.parts import StreamLink
 from imxrouter.gateways.xmpp.streams.session import XmppSession
+from imxrouter.gateways.xmpp.terms import StreamTerms, TlsRule
+from imxrouter.link.machine import LinkState
 from imxrouter.model.outcome import SUCCESS
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.switch import slots
 from tests.gateways.xmpp.streams.inside_rig import FAR, OTHER, SECRET, Scene
-from tests.gateways.xmpp.streams.rig import A, alone, settle
+from tests.gateways.xmpp.streams.rig import A, joined, settle
 
 
 @pytest.fixture
@@ -145,14 +147,25 @@ def test_only_the_servers_networks_may_connect(scene: Scene) -> None:
 
 def test_outside_listener_does_nothing_of_the_kind(scene: Scene) -> None:
     """Towards a domain that is not served here a stranger gets `host-unknown`, whatever he says first."""
-    stream = scene.server.open(OTHER)
-    accepted = scene.router.accept()
-    wire = alone(accepted)
-    stream_wire = alone(stream)
-    wire.other, stream_wire.other = stream_wire, wire
-    settle(wire, stream_wire)
+    stream = asked_outside(scene)
     assert scene.router.errors == [("host-unknown", "sent")]
     assert stream.gone
+
+
+def test_outside_listener_whose_one_check_is_taken_away(scene: Scene) -> None:
+    """What is served (`terms.serves`) is all that stands between: without it he is answered."""
+    scene.router.terms = lambda _session: StreamTerms(tls=TlsRule.NONE, serves=outside_name)
+    stream = asked_outside(scene)
+    assert scene.router.errors == []
+    assert not stream.gone
+    assert stream.machine.state is LinkState.OPEN
+
+
+def asked_outside(scene: Scene) -> XmppSession:
+    """A stranger's stream to the outside listener, for a domain that is not served here."""
+    stream, accepted = scene.server.open(OTHER), scene.router.accept()
+    settle(*joined(stream, accepted))
+    return stream
 
 
 # -- keys --------------------------------------------------------------------------------------------------

@@ -153,6 +153,21 @@ def test_a_domain_that_drops_pings_is_known_for_it() -> None:
     assert pair.a.parts.droppers.confirm(B, pair.clock.seconds()) is Confirm.WRITTEN
 
 
+@pytest.mark.parametrize("speaks", [True, False])
+def test_stanzas_on_another_stream_tell_who_drops_pings_from_who_is_gone(*, speaks: bool) -> None:
+    """A domain that speaks keeps the stream on which it is silent, and loses its pings' credit."""
+    pair = Pair()
+    pair.a.service.send(message(), A, B)
+    settle(*pair.wires)
+    pair.b.pinged.clear()
+    for _ in range(32):
+        if speaks:
+            pair.back.put(b"<presence from='juliet@b.example' to='romeo@a.example'/>")
+        pair.pass_s(1)
+    assert (pair.out.machine.state is LinkState.OPEN) is speaks
+    assert pair.a.parts.droppers.dropped(B, pair.clock.seconds()) is speaks
+
+
 def test_what_nobody_asks_about_is_done_when_it_is_written() -> None:
     """Presence has no answer: no ping goes out for it."""
     pair = Pair()

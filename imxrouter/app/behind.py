@@ -1,0 +1,116 @@
+"""XMPP servers behind this router: their streams, and what they are shown, tied to the other parts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from imxrouter.gateways.xmpp.streams.inside import Inside, InsideFactory
+from imxrouter.gateways.xmpp.streams.parts import StreamParts
+from imxrouter.gateways.xmpp.streams.pool import PoolSettings, ServicePool
+from imxrouter.gateways.xmpp.streams.session import XmppSession
+from imxrouter.model.domain import BadDomain, Domain
+from imxrouter.model.vocabulary import Reason
+from imxrouter.tls.inside import Mint, authority_at
+from imxrouter.tls.inside_contexts import InsideContexts
+from imxrouter.transport.link import Link
+from imxrouter.transport.opening import TcpOpener
+from imxrouter.wire.control import Control, Hello
+
+if TYPE_CHECKING:
+    from imxrouter.app.parts import Parts
+
+#: In the folder of what outlives a restart, where the operator names none.
+AUTHORITY_FILE: Final = "inside-authority.pem"
+#: Before a secret of dial-back, so that keys of the inside are none of the outside.
+_PREFIX: Final = b"inside:"
+
+
+class BehindUs:
+    """The servers behind this router. It is a `LinkEvents`, for the time that passes.
+
+    Args:
+        router: the other parts; its streams of peers are made already.
+
+    Attributes:
+        pools: the XMPP services by name.
+    """
+
+    def __init__(self, router: Parts) -> None:
+        self._router = router
+        config, hub = router.config, router.hub
+        # the configuration itself may hold 100,000 domains: it is not kept
+        addresses = {one.name: one.endpoint for one in config.services if one.endpoint is not None}
+        self._inside = Inside(
+            hub, self._service_of, lambda: [_PREFIX + one for one in router.keyring.secrets],
+            TcpOpener(router.reactor), router.reactor.callLater,
+        )  # fmt: skip
+        settings = PoolSettings(
+            config.dial.hold_s, config.dial.hold_count, config.dial.hold_bytes, config.links.idle_s
+        )
+        edge = router.streams.edge
+        self.pools = {name: ServicePool(name, hub, edge, self._inside, settings) for name in addresses}
+        self._inside.pools, self._inside.addresses = self.pools, addresses
+        figures = router.streams.figures
+        shared = router.streams.parts
+        self._inside.parts = StreamParts(
+            edge, self._inside, None, self._inside.terms, router.reactor.callLater,
+            droppers=shared.droppers, pings=shared.pings, on_error=figures.error, on_late=shared.on_late,
+            on_header=shared.on_header,
+        )  # fmt: skip
+        figures.others = self.streams
+        hub.events.append(self)
+
+    def begin(self, state_dir: Path) -> None:
+        """Read the authority of the inside, or make it; the folder is there.
+
+        Raises:
+            BadAuthority: the file cannot be used.
+            OSError: it cannot be written.
+        """
+        config = self._router.config
+        if not config.xmpp.inside.listen:
+            return
+        path = Path(config.xmpp.inside.authority or state_dir / AUTHORITY_FILE)
+        mint = Mint(authority_at(path, config.name, time.time()), time.time)
+        self._inside.show(InsideContexts(mint, Domain.parse(config.name), minimum=config.tls.minimum))
+
+    def factory(self) -> InsideFactory:
+        """What makes streams of connections of the servers."""
+        return InsideFactory(self._inside, self._router.config.xmpp.inside.networks)
+
+    def streams(self) -> Iterable[XmppSession]:
+        """Those that are there."""
+        return self._inside.sessions
+
+    def end(self) -> None:
+        """The router stops: all is answered that could be."""
+        for session in list(self._inside.sessions):
+            session.end(Reason.SHUTTING_DOWN)
+
+    def _service_of(self, name: str) -> str | None:
+        try:
+            record = self._router.domains.get(Domain.parse(name))
+        except BadDomain:
+            return None
+        return record.service if record is not None and record.service in self.pools else None
+
+    # -- events ------------------------------------------------------------------------------------------
+
+    def opened(self, session: Link, peer: Hello | None) -> None:
+        """Links of others."""
+
+    def control(self, session: Link, record: Control) -> None:
+        """Links of others."""
+
+    def draining(self, session: Link, reason: Reason, by_peer: bool) -> None:
+        """Links of others."""
+
+    def lost(self, session: Link) -> None:
+        """Links of others."""
+
+    def tick(self, now: float) -> None:
+        """Look at the timers of the streams."""
+        self._inside.tick(now)

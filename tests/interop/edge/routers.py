@@ -1,0 +1,124 @@
+"""A whole router before one of the servers: a real `twistd` process."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from imxrouter.admin.client import AdminClient
+from imxrouter.admin.errors import AdminError
+from imxrouter.model.errors import RouterError
+from tests.interop.edge.authority import Authorities
+from tests.interop.edge.insides import own_names
+from tests.interop.edge.names import Side
+from tests.interop.netlab import Place, Program, wait_until
+
+#: The operators' page that these routers are configured by.
+PAGE: Final = Path(__file__).parents[3] / "docs" / "operators" / "xmpp-inside.md"
+BIN: Final = Path(sys.executable).parent
+
+
+def page_block(language: str) -> str:
+    """The one block of a language on the page."""
+    (block,) = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    return str(block)
+
+
+class EdgeRouter:
+    """A router that has one server behind it, and users of its own.
+
+    Args:
+        side: the server's.
+        place: the namespace.
+        where: a directory to make for its files.
+        authorities: the one of the inside signs.
+        nameserver: who knows what is published.
+    """
+
+    def __init__(
+        self, side: Side, place: Place, where: Path, authorities: Authorities, nameserver: str
+    ) -> None:
+        where.mkdir(parents=True)
+        self.side, self._place, self._where = side, place, where
+        #: a domain of the router's own users, outside for the server
+        self.domain = f"home-{side.name}.example"
+        self.carol = f"carol@{self.domain}"
+        authority = where / "inside.pem"
+        inside = authorities.inside.issued
+        authority.write_bytes(inside.chain_pem + inside.key_pem)
+        lines = {
+            "name": f"router.{side.name}.example",
+            "role": "aggregator",
+            "state_dir": str(where / "state"),
+            "run_dir": str(where / "run"),
+            "listen.addresses": [f"{side.router}:6490"],
+            "metrics.listen": "",
+            "dns.nameservers": [f"{nameserver}:53"],
+            "log.level": "debug",
+            "log.addresses": "full",
+        }
+        text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items())
+        # what the page for operators says, with the addresses and names of here
+        said = page_block("toml").replace("10.0.0.5", side.server)
+        text += said.partition("[[domain]]")[0].replace(
+            "[[service]]", f'authority = "{authority}"\n\n[[service]]'
+        )
+        text += '[[service]]\nname = "home"\nkind = "embedded"\nusers = ["carol"]\n'
+        text += f'[[domain]]\nname = "{self.domain}"\nservice = "home"\n'
+        text += "".join(f'[[domain]]\nname = "{name}"\nservice = "chat"\n' for name in own_names(side))
+        self._config = where / "router.toml"
+        self._config.write_text(text)
+        self._socket = where / "run" / "admin.sock"
+        self.log = where / "router.log"
+        self._seen = where / "seen"
+        self._program: Program | None = None
+        self._watcher: Program | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        twistd = [str(BIN / "twistd"), "-n", "--pidfile=", "imxrouter", "--config", str(self._config)]
+        self._program = Program(
+            f"router of {self.side.name}", self._place.command(*twistd), self._where / "out"
+        )
+        self._program.until(self._answers, "answers at its administration socket")
+        command = [str(BIN / "imxctl"), "--json", "--socket", str(self._socket), "watch", self.carol]
+        self._watcher = Program("watch", command, self._seen)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.status()["ready"])
+        except (AdminError, RouterError):
+            return False
+
+    @property
+    def client(self) -> AdminClient:
+        """Its administration."""
+        return AdminClient(str(self._socket))
+
+    def kill(self) -> None:
+        """End it at once."""
+        for one in (self._program, self._watcher):
+            if one is not None:
+                one.kill()
+
+    def stop(self) -> None:
+        """End it in order."""
+        if self._program is not None:
+            self._program.ask_to_end()
+            self._program.ended()
+        if self._watcher is not None:
+            self._watcher.kill()
+
+    def until_carol_reads(self, text: str) -> dict[str, Any]:
+        """Wait until its user has received a text, and see that it came once."""
+
+        def found() -> list[dict[str, Any]]:
+            lines = self._seen.read_text().splitlines() if self._seen.exists() else []
+            return [one for one in map(json.loads, lines) if one["text"] == text]
+
+        wait_until(found, f"{self.carol} reads {text!r}")
+        (one,) = found()
+        return one

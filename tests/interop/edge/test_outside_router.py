@@ -1,0 +1,150 @@
+"""A router whose users write to those of Prosody and ejabberd, as one server among others: each proof."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from imxrouter.admin.client import AdminClient
+from imxrouter.admin.errors import AdminError
+from imxrouter.model.errors import RouterError
+from tests.interop.edge.clients import Account
+from tests.interop.edge.names import Mode
+from tests.interop.edge.places import EJABBERD, PROSODY, ROUTER, Edge
+from tests.interop.netlab import Program, wait_until
+
+pytestmark = [pytest.mark.interop, pytest.mark.needs_root]
+
+#: What is asked of the servers' hosts of each way.
+_POLICIES: Final = {Mode.CLEAR: "dialback", Mode.TLS: "dialback+tls", Mode.EXTERNAL: "certificate"}
+#: What the router's links say of how a domain was proved.
+_LEVELS: Final = {Mode.CLEAR: "dialback", Mode.TLS: "dialback+tls", Mode.EXTERNAL: "tls+certificate"}
+#: Between two messages by which is seen whether a user is watched.
+_PROBE_S: Final = 0.2
+_ROOT: Final = Path(__file__).parents[3]
+
+
+class OutsideRouter:
+    """It, with a user `carol` at each of its hosts."""
+
+    def __init__(self, lab: Edge, where: Path) -> None:
+        where.mkdir()
+        certificates = where / "certificates"
+        for mode in Mode:
+            if mode is not Mode.CLEAR:
+                lab.authorities.for_host(ROUTER.free(mode), Mode.EXTERNAL).write(certificates, mode)
+        trusted = where / "trusted.pem"
+        trusted.write_bytes(lab.authorities.outside.issued.chain_pem)
+        lines = {
+            "name": "router.r.example", "state_dir": str(where / "state"), "run_dir": str(where),
+            "listen.addresses": [f"{ROUTER.router}:6490"], "xmpp.listen": [f"{ROUTER.router}:5269"],
+            "xmpp.tls": "offered", "tls.certificates": str(certificates), "tls.trust": [str(trusted)],
+            "dns.nameservers": [f"{ROUTER.router}:53"], "dial.allow_networks": ["192.0.2.0/24"],
+            "log.level": "debug", "log.addresses": "full",
+        }  # fmt: skip
+        text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items())
+        text += '[[service]]\nname = "home"\nkind = "embedded"\nusers = ["carol"]\n'
+        for mode in Mode:
+            text += f'[[domain]]\nname = "{ROUTER.free(mode)}"\nservice = "home"\n'
+            for side in (PROSODY, EJABBERD):
+                text += f'[[trust.peer]]\ndomain = "{side.free(mode)}"\npolicy = "{_POLICIES[mode]}"\n'
+        file = where / "router.toml"
+        file.write_text(text)
+        self.client = AdminClient(str(where / "admin.sock"))
+        self.log = where / "router.log"
+        twistd = Path(sys.executable).parent / "twistd"
+        command = ["/usr/bin/env", f"PYTHONPATH={_ROOT}", str(twistd), "-n", "--pidfile=", "imxrouter"]
+        self._program = Program("router", lab.places["n"].command(*command, "--config", str(file)), self.log)
+        self._program.until(self._answers, "answers at its administration socket")
+        self._where, self._watchers = where, list[Program]()
+        for mode in Mode:
+            self._watch(f"carol@{ROUTER.free(mode)}")
+
+    def _watch(self, user: str) -> None:
+        imxctl = [str(Path(sys.executable).parent / "imxctl"), "--json"]
+        command = [*imxctl, "--socket", str(self._where / "admin.sock"), "watch", user]
+        watcher = Program(
+            f"watch {user}", ["/usr/bin/env", f"PYTHONPATH={_ROOT}", *command], self._file(user)
+        )
+        self._watchers.append(watcher)
+
+        def is_seen() -> bool:
+            if not self.read(user):
+                self.client.send(user, user, "are you there?")
+                time.sleep(_PROBE_S)
+            return bool(self.read(user))
+
+        watcher.until(is_seen, "shows a message of the user to himself")
+
+    def _file(self, user: str) -> Path:
+        return self._where / f"{user}.seen"
+
+    def read(self, user: str) -> list[str]:
+        """The texts that a user received, in their order."""
+        lines = self._file(user).read_text().splitlines(keepends=True)
+        return [json.loads(line)["text"] for line in lines if line.endswith("\n")]
+
+    def _answers(self) -> bool:
+        try:
+            return self.client.status()["ready"]
+        except (AdminError, RouterError):
+            return False
+
+    def kill(self) -> None:
+        """End it as kill -9 does."""
+        for one in (*self._watchers, self._program):
+            one.kill()
+
+
+@pytest.fixture(scope="module")
+def router(built: Edge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutsideRouter]:
+    """It, running; once for all tests of this file."""
+    made = OutsideRouter(built, tmp_path_factory.mktemp("outside") / "router")
+    yield made
+    made.kill()
+
+
+def _user(lab: Edge, server: str, mode: Mode) -> Account:
+    side = PROSODY if server == "prosody" else EJABBERD
+    return lab.clients.login(lab.fresh("alice", side.free(mode)), side.server)
+
+
+def _levels(router: OutsideRouter, peer: str) -> set[str]:
+    """At what a domain was proved, on any link."""
+    return {
+        claim["level"]
+        for link in router.client.links()
+        for claim in link["claims"]
+        if claim["theirs"] == peer and claim["state"] == "proved" and claim["direction"] == "received"
+    }
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("first", ["router", "server"])
+@pytest.mark.parametrize("server", ["prosody", "ejabberd"])
+def test_messages_both_ways(lab: Edge, router: OutsideRouter, server: str, first: str, mode: Mode) -> None:
+    """Whoever writes first; each domain is proved as policy asks, and each message arrives once."""
+    alice = _user(lab, server, mode)
+    carol, host = f"carol@{ROUTER.free(mode)}", alice.address.partition("@")[2]
+    there, back = (f"{way} {time.monotonic_ns()}" for way in ("to you,", "to carol,"))
+
+    def write() -> None:
+        outcome = router.client.send(carol, alice.address, there)
+        assert outcome["status"] == "success", outcome
+        alice.until_reads(there, carol)
+        assert alice.count(there) == 1
+
+    def answer() -> None:
+        alice.ask("message", to=carol, text=back)
+        wait_until(lambda: router.read(carol).count(back), f"{carol} reads it")
+
+    for step in (write, answer) if first == "router" else (answer, write):
+        step()
+    assert router.read(carol).count(back) == 1
+    assert _levels(router, host) == {_LEVELS[mode]}
