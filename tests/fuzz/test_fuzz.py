@@ -24,6 +24,7 @@ from tests.fuzz import (
     xmpp_form,
     xmpp_jid,
     xmpp_message,
+    xmpp_presence,
 )
 from tests.vectors.load import seeds
 
@@ -36,6 +37,7 @@ TARGETS = {
     "attributes": (attributes.check, attributes.seeds()),
     "access": (access.check, access.seeds()),
     "xmpp": (xmpp.check, xmpp.seeds()),
+    "xmpp_presence": (xmpp_presence.check, xmpp_presence.seeds()),
     "streams": (streams.check, streams.stories()),
     "xmpp_jid": (xmpp_jid.check, xmpp_jid.seeds()),
     "xmpp_message": (xmpp_message.check, xmpp_message.seeds()),

@@ -27,6 +27,7 @@ from imxrouter.routing import watched as machine
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.watched import address_of, pair_key
 from imxrouter.routing.watching import REFUSED
+from imxrouter.routing.zones import zone_of
 
 #: Ends after which the subscription is begun again at once, as `Watching` does it.
 _AT_ONCE: Final = frozenset({EndReason.DEACTIVATED, EndReason.TIMEOUT, EndReason.NONE})
@@ -92,6 +93,9 @@ class Watchers(WatcherActions):
             return Refusal(Reason.ID_REUSED, 0, "another spelling of both addresses is watched")
         if self._asking[pair.watcher.key] >= self.settings.asking_per_watcher:
             return Refusal(Reason.BUSY, 60, "too many wishes wait for an approval")
+        zone = zone_of(pair.watcher.domain.name)
+        if self._asking[zone.encode()] >= self.settings.asking_per_zone:
+            return Refusal(Reason.BUSY, 60, f"too many wishes from {zone} wait for an approval")
         return None
 
     # -- from the other side -------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from imxrouter.routing.caps import Refusal
 from imxrouter.routing.watched import WatchSettings, pair_key
 from imxrouter.routing.watching import Watching
 from imxrouter.routing.wheel import Wheel
+from imxrouter.routing.zones import zone_of
 
 DAY_S: Final = 86_400
 
@@ -112,11 +113,9 @@ class WatcherActions:
 
     def _enter(self, pair: Pair, before: State, after: State) -> None:
         if before is State.ASKING and after is not State.ASKING:
-            self._asking[pair.watcher.key] -= 1
-            if not self._asking[pair.watcher.key]:
-                del self._asking[pair.watcher.key]
+            self._count_asking(pair, -1)
         elif after is State.ASKING and before is not State.ASKING:
-            self._asking[pair.watcher.key] += 1
+            self._count_asking(pair, 1)
         pair.state, pair.approved = after, pair.approved and after is State.ASKING
         if after is State.NONE:
             self._let_go(pair)
@@ -131,7 +130,14 @@ class WatcherActions:
         self._pairs[pair.names] = pair
         self._by_key[pair_key(pair.watcher, pair.presentity)] = pair
         if pair.state is State.ASKING and not counted:
-            self._asking[pair.watcher.key] += 1
+            self._count_asking(pair, 1)
+
+    def _count_asking(self, pair: Pair, change: int) -> None:
+        """Wishes that nobody has approved, of one user and of all users of a zone."""
+        for key in (pair.watcher.key, zone_of(pair.watcher.domain.name).encode()):
+            self._asking[key] += change
+            if not self._asking[key]:
+                del self._asking[key]
 
     def _let_go(self, pair: Pair) -> None:
         if self._pairs.get(pair.names) is pair:

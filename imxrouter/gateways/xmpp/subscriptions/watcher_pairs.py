@@ -22,6 +22,8 @@ class WatcherSettings:
 
     Attributes:
         asking_per_watcher: wishes of one user that nobody has approved.
+        asking_per_zone: the same of all users of one zone: a quarter of the room, so that one stranger with
+            many names does not fill it.
         answer_s: a probe of one pair is answered once in this time.
         fetch_s: one pair is fetched once in this time.
         fetched: pairs of which it is remembered when they were fetched.
@@ -32,6 +34,7 @@ class WatcherSettings:
     """
 
     asking_per_watcher: int = 200
+    asking_per_zone: int = 25_000
     answer_s: float = 2.0
     fetch_s: float = 60.0
     fetched: int = 10_000

@@ -213,7 +213,9 @@ def _extensions(stanza: Element) -> tuple[Extension, ...]:
     for one in stanza.children:
         # Who marks something as to be understood would hide the whole tuple from those who do not know it.
         marked = one.attributes.get(_MARK) is not None
-        if not is_reserved(one.namespace) and not marked and can_be_kept(one):
+        # It takes the language of the stanza along, which need not be one.
+        sound = not marked and can_be_kept(one) and (not one.language or is_language(one.language))
+        if sound and not is_reserved(one.namespace):
             kept.append(Extension(one.namespace, one.name, one.verbatim()))
     return fewer(kept)
 

@@ -370,6 +370,20 @@ def test_wishes_of_one_user_are_bounded() -> None:
     assert kinds(rig.watchers.stanza(BOB, Address.parse("z@a.example"), "subscribe", rig.now)) == []
 
 
+def test_wishes_of_one_zone_are_bounded() -> None:
+    """A stranger makes as many names as he likes; others are let in all the same."""
+    rig = WatcherRig(WatcherSettings(asking_per_zone=3))
+    said = []
+    for number in range(5):
+        who = Address.parse(f"u@d{number}.evil.example")
+        said += kinds(rig.watchers.stanza(who, ALICE, "subscribe", rig.now))
+    assert said == ["error", "error"]
+    assert rig.stanza("subscribe") == []
+    rig.watchers.stanza(Address.parse("u@d0.evil.example"), ALICE, "unsubscribe", rig.now)
+    again = Address.parse("u@d9.evil.example")
+    assert kinds(rig.watchers.stanza(again, ALICE, "subscribe", rig.now)) == []
+
+
 def test_a_talkative_domain_loses_details_first(rig: WatcherRig) -> None:
     """At most 4 MiB of its states are kept; who is open stays known."""
     text = "y" * 60_000
