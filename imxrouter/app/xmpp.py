@@ -23,7 +23,9 @@ from imxrouter.gateways.xmpp.streams.listener import StreamFactory
 from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts
 from imxrouter.gateways.xmpp.streams.pings import Pings
 from imxrouter.gateways.xmpp.streams.session import XmppSession
+from imxrouter.gateways.xmpp.takers import UNKNOWN, Taken, Takers
 from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, TlsRule
+from imxrouter.gateways.xmpp.translate.messages import Takes
 from imxrouter.link.machine import Side
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
@@ -203,6 +205,11 @@ class Streams:
 
     def __init__(self, router: Parts) -> None:
         self._hub, self._router = router.hub, router
+        self._takers = Takers(
+            lambda query, told: router.attributes.ask(query, told),  # noqa: PLW0108 - it is set later
+            router.new_id,
+            router.hub.now,
+        )
         pings, droppers = Pings(), PingDroppers()
         later = router.reactor.callLater
         chosen, routes = router.federation.chosen, router.switch.routes
@@ -269,8 +276,24 @@ class Streams:
                 return Protocol.XMPP if RecordType.STANZA in route.types else Protocol.IMX
             return self.edge.spoken(name)
 
-        def takes_foreign(name: str) -> bool:
-            route = routes.get(name.encode())
-            return route is not None and RecordType.FOREIGN in route.types
+        return Known(
+            spoken,
+            lambda name: name.encode() in routes,
+            lambda own, name: _takes(self._taken(own, name)),
+            lambda own, name: self._taken(own, name).foreign,
+            lambda name: self._takers.refused(Domain(name)),
+        )
 
-        return Known(spoken, lambda name: name.encode() in routes, foreign=takes_foreign)
+    def _taken(self, own: str, name: str) -> Taken:
+        """What a domain takes: one of ours as it is configured, another one as it tells."""
+        record = self._router.domains.get(Domain(name))
+        if record is not None:
+            types = frozenset(record.content_types)
+            return Taken(RecordType.FOREIGN in record.types, "text/html-lite" in types)
+        if self._router.domains.get(Domain(own)) is None:
+            return UNKNOWN
+        return self._takers.of(Domain(own), Domain(name))
+
+
+def _takes(taken: Taken) -> Takes:
+    return Takes(max_bytes=taken.max_bytes, html=taken.html)

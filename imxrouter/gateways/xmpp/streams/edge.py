@@ -69,11 +69,11 @@ _ANSWERS: Final = frozenset({"result", "error"})
 _COMPONENTS: Final = frozenset({StreamRole.COMPONENT_IN, StreamRole.COMPONENT_OUT})
 
 
-def _takes(_domain: str) -> Takes:
+def _takes(_from: str, _to: str) -> Takes:
     return Takes()
 
 
-def _no(_domain: str) -> bool:
+def _no(_from: str, _to: str) -> bool:
     return False
 
 
@@ -100,8 +100,9 @@ class Known:
     Attributes:
         spoken: what the domain is reached by, one that is served here included.
         is_served: whether it is served here.
-        takes: what a message for it may be.
-        foreign: whether it takes FOREIGN of XMPP.
+        takes: what a message from one domain for another may be.
+        foreign: whether, from one domain, another takes FOREIGN of XMPP.
+        refused: told that a domain refused it.
         forms: whether original forms are used for a served domain.
         largest_record: bytes of a record that the way to it takes.
         pair: whether a consent is known between two addresses.
@@ -112,8 +113,9 @@ class Known:
 
     spoken: Callable[[str], Protocol]
     is_served: Callable[[str], bool]
-    takes: Callable[[str], Takes] = _takes
-    foreign: Callable[[str], bool] = _no
+    takes: Callable[[str, str], Takes] = _takes
+    foreign: Callable[[str, str], bool] = _no
+    refused: Callable[[str], object] = _yes
     forms: Callable[[str], bool] = _yes
     largest_record: Callable[[str], int] = _largest
     pair: Callable[[str, str], bool] = _no_pair
@@ -249,7 +251,8 @@ class StreamEdge:
     def _facts(self, got: StanzaIn) -> Facts:
         known, outside = self._known, self._outside
         return Facts(
-            outside.clock(), outside.random_bytes(16), known.takes(got.to), known.foreign(got.to),
+            outside.clock(), outside.random_bytes(16), known.takes(got.from_, got.to),
+            known.foreign(got.from_, got.to),
             known.pair(got.stanza.from_, got.stanza.to), known.forms(got.from_), known.largest_record(got.to),
         )  # fmt: skip
 
@@ -320,6 +323,8 @@ class StreamEdge:
         outcome = decode_outcome(record)
         if outcome.ok:
             return
+        if record.type == RecordType.FOREIGN_RESPONSE and outcome.reason is Reason.TYPE_NOT_ENABLED:
+            self._known.refused(told.domain)
         if told.kind == "iq":
             self._queries.answered(told.to, told.from_, told.ident, self._outside.now())
         self._say(told, told.error(outcome))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from imxrouter.gateways.xmpp.names import Condition
 from imxrouter.gateways.xmpp.stanza import Stanza, rescoped, tree_of
+from imxrouter.gateways.xmpp.takers import Takers
 from imxrouter.gateways.xmpp.translate.awaited import LATE_S, QUERY_S, Awaited
 from imxrouter.gateways.xmpp.translate.failures import error_of
 from imxrouter.gateways.xmpp.translate.foreign import foreign_of, stanza_of_foreign
@@ -35,9 +37,17 @@ from imxrouter.gateways.xmpp.translate.plan import (
 )
 from imxrouter.gateways.xmpp.translate.saying import stanza_of
 from imxrouter.model.address import Address
-from imxrouter.model.operations import Foreign, Message, Subscribe
-from imxrouter.model.outcome import failure
-from imxrouter.model.vocabulary import Reason
+from imxrouter.model.operations import (
+    Attribute,
+    AttributeQuery,
+    AttributeValues,
+    Foreign,
+    Message,
+    Subscribe,
+)
+from imxrouter.model.outcome import Outcome, failure
+from imxrouter.model.vocabulary import Reason, Status
+from imxrouter.routing.attribute_asking import Asked
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.choice import Protocol
 from imxrouter.transport.operations import operation_to_record, record_to_operation
@@ -247,7 +257,7 @@ def _long_local_parts() -> None:
     assert refused.outcome.reason is Reason.ADDRESS_TOO_LONG
 
 
-@rule("for-record", "for-takes")
+@rule("for-record")
 def _record() -> None:
     text = f"<iq {AT} type='get'><q xmlns='urn:q'/></iq>"
     assert planned(text) == Query()
@@ -259,6 +269,27 @@ def _record() -> None:
     message = planned(f"<message {AT} type='groupchat'><body>x</body></message>")
     assert isinstance(message, Refuse)
     assert message.outcome.reason is Reason.TYPE_NOT_ENABLED
+
+
+@rule("for-takes")
+def _who_takes_it() -> None:
+    asked: list[AttributeQuery] = []
+    told: list[Callable[[Asked], None]] = []
+
+    def ask(query: AttributeQuery, answer: Callable[[Asked], None]) -> None:
+        asked.append(query)
+        told.append(answer)
+
+    takers = Takers(ask, lambda: NEW_ID, lambda: 0.0)
+    own, there = ALICE.domain, BOB.domain
+    assert takers.of(own, there).foreign
+    values = AttributeValues((Attribute("foreign-forms", b"xmpp", 600),))
+    told[0](Asked(Outcome(Status.SUCCESS, result=values)))
+    assert takers.of(own, there).foreign
+    takers.refused(there)
+    assert not takers.of(own, there).foreign
+    assert "foreign-forms" in asked[0].names
+    assert len(asked) == 1
 
 
 @rule("for-what", "for-access")

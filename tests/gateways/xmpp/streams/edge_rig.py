@@ -95,7 +95,7 @@ class EdgeRouter(Router):
         known = Known(
             spoken=lambda domain: self.spoken.get(domain, Protocol.XMPP),
             is_served=lambda domain: domain == self.domain,
-            foreign=lambda domain: domain in self.foreign,
+            foreign=lambda _from, domain: domain in self.foreign,
             **self.known,
         )
         return StreamEdge(outside, known, self.parts.pings)

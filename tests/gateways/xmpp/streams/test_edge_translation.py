@@ -71,6 +71,22 @@ def test_what_cannot_be_said_otherwise_goes_as_it_is_only_to_who_takes_it() -> N
     assert (record.type, record.body) == (RecordType.FOREIGN, b"xmpp\0" + raw)
 
 
+def test_who_refuses_foreign_forms_is_remembered_for_it() -> None:
+    """Only where it says so, and only of those."""
+    refused: list[str] = []
+    pair = imx_at_b()
+    pair.b.again(refused=refused.append)
+    pair.b.foreign.add(B)
+    pair.b.service.outcome = failure(Reason.TYPE_NOT_ENABLED, by=B, role="service")
+    raw = f"<iq from='alice@{A}' to='bob@{B}' id='q' type='get'><query xmlns='urn:x'/></iq>".encode()
+    pair.a.service.send(message("m1", "hello"), A, B)
+    pair.settle()
+    assert refused == []
+    pair.a.service.send(raw, A, B)
+    pair.settle()
+    assert refused == [B]
+
+
 def foreign(raw: str) -> Foreign:
     """From B's user to A's."""
     return Foreign(BOB, ALICE, IDENT, "xmpp", raw.encode())
