@@ -339,6 +339,7 @@ class Parts:
         self.provisioner.with_services(self.services)
         self.provisioner.on_embedded = self._embedded_changed
         self.provisioner.on_leaving = self.liveness.leaving
+        self.provisioner.on_lost = self.streams.removed
         self.provisioner.on_returned = self.liveness.returned
         self.hub.events += [self.services, self.processes]
         self.access = AccessControl(

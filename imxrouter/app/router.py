@@ -93,6 +93,7 @@ class Router(Whole, Service):
             self.run_time_domains.begin()
             self.access.begin(self.store)
             self.abuse.begin(self.store)
+            self.streams.begin(self.store)
             self._remembering.begin()
             self.quality.begin()
             self._kept_subscriptions.begin()

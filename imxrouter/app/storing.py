@@ -17,6 +17,7 @@ from imxrouter.app.served.subscribed import SUBSCRIPTIONS
 from imxrouter.app.traffic import kept_access, quality
 from imxrouter.config.schema import Config
 from imxrouter.gateways.embedded import keeping
+from imxrouter.gateways.xmpp.subscriptions import kept
 from imxrouter.routing.interfaces import StoreHealth, StoreProblem
 from imxrouter.store.file import StateFile
 from imxrouter.store.sqlite import SqliteStore
@@ -48,7 +49,7 @@ def make_store(config: Config, reactor: Any, *, shared: bool) -> SqliteStore:
     file = StateFile(Path(config.state_dir) / STATE_FILE, time.time)
     limits = {
         **remembering.TABLE_ENTRIES, **run_time_domains.TABLE_ENTRIES, **kept_access.TABLE_ENTRIES,
-        **keeping.TABLE_ENTRIES, **draining.TABLE_ENTRIES, **quality.TABLE_ENTRIES,
+        **keeping.TABLE_ENTRIES, **kept.TABLE_ENTRIES, **draining.TABLE_ENTRIES, **quality.TABLE_ENTRIES,
         SUBSCRIPTIONS: config.limits.subscriptions,
         ABUSE: MAX_REPORTS,
     }  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -12,7 +14,9 @@ from typing import TYPE_CHECKING
 from imxrouter.app.trust.preferences import speak
 from imxrouter.app.trust.stream_trust import stream_trust
 from imxrouter.config.schema import Config
+from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.acks import PingDroppers
+from imxrouter.gateways.xmpp.effects import StanzaIn
 from imxrouter.gateways.xmpp.heard import AFTER
 from imxrouter.gateways.xmpp.names import Condition
 from imxrouter.gateways.xmpp.steps import StreamRole
@@ -22,20 +26,25 @@ from imxrouter.gateways.xmpp.streams.edge import Known, Outside, StreamEdge
 from imxrouter.gateways.xmpp.streams.listener import StreamFactory
 from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts
 from imxrouter.gateways.xmpp.streams.pings import Pings
+from imxrouter.gateways.xmpp.streams.presence import PresenceOutside, StreamPresence
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.gateways.xmpp.takers import UNKNOWN, Taken, Takers
 from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, TlsRule
 from imxrouter.gateways.xmpp.translate.messages import Takes
 from imxrouter.link.machine import Side
+from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
+from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.choice import Protocol
+from imxrouter.routing.interfaces import Store
 from imxrouter.telemetry.xmpp import XmppFigures
 from imxrouter.transport.dialing import Reach
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.link import Door, Link, Purpose
 from imxrouter.transport.strengths import Strengths
 from imxrouter.wire.control import Control, Hello
+from imxrouter.wire.record import Record
 from imxrouter.wire.registry import RecordType
 
 if TYPE_CHECKING:
@@ -151,13 +160,13 @@ class StreamFigures:
     Args:
         hub: links of this process.
         figures: shown at `/metrics`.
-        edge: what counts time among its stanzas.
+        passes: called about once a second.
     """
 
-    def __init__(self, hub: Hub, figures: XmppFigures, edge: StreamEdge) -> None:
+    def __init__(self, hub: Hub, figures: XmppFigures, passes: Callable[[], None]) -> None:
         self._hub = hub
         self._figures = figures
-        self._edge = edge
+        self._passes = passes
         figures.streams = self.by_role
         #: streams that are not among the hub's: those of servers behind us
         self.others: Callable[[], Iterable[XmppSession]] = tuple
@@ -186,9 +195,9 @@ class StreamFigures:
             self._figures.renewed(session.machine.parser_renewals)
 
     def tick(self, now: float) -> None:
-        """What nobody answered in time is answered."""
+        """What counts time among stanzas and subscriptions does so."""
         del now
-        self._edge.tick()
+        self._passes()
 
 
 class Streams:
@@ -220,12 +229,14 @@ class Streams:
             lambda name: chosen.for_stanzas(name.encode()),
             lambda name: chosen.choose_for_stanzas(name.encode()),
         )
+        self._presence: StreamPresence | None = None
         self.trust = stream_trust(router, self._second, lambda what: later(0.0, what))
         rules = StreamRules(
             router.hub, router.xmpp_strengths, lambda: router.config, droppers,
             lambda domain: router.gatekeeper.shuts_out(domain),  # noqa: PLW0108 - it is set later
         )  # fmt: skip
-        self.figures = figures = StreamFigures(router.hub, router.metrics.xmpp, plain)
+        self.figures = figures = StreamFigures(router.hub, router.metrics.xmpp, self.tick)
+        self._plain = plain
         self.parts = StreamParts(
             self.edge, self.trust, self.trust.tongue, rules.terms, later, router.link_tls.ends, droppers,
             pings, figures.error, router.metrics.xmpp.not_confirmed, router.steps.stream_begun,
@@ -242,6 +253,54 @@ class Streams:
     def factory(self, *, only_tls: bool) -> StreamFactory:
         """What makes streams of connections of other organisations' servers."""
         return StreamFactory(self._hub, self.parts, Door.XMPP, only_tls=only_tls)
+
+    def begin(self, store: Store) -> None:
+        """Go on with the subscriptions of XMPP that the store has, which is open."""
+        router, hub = self._router, self._hub
+        outside = PresenceOutside(
+            submit=router.inside.submit,
+            has_room=lambda: router.inside.room > 0,
+            later=router.reactor.callLater,
+            now=hub.now,
+            wall=time.time,
+            chance=random.SystemRandom().random,
+            random_bytes=os.urandom,
+            reached=self._reached,
+            dropped=router.metrics.xmpp.dropped,
+        )
+        self._presence = StreamPresence(outside, store)
+
+    def tick(self) -> None:
+        """About once a second: what nobody answered in time is answered, what is due is sent."""
+        self._plain.tick()
+        if self._presence is not None:
+            self._presence.tick()
+
+    def removed(self, domains: Iterable[Domain]) -> None:
+        """Domains are served no more."""
+        if self._presence is not None:
+            self._presence.removed(domains)
+
+    def _reached(self, name: str) -> bool:
+        route = self._hub.switch.routes.get(name.encode())
+        return route is not None and bool(route.ports)
+
+    def _take(self, session: StreamLink, got: StanzaIn, tree: Element) -> bytes | Outcome:
+        if self._presence is None:
+            return failure(Reason.STATE_UNAVAILABLE)
+        return self._presence.take(session, got, tree)
+
+    def _request(self, record: Record) -> Outcome:
+        if self._presence is None:
+            return failure(Reason.STATE_UNAVAILABLE, role="service")
+        return self._presence.request(record)
+
+    def _pair(self, from_: str, to: str) -> bool:
+        return self._presence is not None and self._presence.pair(from_, to)
+
+    def _wrote(self, from_: Address, to: Address) -> None:
+        if self._presence is not None:
+            self._presence.wrote(from_, to)
 
     def _new_stream(self, own: Domain | None, peer: Domain) -> Link:
         return self._opened(own.name if own is not None else "", peer.name, Purpose.DATA)
@@ -282,6 +341,10 @@ class Streams:
             lambda own, name: _takes(self._taken(own, name)),
             lambda own, name: self._taken(own, name).foreign,
             lambda name: self._takers.refused(Domain(name)),
+            pair=self._pair,
+            presence=self._take,
+            operations=self._request,
+            wrote=self._wrote,
         )
 
     def _taken(self, own: str, name: str) -> Taken:

@@ -123,6 +123,8 @@ class Provisioner:
         self._services: Services | None = None
         #: told each domain, as on the wire, just before it is served no more or suspended
         self.on_leaving: Callable[[bytes], None] = lambda _domain: None
+        #: told domains that are served no more, when they are not
+        self.on_lost: Callable[[list[Domain]], None] = lambda _domains: None
         #: told each domain that was suspended and is served again
         self.on_returned: Callable[[bytes], None] = lambda _domain: None
         #: told the domains of an embedded service after each change
@@ -196,6 +198,7 @@ class Provisioner:
             self.on_returned(name.wire)
         switch = self._hub.switch
         switch.presence.table.forget_unserved(switch.routes, [name.wire for name in lost])
+        self.on_lost([name for name in lost if name.wire not in switch.routes])
         for service in touched:
             if self._services is not None:
                 self._services.rebind(service)

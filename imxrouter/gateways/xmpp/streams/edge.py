@@ -50,6 +50,7 @@ from imxrouter.gateways.xmpp.translate.plan import (
 )
 from imxrouter.gateways.xmpp.translate.saying import stanza_of
 from imxrouter.link.ledger import KEY, OUT_PORT, RECORD, Entry
+from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import Foreign, Message, Operation
 from imxrouter.model.outcome import Outcome, failure
@@ -89,6 +90,10 @@ def _no_pair(_from: str, _to: str) -> bool:
     return False
 
 
+def _wrote(_from: Address, _to: Address) -> None:
+    """Nobody wants to know."""
+
+
 #: Takes a stanza that is neither message nor foreign form; whole records for it, or a refusal.
 Takers = Callable[[StreamLink, StanzaIn, Element], bytes | Outcome]
 
@@ -109,6 +114,7 @@ class Known:
         presence: takes presence of a pair; None: presence is not translated here.
         queries: takes an iq that is translated; None: none is.
         operations: answers a SUBSCRIBE or NOTIFY for a user of XMPP; None: neither is translated here.
+        wrote: told of each message of a user of XMPP that was translated.
     """
 
     spoken: Callable[[str], Protocol]
@@ -122,6 +128,7 @@ class Known:
     presence: Takers | None = None
     queries: Takers | None = None
     operations: Callable[[Record], Outcome] | None = None
+    wrote: Callable[[Address, Address], None] = _wrote
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +240,7 @@ class StreamEdge:
             return b""
         match plan(tree, self._facts(got)):
             case Operate(operation):
+                self._known.wrote(operation.source, operation.destination)
                 return self._operation(operation, told)
             case AsForeign(operation):
                 return self._foreign(got, operation, told)
