@@ -46,7 +46,7 @@ from imxrouter.gateways.xmpp.terms import StreamTerms
 from imxrouter.link.machine import Draining, LinkState, Side
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import LocalMisuse
-from imxrouter.model.outcome import SUCCESS, Outcome, indeterminant
+from imxrouter.model.outcome import SUCCESS, Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.tls.contexts import XMPP_ALPN
@@ -201,6 +201,7 @@ class XmppSession(SaysClaims, ByteLink):
         """The connection is gone."""
         if self._gone:
             return
+        self._give_back()
         super().connectionLost(reason)
         self._over()
         self.machine.terms = StreamTerms()  # they may know the session, which would be a circle
@@ -402,8 +403,18 @@ class XmppSession(SaysClaims, ByteLink):
 
     def drop(self, reason: Reason, note: str) -> None:
         """End the connection after what is written; `machine` has ended already."""
+        self._give_back()
         super().drop(reason, note)
         self._over()
+
+    def _give_back(self) -> None:
+        """What waited behind a stream that never went on was not written: that is known."""
+        behind, self._behind = bytes(self._behind), bytearray()
+        for one in _whole(behind):
+            record = decode_record(one)
+            if not record.is_response:
+                lost = failure(Reason.LINK_LOST, note="the stream ended while it began anew")
+                self._parts.edge.settled(self.port, (record.route_tag,), lost)
 
     def _over(self) -> None:
         """Nobody waits for it any more."""
@@ -467,6 +478,7 @@ class XmppSession(SaysClaims, ByteLink):
 
     def abort(self, reason: Reason, note: str) -> None:
         """End without waiting for what is unwritten."""
+        self._give_back()
         super().abort(reason, note)
         self._over()
 

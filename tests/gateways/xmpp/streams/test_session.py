@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 
 from imxrouter.gateways.xmpp.acks import DROPPED_AT_MOST
 from imxrouter.gateways.xmpp.say import DbType
+from imxrouter.gateways.xmpp.steps import Step
 from imxrouter.gateways.xmpp.streams.parts import StreamFailed
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.gateways.xmpp.terms import Confirm, StreamTerms, TlsRule
@@ -343,3 +344,26 @@ def test_clear_text_behind_the_begin_of_tls_is_refused() -> None:
     wire.protocol.dataReceived(HEADER)
     assert session.drop_reason is Reason.TLS_FAILED
     assert wire.ended
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_what_is_sent_while_a_stream_begins_anew_waits(goes_on: bool) -> None:
+    """A pair may be proved before the stream is there again: it goes out then, or has not gone at all."""
+    pair = Pair()
+    pair.out.machine.step = Step.HEADER
+    number = pair.a.service.send(message(), A, B)
+    assert pair.wires[0].writes == []
+    assert pair.a.service.outcomes == {}
+    if goes_on:
+        pair.out.machine.step = Step.OPEN
+        pair.out.perform([])
+        settle(*pair.wires)
+        assert len(pair.b.service.requests) == 1
+        pair.pong()
+        assert pair.a.service.outcomes == {number: SUCCESS}
+    else:
+        pair.wires[0].ended = True
+        settle(*pair.wires)
+        outcome = pair.a.service.outcomes[number]
+        assert (outcome.status, outcome.reason) == (Status.FAILURE, Reason.LINK_LOST)
+    assert pair.a.switch.conservation() == []
