@@ -1,4 +1,4 @@
-"""Presence between users of Prosody and of ejabberd and a user of the router's own, who knows only the model."""
+"""Presence between users of XMPP servers and a user of the router, who knows only the model."""
 
 from __future__ import annotations
 
