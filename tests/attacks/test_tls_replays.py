@@ -205,7 +205,7 @@ def test_claim_by_a_certificate_that_is_no_good(
     ends = m.router.link_tls.ends
     assert ends is not None
     monkeypatch.setattr(ends.contexts.certificates, "for_domain", lambda _domain: make())
-    monkeypatch.setattr(m.router.claimer, "_by_certificate", lambda *_: True)
+    monkeypatch.setattr(m.router.claimer.tongue, "result_is_proof", lambda *_: True)
     monkeypatch.setattr(m.router.federation.apart, "has_certificate", lambda _domain: False)
     m.send("alice@a.example", "bob@b.example", "it is me").outcome()
     assert b.proved("a.example") == (not guarded)

@@ -19,7 +19,7 @@ import pytest
 from imxrouter.link import claims, machine, token
 from imxrouter.switch import core, rewrite, switch, ways
 from imxrouter.switch.checks import ALL_CHECKS
-from imxrouter.transport import byte_link, dialback, federation, session, verifier
+from imxrouter.transport import byte_link, dialback, federation, holding, session, verifier
 from tests.properties import nodes
 
 #: What carries a mutation out; undone by pytest.
@@ -231,7 +231,7 @@ MUTATIONS: dict[str, Mutation] = {
         "bad network", _UNTRUE, "three",
     ),
     "a retry that cannot go has failed": Mutation(
-        (instead(federation, "Federation._give_up", "if entry[TRIES]:", "if False:"),),
+        (instead(holding, "Holding.give_up", "if entry[TRIES]:", "if False:"),),
         "bad network", _UNTRUE, quick=True,
     ),
     "retried again and again": Mutation(

@@ -27,7 +27,7 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.probe.check import Checker, Terms
-from imxrouter.probe.report import CheckView, view_of
+from imxrouter.probe.report import CheckView, view_of_all
 from imxrouter.routing.interfaces import StoreProblem
 from imxrouter.store.file import StateFile
 from imxrouter.store.sqlite import SqliteStore
@@ -268,10 +268,10 @@ class Scene:
         """What `imxctl check DOMAIN` says: as JSON, and printed; run in the reactor of the laboratory."""
         views: list[CheckView] = []
 
-        def run(_shared: object, wanted: Domain, terms: Terms) -> CheckView:
+        def run(_shared: object, wanted: Domain, terms: Terms, _protocol: str | None) -> CheckView:
             if not views:
                 report = self.lab.thread.call(lambda: self._checker(terms, told.at).run(wanted))
-                views.append(view_of(report))
+                views.append(view_of_all({"imx": report}))
             return views[0]
 
         self.monkeypatch.setattr(check_command, "_run", run)
