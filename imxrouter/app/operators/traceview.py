@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from imxrouter.admin.detail import TraceRow, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import AdminError
-from imxrouter.app.traffic.settling import parties
+from imxrouter.app.traffic.settling import has_servers, parties
 from imxrouter.link.ledger import IN_PORT, KEY, OUT_PORT, SINCE, Entry
 from imxrouter.model.address import Address, BadAddress
 from imxrouter.model.domain import BadDomain, Domain
@@ -206,7 +206,7 @@ def _limits(router: Parts) -> list[str]:
     limits = [
         f"steps are kept for {log.trace_age_s:g} s at most, {log.trace_entries} of them, by each process."
     ]
-    if not router.traces_deliveries and any(service.kind == "imx" for service in router.config.services):
+    if not router.traces_deliveries and has_servers(router.config):
         limits.append(
             "Plain deliveries from and to services of their own are not traced unless log.trace_deliveries "
             "is set; what was refused, failed or had to wait always is."

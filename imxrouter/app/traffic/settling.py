@@ -64,8 +64,7 @@ class Settling:
         """Be told by the switch; returns whether plain deliveries are traced too."""
         switch.on_settled, switch.on_answered = self.settled, self.answered
         deliveries = traces_deliveries(config)
-        told = deliveries and any(service.kind == "imx" for service in config.services)
-        switch.on_delivered = self.delivered if told else None
+        switch.on_delivered = self.delivered if deliveries and has_servers(config) else None
         return deliveries
 
     def settled(self, entry: Entry, outcome: Outcome) -> None:
@@ -123,6 +122,11 @@ class Settling:
 def traces_deliveries(config: Config) -> bool:
     """Whether what is delivered at once is noted in the trace too."""
     return bool(config.log.trace_entries and (config.lab or config.log.trace_deliveries))
+
+
+def has_servers(config: Config) -> bool:
+    """Whether anybody has a server of his own; the embedded service itself notes what it delivers."""
+    return any(service.kind != "embedded" for service in config.services)
 
 
 def parties(entry: Entry) -> tuple[bytes, bytes]:
