@@ -177,22 +177,6 @@ def test_a_plain_delivery_of_a_service_says_what_is_known(lab: Lab) -> None:
     assert "log.trace_deliveries" in unknown.output
 
 
-@pytest.mark.parametrize(
-    ("tables", "noted"),
-    [
-        ("", False),  # the embedded service notes its own
-        (
-            '[[service]]\nname = "chat"\nkind = "xmpp"\naddress = "127.0.0.1:5269"\n',
-            True,
-        ),
-    ],
-)
-def test_deliveries_of_xmpp_servers_are_traced_too(lab: Lab, tables: str, noted: bool) -> None:
-    """Whoever has a server of his own behind the router, whatever it speaks."""
-    a = lab.router("a.example", tables=tables, settings={"log.trace_deliveries": True, **KEPT})
-    assert (a.router.switch.on_delivered is not None) == noted
-
-
 def test_plain_deliveries_are_traced_where_it_is_configured(lab: Lab) -> None:
     """Both links, size and time of each."""
     a, service = _with_service(lab)
