@@ -12,15 +12,19 @@ from typing import Final
 from imxrouter.routing.rules import Right
 from imxrouter.wire.layout import ADDRESSES_OFFSET
 
-#: An XML start tag of XMPP; `presence` and `iq` without a prefix are of the namespace that the format gives.
+#: An XML start tag of XMPP; names without a prefix are of the namespace that the format gives.
 _XMPP: Final = re.compile(
-    rb"xmpp\x00<(presence|iq)((?:[ \t\r\n]+[^ \t\r\n=/<>\"']+[ \t\r\n]*=[ \t\r\n]*(?:\"[^\"]*\"|'[^']*'))*)"
-    rb"[ \t\r\n]*/?>"
+    rb"xmpp\x00<(presence|iq|message)"
+    rb"((?:[ \t\r\n]+[^ \t\r\n=/<>\"']+[ \t\r\n]*=[ \t\r\n]*(?:\"[^\"]*\"|'[^']*'))*)[ \t\r\n]*/?>"
 )
-_TYPE: Final = re.compile(rb"[ \t\r\n]+([^ \t\r\n=/<>\"']+)[ \t\r\n]*=[ \t\r\n]*(?:\"([^\"]*)\"|'([^']*)')")
+_ATTRIBUTE: Final = re.compile(
+    rb"[ \t\r\n]+([^ \t\r\n=/<>\"']+)[ \t\r\n]*=[ \t\r\n]*(?:\"([^\"]*)\"|'([^']*)')"
+)
 #: Of presence: what wants nothing of its recipient, who asked for it or can only ignore it.
 _TELLS: Final = frozenset({b"", b"unavailable", b"subscribed", b"unsubscribe", b"unsubscribed", b"error"})
 _ANSWERS: Final = frozenset({b"result", b"error"})
+_MESSAGE: Final = b"xmpp\0<message"
+_GROUPCHAT: Final = b"groupchat"
 
 
 def is_presence(data: bytes) -> bool:
@@ -37,14 +41,41 @@ def right_of_form(data: bytes) -> Right | None:
     to an iq was asked for (RFC 6120 section 8.2.3); everything else is a message.
     """
     found = _XMPP.match(data, _body_of(data))
-    if found is None:
+    if found is None or found[1] == b"message":
         return Right.MESSAGE
-    kind = next((one[2] or one[3] or b"" for one in _TYPE.finditer(found[2]) if one[1] == b"type"), b"")
+    kind = _attribute(found[2], b"type")
     if found[1] == b"iq":
         return None if kind in _ANSWERS else Right.MESSAGE
     if kind in _TELLS:
         return None
     return Right.FETCH if kind == b"probe" else Right.SUBSCRIBE
+
+
+def is_rated(data: bytes) -> bool:
+    """Whether a form costs its sender of his rate, as a message does; whole records only.
+
+    What a server tells many at once on his behalf does not: presence goes to each who asked for it, a probe
+    to each of whom it was asked (RFC 6121 sections 4.2, 4.3), what is said in a room to each who is in it
+    (XEP-0045 section 7.4), and what was said before to who comes in. That is a message from a room to a full
+    address; one to a bare address is what somebody says in a room. Nor does the answer to a query, which was
+    asked for.
+    """
+    body = _body_of(data)
+    if data.startswith(_MESSAGE, body) and data.find(_GROUPCHAT, body) < 0:
+        return True  # nearly all are so
+    found = _XMPP.match(data, body)
+    if found is None:
+        return True
+    kind = _attribute(found[2], b"type")
+    if found[1] == b"presence":
+        return kind not in _TELLS and kind != b"probe"
+    if found[1] == b"iq":
+        return kind not in _ANSWERS
+    return kind != _GROUPCHAT or b"/" not in _attribute(found[2], b"to")
+
+
+def _attribute(attributes: bytes, name: bytes) -> bytes:
+    return next((one[2] or one[3] or b"" for one in _ATTRIBUTE.finditer(attributes) if one[1] == name), b"")
 
 
 def _body_of(data: bytes) -> int:

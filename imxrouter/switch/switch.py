@@ -18,7 +18,7 @@ from imxrouter.routing.traffic import NOBODY
 from imxrouter.switch import slots
 from imxrouter.switch.core import SUSPENDED_S
 from imxrouter.switch.flows import Key
-from imxrouter.switch.forms import is_presence
+from imxrouter.switch.forms import is_presence, is_rated
 from imxrouter.switch.ports import FOREVER, MAX_UNACKNOWLEDGED, Port, Proof, Role
 from imxrouter.switch.presence import INSIDE_TYPES, OF_DOMAINS
 from imxrouter.switch.reads import SwitchReads
@@ -249,7 +249,9 @@ class Switch(SwitchReads):
                             if self.over_rate(takes, port, data[start:stop], now):
                                 continue
                 warned = 0.0
-                if rated and (is_message or rtype != _NOTIFY):
+                if rated and (
+                    is_message or (is_rated(data[start:stop]) if rtype in FORMS else rtype != _NOTIFY)
+                ):
                     arrival = arrivals.get(key)
                     if arrival is None or arrival - now > warn_from:
                         warned = self.rates.admit(key, from_domain, now, interval, reach)

@@ -11,7 +11,7 @@ from imxrouter.routing.overload import Level
 from imxrouter.routing.rules import Right
 from imxrouter.switch import slots
 from imxrouter.switch.checks import Checks
-from imxrouter.switch.forms import is_presence, right_of_form
+from imxrouter.switch.forms import is_presence, is_rated, right_of_form
 from imxrouter.switch.ports import Port, Role
 from imxrouter.wire.record import Envelope, Record, encode_record
 from imxrouter.wire.registry import FORMS, RecordType
@@ -60,6 +60,54 @@ def test_a_form_is_judged_as_what_it_plainly_is(body: bytes, right: Right | None
     data = encode_record(form(body))
     assert right_of_form(data) is right
     assert is_presence(data) is presence
+
+
+TO_ROOM, FROM_ROOM = (
+    b"xmpp\0<message from='%s' to='%s' type='groupchat'><body>hi</body></message>" % ends
+    for ends in (
+        (b"alice@peer.example/desk", b"room@here.example"),
+        (b"room@peer.example/alice", b"bob@here.example/desk"),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "rated"),
+    [
+        (CHAT, True),
+        (CHAT.replace(b"hi", b"groupchat"), True),
+        (TO_ROOM, True),
+        (FROM_ROOM, False),
+        (FROM_ROOM.replace(b"type='groupchat'", b'type = "groupchat" '), False),
+        (FROM_ROOM.replace(b"groupchat", b"chat"), True),
+        (FROM_ROOM.replace(b"groupchat", b"group&#99;hat"), True),
+        (b"xmpp\0<message to='bob@here.example' a='x/y' type='groupchat'/>", True),
+        (b"xmpp\0<message to='bob@here.example/desk' type='groupchat' a='>", True),
+        (b"xmpp\0<iq type='get'/>", True),
+        (b"xmpp\0<iq type='set'/>", True),
+        (b"xmpp\0<iq type='result'/>", False),
+        (b"xmpp\0<iq type='error'/>", False),
+        (PRESENCE, False),
+        (b"xmpp\0<presence type='unavailable'/>", False),
+        (b"xmpp\0<presence type='probe'/>", False),
+        (b"xmpp\0<presence type='subscribed'/>", False),
+        (b"xmpp\0<presence type='subscribe'/>", True),
+        (b"xmpp\0<presence:message xmlns:presence='jabber:server'/>", True),
+        (b"sip\0<presence/>", True),
+        (b"", True),
+    ],
+)
+def test_what_a_server_tells_many_costs_nobody_of_his_rate(body: bytes, rated: bool) -> None:
+    """Presence, what is said in rooms, and answers; whatever is not plainly that is a message."""
+    data = encode_record(form(body))
+    assert is_rated(data) is rated
+    made = rig()
+    made.rates.wait_s[b"alice@peer.example"] = 2.5
+    made.feed(made.peer, form(body))
+    if rated:
+        assert made.outcome(made.peer).reason is Reason.RATE_LIMITED
+    else:
+        assert [one.body for one in made.out(made.service)] == [body]
 
 
 @given(st.binary(max_size=80))

@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 import slixmpp
 
 #: What a user's client can do besides talking.
-_PLUGINS: Final = ("xep_0030", "xep_0045", "xep_0054", "xep_0184", "xep_0199")
+_PLUGINS: Final = ("xep_0030", "xep_0045", "xep_0054", "xep_0115", "xep_0163", "xep_0184", "xep_0199")
 _LOGIN_S: Final = 15.0
 _ANSWER_S: Final = 15.0
 
@@ -113,6 +113,13 @@ class Users:
         plugin = self._users[user].plugin["xep_0030"]
         got = await plugin.get_info(jid=slixmpp.JID(of), timeout=_ANSWER_S)
         return sorted(got["disco_info"]["features"])
+
+    async def interest(self, user: str, node: str) -> None:
+        """Say that events of a node are wanted (XEP-0163 section 4.3), and show it."""
+        client = self._users[user]
+        client.plugin["xep_0163"].add_interest(node)
+        await client.plugin["xep_0115"].update_caps()
+        client.send_presence()
 
     async def join(self, user: str, room: str, nick: str) -> None:
         """Enter a room."""

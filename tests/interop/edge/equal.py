@@ -7,6 +7,7 @@ stanzas that have none. What is compared is names with their namespaces, attribu
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import Final
 
 from lxml import etree
@@ -18,7 +19,11 @@ _CONTENT: Final = frozenset({"jabber:client", "jabber:server", "jabber:component
 
 
 def difference(
-    sent: str | etree._Element, received: str | etree._Element, *, ignored: Iterable[str] = ("from", "to")
+    sent: str | etree._Element,
+    received: str | etree._Element,
+    *,
+    ignored: Iterable[str] = ("from", "to"),
+    ordered: bool = True,
 ) -> str | None:
     """Say where two stanzas differ first; None where they do not.
 
@@ -26,8 +31,17 @@ def difference(
         sent: the one, text or tree.
         received: the other.
         ignored: attributes of the stanza itself that servers may write: addresses become full.
+        ordered: whether the children of the stanza itself stand in their order: ejabberd writes extensions
+            before what it knows of a message.
     """
-    return _differ(_tree(sent), _tree(received), "", frozenset(ignored))
+    one, two = _tree(sent), _tree(received)
+    return _differ(*((one, two) if ordered else (_sorted(one), _sorted(two))), "", frozenset(ignored))
+
+
+def _sorted(stanza: etree._Element) -> etree._Element:
+    copy = deepcopy(stanza)
+    copy[:] = sorted(copy, key=_name)
+    return copy
 
 
 def _tree(stanza: str | etree._Element) -> etree._Element:

@@ -50,7 +50,8 @@ from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.routing.attribute_asking import Asked
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.choice import Protocol
-from imxrouter.transport.operations import operation_to_record, record_to_operation
+from imxrouter.switch.forms import is_rated
+from imxrouter.transport.operations import foreign_to_record, operation_to_record, record_to_operation
 from imxrouter.wire.describe import describe_stream
 from imxrouter.wire.record import decode_record, encode_record
 from tests.gateways.xmpp.canon import canon
@@ -316,6 +317,20 @@ def _what_never_goes() -> None:
         arrived = stanza_of_foreign(Foreign(ALICE, BOB, NEW_ID, "xmpp", text.encode()), ours)
         assert isinstance(arrived, Refusal)
         assert arrived.reason is Reason.BAD_BODY
+
+
+@rule("for-rate")
+def _what_costs_nothing() -> None:
+    full = AT.replace("bob@b.example", "bob@b.example/r2")
+    for text, rated in (
+        (f"<presence {AT}/>", False), (f"<presence {AT} type='unavailable'/>", False),
+        (f"<presence {AT} type='probe'/>", False), (f"<presence {AT} type='subscribe'/>", True),
+        (f"<iq {AT} type='result'/>", False), (f"<iq {AT} type='error'/>", False),
+        (f"<iq {AT} type='get'/>", True), (f"<message {AT} type='groupchat'/>", True),
+        (f"<message {full} type='groupchat'/>", False), (f"<message {full} type='chat'/>", True),
+    ):  # fmt: skip
+        carried = foreign_to_record(Foreign(ALICE, BOB, NEW_ID, "xmpp", text.encode()))
+        assert is_rated(encode_record(carried)) is rated, text
 
 
 @rule("for-envelope")
