@@ -34,7 +34,7 @@ from imxrouter.telemetry.trace import TraceRing
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.link import Link, Purpose, protocol_of
+from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.verifier import Verifier
 from imxrouter.wire.control import Control, Hello, Verify
 from imxrouter.wire.describe import level_words
@@ -198,7 +198,7 @@ class Steps:
             told |= {name: went[name] for name in ("link", "protocol", "service") if name in went}
             told["choice"] = self.ends.choice(entry)
         if entry[TO_DOMAIN] not in self._hub.switch.routes:
-            protocol = Protocol.IMX if session is None else protocol_of(session)
+            protocol = Protocol.IMX if session is None else session.protocol
             rule = self.policy_of(Domain(destination), protocol)
             told |= {"rule": rule.check, "setting": rule.setting}
         sender, recipient = parties(entry)
