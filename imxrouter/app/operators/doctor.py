@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -48,9 +48,10 @@ _ALIASES: Final = 20
 _PATIENCE_S: Final = 5.0
 
 
-def make_checker(
-    router: Parts, guard: DialGuard, patience_s: float, kind: type[Checker] = Checker
-) -> Checker:
+_Kind = TypeVar("_Kind", bound=Checker)
+
+
+def make_checker(router: Parts, guard: DialGuard, patience_s: float, kind: type[_Kind]) -> _Kind:
     """What looks up, connects and says hello as that router does: its name servers, its sockets."""
     return kind(
         router.reactor, router.ask, guard, router.dialer.opener, timeout_s=patience_s,
@@ -177,7 +178,7 @@ class Doctor:
         guard = DialGuard(
             dial.allow_networks, dial.allow_ports_below_1024
         )  # our own listener is what we want
-        checker = make_checker(self._router, guard, self._patience_s)
+        checker = make_checker(self._router, guard, self._patience_s, Checker)
         stages = await checker.reach(self._name)
         by_stage = {one.stage: one for one in stages}
         dns = by_stage[Stage.DNS]
