@@ -163,7 +163,8 @@ class StreamEdge:
             return b""
         told = told_of(given, got.to, got.from_)
         try:
-            if self._known.spoken(got.to) is Protocol.XMPP:
+            foreign = is_answer and self._asked_as_foreign(given)
+            if not foreign and self._known.spoken(got.to) is Protocol.XMPP:
                 from_, to = party_of(given.from_), party_of(given.to)
                 raw = rescoped(given, SERVER)
                 if STANZA_ID in raw:
@@ -239,6 +240,14 @@ class StreamEdge:
             self._outside.dropped("unasked")
             return b""
         return self._operation(foreign, None)
+
+    def _asked_as_foreign(self, answer: Stanza) -> bool:
+        """Whether what an iq answers came as a foreign form: then the answer goes as one, too.
+
+        Nobody may have asked what its domain is reached by, and may not for an answer: anybody can send one.
+        """
+        asked = self._queries.waiting(answer.from_, answer.to, answer.ident, self._outside.now())
+        return asked is not None and asked.told is None
 
     def _late(self, got: StanzaIn, tree: Element) -> bytes:
         """An error for a message: of one in flight its outcome, of one that was taken a late failure."""
