@@ -242,8 +242,8 @@ class EvidenceView(TypedDict):
     `address`, `by_peer`, `level`, `cleared` (waits that the check ended), or `answer`; of `service` `id` (for
     `imxctl trace`), `bytes`, `decided_by`, `decided_role`, `retry_after_s`. By XMPP `dialback` has a line for
     each way of proof at each server: `proof` (`dial-back` or `SASL EXTERNAL`), `answer` (`taken`,
-    `not offered`, `refused`, `not tried`), and `reason` where the other way was taken; what the server said is
-    the note.
+    `not offered`, `refused`, `not tried`), and `reason` where the other way was taken; `note` has what the
+    server said.
     """
 
     what: str
