@@ -1,4 +1,4 @@
-"""Checks a domain's XMPP servers as one of our domains: which proof of us they take."""
+"""Checks a domain's XMPP servers as one of our domains, and those of our own: which proof of us is taken."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Final
 from OpenSSL import SSL
 
 from imxrouter.discovery.records import Target
-from imxrouter.gateways.xmpp.streams.proving import Proof, ProofProbe, Proved
+from imxrouter.gateways.xmpp.streams.probing import StreamProbe
+from imxrouter.gateways.xmpp.streams.proving import OwnKeyProbe, Proof, ProofProbe, Proved
 from imxrouter.gateways.xmpp.streams.tongue import XmppTongue
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
@@ -43,6 +44,21 @@ class Prover:
     has_certificate: bool
     tongue: XmppTongue
     verify_s: float
+
+
+class OwnChecker(StreamChecker):
+    """Checks a domain of ours where its records lead: whether who is there knows our keys.
+
+    Attributes:
+        tongue: makes them; set before anything is checked.
+    """
+
+    tongue: XmppTongue
+
+    def _looking(self, domain: Domain, probe: TlsProbe, judge: Callable[[TlsFacts], object]) -> StreamProbe:
+        return OwnKeyProbe(
+            self._clock, domain, probe.make, judge, self.tongue, self._random_bytes, self._timeout_s
+        )
 
 
 class ProofChecker(StreamChecker):

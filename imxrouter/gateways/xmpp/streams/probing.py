@@ -141,8 +141,19 @@ class StreamProbe:
             self._session.abort(Reason.NONE, "looked at")
 
     async def _ask(self) -> None:
+        stream_id, key = self._random_bytes(8).hex(), self._random_bytes(32).hex()
+        await self._ask_about(stream_id, key, DbType.INVALID, Reason.BAD_TOKEN)
+
+    async def _ask_about(self, stream_id: str, key: str, right: DbType, wrong: Reason) -> None:
+        """Ask whether a key is the domain's own.
+
+        Args:
+            stream_id: of the stream that the key would be for.
+            key: it.
+            right: what must be said.
+            wrong: what it is if the opposite is said.
+        """
         begun = self._clock.seconds()
-        key, stream_id = self._random_bytes(32).hex(), self._random_bytes(8).hex()
         self._session.ask_verify(ASKS_AS, self._domain.name, stream_id, key)
         try:
             answer = await self._answer.addTimeout(self._limit_s, self._clock)
@@ -153,8 +164,8 @@ class StreamProbe:
         if answer.kind is DbType.ERROR:
             unknown = answer.error is not None and answer.error.condition is StanzaCondition.ITEM_NOT_FOUND
             self._seen.refused = Reason.NOT_HOSTED if unknown else Reason.DIALBACK_REFUSED
-        elif answer.kind is not DbType.INVALID:
-            self._seen.refused = Reason.BAD_TOKEN
+        elif answer.kind is not right:
+            self._seen.refused = wrong
 
     def _judged(self, facts: TlsFacts) -> None:
         self._seen.tls, self._seen.tls_s = facts, self._clock.seconds() - self._session.opened_at

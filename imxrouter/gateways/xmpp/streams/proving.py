@@ -3,6 +3,8 @@
 Each way of proof has a stream of its own, so that one does not stand in for the other: on one nothing but
 dial-back is tried (the server asks our own servers about the key, as our records lead it there), on another
 nothing but SASL EXTERNAL with our certificate.
+
+`OwnKeyProbe` goes the other way round: it asks our own servers, where our records lead, as a neighbour would.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from imxrouter.gateways.xmpp.elements import Db
 from imxrouter.gateways.xmpp.names import claim_refused_by
 from imxrouter.gateways.xmpp.say import DbType
 from imxrouter.gateways.xmpp.streams.parts import StreamLink
-from imxrouter.gateways.xmpp.streams.probing import MakesEnd, StreamProbe
+from imxrouter.gateways.xmpp.streams.probing import ASKS_AS, MakesEnd, StreamProbe
 from imxrouter.gateways.xmpp.streams.tongue import KeyPlace, XmppTongue
 from imxrouter.gateways.xmpp.terms import StreamTerms, TlsRule
 from imxrouter.model.domain import Domain
@@ -29,6 +31,43 @@ from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.link import Link
 from imxrouter.transport.opening import OpenedSocket
 from imxrouter.wire.control import Control, Hello
+
+
+class OwnKeyProbe(StreamProbe):
+    """Asks who answers for a domain of ours about a key of ours, as any other server would; use once.
+
+    It must say `valid`: then whoever asks there about us is told that our keys are ours.
+
+    Args:
+        clock: time.
+        domain: ours.
+        make: makes our end of a TLS connection.
+        judge: raises `HandshakeFailed` where who is there may not be spoken to.
+        tongue: makes keys that our own routers recognise.
+        random_bytes: for ids.
+        limit_s: for the negotiation, and for the answer.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        domain: Domain,
+        make: MakesEnd,
+        judge: Callable[[TlsFacts], object],
+        tongue: XmppTongue,
+        random_bytes: Callable[[int], bytes],
+        limit_s: float,
+    ) -> None:
+        super().__init__(clock, domain, make, judge, random_bytes, limit_s)
+        self._tongue = tongue
+
+    async def _ask(self) -> None:
+        place = (self._random_bytes(8).hex(), self._domain.name, ASKS_AS)
+        key = self._tongue.key_of_check(place)
+        try:
+            await self._ask_about(place[0], key, DbType.VALID, Reason.NOT_MINE)
+        finally:
+            self._tongue.checking.discard(place)
 
 
 class Proof(Enum):
