@@ -1,4 +1,4 @@
-"""`imxctl links` of streams: whose they are, what is proved there and how, and what waits for confirmation."""
+"""`imxctl links` of streams: whose they are, what is proved there and how, what is not confirmed yet."""
 
 from __future__ import annotations
 
