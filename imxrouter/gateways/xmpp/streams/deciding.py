@@ -128,6 +128,10 @@ class Deciding:
         """A response to what streams brought over a port."""
         self._edge.answered(port, record)
 
+    def succeeded(self, tags: Sequence[int]) -> None:
+        """What streams brought under these tags came to a plain success."""
+        self._edge.succeeded(tags)
+
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         """What became of requests that left over a port."""
         self._edge.settled(port, tags, outcome)
