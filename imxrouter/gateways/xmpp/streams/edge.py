@@ -9,7 +9,6 @@ handed to the switch as the router's own, and nothing waits for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from imxrouter.formats.xmltree import BadXml, Element
@@ -35,7 +34,7 @@ from imxrouter.gateways.xmpp.streams.world import Known, Outside
 from imxrouter.gateways.xmpp.translate.awaited import LATE_S, QUERY_S, Awaited
 from imxrouter.gateways.xmpp.translate.failures import late_failure, outcome_of
 from imxrouter.gateways.xmpp.translate.foreign import stanza_of_foreign
-from imxrouter.gateways.xmpp.translate.forms import Misfit
+from imxrouter.gateways.xmpp.translate.forms import STANZA_ID, Misfit, without_forged_ids
 from imxrouter.gateways.xmpp.translate.jid import BadJid
 from imxrouter.gateways.xmpp.translate.messages import Takes
 from imxrouter.gateways.xmpp.translate.original import ORIGINAL_FORM, judge
@@ -166,7 +165,10 @@ class StreamEdge:
             foreign = is_answer and self._asked_as_foreign(given)
             if not foreign and self._known.spoken(got.to) is Protocol.XMPP:
                 from_, to = party_of(given.from_), party_of(given.to)
-                record = stanza_record(rescoped(given, SERVER), from_, to, self._outside.random_bytes(16))
+                raw = rescoped(given, SERVER)
+                if STANZA_ID in raw:
+                    raw = self._without_forged_ids(raw, got.from_)
+                record = stanza_record(raw, from_, to, self._outside.random_bytes(16))
                 return encode_record(record, FLAG_RESPONSE_WANTED, self._tag(told))
             return self._translated(session, got, told)
         except BadJid as error:
@@ -176,6 +178,11 @@ class StreamEdge:
         except (TranslationError, WireError) as error:
             reason = error.reason if isinstance(error, TranslationError) else Reason.BAD_RECORD
             return self._refused(told, failure(reason, note=str(error)))
+
+    def _without_forged_ids(self, raw: bytes, sender: str) -> bytes:
+        """What passes, without stanza-ids that a domain served here seems to have given it (row pass-sid)."""
+        is_served = self._known.is_served
+        return without_forged_ids(raw, lambda name: name != sender and is_served(name))
 
     def _translated(self, session: StreamLink, got: StanzaIn, told: Told | None) -> bytes:
         """For a domain that is reached otherwise than by XMPP."""
@@ -219,7 +226,7 @@ class StreamEdge:
         given = got.stanza
         if given.kind == "iq":
             if told is not None:  # what it asks may be had otherwise, where nothing foreign is taken
-                told = replace(told, question=self._attributes.question(got, tree))
+                told = told._replace(question=self._attributes.question(got, tree))
             key = (given.from_, given.to, given.ident)
             if not self._queries.sent(key, got.to, _Asked(told), self._outside.now()):
                 return self._refused(told, failure(Reason.BUSY, retry_after_s=5))
@@ -281,7 +288,7 @@ class StreamEdge:
             return b""
         tag = self._next_tag
         data = operation_to_bytes(asked, FLAG_RESPONSE_WANTED, tag)
-        if not self.told.add(tag, replace(told, question=question), self._outside.now()):
+        if not self.told.add(tag, told._replace(question=question), self._outside.now()):
             return self._refused(told, failure(Reason.BUSY, retry_after_s=5))
         self._next_tag += 1
         return data
@@ -308,6 +315,11 @@ class StreamEdge:
         return tag
 
     # -- what became of them -----------------------------------------------------------------------------
+
+    def succeeded(self, tags: Sequence[int]) -> None:
+        """Nothing is told of what streams brought under these tags: all went well."""
+        for tag in tags:
+            self.told.take(tag)
 
     def answered(self, port: Port, record: Record) -> None:
         """A response to what a stream brought: a failure is told, once, and what an iq asked for."""
