@@ -209,7 +209,12 @@ class StreamMachine(Stream):
         return counting.wrote(self, b"".join(raw), tags)
 
     def barrier(self, ident: str, now: float) -> list[Effect]:
-        """The ping with this id was answered by the domain that was asked (`PingOut`), wherever."""
+        """The ping with this id was answered by the domain that was asked (`PingOut`), wherever.
+
+        Of a stream that has ended nothing is known any more: what was not confirmed by then is in doubt.
+        """
+        if self.step is Step.CLOSED:
+            return []
         self.now = self._heard_at = now
         return counting.answered(self, ident)
 

@@ -60,6 +60,18 @@ def ends(effects: list[Effect]) -> list[Drop]:
 # -- ends ------------------------------------------------------------------------------------------------
 
 
+def test_an_answer_that_comes_after_the_end_confirms_nothing() -> None:
+    """The ping was answered on another stream; what was written on this one is in doubt already."""
+    party = proved_out()
+    machine = party.machine
+    party.perform(machine.stanzas([OUT], [1], START))
+    assert machine.confirmations.barrier
+    party.perform(machine.refuse(Reason.PROTOCOL_ERROR))
+    party.take(END)
+    assert machine.step is Step.CLOSED
+    assert machine.barrier(machine.confirmations.barrier, START) == []
+
+
 def test_we_close_a_stream_that_is_read_only() -> None:
     """The other side must stop sending: our end is said at once, what still comes is taken."""
     party = accepted()
