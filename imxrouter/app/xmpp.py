@@ -256,6 +256,11 @@ class Streams:
         """What makes streams of connections of other organisations' servers."""
         return StreamFactory(self._hub, self.parts, Door.XMPP, only_tls=only_tls)
 
+    @property
+    def presence(self) -> StreamPresence | None:
+        """Subscriptions of users of XMPP; None before the store is open."""
+        return self._presence
+
     def begin(self, store: Store) -> None:
         """Go on with the subscriptions of XMPP that the store has, which is open."""
         router, hub = self._router, self._hub
