@@ -222,6 +222,9 @@ class StreamProbe:
     def answered(self, port: Port, record: Record) -> None:
         """Nothing was asked."""
 
+    def succeeded(self, tags: Sequence[int]) -> None:
+        """Nothing was asked."""
+
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         """Nothing was said."""
 
