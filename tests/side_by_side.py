@@ -32,7 +32,10 @@ import pytest
 
 #: What the helpers carry out: folders and files below `tests`, chosen so that all end at about the same time.
 #: What is not named here is carried out by the process that was started.
-PARTS: Final[tuple[tuple[str, ...], ...]] = (("app", "attacks"),)
+PARTS: Final[tuple[tuple[str, ...], ...]] = (
+    ("app", "cli", "interop/edge", "rolling"),
+    ("attacks", "gateways/xmpp/streams", "interop", "lab", "staged", "transport"),
+)
 
 #: In a helper's environment: its place in `PARTS` and the descriptor to which it tells what happens.
 _HELPER: Final = "IMXROUTER_TESTS_HELPER"
