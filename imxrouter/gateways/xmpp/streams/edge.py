@@ -9,11 +9,11 @@ handed to the switch as the router's own, and nothing waits for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from imxrouter.formats.xmltree import BadXml, Element
 from imxrouter.gateways.xmpp.effects import StanzaIn
+from imxrouter.gateways.xmpp.flat import read_flat
 from imxrouter.gateways.xmpp.names import COMPONENT, PING, SERVER, StanzaCondition, stanza_error
 from imxrouter.gateways.xmpp.stanza import Stanza, read_stanza, rescoped
 from imxrouter.gateways.xmpp.steps import StreamRole
@@ -29,11 +29,12 @@ from imxrouter.gateways.xmpp.streams.records import (
     stanza_record,
 )
 from imxrouter.gateways.xmpp.streams.told import Question, Told, ToldTable, told_of
+from imxrouter.gateways.xmpp.streams.usual import Way, usual_record
 from imxrouter.gateways.xmpp.streams.world import Known, Outside
 from imxrouter.gateways.xmpp.translate.awaited import LATE_S, QUERY_S, Awaited
 from imxrouter.gateways.xmpp.translate.failures import late_failure, outcome_of
 from imxrouter.gateways.xmpp.translate.foreign import stanza_of_foreign
-from imxrouter.gateways.xmpp.translate.forms import Misfit
+from imxrouter.gateways.xmpp.translate.forms import STANZA_ID, Misfit, without_forged_ids
 from imxrouter.gateways.xmpp.translate.jid import BadJid
 from imxrouter.gateways.xmpp.translate.messages import Takes
 from imxrouter.gateways.xmpp.translate.original import ORIGINAL_FORM, judge
@@ -123,7 +124,36 @@ class StreamEdge:
 
     def records_of(self, session: StreamLink, stanzas: Sequence[StanzaIn]) -> bytes:
         """Whole records for what came, empty where nothing is to be routed."""
-        return b"".join([self._record_of(session, one) for one in stanzas])
+        ways: dict[tuple[str, str], Way] = {}
+        return b"".join([self._usual(one, ways) or self._record_of(session, one) for one in stanzas])
+
+    def _usual(self, got: StanzaIn, ways: dict[tuple[str, str], Way]) -> bytes | None:
+        """The record of a usual message that is translated; None of all else, which `_record_of` takes."""
+        given = got.stanza
+        if given.name != "message":
+            return None
+        pair = got.from_, got.to
+        way = ways.get(pair)
+        if way is None:
+            way = ways[pair] = self._way(*pair)
+        if not way.translates:
+            return None
+        flat = read_flat(given)
+        if flat is None:
+            return None
+        tag = self._next_tag
+        record = usual_record(
+            flat, given.from_, given.to, way, self._outside.random_bytes(16), tag, self._known.wrote
+        )
+        if record is not None:
+            self._tag(told_of(given, got.to, got.from_))
+        return record
+
+    def _way(self, from_: str, to: str) -> Way:
+        known = self._known
+        if known.spoken(to) is Protocol.XMPP:
+            return Way(translates=False)
+        return Way(True, known.takes(from_, to).max_bytes, known.forms(from_), known.largest_record(to))
 
     def _record_of(self, session: StreamLink, got: StanzaIn) -> bytes:
         given = got.stanza
@@ -132,9 +162,13 @@ class StreamEdge:
             return b""
         told = told_of(given, got.to, got.from_)
         try:
-            if self._known.spoken(got.to) is Protocol.XMPP:
+            foreign = is_answer and self._asked_as_foreign(given)
+            if not foreign and self._known.spoken(got.to) is Protocol.XMPP:
                 from_, to = party_of(given.from_), party_of(given.to)
-                record = stanza_record(rescoped(given, SERVER), from_, to, self._outside.random_bytes(16))
+                raw = rescoped(given, SERVER)
+                if STANZA_ID in raw:
+                    raw = self._without_forged_ids(raw, got.from_)
+                record = stanza_record(raw, from_, to, self._outside.random_bytes(16))
                 return encode_record(record, FLAG_RESPONSE_WANTED, self._tag(told))
             return self._translated(session, got, told)
         except BadJid as error:
@@ -144,6 +178,11 @@ class StreamEdge:
         except (TranslationError, WireError) as error:
             reason = error.reason if isinstance(error, TranslationError) else Reason.BAD_RECORD
             return self._refused(told, failure(reason, note=str(error)))
+
+    def _without_forged_ids(self, raw: bytes, sender: str) -> bytes:
+        """What passes, without stanza-ids that a domain served here seems to have given it (row pass-sid)."""
+        is_served = self._known.is_served
+        return without_forged_ids(raw, lambda name: name != sender and is_served(name))
 
     def _translated(self, session: StreamLink, got: StanzaIn, told: Told | None) -> bytes:
         """For a domain that is reached otherwise than by XMPP."""
@@ -187,7 +226,7 @@ class StreamEdge:
         given = got.stanza
         if given.kind == "iq":
             if told is not None:  # what it asks may be had otherwise, where nothing foreign is taken
-                told = replace(told, question=self._attributes.question(got, tree))
+                told = told._replace(question=self._attributes.question(got, tree))
             key = (given.from_, given.to, given.ident)
             if not self._queries.sent(key, got.to, _Asked(told), self._outside.now()):
                 return self._refused(told, failure(Reason.BUSY, retry_after_s=5))
@@ -200,6 +239,14 @@ class StreamEdge:
             self._outside.dropped("unasked")
             return b""
         return self._operation(foreign, None)
+
+    def _asked_as_foreign(self, answer: Stanza) -> bool:
+        """Whether what an iq answers came as a foreign form: then the answer goes as one, too.
+
+        Nobody may have asked what its domain is reached by, and may not for an answer: anybody can send one.
+        """
+        asked = self._queries.waiting(answer.from_, answer.to, answer.ident, self._outside.now())
+        return asked is not None and asked.told is None
 
     def _late(self, got: StanzaIn, tree: Element) -> bytes:
         """An error for a message: of one in flight its outcome, of one that was taken a late failure."""
@@ -241,7 +288,7 @@ class StreamEdge:
             return b""
         tag = self._next_tag
         data = operation_to_bytes(asked, FLAG_RESPONSE_WANTED, tag)
-        if not self.told.add(tag, replace(told, question=question), self._outside.now()):
+        if not self.told.add(tag, told._replace(question=question), self._outside.now()):
             return self._refused(told, failure(Reason.BUSY, retry_after_s=5))
         self._next_tag += 1
         return data
@@ -268,6 +315,11 @@ class StreamEdge:
         return tag
 
     # -- what became of them -----------------------------------------------------------------------------
+
+    def succeeded(self, tags: Sequence[int]) -> None:
+        """Nothing is told of what streams brought under these tags: all went well."""
+        for tag in tags:
+            self.told.take(tag)
 
     def answered(self, port: Port, record: Record) -> None:
         """A response to what a stream brought: a failure is told, once, and what an iq asked for."""
