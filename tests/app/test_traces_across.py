@@ -150,6 +150,7 @@ def test_ids_are_bounded_and_of_stanzas_that_have_one() -> None:
     assert origin_of(record("q")) == ("q", False)
     assert origin_of(record("x" * 500)) == ("x" * MAX_ORIGIN, False)
     assert origin_of(record("")) == ("", False)
+    assert origin_of(record("a&amp;b&#39;")) == ("a&b'", False)
     assert origin_of(b"") == ("", False)
 
 
