@@ -1,4 +1,4 @@
-"""Tests side by side, by pytest-xdist: `pytest -n 2 -p tests.side_by_side`, as the Makefile does it.
+"""Tests side by side, by pytest-xdist: `pytest -n 3 -p tests.side_by_side`, as the Makefile does it.
 
 All tests of a file run in one process, in their order; those of a folder whose files share a laboratory too.
 A worker has network addresses and ports of its own where we are root, so that nothing that a test listens on
