@@ -211,7 +211,7 @@ class StreamMachine(Stream):
     def barrier(self, ident: str, now: float) -> list[Effect]:
         """The ping with this id was answered by the domain that was asked (`PingOut`), wherever.
 
-        Of a stream that has ended nothing is known any more: what was not confirmed by then is in doubt.
+        An answer behind the end of this stream changes nothing: what became of its stanzas has been told.
         """
         if self.step is Step.CLOSED:
             return []
