@@ -269,6 +269,7 @@ class Streams:
             dropped=router.metrics.xmpp.dropped,
         )
         self._presence = StreamPresence(outside, store)
+        hub.switch.presence.by_streams = self._presence.holds
 
     def tick(self) -> None:
         """About once a second: what nobody answered in time is answered, what is due is sent."""

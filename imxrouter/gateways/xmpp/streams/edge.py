@@ -219,7 +219,7 @@ class StreamEdge:
             return b""
         told = told_of(given, got.to, got.from_)
         try:
-            if self._known.spoken(got.to) is Protocol.XMPP:
+            if self._known.spoken(got.to) is Protocol.XMPP and not self._is_held(got):
                 from_, to = party_of(given.from_), party_of(given.to)
                 record = stanza_record(rescoped(given, SERVER), from_, to, self._outside.random_bytes(16))
                 return encode_record(record, FLAG_RESPONSE_WANTED, self._tag(told))
@@ -231,6 +231,12 @@ class StreamEdge:
         except (TranslationError, WireError) as error:
             reason = error.reason if isinstance(error, TranslationError) else Reason.BAD_RECORD
             return self._refused(told, failure(reason, note=str(error)))
+
+    def _is_held(self, got: StanzaIn) -> bool:
+        """Whether it is of two users whose subscription began otherwise than by XMPP, and stays with that."""
+        given, known = got.stanza, self._known
+        is_outward = given.kind == "presence" and not known.is_served(got.to)
+        return is_outward and known.pair(given.from_, given.to)
 
     def _translated(self, session: StreamLink, got: StanzaIn, told: Told | None) -> bytes:
         """For a domain that is reached otherwise than by XMPP."""
