@@ -320,7 +320,7 @@ def test_a_choice_holds_for_its_time(lab: Lab, stack: ExitStack) -> None:
 
 
 def test_a_subscription_stays_with_imx(lab: Lab, stack: ExitStack) -> None:
-    """Alice watches bob by IMX; XMPP comes to be published: she ends it by IMX, and what is new goes by XMPP."""
+    """Alice watches bob by IMX; XMPP comes to be published: it ends by IMX, and what is new goes by XMPP."""
     world = World(lab, stack)
     service = world.z.router.embedded_for(BOB)
     assert service is not None

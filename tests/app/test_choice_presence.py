@@ -20,7 +20,6 @@ from imxrouter.model.presence import Basic, Unknown
 from imxrouter.model.vocabulary import Stage
 from imxrouter.routing.choice import Protocol
 from imxrouter.routing.watched import BETWEEN
-from imxrouter.transport.pursuit import spoken_on
 from tests.app.test_presence import allow, follow, publish, wait_seen
 from tests.attacks.stream_routers import a_proved_stream, xmpp_router
 from tests.attacks.test_presence import embedded
@@ -97,7 +96,7 @@ class World:
 
     def links(self) -> set[Protocol]:
         """What is spoken on the links of a.example's router."""
-        return {spoken_on(one) for one in self.a.sessions()}  # type: ignore[arg-type]
+        return {one.protocol for one in self.a.sessions()}
 
     def renewed(self) -> Outcome:
         """The router renews what alice watches, in her name, as it does when a domain is back."""
