@@ -208,7 +208,7 @@ BROKEN_XMPP: Final[dict[str, tuple[Callable[[World], None], dict[str, Any], set[
     "no tls": (
         _conduct(certificate=None, instead={"proceed": _NO_TLS}), {}, {Reason.WEAKER_THAN_POLICY}),
     "dial-back fails": (_conduct(dialback="invalid"), _DIALBACK, {Reason.DIALBACK_REFUSED}),
-    "dial-back is an error": (_conduct(dialback="error"), _DIALBACK, {Reason.NO_SERVICE}),
+    "dial-back is an error": (_conduct(dialback="error"), _DIALBACK, {Reason.NOT_HOSTED}),
     "dial-back is silent": (_conduct(dialback=""), _DIALBACK, set()),
 }  # fmt: skip
 
