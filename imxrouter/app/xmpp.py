@@ -353,6 +353,7 @@ class Streams:
             clock=lambda: datetime.now(UTC),
             random_bytes=os.urandom,
             dropped=router.metrics.xmpp.dropped,
+            refused=lambda told, outcome: router.steps.stanza_refused(told, outcome, router.new_id()),
         )
 
     def _known(self) -> Known:
