@@ -59,6 +59,7 @@ LINK: LinkView = {
                 "level": "dialback", "reason": ""}],
     "age_s": 61.0, "idle_s": 0.5, "in_flight": 2, "bytes_in": 3000,
     "bytes_out": 2900, "tls": "TLSv1.3", "certificate": ["b.example"], "certificate_until": 1900000000.0,
+    "stream": None,
 }  # fmt: skip
 PEER: PeerView = {
     "domain": "b.example", "protocol": "imx", "state": "backing-off", "source": "dns", "policy": "dialback",
@@ -143,6 +144,7 @@ VERDICT: VerdictView = {
 TRACED: TraceRow = {
     "id": "00" * 16, "at": 1.5, "kind": "message", "source": "*@a.example", "destination": "*@b.example",
     "steps": 3, "last": "settled", "status": "failure", "stage": "limit", "reason": "too-large",
+    "protocol": "xmpp", "out_protocol": "imx", "origin": "m-1",
 }  # fmt: skip
 CERTS: CertsView = {
     "folder": "/etc/imxrouter/certificates",

@@ -209,7 +209,12 @@ class StreamMachine(Stream):
         return counting.wrote(self, b"".join(raw), tags)
 
     def barrier(self, ident: str, now: float) -> list[Effect]:
-        """The ping with this id was answered by the domain that was asked (`PingOut`), wherever."""
+        """The ping with this id was answered by the domain that was asked (`PingOut`), wherever.
+
+        An answer behind the end of this stream changes nothing: what became of its stanzas has been told.
+        """
+        if self.step is Step.CLOSED:
+            return []
         self.now = self._heard_at = now
         return counting.answered(self, ident)
 
@@ -276,7 +281,7 @@ class StreamMachine(Stream):
         reason, note = reason_of(condition), f"{condition.value}: {text}" if text else condition.value
         if self.step is Step.PROCEED and not self.features.starttls:
             reason = Reason.WEAKER_THAN_POLICY
-        if self.takes_no_proof(reason):
+        if self.takes_no_proof(reason, condition):
             reason, note = Reason.NO_COMMON_PROOF, f"{note}; {self.what_it_takes()}"
         self.peer_closed = self.step is not Step.DRAINING
         self.close_received = PeerClosed(reason, condition, text)

@@ -347,6 +347,7 @@ class StreamEdge:
         if told is None:
             self._outside.dropped("quiet")
         else:
+            self._outside.refused(told, outcome)
             self._outside.later(0.0, lambda: self._say(told, told.error(outcome)))
         return b""
 
