@@ -24,8 +24,8 @@ mostly on our side: check our own domain with `imxctl check` from outside our ne
     ),
     (
         "A server of XMPP does not take us",
-        """The trace has what the server said, and what it offered. `imxctl check DOMAIN` shows the first from any
-machine; `imxctl check DOMAIN --as OURS` proves our domain to the server and shows them all.""",
+        """The trace has what the server said, and what it offered. `imxctl check DOMAIN` shows the first
+from any machine; `imxctl check DOMAIN --as OURS` proves our domain to the server and shows all.""",
         streaming.CASES,
     ),
     (
