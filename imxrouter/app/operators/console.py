@@ -42,7 +42,7 @@ from imxrouter.app.operators.dnsview import look_up, records_of
 from imxrouter.app.operators.doctor import Doctor
 from imxrouter.app.operators.inside_view import inside_view
 from imxrouter.app.operators.limitview import limits_view, overload_view
-from imxrouter.app.operators.linkview import link_view, peer_tls
+from imxrouter.app.operators.linkview import behind_view, link_view, peer_tls
 from imxrouter.app.operators.peerview import claims_towards, clear_waits, peer_detail
 from imxrouter.app.operators.report import peer_report
 from imxrouter.app.operators.traceview import trace_view, traces_view
@@ -147,7 +147,8 @@ class Console:
     def links(self) -> list[Any]:
         """List the links."""
         now, ways = self._router.hub.now(), self._router.switch.ways
-        return [link_view(session, now, ways) for session in self._router.hub.sessions.values()]
+        views = [link_view(session, now, ways) for session in self._router.hub.sessions.values()]
+        return views + [behind_view(session, now, ways) for session in self._router.behind.streams()]
 
     def peers(self) -> list[PeerView]:
         """List the remote domains that are known."""

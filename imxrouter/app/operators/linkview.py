@@ -8,6 +8,8 @@ from operator import and_
 from typing import TypedDict
 
 from imxrouter.admin.views import ClaimView, LinkView
+from imxrouter.gateways.xmpp.steps import StreamRole
+from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.link.claims import ClaimState
 from imxrouter.link.machine import Side
 from imxrouter.model.vocabulary import Reason
@@ -50,6 +52,24 @@ def link_view(session: Link, now: float, ways: Ways) -> LinkView:
         certificate=list(peer.names) if peer is not None else [],
         certificate_until=peer.not_after if peer is not None else None,
     )
+
+
+def behind_view(session: XmppSession, now: float, ways: Ways) -> LinkView:
+    """A stream with a server behind us: the domains of its service, the outside ones that we are there."""
+    view, port = link_view(session, now, ways), session.way
+    view["role"] = Role(port.role).name.lower() if session.service else view["role"]
+    view["domains"] = sorted(raw.decode("ascii") for raw in port.speaks)
+    pairs, state = session.machine.pairs, ClaimState.PROVED
+    claims = [("made", served, outside) for outside, served in pairs.ours]
+    claims += [("received", served, outside) for served, outside in pairs.theirs]
+    if session.role is StreamRole.COMPONENT_OUT:
+        claims = [("made", "", session.own)]
+        state = ClaimState.PROVED if session.is_open else ClaimState.ASKED
+    view["claims"] = [
+        _claim(direction, theirs.encode("ascii"), ours.encode("ascii"), state, 0)
+        for direction, theirs, ours in sorted(claims)
+    ]
+    return view
 
 
 def tls_word(session: Link) -> str:
