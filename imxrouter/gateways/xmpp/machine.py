@@ -265,7 +265,7 @@ class StreamMachine(Stream):
         if self.role is StreamRole.COMPONENT_IN:
             return Verdict.GOOD if self._is_component(from_) else Verdict.FORGED
         if self.role is StreamRole.COMPONENT_OUT:
-            return Verdict.GOOD if to == self.own else Verdict.OTHER_TARGET
+            return Verdict.GOOD if to == self.own or self.terms.also(to) else Verdict.OTHER_TARGET
         return self.pairs.judge(from_, to)
 
     def _is_component(self, name: str) -> bool:

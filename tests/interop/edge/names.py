@@ -10,6 +10,11 @@ from typing import Final
 PASSWORD: Final = "pw"
 
 
+#: Domains that are components of both servers: users of a router itself, and of a bridge behind it.
+GATE: Final = "gate.example"
+BRIDGE: Final = "bridge.example"
+
+
 class Mode(StrEnum):
     """How a host's servers prove who they are.
 
@@ -43,6 +48,17 @@ class Side:
     def inside(self, mode: Mode) -> str:
         """A host that the public DNS leads to the router before the server."""
         return f"{mode}.{self.name}.example"
+
+    @property
+    def joined(self) -> str:
+        """A host whose server has a router as its component; no DNS leads to it."""
+        return f"joined.{self.name}.example"
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The domains that are components of the server."""
+        other = {"p": "e", "e": "p"}.get(self.name, self.name)
+        return (f"joined.{other}.example", GATE, BRIDGE)
 
     @property
     def hosts(self) -> dict[str, Mode]:

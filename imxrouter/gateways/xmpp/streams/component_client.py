@@ -213,6 +213,8 @@ class ComponentClients(NoClaims, Apart):
         return StreamTerms(
             tls=TlsRule.NONE,  # XEP-0114 has none
             secret=lambda name: self._kept[session.service, name].place.secret,
+            # ejabberd sends what is for any component of a listener on the stream of any of them
+            also=lambda name: self.has(session.service, name),
             bidi=False,
             sm=False,
             confirm=self._settings.confirm(session.other) if session.other else Confirm.PING,
