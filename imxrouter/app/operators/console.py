@@ -63,7 +63,6 @@ from imxrouter.routing.domains import DomainClash, DomainDiff, NotServed, Served
 from imxrouter.routing.policy import BOUND, Policy
 from imxrouter.switch import slots
 from imxrouter.transport.draining import DrainState
-from imxrouter.transport.pursuit import spoken_on
 
 if TYPE_CHECKING:
     from imxrouter.app.whole import Whole
@@ -157,7 +156,7 @@ class Console:
         for session in self._router.hub.sessions.values():
             if not session.service:
                 names = (Domain(raw.decode("ascii")) for raw in session.port.speaks if raw != b"*")
-                rows.update(dict.fromkeys((name, spoken_on(session)) for name in names))
+                rows.update(dict.fromkeys((name, session.protocol) for name in names))
         by_name = sorted(rows, key=lambda row: (row[0], row[1].value))
         return [self._peer(*row, known.get(row)) for row in by_name]
 
@@ -165,7 +164,7 @@ class Console:
         router, now = self._router, self._router.hub.now()
         links = [
             s for s in router.hub.sessions.values()
-            if domain.wire in s.port.speaks and spoken_on(s) is protocol
+            if domain.wire in s.port.speaks and s.protocol is protocol
         ]  # fmt: skip
         error = entry.last_error if entry is not None else None
         waiting = entry is not None and entry.state.value == "failing"

@@ -29,7 +29,7 @@ from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.encryption import HandshakeFailed
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.link import Link, protocol_of
+from imxrouter.transport.link import Link
 from imxrouter.transport.strengths import SERVICE_OF, Judged, Strengths, judge_certificate
 from imxrouter.transport.tls_ends import TlsEnds
 from imxrouter.transport.wanted import Wanted
@@ -233,14 +233,14 @@ class LinkTls:
         return self.ends.contexts.certificates.for_domain(Domain(domain.decode("ascii"))) is not None
 
     def _worth(self, session: Link, domain: bytes) -> Decision:
-        strengths = self._by_protocol[protocol_of(session)]
+        strengths = self._by_protocol[session.protocol]
         return strengths.reached(session.tls, Domain(domain.decode("ascii")))
 
     def _worth_returned(self, first: Link, second: Link, domain: bytes) -> Decision:
         return self._strengths.returned(first.tls, second.tls, Domain(domain.decode("ascii")))
 
     def _reached(self, session: Link, domain: bytes) -> None:
-        self._by_protocol[protocol_of(session)].note_reached(session.tls, Domain(domain.decode("ascii")))
+        self._by_protocol[session.protocol].note_reached(session.tls, Domain(domain.decode("ascii")))
         self._dialer.wake()
 
     # -- events ------------------------------------------------------------------------------------------

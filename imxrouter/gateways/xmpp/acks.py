@@ -113,6 +113,11 @@ class Confirmations:
         return self._way is Way.ACKS
 
     @property
+    def way(self) -> Way:
+        """How they are confirmed now."""
+        return self._way
+
+    @property
     def asked_at(self) -> float | None:
         """Since when a question is out; None without one."""
         return self._asked_at

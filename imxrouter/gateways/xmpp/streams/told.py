@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from imxrouter.formats.xmltree import BadXml, Element
 from imxrouter.gateways.xmpp import say
@@ -13,6 +13,7 @@ from imxrouter.gateways.xmpp.build import Unsayable, Xml, stanza
 from imxrouter.gateways.xmpp.names import SERVER, StanzaError
 from imxrouter.gateways.xmpp.stanza import Stanza
 from imxrouter.gateways.xmpp.translate.failures import error_of, may_be_answered
+from imxrouter.gateways.xmpp.translate.queries import Wanted
 from imxrouter.model.domain import Domain
 from imxrouter.model.outcome import Outcome
 
@@ -24,6 +25,20 @@ TOLD_S: Final = 900.0
 TOLD_BYTES: Final = 32 << 20
 #: Of one entry beside its texts (measured: object, its places in two tables).
 _ENTRY_BYTES: Final = 400
+
+
+class Question(NamedTuple):
+    """What an iq asks for.
+
+    Attributes:
+        wanted: that.
+        node: that it names (XEP-0030 section 3.2); empty for none.
+        resource: of whom it is for; empty for the bare JID.
+    """
+
+    wanted: Wanted
+    node: str
+    resource: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +53,7 @@ class Told:
         type: its type.
         domain: of the recipient (A-labels): who answers.
         sender: domain of the sender (A-labels).
+        question: of an iq, what it asks for, where that is known here.
     """
 
     kind: str
@@ -47,15 +63,17 @@ class Told:
     type: str
     domain: str
     sender: str
+    question: Question | None = None
 
     @property
     def size(self) -> int:
         """Bytes that it takes, about."""
-        return _ENTRY_BYTES + 2 * (len(self.from_) + len(self.to) + len(self.ident) + len(self.type))
+        node = len(self.question.node) if self.question is not None else 0
+        return _ENTRY_BYTES + 2 * (len(self.from_) + len(self.to) + len(self.ident) + len(self.type) + node)
 
     def error(self, outcome: Outcome) -> bytes | None:
         """The stanza that tells a failure; None of what is not to be told."""
-        return error_of(outcome, self._tree(), Domain(self.domain))
+        return error_of(outcome, self.tree(), Domain(self.domain))
 
     def answer(self, *children: Xml, type_: str) -> bytes | None:
         """A stanza back: a result, or an error whose cause is said by its child."""
@@ -70,7 +88,8 @@ class Told:
         """The answer of the router in the place of who did not answer."""
         return self.answer(Xml(say.stanza_error(error).decode()), type_="error")
 
-    def _tree(self) -> Element:
+    def tree(self) -> Element:
+        """Its start tag."""
         said = {"from": self.from_, "to": self.to, "id": self.ident, "type": self.type}
         flat = [part for name, value in said.items() if value for part in (name, value)]
         return Element(f"{SERVER} {self.kind}", flat, b"", 0)

@@ -29,6 +29,7 @@ from imxrouter.switch.ports import FOREVER, Port, Role, Route, bound_proof
 from imxrouter.switch.switch import Switch
 from imxrouter.transport.hub import Hub, Identity
 from imxrouter.transport.link import Purpose
+from imxrouter.transport.operations import result_of, with_result
 from imxrouter.transport.settings import HubSettings
 from imxrouter.wire.framing import RecordSplitter
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED, HIGHEST_MAX_RECORD
@@ -266,11 +267,12 @@ class Service:
         for raw in self._splitter.feed(data):
             record = decode_record(raw)
             if record.is_response:
-                self.outcomes[record.route_tag] = decode_outcome(record)
+                self.outcomes[record.route_tag] = result_of(record, decode_outcome(record))
                 continue
             self.requests.append(record)
             if self.outcome is not None:
-                self.hub.inject(self.port, encode_record(response_to(record, self.outcome)))
+                response = with_result(response_to(record, self.outcome), self.outcome)
+                self.hub.inject(self.port, encode_record(response))
 
     def send(self, stanza: bytes, from_: str, to: str) -> int:
         """Send a stanza; returns the number under which its outcome comes."""
