@@ -58,7 +58,7 @@ class Bridge(slixmpp.ComponentXMPP):
     """A bridge, written as a component (XEP-0114), that decides nothing by itself."""
 
     def __init__(self, name: str, secret: str, host: str, port: int, tell: Tell) -> None:
-        super().__init__(name, secret, host, port)
+        super().__init__(name, secret, host, port)  # type: ignore[no-untyped-call]
         self.use_aiodns = False
         self.register_plugin("xep_0199")
         self.auto_authorize = None

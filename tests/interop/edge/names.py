@@ -75,6 +75,7 @@ class Side:
         """A host behind the one router that both servers are behind; nothing is published of it."""
         return f"both.{self.name}.example"
 
+    @property
     def joined(self) -> str:
         """A host whose server has a router as its component; no DNS leads to it."""
         return f"joined.{self.name}.example"
