@@ -1,4 +1,4 @@
-"""A router that is a component of both servers and has a bridge, as docs/operators/xmpp-components.md says."""
+"""A router that is a component of both servers and has a bridge: docs/operators/xmpp-components.md, done."""
 
 from __future__ import annotations
 
