@@ -202,6 +202,17 @@ def authzid(domain: str) -> str:
     return base64.b64encode(domain.encode()).decode("ascii")
 
 
+def sasl_failure_of(element: Element) -> str:
+    """Return the condition and the words of `<failure/>` of SASL (RFC 6120 section 6.4.5)."""
+    try:
+        children = element.tree().children
+    except BadXml:
+        return "failure"
+    text = next((" ".join(one.text.split())[:200] for one in children if one.name == "text"), "")
+    condition = next((one.name[:40] for one in children if one.name != "text"), "failure")
+    return f"{condition}: {text}" if text else condition
+
+
 def stream_error_of(element: Element) -> tuple[Condition, str]:
     """Return the condition and the words of `<stream:error/>`; for one that cannot be read as well."""
     try:

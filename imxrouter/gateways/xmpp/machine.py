@@ -277,6 +277,8 @@ class StreamMachine(Stream):
         reason, note = reason_of(condition), f"{condition.value}: {text}" if text else condition.value
         if self.step is Step.PROCEED and not self.features.starttls:
             reason = Reason.WEAKER_THAN_POLICY
+        if self.takes_no_proof(reason):
+            reason, note = Reason.NO_COMMON_PROOF, f"{note}; {self.what_it_takes()}"
         self.peer_closed = self.step is not Step.DRAINING
         self.close_received = PeerClosed(reason, condition, text)
         return self.end(b"", Drop(reason, condition, note))
@@ -295,6 +297,9 @@ class StreamMachine(Stream):
         if self.state is not LinkState.DRAINING and self.step is not Step.OPEN:
             self.peer_closed = True
             return self.end(b"", Drop(Reason.LINK_LOST, None, "the other side ended the stream"))
+        if self.takes_no_proof(Reason.NONE):
+            self.peer_closed = True
+            return self.end(b"", Drop(Reason.NO_COMMON_PROOF, None, self.what_it_takes()))
         if self.step is Step.OPEN:
             self.peer_closed = True
             self.wait_in(Step.DRAINING, self.terms.settings.close_s)

@@ -35,7 +35,7 @@ from imxrouter.gateways.xmpp.streams.world import Known, Outside
 from imxrouter.gateways.xmpp.translate.awaited import LATE_S, QUERY_S, Awaited
 from imxrouter.gateways.xmpp.translate.failures import late_failure, outcome_of
 from imxrouter.gateways.xmpp.translate.foreign import stanza_of_foreign
-from imxrouter.gateways.xmpp.translate.forms import Misfit
+from imxrouter.gateways.xmpp.translate.forms import STANZA_ID, Misfit, without_forged_ids
 from imxrouter.gateways.xmpp.translate.jid import BadJid
 from imxrouter.gateways.xmpp.translate.messages import Takes
 from imxrouter.gateways.xmpp.translate.original import ORIGINAL_FORM, judge
@@ -166,7 +166,10 @@ class StreamEdge:
             foreign = is_answer and self._asked_as_foreign(given)
             if not foreign and self._known.spoken(got.to) is Protocol.XMPP:
                 from_, to = party_of(given.from_), party_of(given.to)
-                record = stanza_record(rescoped(given, SERVER), from_, to, self._outside.random_bytes(16))
+                raw = rescoped(given, SERVER)
+                if STANZA_ID in raw:
+                    raw = self._without_forged_ids(raw, got.from_)
+                record = stanza_record(raw, from_, to, self._outside.random_bytes(16))
                 return encode_record(record, FLAG_RESPONSE_WANTED, self._tag(told))
             return self._translated(session, got, told)
         except BadJid as error:
@@ -176,6 +179,11 @@ class StreamEdge:
         except (TranslationError, WireError) as error:
             reason = error.reason if isinstance(error, TranslationError) else Reason.BAD_RECORD
             return self._refused(told, failure(reason, note=str(error)))
+
+    def _without_forged_ids(self, raw: bytes, sender: str) -> bytes:
+        """What passes, without stanza-ids that a domain served here seems to have given it (row pass-sid)."""
+        is_served = self._known.is_served
+        return without_forged_ids(raw, lambda name: name != sender and is_served(name))
 
     def _translated(self, session: StreamLink, got: StanzaIn, told: Told | None) -> bytes:
         """For a domain that is reached otherwise than by XMPP."""

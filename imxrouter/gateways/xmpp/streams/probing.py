@@ -148,7 +148,7 @@ class StreamProbe:
         self._seen.said_s = self._clock.seconds() - begun
         if answer.kind is DbType.ERROR:
             unknown = answer.error is not None and answer.error.condition is StanzaCondition.ITEM_NOT_FOUND
-            self._seen.refused = Reason.NO_SERVICE if unknown else Reason.DIALBACK_REFUSED
+            self._seen.refused = Reason.NOT_HOSTED if unknown else Reason.DIALBACK_REFUSED
         elif answer.kind is not DbType.INVALID:
             self._seen.refused = Reason.BAD_TOKEN
 
