@@ -146,9 +146,11 @@ class LinkTls:
             self.on_good(domain.name, peer.not_after)
         return judged
 
-    def judge_own(self, shown: PeerCertificate, domain: Domain, way: Delegation) -> Judged:
+    def judge_own(
+        self, shown: PeerCertificate, domain: Domain, way: Delegation, service: Service = Service.IMX
+    ) -> Judged:
         """Judge a certificate of ours as a peer does who trusts whom we trust."""
-        return self._judge_by(None, shown, domain, way, as_client=False)
+        return self._judge_by(None, shown, domain, way, as_client=False, service=service)
 
     def _judge_by(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -29,7 +30,7 @@ from imxrouter.gateways.xmpp.names import (
 )
 from imxrouter.gateways.xmpp.say import DbType, Features
 from imxrouter.gateways.xmpp.stanza import Element
-from imxrouter.model.domain import BadDomain, Domain
+from imxrouter.model.domain import MAX_DOMAIN_BYTES, BadDomain, Domain
 from imxrouter.model.errors import RouterError
 
 #: Mechanisms of a peer that are kept; others name five.
@@ -78,10 +79,18 @@ def domain_of(address: str) -> str | None:
     """Return the domain of an address (RFC 7622 section 3.1), normalised; None where it is none."""
     bare = address.partition("/")[0]
     _, at, domain = bare.partition("@")
+    name = domain if at else bare
+    return _remembered(name) if len(name) <= MAX_DOMAIN_BYTES else _normalised(name)
+
+
+def _normalised(name: str) -> str | None:
     try:
-        return Domain.parse(domain if at else bare).name
+        return Domain.parse(name).name
     except BadDomain:
         return None
+
+
+_remembered: Final = lru_cache(maxsize=4096)(_normalised)
 
 
 def bare_domain(name: str) -> str | None:

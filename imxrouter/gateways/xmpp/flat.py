@@ -19,11 +19,12 @@ _ATTRIBUTES: Final = frozenset({"from", "to", "id", "type", LANGUAGE})
 #: `xml:lang` as it stands in a tag and need not be escaped.
 _TAG: Final = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*\Z")
 
-# Characters below are those that XML neither forbids nor changes when it reads them.
-_VALUE: Final = rb"(?:'[^'<>&\x00-\x1f]*'|\"[^\"<>&\x00-\x1f]*\")"
+# Characters below are those that XML neither forbids nor changes when it reads them. No expression goes back
+# (`*+`): it is nine times as fast so, and linear.
+_VALUE: Final = rb"(?:'[^'<>&\x00-\x1f]*+'|\"[^\"<>&\x00-\x1f]*+\")"
 _TEXT: Final = rb"[^<>&\x00-\x08\x0b-\x1f]"
 _REFERENCE: Final = rb"&(?:amp|lt|gt|apos|quot);"
-_HEAD: Final = rb"<message(?:[ ](?:from|to|id|type|xml:lang)=%s)+>" % _VALUE
+_HEAD: Final = rb"<message(?:[ ](?:from|to|id|type|xml:lang)=%s)++>" % _VALUE
 
 
 def _empty(name: bytes, namespace: bytes, *attributes: bytes) -> bytes:
@@ -47,8 +48,8 @@ _MORE: Final = b"|".join(
         _empty(b"markable", b"urn:xmpp:chat-markers:0"), _empty(b"store", b"urn:xmpp:hints"),
     )
 )  # fmt: skip
-_BODY: Final = rb"<body>((?:%s|%s)*)</body>" % (_TEXT, _REFERENCE)
-_THREAD: Final = rb"<thread>(%s+)</thread>" % _TEXT
+_BODY: Final = rb"<body>(%s*+(?:%s%s*+)*+)</body>" % (_TEXT, _REFERENCE, _TEXT)
+_THREAD: Final = rb"<thread>(%s++)</thread>" % _TEXT
 
 _PLAIN: Final = re.compile(rb"%s%s</message>\Z" % (_HEAD, _BODY))
 _START: Final = re.compile(_HEAD)

@@ -90,6 +90,7 @@ class StreamMachine(Stream):
         effects: list[Effect] = []
         parser, refused = self._parser, None
         while True:
+            more = parser.is_stepwise
             try:
                 events: Sequence[Event] = parser.feed(data)
             except XmlRefused as error:
@@ -101,7 +102,7 @@ class StreamMachine(Stream):
             if refused is not None:
                 reason = Reason.PROTOCOL_ERROR
                 return effects + self.fail(refused.condition, refused.note, reason, refused.extra)
-            if not events:
+            if not events or not more:
                 return effects
             data = b""
 
@@ -244,7 +245,8 @@ class StreamMachine(Stream):
             if self.step is Step.NEGOTIATING:
                 return self._illegal(stanza)
             return self.fail(Condition.NOT_AUTHORIZED, "a stanza before authentication", Reason.NOT_PROVED)
-        from_, to = domain_of(stanza.from_), domain_of(stanza.to)
+        said = stanza.attributes.get
+        from_, to = domain_of(said("from", "")), domain_of(said("to", ""))
         if from_ is None or to is None:
             return self._no_parties()
         verdict = self._may_bring(from_, to)

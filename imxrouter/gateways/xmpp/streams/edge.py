@@ -9,7 +9,6 @@ handed to the switch as the router's own, and nothing waits for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from imxrouter.formats.xmltree import BadXml, Element
@@ -227,7 +226,7 @@ class StreamEdge:
         given = got.stanza
         if given.kind == "iq":
             if told is not None:  # what it asks may be had otherwise, where nothing foreign is taken
-                told = replace(told, question=self._attributes.question(got, tree))
+                told = told._replace(question=self._attributes.question(got, tree))
             key = (given.from_, given.to, given.ident)
             if not self._queries.sent(key, got.to, _Asked(told), self._outside.now()):
                 return self._refused(told, failure(Reason.BUSY, retry_after_s=5))
@@ -289,7 +288,7 @@ class StreamEdge:
             return b""
         tag = self._next_tag
         data = operation_to_bytes(asked, FLAG_RESPONSE_WANTED, tag)
-        if not self.told.add(tag, replace(told, question=question), self._outside.now()):
+        if not self.told.add(tag, told._replace(question=question), self._outside.now()):
             return self._refused(told, failure(Reason.BUSY, retry_after_s=5))
         self._next_tag += 1
         return data
@@ -316,6 +315,11 @@ class StreamEdge:
         return tag
 
     # -- what became of them -----------------------------------------------------------------------------
+
+    def succeeded(self, tags: Sequence[int]) -> None:
+        """Nothing is told of what streams brought under these tags: all went well."""
+        for tag in tags:
+            self.told.take(tag)
 
     def answered(self, port: Port, record: Record) -> None:
         """A response to what a stream brought: a failure is told, once, and what an iq asked for."""

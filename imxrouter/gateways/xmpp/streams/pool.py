@@ -25,7 +25,7 @@ from imxrouter.switch.ports import FOREVER, Port, Role, bound_proof
 from imxrouter.transport.hub import Hub
 from imxrouter.wire.framing import RecordSplitter
 from imxrouter.wire.layout import HIGHEST_MAX_RECORD
-from imxrouter.wire.record import Record, decode_record, encode_record, response_to
+from imxrouter.wire.record import Record, decode_record, encode_record, read_plain_success, response_to
 
 #: After a failure the service is left alone: first for so long, then twice as long each time, at most.
 RETRY_S: Final = (1.0, 30.0)
@@ -150,8 +150,12 @@ class ServicePool:
     def take(self, data: bytes) -> None:
         """Whole records: requests for the service's domains, answers to what it sent."""
         ready: dict[int, tuple[StreamLink, list[bytes]]] = {}
+        done: list[int] = []
         for one in self._splitter.feed(data):
             raw = bytes(one)
+            if (plain := read_plain_success(raw)) is not None:
+                done.append(plain[0])
+                continue
             record = decode_record(raw)
             if record.is_response:
                 self._plain.answered(self.port, record)
@@ -164,6 +168,8 @@ class ServicePool:
                 self._answer([raw], failure(Reason.BUSY, role="service", retry_after_s=RETRY_AFTER_S))
             else:
                 ready.setdefault(session.number, (session, []))[1].append(raw)
+        if done:
+            self._plain.succeeded(done)
         for session, records in ready.values():
             self._write(session, records)
 
@@ -337,6 +343,10 @@ class PoolEdge:
     def answered(self, port: Port, record: Record) -> None:
         """See `parts.Edge`; answers come to the pool and not to its streams."""
         self._edge.answered(port, record)
+
+    def succeeded(self, tags: Sequence[int]) -> None:
+        """See `parts.Edge`."""
+        self._edge.succeeded(tags)
 
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         """See `parts.Edge`."""

@@ -57,7 +57,7 @@ from imxrouter.transport.link import Centre, Door, Purpose
 from imxrouter.wire.control import Control
 from imxrouter.wire.framing import judge_length
 from imxrouter.wire.layout import HIGHEST_MAX_RECORD, TLS_FIRST_BYTE
-from imxrouter.wire.record import decode_record
+from imxrouter.wire.record import decode_record, read_plain_success
 
 #: Stanzas may be written.
 _CARRIES: Final = frozenset({Step.OPEN, Step.DRAINING})
@@ -435,7 +435,11 @@ class XmppSession(SaysClaims, ByteLink):
         raw: list[bytes] = []
         tags: list[int | None] = []
         settled: list[tuple[int, Outcome]] = []
+        done: list[int] = []
         for one in _whole(data):
+            if (plain := read_plain_success(one)) is not None:
+                done.append(plain[0])
+                continue
             record = decode_record(one)
             if record.is_response:
                 edge.answered(self.way, record)
@@ -448,6 +452,8 @@ class XmppSession(SaysClaims, ByteLink):
             tags.append(record.route_tag if said.is_asked else None)
             if not said.is_asked:
                 settled.append((record.route_tag, SUCCESS))
+        if done:
+            edge.succeeded(done)
         if raw:
             self.perform(self.machine.stanzas(raw, tags, self._hub.now()))
         for tag, outcome in settled:

@@ -22,7 +22,7 @@ from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.gateways.xmpp.terms import StreamTerms, TlsRule
 from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.link.ledger import Ledger
-from imxrouter.model.outcome import Outcome
+from imxrouter.model.outcome import SUCCESS, Outcome
 from imxrouter.routing.limits import SenderRates
 from imxrouter.switch import slots
 from imxrouter.switch.ports import FOREVER, Port, Role, Route, bound_proof
@@ -164,6 +164,10 @@ class TableEdge:
         """Note it."""
         del port
         self.answers.append(decode_outcome(record))
+
+    def succeeded(self, tags: Sequence[int]) -> None:
+        """Note them."""
+        self.answers += [SUCCESS] * len(tags)
 
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         """Answer, as whoever is at the other end of the port would."""
