@@ -223,6 +223,9 @@ class Attached:
         for _ in range(2):
             peer = self.server.accept()
             self.streams[peer.take()] = peer
+        lab.wait_until(
+            lambda: [one.is_open for one in self.rig.router.behind.streams()] == [True, True], "both are open"
+        )
 
     def far_inbox(self) -> list[tuple[str, str]]:
         """What the far user has."""

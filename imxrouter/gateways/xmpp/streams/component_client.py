@@ -22,18 +22,16 @@ from imxrouter.gateways.xmpp.steps import StreamRole
 from imxrouter.gateways.xmpp.streams.apart import Apart
 from imxrouter.gateways.xmpp.streams.inside import CONNECT_S
 from imxrouter.gateways.xmpp.streams.no_claims import NoClaims
-from imxrouter.gateways.xmpp.streams.parts import Edge, Said, StreamLink, StreamParts
-from imxrouter.gateways.xmpp.streams.pool import ServicePool
+from imxrouter.gateways.xmpp.streams.parts import Edge, StreamLink, StreamParts
+from imxrouter.gateways.xmpp.streams.pool import PoolEdge, ServicePool
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.gateways.xmpp.streams.told import told_of
 from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, TlsRule
-from imxrouter.model.outcome import Outcome, failure
+from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
-from imxrouter.switch.ports import Port
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.link import Purpose
 from imxrouter.transport.opening import Endpoint, OpenedSocket, OpenSocket, reason_of
-from imxrouter.wire.record import Record
 
 #: The wait before a server is tried again: first, and at most.
 RETRY_S: Final = (1.0, 60.0)
@@ -177,7 +175,7 @@ class ComponentClients(NoClaims, Apart):
             return
         own = self._settings.own_domains(kept.place.service)
         pool = self.pools[kept.place.service]
-        parts = replace(self.parts, edge=_OwnSenders(self, pool.edge))
+        parts = replace(self.parts, edge=_OwnSenders(self, pool, self.parts.edge))
         session = kept.session = XmppSession(
             self,
             StreamRole.COMPONENT_OUT,
@@ -281,15 +279,16 @@ class ComponentClients(NoClaims, Apart):
             cast("XmppSession", session).perform(session.machine.stanzas([said], [None], self.now()))
 
 
-class _OwnSenders:
+class _OwnSenders(PoolEdge):
     """The edge of our attachments: what a server brings is of its own domains, or goes no further.
 
     Servers let anybody write to their components, users of domains that they reach by themselves as well.
     Such a stanza is no fault of the stream's, so it does not end it.
     """
 
-    def __init__(self, clients: ComponentClients, edge: Edge) -> None:
-        self._clients, self._edge = clients, edge
+    def __init__(self, clients: ComponentClients, pool: ServicePool, edge: Edge) -> None:
+        super().__init__(pool, edge)
+        self._clients = clients
 
     def records_of(self, session: StreamLink, stanzas: Sequence[StanzaIn]) -> bytes:
         """See `parts.Edge`."""
@@ -299,16 +298,4 @@ class _OwnSenders:
                 own.append(one)
             else:
                 self._clients.refuse(session, one)
-        return self._edge.records_of(session, own) if own else b""
-
-    def stanza_of(self, session: StreamLink, record: Record) -> Said | Outcome:
-        """See `parts.Edge`."""
-        return self._edge.stanza_of(session, record)
-
-    def answered(self, port: Port, record: Record) -> None:
-        """See `parts.Edge`."""
-        self._edge.answered(port, record)
-
-    def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
-        """See `parts.Edge`."""
-        self._edge.settled(port, tags, outcome)
+        return super().records_of(session, own) if own else b""
