@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -47,7 +48,14 @@ def fresh(lab: Edge, name: str, server: str) -> Account:
     lab.users += 1
     user = f"{name}{lab.users}"
     (lab.prosody if server == "prosody" else lab.ejabberd).register(user, side.joined)
-    return lab.clients.login(f"{user}@{side.joined}", side.server)
+    return there(lab, f"{user}@{side.joined}", server)
+
+
+def there(lab: Edge, address: str, server: str) -> Account:
+    """Log a user in, and wait until his server has said to himself that he is there (RFC 6121, 4.2.2)."""
+    account = lab.clients.login(address, SIDES[server].server)
+    account.until(presence(address, None), "that he is there")
+    return account
 
 
 @pytest.fixture(params=SIDES)
@@ -145,10 +153,14 @@ def test_servers_that_are_gone(lab: Edge, router: ComponentRouter) -> None:
     lab.ejabberd.start()
     lab.prosody.ready()
     lab.ejabberd.ready()
-    for server, side in SIDES.items():
+    for server, address in users.items():
         router.until_attached(server)
-        again = lab.clients.login(users[server], side.server)
-        outcome = router.client.send(router.carol, again.address, "and now?")
-        assert outcome["status"] == "success", outcome
+        again = lab.clients.login(address, SIDES[server].server)
+        passes = partial(_passes, router, address)
+        wait_until(passes, f"it passes to {server}", 20)
         again.until_reads("and now?", router.carol)
     assert [(one["status"], one["reason"]) for one in outcomes] == [("failure", "service-down")] * 2
+
+
+def _passes(router: ComponentRouter, address: str) -> bool:
+    return router.client.send(router.carol, address, "and now?")["status"] == "success"
