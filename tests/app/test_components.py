@@ -328,7 +328,7 @@ def test_attachments_among_the_links(attached: Attached) -> None:
     assert [(one["role"], one["state"], one["opened_by"]) for one in streams] == [
         ("service", "open", "us")
     ] * 2
-    assert sorted(one["claims"][0]["ours"] for one in streams) == ["b.example", FAR]
+    assert sorted(one["stream"]["ours"] for one in streams) == ["b.example", FAR]
     roles = attached.rig.call(lambda: dict(attached.rig.router.streams.figures.by_role()))
     assert roles["component"] == 2
 

@@ -146,8 +146,8 @@ class Console:
     def links(self) -> list[Any]:
         """List the links."""
         now, ways = self._router.hub.now(), self._router.switch.ways
-        views = [link_view(session, now, ways) for session in self._router.hub.sessions.values()]
-        return views + [behind_view(session, now, ways) for session in self._router.behind.streams()]
+        inside = [behind_view(session, now) for session in self._router.behind.streams()]
+        return [*(link_view(one, now, ways) for one in self._router.hub.sessions.values()), *inside]
 
     def peers(self) -> list[PeerView]:
         """List the remote domains that are known."""

@@ -113,6 +113,11 @@ class Confirmations:
         return self._way is Way.ACKS
 
     @property
+    def sent(self) -> int:
+        """Stanzas of ours on the stream, our own pings among them."""
+        return self._sent
+
+    @property
     def way(self) -> Way:
         """How they are confirmed now."""
         return self._way

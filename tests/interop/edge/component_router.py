@@ -35,7 +35,7 @@ class ComponentRouter(EdgeRouter):
     def attached(self, service: str) -> list[Any]:
         """The domains that it is at a server now."""
         return sorted(
-            link["claims"][0]["ours"]
+            link["stream"]["ours"]
             for link in self.client.links()
             if link["name"] == service and link["state"] == "open"
         )

@@ -83,12 +83,13 @@ class XmppSession(SaysClaims, ByteLink):
         role: the same.
         way: the port over which what it brings goes; its own, unless somebody puts another here.
         own, other: the parties; of an accepted stream, empty until its header is there.
+        stanzas_in: how many came, of proved pairs.
         negotiated: (opening) fires when nothing is left to negotiate but claims; fails with `StreamFailed`.
     """
 
     __slots__ = (
         "_aimed", "_behind", "_depth", "_first_bytes", "_judge", "_only_tls", "_out", "_parts", "_ping",
-        "_stanzas", "_tls_reason", "_waits", "negotiated", "role", "way",
+        "_stanzas", "_tls_reason", "_waits", "negotiated", "role", "stanzas_in", "way",
     )  # fmt: skip
 
     machine: StreamMachine
@@ -127,6 +128,7 @@ class XmppSession(SaysClaims, ByteLink):
         self._depth = 0
         self._out: list[bytes] = []
         self._stanzas: list[StanzaIn] = []
+        self.stanzas_in = 0
         self._ping = ""
         #: whole records that wait for the stream to go on
         self._behind = bytearray()
@@ -289,6 +291,7 @@ class XmppSession(SaysClaims, ByteLink):
         if not self._stanzas:
             return
         stanzas, self._stanzas = self._stanzas, []
+        self.stanzas_in += len(stanzas)
         if self._parts.pings:
             for domain in {one.from_ for one in stanzas}:
                 self._parts.pings.spoke(domain)
