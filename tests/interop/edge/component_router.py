@@ -37,7 +37,7 @@ class ComponentRouter(EdgeRouter):
         return sorted(
             link["stream"]["ours"]
             for link in self.client.links()
-            if link["name"] == service and link["state"] == "open"
+            if link["name"] == service and link["state"] == "open" and link["stream"] is not None
         )
 
     def until_attached(self, service: str) -> None:
