@@ -29,6 +29,8 @@ from imxrouter.gateways.xmpp.streams.pings import Pings
 from imxrouter.gateways.xmpp.streams.presence import PresenceOutside, StreamPresence
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.gateways.xmpp.streams.world import Known, Outside
+from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import PresentitySettings
+from imxrouter.gateways.xmpp.subscriptions.watcher_pairs import WatcherSettings
 from imxrouter.gateways.xmpp.takers import UNKNOWN, Taken, Takers
 from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, TlsRule
 from imxrouter.gateways.xmpp.translate.messages import Takes
@@ -96,8 +98,8 @@ class StreamRules:
             admits=self._against,
             external=(lambda own: session.presents(own.encode())) if opens else self._external(session),
             dialback=self._dialback(session),
-            confirm=self._confirm(other),
-            settings=self._settings(),
+            confirm=self.confirm(other),
+            settings=self.settings(),
         )
 
     def _tls(self, *, opens: bool, other: str) -> TlsRule:
@@ -139,12 +141,14 @@ class StreamRules:
 
         return may
 
-    def _confirm(self, other: str) -> Confirm:
+    def confirm(self, other: str) -> Confirm:
+        """How it is known that a stanza arrived at a domain; empty: none is known yet."""
         if self._config().xmpp.confirm == "written":
             return Confirm.WRITTEN
         return self._droppers.confirm(other, self._hub.now()) if other else Confirm.PING
 
-    def _settings(self) -> StreamSettings:
+    def settings(self) -> StreamSettings:
+        """Times and bounds of a stream."""
         config = self._config()
         return StreamSettings(
             header_s=config.dial.hello_timeout_s,
@@ -212,6 +216,8 @@ class Streams:
         parts: what all streams of peers share.
         edge: between stanzas and records; has the protocol of each destination decided first.
         trust: who is who.
+        rules: what streams are held to.
+        pair_settings: bounds of subscriptions, of who watches and of who is watched.
     """
 
     def __init__(self, router: Parts) -> None:
@@ -232,8 +238,9 @@ class Streams:
             lambda name: chosen.choose_for_stanzas(name.encode()),
         )
         self._presence: StreamPresence | None = None
+        self.pair_settings = _pair_settings(router.config)
         self.trust = stream_trust(router, self._second, lambda what: later(0.0, what))
-        rules = StreamRules(
+        self.rules = rules = StreamRules(
             router.hub, router.xmpp_strengths, lambda: router.config, droppers,
             lambda domain: router.gatekeeper.shuts_out(domain),  # noqa: PLW0108 - it is set later
         )  # fmt: skip
@@ -256,6 +263,11 @@ class Streams:
         """What makes streams of connections of other organisations' servers."""
         return StreamFactory(self._hub, self.parts, Door.XMPP, only_tls=only_tls)
 
+    @property
+    def presence(self) -> StreamPresence | None:
+        """Subscriptions of users of XMPP; None before the store is open."""
+        return self._presence
+
     def begin(self, store: Store) -> None:
         """Go on with the subscriptions of XMPP that the store has, which is open."""
         router, hub = self._router, self._hub
@@ -269,8 +281,17 @@ class Streams:
             random_bytes=os.urandom,
             reached=self._reached,
             dropped=router.metrics.xmpp.dropped,
+            forms=self._forms,
         )
-        self._presence = StreamPresence(outside, store)
+        self._presence = StreamPresence(outside, store, *self.pair_settings)
+        hub.switch.presence.by_streams = self._presence.holds
+
+    def change(self, config: Config) -> None:
+        """Bounds of subscriptions are other ones from now on."""
+        watchers, presentities = self.pair_settings = _pair_settings(config)
+        if self._presence is not None:
+            self._presence.watchers.settings = watchers
+            self._presence.presentities.settings = presentities
 
     def tick(self) -> None:
         """About once a second: what nobody answered in time is answered, what is due is sent."""
@@ -282,6 +303,9 @@ class Streams:
         """Domains are served no more."""
         if self._presence is not None:
             self._presence.removed(domains)
+
+    def _forms(self) -> bool:
+        return self._router.config.xmpp.original_form
 
     def _reached(self, name: str) -> bool:
         route = self._hub.switch.routes.get(name.encode())
@@ -332,6 +356,7 @@ class Streams:
             clock=lambda: datetime.now(UTC),
             random_bytes=os.urandom,
             dropped=router.metrics.xmpp.dropped,
+            refused=lambda told, outcome: router.steps.stanza_refused(told, outcome, router.new_id()),
         )
 
     def _known(self) -> Known:
@@ -349,6 +374,7 @@ class Streams:
             lambda own, name: _takes(self._taken(own, name)),
             lambda own, name: self._taken(own, name).foreign,
             lambda name: self._takers.refused(Domain(name)),
+            forms=lambda _domain: self._forms(),
             pair=self._pair,
             presence=self._take,
             shown=self._shown,
@@ -366,6 +392,13 @@ class Streams:
         if self._router.domains.get(Domain(own)) is None:
             return UNKNOWN
         return self._takers.of(Domain(own), Domain(name))
+
+
+def _pair_settings(config: Config) -> tuple[WatcherSettings, PresentitySettings]:
+    xmpp = config.xmpp
+    return WatcherSettings(idle_days=xmpp.idle_days), PresentitySettings(
+        coalesce_s=xmpp.coalesce_s, denied_s=float(xmpp.denied_s), dormant_days=xmpp.dormant_days
+    )
 
 
 def _takes(taken: Taken) -> Takes:
