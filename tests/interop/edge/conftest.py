@@ -50,6 +50,7 @@ def _before_the_servers(kind: type[R], built: Edge, where: Path) -> Iterator[dic
         built.insides[side.name].kill()
         made[name] = kind(side, built.places[side.name], where / name, built.authorities, RESOLVER)
     for one in made.values():
+        one.others = [other for other in made.values() if other is not one]
         one.start()
     yield made
     for one in made.values():

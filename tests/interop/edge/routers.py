@@ -76,6 +76,8 @@ class EdgeRouter:
         self._config.write_text(self._changed(text))
         self._socket = where / "run" / "admin.sock"
         self.log = where / "router.log"
+        #: before other servers, which it speaks with
+        self.others: list[EdgeRouter] = []
         self._seen = where / "seen"
         self._program: Program | None = None
         self._watcher: Program | None = None
@@ -118,6 +120,12 @@ class EdgeRouter:
             return bool(self.client.status()["ready"])
         except (AdminError, RouterError):
             return False
+
+    def of(self, user: str) -> EdgeRouter:
+        """The router that a user's domain is served by: this one, or the other side's."""
+        domain = user.partition("@")[2]
+        served = (one for one in self.others if domain in (one.domain, *own_names(one.side)))
+        return next(served, self)
 
     @property
     def client(self) -> AdminClient:

@@ -35,7 +35,8 @@ def presence(source: str, kind: str | None, show: str | None = None) -> Callable
 
 def subscriptions(router: EdgeRouter, presentity: str, watcher: str = "") -> list[Any]:
     """What a user, the router's own if none is named, knows of somebody he watches."""
-    found = router.client.user(watcher or router.carol).subscriptions()["subscriptions"]
+    user = watcher or router.carol
+    found = router.of(user).client.user(user).subscriptions()["subscriptions"]
     return [one for one in found if one["presentity"] == presentity]
 
 
@@ -82,7 +83,7 @@ def test_a_user_of_xmpp_is_watched(pair: tuple[Account, EdgeRouter]) -> None:
         return lambda: word in str(subscriptions(router, alice.address))
 
     wait_until(shows("active"), "his consent", 20)
-    (watcher,) = router.client.user(alice.address).watchers()["watchers"]
+    (watcher,) = router.of(alice.address).client.user(alice.address).watchers()["watchers"]
     assert (watcher["watcher"], watcher["state"]) == (router.carol, "active")
     alice.ask("presence", show="dnd", status="busy with tests")
     wait_until(shows("busy with tests"), "his change", 20)
