@@ -98,8 +98,8 @@ class StreamRules:
             admits=self._against,
             external=(lambda own: session.presents(own.encode())) if opens else self._external(session),
             dialback=self._dialback(session),
-            confirm=self._confirm(other),
-            settings=self._settings(),
+            confirm=self.confirm(other),
+            settings=self.settings(),
         )
 
     def _tls(self, *, opens: bool, other: str) -> TlsRule:
@@ -141,12 +141,14 @@ class StreamRules:
 
         return may
 
-    def _confirm(self, other: str) -> Confirm:
+    def confirm(self, other: str) -> Confirm:
+        """How it is known that a stanza arrived at a domain; empty: none is known yet."""
         if self._config().xmpp.confirm == "written":
             return Confirm.WRITTEN
         return self._droppers.confirm(other, self._hub.now()) if other else Confirm.PING
 
-    def _settings(self) -> StreamSettings:
+    def settings(self) -> StreamSettings:
+        """Times and bounds of a stream."""
         config = self._config()
         return StreamSettings(
             header_s=config.dial.hello_timeout_s,
@@ -214,6 +216,7 @@ class Streams:
         parts: what all streams of peers share.
         edge: between stanzas and records; has the protocol of each destination decided first.
         trust: who is who.
+        rules: what streams are held to.
         pair_settings: bounds of subscriptions, of who watches and of who is watched.
     """
 
@@ -237,7 +240,7 @@ class Streams:
         self._presence: StreamPresence | None = None
         self.pair_settings = _pair_settings(router.config)
         self.trust = stream_trust(router, self._second, lambda what: later(0.0, what))
-        rules = StreamRules(
+        self.rules = rules = StreamRules(
             router.hub, router.xmpp_strengths, lambda: router.config, droppers,
             lambda domain: router.gatekeeper.shuts_out(domain),  # noqa: PLW0108 - it is set later
         )  # fmt: skip

@@ -112,6 +112,7 @@ ELSEWHERE = {
     "uplink.anchor",
     "peer.anchor",
     "domain.certificate",
+    "service.secret_file",
     *(key for key in APPLIES if key.startswith("access.") or key.endswith(".first_contact")),
 }
 

@@ -242,4 +242,8 @@ class Stream:
     def prove(self, pair: Pair, *, ours: bool) -> None:
         """A pair is proved, ours at the other side or theirs here; larger stanzas are taken."""
         self.pairs.prove(pair, ours=ours)
+        self.widen()
+
+    def widen(self) -> None:
+        """Who speaks is known: larger stanzas are taken."""
         self._parser.widen(self.terms.settings.limits)
