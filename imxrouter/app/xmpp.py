@@ -42,6 +42,8 @@ from imxrouter.model.presence import Presence
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.choice import Protocol
 from imxrouter.routing.interfaces import Store
+from imxrouter.routing.subscriptions import Subscription
+from imxrouter.routing.watched import address_of
 from imxrouter.telemetry.xmpp import XmppFigures
 from imxrouter.transport.dialing import Reach
 from imxrouter.transport.hub import Hub
@@ -303,6 +305,11 @@ class Streams:
         """Domains are served no more."""
         if self._presence is not None:
             self._presence.removed(domains)
+
+    def barred(self, entry: Subscription) -> None:
+        """A rule forbids a subscription from now on (rows w-33 and p-38)."""
+        if self._presence is not None:
+            self._presence.blocked(address_of(entry.watcher), address_of(entry.presentity))
 
     def _forms(self) -> bool:
         return self._router.config.xmpp.original_form

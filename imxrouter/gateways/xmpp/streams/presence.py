@@ -221,6 +221,12 @@ class StreamPresence:
             self._do(self.presentities.removed(domain, now))
             self._unreached.pop(domain, None)
 
+    def blocked(self, watcher: Address, presentity: Address) -> None:
+        """A rule forbids this pair from now on: whichever of them is a user of XMPP is told its end."""
+        now = self._outside.now()
+        self._do(self.watchers.blocked(watcher, presentity, now))
+        self._do(self.presentities.blocked(watcher, presentity, now))
+
     def _look_at_services(self, now: float) -> None:
         for domain in {one.presentity.domain for one in self.presentities.pairs()}:
             if self._outside.reached(domain.name):
