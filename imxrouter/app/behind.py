@@ -45,7 +45,7 @@ class BehindUs:
         addresses = {one.name: one.endpoint for one in config.services if one.endpoint is not None}
         self._inside = Inside(
             hub, self._service_of, lambda: [_PREFIX + one for one in router.keyring.secrets],
-            TcpOpener(router.reactor), router.reactor.callLater,
+            TcpOpener(router.reactor), router.reactor.callLater, router.streams.rules,
         )  # fmt: skip
         settings = PoolSettings(
             config.dial.hold_s, config.dial.hold_count, config.dial.hold_bytes, config.links.idle_s
@@ -89,6 +89,11 @@ class BehindUs:
         """The router stops: all is answered that could be."""
         for session in list(self._inside.sessions):
             session.end(Reason.SHUTTING_DOWN)
+
+    def pool_of(self, name: str) -> ServicePool | None:
+        """The service of a domain, where it is an XMPP service."""
+        service = self._service_of(name)
+        return self.pools[service] if service is not None else None
 
     def _service_of(self, name: str) -> str | None:
         try:

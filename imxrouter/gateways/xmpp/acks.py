@@ -113,6 +113,11 @@ class Confirmations:
         return self._way is Way.ACKS
 
     @property
+    def by_pings(self) -> bool:
+        """Whether pings say what arrived."""
+        return self._way is Way.PING
+
+    @property
     def asked_at(self) -> float | None:
         """Since when a question is out; None without one."""
         return self._asked_at

@@ -97,9 +97,15 @@ def asked(stream: Stream, data: bytes, ask: Ask) -> list[Effect]:
 
 def probe(stream: Stream) -> list[Effect]:
     """Ask whether the other side is there, if there is a way to ask it."""
-    if not stream.confirmations.by_acks and _pair(stream) is None:
+    if not may_ask(stream):
         return []
     return asked(stream, b"", stream.confirmations.ask(stream.now))
+
+
+def may_ask(stream: Stream) -> bool:
+    """Whether there is a way to ask the other side for a sign of life, which it owes then."""
+    confirmations = stream.confirmations
+    return confirmations.by_acks or (confirmations.by_pings and _pair(stream) is not None)
 
 
 def _pair(stream: Stream) -> Pair | None:

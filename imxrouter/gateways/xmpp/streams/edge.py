@@ -18,6 +18,7 @@ from imxrouter.gateways.xmpp.effects import StanzaIn
 from imxrouter.gateways.xmpp.names import COMPONENT, PING, SERVER, StanzaCondition, stanza_error
 from imxrouter.gateways.xmpp.stanza import Stanza, read_stanza, rescoped
 from imxrouter.gateways.xmpp.steps import StreamRole
+from imxrouter.gateways.xmpp.streams.again import Going, PresenceAgain
 from imxrouter.gateways.xmpp.streams.parts import Said, StreamLink
 from imxrouter.gateways.xmpp.streams.pings import Pings
 from imxrouter.gateways.xmpp.streams.records import (
@@ -184,13 +185,18 @@ class StreamEdge:
         outside: what it needs of its process.
         known: what it asks of the world.
         pings: those that are out.
+        again: presence that is on its way.
 
     Attributes:
         told: what streams brought and the switch has not answered.
     """
 
-    def __init__(self, outside: Outside, known: Known, pings: Pings) -> None:
-        self._outside, self._known, self._pings = outside, known, pings
+    def __init__(
+        self, outside: Outside, known: Known, pings: Pings, again: PresenceAgain | None = None
+    ) -> None:
+        self._outside, self._known, self._pings, self._again = outside, known, pings, again
+        #: presence that streams brought, by the tag of its record
+        self._presences: dict[int, Going] = {}
         self._next_tag = 1
         self.told = ToldTable()
         self._queries: Awaited[_Asked] = Awaited(QUERY_S)
@@ -205,6 +211,10 @@ class StreamEdge:
                 self._say(told, told.timed_out(stanza_error(StanzaCondition.REMOTE_SERVER_TIMEOUT)))
         self._messages.due(now)
         self.told.tick(now)
+        while self._presences and (first := next(iter(self._presences.items())))[1].over:
+            del self._presences[first[0]]  # of a stream that was gone when the answer came
+        if self._again is not None:
+            self._again.tick()
 
     # -- stanzas come ------------------------------------------------------------------------------------
 
@@ -222,7 +232,10 @@ class StreamEdge:
             if self._known.spoken(got.to) is Protocol.XMPP:
                 from_, to = party_of(given.from_), party_of(given.to)
                 record = stanza_record(rescoped(given, SERVER), from_, to, self._outside.random_bytes(16))
-                return encode_record(record, FLAG_RESPONSE_WANTED, self._tag(told))
+                tag = self._tag(told)
+                if given.kind == "presence":
+                    self._note_presence(given, record, tag)
+                return encode_record(record, FLAG_RESPONSE_WANTED, tag)
             return self._translated(session, got, told)
         except BadJid as error:
             return self._refused(told, failure(error.reason, note=str(error)))
@@ -231,6 +244,12 @@ class StreamEdge:
         except (TranslationError, WireError) as error:
             reason = error.reason if isinstance(error, TranslationError) else Reason.BAD_RECORD
             return self._refused(told, failure(reason, note=str(error)))
+
+    def _note_presence(self, given: Stanza, record: Record, tag: int) -> None:
+        if self._again is not None:
+            going = self._again.going(given.from_, given.to, given.type, record)
+            if going is not None:
+                self._presences[tag] = going
 
     def _translated(self, session: StreamLink, got: StanzaIn, told: Told | None) -> bytes:
         """For a domain that is reached otherwise than by XMPP."""
@@ -325,6 +344,9 @@ class StreamEdge:
     def answered(self, port: Port, record: Record) -> None:
         """A response to what a stream brought: a failure is told, once."""
         del port  # tags are of the edge, and no two streams have the same
+        going = self._presences.pop(record.route_tag, None)
+        if going is not None and self._again is not None:
+            self._again.answered(going, decode_outcome(record))
         told = self.told.take(record.route_tag)
         if told is None:
             return
@@ -377,10 +399,13 @@ class StreamEdge:
                 raw = self._as_was(record)
             elif record.type == RecordType.MESSAGE:
                 raw = self._message(session, record)
-            elif record.type in _PRESENCE and self._known.operations is not None:
-                return self._known.operations(record)
             else:
-                raw = failure(Reason.TYPE_NOT_ENABLED, note="it is not translated here")
+                taken = self.operated(record)
+                raw = (
+                    taken
+                    if taken is not None
+                    else failure(Reason.TYPE_NOT_ENABLED, note="it is not translated here")
+                )
             if isinstance(raw, Outcome):
                 return raw
             if session.role in _COMPONENTS:
@@ -393,6 +418,12 @@ class StreamEdge:
         if most and len(raw) > most:
             return failure(Reason.TOO_LARGE, note=f"a stanza of {len(raw)} bytes; {most} are taken")
         return Said(raw, is_asked(raw))
+
+    def operated(self, record: Record) -> Outcome | None:
+        """The outcome of a SUBSCRIBE or NOTIFY for a user of XMPP; None of what needs a stream."""
+        if record.type not in _PRESENCE or self._known.operations is None:
+            return None
+        return self._known.operations(record)
 
     def _as_was(self, record: Record) -> bytes | Outcome:
         """A foreign form: held to its envelope, and of an iq that answers to what was asked."""

@@ -204,6 +204,9 @@ class StreamProbe:
     def answered(self, port: Port, record: Record) -> None:
         """Nothing was asked."""
 
+    def operated(self, record: Record) -> Outcome | None:
+        """Nothing is the gateway's own matter here."""
+
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         """Nothing was said."""
 

@@ -72,6 +72,8 @@ class PresentityActions:
         self._pairs: dict[bytes, Pair] = {}
         #: By what `Notifying` compares; two spellings of one key are two people, and the second is refused.
         self._by_key: dict[bytes, Pair] = {}
+        #: The same pairs by the domain of the user.
+        self._by_domain: dict[Domain, dict[bytes, Pair]] = {}
         #: Ids of the live subscriptions of each pair.
         self._live: dict[bytes, set[bytes]] = {}
         #: Keys of pairs that have no live one any more, to be looked at.
@@ -137,6 +139,7 @@ class PresentityActions:
             return
         self._pairs[pair.names] = pair
         self._by_key[pair_key(pair.watcher, pair.presentity)] = pair
+        self._by_domain.setdefault(pair.presentity.domain, {})[pair.names] = pair
         self._rest(pair)
 
     def _counted(self, pair: Pair, state: State, change: int) -> None:
@@ -160,6 +163,10 @@ class PresentityActions:
         if self._pairs.get(pair.names) is pair:
             del self._pairs[pair.names]
             del self._by_key[pair_key(pair.watcher, pair.presentity)]
+            of_domain = self._by_domain[pair.presentity.domain]
+            del of_domain[pair.names]
+            if not of_domain:
+                del self._by_domain[pair.presentity.domain]
         self._wheel.drop(pair)
         self._probes.drop(pair.names)
         self._sized(pair)
@@ -393,6 +400,8 @@ class PresentityActions:
         """Tell in the router's name that nothing is known (imx 7.7)."""
         pair.doubts += 1
         pair.blank = True  # what is kept is old: whoever renews meanwhile is not told it as new
+        if not what.tells:
+            return True
         domain = pair.presentity.domain
         for ident in sorted(self._live.get(pair_key(pair.watcher, pair.presentity), ())):
             unknown = Unknown(pair.presentity, Reason.SERVICE_DOWN, domain)

@@ -22,6 +22,7 @@ from imxrouter.gateways.xmpp.translate.showing import (
     show,
 )
 from imxrouter.model.address import Address
+from imxrouter.model.domain import Domain
 from imxrouter.model.operations import Subscribe
 from imxrouter.model.presence import Presence, Unknown
 from imxrouter.model.vocabulary import Reason
@@ -71,6 +72,8 @@ class WatcherActions:
         self._pairs: dict[bytes, Pair] = {}
         #: By what `Watching` compares; two spellings of one key are two people, and the second is refused.
         self._by_key: dict[bytes, Pair] = {}
+        #: The same pairs by the domain of the user.
+        self._by_domain: dict[Domain, dict[bytes, Pair]] = {}
         self._asking: Counter[bytes] = Counter()
         self._ending: set[bytes] = set()
         #: Id of the probe of each fetch, by its subscription.
@@ -129,6 +132,7 @@ class WatcherActions:
     def _hold(self, pair: Pair, *, counted: bool = False) -> None:
         self._pairs[pair.names] = pair
         self._by_key[pair_key(pair.watcher, pair.presentity)] = pair
+        self._by_domain.setdefault(pair.watcher.domain, {})[pair.names] = pair
         if pair.state is State.ASKING and not counted:
             self._count_asking(pair, 1)
 
@@ -143,6 +147,10 @@ class WatcherActions:
         if self._pairs.get(pair.names) is pair:
             del self._pairs[pair.names]
             del self._by_key[pair_key(pair.watcher, pair.presentity)]
+            of_domain = self._by_domain[pair.watcher.domain]
+            del of_domain[pair.names]
+            if not of_domain:
+                del self._by_domain[pair.watcher.domain]
         self._wheel.drop(pair)
         self._remember(pair, None)
 

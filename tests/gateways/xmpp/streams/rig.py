@@ -127,6 +127,8 @@ class TableEdge:
         self._router = router
         self._next = 1
         self.answers: list[Outcome] = []
+        #: of what is the gateway's own matter, by type
+        self.operations: dict[int, Outcome] = {}
         #: instead of a stanza
         self.refuses: Outcome | None = None
 
@@ -163,6 +165,10 @@ class TableEdge:
         """Note it."""
         del port
         self.answers.append(decode_outcome(record))
+
+    def operated(self, record: Record) -> Outcome | None:
+        """What is the gateway's own matter: what the test says."""
+        return self.operations.get(record.type)
 
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         """Answer, as whoever is at the other end of the port would."""
@@ -272,11 +278,11 @@ class Service:
             if self.outcome is not None:
                 self.hub.inject(self.port, encode_record(response_to(record, self.outcome)))
 
-    def send(self, stanza: bytes, from_: str, to: str) -> int:
+    def send(self, stanza: bytes, from_: str, to: str, type_: int = RecordType.STANZA) -> int:
         """Send a stanza; returns the number under which its outcome comes."""
         self._next += 1
         record = Record(
-            RecordType.STANZA, FLAG_RESPONSE_WANTED, 16, self._next, random.randbytes(16),
+            type_, FLAG_RESPONSE_WANTED, 16, self._next, random.randbytes(16),
             Envelope(b"bob", to.encode(), b"alice", from_.encode()), (), XMPP + stanza,
         )  # fmt: skip
         self.hub.inject(self.port, encode_record(record))
