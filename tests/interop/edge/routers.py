@@ -36,6 +36,10 @@ class EdgeRouter:
         where: a directory to make for its files.
         authorities: the one of the inside signs.
         nameserver: who knows what is published.
+
+    Attributes:
+        config: its configuration, read when it starts.
+        seen: what its user received, a line each.
     """
 
     def __init__(
@@ -69,23 +73,23 @@ class EdgeRouter:
         text += '[[service]]\nname = "home"\nkind = "embedded"\nusers = ["carol"]\n'
         text += f'[[domain]]\nname = "{self.domain}"\nservice = "home"\n'
         text += "".join(f'[[domain]]\nname = "{name}"\nservice = "chat"\n' for name in own_names(side))
-        self._config = where / "router.toml"
-        self._config.write_text(text)
+        self.config = where / "router.toml"
+        self.config.write_text(text)
         self._socket = where / "run" / "admin.sock"
         self.log = where / "router.log"
-        self._seen = where / "seen"
+        self.seen = where / "seen"
         self._program: Program | None = None
         self._watcher: Program | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        twistd = [str(BIN / "twistd"), "-n", "--pidfile=", "imxrouter", "--config", str(self._config)]
+        twistd = [str(BIN / "twistd"), "-n", "--pidfile=", "imxrouter", "--config", str(self.config)]
         self._program = Program(
             f"router of {self.side.name}", self._place.command(*twistd), self._where / "out"
         )
         self._program.until(self._answers, "answers at its administration socket")
         command = [str(BIN / "imxctl"), "--json", "--socket", str(self._socket), "watch", self.carol]
-        self._watcher = Program("watch", command, self._seen)
+        self._watcher = Program("watch", command, self.seen)
 
     def _answers(self) -> bool:
         try:
@@ -116,7 +120,7 @@ class EdgeRouter:
         """Wait until its user has received a text, and see that it came once."""
 
         def found() -> list[dict[str, Any]]:
-            lines = self._seen.read_text().splitlines() if self._seen.exists() else []
+            lines = self.seen.read_text().splitlines() if self.seen.exists() else []
             return [one for one in map(json.loads, lines) if one["text"] == text]
 
         wait_until(found, f"{self.carol} reads {text!r}")
