@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
+# Several processes carry out the tests, and one of them shows all: tests/side_by_side.py.
+SIDE_BY_SIDE := -p tests.side_by_side
 # For example: make test PYTEST_ARGS="-k claims -x"
 PYTEST_ARGS ?=
 # Tests that start many processes of their own; with `make interop`, so that `make test` stays under three minutes.
@@ -29,7 +31,7 @@ run: $(STAMP)  ## start the laboratory: two organisations, a DNS server, first m
 	@$(BIN)/python -m imxrouter.lab $(if $(ONCE),--once) $(if $(FAIL),--fail)
 
 test: $(STAMP)  ## unit, property, attack and end-to-end tests
-	$(PYTEST) tests --ignore=tests/interop --ignore=tests/bench $(PROCESSES:%=--ignore=%) -m "not soak and not interop" $(PYTEST_ARGS)
+	$(PYTEST) $(SIDE_BY_SIDE) tests --ignore=tests/interop --ignore=tests/bench $(PROCESSES:%=--ignore=%) -m "not soak and not interop" $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## style, types, layout, generated documents
 	$(BIN)/ruff check .
@@ -44,7 +46,7 @@ format: $(STAMP)  ## let ruff rewrite what it can
 
 interop: $(STAMP)  ## tests with many processes, and against peers from Debian packages (installs them when root)
 	ops/ci/install-peers.sh
-	$(PYTEST) $(PROCESSES) tests/interop -m "not soak" $(PYTEST_ARGS)
+	$(PYTEST) $(SIDE_BY_SIDE) $(PROCESSES) tests/interop -m "not soak" $(PYTEST_ARGS)
 
 bench: $(STAMP)  ## measure the router and print the table
 	$(BIN)/python -m tests.bench

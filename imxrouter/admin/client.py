@@ -57,6 +57,7 @@ from imxrouter.admin.views import (
     RecordsView,
     StatusView,
     StoreView,
+    StreamView,
     TargetView,
 )
 
@@ -111,8 +112,8 @@ __all__ = [
 
 #: The shapes of all answers, outer ones first; for the reference page.
 VIEWS: tuple[type, ...] = (
-    StatusView, DrainView, StoreView, OverloadView, LimitView, OffenderView, LinkView, ClaimView, PeerView,
-    PeerChange,
+    StatusView, DrainView, StoreView, OverloadView, LimitView, OffenderView, LinkView, StreamView, ClaimView,
+    PeerView, PeerChange,
     DomainView, DomainDiff, OutcomeView, AttributesView, AttributeView, MessageView, LookupView, TargetView,
     RecordsView, InsideView, *DETAIL_VIEWS, *REPORT_VIEWS, *USER_VIEWS, *CERTS_VIEWS, *CONFIG_VIEWS,
     *POLICY_VIEWS,

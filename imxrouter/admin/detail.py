@@ -14,7 +14,10 @@ class TraceStep(TypedDict):
     `fields` are those that the step has to say: `kind`, `source`, `destination`, `domain` (addresses as
     `log.addresses` has them), `link`, `out_link`, `role`, `hops`, `bytes`, `status`, `stage`, `reason`,
     `decided_by`, `decided_role`, `rule`, `setting`, `note`, `text`, `seconds` (since it came), `peer_seconds`
-    (since it went out), `retry_after_s`.
+    (since it went out), `retry_after_s`; of what came over a link `protocol`, `service` and `level` (what is
+    proved there of the source), and of the way out `out_role`, `out_protocol`, `out_service`, `out_level`;
+    `choice`: by what the destination is reached, and why; `origin`: the id that it had in the protocol that
+    it came by, `answers` that of the stanza that it answers; `confirmed`: what said that it arrived.
     """
 
     at: float
@@ -48,6 +51,7 @@ class VerdictView(TypedDict):
 class TraceView(TypedDict):
     """`imxctl trace ID`: the steps of one message, oldest first.
 
+    `id` is that of the message, whichever was asked for.
     `state` is `in flight`, `finished` or `unknown`; `verdict` is null as long as nothing is decided, or
     nothing is known of it. `gaps` says what this trace cannot show.
     """

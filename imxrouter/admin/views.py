@@ -124,12 +124,37 @@ class ClaimView(TypedDict):
     reason: str
 
 
+class StreamView(TypedDict):
+    """Part of a `LinkView`: what a stream of XMPP is.
+
+    `way` is `in` or `out` with other organisations, `inside in` or `inside out` with a server behind this
+    router, or that of a component; `ours` and `theirs` are the domains of its header, `service` whose server
+    it is. `proof` is how the other side was satisfied where a certificate did (`SASL EXTERNAL`), else empty;
+    `both_ways` that it is bidirectional (XEP-0288). `pending` stanzas of ours are not confirmed yet, and
+    `confirmed_by` says what confirms them: `acknowledgement`, `ping` or `written`. `stanzas_out` counts our
+    own pings too.
+    """
+
+    way: str
+    ours: str
+    theirs: str
+    service: str
+    proof: str
+    both_ways: bool
+    stanzas_in: int
+    stanzas_out: int
+    pending: int
+    confirmed_by: str
+
+
 class LinkView(TypedDict):
     """`imxctl links`: one connection to another router or service.
 
     `protocol` is what is spoken, `imx` or `xmpp`. `tls` is the version, or `none` in clear; `certificate`
     holds the names in the other side's certificate, and `certificate_until` is its end in seconds since 1970,
-    null where it showed none.
+    null where it showed none. Of streams with servers behind this router the role is `service`, and claims
+    are the pairs of domains that are proved there: `received` by the server's address, `made` in the name of
+    an outside domain. `stream` is null of links that speak IMX.
     """
 
     link: int
@@ -149,6 +174,7 @@ class LinkView(TypedDict):
     tls: str
     certificate: list[str]
     certificate_until: float | None
+    stream: StreamView | None
 
 
 class PeerView(TypedDict):

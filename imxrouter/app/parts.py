@@ -39,6 +39,7 @@ from imxrouter.app.settings import (
 from imxrouter.app.sockets import Sockets
 from imxrouter.app.storing import make_store, store_figures
 from imxrouter.app.traffic.access_control import AccessControl, first_contacts
+from imxrouter.app.traffic.ends import Ends
 from imxrouter.app.traffic.figures import Figures, links_by_state
 from imxrouter.app.traffic.full_outcomes import FullOutcomes
 from imxrouter.app.traffic.limiting import Limiting
@@ -451,7 +452,10 @@ class Parts:
         ports, now = self.switch.ports, self.hub.now
         self.rules = Rulebook(self.config, self.domains, self.gatekeeper, ports, now)
         self.steps.policy_of = self.rules.policy_of
-        self.settling = Settling(self.trace, self.full_outcomes, self.rules, ports, now)
+        self.ends = Ends(self.hub.sessions, ports, self.domains, self.federation.chosen.reached_by)
+        self.ends.pools, self.ends.streams = self.behind.pools, self.behind.streams
+        self.steps.ends = self.ends
+        self.settling = Settling(self.trace, self.full_outcomes, self.rules, self.ends, now)
         self.traces_deliveries = self.settling.listen(self.switch, self.config)
 
     def _claim_ended(self, direction: str, reason: Reason) -> None:

@@ -23,7 +23,7 @@ from imxrouter.gateways.xmpp.steps import StreamRole
 from imxrouter.gateways.xmpp.streams.again import AgainOutside, PresenceAgain
 from imxrouter.gateways.xmpp.streams.deciding import Deciding
 from imxrouter.gateways.xmpp.streams.dialer import StreamDialer
-from imxrouter.gateways.xmpp.streams.edge import Known, Outside, StreamEdge
+from imxrouter.gateways.xmpp.streams.edge import StreamEdge
 from imxrouter.gateways.xmpp.streams.inside import HeldTo
 from imxrouter.gateways.xmpp.streams.listener import StreamFactory
 from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts
@@ -31,6 +31,7 @@ from imxrouter.gateways.xmpp.streams.pings import Pings
 from imxrouter.gateways.xmpp.streams.pool import IN_ORDER
 from imxrouter.gateways.xmpp.streams.presence import PresenceOutside, StreamPresence
 from imxrouter.gateways.xmpp.streams.session import XmppSession
+from imxrouter.gateways.xmpp.streams.world import Known, Outside
 from imxrouter.gateways.xmpp.takers import UNKNOWN, Taken, Takers
 from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, TlsRule
 from imxrouter.gateways.xmpp.translate.messages import Takes
@@ -38,6 +39,7 @@ from imxrouter.link.machine import Side
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.outcome import Outcome, failure
+from imxrouter.model.presence import Presence
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.choice import Protocol
 from imxrouter.routing.interfaces import Store
@@ -333,6 +335,12 @@ class Streams:
     def _pair(self, from_: str, to: str) -> bool:
         return self._presence is not None and self._presence.pair(from_, to)
 
+    def _shown(self, watcher: Address, presentity: Address, resource: str) -> bool:
+        return self._presence is not None and self._presence.watchers.shown(watcher, presentity, resource)
+
+    def _state(self, watcher: Address, presentity: Address) -> Presence | None:
+        return None if self._presence is None else self._presence.presentities.state_for(watcher, presentity)
+
     def _wrote(self, from_: Address, to: Address) -> None:
         if self._presence is not None:
             self._presence.wrote(from_, to)
@@ -378,6 +386,8 @@ class Streams:
             lambda name: self._takers.refused(Domain(name)),
             pair=self._pair,
             presence=self._take,
+            shown=self._shown,
+            state=self._state,
             operations=self._request,
             wrote=self._wrote,
         )

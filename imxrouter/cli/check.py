@@ -60,8 +60,9 @@ def check(
     speaks TLS and judges the certificate where the domain's record asks for it (or --tls does), exchanges
     hellos, and closes. Where it publishes XMPP, the same with its servers: TLS always, a stream, and a
     question about a dial-back key that nobody made. It claims nothing and sends no message. With --as OURS
-    the running router does the same by IMX its own way, then proves OURS there and sends an echo from OURS
-    itself to DOMAIN itself, which no user sees. Stages that are not tried say why. The exit code is 0 where
+    the running router does the same its own way, then proves OURS there and sends an echo from OURS itself to
+    DOMAIN itself, which no user sees; by XMPP it proves OURS to each server by dial-back and by certificate,
+    and sends nothing. Stages that are not tried say why. The exit code is 0 where
     at least one way leads to a router; then the result is `good`, or `partly` where other ways fail.
     """
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
@@ -57,22 +58,56 @@ def _store(view: StoreView) -> str:
 
 @click.command()
 @click.option("--claims", is_flag=True, help="Show each claim on each link.")
+@click.option(
+    "--streams", is_flag=True, help="Show streams of XMPP alone: parties, proof, stanzas, what is pending."
+)
 @live
-def links(shared: Context, claims: bool) -> None:
-    """List connections to other routers and services."""
+def links(shared: Context, claims: bool, streams: bool) -> None:
+    """List connections to other routers and services, streams of XMPP with servers behind this one too.
+
+    With --streams: of each stream whether it is of the outside or the inside and who opened it (`out`, `in`),
+    the domains of its header, how many pairs of domains are proved on it and how, stanzas each way, and how
+    many of ours are not confirmed yet.
+    """
     rows = shared.client.links()
+    if streams:
+        rows = [row for row in rows if row["stream"] is not None]
     if shared.json:
         output.as_json(rows)
+    elif streams and not claims:
+        output.table(rows, _STREAM_COLUMNS, "no streams")
     elif claims:
         show_claims(rows)
     else:
         output.table(rows, _LINK_COLUMNS, "no links")
 
 
+def _pairs(row: Any) -> str:
+    """How many pairs of domains are proved, each way, and how."""
+    proved = [claim for claim in row["claims"] if claim["state"] == "proved"]
+    how = sorted({claim["level"] for claim in proved if claim["level"]})
+    return f"{len(proved)}{f' ({chr(44).join(how)})' if how else ''}"
+
+
+_STREAM_COLUMNS: list[output.Column] = [
+    ("link", lambda row: str(row["link"])),
+    ("way", lambda row: row["stream"]["way"]),
+    ("ours", lambda row: row["stream"]["ours"]),
+    ("theirs", lambda row: row["stream"]["theirs"]),
+    ("service", lambda row: row["stream"]["service"]),
+    ("address", lambda row: row["address"]),
+    ("state", lambda row: row["state"]),
+    ("pairs", _pairs),
+    ("tls", lambda row: str(row["tls"])),
+    ("stanzas in/out", lambda row: f"{row['stream']['stanzas_in']}/{row['stream']['stanzas_out']}"),
+    ("pending", lambda row: f"{row['stream']['pending']} (by {row['stream']['confirmed_by']})"),
+    ("age", lambda row: output.duration(row["age_s"])),
+    ("idle", lambda row: output.duration(row["idle_s"])),
+]
 _LINK_COLUMNS: list[output.Column] = [
     ("link", lambda row: str(row["link"])),
     ("protocol", lambda row: row["protocol"]),
-    ("role", lambda row: row["role"]),
+    ("role", lambda row: f"{row['role']} ({row['stream']['way']})" if row["stream"] else row["role"]),
     ("state", lambda row: row["state"]),
     ("opened by", lambda row: row["opened_by"]),
     ("address", lambda row: row["address"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,8 @@ from imxrouter.cli.exits import Exit
 from imxrouter.cli.options import Context, live
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+#: Details of which one at least says by what a message came or left.
+_ENDS = frozenset({"protocol", "out_protocol", "out_link", "choice"})
 #: Details that the verdict tells, or that say nothing to a person.
 _TOLD = frozenset({"text", "rule", "setting", "decided_role"})
 
@@ -43,6 +45,8 @@ def trace(
 ) -> None:
     """Show what happened to a message, or list messages by sender and recipient.
 
+    ID is that of the message, or the id of the stanza that it came or went as.
+
     With an ID: every step that the router saw, which check decided and which entry of the configuration it
     read, and what the other side answered. With --from, --to or both: the messages, one a line. The router
     keeps steps for a short while (log.trace_age_s), and notes in its log who reads them.
@@ -70,6 +74,9 @@ def _show(shared: Context, message_id: str) -> None:
             ("details", lambda row: _details(row["fields"])),
         ]
         output.table(view["steps"], columns, "")
+    way = _way(view["steps"])
+    if way:
+        output.pairs(way)
     verdict = view["verdict"]
     if verdict is not None:
         _judge(verdict)
@@ -83,6 +90,37 @@ def _details(fields: Mapping[str, Any]) -> str:
     text = str(fields.get("text", ""))
     rest = " ".join(f"{name}={value}" for name, value in fields.items() if name not in _TOLD)
     return " ".join(filter(None, (text, rest and text and "-", rest)))
+
+
+def _way(steps: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """By what the message came and left, and what said that it arrived, as far as its steps say."""
+    said: dict[str, Any] = {}
+    for step in steps:
+        fields = step["fields"]
+        if step["event"] == "sent":  # its link is the one that it left by
+            names = ("link", "protocol", "service")
+            fields = {f"out_{name}": fields[name] for name in names if name in fields} | {
+                "choice": fields.get("choice", "")
+            }
+        if _ENDS & fields.keys():
+            said |= fields
+    lines = {
+        "came": _end(said, "") if said.get("link") else "",
+        "stanza id": said.get("origin", ""), "route": said.get("choice", ""),
+        "left": _end(said, "out_") if said.get("out_link") else "", "arrival": said.get("confirmed", ""),
+    }  # fmt: skip
+    return {name: text for name, text in lines.items() if text}
+
+
+def _end(said: Mapping[str, Any], side: str) -> str:
+    """One end of the way: `xmpp over link 7 (service chat), proved: certificate`."""
+    protocol, service = said.get(f"{side}protocol"), said.get(f"{side}service")
+    if not protocol:
+        return f"in this process{f', service {service}' if service else ''}"
+    who = " ".join(filter(None, (said.get(f"{side}role") or ("service" if service else "peer"), service)))
+    words = f"{protocol} over link {said[f'{side}link']} ({who})"
+    level = said.get(f"{side}level")
+    return f"{words}, proved: {level}" if level else words
 
 
 def _judge(verdict: VerdictView) -> None:

@@ -493,7 +493,7 @@ class Log(Section, frozen=True):
     trace_deliveries: Annotated[
         bool,
         key(
-            "Keep a hop of each plain delivery of `imx` services too; a laboratory always does. Costs some "
-            "microseconds of each message."
+            "Keep a hop of each plain delivery of services that are servers too; a laboratory always does. "
+            "Costs some microseconds of each message."
         ),
     ] = False

@@ -192,6 +192,8 @@ class Reason(Enum):
         "the peer asked to reconnect elsewhere")
     LOGIN_FAILED = ReasonInfo(87, "login-failed", Stage.IDENTITY, Retry.NEVER, "not-proved",
         "the key, its signature or the certificate is not the configured one: give the service what [[service]] names, and no other role")
+    NOT_HOSTED = ReasonInfo(88, "not-hosted", Stage.PEER, Retry.NEVER, "no-service",
+        "the server that the domain's records lead to does not host the domain: its owner corrects the records, or adds the domain to the server")
     # dial-back
     DIALBACK_REFUSED = ReasonInfo(90, "dialback-refused", Stage.DIALBACK, Retry.LATER, "dialback-refused",
         "the claimed domain's own router does not know the claim: its DNS leads elsewhere, or its hosts' clocks differ")
@@ -207,6 +209,8 @@ class Reason(Enum):
         "too many verifications were asked for: wait, or let the peer raise the verify limits of [caps]")
     TOO_MANY_CLAIMS = ReasonInfo(96, "too-many-claims", Stage.LIMIT, Retry.LATER, "busy",
         "more claims on this link than it may carry: the peer raises caps.claims_per_link, or fewer domains share the link")
+    NO_COMMON_PROOF = ReasonInfo(97, "no-common-proof", Stage.DIALBACK, Retry.LATER, "dialback-refused",
+        "the other side takes no proof that we can give: the note says what it offers; get a certificate that names our domain from an authority that it trusts, or let it take dial-back")
     # fmt: on
 
     @property

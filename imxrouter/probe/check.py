@@ -175,6 +175,12 @@ class Checker:
             ):
                 if seen := [one for one in evidence if one is not None]:
                     tried.append(stage_of_ways(stage, seen))
+            if proofs := [each for one in tries for each in one.proofs]:
+                asked = tried.pop().evidence if tried[-1].stage is Stage.DIALBACK else ()
+                proved = stage_of_ways(Stage.DIALBACK, proofs)  # what was asked before does not end a way
+                bad = proved.state is State.GOOD and not all(one.good for one in asked)
+                state = State.PARTLY if bad else proved.state
+                tried.append(replace(proved, state=state, evidence=(*asked, *proofs)))
         return tried
 
     # -- dns ---------------------------------------------------------------------------------------------
@@ -314,6 +320,7 @@ class Tried:
     identity: Evidence | None = None
     hello: Evidence | None = None
     dialback: Evidence | None = None
+    proofs: tuple[Evidence, ...] = ()
 
 
 def _started(trying: Coroutine[Deferred[Any], Any, Tried]) -> Deferred[Tried]:

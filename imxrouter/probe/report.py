@@ -20,6 +20,9 @@ ORDER: Final = (Stage.DNS, Stage.CONNECT, Stage.TLS, Stage.IDENTITY, Stage.PEER,
 #: The same from a router, as one of its domains: policy before anything, a round trip at the end.
 AS_ORDER: Final = (Stage.POLICY, *ORDER, Stage.SERVICE)
 
+#: The same of servers of XMPP: no round trip, for nobody answers an ECHO there.
+STREAMS_AS_ORDER: Final = (Stage.POLICY, *ORDER)
+
 #: Why a stage is not tried although nothing failed before it.
 NOT_YET: Final[Mapping[Stage, str]] = {
     Stage.TLS: "neither its record nor a policy asks for TLS: --tls tries it",
@@ -237,7 +240,10 @@ class EvidenceView(TypedDict):
 
     With `--as`: of `policy` `required`, `by`, `remembered`, `links_prove`; of `dialback` `state`, `link`,
     `address`, `by_peer`, `level`, `cleared` (waits that the check ended), or `answer`; of `service` `id` (for
-    `imxctl trace`), `bytes`, `decided_by`, `decided_role`, `retry_after_s`.
+    `imxctl trace`), `bytes`, `decided_by`, `decided_role`, `retry_after_s`. By XMPP `dialback` has a line for
+    each way of proof at each server: `proof` (`dial-back` or `SASL EXTERNAL`), `answer` (`taken`,
+    `not offered`, `refused`, `not tried`), and `reason` where the other way was taken; `note` has what the
+    server said.
     """
 
     what: str

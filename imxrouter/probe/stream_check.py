@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from imxrouter.discovery.plan import Purpose
@@ -10,7 +11,7 @@ from imxrouter.gateways.xmpp.streams.probing import Probed, StreamProbe
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.probe.check import Checker, Tried
-from imxrouter.probe.encrypted import encrypt, shown
+from imxrouter.probe.encrypted import TlsProbe, encrypt, shown
 from imxrouter.probe.report import Evidence, StageReport, State
 from imxrouter.tls.contexts import XMPP_ALPN
 from imxrouter.tls.facts import TlsFacts
@@ -57,14 +58,17 @@ class StreamChecker(Checker):
             if not verdicts[0].good:
                 raise HandshakeFailed(verdicts[0].note, verdicts[0].reason)
 
-        looking = StreamProbe(self._clock, domain, probe.make, judge, self._random_bytes, self._timeout_s)
-        seen = await looking.look(socket)
+        seen = await self._looking(domain, probe, judge).look(socket)
         if target.tls != "direct":
             tls, identity = _tls_of(way, seen), _identity_of(way, seen, verdicts)
         failed_before = next((one for one in (tls, identity) if one is not None and not one.good), None)
         if failed_before is not None and seen.reason is not Reason.NONE:
             return Tried(connected, tls, identity)
         return Tried(connected, tls, identity, _stream_of(way, seen), _dialback_of(way, seen))
+
+    def _looking(self, domain: Domain, probe: TlsProbe, judge: Callable[[TlsFacts], object]) -> StreamProbe:
+        """What negotiates and asks on one connection."""
+        return StreamProbe(self._clock, domain, probe.make, judge, self._random_bytes, self._timeout_s)
 
 
 def _tls_of(way: Evidence, seen: Probed) -> Evidence | None:

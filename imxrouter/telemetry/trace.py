@@ -17,7 +17,8 @@ from imxrouter.telemetry.privacy import AddressMask, Privacy
 TRACE_FIELDS: Final = frozenset({
     "kind", "source", "destination", "link", "role", "peer", "domain", "status", "stage", "reason", "hops",
     "decided_by", "decided_role", "attempt", "bytes", "process", "text", "note", "rule", "setting", "seconds",
-    "retry_after_s", "out_link", "peer_seconds",
+    "retry_after_s", "out_link", "peer_seconds", "protocol", "service", "level", "out_protocol", "out_role",
+    "out_service", "out_level", "choice", "origin", "answers", "confirmed",
 })  # fmt: skip
 
 _EMPTY: Final = ("", b"")
@@ -90,6 +91,11 @@ class TraceRing:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is kept at all."""
+        return bool(self._entries.maxlen)
+
     def change(self, max_entries: int, max_age_s: float) -> None:
         """Keep more or less; the newest entries stay."""
         self._entries, self._max_age_s = deque(self._entries, maxlen=max_entries), max_age_s
@@ -114,6 +120,17 @@ class TraceRing:
         """Return the steps of one message that are not too old, oldest first."""
         self._forget(self._now_s())
         return [entry for entry in self._entries if entry.message_id == message_id]
+
+    def of_origin(self, origin: str, name: str = "origin") -> list[bytes]:
+        """Ids of the messages that had this id where they came from, those seen last first.
+
+        Args:
+            origin: the id in the protocol that they came by.
+            name: `origin`, or `answers` for those that answer what had this id.
+        """
+        shown = self._text(origin)
+        found = (entry.message_id for entry in reversed(tuple(self)) if entry.get(name) == shown)
+        return list(dict.fromkeys(found))
 
     def wanted(self, address: Address) -> Wanted:
         """What to look for, to find the messages of an address, or of all users of a domain."""

@@ -20,7 +20,7 @@ from imxrouter.transport.dialback import AGAIN_S, Claimer
 from imxrouter.transport.dialing import DialFailed, Dialled, Reach, no_reuse
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.link import Link
-from imxrouter.transport.pursuit import Cause, spoken_on
+from imxrouter.transport.pursuit import Cause
 
 #: A domain of ours, a remote domain, and the protocol by which it is reached.
 Pair = tuple[bytes, bytes, Protocol]
@@ -62,11 +62,11 @@ class Apart:
             return False
         if session.presents(claim.from_domain) or not self.has_certificate(claim.from_domain):
             return False
-        return self.open(claim.from_domain, claim.to_domain, spoken_on(session))
+        return self.open(claim.from_domain, claim.to_domain, session.protocol)
 
     def refused(self, session: Link, claim: MadeClaim) -> bool:
         """A claim was refused; says whether on the pair's own link, which is the pair's no more."""
-        pair = (claim.from_domain, claim.to_domain, spoken_on(session))
+        pair = (claim.from_domain, claim.to_domain, session.protocol)
         if self._links.get(pair) != session.number:
             return False
         del self._links[pair]

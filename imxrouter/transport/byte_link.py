@@ -24,7 +24,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.ports import Port, Role
 from imxrouter.tls.facts import TlsFacts
-from imxrouter.transport.link import Centre, Door, Link, Machine, Purpose, Tongue, protocol_of
+from imxrouter.transport.link import Centre, Door, Link, Machine, Purpose, Tongue
 from imxrouter.transport.strangers import Accepted
 from imxrouter.transport.strengths import SERVICE_OF
 from imxrouter.transport.tls_layer import Below, below, close_encrypted, failure_words
@@ -177,7 +177,7 @@ class ByteLink(TwistedProtocol):
     def presents(self, domain: bytes) -> bool:
         """Whether the certificate that we showed on this link names a domain of ours."""
         own = self.tls.own if self.tls is not None else None
-        service = SERVICE_OF[protocol_of(self._link)]
+        service = SERVICE_OF[self._link.protocol]
         return own is not None and own.covers(Domain(domain.decode("ascii")), service)
 
     def pauseProducing(self) -> None:

@@ -108,6 +108,10 @@ class Chooser:
         found = self._kept.get((domain.name, uri, incoming))
         return found if found is not None and found.until > self._now() else None
 
+    def last(self, domain: Domain, uri: Uri = Uri.IM, incoming: Protocol | None = None) -> Kept | None:
+        """The choice that was made last, whether it holds still or not; None where none is known."""
+        return self._kept.get((domain.name, uri, incoming))
+
     def choose(
         self, domain: Domain, uri: Uri = Uri.IM, incoming: Protocol | None = None
     ) -> Deferred[Choice | NoChoice]:
@@ -260,6 +264,19 @@ class Chosen:
         return (
             f"{protocol} ({'; '.join(filter(None, (choice.why.value, ', '.join(self._look_ups(domain)))))})"
         )
+
+    def reached_by(self, domain: Domain, incoming: Protocol | None) -> str:
+        """The last choice for what came by a protocol, for a screen; empty where none is known."""
+        if self.chooser is None:
+            return ""
+        kept = self.chooser.last(domain, Uri.IM, incoming) or self.chooser.last(domain)
+        if kept is None:
+            return ""
+        protocol = kept.choice.protocol.value if kept.choice.protocol is not None else "none"
+        if isinstance(kept.choice, NoChoice):
+            return f"none: {kept.choice.reason.word}"
+        said = [kept.choice.why.value, ", ".join(words_of(*one) for one in kept.look_ups.items())]
+        return f"{protocol} ({'; '.join(filter(None, said))})"
 
     def _look_ups(self, domain: Domain) -> list[str]:
         kept = self.chooser.kept(domain) if self.chooser is not None else None

@@ -54,6 +54,8 @@ _TELLING: Final = (
     Reason.CERTIFICATE_REFUSED,
     Reason.DELEGATION_INSECURE,
     Reason.TLS_FAILED,
+    Reason.NO_COMMON_PROOF,
+    Reason.NOT_HOSTED,
     Reason.NO_SERVICE,
     Reason.VERSION_MISMATCH,
     Reason.PROTOCOL_ERROR,

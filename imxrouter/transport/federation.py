@@ -36,7 +36,6 @@ from imxrouter.transport.pursuit import (
     Cause,
     Pursuit,
     Resting,
-    spoken_on,
 )
 from imxrouter.wire.control import Control, Hello
 
@@ -212,7 +211,7 @@ class Federation:
             if (
                 session.purpose is Purpose.DATA
                 and to_domain in session.reached
-                and spoken_on(session) is protocol
+                and session.protocol is protocol
                 and session.machine.state in (LinkState.AWAIT_HELLO, LinkState.OPEN)
                 and not session.port.closed
                 and not session.leaving
@@ -358,7 +357,7 @@ class Federation:
                 self.holding.give_up_all(pursuit, from_domain, Cause(worth.reason, worth.note))
             elif self._hub.switch.level_is_enough(from_domain, worth.strength):
                 self._claimer.claim(session, from_domain, domain)
-            elif not self.apart.open(from_domain, domain, spoken_on(session)):
+            elif not self.apart.open(from_domain, domain, session.protocol):
                 self.holding.give_up_all(pursuit, from_domain, OWN_POLICY)
         self.holding.forget_if_empty(pursuit)
 
@@ -371,7 +370,7 @@ class Federation:
 
     def _claim_settled(self, session: Link, claim: MadeClaim) -> None:
         self.on_settled(session, claim)
-        protocol = spoken_on(session)
+        protocol = session.protocol
         pursuit = self.holding.pursuits.get((claim.to_domain, protocol))
         if claim.state is ClaimState.PROVED:
             self._up(claim.to_domain, protocol, proved=True)
@@ -416,7 +415,7 @@ class Federation:
 
     def peer_proved(self, session: Link, peer: bytes, ours: bytes) -> None:
         """A peer proved itself: what waits for it may go over its link; a failing one is tried again."""
-        protocol = spoken_on(session)
+        protocol = session.protocol
         if self.destinations.peer_proved(Domain(peer.decode()), self._hub.now(), protocol):
             self.log.info("{domain} proved itself; its back-off ends", domain=peer.decode())
         carries = self._hub.switch.ways.carries(peer, ours, session.port)
@@ -436,8 +435,8 @@ class Federation:
             self.more_links.opened(session)
             self.apart.opened(session)
             for domain in session.reached:
-                self._up(domain, spoken_on(session))
-                pursuit = self.holding.pursuits.get((domain, spoken_on(session)))
+                self._up(domain, session.protocol)
+                pursuit = self.holding.pursuits.get((domain, session.protocol))
                 if pursuit is not None:
                     self._claim_all(pursuit, session)
 
@@ -454,12 +453,12 @@ class Federation:
         self.apart.lost(session)
         self._leave(session, Cause.of_link(session))
         for domain in session.reached if session.purpose is Purpose.DATA else ():
-            self._rest(domain, spoken_on(session))
+            self._rest(domain, session.protocol)
 
     def _leave(self, session: Link, cause: Cause, *, innocent: bool = False) -> None:
         """Go to the next target, or to the same one again where the link was an old one that ended."""
         for domain in tuple(session.reached) if session.purpose is Purpose.DATA else ():
-            pursuit = self.holding.pursuits.get((domain, spoken_on(session)))
+            pursuit = self.holding.pursuits.get((domain, session.protocol))
             if pursuit is None or pursuit.session != session.number:
                 continue
             pursuit.session = 0

@@ -217,11 +217,6 @@ class Link(Protocol):
         """No TLS came of the connection; says whether that was the reason for its end."""
 
 
-def protocol_of(session: Link) -> imxrouter.routing.choice.Protocol:
-    """What is spoken on a link."""
-    return session.protocol
-
-
 class Tongue(Protocol):
     """How claims, verifications and their results are said on links of one protocol.
 

@@ -14,7 +14,7 @@ from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.dialing import DialFailed, Dialled, Reach, no_reuse
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.link import Link, Purpose
-from imxrouter.transport.pursuit import Cause, spoken_on
+from imxrouter.transport.pursuit import Cause
 
 #: One more link to a busy peer is opened at most this often; the peer may have a cap, and says so by closing.
 MORE_LINKS_EVERY_S = 30.0
@@ -45,7 +45,7 @@ class MoreLinks:
             self._more.discard(session.number)
             for domain in session.reached:
                 worth = self._claimer.worth(session, domain)
-                for ours in self._sources(domain, spoken_on(session)):
+                for ours in self._sources(domain, session.protocol):
                     if worth.accepted and self._hub.switch.level_is_enough(ours, worth.strength):
                         self._claimer.claim(session, ours, domain)
 
@@ -58,7 +58,7 @@ class MoreLinks:
         links: dict[bytes, int] = {}
         idle: set[bytes] = set()
         for session in self._hub.opened_links:
-            shares = self._reaches[spoken_on(session)].shares
+            shares = self._reaches[session.protocol].shares
             if shares and session.purpose is Purpose.DATA and session.machine.state is not LinkState.DRAINING:
                 is_busy = session.port.sent * 2 > session.port.credit_requests
                 for domain in session.reached:

@@ -120,11 +120,6 @@ class Pursuit:
 RETRY_REST_S: Final = 0.1
 
 
-def spoken_on(session: Link) -> Protocol:
-    """Which protocol is spoken on a link."""
-    return Protocol.XMPP if session.port.carries_stanzas else Protocol.IMX
-
-
 class Resting:
     """Retries that rest before they are sent: a link that died with the first one is gone by then."""
 

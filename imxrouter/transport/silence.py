@@ -15,7 +15,7 @@ from imxrouter.routing.subscriptions import Subscriptions
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.link import Link
 from imxrouter.transport.more_links import MoreLinks
-from imxrouter.transport.pursuit import Cause, spoken_on
+from imxrouter.transport.pursuit import Cause
 
 #: Part of DEAD_AFTER of silence after which a link is doubted, and after which nothing is waited for.
 DOUBT: Final = 0.5
@@ -88,7 +88,7 @@ class Silence:
                     continue
                 if domain not in self._doubted:
                     self._doubted.add(domain)
-                    self._try_new_link(domain, spoken_on(session))
+                    self._try_new_link(domain, session.protocol)
                 elif silent >= dead_s * NO_DOUBT:
                     self._give_up(domain, Cause(Reason.KEEPALIVE_TIMEOUT, f"silent for {silent:.0f} s"))
 

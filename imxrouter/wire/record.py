@@ -28,7 +28,7 @@ from imxrouter.wire.registry import FieldType, RecordType, is_routed
 _ROLES = ("router", "service", "peer", "uplink")
 _ZERO_ID = bytes(16)
 #: Answers whose success brings nothing beside itself.
-_BARE = frozenset({RecordType.MESSAGE_RESPONSE, RecordType.NOTIFY_RESPONSE})
+_BARE = frozenset({RecordType.MESSAGE_RESPONSE, RecordType.NOTIFY_RESPONSE, RecordType.STANZA_RESPONSE})
 _SUCCESS = OUTCOME.pack(Status.SUCCESS, 0, Reason.NONE.code, 0)
 
 
@@ -198,7 +198,7 @@ def decode_outcome(record: Record) -> Outcome:
 
 
 def read_plain_success(data: bytes) -> tuple[int, bytes] | None:
-    """Route tag and message id of the plain success of a message or a notification; None of all else.
+    """Route tag and message id of the plain success of a message, notification or stanza; None of all else.
 
     It needs no `decode_record`: of 10,000 watchers as many answers come.
     """

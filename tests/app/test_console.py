@@ -74,7 +74,7 @@ def test_send_says_who_has_it(lab: Lab) -> None:
         (["send", "alice@a.example"], Exit.USAGE, ""),
         (["watch", "nobody@a.example"], Exit.NOT_FOUND, "nobody@a.example"),
         (["trace", "00" * 16], Exit.NOT_FOUND, "no step of that message"),
-        (["trace", "not hexadecimal"], Exit.USAGE, "hexadecimal"),
+        (["trace", "not hexadecimal"], Exit.NOT_FOUND, "no step of that message"),
         (["domains", "suspend", "nowhere.example"], Exit.NOT_FOUND, "not served here"),
         (["domains", "add", "a.example", "--service", "home"], Exit.FAILED, "a.example"),
         (["domains", "add", "c.example", "--service", "office"], Exit.USAGE, "one of: home"),

@@ -95,3 +95,34 @@ def test_where_xmpp_is_not_published_its_absence_is_asked_for(lab: Lab) -> None:
     publish(lab, rig)
     view = look_anyhow(rig, A)
     assert f"_xmpp-server._tcp.{A} SRV: as it should be" in [one["what"] for one in view["findings"]]
+
+
+def test_our_own_key_comes_back_through_the_published_address(lab: Lab) -> None:
+    """As any server would ask that we claim to; and the certificate counts for servers that want one."""
+    rig = streaming(lab, "imx", "xmpp")
+    publish(lab, rig)
+    view = look_anyhow(rig, A)
+    good = [one["what"] for one in view["findings"] if one["severity"] == "good"]
+    assert any(one.endswith(f"knows a dial-back key of {A} for our own") for one in good), good
+    assert any(one.startswith("XMPP: the certificate at ") and f"counts for {A}" in one for one in good)
+    assert rig.call(lambda: rig.router.streams.trust.tongue.checking) == set()
+
+
+def test_a_host_with_other_keys_is_an_error(lab: Lab) -> None:
+    """It serves the domain, and servers that ask it would be told that our claims are not ours."""
+    rig = streaming(lab, "xmpp")
+    other = streaming(lab, "xmpp")
+    zone = f"_xmpp-server._tcp 60 IN SRV 0 5 {port_of(other)} other\nother 60 IN A {other.ip}"
+    publish(lab, rig, zone)
+    view = look(rig, code=Exit.FAILED)
+    assert ("dialback", "not-mine") in told(view, "error")
+    assert any("key_file" in one["remedy"] for one in view["findings"] if one["reason"] == "not-mine")
+
+
+def test_a_certificate_that_does_not_name_the_domain_is_told(lab: Lab) -> None:
+    """Servers that ask for certificates do not take it, whatever dial-back says."""
+    rig = streaming(lab, "xmpp")
+    rig.use_tls([issued("somebody.example")])
+    publish(lab, rig)
+    view = look_anyhow(rig, A)
+    assert ("identity", "certificate-refused") in told(view, "warning")

@@ -59,6 +59,7 @@ LINK: LinkView = {
                 "level": "dialback", "reason": ""}],
     "age_s": 61.0, "idle_s": 0.5, "in_flight": 2, "bytes_in": 3000,
     "bytes_out": 2900, "tls": "TLSv1.3", "certificate": ["b.example"], "certificate_until": 1900000000.0,
+    "stream": None,
 }  # fmt: skip
 PEER: PeerView = {
     "domain": "b.example", "protocol": "imx", "state": "backing-off", "source": "dns", "policy": "dialback",

@@ -32,6 +32,7 @@ class Conduct:
         direct: TLS from the first byte (XEP-0368).
         external: `offer`, `refuse` (offered, and answered with a failure) or `none`.
         dialback: what claims are answered with, `valid`, `invalid`, `error` or `` for nothing at all.
+        offers_dialback: it is among the features.
         verifies: what questions are answered with; `by key` looks at the key.
         bidi: XEP-0288 is offered.
         sm: XEP-0198 is offered after EXTERNAL.
@@ -43,6 +44,7 @@ class Conduct:
     direct: bool = False
     external: Literal["offer", "refuse", "none"] = "none"
     dialback: Literal["valid", "invalid", "error", ""] = "valid"
+    offers_dialback: bool = True
     verifies: Literal["by key", "valid", "invalid", "error", ""] = "by key"
     bidi: bool = False
     sm: bool = False
@@ -213,7 +215,7 @@ def _features(peer: XmppPeer, conduct: Conduct, *, authenticated: bool) -> str:
         required = "<required/>" if conduct.required else ""
         more = "" if conduct.required else DIALBACK_FEATURE
         return f"<starttls xmlns='{TLS}'>{required}</starttls>{more}"
-    out = DIALBACK_FEATURE
+    out = DIALBACK_FEATURE if conduct.offers_dialback else ""
     if peer.tls is not None and conduct.external != "none" and not authenticated:
         out = f"<mechanisms xmlns='{SASL}'><mechanism>EXTERNAL</mechanism></mechanisms>" + out
     if conduct.bidi and peer.tls is not None and not authenticated:

@@ -136,7 +136,7 @@ BAD: dict[str, tuple[Callable[[], Conduct], Stage, Reason]] = {
     ),
     "takes any key": (lambda: Conduct(issued(B), verifies="valid"), Stage.DIALBACK, Reason.BAD_TOKEN),
     "does not know the domain": (
-        lambda: Conduct(issued(B), verifies="error"), Stage.DIALBACK, Reason.NO_SERVICE,
+        lambda: Conduct(issued(B), verifies="error"), Stage.DIALBACK, Reason.NOT_HOSTED,
     ),
     "does not answer": (lambda: Conduct(issued(B), verifies=""), Stage.DIALBACK, Reason.DIALBACK_TIMEOUT),
     "not XML": (lambda: Conduct(None, instead={"header": "220 mail"}), Stage.PEER, Reason.PROTOCOL_ERROR),

@@ -38,6 +38,8 @@ UNSTAGED: Final[Mapping[Reason, str]] = {
     Reason.IDLE: "no failure",
     Reason.REDIRECTED: "no failure",
     Reason.NO_XMPP_RECORD: "staged with the search for XMPP servers (tests/discovery/test_xmpp_plan.py)",
+    Reason.NOT_HOSTED: "staged with XMPP servers (tests/gateways/xmpp/streams/test_no_common_proof.py)",
+    Reason.NO_COMMON_PROOF: "staged with XMPP servers (tests/gateways/xmpp/streams/test_no_common_proof.py)",
     Reason.ADDRESS_TOO_LONG: "no IMX record can hold such an address; gateways to other protocols answer it",
     Reason.BACKING_OFF: "the last error is told in its place, unless the state file lost it",
     Reason.OWN_NETWORK: "told to watchers, never as an answer (tests/transport/test_liveness.py)",

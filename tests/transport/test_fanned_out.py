@@ -71,7 +71,7 @@ def answer(outcome: Outcome, kind: int = RecordType.NOTIFY, **fields: object) ->
     return replace(response_to(request, outcome), **fields)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", [RecordType.NOTIFY, RecordType.MESSAGE])
+@pytest.mark.parametrize("kind", [RecordType.NOTIFY, RecordType.MESSAGE, RecordType.STANZA])
 def test_a_plain_success_is_read(kind: RecordType) -> None:
     """Its tag, and the id of the request."""
     assert read_plain_success(encode_record(answer(SUCCESS, kind))) == (77, b"m" * 16)

@@ -3,6 +3,9 @@
 What is looked up and dialled first is asked as the router asks, with its policy, its name servers, its guard
 and its sockets, on connections of their own. Then an ECHO (specification section 7.9) goes from OURS itself
 to DOMAIN itself as every message goes: over a link that is there, or over a new one, where OURS is proved.
+
+Where DOMAIN may be reached by XMPP its servers are asked too: OURS is proved to each by dial-back and by its
+certificate, on streams of their own on which nothing is sent.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 
 from imxrouter.admin.errors import AdminError
@@ -19,21 +23,27 @@ from imxrouter.app.operators.peerview import clear_waits
 from imxrouter.app.traffic.rules import strength_words
 from imxrouter.link.claims import ClaimState, MadeClaim
 from imxrouter.model.domain import Domain
+from imxrouter.model.errors import LocalMisuse
 from imxrouter.model.operations import MAX_HOPS, MESSAGE_ID_BYTES
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason, Stage
+from imxrouter.probe.check import Checker
+from imxrouter.probe.proof_check import ProofChecker, Prover
 from imxrouter.probe.report import (
     AS_ORDER,
+    STREAMS_AS_ORDER,
     CheckView,
     Evidence,
     Report,
     StageReport,
     State,
     stage_of_ways,
-    view_of,
+    view_of_all,
 )
+from imxrouter.routing.choice import Protocol
 from imxrouter.routing.policy import Policy
 from imxrouter.transport.link import Link
+from imxrouter.transport.opening import Endpoint
 from imxrouter.wire.describe import level_words
 from imxrouter.wire.layout import OUTCOME_BYTES
 from imxrouter.wire.record import Envelope, Record, decode_outcome
@@ -77,6 +87,55 @@ class _Checking:
         self._timeout_s = timeout_s
 
     async def run(self) -> CheckView:
+        """Check by each protocol that the domain may be reached by, all at once."""
+        preference = self._router.preferences.of(self._domain)
+        by = {"imx": self._imx} if Protocol.IMX in preference.allowed or preference.pinned else {}
+        if Protocol.XMPP in preference.allowed and not preference.pinned and not self._router.config.uplinks:
+            by["xmpp"] = self._xmpp
+        running = {name: Deferred.fromCoroutine(one()) for name, one in (by or {"imx": self._imx}).items()}
+        return view_of_all({name: await one for name, one in running.items()})
+
+    async def _xmpp(self) -> Report:
+        """Work through the stages, and prove our domain by each way."""
+        router, started_at = self._router, self._router.hub.now()
+        tried = [self._policy_of_streams()]
+        if tried[0].state is not State.FAILED:
+            checker = make_checker(router, router.dialer.guard, self._timeout_s, ProofChecker)
+            checker.prover = self._prover()
+            tried += await checker.reach(self._domain)
+        took_s = router.hub.now() - started_at
+        return Report.of(self._domain, tried, took_s=took_s, order=STREAMS_AS_ORDER, ours=self._ours.name)
+
+    def _prover(self) -> Prover:
+        router, ours = self._router, self._ours
+        ends = router.link_tls.ends
+
+        def make(name: str, endpoint: Endpoint, alpn: bytes) -> SSL.Connection:
+            if ends is None:
+                raise LocalMisuse("there is no TLS")
+            return ends.opening(ours, name, endpoint, alpn)
+
+        shown = ends is not None and ends.contexts.certificates.for_domain(ours) is not None
+        verify_s = router.config.dialback.claim_timeout_s
+        return Prover(ours, make, shown, router.streams.trust.tongue, verify_s)
+
+    def _policy_of_streams(self) -> StageReport:
+        """What must be proved of the other side's servers."""
+        router, ours = self._router, self._router.domains.get(self._ours)
+        rule = router.rules.policy_of(self._domain, Protocol.XMPP)
+        decision = router.gatekeeper.decide(self._domain, Protocol.XMPP)
+        strength = router.gatekeeper.remembered.seen(self._domain, router.hub.now(), protocol=Protocol.XMPP)
+        facts = {
+            "required": router.gatekeeper.all_policies[Protocol.XMPP].policy_for(self._domain).value,
+            "by": rule.setting, "remembered": strength_words(strength),
+        }  # fmt: skip
+        seen = [Evidence(f"policy for {self._domain}", decision.reason, decision.note, facts=facts)]
+        if ours is not None and ours.suspended:
+            seen.append(Evidence(f"{self._ours}", Reason.SUSPENDED, facts={"state": ours.state.value}))
+        state = State.GOOD if all(one.good for one in seen) else State.FAILED
+        return StageReport(Stage.POLICY, state, tuple(seen), took_s=0.0)
+
+    async def _imx(self) -> Report:
         """Work through the stages until one fails."""
         started_at = self._router.hub.now()
         tried = [self._policy()]
@@ -86,7 +145,7 @@ class _Checking:
             reached = True
         elif tried[0].state is not State.FAILED:
             pins = self._router.pinned.get(self._domain.name, ())
-            checker = make_checker(self._router, self._router.dialer.guard, self._timeout_s)
+            checker = make_checker(self._router, self._router.dialer.guard, self._timeout_s, Checker)
             tried += await checker.reach(self._domain, pins)
             reached = tried[-1].stage is Stage.PEER and tried[-1].state is not State.FAILED
         else:
@@ -94,7 +153,7 @@ class _Checking:
         if reached and tried[0].state is not State.FAILED:
             tried += await self._exchange(dialback=not self._router.config.uplinks)
         took_s = self._router.hub.now() - started_at
-        return view_of(Report.of(self._domain, tried, took_s=took_s, order=AS_ORDER, ours=self._ours.name))
+        return Report.of(self._domain, tried, took_s=took_s, order=AS_ORDER, ours=self._ours.name)
 
     def _policy(self) -> StageReport:
         """What both sides' entries ask, against the best that a link of ours can prove."""

@@ -42,7 +42,7 @@ from imxrouter.app.operators.dnsview import look_up, records_of
 from imxrouter.app.operators.doctor import Doctor
 from imxrouter.app.operators.inside_view import inside_view
 from imxrouter.app.operators.limitview import limits_view, overload_view
-from imxrouter.app.operators.linkview import link_view, peer_tls
+from imxrouter.app.operators.linkview import behind_view, link_view, peer_tls
 from imxrouter.app.operators.peerview import claims_towards, clear_waits, peer_detail
 from imxrouter.app.operators.report import peer_report
 from imxrouter.app.operators.traceview import trace_view, traces_view
@@ -63,7 +63,6 @@ from imxrouter.routing.domains import DomainClash, DomainDiff, NotServed, Served
 from imxrouter.routing.policy import BOUND, Policy
 from imxrouter.switch import slots
 from imxrouter.transport.draining import DrainState
-from imxrouter.transport.pursuit import spoken_on
 
 if TYPE_CHECKING:
     from imxrouter.app.whole import Whole
@@ -147,7 +146,8 @@ class Console:
     def links(self) -> list[Any]:
         """List the links."""
         now, ways = self._router.hub.now(), self._router.switch.ways
-        return [link_view(session, now, ways) for session in self._router.hub.sessions.values()]
+        inside = [behind_view(session, now) for session in self._router.behind.streams()]
+        return [*(link_view(one, now, ways) for one in self._router.hub.sessions.values()), *inside]
 
     def peers(self) -> list[PeerView]:
         """List the remote domains that are known."""
@@ -156,7 +156,7 @@ class Console:
         for session in self._router.hub.sessions.values():
             if not session.service:
                 names = (Domain(raw.decode("ascii")) for raw in session.port.speaks if raw != b"*")
-                rows.update(dict.fromkeys((name, spoken_on(session)) for name in names))
+                rows.update(dict.fromkeys((name, session.protocol) for name in names))
         by_name = sorted(rows, key=lambda row: (row[0], row[1].value))
         return [self._peer(*row, known.get(row)) for row in by_name]
 
@@ -164,7 +164,7 @@ class Console:
         router, now = self._router, self._router.hub.now()
         links = [
             s for s in router.hub.sessions.values()
-            if domain.wire in s.port.speaks and spoken_on(s) is protocol
+            if domain.wire in s.port.speaks and s.protocol is protocol
         ]  # fmt: skip
         error = entry.last_error if entry is not None else None
         waiting = entry is not None and entry.state.value == "failing"

@@ -10,7 +10,8 @@ import os
 import random
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -29,13 +30,15 @@ from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.probe.check import Checker
+from imxrouter.probe.encrypted import TlsProbe
+from imxrouter.probe.proof_check import OwnChecker
 from imxrouter.probe.recorder import record_text
 from imxrouter.probe.report import Evidence, StageReport
-from imxrouter.probe.stream_check import StreamChecker
 from imxrouter.routing.choice import Protocol
 from imxrouter.routing.domains import ServedDomain
 from imxrouter.routing.policy import Policy
 from imxrouter.tls.peer import PeerCertificate, fingerprint_of
+from imxrouter.transport.strengths import Judged
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
@@ -48,13 +51,16 @@ _ALIASES: Final = 20
 _PATIENCE_S: Final = 5.0
 
 
+_Kind = TypeVar("_Kind", bound=Checker)
+
+
 def make_checker(
-    router: Parts, guard: DialGuard, patience_s: float, kind: type[Checker] = Checker
-) -> Checker:
-    """What looks up, connects and says hello as that router does: its name servers, its sockets."""
+    router: Parts, guard: DialGuard, patience_s: float, kind: type[_Kind], tls: TlsProbe | None = None
+) -> _Kind:
+    """What looks up, connects and says hello as that router does: its name servers, its sockets, its TLS."""
     return kind(
         router.reactor, router.ask, guard, router.dialer.opener, timeout_s=patience_s,
-        chance=random.SystemRandom(), random_bytes=os.urandom, tls=router.link_tls.probe(),
+        chance=random.SystemRandom(), random_bytes=os.urandom, tls=tls or router.link_tls.probe(),
     )  # fmt: skip
 
 
@@ -177,7 +183,7 @@ class Doctor:
         guard = DialGuard(
             dial.allow_networks, dial.allow_ports_below_1024
         )  # our own listener is what we want
-        checker = make_checker(self._router, guard, self._patience_s)
+        checker = make_checker(self._router, guard, self._patience_s, Checker)
         stages = await checker.reach(self._name)
         by_stage = {one.stage: one for one in stages}
         dns = by_stage[Stage.DNS]
@@ -201,10 +207,14 @@ class Doctor:
             )  # fmt: skip
         self._used = form if all(here) else ""
 
-    def _stream_checker(self) -> Checker:
-        dial = self._router.config.dial
+    def _stream_checker(self) -> OwnChecker:
+        dial, probe = self._router.config.dial, self._router.link_tls.probe()
         guard = DialGuard(dial.allow_networks, dial.allow_ports_below_1024)
-        return make_checker(self._router, guard, self._patience_s, StreamChecker)
+        if probe is not None:  # what the certificate counts for is told apart
+            probe = replace(probe, judge_stream=lambda *_: Judged(True))
+        checker = make_checker(self._router, guard, self._patience_s, OwnChecker, probe)
+        checker.tongue = self._router.streams.trust.tongue
+        return checker
 
     def _identity(self, ways: Mapping[tuple[str, int], Delegation]) -> None:
         """What peers make of the certificates that we show them, who trust the authorities that we trust."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from imxrouter.app.trust.identity_view import opinion
 from imxrouter.app.trust.published_terms import servers_of
 from imxrouter.discovery.answers import TYPE_SRV, Answer, Status
 from imxrouter.discovery.records import XMPP_LABELS, xmpp_lines
+from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.probe.check import Checker
@@ -15,10 +17,16 @@ from imxrouter.probe.recorder import record_text
 from imxrouter.probe.report import Evidence, StageReport
 from imxrouter.routing import choice
 from imxrouter.routing.domains import ServedDomain
-from imxrouter.tls.peer import fingerprint_of
+from imxrouter.tls.identity import Service
+from imxrouter.tls.own import OwnCertificate
+from imxrouter.tls.peer import PeerCertificate, fingerprint_of
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
+
+
+#: What DNSSEC says of the way to each host and port.
+_Ways = Mapping[tuple[str, int], Delegation]
 
 
 class Say(Protocol):
@@ -60,7 +68,9 @@ async def look_at_streams(
         lines = [line.split(" SRV ", 1)[1] for line in wanted if line.startswith(f"{owner}. ")]
         there += _record(say, f"{owner} SRV", await ask(owner, TYPE_SRV), lines, published=by_xmpp)
     if by_xmpp and there:
-        _servers(router, say, await checker().reach(name))
+        looking = checker()
+        stages = await looking.reach(name)
+        _servers(router, name, say, stages, looking.delegations)
 
 
 def _record(say: Say, question: str, answer: Answer, wanted: list[str], *, published: bool) -> bool:
@@ -85,24 +95,60 @@ def _record(say: Say, question: str, answer: Answer, wanted: list[str], *, publi
     return any(not one.endswith(" .") for one in there)
 
 
-def _servers(router: Parts, say: Say, stages: Sequence[StageReport]) -> None:
-    """Say who answers at each address, by the certificate that is shown there."""
-    own = {fingerprint_of(one.leaf).hex() for one in router.link_tls.certificates.all}
+def _servers(router: Parts, name: Domain, say: Say, stages: Sequence[StageReport], ways: _Ways) -> None:
+    """Say who answers at each address: by the certificate that is shown there, and by whose keys it knows."""
+    own = {fingerprint_of(one.leaf).hex(): one for one in router.link_tls.certificates.all}
     hosts = {host for host, _ in router.published()}
     last: dict[str, Evidence] = {}
     for stage in stages:
         if stage.stage is not Stage.DNS:
-            last.update({one.what: one for one in stage.evidence})
-    shown = {one.what: one.facts.get("sha256") for stage in stages for one in stage.evidence
-             if stage.stage is Stage.IDENTITY}  # fmt: skip
+            last.update({one.what: one for one in stage.evidence if stage.stage is not Stage.DIALBACK})
+    shown = {what: own.get(str(one.facts.get("sha256"))) for what, one in _of(stages, Stage.IDENTITY).items()}
+    keys = _of(stages, Stage.DIALBACK)
     for what, way in last.items():
-        if shown.get(what) in own:
+        certificate, key = shown.get(what), keys.get(what)
+        ours = certificate is not None or (key is not None and key.good)
+        if certificate is not None:
             say("good", f"{what} shows a certificate of this router, for XMPP", Stage.PEER)
-        elif way.good and router.config.listen.publish and way.facts.get("host") in hosts:
-            say("good", f"{what} is a host of listen.publish", Stage.PEER)
+            _certificate(router, name, say, certificate, way, ways)
+        elif way.good and (ours or (router.config.listen.publish and way.facts.get("host") in hosts)):
+            say("good", f"{what} is a host of {'listen.publish' if not ours else 'ours'}", Stage.PEER)
         elif way.good:
             say("error", f"{what} is another server: its users' messages pass this router by", Stage.PEER,
                 Reason.NOT_MINE, remedy="take that target out of the domain's records")  # fmt: skip
+            continue
         else:
             note = f" ({way.note})" if way.note else ""
             say("warning", f"{what}: {way.reason.word}{note}", way.reason.stage, way.reason)
+        if way.good:
+            _key(say, what, name, key)
+
+
+def _of(stages: Sequence[StageReport], which: Stage) -> dict[str, Evidence]:
+    return {one.what: one for stage in stages if stage.stage is which for one in stage.evidence}
+
+
+def _certificate(
+    router: Parts, name: Domain, say: Say, one: OwnCertificate, way: Evidence, ways: _Ways
+) -> None:
+    """Say what the certificate counts for in the eyes of servers that trust whom we trust."""
+    place = (str(way.facts.get("host", "")), int(str(way.facts.get("port", 0))))
+    led = ways.get(place, Delegation())
+    verdict = router.link_tls.judge_own(PeerCertificate(one.leaf, one.chain), name, led, Service.XMPP)
+    told = opinion(name, place, led, one, verdict)
+    say(told.severity, f"XMPP: {told.what}", Stage.IDENTITY, told.reason, list(told.evidence), told.remedy)
+
+
+def _key(say: Say, what: str, name: Domain, key: Evidence | None) -> None:
+    """Say whether a key of ours comes back as ours, asked for as any server does that we claim to."""
+    if key is None:
+        say("note", f"{what} takes no question about dial-back keys", Stage.DIALBACK)
+    elif key.good:
+        say("good", f"{what} knows a dial-back key of {name} for our own", Stage.DIALBACK)
+    else:
+        said = f" ({key.facts.get('answer')})" if key.facts.get("answer") else ""
+        do = (
+            "give all hosts of the domain the same dialback.key_file" if key.reason is Reason.NOT_MINE else ""
+        )
+        say("error", f"{what} does not know a dial-back key of {name}{said}: servers refuse what we claim",
+            Stage.DIALBACK, key.reason, [key.note] if key.note else [], do)  # fmt: skip

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import reduce
 from operator import and_
-from typing import TypedDict
+from typing import Final, TypedDict
 
-from imxrouter.admin.views import ClaimView, LinkView
+from imxrouter.admin.views import ClaimView, LinkView, StreamView
+from imxrouter.app.xmpp import ROLE_WORDS
+from imxrouter.gateways.xmpp.acks import Way
+from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.link.claims import ClaimState
 from imxrouter.link.machine import Side
 from imxrouter.model.vocabulary import Reason
@@ -15,6 +18,9 @@ from imxrouter.switch.ports import Role
 from imxrouter.switch.ways import Ways
 from imxrouter.transport.link import Link
 from imxrouter.wire.describe import level_words
+
+#: What confirms stanzas of ours, in a word.
+_CONFIRMED_BY: Final = {Way.ACKS: "acknowledgement", Way.PING: "ping", Way.WRITTEN: "written"}
 
 
 class PeerTls(TypedDict):
@@ -49,6 +55,46 @@ def link_view(session: Link, now: float, ways: Ways) -> LinkView:
         tls=tls_word(session),
         certificate=list(peer.names) if peer is not None else [],
         certificate_until=peer.not_after if peer is not None else None,
+        stream=stream_view(session, ROLE_WORDS[session.role]) if isinstance(session, XmppSession) else None,
+    )
+
+
+def behind_view(session: XmppSession, now: float) -> LinkView:
+    """A stream with a server behind us, which is no link of the hub: many of them share one port."""
+    pairs = session.machine.pairs
+    how = _proof(session) or "dial-back"
+    claims = [
+        *(_pair("made", served, outside, how) for outside, served in sorted(pairs.ours)),
+        *(_pair("received", served, outside, "address") for served, outside in sorted(pairs.theirs)),
+    ]
+    domains = sorted({served for _, served in pairs.ours} | {served for served, _ in pairs.theirs})
+    word = "inside out" if session.side is Side.OPENER else "inside in"
+    view = link_view(session, now, Ways())
+    view |= LinkView(  # type: ignore[typeddict-item]
+        role="service", name=session.service, domains=domains, claims=claims,
+        in_flight=session.machine.confirmations.pending, stream=stream_view(session, word),
+    )  # fmt: skip
+    return view
+
+
+def stream_view(session: XmppSession, way: str) -> StreamView:
+    """What a stream is beside a link."""
+    machine = session.machine
+    return StreamView(
+        way=way, ours=machine.own, theirs=machine.other, service=session.service, proof=_proof(session),
+        both_ways=machine.pairs.bidi, stanzas_in=session.stanzas_in,
+        stanzas_out=machine.confirmations.sent, pending=machine.confirmations.pending,
+        confirmed_by=_CONFIRMED_BY[machine.confirmations.way],
+    )  # fmt: skip
+
+
+def _proof(session: XmppSession) -> str:
+    return "SASL EXTERNAL" if session.machine.external else ""
+
+
+def _pair(direction: str, theirs: str, ours: str, how: str) -> ClaimView:
+    return ClaimView(
+        theirs=theirs, ours=ours, direction=direction, state=ClaimState.PROVED.value, level=how, reason=""
     )
 
 

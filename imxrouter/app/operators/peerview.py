@@ -20,7 +20,7 @@ from imxrouter.model.quality import Part, ends, seconds
 from imxrouter.routing.choice import Choice, NoChoice, Protocol
 from imxrouter.routing.destinations import DestinationState
 from imxrouter.telemetry.catalogue import PEER_RESULTS
-from imxrouter.transport.link import Link, protocol_of
+from imxrouter.transport.link import Link
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
@@ -43,7 +43,7 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
     entry = router.federation.destinations.find(domain, protocol)
     links = [one for one in router.hub.sessions.values() if _concerns(one, domain.wire)]
     errors, pin = router.peer_log.of(domain.wire), router.pinned.get(domain.name, ())
-    if entry is None and len(spoken := {protocol_of(one) for one in links}) == 1:
+    if entry is None and len(spoken := {one.protocol for one in links}) == 1:
         protocol = spoken.pop()  # it calls us
     seen, until = remembered(router, domain, protocol)
     known = links or errors or pin or seen or router.quality.outages.of(domain.wire)

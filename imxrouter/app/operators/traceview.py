@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from imxrouter.admin.detail import TraceRow, TracesView, TraceView, VerdictView
 from imxrouter.admin.errors import AdminError
+from imxrouter.app.traffic.ends import Facts, origin_of
 from imxrouter.app.traffic.settling import parties
-from imxrouter.link.ledger import IN_PORT, KEY, OUT_PORT, SINCE, Entry
+from imxrouter.link.ledger import IN_PORT, KEY, OUT_PORT, RECORD, SINCE, Entry
 from imxrouter.model.address import Address, BadAddress
 from imxrouter.model.domain import BadDomain, Domain
+from imxrouter.model.operations import MESSAGE_ID_BYTES
 from imxrouter.model.outcome import Outcome, failed_at
 from imxrouter.model.vocabulary import REASON_BY_WORD
-from imxrouter.switch.ports import Role
 from imxrouter.telemetry.trace import TraceEntry, Wanted
 from imxrouter.wire.record import decode_outcome, decode_record
 
@@ -24,37 +25,76 @@ if TYPE_CHECKING:
 _MOST_ROWS: Final = 1000
 #: Entries of the duplicate memory looked at for one id: 50 ms of the reactor's time at most.
 _MOST_LOOKED_AT: Final = 1_000_000
+#: Characters of an id that is asked for; those of other protocols have 255 bytes at most.
+_LONGEST_ID: Final = 255
+#: Messages with the same id of another protocol that are named.
+_MOST_OTHERS: Final = 5
 #: Events that say what became of a message, the most telling last.
 _ENDS: Final = ("answered", "delivery", "answer", "settled")
 
 
-def trace_view(router: Parts, message_id: str) -> TraceView:
+def trace_view(router: Parts, text: str) -> TraceView:
     """All that is known of a message.
 
+    Args:
+        router: whose ring.
+        text: its id in hexadecimal, or the id that it had where it came from: of a stanza, for instance.
+
     Raises:
-        AdminError: it is no id, or nothing is known.
+        AdminError: it can be no id, or nothing is known.
     """
-    try:
-        ident = bytes.fromhex(message_id)
-    except ValueError:
-        raise AdminError("bad-request", "not hexadecimal", "id", "the id that imxctl send printed") from None
+    if not 0 < len(text) <= _LONGEST_ID:
+        raise AdminError("bad-request", f"an id has 1 to {_LONGEST_ID} characters", "id", "")
+    ident, others = _message_id(text), list[bytes]()
     steps = router.trace.find(ident)
     flying = _in_flight(router, ident)
     remembered = None if steps or flying else _remembered(router, ident)
+    if not steps and flying is None and remembered is None:
+        ident, *others = _of_origin(router, text) or [b""]
+        steps, flying = router.trace.find(ident), _in_flight(router, ident)
     if not steps and flying is None and remembered is None:
         what = "no step of that message is known any more"
         raise AdminError("not-found", what, "id", " ".join(_limits(router)))
     verdict = remembered or (_verdict(steps) if flying is None else None)
     gaps = _gaps(router, steps)
+    origin = next((said for step in steps if (said := step.get("origin"))), "")
+    answers = router.trace.of_origin(origin, "answers") if origin else []
+    if answers:
+        gaps.insert(0, f"answered by a stanza with the same id: {_named(answers)}")
+    if others:
+        gaps.insert(0, f"ids of other protocols are not unique: {len(others)} more had it: {_named(others)}")
     if flying is not None:
         gaps.insert(0, _flying(router, flying))
     if remembered is not None:
         gaps.insert(0, "its outcome is remembered for duplicates; when it was answered is not")
     return TraceView(
-        id=message_id, state="in flight" if flying else "finished" if verdict else "unknown",
+        id=ident.hex(), state="in flight" if flying else "finished" if verdict else "unknown",
         steps=[{"at": step.at_s, "event": step.event, "fields": dict(step.fields)} for step in steps],
         verdict=verdict, gaps=gaps,
     )  # fmt: skip
+
+
+def _named(idents: list[bytes]) -> str:
+    return ", ".join(one.hex() for one in idents[:_MOST_OTHERS])
+
+
+def _message_id(text: str) -> bytes:
+    """The message id that a text is; empty where it is none."""
+    try:
+        ident = bytes.fromhex(text)
+    except ValueError:
+        return b""
+    return ident if len(ident) == MESSAGE_ID_BYTES else b""
+
+
+def _of_origin(router: Parts, text: str) -> list[bytes]:
+    """Messages with that id of another protocol: those in flight, and those that were traced."""
+    said, wanted = text.encode(), (text, False)
+    records = (
+        (entry[KEY][:MESSAGE_ID_BYTES], entry[RECORD]) for entry in router.switch.ledger.entries.values()
+    )
+    flying = [ident for ident, record in records if said in record and origin_of(record) == wanted]
+    return list(dict.fromkeys([*flying, *router.trace.of_origin(text)]))
 
 
 def traces_view(router: Parts, source: str, destination: str, since_s: float | None) -> TracesView:
@@ -152,6 +192,8 @@ def _domain_of(address: str) -> str:
 
 
 def _in_flight(router: Parts, ident: bytes) -> Entry | None:
+    if not ident:
+        return None
     entries = router.switch.ledger.entries.values()
     return next((entry for entry in entries if entry[KEY].startswith(ident)), None)
 
@@ -159,22 +201,28 @@ def _in_flight(router: Parts, ident: bytes) -> Entry | None:
 def _flying(router: Parts, entry: Entry) -> str:
     """Where a message is now."""
     source, destination = (router.mask.address(one) for one in parties(entry))
-    age = f"{router.hub.now() - entry[SINCE]:.1f} s ago from {_link(router, entry[IN_PORT])}"
-    where = f"went out over {_link(router, entry[OUT_PORT])}" if entry[OUT_PORT] else "waits for a link"
+    came, went = router.ends.came(entry), router.ends.went(entry)
+    age = f"{router.hub.now() - entry[SINCE]:.1f} s ago from {_link(router, entry[IN_PORT], came)}"
+    gone = {name.removeprefix("out_"): said for name, said in went.items()}
+    where = f"went out over {_link(router, entry[OUT_PORT], gone)}" if went else "waits for a link"
     return f"{source} to {destination} came {age}, {where} and is not answered yet"
 
 
-def _link(router: Parts, number: int) -> str:
+def _link(router: Parts, number: int, facts: Facts) -> str:
     session, port = router.hub.sessions.get(number), router.switch.ports.get(number)
-    if session is None:
-        return "this process" if port is not None else "a link that is gone"
-    name = f" of service {session.service}" if session.service else ""
-    return f"link {number} ({Role(session.port.role).name.lower()}{name}, {session.remote[0]})"
+    said = {name: str(value) for name, value in facts.items()}
+    if session is None and port is not None and not said.get("protocol"):
+        return "this process"
+    if session is None and port is None:
+        return "a link that is gone"
+    name = f" of service {said['service']}" if said.get("service") else ""
+    remote = f", {session.remote[0]}" if session is not None else ""
+    return f"{said.get('protocol', '')} link {said.get('link')} ({said.get('role', '')}{name}{remote})"
 
 
 def _remembered(router: Parts, ident: bytes) -> VerdictView | None:
     """The stored answer, where the memory of duplicates still has it; looked for unless it is huge."""
-    if len(router.switch.memory.seen) > _MOST_LOOKED_AT:
+    if not ident or len(router.switch.memory.seen) > _MOST_LOOKED_AT:
         return None
     for key, (_, known) in router.switch.memory.seen.items():
         if key.startswith(ident) and isinstance(known, bytes):
@@ -206,7 +254,7 @@ def _limits(router: Parts) -> list[str]:
     limits = [
         f"steps are kept for {log.trace_age_s:g} s at most, {log.trace_entries} of them, by each process."
     ]
-    if not router.traces_deliveries and any(service.kind == "imx" for service in router.config.services):
+    if not router.traces_deliveries and any(service.kind != "embedded" for service in router.config.services):
         limits.append(
             "Plain deliveries from and to services of their own are not traced unless log.trace_deliveries "
             "is set; what was refused, failed or had to wait always is."

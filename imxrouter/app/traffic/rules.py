@@ -67,6 +67,8 @@ _PLAIN: Final[dict[Reason, tuple[str, tuple[str, ...]]]] = {
     Reason.PROTOCOL_ERROR: ("the other side speaks IMX", ()),
     Reason.VERSION_MISMATCH: ("a common version of IMX", ()),
     Reason.UNREAD_ANSWERS: ("answers are read", ("links.unread_answer_bytes",)),
+    Reason.NO_COMMON_PROOF: ("a proof that we can give and the other side takes", ("tls.certificates",)),
+    Reason.NOT_HOSTED: ("the server that DNS leads to hosts the domain", ()),
     Reason.DIALBACK_TIMEOUT: ("time for a claim", ("dialback.claim_timeout_s",)),
     Reason.DIAL_LIMIT: ("verifications at a stranger's word", ("caps.verify_per_s",)),
     Reason.OVER_RATE: ("requests and bytes a second", ()),

@@ -7,13 +7,13 @@ from typing import Final
 
 from twisted.logger import Logger
 
+from imxrouter.app.traffic.ends import Ends
 from imxrouter.app.traffic.full_outcomes import FullOutcomes
 from imxrouter.app.traffic.rules import Rulebook
 from imxrouter.config.schema import Config
 from imxrouter.link.ledger import (
     FROM_DOMAIN,
     HOPS,
-    IN_PORT,
     KEY,
     OUT_PORT,
     SENT,
@@ -41,7 +41,7 @@ class Settling:
         trace: where it is kept.
         full: outcomes that an operator waits for.
         rules: names the rule that decided.
-        ports: links by number.
+        ends: tells of the links by which requests come and leave.
         now: monotonic seconds.
     """
 
@@ -50,21 +50,21 @@ class Settling:
         trace: TraceRing,
         full: FullOutcomes,
         rules: Rulebook,
-        ports: dict[int, Port],
+        ends: Ends,
         now: Callable[[], float],
     ) -> None:
         self.log = Logger(namespace=NAMESPACE)  # of the instance: as a class attribute it takes our name
         self._trace = trace
         self._full = full
         self._rules = rules
-        self._ports = ports
+        self._ends = ends
         self._now = now
 
     def listen(self, switch: Switch, config: Config) -> bool:
         """Be told by the switch; returns whether plain deliveries are traced too."""
         switch.on_settled, switch.on_answered = self.settled, self.answered
         deliveries = traces_deliveries(config)
-        told = deliveries and any(service.kind == "imx" for service in config.services)
+        told = deliveries and any(service.kind != "embedded" for service in config.services)
         switch.on_delivered = self.delivered if told else None
         return deliveries
 
@@ -99,23 +99,23 @@ class Settling:
 
     def delivered(self, entry: Entry) -> None:
         """A plain success; told only where plain deliveries are traced."""
-        self._trace.add(entry[KEY][:16], "answered", **self._facts(entry), status="success")
+        confirmed = self._ends.confirmed(entry)
+        self._trace.add(
+            entry[KEY][:16], "answered", **self._facts(entry), status="success", confirmed=confirmed
+        )
 
     def _facts(self, entry: Entry) -> dict[str, bytes | str | float]:
         """Whom it was from and to, how it came and where it went."""
         source, destination = parties(entry)
-        came, went = self._ports.get(entry[IN_PORT]), entry[OUT_PORT]
         facts: dict[str, bytes | str | float] = {
             "source": source, "destination": destination,
             "domain": entry[TO_DOMAIN].decode("ascii", "replace"),
             "kind": KIND_OF_TYPE.get(entry[TYPE], Kind.OTHER).name.lower(), "bytes": entry[SIZE],
-            "hops": entry[HOPS], "link": entry[IN_PORT], "role": _role(came) if came is not None else "",
+            "hops": entry[HOPS], **self._ends.came(entry), **self._ends.went(entry),
         }  # fmt: skip
-        if went:
-            facts["out_link"] = went
         if entry[SINCE]:
             facts["seconds"] = round(self._now() - entry[SINCE], 6)
-        if went and entry[SENT]:
+        if entry[OUT_PORT] and entry[SENT]:
             facts["peer_seconds"] = round(self._now() - entry[SENT], 6)
         return facts
 

@@ -13,6 +13,7 @@ from itertools import islice
 
 from twisted.logger import Logger, LogLevel
 
+from imxrouter.app.traffic.ends import Ends, Facts
 from imxrouter.app.traffic.full_outcomes import key_of
 from imxrouter.app.traffic.rules import Rule
 from imxrouter.app.traffic.settling import parties, traces_deliveries
@@ -33,7 +34,7 @@ from imxrouter.telemetry.trace import TraceRing
 from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.link import Link, Purpose, protocol_of
+from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.verifier import Verifier
 from imxrouter.wire.control import Control, Hello, Verify
 from imxrouter.wire.describe import level_words
@@ -111,6 +112,8 @@ class Steps:
         self._federation: Federation | None = None
         #: told (direction, domain, reason, note) of each failure with a peer; see `peerlog`
         self.on_failure: Callable[[str, bytes, Reason, str], None] = lambda *_: None
+        #: tells of the links by which requests come and leave
+        self.ends: Ends | None = None
         #: what a remote domain must prove, and which entry says so
         self.policy_of: Callable[[Domain, Protocol], Rule] = _unknown_policy
 
@@ -188,8 +191,14 @@ class Steps:
         session = self._hub.sessions.get(link)
         if session is not None:
             told["text"] = f"to {_place(session)}, {_speaks_for(session, entry)}"
+        if link and self.ends is not None:
+            went = {
+                name.removeprefix("out_"): str(said) for name, said in self.ends.went(entry, link).items()
+            }
+            told |= {name: went[name] for name in ("link", "protocol", "service") if name in went}
+            told["choice"] = self.ends.choice(entry)
         if entry[TO_DOMAIN] not in self._hub.switch.routes:
-            protocol = Protocol.IMX if session is None else protocol_of(session)
+            protocol = Protocol.IMX if session is None else session.protocol
             rule = self.policy_of(Domain(destination), protocol)
             told |= {"rule": rule.check, "setting": rule.setting}
         sender, recipient = parties(entry)
@@ -289,7 +298,7 @@ class Steps:
         if not self._every and isinstance(message, Notify):
             return
         entry = self._in_flight(message)
-        if entry is not None and entry[OUT_PORT] in self._hub.sessions:
+        if entry is not None and self.ends is not None and self.ends.leaves(entry[OUT_PORT]):
             self._waiting(entry, entry[OUT_PORT])
 
     def _in_flight(self, message: Operation) -> Entry | None:
@@ -309,8 +318,10 @@ class Steps:
             Step.DELIVERY, f"to {message.destination}{said}", id=message.message_id.hex(),
             **({} if outcome.ok else words),
         )  # fmt: skip
-        entry, told = self._in_flight(message), dict[str, str | int]()
+        entry, told = self._in_flight(message), Facts()
         session = self._hub.sessions.get(entry[IN_PORT]) if entry is not None else None
+        if entry is not None and self.ends is not None and self._trace.keeps:
+            told |= self.ends.came(entry) if self.ends.leaves(entry[IN_PORT]) else {}
         if entry is not None and session is not None:
             role = Role(session.port.role).name.lower()
             told |= {"link": session.number, "role": role, "hops": entry[HOPS]}

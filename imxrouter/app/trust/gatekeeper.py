@@ -13,7 +13,7 @@ from imxrouter.routing.choice import Protocol
 from imxrouter.routing.dialling import DialLimits, DialSettings, Permit
 from imxrouter.routing.policy import Decision, Policy, PolicyTable
 from imxrouter.routing.prefixes import address_keys
-from imxrouter.transport.link import Door, Link, protocol_of
+from imxrouter.transport.link import Door, Link
 from imxrouter.transport.strengths import Strengths
 from imxrouter.transport.trust import Verdict
 
@@ -97,7 +97,7 @@ class Gatekeeper:
 
     def of(self, session: Link) -> Strengths:
         """What decides on a link, by what is spoken there."""
-        return self.by_protocol[protocol_of(session)]
+        return self.by_protocol[session.protocol]
 
     def admit(self, session: Link) -> tuple[Reason, int] | None:
         """A connection came in."""

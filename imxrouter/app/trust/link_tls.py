@@ -29,7 +29,7 @@ from imxrouter.transport.dialback import Claimer
 from imxrouter.transport.encryption import HandshakeFailed
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.link import Link, protocol_of
+from imxrouter.transport.link import Link
 from imxrouter.transport.strengths import SERVICE_OF, Judged, Strengths, judge_certificate
 from imxrouter.transport.tls_ends import TlsEnds
 from imxrouter.transport.wanted import Wanted
@@ -146,9 +146,11 @@ class LinkTls:
             self.on_good(domain.name, peer.not_after)
         return judged
 
-    def judge_own(self, shown: PeerCertificate, domain: Domain, way: Delegation) -> Judged:
+    def judge_own(
+        self, shown: PeerCertificate, domain: Domain, way: Delegation, service: Service = Service.IMX
+    ) -> Judged:
         """Judge a certificate of ours as a peer does who trusts whom we trust."""
-        return self._judge_by(None, shown, domain, way, as_client=False)
+        return self._judge_by(None, shown, domain, way, as_client=False, service=service)
 
     def _judge_by(
         self,
@@ -233,14 +235,14 @@ class LinkTls:
         return self.ends.contexts.certificates.for_domain(Domain(domain.decode("ascii"))) is not None
 
     def _worth(self, session: Link, domain: bytes) -> Decision:
-        strengths = self._by_protocol[protocol_of(session)]
+        strengths = self._by_protocol[session.protocol]
         return strengths.reached(session.tls, Domain(domain.decode("ascii")))
 
     def _worth_returned(self, first: Link, second: Link, domain: bytes) -> Decision:
         return self._strengths.returned(first.tls, second.tls, Domain(domain.decode("ascii")))
 
     def _reached(self, session: Link, domain: bytes) -> None:
-        self._by_protocol[protocol_of(session)].note_reached(session.tls, Domain(domain.decode("ascii")))
+        self._by_protocol[session.protocol].note_reached(session.tls, Domain(domain.decode("ascii")))
         self._dialer.wake()
 
     # -- events ------------------------------------------------------------------------------------------

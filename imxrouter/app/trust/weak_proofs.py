@@ -11,7 +11,7 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.choice import Protocol
 from imxrouter.routing.policy import PolicyTable, needed_strength
 from imxrouter.switch.ports import Role
-from imxrouter.transport.link import Link, protocol_of
+from imxrouter.transport.link import Link
 from imxrouter.wire.control import Control, Hello
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class WeakProofs:
             for session in self._router.hub.sessions.values()
             if session.port.role is Role.PEER
             for domain, proof in session.port.sources.items()
-            if _needed(policies[protocol_of(session)], domain) & ~proof[0]
+            if _needed(policies[session.protocol], domain) & ~proof[0]
         ]
 
     def end(self, policies: Mapping[Protocol, PolicyTable]) -> None:

@@ -113,9 +113,14 @@ class Confirmations:
         return self._way is Way.ACKS
 
     @property
-    def by_pings(self) -> bool:
-        """Whether pings say what arrived."""
-        return self._way is Way.PING
+    def sent(self) -> int:
+        """Stanzas of ours on the stream, our own pings among them."""
+        return self._sent
+
+    @property
+    def way(self) -> Way:
+        """How they are confirmed now."""
+        return self._way
 
     @property
     def asked_at(self) -> float | None:

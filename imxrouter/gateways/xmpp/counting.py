@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from imxrouter.gateways.xmpp import say
-from imxrouter.gateways.xmpp.acks import WRAP, Ask, TooHigh
+from imxrouter.gateways.xmpp.acks import WRAP, Ask, TooHigh, Way
 from imxrouter.gateways.xmpp.effects import Effect, Handled, Late, PingOut
 from imxrouter.gateways.xmpp.elements import number
 from imxrouter.gateways.xmpp.names import Condition
@@ -105,7 +105,7 @@ def probe(stream: Stream) -> list[Effect]:
 def may_ask(stream: Stream) -> bool:
     """Whether there is a way to ask the other side for a sign of life, which it owes then."""
     confirmations = stream.confirmations
-    return confirmations.by_acks or (confirmations.by_pings and _pair(stream) is not None)
+    return confirmations.by_acks or (confirmations.way is Way.PING and _pair(stream) is not None)
 
 
 def _pair(stream: Stream) -> Pair | None:

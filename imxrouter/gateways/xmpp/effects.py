@@ -98,9 +98,9 @@ class VerifyResultIn:
     db: Db
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StanzaIn:
-    """A stanza of a proved pair."""
+    """A stanza of a proved pair. Not frozen: what freezes it would cost a twentieth of its whole way."""
 
     stanza: Stanza
     from_: str

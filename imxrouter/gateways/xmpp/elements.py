@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -29,7 +30,7 @@ from imxrouter.gateways.xmpp.names import (
 )
 from imxrouter.gateways.xmpp.say import DbType, Features
 from imxrouter.gateways.xmpp.stanza import Element
-from imxrouter.model.domain import BadDomain, Domain
+from imxrouter.model.domain import MAX_DOMAIN_BYTES, BadDomain, Domain
 from imxrouter.model.errors import RouterError
 
 #: Mechanisms of a peer that are kept; others name five.
@@ -78,10 +79,18 @@ def domain_of(address: str) -> str | None:
     """Return the domain of an address (RFC 7622 section 3.1), normalised; None where it is none."""
     bare = address.partition("/")[0]
     _, at, domain = bare.partition("@")
+    name = domain if at else bare
+    return _remembered(name) if len(name) <= MAX_DOMAIN_BYTES else _normalised(name)
+
+
+def _normalised(name: str) -> str | None:
     try:
-        return Domain.parse(domain if at else bare).name
+        return Domain.parse(name).name
     except BadDomain:
         return None
+
+
+_remembered: Final = lru_cache(maxsize=4096)(_normalised)
 
 
 def bare_domain(name: str) -> str | None:
@@ -200,6 +209,17 @@ def authzid_of(text: str) -> str | None:
 def authzid(domain: str) -> str:
     """Return the initial response that asks to be taken for a domain (XEP-0178 section 3)."""
     return base64.b64encode(domain.encode()).decode("ascii")
+
+
+def sasl_failure_of(element: Element) -> str:
+    """Return the condition and the words of `<failure/>` of SASL (RFC 6120 section 6.4.5)."""
+    try:
+        children = element.tree().children
+    except BadXml:
+        return "failure"
+    text = next((" ".join(one.text.split())[:200] for one in children if one.name == "text"), "")
+    condition = next((one.name[:40] for one in children if one.name != "text"), "failure")
+    return f"{condition}: {text}" if text else condition
 
 
 def stream_error_of(element: Element) -> tuple[Condition, str]:

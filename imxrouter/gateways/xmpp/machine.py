@@ -90,6 +90,7 @@ class StreamMachine(Stream):
         effects: list[Effect] = []
         parser, refused = self._parser, None
         while True:
+            more = parser.is_stepwise
             try:
                 events: Sequence[Event] = parser.feed(data)
             except XmlRefused as error:
@@ -101,7 +102,7 @@ class StreamMachine(Stream):
             if refused is not None:
                 reason = Reason.PROTOCOL_ERROR
                 return effects + self.fail(refused.condition, refused.note, reason, refused.extra)
-            if not events:
+            if not events or not more:
                 return effects
             data = b""
 
@@ -244,7 +245,8 @@ class StreamMachine(Stream):
             if self.step is Step.NEGOTIATING:
                 return self._illegal(stanza)
             return self.fail(Condition.NOT_AUTHORIZED, "a stanza before authentication", Reason.NOT_PROVED)
-        from_, to = domain_of(stanza.from_), domain_of(stanza.to)
+        said = stanza.attributes.get
+        from_, to = domain_of(said("from", "")), domain_of(said("to", ""))
         if from_ is None or to is None:
             return self._no_parties()
         verdict = self._may_bring(from_, to)
@@ -274,6 +276,8 @@ class StreamMachine(Stream):
         reason, note = reason_of(condition), f"{condition.value}: {text}" if text else condition.value
         if self.step is Step.PROCEED and not self.features.starttls:
             reason = Reason.WEAKER_THAN_POLICY
+        if self.takes_no_proof(reason):
+            reason, note = Reason.NO_COMMON_PROOF, f"{note}; {self.what_it_takes()}"
         self.peer_closed = self.step is not Step.DRAINING
         self.close_received = PeerClosed(reason, condition, text)
         return self.end(b"", Drop(reason, condition, note))
@@ -292,6 +296,9 @@ class StreamMachine(Stream):
         if self.state is not LinkState.DRAINING and self.step is not Step.OPEN:
             self.peer_closed = True
             return self.end(b"", Drop(Reason.LINK_LOST, None, "the other side ended the stream"))
+        if self.takes_no_proof(Reason.NONE):
+            self.peer_closed = True
+            return self.end(b"", Drop(Reason.NO_COMMON_PROOF, None, self.what_it_takes()))
         if self.step is Step.OPEN:
             self.peer_closed = True
             self.wait_in(Step.DRAINING, self.terms.settings.close_s)

@@ -186,6 +186,7 @@ _SAID: Final[Mapping[Reason, Condition | None]] = MappingProxyType(
         Reason.NOT_MINE: Condition.NOT_AUTHORIZED,
         Reason.BAD_TOKEN: Condition.NOT_AUTHORIZED,
         Reason.TLS_VIEW_MISMATCH: Condition.NOT_AUTHORIZED,
+        Reason.NO_COMMON_PROOF: Condition.NOT_AUTHORIZED,
         Reason.DIALBACK_TIMEOUT: Condition.REMOTE_CONNECTION_FAILED,
         Reason.DNS_FAILURE: Condition.REMOTE_CONNECTION_FAILED,
         Reason.DNS_TIMEOUT: Condition.REMOTE_CONNECTION_FAILED,
@@ -195,6 +196,7 @@ _SAID: Final[Mapping[Reason, Condition | None]] = MappingProxyType(
         Reason.BACKING_OFF: Condition.REMOTE_CONNECTION_FAILED,
         Reason.RELAY_DENIED: Condition.HOST_UNKNOWN,
         Reason.NO_SERVICE: Condition.HOST_UNKNOWN,
+        Reason.NOT_HOSTED: Condition.HOST_UNKNOWN,
         Reason.SUSPENDED: Condition.HOST_GONE,
         Reason.SHUTTING_DOWN: Condition.SYSTEM_SHUTDOWN,
     }
@@ -215,8 +217,8 @@ _HEARD: Final[Mapping[Condition, Reason]] = MappingProxyType(
         Condition.UNSUPPORTED_VERSION: Reason.VERSION_MISMATCH,
         Condition.CONFLICT: Reason.OVER_CAP,
         Condition.CONNECTION_TIMEOUT: Reason.KEEPALIVE_TIMEOUT,
-        Condition.HOST_GONE: Reason.NO_SERVICE,
-        Condition.HOST_UNKNOWN: Reason.NO_SERVICE,
+        Condition.HOST_GONE: Reason.NOT_HOSTED,
+        Condition.HOST_UNKNOWN: Reason.NOT_HOSTED,
         Condition.IMPROPER_ADDRESSING: Reason.BAD_ADDRESS,
         Condition.INVALID_FROM: Reason.NOT_PROVED,
         Condition.NOT_AUTHORIZED: Reason.NOT_PROVED,
@@ -255,7 +257,7 @@ def stanza_condition_named(name: str) -> StanzaCondition:
 #: Errors of dial-back that a peer answers a claim with (XEP-0220 section 2.5); `DIALBACK_REFUSED` for others.
 _CLAIM_HEARD: Final[Mapping[StanzaCondition, Reason]] = MappingProxyType(
     {
-        StanzaCondition.ITEM_NOT_FOUND: Reason.NO_SERVICE,
+        StanzaCondition.ITEM_NOT_FOUND: Reason.NOT_HOSTED,
         StanzaCondition.REMOTE_CONNECTION_FAILED: Reason.DIALBACK_TIMEOUT,
         StanzaCondition.REMOTE_SERVER_NOT_FOUND: Reason.DIALBACK_TIMEOUT,
         StanzaCondition.REMOTE_SERVER_TIMEOUT: Reason.DIALBACK_TIMEOUT,
@@ -270,6 +272,7 @@ _CLAIM_SAID: Final[Mapping[Reason, StanzaCondition]] = MappingProxyType(
     {
         Reason.RELAY_DENIED: StanzaCondition.ITEM_NOT_FOUND,
         Reason.NO_SERVICE: StanzaCondition.REMOTE_SERVER_NOT_FOUND,
+        Reason.NOT_HOSTED: StanzaCondition.REMOTE_SERVER_NOT_FOUND,
         Reason.NO_SUCH_DOMAIN: StanzaCondition.REMOTE_SERVER_NOT_FOUND,
         Reason.NO_IMX_RECORD: StanzaCondition.REMOTE_SERVER_NOT_FOUND,
         Reason.NOT_MINE: StanzaCondition.REMOTE_SERVER_NOT_FOUND,
@@ -291,6 +294,7 @@ _CLAIM_SAID: Final[Mapping[Reason, StanzaCondition]] = MappingProxyType(
         Reason.DANE_MISMATCH: StanzaCondition.NOT_AUTHORIZED,
         Reason.SERVED_HERE: StanzaCondition.NOT_AUTHORIZED,
         Reason.NOT_PROVED: StanzaCondition.NOT_AUTHORIZED,
+        Reason.NO_COMMON_PROOF: StanzaCondition.REMOTE_CONNECTION_FAILED,
         Reason.DIALBACK_REFUSED: StanzaCondition.FORBIDDEN,
         Reason.BAD_TOKEN: StanzaCondition.FORBIDDEN,
         Reason.TLS_VIEW_MISMATCH: StanzaCondition.FORBIDDEN,

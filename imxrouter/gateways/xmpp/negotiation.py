@@ -21,7 +21,14 @@ from imxrouter.gateways.xmpp.effects import (
     StartTls,
     TlsFollows,
 )
-from imxrouter.gateways.xmpp.elements import authzid, authzid_of, bare_domain, features_of, tree_of
+from imxrouter.gateways.xmpp.elements import (
+    authzid,
+    authzid_of,
+    bare_domain,
+    features_of,
+    sasl_failure_of,
+    tree_of,
+)
 from imxrouter.gateways.xmpp.heard import Header
 from imxrouter.gateways.xmpp.names import SASL, Condition
 from imxrouter.gateways.xmpp.say import Features
@@ -141,6 +148,7 @@ def _on_answer(stream: Stream, header: Header) -> list[Effect]:
 def on_features(stream: Stream, element: Element) -> list[Effect]:
     """Choose: TLS first, then EXTERNAL, else dial-back."""
     stream.features = offered = features_of(element)
+    stream.heard_features = True
     terms = stream.terms
     if not stream.tls:
         # Asked for where it is needed, even if it is not offered: somebody may have taken the offer away.
@@ -275,9 +283,10 @@ def on_success(stream: Stream, _element: Element) -> list[Effect]:
     return stream.begin()
 
 
-def on_failure(stream: Stream, _element: Element) -> list[Effect]:
+def on_failure(stream: Stream, element: Element) -> list[Effect]:
     """Our certificate will not do: dial-back is left, and how we prove ourselves is their policy."""
     stream.auth_failures += 1
+    stream.auth_said = sasl_failure_of(element)
     return _negotiated(stream)
 
 

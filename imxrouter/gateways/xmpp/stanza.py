@@ -34,9 +34,9 @@ def _nothing() -> Mapping[str, str]:
     return _NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Element:
-    """One element at the first level of a stream.
+    """One element at the first level of a stream. Nobody changes it; it is not frozen, for that costs time.
 
     Attributes:
         namespace: its namespace name, empty for none.
@@ -69,7 +69,7 @@ class Element:
         return tree_of(self.raw, content=self.content, outer=self.outer, language=self.language)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stanza(Element):
     """A message, presence or iq (RFC 6120 section 8)."""
 

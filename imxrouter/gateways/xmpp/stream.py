@@ -26,6 +26,10 @@ from imxrouter.model.vocabulary import Reason
 #: Bytes of chance in the id of an accepted stream: a key of dial-back holds for this one only (XEP-0185).
 STREAM_ID_BYTES: Final = 16
 _TEXT_AT_MOST: Final = 200
+#: What servers without dial-back end a stream with on which something is claimed.
+_UNPROVED: Final = frozenset(
+    {Reason.NONE, Reason.NOT_PROVED, Reason.PROTOCOL_ERROR, Reason.PEER_FAILED, Reason.WEAKER_THAN_POLICY}
+)
 #: Nothing of ours can be read: not begun, TLS under way, or over.
 _MUTE: Final = frozenset({Step.NEW, Step.TLS, Step.CLOSED})
 
@@ -59,6 +63,7 @@ class Stream:
         tls: whether it is encrypted.
         stream_id: of the accepting side, as keys of dial-back name it.
         features: what the other side offered last.
+        heard_features: it has said so since the stream began (anew).
         pairs: who may speak on it.
         confirmations: which stanzas of ours arrived.
         external: SASL EXTERNAL was done on it.
@@ -75,6 +80,7 @@ class Stream:
         was_open: `Open` was told.
         offered: what we offered last.
         auth_failures: refused attempts of SASL.
+        auth_said: why the other side refused ours.
         counting: stanzas that come are counted (XEP-0198).
         handled: how many came since.
         unasked: results that nobody asked for.
@@ -102,6 +108,7 @@ class Stream:
         self.tls = tls
         self.stream_id = ""
         self.features = Features()
+        self.heard_features = False
         self.pairs = Pairs()
         self.confirmations = Confirmations(terms.confirm, terms.settings, random_bytes)
         self.external = False
@@ -112,6 +119,7 @@ class Stream:
         self.seen = self.said_end = self.was_open = False
         self.offered = Features()
         self.auth_failures = 0
+        self.auth_said = ""
         self.counting = False
         self.handled = self.unasked = self.verifies = 0
         self._random_bytes = random_bytes
@@ -134,6 +142,7 @@ class Stream:
         self._parser = StreamParser(limits, self.role.content, stepwise=True)
         self._said_header = False
         self.features = self.offered = Features()
+        self.heard_features = False
         self.wait_in(Step.HEADER, self.terms.settings.header_s)
         return [self.wrote(self.header())] if self.side is Side.OPENER else []
 
@@ -146,6 +155,28 @@ class Stream:
     def more_came(self) -> bool:
         """Whether something but blanks stands behind the element that is worked on; asked once."""
         return bool(self._parser.rest().strip())
+
+    def what_it_takes(self) -> str:
+        """(Opening) what the other side offers for proof, in words, and what became of our certificate."""
+        taken = [*self.features.mechanisms, *(["dial-back"] if self.features.dialback else [])]
+        said = f"; our certificate: {self.auth_said}" if self.auth_said else ""
+        return f"it offers {', '.join(taken) or 'neither EXTERNAL nor dial-back'}{said}"
+
+    def takes_no_proof(self, reason: Reason) -> bool:
+        """(Opening) whether the other side ended the stream because nothing that we can give will do for it.
+
+        So it is where a stream in TLS is refused for lack of authority before anything is proved, and where
+        the features came without dial-back, our certificate did not do, and what we claimed all the same was
+        answered with the end of the stream. A server that takes dial-back and does not say so is not judged.
+
+        Args:
+            reason: what its stream error means; `NONE` without one.
+        """
+        if self.role is not StreamRole.S2S_OUT or self.pairs or self.external:
+            return False
+        if self.tls and reason is Reason.NOT_PROVED:
+            return True
+        return self.was_open and not self.features.dialback and self.heard_features and reason in _UNPROVED
 
     def header(self) -> bytes:
         """Write our header, where it is not out yet."""

@@ -110,6 +110,11 @@ class StreamParser:
         return len(self._tail) + len(self._raw) + len(self._header_raw)
 
     @property
+    def is_stepwise(self) -> bool:
+        """Whether a feed gives one event at most."""
+        return self._stepwise
+
+    @property
     def is_refused(self) -> bool:
         """Whether nothing more is read, for the stream broke a rule."""
         return self._refused is not None

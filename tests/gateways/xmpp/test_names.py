@@ -37,7 +37,7 @@ def test_the_conditions_are_those_of_the_rfc() -> None:
         (Reason.PROTOCOL_ERROR, Condition.BAD_FORMAT, Reason.PROTOCOL_ERROR),
         (Reason.VERSION_MISMATCH, Condition.UNSUPPORTED_VERSION, Reason.VERSION_MISMATCH),
         (Reason.KEEPALIVE_TIMEOUT, Condition.CONNECTION_TIMEOUT, Reason.KEEPALIVE_TIMEOUT),
-        (Reason.SUSPENDED, Condition.HOST_GONE, Reason.NO_SERVICE),
+        (Reason.SUSPENDED, Condition.HOST_GONE, Reason.NOT_HOSTED),
         (Reason.UNKNOWN_USER, Condition.UNDEFINED_CONDITION, Reason.PEER_FAILED),
     ],
 )
@@ -62,7 +62,7 @@ def test_no_condition_of_a_peer_sounds_like_success() -> None:
 @pytest.mark.parametrize(
     ("reason", "condition", "back"),
     [
-        (Reason.RELAY_DENIED, StanzaCondition.ITEM_NOT_FOUND, Reason.NO_SERVICE),
+        (Reason.RELAY_DENIED, StanzaCondition.ITEM_NOT_FOUND, Reason.NOT_HOSTED),
         (Reason.CONNECT_TIMEOUT, StanzaCondition.REMOTE_CONNECTION_FAILED, Reason.DIALBACK_TIMEOUT),
         (Reason.NO_SUCH_DOMAIN, StanzaCondition.REMOTE_SERVER_NOT_FOUND, Reason.DIALBACK_TIMEOUT),
         (Reason.DIALBACK_TIMEOUT, StanzaCondition.REMOTE_SERVER_TIMEOUT, Reason.DIALBACK_TIMEOUT),

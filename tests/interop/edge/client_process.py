@@ -111,6 +111,12 @@ class Users:
         got = await self._users[user].plugin["xep_0054"].get_vcard(jid=slixmpp.JID(of), timeout=_ANSWER_S)
         return str(got["vcard_temp"]["FN"])
 
+    async def features(self, user: str, of: str) -> list[str]:
+        """Ask what somebody's program can do (XEP-0030)."""
+        plugin = self._users[user].plugin["xep_0030"]
+        got = await plugin.get_info(jid=slixmpp.JID(of), timeout=_ANSWER_S)
+        return sorted(got["disco_info"]["features"])
+
     async def join(self, user: str, room: str, nick: str) -> None:
         """Enter a room."""
         plugin = self._users[user].plugin["xep_0045"]

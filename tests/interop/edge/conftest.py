@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.interop.edge.places import EJABBERD, PROSODY, RESOLVER, Edge, edge
 from tests.interop.edge.routers import EdgeRouter
+from tests.interop.edge.whole import WholeRouter
+
+R = TypeVar("R", bound=EdgeRouter)
 
 #: Lines of each log that a failed test shows.
 _TAIL_LINES = 60
@@ -32,11 +35,20 @@ def lab(built: Edge) -> Edge:
 @pytest.fixture(scope="module")
 def routers(built: Edge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, EdgeRouter]]:
     """Whole routers in the place of those that are an inside alone."""
-    where: Path = tmp_path_factory.mktemp("routers")
+    yield from _before_the_servers(EdgeRouter, built, tmp_path_factory.mktemp("routers"))
+
+
+@pytest.fixture(scope="module")
+def whole(built: Edge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, WholeRouter]]:
+    """Routers that speak to the outside too, by XMPP and by IMX."""
+    yield from _before_the_servers(WholeRouter, built, tmp_path_factory.mktemp("whole"))
+
+
+def _before_the_servers(kind: type[R], built: Edge, where: Path) -> Iterator[dict[str, R]]:
     made = {}
     for name, side in {"prosody": PROSODY, "ejabberd": EJABBERD}.items():
         built.insides[side.name].kill()
-        made[name] = EdgeRouter(side, built.places[side.name], where / name, built.authorities, RESOLVER)
+        made[name] = kind(side, built.places[side.name], where / name, built.authorities, RESOLVER)
     for one in made.values():
         one.start()
     yield made

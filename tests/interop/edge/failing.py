@@ -27,11 +27,11 @@ from tests.interop.edge.clients import Account, Clients
 from tests.interop.edge.ejabberd import Ejabberd
 from tests.interop.edge.insides import INSIDE, DivertingResolver
 from tests.interop.edge.insides import RESOLVER as DIVERTING
-from tests.interop.edge.names import Mode, Side
+from tests.interop.edge.names import Mode
 from tests.interop.edge.places import EJABBERD, NAME_SERVER, PROSODY, RESOLVER, host_records, serve_names
 from tests.interop.edge.prosody import Prosody
 from tests.interop.edge.routers import EdgeRouter
-from tests.interop.netlab import Network, Place, Program, run, wait_until
+from tests.interop.netlab import Network, Program, run, wait_until
 
 #: Seconds after which the router takes a silent stream for dead.
 DEAD_S: Final = 5.0
@@ -68,7 +68,7 @@ class Laboratory:
         run(*self.inside.command("ip", "addr", "replace", f"{INSIDE}/32", "dev", "lo"))
         self.authorities = Authorities.made(where / "authorities")
         serve_names(self.names, where / "dns", undo, _zones())
-        resolver = DivertingResolver(PROSODY, self.inside, where / "resolver", RESOLVER)
+        resolver = DivertingResolver(PROSODY, self.inside, where / "resolver", RESOLVER, {})
         undo.callback(resolver.kill)
         resolver.ready()
         self.prosody = Prosody(PROSODY, self.inside, where / "prosody", self.authorities)
@@ -117,22 +117,18 @@ class Laboratory:
 class OutsideEdgeRouter(EdgeRouter):
     """The router before Prosody, which strangers' servers reach as well."""
 
-    def __init__(
-        self, side: Side, place: Place, where: Path, authorities: Authorities, nameserver: str
-    ) -> None:
-        super().__init__(side, place, where, authorities, nameserver)
+    def _more_settings(self, where: Path, authorities: Authorities) -> dict[str, object]:
         certificates, trusted = where / "certificates", where / "trusted.pem"
         trusted.write_bytes(authorities.outside.issued.chain_pem)
-        ours = authorities.issue(side.inside(Mode.TLS), self.domain, by=authorities.outside)
+        ours = authorities.issue(self.side.inside(Mode.TLS), self.domain, by=authorities.outside)
         ours.write(certificates, "ours")
-        lines = {
-            "xmpp.listen": [f"{side.router}:{_PORT}"], "tls.certificates": str(certificates),
+        return {
+            "xmpp.listen": [f"{self.side.router}:{_PORT}"], "tls.certificates": str(certificates),
             "tls.trust": [str(trusted)], "dial.allow_networks": ["192.0.2.0/24"], **SETTINGS,
         }  # fmt: skip
-        text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items())
-        text += self.config.read_text()
-        text += f'[[trust.peer]]\ndomain = "{EJABBERD.inside(Mode.TLS)}"\npolicy = "dialback+tls"\n'
-        self.config.write_text(text)
+
+    def _changed(self, text: str) -> str:
+        return f'{text}[[trust.peer]]\ndomain = "{EJABBERD.inside(Mode.TLS)}"\npolicy = "dialback+tls"\n'
 
     def until_watched(self) -> None:
         """Wait until her program shows what comes: messages of hers to herself, as no other one comes."""

@@ -9,6 +9,7 @@ import queue
 import socket
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ _numbers = itertools.count(1)
 
 def own_names(side: Side) -> list[str]:
     """The names that the server behind a router answers for: its hosts and their rooms."""
-    hosts = [side.inside(mode) for mode in Mode]
+    hosts = [*(side.inside(mode) for mode in Mode), side.edge, side.imx, side.both]
     return hosts + [f"conference.{host}" for host in hosts]
 
 
@@ -43,16 +44,22 @@ class DivertingResolver:
         place: the namespace.
         where: a directory to make for its files.
         upstream: the resolver that knows what is published.
+        others: hosts that lead to the inside of another router, at its address.
     """
 
-    def __init__(self, side: Side, place: Place, where: Path, upstream: str) -> None:
+    def __init__(
+        self, side: Side, place: Place, where: Path, upstream: str, others: Mapping[str, str]
+    ) -> None:
         where.mkdir()
         to = Diversion((INSIDE,), 5269, tuple(own_names(side)), (FREE,), ((upstream, 53),), RESOLVER)
         self.file = where / "xmpp-inside.conf"
         self.file.write_text(resolver_file("unbound", to).text)
         words = ['username: ""', 'chroot: ""', f'directory: "{where}"', 'pidfile: ""', "use-syslog: no"]
         lines = ["server:", *(f"  {word}" for word in words), f'include: "{self.file}"', "remote-control:"]
-        (where / "unbound.conf").write_text("\n".join([*lines, "  control-enable: no", ""]))
+        lines += ["  control-enable: no", "server:"]
+        for host, address in others.items():
+            lines += [f'  local-zone: "{host}." redirect', f'  local-data: "{host}. A {address}"']
+        (where / "unbound.conf").write_text("\n".join([*lines, ""]))
         self._place = place
         command = [program("unbound"), "-d", "-p", "-c", str(where / "unbound.conf")]
         self._program = Program(f"resolver of {side.name}", place.command(*command), where / "unbound.log")

@@ -30,11 +30,13 @@ class Side:
         name: a letter; also of the namespace.
         server: the server's address.
         router: the router's.
+        second: one more of the router, where the other side's server finds its inside; empty: it does not.
     """
 
     name: str
     server: str
     router: str
+    second: str = ""
 
     def free(self, mode: Mode) -> str:
         """A host that the public DNS leads straight to the server."""
@@ -45,6 +47,37 @@ class Side:
         return f"{mode}.{self.name}.example"
 
     @property
+    def home(self) -> str:
+        """The domain of the router's own users."""
+        return f"home-{self.name}.example"
+
+    @property
+    def edge(self) -> str:
+        """A host behind the router, which the public DNS, and so everybody, leads there for XMPP."""
+        return f"{Mode.EXTERNAL}.edge.{self.name}.free.example"
+
+    @property
+    def near(self) -> str:
+        """A host of the server itself that the other server is led to through its router."""
+        return f"{Mode.EXTERNAL}.near.{self.name}.example"
+
+    @property
+    def imx(self) -> str:
+        """A host behind the router that publishes IMX and nothing else."""
+        return f"imx.{self.name}.example"
+
+    @property
+    def both(self) -> str:
+        """A host behind the one router that both servers are behind; nothing is published of it."""
+        return f"both.{self.name}.example"
+
+    @property
     def hosts(self) -> dict[str, Mode]:
         """All hosts of the server."""
-        return {host(mode): mode for host in (self.free, self.inside) for mode in Mode}
+        more = {
+            self.edge: Mode.EXTERNAL,
+            self.near: Mode.EXTERNAL,
+            self.imx: Mode.CLEAR,
+            self.both: Mode.CLEAR,
+        }
+        return {host(mode): mode for host in (self.free, self.inside) for mode in Mode} | more

@@ -3,12 +3,12 @@
 | namespace | holds | addresses |
 | --- | --- | --- |
 | n | the public DNS: a name server of all zones, a resolver that asks it; the clients | 192.0.2.53, .54 |
-| p | Prosody; its place for a router, whose inside is 10.0.0.9; its resolver | 192.0.2.67; .66 |
+| p | Prosody; its place for a router, whose inside is 10.0.0.9; its resolver | 192.0.2.67; .66, .68 |
 | e | ejabberd; the same | 192.0.2.83; .82 |
 
 Each server has three hosts a role, one for each way in which servers prove themselves, so that one start of
 each server carries all of them. Names below `free.example` lead to the servers themselves; all others of a
-server's hosts lead to the router before it.
+server's hosts lead to the router before it. Some more stand for one way between the two each: see `Side`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from imxrouter.discovery.records import Target, imx_record
 from tests.interop.edge.authority import Authorities
 from tests.interop.edge.clients import Clients
 from tests.interop.edge.ejabberd import Ejabberd
@@ -36,7 +37,7 @@ ServerName = Literal["prosody", "ejabberd"]
 NAME_SERVER: Final = "192.0.2.53"
 RESOLVER: Final = "192.0.2.54"
 
-PROSODY: Final = Side("p", server="192.0.2.67", router="192.0.2.66")
+PROSODY: Final = Side("p", server="192.0.2.67", router="192.0.2.66", second="192.0.2.68")
 #: A router far from both, whose own users they reach as those of any other server.
 ROUTER: Final = Side("r", server="", router=RESOLVER)
 EJABBERD: Final = Side("e", server="192.0.2.83", router="192.0.2.82")
@@ -96,7 +97,11 @@ def edge(where: Path) -> Iterator[Edge]:
         places = {
             "n": network.add("n", [f"{NAME_SERVER}/24", f"{RESOLVER}/24"], RESOLVER),
             **{
-                side.name: network.add(side.name, [f"{side.server}/24", f"{side.router}/24"], DIVERTING)
+                side.name: network.add(
+                    side.name,
+                    [f"{one}/24" for one in (side.server, side.router, side.second) if one],
+                    DIVERTING,
+                )
                 for side in (PROSODY, EJABBERD)
             },
         }
@@ -105,7 +110,8 @@ def edge(where: Path) -> Iterator[Edge]:
         resolvers, insides = [], {}
         for side in (PROSODY, EJABBERD):
             name, place = side.name, places[side.name]
-            resolvers.append(DivertingResolver(side, place, where / f"resolver-{name}", RESOLVER))
+            others = {PROSODY.both: PROSODY.second} if side is EJABBERD else {}
+            resolvers.append(DivertingResolver(side, place, where / f"resolver-{name}", RESOLVER, others))
             undo.callback(resolvers[-1].kill)
             insides[name] = InsideRouter(side, place, where / f"inside-{name}", authorities)
             undo.callback(insides[name].kill)
@@ -133,6 +139,7 @@ def zones() -> dict[str, str]:
         for mode in Mode:
             records += host_records(side.free(mode), side.server)
             records += host_records(side.inside(mode), side.router)
+        records += host_records(side.edge, side.router) + host_records(side.near, side.server) + _by_imx(side)
     for mode in Mode:
         records += host_records(ROUTER.free(mode), ROUTER.router)
     head = ["$ORIGIN example.", "$TTL 1", "@ IN SOA ns hostmaster 1 7200 900 1209600 1", "@ IN NS ns"]
@@ -146,6 +153,14 @@ def host_records(host: str, address: str) -> list[str]:
         f"to.{host}. IN A {address}",
         f"conference.{host}. IN A {address}",
     ]
+
+
+def _by_imx(side: Side) -> list[str]:
+    """What is reached by IMX alone: a host and its rooms, and the domain of the router's own users."""
+    router = f"router.{side.name}.example"
+    record = imx_record(Target(router, tls="required")).to_generic_text()
+    names = (side.imx, f"conference.{side.imx}", side.home)
+    return [f"{router}. IN A {side.router}", *(f"{name}. IN TYPE65400 {record}" for name in names)]
 
 
 def serve_names(place: Place, folder: Path, undo: ExitStack, zones: dict[str, str]) -> None:

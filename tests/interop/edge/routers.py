@@ -19,6 +19,8 @@ from tests.interop.netlab import Place, Program, wait_until
 #: The operators' page that these routers are configured by.
 PAGE: Final = Path(__file__).parents[3] / "docs" / "operators" / "xmpp-inside.md"
 BIN: Final = Path(sys.executable).parent
+#: Where the package is found, for programs that are started elsewhere.
+_ROOT: Final = Path(__file__).parents[3]
 
 
 def page_block(language: str) -> str:
@@ -38,7 +40,6 @@ class EdgeRouter:
         nameserver: who knows what is published.
 
     Attributes:
-        config: its configuration, read when it starts.
         seen: what its user received, a line each.
     """
 
@@ -48,12 +49,12 @@ class EdgeRouter:
         where.mkdir(parents=True)
         self.side, self._place, self._where = side, place, where
         #: a domain of the router's own users, outside for the server
-        self.domain = f"home-{side.name}.example"
+        self.domain = side.home
         self.carol = f"carol@{self.domain}"
         authority = where / "inside.pem"
         inside = authorities.inside.issued
         authority.write_bytes(inside.chain_pem + inside.key_pem)
-        lines = {
+        lines: dict[str, object] = {
             "name": f"router.{side.name}.example",
             "role": "aggregator",
             "state_dir": str(where / "state"),
@@ -64,6 +65,7 @@ class EdgeRouter:
             "log.level": "debug",
             "log.addresses": "full",
         }
+        lines |= self._more_settings(where, authorities)
         text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items())
         # what the page for operators says, with the addresses and names of here
         said = page_block("toml").replace("10.0.0.5", side.server)
@@ -72,23 +74,46 @@ class EdgeRouter:
         )
         text += '[[service]]\nname = "home"\nkind = "embedded"\nusers = ["carol"]\n'
         text += f'[[domain]]\nname = "{self.domain}"\nservice = "home"\n'
-        text += "".join(f'[[domain]]\nname = "{name}"\nservice = "chat"\n' for name in own_names(side))
-        self.config = where / "router.toml"
-        self.config.write_text(text)
+        text += "".join(map(self._domain, own_names(side)))
+        self._config = where / "router.toml"
+        self._config.write_text(self._changed(text))
         self._socket = where / "run" / "admin.sock"
         self.log = where / "router.log"
         self.seen = where / "seen"
         self._program: Program | None = None
         self._watcher: Program | None = None
 
+    def _more_settings(self, where: Path, authorities: Authorities) -> dict[str, object]:
+        """What a router says besides, for its whole."""
+        del where, authorities
+        return {}
+
+    def _domain(self, name: str) -> str:
+        """A domain of the server."""
+        return f'[[domain]]\nname = "{name}"\nservice = "chat"\n'
+
+    def _changed(self, text: str) -> str:
+        """What its configuration is in the end."""
+        return text
+
     def start(self) -> None:
         """Start it and wait until it answers."""
-        twistd = [str(BIN / "twistd"), "-n", "--pidfile=", "imxrouter", "--config", str(self.config)]
+        twistd = [
+            "/usr/bin/env",
+            f"PYTHONPATH={_ROOT}",
+            str(BIN / "twistd"),
+            "-n",
+            "--pidfile=",
+            "imxrouter",
+            "--config",
+            str(self._config),
+        ]
         self._program = Program(
             f"router of {self.side.name}", self._place.command(*twistd), self._where / "out"
         )
         self._program.until(self._answers, "answers at its administration socket")
-        command = [str(BIN / "imxctl"), "--json", "--socket", str(self._socket), "watch", self.carol]
+        command = ["/usr/bin/env", f"PYTHONPATH={_ROOT}", str(BIN / "imxctl"), "--json"]
+        command += ["--socket", str(self._socket), "watch", self.carol]
         self._watcher = Program("watch", command, self.seen)
 
     def _answers(self) -> bool:

@@ -148,3 +148,18 @@ def test_messages_both_ways(lab: Edge, router: OutsideRouter, server: str, first
         step()
     assert router.read(carol).count(back) == 1
     assert _levels(router, host) == {_LEVELS[mode]}
+
+
+@pytest.mark.parametrize("server", ["prosody", "ejabberd"])
+def test_attributes_over_xmpp(lab: Edge, router: OutsideRouter, server: str) -> None:
+    """What the servers' users and domains tell of themselves is asked for where they are, by XMPP."""
+    alice = _user(lab, server, Mode.CLEAR)
+    carol, host = f"carol@{ROUTER.free(Mode.CLEAR)}", alice.address.partition("@")[2]
+    alice.ask("publish_card", name="Alice")
+    view = router.client.attributes(alice.address, ["alias"], carol)
+    assert [one["value"] for one in view["values"]] == ["Alice"], view
+    view = router.client.attributes(f"@{host}", [], carol)
+    assert {one["name"]: one["value"].lower() for one in view["values"]} == {"software": server}, view
+    router.client.user(carol).set_attribute("alias", "Carol")
+    assert alice.ask("card", of=carol) == "Carol"
+    assert alice.ask("ping", to=carol.partition("@")[2]) < 20

@@ -68,14 +68,17 @@ class Deciding:
 
     def records_of(self, session: StreamLink, stanzas: Sequence[StanzaIn]) -> bytes:
         """Whole records for what can go on; the rest comes again."""
-        ready = [one for one in stanzas if not self._waits(session, one)]
+        elsewhere = {name for name in {one.to for one in stanzas} if not self._serves(name)}
+        ready = stanzas
+        if elsewhere:
+            ready = [one for one in stanzas if one.to not in elsewhere or not self._waits(session, one)]
         records = self._edge.records_of(session, ready) if ready else b""
         self._decided.clear()
         return records
 
     def _waits(self, session: StreamLink, got: StanzaIn) -> bool:
         name, given = got.to, got.stanza
-        if self._serves(name) or (given.kind == "iq" and given.type in _ANSWERS):
+        if given.kind == "iq" and given.type in _ANSWERS:
             return False
         queue = self._waiting.get(name)
         if queue is None:
@@ -131,6 +134,10 @@ class Deciding:
     def answered(self, port: Port, record: Record) -> None:
         """A response to what streams brought over a port."""
         self._edge.answered(port, record)
+
+    def succeeded(self, tags: Sequence[int]) -> None:
+        """What streams brought under these tags came to a plain success."""
+        self._edge.succeeded(tags)
 
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         """What became of requests that left over a port."""

@@ -8,19 +8,19 @@ handed to the switch as the router's own, and nothing waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from imxrouter.formats.xmltree import BadXml, Element
 from imxrouter.gateways.xmpp.effects import StanzaIn
+from imxrouter.gateways.xmpp.flat import read_flat
 from imxrouter.gateways.xmpp.names import COMPONENT, PING, SERVER, StanzaCondition, stanza_error
 from imxrouter.gateways.xmpp.stanza import Stanza, read_stanza, rescoped
 from imxrouter.gateways.xmpp.steps import StreamRole
 from imxrouter.gateways.xmpp.streams.again import Going, PresenceAgain
 from imxrouter.gateways.xmpp.streams.parts import Said, StreamLink
 from imxrouter.gateways.xmpp.streams.pings import Pings
+from imxrouter.gateways.xmpp.streams.queries import Settled, StreamQueries
 from imxrouter.gateways.xmpp.streams.records import (
     Party,
     head_of,
@@ -29,11 +29,13 @@ from imxrouter.gateways.xmpp.streams.records import (
     stanza_in,
     stanza_record,
 )
-from imxrouter.gateways.xmpp.streams.told import Told, ToldTable, told_of
+from imxrouter.gateways.xmpp.streams.told import Question, Told, ToldTable, told_of
+from imxrouter.gateways.xmpp.streams.usual import Way, usual_record
+from imxrouter.gateways.xmpp.streams.world import Known, Outside
 from imxrouter.gateways.xmpp.translate.awaited import LATE_S, QUERY_S, Awaited
 from imxrouter.gateways.xmpp.translate.failures import late_failure, outcome_of
 from imxrouter.gateways.xmpp.translate.foreign import stanza_of_foreign
-from imxrouter.gateways.xmpp.translate.forms import Misfit
+from imxrouter.gateways.xmpp.translate.forms import STANZA_ID, Misfit, without_forged_ids
 from imxrouter.gateways.xmpp.translate.jid import BadJid
 from imxrouter.gateways.xmpp.translate.messages import Takes
 from imxrouter.gateways.xmpp.translate.original import ORIGINAL_FORM, judge
@@ -50,16 +52,15 @@ from imxrouter.gateways.xmpp.translate.plan import (
     plan,
 )
 from imxrouter.gateways.xmpp.translate.saying import stanza_of
-from imxrouter.link.ledger import KEY, OUT_PORT, RECORD, Entry
-from imxrouter.model.address import Address
+from imxrouter.link.ledger import KEY, OUT_PORT, RECORD
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import Foreign, Message, Operation
-from imxrouter.model.outcome import Outcome, failure
+from imxrouter.model.outcome import SUCCESS, Outcome, failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.choice import Protocol
 from imxrouter.switch.ports import Port
-from imxrouter.transport.operations import operation_to_bytes, record_to_foreign, with_result
+from imxrouter.transport.operations import operation_to_bytes, record_to_foreign, result_of, with_result
 from imxrouter.transport.translate import TranslationError, record_to_message
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
@@ -69,96 +70,6 @@ from imxrouter.wire.registry import RecordType
 _PRESENCE: Final = frozenset({RecordType.SUBSCRIBE.value, RecordType.NOTIFY.value})
 _ANSWERS: Final = frozenset({"result", "error"})
 _COMPONENTS: Final = frozenset({StreamRole.COMPONENT_IN, StreamRole.COMPONENT_OUT})
-
-
-def _takes(_from: str, _to: str) -> Takes:
-    return Takes()
-
-
-def _no(_from: str, _to: str) -> bool:
-    return False
-
-
-def _yes(_domain: str) -> bool:
-    return True
-
-
-def _largest(_domain: str) -> int:
-    return 65_536
-
-
-def _no_pair(_from: str, _to: str) -> bool:
-    return False
-
-
-def _wrote(_from: Address, _to: Address) -> None:
-    """Nobody wants to know."""
-
-
-#: Takes a stanza that is neither message nor foreign form; whole records for it, or a refusal.
-Takers = Callable[[StreamLink, StanzaIn, Element], bytes | Outcome]
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What an edge asks of the world. Domains are A-labels.
-
-    Attributes:
-        spoken: what the domain is reached by, one that is served here included.
-        is_served: whether it is served here.
-        takes: what a message from one domain for another may be.
-        foreign: whether, from one domain, another takes FOREIGN of XMPP.
-        refused: told that a domain refused it.
-        forms: whether original forms are used for a served domain.
-        largest_record: bytes of a record that the way to it takes.
-        pair: whether a consent is known between two addresses.
-        presence: takes presence of a pair; None: presence is not translated here.
-        queries: takes an iq that is translated; None: none is.
-        operations: answers a SUBSCRIBE or NOTIFY for a user of XMPP; None: neither is translated here.
-        wrote: told of each message of a user of XMPP that was translated.
-    """
-
-    spoken: Callable[[str], Protocol]
-    is_served: Callable[[str], bool]
-    takes: Callable[[str, str], Takes] = _takes
-    foreign: Callable[[str, str], bool] = _no
-    refused: Callable[[str], object] = _yes
-    forms: Callable[[str], bool] = _yes
-    largest_record: Callable[[str], int] = _largest
-    pair: Callable[[str, str], bool] = _no_pair
-    presence: Takers | None = None
-    queries: Takers | None = None
-    operations: Callable[[Record], Outcome] | None = None
-    wrote: Callable[[Address, Address], None] = _wrote
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """What an edge needs of its process.
-
-    Attributes:
-        submit: hands a request of the router itself to the switch (`InsidePort.submit`).
-        has_room: whether the switch takes one more of those.
-        inject: hands records to the switch as of a port (`Hub.inject`).
-        entries: requests in flight by their route tag (`Ledger.entries`).
-        ports: the ends of the switch by their number (`Switch.ports`).
-        later: calls a function after seconds.
-        now: seconds of the monotonic clock.
-        clock: the time of day, with its zone.
-        random_bytes: source of message ids.
-        dropped: told the word of each stanza that went nowhere, and of each original form not used.
-    """
-
-    submit: Callable[[Record, Callable[[Record], None]], None]
-    has_room: Callable[[], bool]
-    inject: Callable[[Port, bytes], None]
-    entries: Mapping[int, Entry]
-    ports: Mapping[int, Port]
-    later: Callable[[float, Callable[[], object]], object]
-    now: Callable[[], float]
-    clock: Callable[[], datetime]
-    random_bytes: Callable[[int], bytes]
-    dropped: Callable[[str], None]
 
 
 class _Asked(NamedTuple):
@@ -201,6 +112,7 @@ class StreamEdge:
         self.told = ToldTable()
         self._queries: Awaited[_Asked] = Awaited(QUERY_S)
         self._messages: Awaited[_Sent] = Awaited(LATE_S)
+        self._attributes = StreamQueries(outside, known)
 
     def tick(self) -> None:
         """About once a second: queries that nobody answered are answered for the other side (row iq-wait)."""
@@ -210,6 +122,8 @@ class StreamEdge:
             if told is not None:
                 self._say(told, told.timed_out(stanza_error(StanzaCondition.REMOTE_SERVER_TIMEOUT)))
         self._messages.due(now)
+        for settled in self._attributes.due():
+            self._settle_query(settled)
         self.told.tick(now)
         while self._presences and (first := next(iter(self._presences.items())))[1].over:
             del self._presences[first[0]]  # of a stream that was gone when the answer came
@@ -220,18 +134,51 @@ class StreamEdge:
 
     def records_of(self, session: StreamLink, stanzas: Sequence[StanzaIn]) -> bytes:
         """Whole records for what came, empty where nothing is to be routed."""
-        return b"".join([self._record_of(session, one) for one in stanzas])
+        ways: dict[tuple[str, str], Way] = {}
+        return b"".join([self._usual(one, ways) or self._record_of(session, one) for one in stanzas])
+
+    def _usual(self, got: StanzaIn, ways: dict[tuple[str, str], Way]) -> bytes | None:
+        """The record of a usual message that is translated; None of all else, which `_record_of` takes."""
+        given = got.stanza
+        if given.name != "message":
+            return None
+        pair = got.from_, got.to
+        way = ways.get(pair)
+        if way is None:
+            way = ways[pair] = self._way(*pair)
+        if not way.translates:
+            return None
+        flat = read_flat(given)
+        if flat is None:
+            return None
+        tag = self._next_tag
+        record = usual_record(
+            flat, given.from_, given.to, way, self._outside.random_bytes(16), tag, self._known.wrote
+        )
+        if record is not None:
+            self._tag(told_of(given, got.to, got.from_))
+        return record
+
+    def _way(self, from_: str, to: str) -> Way:
+        known = self._known
+        if known.spoken(to) is Protocol.XMPP:
+            return Way(translates=False)
+        return Way(True, known.takes(from_, to).max_bytes, known.forms(from_), known.largest_record(to))
 
     def _record_of(self, session: StreamLink, got: StanzaIn) -> bytes:
         given = got.stanza
         is_answer = given.kind == "iq" and given.type in _ANSWERS
-        if is_answer and self._pings.answer(given.ident, got.from_, got.to):
+        if is_answer and (self._pings.answer(given.ident, got.from_, got.to) or self._brings_values(got)):
             return b""
         told = told_of(given, got.to, got.from_)
         try:
-            if self._known.spoken(got.to) is Protocol.XMPP:
+            foreign = is_answer and self._asked_as_foreign(given)
+            if not foreign and self._known.spoken(got.to) is Protocol.XMPP:
                 from_, to = party_of(given.from_), party_of(given.to)
-                record = stanza_record(rescoped(given, SERVER), from_, to, self._outside.random_bytes(16))
+                raw = rescoped(given, SERVER)
+                if STANZA_ID in raw:
+                    raw = self._without_forged_ids(raw, got.from_)
+                record = stanza_record(raw, from_, to, self._outside.random_bytes(16))
                 tag = self._tag(told)
                 if given.kind == "presence":
                     self._note_presence(given, record, tag)
@@ -251,6 +198,11 @@ class StreamEdge:
             if going is not None:
                 self._presences[tag] = going
 
+    def _without_forged_ids(self, raw: bytes, sender: str) -> bytes:
+        """What passes, without stanza-ids that a domain served here seems to have given it (row pass-sid)."""
+        is_served = self._known.is_served
+        return without_forged_ids(raw, lambda name: name != sender and is_served(name))
+
     def _translated(self, session: StreamLink, got: StanzaIn, told: Told | None) -> bytes:
         """For a domain that is reached otherwise than by XMPP."""
         tree = got.stanza.tree()
@@ -262,7 +214,7 @@ class StreamEdge:
                 self._known.wrote(operation.source, operation.destination)
                 return self._operation(operation, told)
             case AsForeign(operation):
-                return self._foreign(got, operation, told)
+                return self._foreign(got, tree, operation, told)
             case Answer(foreign):
                 return self._answer(got, foreign)
             case Late():
@@ -289,9 +241,11 @@ class StreamEdge:
         self._tag(told)
         return data
 
-    def _foreign(self, got: StanzaIn, operation: Foreign, told: Told | None) -> bytes:
+    def _foreign(self, got: StanzaIn, tree: Element, operation: Foreign, told: Told | None) -> bytes:
         given = got.stanza
         if given.kind == "iq":
+            if told is not None:  # what it asks may be had otherwise, where nothing foreign is taken
+                told = told._replace(question=self._attributes.question(got, tree))
             key = (given.from_, given.to, given.ident)
             if not self._queries.sent(key, got.to, _Asked(told), self._outside.now()):
                 return self._refused(told, failure(Reason.BUSY, retry_after_s=5))
@@ -304,6 +258,14 @@ class StreamEdge:
             self._outside.dropped("unasked")
             return b""
         return self._operation(foreign, None)
+
+    def _asked_as_foreign(self, answer: Stanza) -> bool:
+        """Whether what an iq answers came as a foreign form: then the answer goes as one, too.
+
+        Nobody may have asked what its domain is reached by, and may not for an answer: anybody can send one.
+        """
+        asked = self._queries.waiting(answer.from_, answer.to, answer.ident, self._outside.now())
+        return asked is not None and asked.told is None
 
     def _late(self, got: StanzaIn, tree: Element) -> bytes:
         """An error for a message: of one in flight its outcome, of one that was taken a late failure."""
@@ -325,12 +287,44 @@ class StreamEdge:
         return self._operation(late, None)
 
     def _by_others(self, session: StreamLink, got: StanzaIn, tree: Element, told: Told | None) -> bytes:
-        """Presence of a pair, and queries; what is not translated is refused."""
-        takers = self._known.presence if got.stanza.kind == "presence" else self._known.queries
-        if takers is None:
+        """Queries, and presence of a pair; where that is not translated it is refused."""
+        if got.stanza.kind == "iq":
+            return self._query(self._attributes.question(got, tree), told)
+        if self._known.presence is None:
             return self._refused(told, failure(Reason.TYPE_NOT_ENABLED, note="it is not translated here"))
-        taken = takers(session, got, tree)
+        taken = self._known.presence(session, got, tree)
         return self._refused(told, taken) if isinstance(taken, Outcome) else taken
+
+    def _query(self, question: Question | None, told: Told | None) -> bytes:
+        """An iq that is answered here, or by who has what it asks for."""
+        if told is None:
+            return b""
+        asked = self._attributes.asked(question, told)
+        if isinstance(asked, Outcome):
+            return self._refused(told, asked)
+        if isinstance(asked, bytes):
+            self._outside.later(0.0, lambda: self._say(told, asked))
+            return b""
+        tag = self._next_tag
+        data = operation_to_bytes(asked, FLAG_RESPONSE_WANTED, tag)
+        if not self.told.add(tag, told._replace(question=question), self._outside.now()):
+            return self._refused(told, failure(Reason.BUSY, retry_after_s=5))
+        self._next_tag += 1
+        return data
+
+    def _brings_values(self, got: StanzaIn) -> bool:
+        """An iq that answers: whether it is what a query of the model waits for."""
+        settled = self._attributes.answered(got)
+        if settled is None:
+            return False
+        self._settle_query(settled)
+        return True
+
+    def _settle_query(self, settled: Settled) -> None:
+        entry = self._outside.entries.get(settled.tag)
+        port = self._outside.ports.get(entry[OUT_PORT]) if entry is not None else None
+        if entry is not None and port is not None and entry[KEY].startswith(settled.message_id):
+            self._settle(port, (settled.tag,), settled.outcome)
 
     def _tag(self, told: Told | None) -> int:
         tag = self._next_tag
@@ -341,22 +335,39 @@ class StreamEdge:
 
     # -- what became of them -----------------------------------------------------------------------------
 
+    def succeeded(self, tags: Sequence[int]) -> None:
+        """Nothing is told of what streams brought under these tags: all went well."""
+        for tag in tags:
+            self.told.take(tag)
+            if tag in self._presences:
+                self._presence_answered(tag, SUCCESS)
+
+    def _presence_answered(self, tag: int, outcome: Outcome) -> None:
+        going = self._presences.pop(tag)
+        if self._again is not None:
+            self._again.answered(going, outcome)
+
     def answered(self, port: Port, record: Record) -> None:
-        """A response to what a stream brought: a failure is told, once."""
-        del port  # tags are of the edge, and no two streams have the same
-        going = self._presences.pop(record.route_tag, None)
-        if going is not None and self._again is not None:
-            self._again.answered(going, decode_outcome(record))
+        """A response to what a stream brought: a failure is told, once, and what an iq asked for."""
+        if record.route_tag in self._presences:
+            self._presence_answered(record.route_tag, decode_outcome(record))
         told = self.told.take(record.route_tag)
         if told is None:
             return
         outcome = decode_outcome(record)
+        if record.type == RecordType.ATTRIBUTES_RESPONSE:
+            self._say(told, self._attributes.answer(told, result_of(record, outcome)))
+            return
         if outcome.ok:
             return
-        if record.type == RecordType.FOREIGN_RESPONSE and outcome.reason is Reason.TYPE_NOT_ENABLED:
-            self._known.refused(told.domain)
         if told.kind == "iq":
             self._queries.answered(told.to, told.from_, told.ident, self._outside.now())
+        if record.type == RecordType.FOREIGN_RESPONSE and outcome.reason is Reason.TYPE_NOT_ENABLED:
+            self._known.refused(told.domain)
+            if told.question is not None:
+                # tags are of the edge, no two streams have the same: any way of the sender's will do
+                self._outside.inject(port, self._query(told.question, told))
+                return
         self._say(told, told.error(outcome))
 
     def _refused(self, told: Told | None, outcome: Outcome) -> bytes:
@@ -399,6 +410,8 @@ class StreamEdge:
                 raw = self._as_was(record)
             elif record.type == RecordType.MESSAGE:
                 raw = self._message(session, record)
+            elif record.type == RecordType.ATTRIBUTES:
+                raw = self._attributes.leave(record)
             else:
                 taken = self.operated(record)
                 raw = (
@@ -476,6 +489,9 @@ class StreamEdge:
 
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         """What became of requests that left over a port, by their route tags; each is told once."""
+        self._settle(port, self._attributes.handled(tags, outcome), outcome)
+
+    def _settle(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         entries = self._outside.entries
         out = bytearray()
         for tag in tags:

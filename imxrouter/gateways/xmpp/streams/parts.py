@@ -108,6 +108,9 @@ class Edge(Protocol):
     def answered(self, port: Port, record: Record) -> None:
         """A response to what streams brought over a port."""
 
+    def succeeded(self, tags: Sequence[int]) -> None:
+        """What streams brought under these tags came to a success that says nothing more."""
+
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         """What became of requests that left over a port, by their route tags."""
 

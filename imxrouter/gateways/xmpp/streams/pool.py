@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from twisted.logger import Logger
 
@@ -25,12 +25,14 @@ from imxrouter.switch.ports import FOREVER, Port, Role, bound_proof
 from imxrouter.transport.hub import Hub
 from imxrouter.wire.framing import RecordSplitter
 from imxrouter.wire.layout import HIGHEST_MAX_RECORD
-from imxrouter.wire.record import Record, decode_record, encode_record, response_to
+from imxrouter.wire.record import Record, decode_record, encode_record, read_plain_success, response_to
 
 #: After a failure the service is left alone: first for so long, then twice as long each time, at most.
 RETRY_S: Final = (1.0, 30.0)
 #: A pair of domains that the service refused is asked for again after so long.
 REFUSED_S: Final = 5.0
+#: A pair whose stream was cut before it was proved, and once more, is asked for again after so long.
+CUT_S: Final = 1.0
 #: Refused pairs that are remembered; the oldest goes.
 REFUSED_AT_MOST: Final = 1024
 #: Told to senders while the service cannot be reached.
@@ -72,11 +74,13 @@ class Opener(Protocol):
         """
 
 
-class _Waiting(NamedTuple):
-    """Records that wait for a pair's stream."""
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """Records that wait for a pair's stream; `again`: the first one was cut, this is the second."""
 
     since: float
     records: list[bytes]
+    again: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -156,8 +160,12 @@ class ServicePool:
     def take(self, data: bytes) -> None:
         """Whole records: requests for the service's domains, answers to what it sent."""
         ready: dict[int, tuple[StreamLink, list[bytes]]] = {}
+        done: list[int] = []
         for one in self._splitter.feed(data):
             raw = bytes(one)
+            if (plain := read_plain_success(raw)) is not None:
+                done.append(plain[0])
+                continue
             record = decode_record(raw)
             if record.is_response:
                 self._plain.answered(self.port, record)
@@ -174,6 +182,8 @@ class ServicePool:
                 self._answer([raw], failure(Reason.BUSY, role="service", retry_after_s=RETRY_AFTER_S))
             else:
                 ready.setdefault(session.number, (session, []))[1].append(raw)
+        if done:
+            self._plain.succeeded(done)
         for session, records in ready.values():
             self._write(session, records)
 
@@ -279,6 +289,12 @@ class ServicePool:
             unreached: nobody answers at all there, whatever the pair.
         """
         now = self._hub.now()
+        waiting = self._waiting.get(pair)
+        if reason is Reason.LINK_LOST and waiting is not None and not waiting.again:
+            # The server ends its streams when it is told to, or goes down; that is no word against the pair.
+            waiting.again = True
+            self._opener.open(self, *pair)
+            return
         self.log.warn(
             "no stream from {outside} to {served} of service {name}: {reason}", outside=pair[0],
             served=pair[1], name=self.name, reason=reason.word, stage=reason.stage.value, note=note,
@@ -288,7 +304,7 @@ class ServicePool:
             self._retry_at = now + self._wait_s
             self._wait_s = min(self._wait_s * 2, RETRY_S[1])
         else:
-            self._refused[pair] = (now + REFUSED_S, reason, note)
+            self._refused[pair] = (now + (CUT_S if reason is Reason.LINK_LOST else REFUSED_S), reason, note)
             while len(self._refused) > REFUSED_AT_MOST:
                 self._refused.popitem(last=False)
         self._answer(self._taken(pair), _down(RETRY_AFTER_S, f"{reason.word}: {note}"))
@@ -362,6 +378,10 @@ class PoolEdge:
     def answered(self, port: Port, record: Record) -> None:
         """See `parts.Edge`; answers come to the pool and not to its streams."""
         self._edge.answered(port, record)
+
+    def succeeded(self, tags: Sequence[int]) -> None:
+        """See `parts.Edge`."""
+        self._edge.succeeded(tags)
 
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         """See `parts.Edge`."""

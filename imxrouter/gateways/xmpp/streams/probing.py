@@ -43,6 +43,7 @@ from imxrouter.wire.record import Record
 #: As whom we ask: a name that is nobody's (RFC 2606 section 2).
 ASKS_AS: Final = "check.invalid"
 
+_ASKING: Final = StreamTerms(tls=TlsRule.OFFERED, bidi=False, sm=False)
 MakesEnd = Callable[[str, Endpoint, bytes], SSL.Connection]
 
 
@@ -89,6 +90,8 @@ class StreamProbe:
         judge: raises `HandshakeFailed` where who is there is not the domain's server.
         random_bytes: for ids and the key.
         limit_s: for the negotiation, and for the answer.
+        own: as whom we ask.
+        terms: what the stream is held to.
     """
 
     def __init__(
@@ -99,23 +102,24 @@ class StreamProbe:
         judge: Callable[[TlsFacts], object],
         random_bytes: Callable[[int], bytes],
         limit_s: float,
+        own: str = ASKS_AS,
+        terms: StreamTerms = _ASKING,
     ) -> None:
         self._clock, self._domain, self._limit_s = clock, domain, limit_s
-        self._judge, self._random_bytes = judge, random_bytes
+        self._judge, self._random_bytes, self._own = judge, random_bytes, own
         self._answer: Deferred[Db] = Deferred()
         self._seen = Probed()
         switch = Switch(
             Ledger(0, 0), DuplicateMemory(bytes(8), 60.0, 16), SenderRates(0.0, 1.0), slots.new_counters()
         )
         self._hub = Hub(clock.seconds, switch, HubSettings(), Identity(bytes(8), 0, bytes(16)), random_bytes)
-        terms = StreamTerms(tls=TlsRule.OFFERED, bidi=False, sm=False)
         parts = StreamParts(self, self, None, lambda _: terms, clock.callLater, maker=_Ends(make))
         self._session = XmppSession(self._hub, StreamRole.S2S_OUT, parts, purpose=Purpose.VERIFY)
 
     async def look(self, socket: OpenedSocket) -> Probed:
         """Negotiate on a connection (in TLS already where that came first), ask, and leave."""
         seen, session, begun = self._seen, self._session, self._clock.seconds()
-        negotiated = session.aim(ASKS_AS, self._domain.name, self._judged)
+        negotiated = session.aim(self._own, self._domain.name, self._judged)
         socket.attach(session)
         try:
             await negotiated.addTimeout(self._limit_s, self._clock)
@@ -137,8 +141,19 @@ class StreamProbe:
             self._session.abort(Reason.NONE, "looked at")
 
     async def _ask(self) -> None:
+        stream_id, key = self._random_bytes(8).hex(), self._random_bytes(32).hex()
+        await self._ask_about(stream_id, key, DbType.INVALID, Reason.BAD_TOKEN)
+
+    async def _ask_about(self, stream_id: str, key: str, right: DbType, wrong: Reason) -> None:
+        """Ask whether a key is the domain's own.
+
+        Args:
+            stream_id: of the stream that the key would be for.
+            key: it.
+            right: what must be said.
+            wrong: what it is if the opposite is said.
+        """
         begun = self._clock.seconds()
-        key, stream_id = self._random_bytes(32).hex(), self._random_bytes(8).hex()
         self._session.ask_verify(ASKS_AS, self._domain.name, stream_id, key)
         try:
             answer = await self._answer.addTimeout(self._limit_s, self._clock)
@@ -148,9 +163,9 @@ class StreamProbe:
         self._seen.said_s = self._clock.seconds() - begun
         if answer.kind is DbType.ERROR:
             unknown = answer.error is not None and answer.error.condition is StanzaCondition.ITEM_NOT_FOUND
-            self._seen.refused = Reason.NO_SERVICE if unknown else Reason.DIALBACK_REFUSED
-        elif answer.kind is not DbType.INVALID:
-            self._seen.refused = Reason.BAD_TOKEN
+            self._seen.refused = Reason.NOT_HOSTED if unknown else Reason.DIALBACK_REFUSED
+        elif answer.kind is not right:
+            self._seen.refused = wrong
 
     def _judged(self, facts: TlsFacts) -> None:
         self._seen.tls, self._seen.tls_s = facts, self._clock.seconds() - self._session.opened_at
@@ -206,6 +221,9 @@ class StreamProbe:
 
     def operated(self, record: Record) -> Outcome | None:
         """Nothing is the gateway's own matter here."""
+
+    def succeeded(self, tags: Sequence[int]) -> None:
+        """Nothing was asked."""
 
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         """Nothing was said."""

@@ -57,7 +57,7 @@ from imxrouter.transport.link import Centre, Door, Purpose
 from imxrouter.wire.control import Control
 from imxrouter.wire.framing import judge_length
 from imxrouter.wire.layout import HIGHEST_MAX_RECORD, TLS_FIRST_BYTE
-from imxrouter.wire.record import decode_record
+from imxrouter.wire.record import decode_record, read_plain_success
 
 #: Stanzas may be written.
 _CARRIES: Final = frozenset({Step.OPEN, Step.DRAINING})
@@ -83,12 +83,13 @@ class XmppSession(SaysClaims, ByteLink):
         role: the same.
         way: the port over which what it brings goes; its own, unless somebody puts another here.
         own, other: the parties; of an accepted stream, empty until its header is there.
+        stanzas_in: how many came, of proved pairs.
         negotiated: (opening) fires when nothing is left to negotiate but claims; fails with `StreamFailed`.
     """
 
     __slots__ = (
         "_aimed", "_behind", "_depth", "_first_bytes", "_judge", "_only_tls", "_out", "_parts", "_ping",
-        "_stanzas", "_tls_reason", "_waits", "negotiated", "role", "way",
+        "_stanzas", "_tls_reason", "_waits", "negotiated", "role", "stanzas_in", "way",
     )  # fmt: skip
 
     machine: StreamMachine
@@ -127,6 +128,7 @@ class XmppSession(SaysClaims, ByteLink):
         self._depth = 0
         self._out: list[bytes] = []
         self._stanzas: list[StanzaIn] = []
+        self.stanzas_in = 0
         self._ping = ""
         #: whole records that wait for the stream to go on
         self._behind = bytearray()
@@ -289,6 +291,7 @@ class XmppSession(SaysClaims, ByteLink):
         if not self._stanzas:
             return
         stanzas, self._stanzas = self._stanzas, []
+        self.stanzas_in += len(stanzas)
         if self._parts.pings:
             for domain in {one.from_ for one in stanzas}:
                 self._parts.pings.spoke(domain)
@@ -435,7 +438,11 @@ class XmppSession(SaysClaims, ByteLink):
         raw: list[bytes] = []
         tags: list[int | None] = []
         settled: list[tuple[int, Outcome]] = []
+        done: list[int] = []
         for one in _whole(data):
+            if (plain := read_plain_success(one)) is not None:
+                done.append(plain[0])
+                continue
             record = decode_record(one)
             if record.is_response:
                 edge.answered(self.way, record)
@@ -448,6 +455,8 @@ class XmppSession(SaysClaims, ByteLink):
             tags.append(record.route_tag if said.is_asked else None)
             if not said.is_asked:
                 settled.append((record.route_tag, SUCCESS))
+        if done:
+            edge.succeeded(done)
         if raw:
             self.perform(self.machine.stanzas(raw, tags, self._hub.now()))
         for tag, outcome in settled:

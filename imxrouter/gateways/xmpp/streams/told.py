@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from dataclasses import dataclass
+from collections import Counter
 from functools import lru_cache
-from typing import Final
+from itertools import takewhile
+from typing import Final, NamedTuple
 
 from imxrouter.formats.xmltree import BadXml, Element
 from imxrouter.gateways.xmpp import say
@@ -13,11 +13,10 @@ from imxrouter.gateways.xmpp.build import Unsayable, Xml, stanza
 from imxrouter.gateways.xmpp.names import SERVER, StanzaError
 from imxrouter.gateways.xmpp.stanza import Stanza
 from imxrouter.gateways.xmpp.translate.failures import error_of, may_be_answered
+from imxrouter.gateways.xmpp.translate.queries import Wanted
 from imxrouter.model.domain import Domain
 from imxrouter.model.outcome import Outcome
 
-#: A message without one of these words is a chat state or a receipt, maybe; only then it is looked at.
-_SAYING: Final = (b"body", b"subject")
 #: The switch has answered every request long before: it holds one for minutes at most.
 TOLD_S: Final = 900.0
 #: Of all that is remembered; some 60,000 stanzas of usual addresses.
@@ -26,8 +25,21 @@ TOLD_BYTES: Final = 32 << 20
 _ENTRY_BYTES: Final = 400
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Question(NamedTuple):
+    """What an iq asks for.
+
+    Attributes:
+        wanted: that.
+        node: that it names (XEP-0030 section 3.2); empty for none.
+        resource: of whom it is for; empty for the bare JID.
+    """
+
+    wanted: Wanted
+    node: str
+    resource: str
+
+
+class Told(NamedTuple):
     """A stanza whose failure its sender is told.
 
     Attributes:
@@ -38,6 +50,7 @@ class Told:
         type: its type.
         domain: of the recipient (A-labels): who answers.
         sender: domain of the sender (A-labels).
+        question: of an iq, what it asks for, where that is known here.
     """
 
     kind: str
@@ -47,15 +60,17 @@ class Told:
     type: str
     domain: str
     sender: str
+    question: Question | None = None
 
     @property
     def size(self) -> int:
         """Bytes that it takes, about."""
-        return _ENTRY_BYTES + 2 * (len(self.from_) + len(self.to) + len(self.ident) + len(self.type))
+        node = len(self.question.node) if self.question is not None else 0
+        return _ENTRY_BYTES + 2 * (len(self.from_) + len(self.to) + len(self.ident) + len(self.type) + node)
 
     def error(self, outcome: Outcome) -> bytes | None:
         """The stanza that tells a failure; None of what is not to be told."""
-        return error_of(outcome, self._tree(), Domain(self.domain))
+        return error_of(outcome, self.tree(), Domain(self.domain))
 
     def answer(self, *children: Xml, type_: str) -> bytes | None:
         """A stanza back: a result, or an error whose cause is said by its child."""
@@ -70,14 +85,18 @@ class Told:
         """The answer of the router in the place of who did not answer."""
         return self.answer(Xml(say.stanza_error(error).decode()), type_="error")
 
-    def _tree(self) -> Element:
+    def tree(self) -> Element:
+        """Its start tag."""
         said = {"from": self.from_, "to": self.to, "id": self.ident, "type": self.type}
         flat = [part for name, value in said.items() if value for part in (name, value)]
         return Element(f"{SERVER} {self.kind}", flat, b"", 0)
 
     def may_be_answered(self, given: Stanza) -> bool:
-        """Whether a failure of it is told at all (rows err-never-twice to err-headline-quiet)."""
-        if given.kind == "message" and not any(word in given.raw for word in _SAYING):
+        """Whether a failure of it is told at all (rows err-never-twice to err-headline-quiet).
+
+        A message without one of these words is a chat state or a receipt, maybe; only then it is looked at.
+        """
+        if given.name == "message" and b"body" not in given.raw and b"subject" not in given.raw:
             try:
                 return may_be_answered(given.tree())
             except BadXml:
@@ -99,7 +118,10 @@ def told_of(given: Stanza, domain: str, sender: str) -> Told | None:
         domain: of its recipient (A-labels).
         sender: domain of its sender (A-labels).
     """
-    made = Told(given.kind, given.from_, given.to, given.ident, given.type, domain, sender)
+    said = given.attributes.get
+    made = Told(
+        given.name, said("from", ""), said("to", ""), said("id", ""), said("type", ""), domain, sender
+    )
     return made if made.may_be_answered(given) else None
 
 
@@ -116,7 +138,8 @@ class ToldTable:
 
     def __init__(self, life_s: float = TOLD_S, most_bytes: int = TOLD_BYTES) -> None:
         self._life_s, self._most_bytes = life_s, most_bytes
-        self._entries: OrderedDict[int, tuple[float, Told]] = OrderedDict()
+        #: until when, its size, and itself
+        self._entries: dict[int, tuple[float, int, Told]] = {}
         self._bytes = 0
         self._of_domain: Counter[str] = Counter()
 
@@ -129,7 +152,7 @@ class ToldTable:
         of_domain = self._of_domain[told.sender] + size
         if of_domain > self._most_bytes // 4 or self._bytes + size > self._most_bytes:
             return False
-        self._entries[tag] = (now + self._life_s, told)
+        self._entries[tag] = (now + self._life_s, size, told)
         self._bytes += size
         self._of_domain[told.sender] = of_domain
         return True
@@ -139,17 +162,17 @@ class ToldTable:
         found = self._entries.pop(tag, None)
         if found is None:
             return None
-        told = found[1]
-        self._bytes -= told.size
-        self._of_domain[told.sender] -= told.size
-        if not self._of_domain[told.sender]:
+        _, size, told = found
+        self._bytes -= size
+        left = self._of_domain[told.sender] - size
+        if left:
+            self._of_domain[told.sender] = left
+        else:
             del self._of_domain[told.sender]
         return told
 
     def tick(self, now: float) -> None:
         """Forget what has been there too long."""
-        while self._entries:
-            tag, (until, _) = next(iter(self._entries.items()))
-            if until > now:
-                return
+        over = takewhile(lambda entry: entry[1][0] <= now, self._entries.items())
+        for tag in [tag for tag, _ in over]:
             self.take(tag)

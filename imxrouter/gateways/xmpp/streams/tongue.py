@@ -57,6 +57,7 @@ class XmppTongue:
             only where one stands here.
         asked: (number of the stream, our domain, theirs, id of the first stream) of each question that has no
             answer yet: its number, and the stream and claim that it is about.
+        checking: places that the keys of checks name while those are under way; good as those of claims are.
         settle: told (stream, claim) of one that needs no answer, for SASL EXTERNAL has proved it.
     """
 
@@ -74,6 +75,7 @@ class XmppTongue:
         self.make_second = make_second
         self._later = later
         self.claimed: dict[KeyPlace, int] = {}
+        self.checking: set[KeyPlace] = set()
         self._places: dict[int, set[KeyPlace]] = {}
         self.asked: dict[tuple[int, str, str, str], tuple[int, Link, int]] = {}
         self.settle: Callable[[StreamLink, MadeClaim], None] = lambda _session, _made: None
@@ -85,6 +87,12 @@ class XmppTongue:
         secret = xmpp_secret(self._keys.signing(from_domain))
         stream_id = _stream(session).machine.stream_id
         return key_for(secret, to_domain.decode("ascii"), from_domain.decode("ascii"), stream_id).encode()
+
+    def key_of_check(self, place: KeyPlace) -> str:
+        """A key for a stream on which a check proves a domain of ours; take the place out when it has."""
+        stream_id, ours, theirs = place
+        self.checking.add(place)
+        return key_for(xmpp_secret(self._keys.signing(ours.encode("ascii"))), theirs, ours, stream_id)
 
     def claim(self, session: Link, made: MadeClaim) -> None:
         """`<db:result>` with the key; nothing for a pair that SASL EXTERNAL has proved."""

@@ -87,6 +87,13 @@ class Watchers(WatcherActions):
         if pair is not None and pair.state is State.TO:
             self._note(pair, now)
 
+    def shown(self, watcher: Address, presentity: Address, resource: str = "") -> bool:
+        """Whether the user may see him; of a resource, whether it is shown to him now."""
+        pair = self._pairs.get(names_of(watcher, presentity))
+        if pair is None or pair.state is not State.TO:
+            return False
+        return not resource or resource in pair.shown.resources
+
     def _refusal(self, pair: Pair) -> Refusal | None:
         if pair.state not in {State.NONE, State.ENDING}:
             return None

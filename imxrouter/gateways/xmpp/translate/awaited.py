@@ -68,14 +68,17 @@ class Awaited(Generic[T]):
         self._of_domain[domain] += 1
         return True
 
+    def waiting(self, from_: str, to: str, ident: str, now: float) -> T | None:
+        """What was kept for an answer, its addresses as they stand in it; None where nobody waits for it."""
+        found = self._entries.get((to, from_, ident))
+        return None if found is None or now >= found[0] else found[2]
+
     def answered(self, from_: str, to: str, ident: str, now: float) -> T | None:
-        """An answer came, its addresses as they stand in it; what was kept, once, or None."""
-        key = (to, from_, ident)
-        found = self._entries.get(key)
-        if found is None or now >= found[0]:
-            return None
-        self._forget(key)
-        return found[2]
+        """An answer came; the same, once."""
+        found = self.waiting(from_, to, ident, now)
+        if found is not None:
+            self._forget((to, from_, ident))
+        return found
 
     def due(self, now: float) -> list[Overdue[T]]:
         """Those whose time is over; they are forgotten."""

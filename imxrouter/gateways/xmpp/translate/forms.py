@@ -24,6 +24,11 @@ PREFIX: Final = b"xmpp\0"
 #: Bytes of an original form, its prefix included: half of what a record's fields may have (row org-size).
 MAX_FORM_BYTES: Final = 32_768
 #: One attribute of a start tag, its value as a whole, so that nothing inside of a value is taken for one.
+#: In each stanza that has a stanza-id, whatever its prefix: names of elements are never written otherwise.
+STANZA_ID: Final = b"stanza-id"
+#: What may be an attribute `by`. Its value has no character that could hide another such attribute, nor one
+#: that is written otherwise; without the closing quote behind it, it is not known what it is.
+_BY: Final = re.compile(rb"""\sby\s*=\s*["']([^\s="'<>&]*)(["'])?""")
 _ATTRIBUTE: Final = re.compile(rb"""\s+([^\s=]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
 
 
@@ -135,10 +140,31 @@ def without_our_ids(tree: Element, is_ours: Callable[[str], bool]) -> bytes:
     return b"".join([*out, tree.raw[at : tree.end]])
 
 
-def _is_stanza_id_of(child: Element, is_ours: Callable[[str], bool]) -> bool:
-    if (child.namespace, child.name) != (STANZA_IDS, "stanza-id"):
-        return False
+def without_forged_ids(raw: bytes, is_ours: Callable[[str], bool]) -> bytes:
+    """The same of a stanza that passes: read as a tree only where an attribute may name one of ours.
+
+    Args:
+        raw: rooted in `jabber:server`, with `STANZA_ID` in it; what has none is not to be asked about.
+        is_ours: whether a domain is served here and is not the sender's own, who may say what it gave.
+
+    Raises:
+        BadXml: more than a tree may have.
+    """
+    return without_our_ids(tree_of(raw), is_ours) if _may_name(raw, is_ours) else raw
+
+
+def _may_name(raw: bytes, is_ours: Callable[[str], bool]) -> bool:
+    """Whether an attribute `by` names a domain of ours, or is not plain enough to know that it does not."""
+    return any(not found[2] or _is_ours(found[1].decode(), is_ours) for found in _BY.finditer(raw))
+
+
+def _is_ours(jid: str, is_ours: Callable[[str], bool]) -> bool:
     try:
-        return is_ours(address_of(child.attributes.get("by", ""))[0].domain.name)
+        return is_ours(address_of(jid)[0].domain.name)
     except BadJid:
         return False
+
+
+def _is_stanza_id_of(child: Element, is_ours: Callable[[str], bool]) -> bool:
+    named = (child.namespace, child.name) == (STANZA_IDS, "stanza-id")
+    return named and _is_ours(child.attributes.get("by", ""), is_ours)

@@ -70,11 +70,21 @@ def with_form(message: Message, tree: Element, largest_record: int) -> Message:
     """
     taken = sum(len(name) + len(value) for name, value in message.attributes.items())
     taken += sum(len(one.name) + len(one.value) + 16 for one in message.user_attributes)
-    room = min(_MAX_FIELDS - taken - _BESIDE, largest_record - len(message.content) - taken - _AROUND)
-    form = form_of(tree, message, room)
+    form = form_of(tree, message, room_for_form(taken, len(message.content), largest_record))
     if form is None:
         return message
     return replace(message, attributes={**message.attributes, ORIGINAL_FORM: form})
+
+
+def room_for_form(taken: int, content: int, largest_record: int) -> int:
+    """Bytes that there are for an original form.
+
+    Args:
+        taken: bytes of names and values of the message's attributes.
+        content: bytes of its content.
+        largest_record: bytes of a record that the way takes.
+    """
+    return min(_MAX_FIELDS - taken - _BESIDE, largest_record - content - taken - _AROUND)
 
 
 def form_of(tree: Element, message: Message, room_bytes: int) -> bytes | None:

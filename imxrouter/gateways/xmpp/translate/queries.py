@@ -195,38 +195,67 @@ def _card(values: Iterable[Attribute]) -> Card:
 
 
 def iq_of(query: AttributeQuery, ident: str) -> bytes | None:
-    """The iq that asks a user's service; None where nothing of what is wanted can be had of it.
+    """The iq that asks a user's service, or a domain; None where nothing of what is wanted can be had of it.
 
     Raises:
         BadJid: an address is none in XMPP.
     """
-    if not query.owner.local or (query.names and not set(query.names) & set(USER_NAMES)):
+    to_user = bool(query.owner.local)
+    if query.names and not set(query.names) & set(USER_NAMES if to_user else DOMAIN_NAMES):
         return None
+    asked = element("vCard", namespace=VCARD_TEMP) if to_user else element("query", namespace=DISCO_INFO)
     return stanza(
-        "iq", element("vCard", namespace=VCARD_TEMP), to=str(to_jid(query.owner)),
-        from_=str(to_jid(query.requester)), ident=ident, type_="get",
-    )  # fmt: skip
+        "iq", asked, to=str(to_jid(query.owner)), from_=str(to_jid(query.requester)), ident=ident, type_="get"
+    )
 
 
-def attributes_of(result: Element, names: tuple[str, ...]) -> tuple[Attribute, ...]:
+def attributes_of(
+    result: Element, names: tuple[str, ...], *, of_domain: bool = False
+) -> tuple[Attribute, ...]:
     """What the answer to that says; a value that is not wanted, or empty, is left out.
 
     Args:
-        result: an iq of type `result`, of vcard-temp or of a vCard 4.
+        result: an iq of type `result`, of vcard-temp, of a vCard 4 or of disco#info.
         names: what was asked for; none: all.
+        of_domain: a domain was asked, no user.
     """
+    if of_domain:
+        said = _of_domain(result)
+        return tuple(
+            Attribute(name, said[name].encode(), MAX_AGE_S)
+            for name in names or DOMAIN_NAMES
+            if said.get(name)
+        )
     card = next((made for one in result.children for made in _cards(one)), ())
     found: list[Attribute] = []
     texts = [
         one.texts()[0] for name in ("nickname", "fn") for one in card if one.name == name and one.texts()
     ]
     wanted = names or USER_NAMES
-    alias = "".join(one if one.isprintable() else " " for one in texts[0]).strip() if texts else ""
+    alias = _line(texts[0]) if texts else ""
     if ALIAS in wanted and alias:
-        found.append(Attribute(ALIAS, alias[:MAX_ALIAS].encode(), MAX_AGE_S))
+        found.append(Attribute(ALIAS, alias.encode(), MAX_AGE_S))
     if VCARD in wanted and card:
         found.append(Attribute(VCARD, write_xcard(fitting(card)), MAX_AGE_S))
     return tuple(found)
+
+
+def _line(text: str) -> str:
+    """A name to show: one line, not longer than is shown."""
+    return "".join(one if one.isprintable() else " " for one in text[:MAX_ALIAS]).strip()
+
+
+def _of_domain(result: Element) -> dict[str, str]:
+    """What a server says of itself: the name of its software, and where abuse is reported (XEP-0157)."""
+    found: dict[str, str] = {}
+    for one in result.walk():
+        name, said = (one.namespace, one.name), one.attributes
+        if name == (DISCO_INFO, "identity"):
+            if said.get("category") == "server" or "software" not in found:
+                found["software"] = _line(said.get("name", ""))
+        elif name == (_FORM, "field") and said.get("var") == "abuse-addresses":
+            found["abuse-contact"] = next((_line(v.text) for v in one.children if v.name == "value"), "")
+    return found
 
 
 def _cards(child: Element) -> list[Card]:

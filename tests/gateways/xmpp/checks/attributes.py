@@ -5,6 +5,8 @@ from __future__ import annotations
 from imxrouter.formats.xcard import MAX_CARD_BYTES, read_xcard
 from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.stanza import tree_of
+from imxrouter.gateways.xmpp.streams.queries import ANSWER_S, MAX_WAITING
+from imxrouter.gateways.xmpp.translate.awaited import Awaited
 from imxrouter.gateways.xmpp.translate.failures import error_of
 from imxrouter.gateways.xmpp.translate.presence import presence_of
 from imxrouter.gateways.xmpp.translate.queries import (
@@ -172,6 +174,36 @@ def _domain() -> None:
     assert (identity["category"], identity["type"], identity["name"]) == ("gateway", "imx", "imxrouter 1")
     assert info.attributes["node"] == "n"
     assert "mailto:abuse@b.example" in [each.text for each in info.walk() if each.name == "value"]
+
+
+@rule("att-disco-ask")
+def _ask_domain() -> None:
+    raw = iq_of(AttributeQuery(ALICE, B, bytes(16), ()), "q1")
+    assert raw is not None
+    asked = tree_of(raw)
+    assert (asked.attributes["to"], asked.children[0].namespace) == ("b.example", DISCO_INFO)
+    assert wanted_of(asked, B, "") is Wanted.DOMAIN_INFO
+    assert iq_of(AttributeQuery(ALICE, B, bytes(16), ("max-message-size",)), "q1") is None
+    identities = "".join(
+        f"<identity category='{one}' type='t' name='{one}'/>" for one in ("pubsub", "server", "gateway")
+    )
+    abuse = "<field var='abuse-addresses'><value>mailto:a@b.example</value><value>x:y</value></field>"
+    form = f"<x xmlns='jabber:x:data' type='result'>{abuse}</x>"
+    result = iq(f"<query xmlns='{DISCO_INFO}'>{identities}{form}</query>", "result")
+    found = attributes_of(result, (), of_domain=True)
+    assert {one.name: one.value for one in found} == {
+        "software": b"server", "abuse-contact": b"mailto:a@b.example",
+    }  # fmt: skip
+    assert [one.name for one in attributes_of(result, ("software",), of_domain=True)] == ["software"]
+
+
+@rule("att-wait")
+def _wait() -> None:
+    assert (ANSWER_S, MAX_WAITING) == (20.0, 4096)
+    waiting: Awaited[int] = Awaited(ANSWER_S, MAX_WAITING)
+    taken = [waiting.sent(("a", "b", str(n)), "b.example", n, 0.0) for n in range(1025)]
+    assert taken == [True] * 1024 + [False]
+    assert len(waiting.due(20.0)) == 1024
 
 
 @rule("att-disco-user", "att-disco-resource")

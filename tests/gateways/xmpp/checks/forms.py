@@ -11,7 +11,13 @@ from imxrouter.gateways.xmpp.takers import Takers
 from imxrouter.gateways.xmpp.translate.awaited import LATE_S, QUERY_S, Awaited
 from imxrouter.gateways.xmpp.translate.failures import error_of
 from imxrouter.gateways.xmpp.translate.foreign import foreign_of, stanza_of_foreign
-from imxrouter.gateways.xmpp.translate.forms import MAX_FORM_BYTES, PREFIX, Misfit, without_our_ids
+from imxrouter.gateways.xmpp.translate.forms import (
+    MAX_FORM_BYTES,
+    PREFIX,
+    Misfit,
+    without_forged_ids,
+    without_our_ids,
+)
 from imxrouter.gateways.xmpp.translate.messages import Takes
 from imxrouter.gateways.xmpp.translate.original import (
     ORIGINAL_FORM,
@@ -233,6 +239,7 @@ def _stanza_ids() -> None:
     )
     wanted = PLAIN.replace("</message>", sid.format("room@conf.c.example") + "</message>")
     assert without_our_ids(tree(text), ours) == wanted.encode()
+    assert without_forged_ids(text.encode(), ours) == wanted.encode()
     message, form = carried(text)
     assert judged(form, message) == wanted.encode()
     foreign = foreign_of(tree(text.replace("'chat'", "'groupchat'")), NEW_ID)

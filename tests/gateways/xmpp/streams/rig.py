@@ -22,13 +22,14 @@ from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.gateways.xmpp.terms import StreamTerms, TlsRule
 from imxrouter.link.duplicates import DuplicateMemory
 from imxrouter.link.ledger import Ledger
-from imxrouter.model.outcome import Outcome
+from imxrouter.model.outcome import SUCCESS, Outcome
 from imxrouter.routing.limits import SenderRates
 from imxrouter.switch import slots
 from imxrouter.switch.ports import FOREVER, Port, Role, Route, bound_proof
 from imxrouter.switch.switch import Switch
 from imxrouter.transport.hub import Hub, Identity
 from imxrouter.transport.link import Purpose
+from imxrouter.transport.operations import result_of, with_result
 from imxrouter.transport.settings import HubSettings
 from imxrouter.wire.framing import RecordSplitter
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED, HIGHEST_MAX_RECORD
@@ -170,6 +171,10 @@ class TableEdge:
         """What is the gateway's own matter: what the test says."""
         return self.operations.get(record.type)
 
+    def succeeded(self, tags: Sequence[int]) -> None:
+        """Note them."""
+        self.answers += [SUCCESS] * len(tags)
+
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         """Answer, as whoever is at the other end of the port would."""
         entries = self._router.switch.ledger.entries
@@ -272,11 +277,12 @@ class Service:
         for raw in self._splitter.feed(data):
             record = decode_record(raw)
             if record.is_response:
-                self.outcomes[record.route_tag] = decode_outcome(record)
+                self.outcomes[record.route_tag] = result_of(record, decode_outcome(record))
                 continue
             self.requests.append(record)
             if self.outcome is not None:
-                self.hub.inject(self.port, encode_record(response_to(record, self.outcome)))
+                response = with_result(response_to(record, self.outcome), self.outcome)
+                self.hub.inject(self.port, encode_record(response))
 
     def send(self, stanza: bytes, from_: str, to: str, type_: int = RecordType.STANZA) -> int:
         """Send a stanza; returns the number under which its outcome comes."""

@@ -34,6 +34,43 @@ def test_a_stanza_goes_on_as_it_is() -> None:
     assert not pair.b.said
 
 
+def sid(by: str) -> str:
+    """A stanza-id."""
+    return f"<stanza-id xmlns='urn:xmpp:sid:0' id='s' by='{by}'/>"
+
+
+@pytest.mark.parametrize("forged", [f"bob@{B}", B, f"BOB@{B.upper()}/x", f"bob&#64;{B}"])
+def test_a_stanza_id_that_only_we_could_give_does_not_pass(forged: str) -> None:
+    """Of a message that passes otherwise as it is; the sender's own and those of others stay."""
+    pair = EdgePair()
+    mine, others = sid(f"room@{A}"), sid("room@conf.c.example")
+    whole = "<message %s type='groupchat'><body>a</body>%s</message>"
+    raw = whole % (ENDS.decode(), mine + sid(forged) + others)
+    pair.a.service.send(raw.encode(), A, B)
+    pair.settle()
+    assert pair.stanzas(pair.b) == [(whole % (ENDS.decode(), mine + others)).encode()]
+
+
+def test_without_that_check_a_stanza_id_would_be_forged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one check is away, and the stanza seems to be in the archive of who gets it."""
+    monkeypatch.setattr("imxrouter.gateways.xmpp.translate.forms._may_name", lambda *_args: False)
+    pair = EdgePair()
+    raw = f"<message {ENDS.decode()}><body>a</body>{sid(f'bob@{B}')}</message>".encode()
+    pair.a.service.send(raw, A, B)
+    pair.settle()
+    assert pair.stanzas(pair.b) == [raw]
+
+
+def test_no_tree_is_made_of_what_names_nobody_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each message of a room with an archive has such an id: it costs a search, no more."""
+    monkeypatch.setattr("imxrouter.gateways.xmpp.translate.forms.without_our_ids", None)
+    pair = EdgePair()
+    raw = f"<message {ENDS.decode()}><body>by</body>{sid('room@conf.c.example')}</message>".encode()
+    pair.a.service.send(raw, A, B)
+    pair.settle()
+    assert pair.stanzas(pair.b) == [raw]
+
+
 @pytest.mark.parametrize(
     "raw",
     [

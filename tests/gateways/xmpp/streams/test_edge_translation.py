@@ -112,6 +112,26 @@ def test_an_answer_passes_only_as_the_answer_to_what_was_asked() -> None:
     assert pair.b.service.outcomes[twice].reason is Reason.BAD_BODY
 
 
+def test_the_answer_to_a_foreign_query_goes_back_as_one() -> None:
+    """Where no stanza went to that domain yet nobody has asked what it speaks; XMPP is what is taken then."""
+    pair = EdgePair()
+    query = f"<iq from='bob@{B}' to='alice@{A}' id='q' type='get'><query xmlns='urn:x'/></iq>"
+    pair.b.foreign.add(B)
+    asked = pair.b.request(foreign_to_record(foreign(query)))
+    pair.settle()
+    assert pair.b.service.outcomes[asked] == SUCCESS
+    assert pair.stanzas(pair.a) == [query.encode()]
+    answer = f"<iq from='alice@{A}' to='bob@{B}' id='q' type='result'/>".encode()
+    pair.a.service.send(answer, A, B)
+    pair.settle()
+    assert [(one.type, one.body) for one in pair.b.service.requests] == [
+        (RecordType.FOREIGN, b"xmpp\0" + answer)
+    ]
+    pair.a.service.send(answer, A, B)  # nobody waits for another one: a stanza as any
+    pair.settle()
+    assert [one.type for one in pair.b.service.requests] == [RecordType.FOREIGN, RecordType.STANZA]
+
+
 def test_an_iq_that_nobody_answers_is_answered_in_time() -> None:
     """By the router next to who asked: an iq always has an answer (RFC 6120 section 8.2.3)."""
     pair = imx_at_b()

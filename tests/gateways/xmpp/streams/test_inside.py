@@ -288,13 +288,35 @@ def test_stream_that_is_lost(scene: Scene) -> None:
 
 
 def test_stream_that_is_lost_while_it_is_claimed_on() -> None:
-    """Whoever waits is answered then, not when his patience ends."""
+    """Another one is opened for what waits: the server ends its streams when it is told to."""
+    scene = Scene()
+    claim_in = scene.server.trust.claim_in
+    scene.server.trust.claim_in = lambda *_: None  # type: ignore[method-assign]
+    number = scene.send()
+    scene.server.trust.claim_in = claim_in  # type: ignore[method-assign]
+    scene.cut()
+    scene.settle()
+    assert len(scene.opened) == 2
+    assert len(scene.arrived()) == 1
+    pong(scene)
+    assert scene.world.outcomes == {number: SUCCESS}
+
+
+def test_streams_that_are_lost_while_they_are_claimed_on() -> None:
+    """Whoever waits is answered at the second one, not when his patience ends; soon it is tried anew."""
     scene = Scene()
     scene.server.trust.claim_in = lambda *_: None  # type: ignore[method-assign]
     number = scene.send()
+    scene.cut()
+    scene.settle()
     assert number not in scene.world.outcomes
     scene.cut()
     assert scene.world.outcomes[number].reason is Reason.SERVICE_DOWN
+    assert scene.world.outcomes[scene.send("2")].reason is Reason.SERVICE_DOWN
+    assert len(scene.opened) == 2
+    scene.pass_time(1)
+    scene.send("3")
+    assert len(scene.opened) == 3
 
 
 def test_what_waits_is_bounded_in_time() -> None:

@@ -261,7 +261,7 @@ def test_an_unknown_target_is_an_error_and_the_stream_stays() -> None:
     a.claim(out, C)
     made = out.made.of_pair(A.encode(), C.encode())
     assert made is not None
-    assert (made.state.value, made.reason) == ("refused", Reason.NO_SERVICE)
+    assert (made.state.value, made.reason) == ("refused", Reason.NOT_HOSTED)
     assert world.dialled == []
     a.claim(out, B)
     assert b.takes_from(accepted, A)
@@ -338,7 +338,7 @@ def test_a_question_about_a_domain_of_others_is_an_error_and_about_ours_never() 
 @pytest.mark.parametrize(
     ("condition", "reason"),
     [
-        ("item-not-found", Reason.NO_SERVICE),
+        ("item-not-found", Reason.NOT_HOSTED),
         ("remote-server-timeout", Reason.DIALBACK_TIMEOUT),
         ("policy-violation", Reason.WEAKER_THAN_POLICY),
         ("not-authorized", Reason.CERTIFICATE_REFUSED),

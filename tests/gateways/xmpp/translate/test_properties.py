@@ -14,7 +14,12 @@ from imxrouter.formats.xmltree import BadXml
 from imxrouter.gateways.xmpp.canonical import canonical
 from imxrouter.gateways.xmpp.stanza import tree_of
 from imxrouter.gateways.xmpp.translate.failures import error_of, may_be_answered, outcome_of
-from imxrouter.gateways.xmpp.translate.forms import PREFIX, Misfit
+from imxrouter.gateways.xmpp.translate.forms import (
+    PREFIX,
+    Misfit,
+    without_forged_ids,
+    without_our_ids,
+)
 from imxrouter.gateways.xmpp.translate.messages import NoMessage, Takes, message_of
 from imxrouter.gateways.xmpp.translate.original import as_said, form_of, judge
 from imxrouter.gateways.xmpp.translate.plan import Facts, Operate, Plan, Refuse, plan
@@ -219,3 +224,34 @@ def test_time_is_linear() -> None:
     for make, count in shapes.items():
         with contextlib.suppress(BadXml):
             assert seconds(make, count) < 1.0, make
+
+
+#: What could hide an attribute `by` from who looks for it in bytes, or look like one.
+_HIDING = st.lists(
+    st.sampled_from(
+        [" by='", ' by="', " by = ", "by=", "'", '"', "=", " ", "\n", "x", "a.example", "&#97;.example", ">"]
+    ),
+    max_size=8,
+).map("".join)
+_BY = st.sampled_from(
+    ["a.example", "u@a.example", "&#97;.example", "A.EXAMPLE/by= r", "b.example", " a.example"]
+)
+
+
+@given(_HIDING, _HIDING, _BY, st.sampled_from("'\""), st.booleans(), st.sampled_from([" ", "\n", "\t "]))
+def test_no_bytes_hide_a_stanza_id_of_ours(
+    text: str, value: str, by: str, quote: str, first: bool, space: str
+) -> None:
+    """The quick look at the bytes and the tree come to the same."""
+    other = '"' if quote == "'" else "'"
+    more = f"x={quote}{value.replace(quote, other)}{quote}"
+    said = f"by{space}= {other}{by}{other}"
+    attributes = f"{said} {more}" if first else f"{more}{space}{said}"
+    raw = (
+        f"<message><body>{text}</body><s:stanza-id xmlns:s='urn:xmpp:sid:0' {attributes}/></message>".encode()
+    )
+
+    def ours(name: str) -> bool:
+        return name == "a.example"
+
+    assert without_forged_ids(raw, ours) == without_our_ids(tree_of(raw), ours)
