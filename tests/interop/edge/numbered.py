@@ -7,6 +7,7 @@ comes back with its id; neither, where a server by others lost it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -34,6 +35,8 @@ WAYS: Final = (
     ("alice", "carol"), ("carol", "alice"), ("alice", "bob"), ("bob", "alice"), ("carol", "bob"),
     ("bob", "carol"),
 )  # fmt: skip
+#: Tells the numbers of one talk from those of all others.
+_TALKS: Final = itertools.count(1)
 #: Until a message has left the server of its sender.
 _ON_ITS_WAY_S: Final = 0.3
 #: Conditions of an error that says: nobody knows, it may have arrived (mapping section 4.1, rows of doubt).
@@ -79,11 +82,12 @@ class Talk:
 
     Args:
         lab: where.
-        name: a word that no other talk has.
+        name: a word for it.
     """
 
     def __init__(self, lab: Laboratory, name: str) -> None:
         self.lab, self.name = lab, name
+        self._talk = next(_TALKS)
         self.sent: list[Sent] = []
         #: who cannot send now
         self.away: set[str] = set()
@@ -136,7 +140,7 @@ class Talk:
 
     def _send(self, way: tuple[str, str]) -> None:
         source, to = way
-        number = f"{self.name}-{len(self.sent)}"
+        number = f"{self.name}-{self._talk}-{len(self.sent)}"
         one = Sent(number, way, time.monotonic())
         self.sent.append(one)
         if source == "carol":

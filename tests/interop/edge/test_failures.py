@@ -11,8 +11,10 @@ Numbered messages go all ways the whole time. Of each test:
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import pytest
@@ -55,7 +57,7 @@ class Failing:
     Args:
         lab: where.
         sees: who sees whom.
-        name: a word that no other one has.
+        name: a word for it.
     """
 
     def __init__(self, lab: Laboratory, sees: Sees, name: str) -> None:
@@ -202,3 +204,21 @@ def test_the_router_ends(lab: Laboratory, sees: Sees, how: str) -> None:
 
     around_s = STOPPING_S if how == "stopped" else AROUND_S
     Failing(lab, sees, f"router-{how}").run(fails, without=EACH_OTHER, around_s=around_s)
+
+
+@pytest.mark.soak
+def test_one_failure_after_the_other(lab: Laboratory, sees: Sees) -> None:
+    """All of them, three times, in an order by chance."""
+    order = random.Random(3)
+    for _ in range(3):
+        everything: list[Callable[[], None]] = [
+            partial(one, lab, sees)
+            for one in (
+                test_streams_are_cut, test_a_silent_server, test_the_server_is_killed,
+                test_the_server_of_a_stranger_is_killed, test_a_black_hole,
+            )
+        ]  # fmt: skip
+        everything += [partial(test_the_router_ends, lab, sees, how) for how in ("stopped", "killed")]
+        order.shuffle(everything)
+        for one in everything:
+            one()
