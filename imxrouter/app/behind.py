@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from imxrouter.app.components import own_parts, places
+from imxrouter.gateways.xmpp.streams.component_client import ClientSettings, ComponentClients
 from imxrouter.gateways.xmpp.streams.inside import Inside, InsideFactory
-from imxrouter.gateways.xmpp.streams.parts import StreamParts
 from imxrouter.gateways.xmpp.streams.pool import PoolSettings, ServicePool
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.model.domain import BadDomain, Domain
@@ -28,6 +30,22 @@ AUTHORITY_FILE: Final = "inside-authority.pem"
 _PREFIX: Final = b"inside:"
 
 
+class _Ways:
+    """The ways to a service: as a component where the outside domain is listed, else by the inside."""
+
+    def __init__(self, inside: Inside, clients: ComponentClients) -> None:
+        self._inside, self._clients = inside, clients
+
+    def open(self, pool: ServicePool, outside: str, served: str) -> None:
+        """See `pool.Opener`."""
+        if self._clients.has(pool.name, outside):
+            self._clients.open(pool, outside, served)
+        elif pool.name in self._inside.addresses:
+            self._inside.open(pool, outside, served)
+        else:
+            pool.failed((outside, served), Reason.RELAY_DENIED, "not among the domains of xmpp.component")
+
+
 class BehindUs:
     """The servers behind this router. It is a `LinkEvents`, for the time that passes.
 
@@ -42,25 +60,31 @@ class BehindUs:
         self._router = router
         config, hub = router.config, router.hub
         # the configuration itself may hold 100,000 domains: it is not kept
-        addresses = {one.name: one.endpoint for one in config.services if one.endpoint is not None}
+        services = [one for one in config.services if one.kind == "xmpp"]
+        addresses = {one.name: one.endpoint for one in services if one.endpoint is not None}
+        later, opener = router.reactor.callLater, TcpOpener(router.reactor)
         self._inside = Inside(
-            hub, self._service_of, lambda: [_PREFIX + one for one in router.keyring.secrets],
-            TcpOpener(router.reactor), router.reactor.callLater, router.streams.rules,
+            hub,
+            self._service_of,
+            lambda: [_PREFIX + one for one in router.keyring.secrets],
+            opener,
+            later,
+            router.streams.rules,
+        )
+        self._clients = ComponentClients(
+            hub, places(config), opener, later, random.SystemRandom().random,
+            ClientSettings(self._own_domains, router.streams.rules.confirm, router.streams.rules.settings),
         )  # fmt: skip
         settings = PoolSettings(
             config.dial.hold_s, config.dial.hold_count, config.dial.hold_bytes, config.links.idle_s
         )
-        edge = router.streams.edge
-        self.pools = {name: ServicePool(name, hub, edge, self._inside, settings) for name in addresses}
-        self._inside.pools, self._inside.addresses = self.pools, addresses
-        figures = router.streams.figures
-        shared = router.streams.parts
-        self._inside.parts = StreamParts(
-            edge, self._inside, None, self._inside.terms, router.reactor.callLater,
-            droppers=shared.droppers, pings=shared.pings, on_error=figures.error, on_late=shared.on_late,
-            on_header=shared.on_header,
-        )  # fmt: skip
-        figures.others = self.streams
+        edge, ways = router.streams.edge, _Ways(self._inside, self._clients)
+        self.pools = {one.name: ServicePool(one.name, hub, edge, ways, settings) for one in services}
+        self._inside.pools = self._clients.pools = self.pools
+        self._inside.addresses = addresses
+        self._inside.parts = own_parts(router, self._inside, self._inside.terms)
+        self._clients.parts = own_parts(router, self._clients, self._clients.terms)
+        router.streams.figures.others = self.streams
         hub.events.append(self)
 
     def begin(self, state_dir: Path) -> None:
@@ -83,12 +107,17 @@ class BehindUs:
 
     def streams(self) -> Iterable[XmppSession]:
         """Those that are there."""
-        return self._inside.sessions
+        return [*self._inside.sessions, *self._clients.sessions]
+
+    def attach(self) -> None:
+        """Attach as a component wherever we are to be one and are not."""
+        self._clients.begin()
 
     def end(self) -> None:
         """The router stops: all is answered that could be."""
         for session in list(self._inside.sessions):
             session.end(Reason.SHUTTING_DOWN)
+        self._clients.end()
 
     def pool_of(self, name: str) -> ServicePool | None:
         """The service of a domain, where it is an XMPP service."""
@@ -101,6 +130,9 @@ class BehindUs:
         except BadDomain:
             return None
         return record.service if record is not None and record.service in self.pools else None
+
+    def _own_domains(self, service: str) -> list[str]:
+        return sorted(raw.decode("ascii") for raw in self.pools[service].port.sources)
 
     # -- events ------------------------------------------------------------------------------------------
 
@@ -119,3 +151,4 @@ class BehindUs:
     def tick(self, now: float) -> None:
         """Look at the timers of the streams."""
         self._inside.tick(now)
+        self._clients.tick(now)

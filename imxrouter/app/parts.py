@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 import imxrouter
 from imxrouter.app.behind import BehindUs
+from imxrouter.app.components import Components
 from imxrouter.app.draining import ASKED, FAR, Draining, OtherHosts, drain_figures
 from imxrouter.app.host import Host
 from imxrouter.app.housekeeping import Housekeeping
@@ -328,6 +329,8 @@ class Parts:
         self.services = Services(
             self.hub, service_keys(config.services), self.provisioner.domains_of, self.provisioner.terms
         )
+        self.components = Components(self)
+        self.provisioner.is_component = self.components.knows
         self.limiting = Limiting(config, self.hub, self.domains, self.log.warn)
         self.gatekeeper.on_refused = self.handshakes.on_refused = self.limiting.refused
         self.provisioner.on_entered = self.limiting.entered
@@ -417,6 +420,7 @@ class Parts:
         self.liveness.begin(self.hub.now())
         for uplink in self.uplinks.values():
             uplink.begin()
+        self.behind.attach()
 
     def _process_gone(self, process: int) -> None:
         self.draining.gone(process)

@@ -111,6 +111,7 @@ class Router(Whole, Service):
             self.hub,
             self.streams,
             self.behind,
+            self.components,
             metrics_site(self.metrics, self.ready),
             admin_site(Console(self)),
         )

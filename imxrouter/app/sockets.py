@@ -12,6 +12,7 @@ from twisted.web.server import Site
 
 from imxrouter.admin.server import listen as listen_admin
 from imxrouter.app.behind import BehindUs
+from imxrouter.app.components import Components
 from imxrouter.app.opening import opening
 from imxrouter.app.xmpp import Streams
 from imxrouter.config.net import HostPort
@@ -42,7 +43,14 @@ class Sockets:
         self._rest: list[IListeningPort] = []
 
     def open(
-        self, config: Config, hub: Hub, streams: Streams, behind: BehindUs, metrics: Site, admin: Site
+        self,
+        config: Config,
+        hub: Hub,
+        streams: Streams,
+        behind: BehindUs,
+        components: Components,
+        metrics: Site,
+        admin: Site,
     ) -> None:
         """Open all of them where the configuration says; it is not kept, for it may hold 100,000 domains.
 
@@ -71,6 +79,11 @@ class Sockets:
         with opening("xmpp.inside.listen"):
             self._inside += listen_links(
                 self._reactor, config.xmpp.inside.endpoints, behind.factory(),
+                reuse_port=self._reuse_port, backlog=listen.backlog,
+            )  # fmt: skip
+        with opening("xmpp.components.listen"):
+            self._inside += listen_links(
+                self._reactor, config.xmpp.components.endpoints, components.factory(),
                 reuse_port=self._reuse_port, backlog=listen.backlog,
             )  # fmt: skip
         endpoint = config.metrics.endpoint

@@ -122,6 +122,27 @@ def read_ed25519(path: Path) -> bytes:
     return _read(path, parse_ed25519)
 
 
+def read_secret(path: Path) -> bytes:
+    """The secret of a component, one line of text.
+
+    Raises:
+        BadKey: it has none, or more lines than one, or the file cannot be read; names the file.
+    """
+    return _read(path, parse_component_secret)
+
+
+def parse_component_secret(text: str) -> bytes:
+    """The bytes of a secret without the end of its line.
+
+    Raises:
+        BadKey: there is none, or more than one line.
+    """
+    secret = text.strip()
+    if not secret or len(secret.splitlines()) != 1:
+        raise BadKey("a secret is one line of text")
+    return secret.encode()
+
+
 def _read(path: Path, parse: Callable[[str], Key]) -> Key:
     try:
         return parse(path.read_text("utf-8"))

@@ -120,7 +120,8 @@ class Config(Section, frozen=True):
         """Where connections of others are taken, inside and outside: never dialled by ourselves."""
         xmpp = self.xmpp
         return (
-            *self.listen.endpoints, *xmpp.endpoints, *xmpp.tls_endpoints, *xmpp.inside.endpoints
+            *self.listen.endpoints, *xmpp.endpoints, *xmpp.tls_endpoints, *xmpp.inside.endpoints,
+            *xmpp.components.endpoints,
         )  # fmt: skip
 
     @property

@@ -39,15 +39,24 @@ class Service(Section, frozen=True):
         ),
     ]
     kind: Annotated[
-        Literal["embedded", "imx", "xmpp"],
+        Literal["embedded", "imx", "xmpp", "component"],
         key(
             "`embedded`: users listed here; `imx`: a server that logs in with its key; `xmpp`: an XMPP "
-            "server behind `xmpp.inside`.",
+            "server behind `xmpp.inside` or `[[xmpp.component]]`; `component`: a bridge that attaches at "
+            "`xmpp.components` (XEP-0114).",
             example="embedded",
         ),
     ]
     address: Annotated[
         str, key("ADDRESS:PORT where the server of an `xmpp` service takes streams of servers.")
+    ] = ""
+    secret_file: Annotated[
+        str,
+        key(
+            "File with the secret of a `component`, one line; whoever knows it speaks for the domains of the "
+            "service.",
+            path=True,
+        ),
     ] = ""
     key: Annotated[str, key("Ed25519 public key of an `imx` service, hex or base64.")] = ""
     certificate: Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import field
 
 from imxrouter.config.fields import key
-from imxrouter.config.net import HostPort, parse_endpoint
+from imxrouter.config.net import HostPort, parse_endpoint, parse_name
 from imxrouter.config.sections import Section
 from imxrouter.model.errors import RouterError
 
@@ -60,6 +60,74 @@ class Inside(Section, frozen=True):
         return tuple(ipaddress.ip_network(text) for text in self.allow)
 
 
+class Components(Section, frozen=True):
+    """Where bridges attach that are written as components of an XMPP server (XEP-0114).
+
+    Each is a `[[service]]` with `kind = "component"`. What it says is in clear.
+    """
+
+    listen: Annotated[
+        tuple[str, ...],
+        key(
+            "IP addresses and ports where components attach; empty: nowhere. Addresses that the bridges "
+            "reach, never one that the outside reaches.",
+            example=["127.0.0.1:5347"],
+        ),
+    ] = ()
+    allow: Annotated[
+        tuple[str, ...],
+        key(
+            "Networks from where components may connect; others are cut off.",
+            example=["127.0.0.1/32"],
+        ),
+    ] = ()
+
+    @property
+    def endpoints(self) -> tuple[HostPort, ...]:
+        """The addresses, parsed."""
+        return tuple(parse_endpoint(text) for text in self.listen)
+
+    @property
+    def networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """The networks, parsed."""
+        return tuple(ipaddress.ip_network(text) for text in self.allow)
+
+
+class ComponentOf(Section, frozen=True):
+    """A server of ours at which this router attaches as a component, once for each domain listed."""
+
+    service: Annotated[
+        str, key("The [[service]] of kind `xmpp` whose server it is.", min_length=1, example="chat")
+    ]
+    address: Annotated[
+        str,
+        key("ADDRESS:PORT where the server takes components.", min_length=1, example="10.0.0.5:5347"),
+    ]
+    secret_file: Annotated[
+        str,
+        key(
+            "File with the secret that the server asks for, one line.",
+            path=True,
+            min_length=1,
+            example="/etc/imxrouter/component.secret",
+        ),
+    ]
+    domains: Annotated[
+        tuple[str, ...],
+        key(
+            "The domains that the router stands for at that server, remote ones or others served here; the "
+            "server has a component of each name.",
+            min_length=1,
+            example=["far.example"],
+        ),
+    ]
+
+    @property
+    def endpoint(self) -> HostPort:
+        """The address, parsed."""
+        return parse_endpoint(self.address)
+
+
 class Xmpp(Section, frozen=True):
     """XMPP with other organisations' servers, and with those behind this router."""
 
@@ -102,8 +170,59 @@ class Xmpp(Section, frozen=True):
             "a ping behind it was answered; `written`: it was written, which says less."
         ),
     ] = "ping"
+    original_form: Annotated[
+        bool,
+        key(
+            "Whether what XMPP says and the model cannot goes along, where IMX is between two XMPP servers. "
+            "`false`: none is sent and none used, so that nothing passes which rules do not see."
+        ),
+    ] = True
+    coalesce_s: Annotated[
+        float,
+        key(
+            "Presence of a user of XMPP is told so long after a first change, and what changes meanwhile "
+            "with it.",
+            unit="s",
+            ge=0.0,
+            le=10.0,
+        ),
+    ] = 0.5
+    idle_days: Annotated[
+        int,
+        key(
+            "Whom a user of XMPP watches is not asked for any more after so many days in which the user's "
+            "server showed no interest; the consent stays.",
+            unit="days",
+            ge=1,
+            le=365,
+        ),
+    ] = 14
+    dormant_days: Annotated[
+        int,
+        key(
+            "A consent of a user of XMPP that nobody used for so many days is given back.",
+            unit="days",
+            ge=1,
+            le=3_650,
+        ),
+    ] = 180
+    denied_s: Annotated[
+        int,
+        key(
+            "A user of XMPP who refused somebody is not asked again for so long.",
+            unit="s",
+            ge=60,
+            le=2_592_000,
+        ),
+    ] = 86_400
     inside: Annotated[Inside, key("Where servers behind this router find every outside domain.")] = field(
         default_factory=Inside
+    )
+    components: Annotated[Components, key("Where bridges attach as components.")] = field(
+        default_factory=Components
+    )
+    attached: Annotated[tuple[ComponentOf, ...], key("Servers at which we attach as a component.")] = field(
+        default=(), name="component"
     )
 
     @property
@@ -120,36 +239,84 @@ class Xmpp(Section, frozen=True):
 def xmpp_problems(config: Config) -> Iterator[tuple[str, str, str]]:
     """Yield (path, what, what to do) of each contradiction about XMPP."""
     yield from _listen_problems(config)
-    inside = config.xmpp.inside
-    for text in inside.listen:
-        try:
-            endpoint = parse_endpoint(text)
-        except RouterError as error:
-            yield "xmpp.inside.listen", str(error), "write ADDRESS:PORT, like 10.0.0.9:5269"
-            continue
-        if ipaddress.ip_address(endpoint.host).is_unspecified:
-            what = f"{text!r} is every address of this host, those of the outside too"
-            yield "xmpp.inside.listen", what, "name the address that the servers behind it reach"
-    for text in inside.allow:
-        try:
-            ipaddress.ip_network(text)
-        except ValueError as error:
-            yield "xmpp.inside.allow", str(error), "write a network, like 10.0.0.0/24"
-    if inside.listen and not inside.allow:
-        what = "nobody may connect to xmpp.inside.listen"
-        yield "xmpp.inside.allow", what, "name the networks of the servers behind this router"
+    xmpp = config.xmpp
+    yield from _door_problems("xmpp.inside", xmpp.inside, "servers behind this router", "10.0.0.9:5269")
+    yield from _door_problems("xmpp.components", xmpp.components, "components", "127.0.0.1:5347")
+    yield from _attached_problems(config)
+    attached = {one.service for one in xmpp.attached}
     for n, service in enumerate(config.services):
         path = f"service[{n}]"
+        if service.kind == "component":
+            if not xmpp.components.listen:
+                yield f"{path}.kind", f"{service.name!r} has no way to us", "write xmpp.components.listen"
+            if not service.secret_file:
+                yield f"{path}.secret_file", "a component proves itself by it", "name the file of its secret"
+        elif service.secret_file:
+            yield f"{path}.secret_file", f"an {service.kind} service has none", "remove it"
         if service.kind != "xmpp":
             if service.address:
-                yield f"{path}.address", f"an {service.kind} service is not dialled", "remove it"
+                yield f"{path}.address", f"a service of kind {service.kind} is not dialled", "remove it"
             continue
-        if not inside.listen:
-            yield f"{path}.kind", f"{service.name!r} has no way to us", "write xmpp.inside.listen"
+        if not xmpp.inside.listen and service.name not in attached:
+            do = "write xmpp.inside.listen, or [[xmpp.component]]"
+            yield f"{path}.kind", f"{service.name!r} has no way to us", do
+        if service.name in attached and not service.address:
+            continue
         try:
             parse_endpoint(service.address)
         except RouterError as error:
             yield f"{path}.address", str(error), "write where its server takes streams, like 10.0.0.5:5269"
+
+
+def _door_problems(
+    path: str, door: Inside | Components, who: str, like: str
+) -> Iterator[tuple[str, str, str]]:
+    for text in door.listen:
+        try:
+            endpoint = parse_endpoint(text)
+        except RouterError as error:
+            yield f"{path}.listen", str(error), f"write ADDRESS:PORT, like {like}"
+            continue
+        if ipaddress.ip_address(endpoint.host).is_unspecified:
+            what = f"{text!r} is every address of this host, those of the outside too"
+            yield f"{path}.listen", what, f"name the address that {who} reach"
+    for text in door.allow:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError as error:
+            yield f"{path}.allow", str(error), "write a network, like 10.0.0.0/24"
+    if door.listen and not door.allow:
+        yield f"{path}.allow", f"nobody may connect to {path}.listen", f"name the networks of {who}"
+
+
+def _attached_problems(config: Config) -> Iterator[tuple[str, str, str]]:
+    kinds = {one.name: one.kind for one in config.services}
+    own = {name: one.service for one in config.domains for name in (one.name, *one.aliases)}
+    seen: set[str] = set()
+    if config.xmpp.attached and (config.workers > 1 or config.listen.reuse_port):
+        what = "a component attaches once, and here are several processes"
+        yield "xmpp.component", what, "use one process, or xmpp.inside"
+    for n, one in enumerate(config.xmpp.attached):
+        path = f"xmpp.component[{n}]"
+        if one.service in seen:
+            yield f"{path}.service", f"{one.service!r} stands twice", "list all domains in one table"
+        seen.add(one.service)
+        if kinds.get(one.service) != "xmpp":
+            what = f"{one.service!r} is no service of kind xmpp"
+            yield f"{path}.service", what, 'add a [[service]] of that name with kind = "xmpp"'
+        try:
+            parse_endpoint(one.address)
+        except RouterError as error:
+            yield f"{path}.address", str(error), "write where it takes components, like 10.0.0.5:5347"
+        for name in one.domains:
+            try:
+                parse_name(name)
+            except RouterError as error:
+                yield f"{path}.domains", f"{name!r}: {error}", "write a domain, like far.example"
+            if own.get(name) == one.service:
+                yield f"{path}.domains", f"{name} is the server's own", "remove it"
+        if len(set(one.domains)) < len(one.domains):
+            yield f"{path}.domains", "a domain stands twice", "keep one of them"
 
 
 def _listen_problems(config: Config) -> Iterator[tuple[str, str, str]]:

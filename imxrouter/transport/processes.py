@@ -103,6 +103,10 @@ class Processes:
         sessions = self._hub.sessions.values()
         return frozenset(one.service for one in sessions if one.service and one.port.usable)
 
+    def elsewhere(self, service: str) -> bool:
+        """Whether another process has a link of a service."""
+        return any(service in one.services for one in self._others.values())
+
     def bound(self, service: str) -> None:
         """The links of a service, or its domains, are others now."""
         self._settle(service)

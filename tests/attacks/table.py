@@ -25,6 +25,7 @@ PARTS: Final = {
     "test_hosts": "Hosts of one domain",
     "test_claims": "Dial-back",
     "test_streams": "Proofs on XMPP streams",
+    "test_components": "Bridges that are components of XMPP",
     "test_stanzas": "XML and stanzas",
     "test_senders": "Senders and relays",
     "test_access": "Ways round a block",
@@ -42,6 +43,15 @@ PARTS: Final = {
 
 #: Test -> what comes of the attack with every check, and without the one that is named.
 OUTCOMES: Final = {
+    "test_component_in_anothers_name": (
+        "`invalid-from`; the stream ends", "she writes as the other bridge's user"),
+    "test_component_that_guesses_the_secret": (
+        "`not-authorized`, `login-failed` counted", "he writes as the bridge's users"),
+    "test_component_that_says_a_proof_again": ("`not-authorized`", "he writes as the bridge's users"),
+    "test_component_that_speaks_before_its_proof": ("`not-authorized`", "he writes as the bridge's users"),
+    "test_component_from_elsewhere": (
+        "the connection is cut; `relay-denied` counted", "he writes as the bridge's users"),
+    "test_component_that_takes_the_place_of_another": ("`conflict`", "he gets some of its messages"),
     "test_entities_that_grow": ("`restricted-xml`", "the stanza is read and expanded"),
     "test_stanza_without_an_end": ("`policy-violation`", "all of it is kept"),
     "test_attributes_by_the_thousand": ("`policy-violation`", "all of them are read"),

@@ -31,8 +31,10 @@ def test_sample_loads() -> None:
 
 
 def test_sample_loads_with_every_comment_removed() -> None:
-    """Every default and example in it is a legal value."""
-    config = parse(Document("sample.toml", re.sub(r"(?m)^#(?! )", "", sample()))).config
+    """Every default and example in it is a legal value; a component is one of a service that it lacks."""
+    more = '[[service]]\nname = "chat"\nkind = "xmpp"\n'
+    text = re.sub(r"(?m)^#(?! )", "", sample()).replace('role = "gateway"', 'role = "aggregator"')
+    config = parse(Document("sample.toml", text + more)).config
     assert config.uplinks[0].name == "hub"
     assert config.peers[0].domain == "partner.example"
 

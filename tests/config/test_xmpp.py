@@ -69,3 +69,57 @@ def test_inside_is_never_dialled_at_a_strangers_word() -> None:
     """Whoever publishes the address of the inside is not led there by this router."""
     made = config(f'listen = ["10.0.0.9:5269"]\n{ALLOW}')
     assert [str(place) for place in made.taken_at if place.port == 5269] == ["10.0.0.9:5269"]
+
+
+# -- components --------------------------------------------------------------------------------------------
+
+HOST = '[xmpp.components]\nlisten = ["127.0.0.1:5347"]\nallow = ["127.0.0.1/32"]\n'
+BRIDGE = '[[service]]\nname = "b"\nkind = "component"\nsecret_file = "b.secret"\n'
+CHAT = '[[service]]\nname = "chat"\nkind = "xmpp"\n'
+AT = (
+    '[[xmpp.component]]\nservice = "chat"\naddress = "10.0.0.5:5347"\nsecret_file = "c.secret"\n'
+    'domains = ["far.example"]\n'
+)
+DOMAINS = '[[domain]]\nname = "a.example"\nservice = "chat"\n'
+
+
+def components(text: str) -> Config:
+    """A router with these tables."""
+    return parse(Document("/etc/imxrouter/r.toml", HEAD + text)).config
+
+
+def test_components() -> None:
+    """What is written is parsed; a server at which we attach needs no other way."""
+    config = components('role = "aggregator"\n' + HOST + BRIDGE + CHAT + AT + DOMAINS)
+    assert [str(one) for one in config.xmpp.components.endpoints] == ["127.0.0.1:5347"]
+    assert [str(one) for one in config.xmpp.components.networks] == ["127.0.0.1/32"]
+    assert config.services[0].secret_file == "/etc/imxrouter/b.secret"
+    (at,) = config.xmpp.attached
+    assert (str(at.endpoint), at.domains) == ("10.0.0.5:5347", ("far.example",))
+    assert "127.0.0.1:5347" in [str(place) for place in config.taken_at]
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "what"),
+    [
+        (BRIDGE, "service[0].kind", "'b' has no way to us"),
+        (HOST + BRIDGE.replace('secret_file = "b.secret"\n', ""), "service[0].secret_file", "by it"),
+        (HOST.replace('allow = ["127.0.0.1/32"]\n', "") + BRIDGE, "xmpp.components.allow", "nobody may"),
+        (HOST.replace("127.0.0.1:", "0.0.0.0:") + BRIDGE, "xmpp.components.listen", "every address"),
+        (HOST + BRIDGE + ADDRESS, "service[0].address", "is not dialled"),
+        (HOST + BRIDGE.replace("component", "embedded"), "service[0].secret_file", "has none"),
+        (CHAT + AT.replace('"chat"', '"other"'), "xmpp.component[0].service", "no service of kind"),
+        (CHAT + AT + AT, "xmpp.component[1].service", "stands twice"),
+        (CHAT + AT.replace("10.0.0.5", "chat.a.example"), "xmpp.component[0].address", "is not an IP"),
+        (CHAT + AT.replace("far.example", "a.example") + DOMAINS, "xmpp.component[0].domains", "s own"),
+        (CHAT + AT.replace("far.example", "no domain"), "xmpp.component[0].domains", "no domain"),
+        (CHAT + AT.replace('"]', '", "far.example"]'), "xmpp.component[0].domains", "stands twice"),
+        ("workers = 2\n" + CHAT + AT, "xmpp.component", "several processes"),
+    ],
+)  # fmt: skip
+def test_problems_of_components(text: str, path: str, what: str) -> None:
+    """Each is told by its key."""
+    with pytest.raises(ConfigError) as caught:
+        components(text)
+    found = [(one.path, one.what) for one in caught.value.problems]
+    assert any(at == path and what in words for at, words in found), found

@@ -10,6 +10,7 @@ from typing import Final, TypedDict
 from imxrouter.admin.views import ClaimView, LinkView, StreamView
 from imxrouter.app.xmpp import ROLE_WORDS
 from imxrouter.gateways.xmpp.acks import Way
+from imxrouter.gateways.xmpp.steps import StreamRole
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.link.claims import ClaimState
 from imxrouter.link.machine import Side
@@ -69,6 +70,9 @@ def behind_view(session: XmppSession, now: float) -> LinkView:
     ]
     domains = sorted({served for _, served in pairs.ours} | {served for served, _ in pairs.theirs})
     word = "inside out" if session.side is Side.OPENER else "inside in"
+    if session.role is StreamRole.COMPONENT_OUT:  # as one outside domain, for all of the server's
+        word, domains = ROLE_WORDS[session.role], sorted(raw.decode("ascii") for raw in session.way.speaks)
+        claims = [_pair("made", "", session.own, "secret")] if session.is_open else []
     view = link_view(session, now, Ways())
     view |= LinkView(  # type: ignore[typeddict-item]
         role="service", name=session.service, domains=domains, claims=claims,

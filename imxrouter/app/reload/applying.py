@@ -30,7 +30,7 @@ from imxrouter.app.traffic.access_control import first_contacts
 from imxrouter.app.traffic.own import router_facts
 from imxrouter.app.traffic.quality import always
 from imxrouter.app.traffic.steps import tells_every
-from imxrouter.app.trust.keys import dialback_secrets, key_bytes, service_keys
+from imxrouter.app.trust.keys import component_secrets, dialback_secrets, key_bytes, service_keys
 from imxrouter.app.trust.link_tls import others_trusted, pinned_anchors
 from imxrouter.app.trust.weak_proofs import WeakProofs, close_unused
 from imxrouter.config.diff import Changes
@@ -75,8 +75,8 @@ class Applying:
         #: others may add theirs
         self.owners: list[Owner] = [
             self._links, self._discovery, self._keys, self._trust, self._limits, self._telling,
-            self._services, self._domains, self._pins, self._uplinks, router.certificates.prepare,
-            self._access,
+            self._streams, self._services, self._components, self._domains, self._pins, self._uplinks,
+            router.certificates.prepare, self._access,
         ]  # fmt: skip
 
     # -- settings that the parts read --------------------------------------------------------------------
@@ -211,6 +211,12 @@ class Applying:
 
         return Step(commit)
 
+    def _streams(self, config: Config, changes: Changes) -> Step | None:
+        """Bounds of subscriptions of XMPP; what streams are held to is read with each of them."""
+        if not changes.touch("xmpp"):
+            return None
+        return Step(lambda: self._router.streams.change(config))
+
     # -- services, domains, peers, uplinks ---------------------------------------------------------------
 
     def _services(self, config: Config, changes: Changes) -> Step | None:
@@ -231,6 +237,15 @@ class Applying:
             prepared()
 
         return Step(commit, tuple(gone))
+
+    def _components(self, config: Config, _changes: Changes) -> Step | None:
+        """The file of a secret may hold another one although its name is the same."""
+        components, secrets = self._router.components, component_secrets(config.services)
+        if components.has(secrets):
+            return None
+        words = "closed in order: the secret of service {} is another, or gone"
+        links = tuple(Touched(one, words.format(one.service)) for one in components.concerned(secrets))
+        return Step(partial(components.change, secrets), links)
 
     def _domains(self, config: Config, changes: Changes) -> Step | None:
         """Domains as the new file has them; where it says nothing new, as they were changed at run time."""

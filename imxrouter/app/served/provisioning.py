@@ -129,6 +129,8 @@ class Provisioner:
         self.on_returned: Callable[[bytes], None] = lambda _domain: None
         #: told the domains of an embedded service after each change
         self.on_embedded: Callable[[str], None] = lambda _service: None
+        #: whether a service is a component of XMPP
+        self.is_component: Callable[[str], bool] = lambda _service: False
         #: told each domain that is entered or changed: its record, a name of it, its route
         self.on_entered: Callable[[ServedDomain, bytes, Route], None] = lambda *_: None
         self._ports: dict[str, list[Port]] = {}
@@ -213,7 +215,8 @@ class Provisioner:
         size = record.max_message_bytes or self._limits.max_message_bytes
         gateway = self._bound(record.service)
         types = record.types
-        if record.service in self._pools:  # what servers of XMPP say to each other passes as it is
+        # what servers of XMPP, and their components, say to each other passes as it is
+        if record.service in self._pools or self.is_component(record.service):
             types |= {RecordType.STANZA.value}
         routes, home = self._hub.switch.routes, record.name.wire
         ports = [] if record.suspended else self.ports_of(record.service)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from imxrouter.config.keys import parse_ed25519, parse_keys, read_ed25519, read_key_file
+from imxrouter.config.keys import parse_ed25519, parse_keys, read_ed25519, read_key_file, read_secret
 from imxrouter.config.schema import Config
 from imxrouter.config.served import Service
 from imxrouter.config.trust import Uplink
@@ -78,8 +78,17 @@ def service_keys(services: Iterable[Service]) -> list[ServiceKey]:
             service.certificate,
         )
         for service in services
-        if service.kind == "imx"
+        if service.kind in {"imx", "component"}  # the latter has a secret, which is asked for elsewhere
     ]
+
+
+def component_secrets(services: Iterable[Service]) -> dict[str, bytes]:
+    """The secrets of the services that are components, by name.
+
+    Raises:
+        BadKey: a file cannot be read, or holds none.
+    """
+    return {one.name: read_secret(Path(one.secret_file)) for one in services if one.kind == "component"}
 
 
 def uplink_key(path: str) -> Ed25519PrivateKey | None:

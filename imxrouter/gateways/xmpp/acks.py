@@ -142,6 +142,10 @@ class Confirmations:
 
     def failed(self, confirm: Confirm) -> None:
         """XEP-0198 was refused: what went out since waits for the other way."""
+        self.choose(confirm)
+
+    def choose(self, confirm: Confirm) -> None:
+        """Go another way from now on: who is there is known."""
         self._way = Way.PING if confirm is Confirm.PING else Way.WRITTEN
         self._forget_question()
 

@@ -192,7 +192,7 @@ class StreamMachine(Stream):
         if self.role is StreamRole.COMPONENT_OUT:
             return from_ == self.own
         if self.role is StreamRole.COMPONENT_IN:
-            return to == self.other
+            return self._is_component(to)
         return self.pairs.may_write(from_, to)
 
     def stanzas(self, raw: Iterable[bytes], tags: Iterable[int | None], now: float) -> list[Effect]:
@@ -209,7 +209,12 @@ class StreamMachine(Stream):
         return counting.wrote(self, b"".join(raw), tags)
 
     def barrier(self, ident: str, now: float) -> list[Effect]:
-        """The ping with this id was answered by the domain that was asked (`PingOut`), wherever."""
+        """The ping with this id was answered by the domain that was asked (`PingOut`), wherever.
+
+        An answer behind the end of this stream changes nothing: what became of its stanzas has been told.
+        """
+        if self.step is Step.CLOSED:
+            return []
         self.now = self._heard_at = now
         return counting.answered(self, ident)
 
@@ -265,10 +270,13 @@ class StreamMachine(Stream):
     def _may_bring(self, from_: str, to: str) -> Verdict:
         """The one check of who speaks on this stream (rule 1 of the architecture is the second wall)."""
         if self.role is StreamRole.COMPONENT_IN:
-            return Verdict.GOOD if from_ == self.other else Verdict.FORGED
+            return Verdict.GOOD if self._is_component(from_) else Verdict.FORGED
         if self.role is StreamRole.COMPONENT_OUT:
-            return Verdict.GOOD if to == self.own else Verdict.OTHER_TARGET
+            return Verdict.GOOD if to == self.own or self.terms.also(to) else Verdict.OTHER_TARGET
         return self.pairs.judge(from_, to)
+
+    def _is_component(self, name: str) -> bool:
+        return name == self.other or self.terms.also(name)
 
     def on_error(self, element: Element) -> list[Effect]:
         """The other side ends the stream with an error; `see-other-host` is never followed."""
@@ -276,7 +284,7 @@ class StreamMachine(Stream):
         reason, note = reason_of(condition), f"{condition.value}: {text}" if text else condition.value
         if self.step is Step.PROCEED and not self.features.starttls:
             reason = Reason.WEAKER_THAN_POLICY
-        if self.takes_no_proof(reason):
+        if self.takes_no_proof(reason, condition):
             reason, note = Reason.NO_COMMON_PROOF, f"{note}; {self.what_it_takes()}"
         self.peer_closed = self.step is not Step.DRAINING
         self.close_received = PeerClosed(reason, condition, text)
@@ -325,7 +333,8 @@ class StreamMachine(Stream):
         self.now = now
         self._why = reason
         self.wait_in(Step.DRAINING, self.terms.settings.close_s)
-        only_listens = self.side is Side.ACCEPTOR and not self.pairs.ours and not self.pairs.bidi
+        speaks = self.pairs.ours or self.pairs.bidi or self.role in COMPONENTS
+        only_listens = self.side is Side.ACCEPTOR and not speaks
         return [draining, *(self._say_end() if only_listens else [])]
 
     def refuse(

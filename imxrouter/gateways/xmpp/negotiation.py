@@ -331,6 +331,7 @@ def on_handshake(stream: Stream, element: Element) -> list[Effect]:
         answer = [stream.wrote(say.handshake())]
     else:
         answer = []
+    stream.widen()
     name = stream.other if stream.role is StreamRole.COMPONENT_IN else stream.own
     return [*answer, *stream.opened(), Attached(name)]
 

@@ -54,6 +54,25 @@ class User(slixmpp.ClientXMPP):
         super()._spawn_event(xml)
 
 
+class Bridge(slixmpp.ComponentXMPP):
+    """A bridge, written as a component (XEP-0114), that decides nothing by itself."""
+
+    def __init__(self, name: str, secret: str, host: str, port: int, tell: Tell) -> None:
+        super().__init__(name, secret, host, port)  # type: ignore[no-untyped-call]
+        self.use_aiodns = False
+        self.register_plugin("xep_0199")
+        self.auto_authorize = None
+        self.auto_subscribe = False
+        self._tell = tell
+        self.up = asyncio.Event()
+        self.add_event_handler("session_start", lambda _event: self.up.set())
+
+    def _spawn_event(self, xml: ET.Element) -> None:
+        """Tell of everything that comes, before anything is made of it."""
+        self._tell({"user": self.boundjid.host, "stanza": ET.tostring(xml, encoding="unicode")})
+        super()._spawn_event(xml)
+
+
 class Users:
     """All users, and what they are asked to do.
 
@@ -64,6 +83,21 @@ class Users:
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._users: dict[str, User] = {}
+        self._bridges: dict[str, Bridge] = {}
+
+    async def attach(self, user: str, secret: str, host: str, port: int) -> None:
+        """Attach a bridge to whoever takes it."""
+        bridge = self._bridges[user] = Bridge(user, secret, host, port, self._tell)
+        bridge.connect(host, port)
+        await asyncio.wait_for(bridge.up.wait(), _LOGIN_S)
+
+    async def bridge(self, user: str, xml: str) -> None:
+        """Send a stanza as a bridge, as it is."""
+        self._bridges[user].send_raw(xml)
+
+    async def detach(self, user: str) -> None:
+        """End a bridge's connection."""
+        await self._bridges.pop(user).disconnect()
 
     async def login(self, user: str, password: str, host: str, port: int) -> None:
         """Log a user in and show him available; what an earlier login has left ends without a word."""
@@ -131,6 +165,8 @@ class Users:
         """End all connections."""
         for user in list(self._users):
             await self.logout(user)
+        for user in list(self._bridges):
+            await self.detach(user)
 
 
 async def _serve(path: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.interop.edge import component_page
 from tests.interop.edge.authority import Authorities
 from tests.interop.edge.log import Log
 from tests.interop.edge.names import PASSWORD, Mode, Side
@@ -127,7 +128,7 @@ class Ejabberd:
 def _configuration(side: Side, certificates: list[Path], authorities: Authorities) -> dict[str, Any]:
     hosts = side.hosts
     return {
-        "hosts": list(hosts),
+        "hosts": [*hosts, side.joined],
         "certfiles": [str(path) for path in certificates],
         "ca_file": str(authorities.trusted),
         "loglevel": "info",
@@ -145,6 +146,7 @@ def _configuration(side: Side, certificates: list[Path], authorities: Authoritie
         "listen": [
             {"port": 5222, "ip": side.server, "module": "ejabberd_c2s", "starttls": True, "access": "all"},
             {"port": 5269, "ip": side.server, "module": "ejabberd_s2s_in"},
+            component_page.ejabberd_listener(side),
             {
                 "port": _API[1],
                 "ip": _API[0],

@@ -10,6 +10,10 @@ from typing import Final
 PASSWORD: Final = "pw"
 
 
+#: A domain of a bridge behind the router that is a component of both servers.
+BRIDGE: Final = "bridge.example"
+
+
 class Mode(StrEnum):
     """How a host's servers prove who they are.
 
@@ -70,6 +74,17 @@ class Side:
     def both(self) -> str:
         """A host behind the one router that both servers are behind; nothing is published of it."""
         return f"both.{self.name}.example"
+
+    @property
+    def joined(self) -> str:
+        """A host whose server has a router as its component; no DNS leads to it."""
+        return f"joined.{self.name}.example"
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The domains that are components of the server."""
+        other = {"p": "e", "e": "p"}.get(self.name, self.name)
+        return (f"joined.{other}.example", Side("c", "", "").home, BRIDGE)
 
     @property
     def hosts(self) -> dict[str, Mode]:

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 from typing import Final
 
+from tests.interop.edge import component_page
 from tests.interop.edge.authority import Authorities
 from tests.interop.edge.log import Log
 from tests.interop.edge.names import PASSWORD, Mode, Side
@@ -21,7 +22,6 @@ data_path = "{where}/data"
 certificates = "{where}/certs"
 log = {{ {{ levels = {{ min = "debug" }}, to = "console" }} }}
 interfaces = {{ "{address}" }}
-component_interfaces = {{ "127.0.0.1" }}
 http_ports = {{}}
 https_ports = {{}}
 modules_enabled = {{
@@ -39,8 +39,6 @@ s2s_timeout = 5
 network_settings = {{ connect_timeout = 3 }}
 unbound = {{ options = {{ ["cache-max-negative-ttl:"] = "1", ["infra-host-ttl:"] = "1" }} }}
 ssl = {{ cafile = "{trusted}", capath = false }}
--- without it a component that lost its connection is kept out by its own dead one
-component_conflict_resolve = "kick_old"
 """
 
 #: What makes a host prove itself, and ask for proof, in its way.
@@ -86,6 +84,10 @@ class Prosody:
             text += f'VirtualHost "{host}"\n{_HOST[mode]}'
             # a room is a host of its own: it takes the way of its house
             text += f'Component "conference.{host}" "muc"\n{_HOST[mode]}  muc_room_locking = false\n'
+        said, one = component_page.server_block("lua").replace("10.0.0.5", self.side.server).split("\n\n")
+        text = f'{said}\n{text}VirtualHost "{self.side.joined}"\n{_HOST[Mode.CLEAR]}'
+        for name in self.side.components:
+            text += one.replace("far.example", name).replace("the secret", component_page.SECRET) + "\n"
         return text
 
     # -- life --------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ the domains of the XMPP services, and for no other.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -28,11 +28,12 @@ from imxrouter.gateways.xmpp.names import Condition, StanzaCondition, stanza_err
 from imxrouter.gateways.xmpp.pairs import Pair
 from imxrouter.gateways.xmpp.say import DbType
 from imxrouter.gateways.xmpp.steps import Step, StreamRole
+from imxrouter.gateways.xmpp.streams.apart import Apart
 from imxrouter.gateways.xmpp.streams.parts import StreamFailed, StreamLink, StreamParts
 from imxrouter.gateways.xmpp.streams.pool import ServiceOf, ServicePool
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, TlsRule
-from imxrouter.link.machine import Draining, LinkMachine, Side
+from imxrouter.link.machine import Side
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.tls.contexts import XMPP_ALPN
@@ -42,7 +43,6 @@ from imxrouter.transport.encryption import accept_tls
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.link import Door, Link, Purpose
 from imxrouter.transport.opening import Endpoint, OpenedSocket, OpenSocket, reason_of
-from imxrouter.wire.control import Control, Hello
 from imxrouter.wire.layout import TLS_FIRST_BYTE
 
 #: Streams with all servers behind us together: one for each pair of domains and direction at most.
@@ -107,7 +107,7 @@ class HeldTo:
         return StreamSettings()
 
 
-class Inside:
+class Inside(Apart):
     """All streams with the servers behind us: their centre in the process, and who decides on them.
 
     Args:
@@ -124,7 +124,7 @@ class Inside:
         addresses: where each service's server takes streams.
     """
 
-    log = Logger()
+    what = "inside stream"
 
     def __init__(
         self,
@@ -135,30 +135,20 @@ class Inside:
         later: Callable[[float, Callable[[], object]], Any],
         held_to: HeldTo | None = None,
     ) -> None:
-        self._hub = hub
+        super().__init__(hub)
         self._held_to = held_to or HeldTo()
         self._service_of, self._secrets = service_of, secrets
         self._open_socket, self._later = open_socket, later
         self._contexts: InsideContexts | None = None
         self.parts: StreamParts
-        self.pools: Mapping[str, ServicePool] = {}
         self.addresses: Mapping[str, Endpoint] = {}
-        self._sessions: dict[int, XmppSession] = {}
         #: streams by number -> what is claimed on them and not answered yet
         self._claimed: dict[int, set[Pair]] = {}
-        # what a link asks of its centre
-        self.switch, self.settings = hub.switch, hub.settings
-        self.random_bytes = hub.random_bytes
 
     def show(self, contexts: InsideContexts) -> None:
         """Show certificates of outside domains from now on; before there is no TLS inside."""
         self._contexts = contexts
         self.parts.maker = _Ends(contexts)
-
-    @property
-    def sessions(self) -> Collection[XmppSession]:
-        """The streams that are there."""
-        return self._sessions.values()
 
     # -- making ------------------------------------------------------------------------------------------
 
@@ -305,23 +295,10 @@ class Inside:
 
     # -- what streams tell (`transport.link.Centre`) -------------------------------------------------------
 
-    def now(self) -> float:
-        """Seconds of the monotonic clock."""
-        return self._hub.now()
-
-    def next_port_number(self) -> int:
-        """A number that no other port has."""
-        return self._hub.next_port_number()
-
-    def new_machine(self, side: Side, challenge: bytes | None) -> LinkMachine:
-        """Nobody asks: streams bring their own."""
-        raise NotImplementedError
-
     def connected(self, session: Link) -> None:
         """A connection is up."""
         full = len(self._sessions) >= STREAMS_AT_MOST
-        self._sessions[session.number] = cast("XmppSession", session)
-        session.start()
+        super().connected(session)
         if full:
             self._hub.count(Reason.OVER_CAP)
             session.end(Reason.OVER_CAP, "too many streams inside")
@@ -345,13 +322,6 @@ class Inside:
         if session.handshake_failed(note):
             self._hub.count(Reason.TLS_FAILED)
 
-    def received(self, session: Link, data: bytes) -> None:
-        """Stanzas came, as records; of a domain of the service that is proved on the stream."""
-        self.pools[session.service].received(data)
-
-    def opened(self, session: Link, peer: Hello) -> None:
-        """Streams have no hello."""
-
     def stream_opened(self, session: Link, largest: int) -> None:
         """Nothing is left to negotiate but claims; where no certificate did, we claim."""
         del largest
@@ -359,47 +329,12 @@ class Inside:
         if stream.side is Side.OPENER and not stream.machine.external:
             self._claim(stream, (stream.own, stream.other))
 
-    def control(self, session: Link, record: Control) -> None:
-        """Streams have no records of the link's own."""
-
-    def draining(self, session: Link, effect: Draining) -> None:
-        """No new stanza goes out on it."""
-        del effect
-        self.leave(session)
-
-    def leave(self, session: Link) -> None:
-        """It is as good as gone."""
-        pool = self.pools.get(session.service)
+    def gone(self, session: XmppSession, pool: ServicePool | None) -> None:
+        """One of them is gone: nothing comes of what is claimed on it."""
+        claimed = self._claimed.pop(session.number, set())
         if pool is not None:
-            pool.left(cast("XmppSession", session))
-
-    def ending(self, session: Link) -> None:
-        """It ends on our word."""
-        self.lost(session)
-
-    def lost(self, session: Link) -> None:
-        """The connection is gone."""
-        if self._sessions.pop(session.number, None) is None:
-            return
-        self.log.info(
-            "inside stream {link} with {address} ended: {reason}", link=session.number,
-            address=session.remote[0], reason=session.drop_reason.word,
-            stage=session.drop_reason.stage.value, note=session.drop_note,
-        )  # fmt: skip
-        pool, claimed = self.pools.get(session.service), self._claimed.pop(session.number, set())
-        if pool is not None:
-            pool.lost(cast("XmppSession", session))
             for pair in claimed:
                 pool.failed(pair, session.drop_reason, session.drop_note)
-        self.flush()
-
-    def flush(self) -> None:
-        """Write what the switch put out."""
-        self._hub.flush()
-
-    def count(self, reason: Reason) -> None:
-        """Count a refusal."""
-        self._hub.count(reason)
 
     def tick(self, now: float) -> None:
         """Look at the timers of all streams; about once a second."""

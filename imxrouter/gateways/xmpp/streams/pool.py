@@ -279,6 +279,16 @@ class ServicePool:
         if records:
             self._write(session, records)
 
+    def came(self, outside: str, session: StreamLink) -> None:
+        """All pairs of an outside domain go on a stream: what waits for it goes out there."""
+        for pair in [one for one in (*self._waiting, *self._refused) if one[0] == outside]:
+            self.ready(pair, session)
+
+    def in_vain(self, outside: str, reason: Reason, note: str) -> None:
+        """No stream of an outside domain comes soon: what waits for it is answered."""
+        for pair in [one for one in self._waiting if one[0] == outside]:
+            self.failed(pair, reason, note)
+
     def failed(self, pair: Pair, reason: Reason, note: str, *, unreached: bool = False) -> None:
         """No stream came of a pair.
 

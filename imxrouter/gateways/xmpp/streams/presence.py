@@ -13,7 +13,7 @@ from typing import Final
 from twisted.logger import Logger
 
 from imxrouter.formats.xmltree import Element
-from imxrouter.gateways.xmpp.build import Unsayable
+from imxrouter.gateways.xmpp.build import Unsayable, stanza
 from imxrouter.gateways.xmpp.build import form_of as bytes_of
 from imxrouter.gateways.xmpp.effects import StanzaIn
 from imxrouter.gateways.xmpp.streams.again import PresenceAgain
@@ -71,6 +71,7 @@ class PresenceOutside:
         is_served: whether a domain is served here; of any other its loss is told by who tells it of all.
         dropped: told the word of each stanza that went nowhere.
         again: presence that is on its way, until it arrives.
+        forms: whether original forms are sent and used (row org-off).
     """
 
     submit: Callable[[Record, Callable[[Record], None]], None]
@@ -84,6 +85,7 @@ class PresenceOutside:
     is_served: Callable[[str], bool]
     dropped: Callable[[str], None]
     again: PresenceAgain
+    forms: Callable[[], bool] = lambda: True
 
 
 class StreamPresence:
@@ -135,12 +137,27 @@ class StreamPresence:
 
     def pair(self, from_: str, to: str) -> bool:
         """Whether a consent, or the wish for one, is known between two JIDs (`Known.pair`)."""
+        if not self.watchers and not self.presentities:
+            return False  # asked of each presence that passes
         try:
             sender, recipient = _address(from_), _address(to)
         except BadJid:
             return False
         mine = self.watchers.state(sender, recipient) is not watcher_table.State.NONE
         return mine or self.presentities.state(recipient, sender) is not presentity_table.State.NONE
+
+    def holds(self, told: bool, watcher: bytes, presentity: bytes, ident: bytes) -> bool:
+        """Whether a subscription lives by streams, for it began by them (`PresenceChecks.by_streams`).
+
+        Args:
+            told: a notification is meant, of which the watcher is a user of XMPP; else the presentity is.
+            watcher: his key.
+            presentity: the same.
+            ident: of the subscription.
+        """
+        if told:
+            return self.watchers.awaits(watcher, presentity, ident)
+        return self.presentities.lives(watcher, presentity, ident)
 
     def take(self, _session: StreamLink, got: StanzaIn, tree: Element) -> bytes | Outcome:
         """Take a presence that is a matter of the handshake (`Known.presence`); no record is made of it."""
@@ -149,7 +166,7 @@ class StreamPresence:
             other = _address(got.stanza.to)
         except BadJid as error:
             return failure(error.reason, note=str(error))
-        kind, now, form = got.stanza.type, self._outside.now(), _form_of(tree)
+        kind, now, form = got.stanza.type, self._outside.now(), self._form_of(tree)
         asked = self.presentities.state(other, source) is presentity_table.State.ASKED
         if kind in _OF_WATCHERS or (kind == "error" and not asked):
             self._do(self.watchers.stanza(source, other, kind, now, got.stanza.ident, form))
@@ -171,16 +188,26 @@ class StreamPresence:
             return failure(error.reason, role="service", note=str(error))
         now = self._outside.now()
         if isinstance(operation, Subscribe):
-            kind, form = _judged(operation, {"subscribe", "unsubscribe"})
+            kind, form = self._judged(operation, {"subscribe", "unsubscribe"})
             outcome, effects = self.presentities.asked(operation, now, kind, form)
         elif isinstance(operation, Notify):
-            _, form = _judged(operation, {"unsubscribed"})
+            _, form = self._judged(operation, {"unsubscribed"})
             outcome, effects = self.watchers.notified(operation, now, form)
         else:
             return failure(Reason.TYPE_NOT_ENABLED, role="service")
         # Its answer first: what is told of it comes behind.
         self._outside.later(0.0, lambda: self._do(effects))
         return outcome
+
+    def _form_of(self, tree: Element) -> bytes:
+        """What goes along with an operation; at least that a user wants no more (row org-off)."""
+        if self._outside.forms():
+            return _form_of(tree)
+        return _bare(tree) if tree.attributes.get("type") == "unsubscribe" else b""
+
+    def _judged(self, operation: Subscribe | Notify, kinds: set[str]) -> tuple[str, bytes]:
+        kind, form = _judged(operation, kinds)
+        return kind, form if self._outside.forms() else b""
 
     # -- time ----------------------------------------------------------------------------------------------
 
@@ -305,6 +332,13 @@ def _form_of(tree: Element) -> bytes:
         return b""
     form = PREFIX + bytes_of(tree)
     return form if len(form) <= MAX_FORM_BYTES else b""
+
+
+def _bare(tree: Element) -> bytes:
+    """The form of a presence without anything in it."""
+    said = {name: tree.attributes.get(name, "") for name in ("from", "to", "id", "type")}
+    made = stanza("presence", to=said["to"], from_=said["from"], ident=said["id"], type_=said["type"])
+    return PREFIX + made
 
 
 def _judged(operation: Subscribe | Notify, kinds: set[str]) -> tuple[str, bytes]:

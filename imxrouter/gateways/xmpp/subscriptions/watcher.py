@@ -25,7 +25,7 @@ from imxrouter.model.presence import Presence, Unknown
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing import watched as machine
 from imxrouter.routing.caps import Refusal
-from imxrouter.routing.watched import address_of, pair_key
+from imxrouter.routing.watched import BETWEEN, address_of, pair_key
 from imxrouter.routing.watching import REFUSED
 from imxrouter.routing.zones import zone_of
 
@@ -94,6 +94,22 @@ class Watchers(WatcherActions):
             return False
         return not resource or resource in pair.shown.resources
 
+    def wanted_by(self, watcher: Address, now: float) -> list[tuple[Pair, machine.Standing | None]]:
+        """Whom a user watches, or wants to, by address and for people to read; it looks at all pairs.
+
+        Returns:
+            each with the subscription behind it; none behind one that is asleep.
+        """
+        found = [
+            one
+            for one in self._pairs.values()
+            if one.watcher.key == watcher.key and one.state is not State.ENDING
+        ]
+        return [
+            (one, self._watching.standing(one.watcher, one.presentity, now))
+            for one in sorted(found, key=lambda one: one.presentity)
+        ]
+
     def _refusal(self, pair: Pair) -> Refusal | None:
         if pair.state not in {State.NONE, State.ENDING}:
             return None
@@ -106,6 +122,10 @@ class Watchers(WatcherActions):
         if self._asking[zone.encode()] >= self.settings.asking_per_zone:
             return Refusal(Reason.BUSY, 60, f"too many wishes from {zone} wait for an approval")
         return None
+
+    def awaits(self, watcher: bytes, presentity: bytes, ident: bytes) -> bool:
+        """Whether a subscription is of one of the users; both by the key of their address."""
+        return self._watching.awaits(watcher + BETWEEN + presentity, ident)
 
     # -- from the other side -------------------------------------------------------------------------------
 

@@ -1,0 +1,90 @@
+"""Components of XEP-0114, tied to the other parts: bridges that attach here, servers at which we attach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imxrouter.app.trust.keys import component_secrets
+from imxrouter.config.keys import read_secret
+from imxrouter.config.schema import Config
+from imxrouter.gateways.xmpp.streams.component_client import Place
+from imxrouter.gateways.xmpp.streams.component_host import ComponentFactory, ComponentHost
+from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts, Trust
+from imxrouter.gateways.xmpp.terms import StreamTerms
+from imxrouter.model.domain import BadDomain, Domain
+from imxrouter.transport.link import Link
+
+if TYPE_CHECKING:
+    from imxrouter.app.parts import Parts
+
+
+def own_parts(router: Parts, trust: Trust, terms: Callable[[StreamLink], StreamTerms]) -> StreamParts:
+    """What streams of our own share with each other, and with those of peers."""
+    shared = router.streams.parts
+    return StreamParts(
+        router.streams.edge, trust, None, terms, router.reactor.callLater, droppers=shared.droppers,
+        pings=shared.pings, on_error=shared.on_error, on_late=shared.on_late, on_header=shared.on_header,
+    )  # fmt: skip
+
+
+def places(config: Config) -> list[Place]:
+    """The servers at which we attach.
+
+    Raises:
+        BadKey: the file of a secret cannot be read, or holds none.
+    """
+    return [
+        Place(one.service, one.endpoint, read_secret(Path(one.secret_file)), one.domains)
+        for one in config.xmpp.attached
+    ]
+
+
+class Components:
+    """Bridges that attach here.
+
+    Args:
+        router: the other parts; its services are made already.
+
+    Raises:
+        BadKey: the file of a secret cannot be read, or holds none.
+    """
+
+    def __init__(self, router: Parts) -> None:
+        self._router = router
+        rules = router.streams.rules
+        self._host = ComponentHost(
+            router.hub, router.config.name, component_secrets(router.config.services), self._service_of,
+            router.services, rules.confirm, rules.settings, router.gatekeeper.closed,
+        )  # fmt: skip
+        self._host.elsewhere = lambda service: router.processes.elsewhere(service)  # noqa: PLW0108 - made later
+        router.hub.events.append(self._host)
+        self._host.parts = own_parts(router, self._host, self._host.terms)
+
+    def factory(self) -> ComponentFactory:
+        """What makes streams of connections of components."""
+        return ComponentFactory(self._router.hub, self._host, self._router.config.xmpp.components.networks)
+
+    def knows(self, service: str) -> bool:
+        """Whether a service is a component."""
+        return service in self._host.secrets
+
+    def has(self, secrets: Mapping[str, bytes]) -> bool:
+        """Whether these are the secrets of the moment."""
+        return self._host.secrets == dict(secrets)
+
+    def change(self, secrets: Mapping[str, bytes]) -> None:
+        """Know these secrets alone."""
+        self._host.change(secrets)
+
+    def concerned(self, secrets: Mapping[str, bytes]) -> list[Link]:
+        """Streams that end where these are the secrets."""
+        return self._host.concerned(secrets)
+
+    def _service_of(self, name: str) -> str | None:
+        try:
+            record = self._router.domains.get(Domain.parse(name))
+        except BadDomain:
+            return None
+        return record.service if record is not None and not record.suspended else None

@@ -1,0 +1,301 @@
+"""We are the component of an operator's server (XEP-0114), once for each outside domain that is listed.
+
+The server takes us for such a domain: what its users write there comes to us on the domain's stream, and what
+comes for them from there goes to it. Each stream is kept: when it ends it is opened again, after a wait that
+grows and is random, so that a server that begins again is not met by all of them in one moment.
+
+It is the second way to a service of XMPP beside the inside (`inside`): both share the pool of the service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, cast
+
+from twisted.python.failure import Failure
+
+from imxrouter.gateways.xmpp.effects import StanzaIn
+from imxrouter.gateways.xmpp.names import COMPONENT
+from imxrouter.gateways.xmpp.stanza import read_stanza, rescoped
+from imxrouter.gateways.xmpp.steps import StreamRole
+from imxrouter.gateways.xmpp.streams.apart import Apart
+from imxrouter.gateways.xmpp.streams.inside import CONNECT_S
+from imxrouter.gateways.xmpp.streams.no_claims import NoClaims
+from imxrouter.gateways.xmpp.streams.parts import Edge, StreamLink, StreamParts
+from imxrouter.gateways.xmpp.streams.pool import PoolEdge, ServicePool
+from imxrouter.gateways.xmpp.streams.session import XmppSession
+from imxrouter.gateways.xmpp.streams.told import told_of
+from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, TlsRule
+from imxrouter.model.outcome import failure
+from imxrouter.model.vocabulary import Reason
+from imxrouter.transport.hub import Hub
+from imxrouter.transport.link import Purpose
+from imxrouter.transport.opening import Endpoint, OpenedSocket, OpenSocket, reason_of
+
+#: The wait before a server is tried again: first, and at most.
+RETRY_S: Final = (1.0, 60.0)
+#: Part of each wait that is random.
+JITTER: Final = 0.5
+#: Where the next try is due sooner, what comes meanwhile waits for it.
+SOON_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A server of ours that takes components.
+
+    Attributes:
+        service: whose server it is.
+        address: where.
+        secret: what it asks for.
+        domains: the outside domains that we stand for there (A-labels).
+    """
+
+    service: str
+    address: Endpoint
+    secret: bytes
+    domains: tuple[str, ...]
+
+
+@dataclass(eq=False, slots=True)
+class _Kept:
+    """The stream of one outside domain.
+
+    Attributes:
+        session: it, or the connection on the way.
+        attached: the server has taken the secret.
+        call: the next try.
+        due_at: when it is.
+        why: why the last one ended.
+    """
+
+    place: Place
+    domain: str
+    session: XmppSession | None = None
+    attached: bool = False
+    call: Any = None
+    due_at: float = 0.0
+    wait_s: float = RETRY_S[0]
+    why: tuple[Reason, str] = (Reason.SERVICE_DOWN, "not attached yet")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """What all streams are held to, asked when one begins.
+
+    Attributes:
+        own_domains: the domains of a service, sorted.
+        confirm: how it is known that a stanza arrived at one of them.
+        settings: times and bounds.
+    """
+
+    own_domains: Callable[[str], Sequence[str]]
+    confirm: Callable[[str], Confirm]
+    settings: Callable[[], StreamSettings]
+
+
+class ComponentClients(NoClaims, Apart):
+    """All our attachments: the centre of their streams, their `Trust`, and the `Opener` of their pools.
+
+    Args:
+        hub: the centre of the process.
+        places: servers of ours.
+        open_socket: opens a connection.
+        later: calls a function after seconds.
+        chance: gives a random number in [0, 1).
+        settings: what streams are held to.
+
+    Attributes:
+        parts: what the streams share, with the process's own edge; set before the first one.
+    """
+
+    what = "component stream"
+
+    def __init__(
+        self,
+        hub: Hub,
+        places: Iterable[Place],
+        open_socket: OpenSocket,
+        later: Callable[[float, Callable[[], object]], Any],
+        chance: Callable[[], float],
+        settings: ClientSettings,
+    ) -> None:
+        super().__init__(hub)
+        self._open_socket, self._later, self._chance = open_socket, later, chance
+        self._settings = settings
+        self._kept = {(one.service, name): _Kept(one, name) for one in places for name in one.domains}
+        self._ended = False
+        self.parts: StreamParts
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Attach wherever that is not done or due, at random moments within the first wait."""
+        for kept in self._kept.values():
+            if kept.call is None:
+                self._in(kept, self._chance() * RETRY_S[0])
+
+    def end(self) -> None:
+        """The router stops."""
+        self._ended = True
+        for kept in self._kept.values():
+            if kept.call is not None and kept.call.active():
+                kept.call.cancel()
+        for session in list(self._sessions.values()):
+            session.end(Reason.SHUTTING_DOWN)
+
+    def tick(self, now: float) -> None:
+        """Look at the timers of all streams; about once a second."""
+        for session in list(self._sessions.values()):
+            session.tick(now)
+            session.settle()
+
+    def _in(self, kept: _Kept, wait_s: float) -> None:
+        kept.due_at = self.now() + wait_s
+        kept.call = self._later(wait_s, lambda: self._dial(kept))
+
+    def _again(self, kept: _Kept, reason: Reason, note: str) -> None:
+        """Nothing came of it, or it is over: after a wait once more."""
+        kept.session, kept.attached, kept.why = None, False, (reason, note)
+        if self._ended:
+            return
+        wait_s = kept.wait_s * (1 - JITTER * self._chance())
+        kept.wait_s = min(kept.wait_s * 2, RETRY_S[1])
+        self.log.warn(
+            "{domain} is not attached at service {service} ({address}): {reason}; next try in {wait:.1f} s",
+            domain=kept.domain, service=kept.place.service, address="{}:{}".format(*kept.place.address),
+            reason=reason.word, stage=reason.stage.value, note=note, wait=wait_s,
+        )  # fmt: skip
+        self._in(kept, wait_s)
+
+    def _dial(self, kept: _Kept) -> None:
+        if self._hub.closing:
+            self._in(kept, RETRY_S[0])
+            return
+        own = self._settings.own_domains(kept.place.service)
+        pool = self.pools[kept.place.service]
+        parts = replace(self.parts, edge=_OwnSenders(self, pool, self.parts.edge))
+        session = kept.session = XmppSession(
+            self,
+            StreamRole.COMPONENT_OUT,
+            parts,
+            purpose=Purpose.DATA,
+            own=kept.domain,
+            other=own[0] if own else "",
+        )
+        session.service, session.way = kept.place.service, pool.port
+        if session.negotiated is not None:
+            session.negotiated.addErrback(lambda _failed: None)  # told by `gone`
+        opening = self._open_socket(*kept.place.address)
+        timer = self._later(CONNECT_S, opening.cancel)
+
+        def there(socket: OpenedSocket) -> None:
+            if timer.active():
+                timer.cancel()
+            if self._ended:
+                socket.close()
+            else:
+                socket.attach(session)
+
+        def refused(failed: Failure) -> None:
+            if timer.active():
+                timer.cancel()
+            self._again(kept, reason_of(failed.value), "nobody takes components there")
+            self._answer(kept)
+
+        opening.addCallbacks(there, refused)
+
+    def terms(self, session: StreamLink) -> StreamTerms:
+        """What a stream of ours is held to."""
+        return StreamTerms(
+            tls=TlsRule.NONE,  # XEP-0114 has none
+            secret=lambda name: self._kept[session.service, name].place.secret,
+            # ejabberd sends what is for any component of a listener on the stream of any of them
+            also=lambda name: self.has(session.service, name),
+            bidi=False,
+            sm=False,
+            confirm=self._settings.confirm(session.other) if session.other else Confirm.PING,
+            settings=self._settings.settings(),
+        )
+
+    def _kept_of(self, session: StreamLink) -> _Kept | None:
+        kept = self._kept.get((session.service, session.own))
+        return kept if kept is not None and kept.session is session else None
+
+    # -- ways (`pool.Opener`) ------------------------------------------------------------------------------
+
+    def has(self, service: str, outside: str) -> bool:
+        """Whether an outside domain is listed for a service."""
+        return (service, outside) in self._kept
+
+    def open(self, pool: ServicePool, outside: str, served: str) -> None:
+        """A pair goes by the outside domain's stream; where that is not there, but soon, it waits."""
+        kept = self._kept[pool.name, outside]
+        if kept.attached and kept.session is not None:
+            pool.ready((outside, served), kept.session)
+        elif kept.session is None and kept.due_at - self.now() > SOON_S:
+            pool.failed((outside, served), *kept.why)
+
+    def _answer(self, kept: _Kept) -> None:
+        """What waits for a stream that does not come soon has waited in vain."""
+        if kept.due_at - self.now() > SOON_S:
+            self.pools[kept.place.service].in_vain(kept.domain, *kept.why)
+
+    # -- who is who (`parts.Trust`) ------------------------------------------------------------------------
+
+    def attached(self, session: StreamLink, name: str) -> None:
+        """The server has taken us for a domain."""
+        kept = self._kept_of(session)
+        if kept is None:
+            return
+        kept.attached, kept.wait_s = True, RETRY_S[0]
+        self.log.info(
+            "{domain} is attached at service {service} on link {link}", domain=name,
+            service=kept.place.service, link=session.number,
+        )  # fmt: skip
+        self.pools[kept.place.service].came(name, session)
+
+    def gone(self, session: XmppSession, pool: ServicePool | None) -> None:
+        """One of them is gone: it is opened again."""
+        del pool
+        kept = self._kept_of(session)
+        if kept is not None:
+            self._again(kept, session.drop_reason, session.drop_note)
+            self._answer(kept)
+
+    def is_own(self, session: StreamLink, domain: str) -> bool:
+        """Whether a domain is one of the service whose server brought it on a stream."""
+        return domain.encode("ascii") in session.way.sources
+
+    def refuse(self, session: StreamLink, got: StanzaIn) -> None:
+        """A server brings what others wrote to it: tell them on the same stream, and go on."""
+        self.count(Reason.RELAY_DENIED)
+        told = told_of(got.stanza, got.to, got.from_)
+        note = f"{got.from_} is no domain of the service"
+        raw = told.error(failure(Reason.RELAY_DENIED, note=note)) if told is not None else None
+        if raw is not None:
+            said = rescoped(read_stanza(raw), COMPONENT)
+            cast("XmppSession", session).perform(session.machine.stanzas([said], [None], self.now()))
+
+
+class _OwnSenders(PoolEdge):
+    """The edge of our attachments: what a server brings is of its own domains, or goes no further.
+
+    Servers let anybody write to their components, users of domains that they reach by themselves as well.
+    Such a stanza is no fault of the stream's, so it does not end it.
+    """
+
+    def __init__(self, clients: ComponentClients, pool: ServicePool, edge: Edge) -> None:
+        super().__init__(pool, edge)
+        self._clients = clients
+
+    def records_of(self, session: StreamLink, stanzas: Sequence[StanzaIn]) -> bytes:
+        """See `parts.Edge`."""
+        own = []
+        for one in stanzas:
+            if self._clients.is_own(session, one.from_):
+                own.append(one)
+            else:
+                self._clients.refuse(session, one)
+        return super().records_of(session, own) if own else b""

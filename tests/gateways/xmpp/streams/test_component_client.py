@@ -1,0 +1,269 @@
+"""Attachments at a server, on a clock of the test's: when they are tried, and what waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.task import Clock
+
+from imxrouter.gateways.xmpp.steps import StreamRole
+from imxrouter.gateways.xmpp.streams.component_client import (
+    JITTER,
+    RETRY_S,
+    ClientSettings,
+    ComponentClients,
+    Place,
+)
+from imxrouter.gateways.xmpp.streams.parts import StreamParts
+from imxrouter.gateways.xmpp.streams.pool import PoolSettings, ServicePool
+from imxrouter.gateways.xmpp.streams.session import XmppSession
+from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, TlsRule
+from imxrouter.model.outcome import Outcome
+from imxrouter.model.vocabulary import Reason
+from imxrouter.switch.ports import Route
+from imxrouter.transport.opening import OpenedSocket
+from imxrouter.wire.registry import RecordType
+from tests.gateways.xmpp.streams.rig import A, Router, Wire, joined, settle
+
+FAR = "far.example"
+SECRET = b"a secret"
+TYPES = frozenset({RecordType.STANZA.value, RecordType.MESSAGE.value})
+
+
+class Scene:
+    """The router that `far.example` is reached through, and the server of `a.example`.
+
+    Attributes:
+        tries: when a connection was asked for, seconds.
+        reachable: whether the server takes connections.
+        silent: it takes them, and says nothing.
+        secret: what the server asks for.
+        chance: what is random.
+    """
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.router, self.server = Router(self.clock, FAR), Router(self.clock, A)
+        self.reachable, self.secret, self.chance = True, SECRET, 0.0
+        self.silent = False
+        self.tries: list[float] = []
+        self._wires: list[Wire] = []
+        self.server.terms = lambda _session: StreamTerms(
+            tls=TlsRule.NONE, serves=lambda name: name == FAR, secret=lambda _name: self.secret
+        )
+        hub = self.router.hub
+        settings = ClientSettings(lambda _service: [A], lambda _name: Confirm.WRITTEN, StreamSettings)
+        place = Place("chat", ("10.0.0.5", 5347), SECRET, (FAR,))
+        self.clients = ComponentClients(
+            hub, [place], self._open_socket, self.clock.callLater, lambda: self.chance, settings
+        )
+        self.pool = ServicePool("chat", hub, self.router.edge, self.clients, PoolSettings(hold_s=5.0))
+        self.clients.parts = StreamParts(
+            self.router.edge, self.clients, None, self.clients.terms, self.clock.callLater
+        )
+        self.clients.pools = {"chat": self.pool}
+        self.pool.bind(A.encode(), 0.0, 10.0)
+        self.router.switch.routes[A.encode()] = Route([self.pool.port], 1, 1 << 20, TYPES)
+
+    def _open_socket(self, ip: str, port: int) -> Deferred[OpenedSocket]:
+        assert (ip, port) == ("10.0.0.5", 5347)
+        self.tries.append(self.clock.seconds())
+        opened: Deferred[OpenedSocket] = Deferred()
+        if self.reachable:
+            self.clock.callLater(0, opened.callback, _Socket(self._attach))
+        else:
+            self.clock.callLater(0, opened.errback, Refused())  # type: ignore[no-untyped-call]
+        return opened
+
+    def _attach(self, session: XmppSession) -> None:
+        if self.silent:
+            return
+        accepted = XmppSession(self.server.hub, StreamRole.COMPONENT_IN, self.server.parts, own=A)
+        self._wires += joined(session, accepted)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, with the timers of each second."""
+        for _ in range(round(seconds * 4)):
+            self.clock.advance(0.25)
+            self.settle()
+            self.clients.tick(self.clock.seconds())
+            self.pool.tick(self.clock.seconds())
+
+    def settle(self) -> None:
+        """Bring everything that is written."""
+        for _ in range(4):
+            self.clock.advance(0)
+            settle(*self._wires)
+
+    def cut(self) -> None:
+        """The server goes away."""
+        for wire in self._wires:
+            wire.loseConnection()
+        settle(*self._wires)
+        self._wires.clear()
+
+    def send(self) -> Callable[[], Outcome | None]:
+        """A far user writes to one of the server's; gives the outcome, once there is one."""
+        raw = f"<message from='bob@{FAR}' to='alice@{A}' id='1'><body>hi</body></message>"
+        number = self.router.service.send(raw.encode(), FAR, A)
+        self.settle()
+        return lambda: self.router.service.outcomes.get(number)
+
+    @property
+    def attached(self) -> list[object]:
+        """Names that the server took."""
+        return [name for what, name in self.server.trust.heard if what == "attached"]
+
+
+class _Socket:
+    remote = ("10.0.0.5", 5347)
+
+    def __init__(self, attach: Callable[[XmppSession], None]) -> None:
+        self._attach = attach
+
+    def attach(self, protocol: Any) -> None:
+        """Give the connection its protocol."""
+        self._attach(protocol)
+
+    def close(self) -> None:
+        """Cut it."""
+
+
+@pytest.fixture
+def scene() -> Scene:
+    """Nothing is begun yet."""
+    return Scene()
+
+
+def test_it_attaches_and_messages_go_out_there(scene: Scene) -> None:
+    """What came before waits for the stream; what comes later goes at once."""
+    first = scene.send()
+    assert scene.tries == []
+    scene.clients.begin()
+    scene.pass_time(1)
+    assert scene.attached == [FAR]
+    assert [outcome is not None and outcome.ok for outcome in (first(), scene.send()())] == [True, True]
+    assert len(scene.tries) == 1
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
+def test_tries_are_later_and_later(scene: Scene, chance: float) -> None:
+    """The waits double up to the most; each is shorter by a random part, so that not all come together."""
+    scene.reachable, scene.chance = False, chance
+    scene.clients.begin()
+    scene.pass_time(400)
+    waits = [later - sooner for sooner, later in zip(scene.tries, scene.tries[1:], strict=False)]
+    first, most = RETRY_S
+    expected = [min(first * 2**n, most) * (1 - JITTER * chance) for n in range(len(waits))]
+    assert waits == pytest.approx(expected, abs=0.26)
+    assert len(waits) >= 8
+
+
+def test_attached_again_it_begins_with_the_first_wait(scene: Scene) -> None:
+    """A server that was away for long and took us is no bad one any more."""
+    scene.reachable = False
+    scene.clients.begin()
+    scene.pass_time(20)
+    scene.reachable = True
+    scene.pass_time(20)
+    assert scene.attached == [FAR]
+    before = len(scene.tries)
+    scene.cut()
+    scene.pass_time(RETRY_S[0] + 0.5)
+    assert len(scene.tries) == before + 1
+    assert scene.attached == [FAR, FAR]
+
+
+def test_wrong_secret_is_not_tried_again_and_again(scene: Scene) -> None:
+    """It is refused each time, and the waits grow as they do where nobody answers."""
+    scene.secret = b"another one"
+    scene.clients.begin()
+    scene.pass_time(32)
+    assert scene.attached == []
+    assert len(scene.tries) == 6
+    assert scene.server.errors == [("not-authorized", "sent")] * 6
+
+
+def test_message_while_the_next_try_is_far(scene: Scene) -> None:
+    """It is answered at once; one that comes just before a try waits for it."""
+    scene.reachable = False
+    scene.clients.begin()
+    scene.pass_time(8.5)  # tries at 0, 1, 3, 7, 15
+    late = scene.send()()
+    assert late is not None
+    assert late.reason is Reason.SERVICE_DOWN
+    scene.pass_time(5.25)  # the refusal is forgotten after five seconds
+    scene.reachable = True
+    waiting = scene.send()
+    assert waiting() is None
+    scene.pass_time(2)
+    outcome = waiting()
+    assert outcome is not None
+    assert outcome.ok
+
+
+def test_message_that_waited_for_a_try_that_failed(scene: Scene) -> None:
+    """It is answered when that is known and the next one is far."""
+    scene.reachable = False
+    scene.clients.begin()
+    scene.pass_time(6)  # the next try is at 7, the one after at 15
+    waiting = scene.send()
+    assert waiting() is None
+    scene.pass_time(1.5)
+    outcome = waiting()
+    assert outcome is not None
+    assert outcome.reason is Reason.SERVICE_DOWN
+
+
+def test_server_that_says_nothing(scene: Scene) -> None:
+    """What waits for a stream that does not come on is answered in time."""
+    scene.silent = True
+    scene.clients.begin()
+    waiting = scene.send()
+    scene.pass_time(4)
+    assert waiting() is None
+    scene.pass_time(2)
+    outcome = waiting()
+    assert outcome is not None
+    assert outcome.reason is Reason.SERVICE_DOWN
+
+
+def test_message_on_a_stream_that_was_cut(scene: Scene) -> None:
+    """Messages go out on the next one, and never on the one that is gone."""
+    scene.clients.begin()
+    scene.pass_time(1)
+    scene.cut()
+    waiting = scene.send()
+    assert waiting() is None
+    scene.pass_time(1.5)
+    outcome = waiting()
+    assert outcome is not None
+    assert outcome.ok
+
+
+def test_out_of_service_nothing_is_dialled(scene: Scene) -> None:
+    """While the router goes, streams that end are not opened again; back in service they are, once."""
+    scene.router.hub.closing = True
+    scene.clients.begin()
+    scene.pass_time(10)
+    assert scene.tries == []
+    scene.router.hub.closing = False
+    scene.clients.begin()
+    scene.pass_time(10)
+    assert len(scene.tries) == 1
+
+
+def test_at_the_end_nothing_is_left(scene: Scene) -> None:
+    """Streams end in order, and no call is due."""
+    scene.clients.begin()
+    scene.pass_time(1)
+    scene.clients.end()
+    scene.settle()
+    assert not scene.clients.sessions
+    scene.pass_time(120)
+    assert len(scene.tries) == 1
+    assert not scene.clock.getDelayedCalls()
