@@ -185,14 +185,6 @@ class Presentities(PresentityActions):
                 return Event.SUBSCRIBED_NO_ROOM
         return Event.SUBSCRIBED_EARLY
 
-    def domains(self) -> list[tuple[Domain, Domain]]:
-        """Whose users are held, each with the domain of one who watches."""
-        return [(one, next(iter(pairs.values())).watcher.domain) for one, pairs in self._by_domain.items()]
-
-    def holds(self, domain: Domain) -> bool:
-        """Whether a user of a domain is held."""
-        return domain in self._by_domain
-
     def lost(self, domain: Domain, now: float, *, tells: bool = True) -> Effects:
         """Who answers for a domain is lost, and has been so for the time of grace.
 
@@ -224,9 +216,6 @@ class Presentities(PresentityActions):
     def _spread(self, count: int) -> float:
         """Seconds over which so many questions are spread: a few need not wait."""
         return min(count / self.settings.spread_per_s, self.settings.spread_s)
-
-    def _of(self, domain: Domain) -> list[Pair]:
-        return list(self._by_domain.get(domain, {}).values())
 
     # -- time ----------------------------------------------------------------------------------------------
 

@@ -246,17 +246,9 @@ class Watchers(WatcherActions):
 
     # -- loss of services ----------------------------------------------------------------------------------
 
-    def domains(self) -> list[tuple[Domain, Domain]]:
-        """Whose users watch, each with the domain of one who is watched."""
-        return [(one, next(iter(pairs.values())).presentity.domain) for one, pairs in self._by_domain.items()]
-
-    def holds(self, domain: Domain) -> bool:
-        """Whether a user of a domain watches somebody."""
-        return domain in self._by_domain
-
     def back(self, domain: Domain, now: float) -> None:
         """Who answers for a domain was lost and can be reached again: what could not be told there is due."""
-        watching = [one for one in self._by_domain.get(domain, {}).values() if one.state in _RENEWED]
+        watching = [one for one in self._of(domain) if one.state in _RENEWED]
         within_s = min(len(watching) / self.settings.spread_per_s, self.settings.spread_s)
         for pair in watching:
             self._watching.renew(pair.watcher, pair.presentity, now, within_s)
@@ -313,6 +305,8 @@ class Watchers(WatcherActions):
             pair.state, pair.ident = State(kept.state), kept.ident
             pair.since, pair.asked_day = kept.since, kept.asked_day
             self._hold(pair)
+            if pair.state is State.ASKING:
+                self._count_asking(pair, 1)
             self._happens(pair, Event.RESTART, Happening(now, Effects()))
             if pair.state is not State.ASLEEP:
                 pair.asked = ("", inf)
@@ -341,7 +335,7 @@ class Watchers(WatcherActions):
     def removed(self, domain: Domain, now: float) -> Effects:
         """A domain whose users watch is served no more."""
         what = Happening(now, Effects())
-        for pair in list(self._by_domain.get(domain, {}).values()):
+        for pair in self._of(domain):
             self._happens(pair, Event.REMOVED, what)
         return what.effects
 
