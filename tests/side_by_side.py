@@ -13,16 +13,14 @@ Where a test is to be watched (`-s`, `--pdb`) there is one process.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import queue
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 import warnings
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -32,16 +30,19 @@ import pytest
 
 #: What the helpers carry out: folders and files below `tests`, chosen so that all end at about the same time.
 #: What is not named here is carried out by the process that was started.
-PARTS: Final[tuple[tuple[str, ...], ...]] = (("app", "attacks"),)
+PARTS: Final[tuple[tuple[str, ...], ...]] = (
+    ("app", "cli", "interop/edge", "rolling"),
+    ("attacks", "gateways/xmpp/streams", "interop", "lab", "staged", "transport"),
+)
 
-#: In a helper's environment: its place in `PARTS` and the descriptor to which it tells what happens.
+#: In a helper's environment: its place in `PARTS` and the file in which it writes what happens.
 _HELPER: Final = "IMXROUTER_TESTS_HELPER"
 
 #: A helper is asked to end, as by Ctrl-C, and is given this long to take down what its tests started.
 _END_S: Final = 30
 
-#: How long we wait for news of the helpers before we look whether the run is to end.
-_LOOK_S: Final = 0.5
+#: Between two looks at what helpers wrote, once our own part is done.
+_LOOK_S: Final = 0.1
 
 Told = dict[str, Any]
 
@@ -63,8 +64,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Take our role: the first process, a helper, or neither where a test is to be watched."""
     role = os.environ.pop(_HELPER, None)
     if role is not None:
-        place, told_to = map(int, role.split())
-        config.pluginmanager.register(_Helper(config, place, told_to), "imxrouter-helper")
+        place, _, told_to = role.partition(" ")
+        config.pluginmanager.register(_Helper(config, int(place), Path(told_to)), "imxrouter-helper")
     elif not (config.option.collectonly or config.option.usepdb or config.option.capture == "no"):
         config.pluginmanager.register(_First(config), "imxrouter-first")
 
@@ -72,11 +73,10 @@ def pytest_configure(config: pytest.Config) -> None:
 class _Helper:
     """Carries out its part and tells it, a line of JSON for each thing that happens."""
 
-    def __init__(self, config: pytest.Config, place: int, told_to: int) -> None:
-        os.set_inheritable(told_to, False)  # not kept open by what a test starts
+    def __init__(self, config: pytest.Config, place: int, told_to: Path) -> None:
         self._config = config
         self._place = place
-        self._out = os.fdopen(told_to, "w", buffering=1)
+        self._out = told_to.open("w", buffering=1)
         self._named = {config.invocation_params.dir / one.partition("::")[0] for one in config.args}
 
     def _tell(self, what: str, **more: object) -> None:
@@ -133,37 +133,53 @@ class _Helper:
 
 
 class _Running:
-    """A helper that the first process started."""
+    """A helper that the first process started.
 
-    def __init__(self, config: pytest.Config, place: int, news: queue.Queue[list[Told]]) -> None:
-        self._news = news
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the run
+    What it tells stands in a file, and is read between tests: a thread that reads all the time would be seen
+    by tests that measure memory.
+    """
+
+    def __init__(self, config: pytest.Config, place: int, folder: Path) -> None:
         self.name = f"helper {place + 1}"
-        reading, writing = os.pipe()
+        self._printed = folder / f"printed-{place}"
+        told = folder / f"told-{place}"
+        told.touch()
+        self._told = told.open()
+        self._line = ""
+        self._of_file: list[Told] = []
         command = [*_apart(), sys.executable, "-m", "pytest", *config.invocation_params.args]
         if config.option.basetemp:
             command.append(f"--basetemp={config.option.basetemp}-{place + 1}")
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            cwd=config.invocation_params.dir,
-            env=os.environ | {_HELPER: f"{place} {writing}"},
-            pass_fds=[writing],
-        )
-        os.close(writing)
-        threading.Thread(target=self._read, args=(reading,), name=self.name, daemon=True).start()
+        with self._printed.open("wb") as printed:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                cwd=config.invocation_params.dir,
+                env=os.environ | {_HELPER: f"{place} {told}"},
+            )
 
-    def _read(self, reading: int) -> None:
-        """Pass on what is told, all of a file at once; the last is what no `end` came behind, or nothing."""
-        of_file: list[Told] = []
-        with os.fdopen(reading) as lines:
-            for line in lines:
-                of_file.append(json.loads(line))
-                if of_file[-1]["what"] == "file":
-                    self._news.put(of_file)
-                    of_file = []
-        self._news.put([*of_file, {"what": "gone"}])
+    def news(self) -> list[Told]:
+        """What it told since the last time: whole files of tests, and the rest once it has ended."""
+        ended = self._process.poll() is not None
+        files: list[Told] = []
+        for text in self._told:
+            self._line += text
+            if not self._line.endswith("\n"):
+                break
+            self._of_file.append(json.loads(self._line))
+            self._line = ""
+            if self._of_file[-1]["what"] == "file" or ended:
+                files += self._of_file
+                self._of_file = []
+        if ended:
+            files, self._of_file = files + self._of_file, []
+        return files
+
+    @property
+    def at_work(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
 
     def trouble(self) -> str:
         """Wait for its end, and say what was wrong with it where something was."""
@@ -173,8 +189,7 @@ class _Running:
 
     def output(self) -> str:
         """What it printed."""
-        self._output.seek(0)
-        return self._output.read().decode(errors="replace")
+        return self._printed.read_text(errors="replace")
 
     def stop(self) -> None:
         """End it in order where it runs."""
@@ -185,6 +200,7 @@ class _Running:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        self._told.close()
 
 
 class _First:
@@ -193,16 +209,15 @@ class _First:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._helpers: list[_Running] = []
-        self._at_work = 0
-        self._news: queue.Queue[list[Told]] = queue.Queue()
+        self._folder = tempfile.TemporaryDirectory(prefix="imx-tests-")
         self._awaited: set[str] = set()
         self._trouble = ""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:
         """Start the helpers, so that all collect at the same time."""
-        self._helpers += [_Running(self._config, place, self._news) for place in range(len(PARTS))]
-        self._at_work = len(self._helpers)
+        folder = Path(self._folder.name)
+        self._helpers += [_Running(self._config, place, folder) for place in range(len(PARTS))]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -224,9 +239,8 @@ class _First:
         """Between two files of ours, show those that helpers have done."""
         result = yield
         if nextitem is None or nextitem.path != item.path:
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    self._show(self._news.get_nowait())
+            for helper in self._helpers:
+                self._show(helper.news())
         return result
 
     def _show_rest(self, session: pytest.Session) -> None:
@@ -236,9 +250,12 @@ class _First:
             pytest.Session.Failed: the run is to end at this failure, or a helper did not do its part.
             pytest.Session.Interrupted: the run is to end.
         """
-        while self._at_work and not session.shouldfail and not session.shouldstop:
-            with contextlib.suppress(queue.Empty):
-                self._show(self._news.get(timeout=_LOOK_S))
+        at_work = True
+        while at_work and not session.shouldfail and not session.shouldstop:
+            at_work = any(helper.at_work for helper in self._helpers)  # looked at before their news
+            for helper in self._helpers:
+                self._show(helper.news())
+            time.sleep(_LOOK_S if at_work else 0)
         if session.shouldfail:
             raise session.Failed(session.shouldfail)
         if session.shouldstop:
@@ -249,10 +266,10 @@ class _First:
         if self._trouble:
             raise session.Failed(self._trouble)
 
-    def _show(self, of_file: list[Told]) -> None:
+    def _show(self, told: list[Told]) -> None:
         """Do as if that had happened here."""
         hook = self._config.hook
-        for one in of_file:
+        for one in told:
             match one.pop("what"):
                 case "start":
                     hook.pytest_runtest_logstart(**one)
@@ -266,8 +283,6 @@ class _First:
                     self._awaited.discard(one["nodeid"])
                 case "warning":
                     self._warn(**one)
-                case "gone":
-                    self._at_work -= 1
 
     def _warn(self, text: str, kind: str, filename: str, line: int, nodeid: str) -> None:
         category = cast("type[Warning]", type(kind, (Warning,), {}))
@@ -275,6 +290,10 @@ class _First:
         self._config.hook.pytest_warning_recorded.call_historic(
             kwargs={"warning_message": message, "when": "runtest", "nodeid": nodeid, "location": None}
         )
+
+    def pytest_unconfigure(self) -> None:
+        """Leave no file behind."""
+        self._folder.cleanup()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show what helpers printed where one did not do its part."""

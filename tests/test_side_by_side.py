@@ -29,7 +29,8 @@ def project(tmp_path: Path) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     (tmp_path / "tests/__init__.py").touch()
-    (tmp_path / "tests/side_by_side.py").write_text((HERE / "side_by_side.py").read_text())
+    text = (HERE / "side_by_side.py").read_text()
+    (tmp_path / "tests/side_by_side.py").write_text(text + 'PARTS = (("app", "attacks"), ("lab",))\n')
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib\n")
     return tmp_path
 

@@ -29,6 +29,8 @@ from imxrouter.gateways.xmpp.streams.pings import Pings
 from imxrouter.gateways.xmpp.streams.presence import PresenceOutside, StreamPresence
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.gateways.xmpp.streams.world import Known, Outside
+from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import PresentitySettings
+from imxrouter.gateways.xmpp.subscriptions.watcher_pairs import WatcherSettings
 from imxrouter.gateways.xmpp.takers import UNKNOWN, Taken, Takers
 from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, TlsRule
 from imxrouter.gateways.xmpp.translate.messages import Takes
@@ -215,6 +217,7 @@ class Streams:
         edge: between stanzas and records; has the protocol of each destination decided first.
         trust: who is who.
         rules: what streams are held to.
+        pair_settings: bounds of subscriptions, of who watches and of who is watched.
     """
 
     def __init__(self, router: Parts) -> None:
@@ -235,6 +238,7 @@ class Streams:
             lambda name: chosen.choose_for_stanzas(name.encode()),
         )
         self._presence: StreamPresence | None = None
+        self.pair_settings = _pair_settings(router.config)
         self.trust = stream_trust(router, self._second, lambda what: later(0.0, what))
         self.rules = rules = StreamRules(
             router.hub, router.xmpp_strengths, lambda: router.config, droppers,
@@ -259,6 +263,11 @@ class Streams:
         """What makes streams of connections of other organisations' servers."""
         return StreamFactory(self._hub, self.parts, Door.XMPP, only_tls=only_tls)
 
+    @property
+    def presence(self) -> StreamPresence | None:
+        """Subscriptions of users of XMPP; None before the store is open."""
+        return self._presence
+
     def begin(self, store: Store) -> None:
         """Go on with the subscriptions of XMPP that the store has, which is open."""
         router, hub = self._router, self._hub
@@ -272,8 +281,16 @@ class Streams:
             random_bytes=os.urandom,
             reached=self._reached,
             dropped=router.metrics.xmpp.dropped,
+            forms=self._forms,
         )
-        self._presence = StreamPresence(outside, store)
+        self._presence = StreamPresence(outside, store, *self.pair_settings)
+
+    def change(self, config: Config) -> None:
+        """Bounds of subscriptions are other ones from now on."""
+        watchers, presentities = self.pair_settings = _pair_settings(config)
+        if self._presence is not None:
+            self._presence.watchers.settings = watchers
+            self._presence.presentities.settings = presentities
 
     def tick(self) -> None:
         """About once a second: what nobody answered in time is answered, what is due is sent."""
@@ -285,6 +302,9 @@ class Streams:
         """Domains are served no more."""
         if self._presence is not None:
             self._presence.removed(domains)
+
+    def _forms(self) -> bool:
+        return self._router.config.xmpp.original_form
 
     def _reached(self, name: str) -> bool:
         route = self._hub.switch.routes.get(name.encode())
@@ -352,6 +372,7 @@ class Streams:
             lambda own, name: _takes(self._taken(own, name)),
             lambda own, name: self._taken(own, name).foreign,
             lambda name: self._takers.refused(Domain(name)),
+            forms=lambda _domain: self._forms(),
             pair=self._pair,
             presence=self._take,
             shown=self._shown,
@@ -369,6 +390,13 @@ class Streams:
         if self._router.domains.get(Domain(own)) is None:
             return UNKNOWN
         return self._takers.of(Domain(own), Domain(name))
+
+
+def _pair_settings(config: Config) -> tuple[WatcherSettings, PresentitySettings]:
+    xmpp = config.xmpp
+    return WatcherSettings(idle_days=xmpp.idle_days), PresentitySettings(
+        coalesce_s=xmpp.coalesce_s, denied_s=float(xmpp.denied_s), dormant_days=xmpp.dormant_days
+    )
 
 
 def _takes(taken: Taken) -> Takes:

@@ -18,7 +18,10 @@ from imxrouter.cli.presence import follow_changes, moment, standing, state
 @click.option("--count", type=click.IntRange(1), help="With --follow: leave after so many lines.")
 @live
 def subscriptions(shared: Context, user: str, follow: bool, count: int | None) -> None:
-    """Show whom a user watches: state, what he was told, until when it is granted, and the next renewal."""
+    """Show whom a user watches: state, what he was told, until when it is granted, and the next renewal.
+
+    Of a user whose service speaks XMPP too; what is asleep is approved, and renewed when he is seen again.
+    """
     if count and not follow:
         raise click.UsageError("--count is for --follow")
     one = shared.client.user(user)
@@ -48,6 +51,8 @@ def _subscriptions(view: SubscriptionsView) -> None:
 
 
 def _renewal(row: SubscriptionView) -> str:
+    if row["state"] == "asleep":
+        return ""
     return "under way" if row["renewal_s"] is None else f"in {output.duration(row['renewal_s'])}"
 
 
@@ -67,7 +72,11 @@ def watchers(
     shared: Context, user: str, approve: str | None, reject: str | None, block: str | None,
     forget: str | None, messages: bool,
 ) -> None:  # fmt: skip
-    """Show who watches a user, who waits for his word and what he decided; or decide on somebody."""
+    """Show who watches a user, who waits for his word and what he decided; or decide on somebody.
+
+    Users whose services speak XMPP decide there: `dormant` is who may watch and does not now, `denied` whom
+    the user turned away.
+    """
     given = {"allow": approve, "refuse": reject, "block": block, "forget": forget}
     chosen = [(decision, person) for decision, person in given.items() if person]
     if len(chosen) > 1 or (messages and not chosen):
@@ -91,7 +100,7 @@ def _watchers(view: WatchersView) -> None:
         ("watcher", lambda row: row["watcher"]),
         ("subscription", lambda row: row["state"]),
         ("not told", _not_told),
-        ("until", lambda row: f"{moment(row['until'])} (in {output.duration(row['left_s'])})"),
+        ("until", _until),
         ("decision", lambda row: row["decision"]),
         ("because of", lambda row: row["because"]),
         ("sees", lambda row: {"allow": row["detail"], "block": "offline"}.get(row["decision"], "nothing")),
@@ -104,6 +113,10 @@ def _watchers(view: WatchersView) -> None:
     for one in view["decisions"]:
         line = f"decided: {one['person']}: {one['decision']} {one['scope']} ({moment(one['at'])})"
         click.echo(output.clean(line))
+
+
+def _until(row: WatcherView) -> str:
+    return f"{moment(row['until'])} (in {output.duration(row['left_s'])})" if row["left_s"] else ""
 
 
 def _not_told(row: WatcherView) -> str:

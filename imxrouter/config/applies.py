@@ -185,6 +185,12 @@ APPLIES: Final[dict[str, Applies]] = {
     "xmpp.tls": _NEW,
     "xmpp.stanza_bytes": _NEW,
     "xmpp.confirm": _NEW,
+    "xmpp.original_form": _LIVE,
+    "xmpp.coalesce_s": _LIVE,
+    # what waits already waits as long as it began with
+    "xmpp.idle_days": _NEW,
+    "xmpp.dormant_days": _NEW,
+    "xmpp.denied_s": _NEW,
     "xmpp.inside.listen": _RESTART,
     "xmpp.inside.allow": _RESTART,
     "xmpp.inside.authority": _RESTART,

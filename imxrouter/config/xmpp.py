@@ -170,6 +170,51 @@ class Xmpp(Section, frozen=True):
             "a ping behind it was answered; `written`: it was written, which says less."
         ),
     ] = "ping"
+    original_form: Annotated[
+        bool,
+        key(
+            "Whether what XMPP says and the model cannot goes along, where IMX is between two XMPP servers. "
+            "`false`: none is sent and none used, so that nothing passes which rules do not see."
+        ),
+    ] = True
+    coalesce_s: Annotated[
+        float,
+        key(
+            "Presence of a user of XMPP is told so long after a first change, and what changes meanwhile "
+            "with it.",
+            unit="s",
+            ge=0.0,
+            le=10.0,
+        ),
+    ] = 0.5
+    idle_days: Annotated[
+        int,
+        key(
+            "Whom a user of XMPP watches is not asked for any more after so many days in which the user's "
+            "server showed no interest; the consent stays.",
+            unit="days",
+            ge=1,
+            le=365,
+        ),
+    ] = 14
+    dormant_days: Annotated[
+        int,
+        key(
+            "A consent of a user of XMPP that nobody used for so many days is given back.",
+            unit="days",
+            ge=1,
+            le=3_650,
+        ),
+    ] = 180
+    denied_s: Annotated[
+        int,
+        key(
+            "A user of XMPP who refused somebody is not asked again for so long.",
+            unit="s",
+            ge=60,
+            le=2_592_000,
+        ),
+    ] = 86_400
     inside: Annotated[Inside, key("Where servers behind this router find every outside domain.")] = field(
         default_factory=Inside
     )

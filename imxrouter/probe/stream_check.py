@@ -95,6 +95,9 @@ def _identity_of(way: Evidence, seen: Probed, verdicts: list[Judged]) -> Evidenc
 def _stream_of(way: Evidence, seen: Probed) -> Evidence:
     facts = {**way.facts, "features": list(seen.features), "mechanisms": list(seen.mechanisms)}
     took_s = seen.open_s or None
+    if seen.reason is Reason.NO_COMMON_PROOF:  # nothing was proved: nobody asks here
+        note = "it speaks to nobody whose certificate it does not trust, and none was shown: see --as"
+        return replace(way, note=f"{note} ({seen.note})", took_s=took_s, facts=facts)
     return replace(way, reason=seen.reason, note=seen.note, took_s=took_s, facts=facts)
 
 

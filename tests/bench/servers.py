@@ -9,15 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.bench.tools import START_S, NoTool
+from tests.bench.tools import START_S, NoTool, wait_for
 
 #: Hosted there; nobody writes to it.
 HOST: Final = "hosted.bench.example"
@@ -143,17 +141,7 @@ def _started(name: str, command: list[str], folder: Path, address: str, **more: 
     ):
         try:
             for port in (5269, 5347):
-                _wait_for((address, port), child, folder)
+                wait_for((address, port), child, name, 3 * START_S, folder / "output")
             yield Running(name, child.pid, (address, 5269), (address, 5347))
         finally:
             child.kill()
-
-
-def _wait_for(endpoint: tuple[str, int], child: subprocess.Popen[bytes], folder: Path) -> None:
-    end_s = time.monotonic() + 3 * START_S
-    while time.monotonic() < end_s and child.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(endpoint, timeout=1):
-            return
-        time.sleep(0.05)
-    said = (folder / "output").read_text(errors="replace")[-500:]
-    raise NoTool(f"{endpoint[0]} port {endpoint[1]}: the server does not listen: {said}")

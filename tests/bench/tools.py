@@ -224,20 +224,38 @@ def haproxy(to_port: int, work_dir: Path, certificate: Path | None = None) -> It
     config.write_text(text.replace("{certificate}", str(certificate)))
     with subprocess.Popen([program, "-db", "-q", "-f", str(config)]) as child:
         try:
-            _wait_for(port, child)
+            wait_for(("127.0.0.1", port), child, "HAProxy")
             yield port, child.pid
         finally:
             child.kill()
 
 
-def _wait_for(port: int, child: subprocess.Popen[bytes]) -> None:
-    """Wait until something listens; the connection made to find out is closed again."""
-    end_s = time.monotonic() + START_S
+def wait_for(
+    endpoint: tuple[str, int],
+    child: subprocess.Popen[bytes],
+    name: str,
+    seconds: float = START_S,
+    output: Path | None = None,
+) -> None:
+    """Wait until a program listens; the connection made to find out is closed again.
+
+    Args:
+        endpoint: address and port.
+        child: the program; nobody waits for one that has ended.
+        name: of the program, for people.
+        seconds: how long.
+        output: the file that it writes to, whose end is told.
+
+    Raises:
+        NoTool: it does not listen.
+    """
+    end_s = time.monotonic() + seconds
     while time.monotonic() < end_s and child.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        with contextlib.suppress(OSError), socket.create_connection(endpoint, timeout=1):
             return
         time.sleep(0.02)
-    raise NoTool(f"HAProxy does not listen on port {port} within {START_S:g} s")
+    said = f": {output.read_text(errors='replace')[-500:]}" if output is not None else ""
+    raise NoTool(f"{name} does not listen on {endpoint[0]} port {endpoint[1]} within {seconds:g} s{said}")
 
 
 def joined(

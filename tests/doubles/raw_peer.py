@@ -176,10 +176,14 @@ class RawPeer:
 
     def outcome(self, within_s: float = PATIENCE_S) -> Outcome:
         """The outcome that the next response tells; what comes before it is passed over."""
+        return decode_outcome(self.response(within_s))
+
+    def response(self, within_s: float = PATIENCE_S) -> Record:
+        """The next response; what comes before it is passed over."""
         item = self._next_or_fail("a response", within_s)
         while not (isinstance(item, Record) and item.is_response):
             item = self._next_or_fail("a response", within_s)
-        return decode_outcome(item)
+        return item
 
     def drain(self) -> list[Item]:
         """Everything that came until the other side had answered all we sent: two pings, and their pongs.

@@ -268,10 +268,10 @@ def test_their_service_is_gone(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Non
             word = Notify(HIM, HER, new_id(), bob.ident, state, Version(1, 1), shown)
             second.send(replace(operation_to_record(word), flags=c.WANTED, route_tag=1))
             await until(lambda: bob.status == "open" and bob.unknown is None)
-            assert (await asyncio.to_thread(lambda: second.find(Record))).body == c.outcome(SUCCESS)
+            assert (await asyncio.to_thread(second.response)).body == c.outcome(SUCCESS)
             envelope = Envelope(b"", A, b"carol", B)
             second.send(Record(c.ECHO, c.WANTED, 110, 2, new_id(), envelope, (), b"are you there"))
-            answer_back = await asyncio.to_thread(lambda: second.find(Record))
+            answer_back = await asyncio.to_thread(second.response)
             assert answer_back.body == c.outcome(SUCCESS) + b"are you there"
             second.close()
 

@@ -59,6 +59,8 @@ class Federation:
             self.routers[name].start()
         for name in names:
             self.routers[name].ready()
+        for name in names:
+            self.routers[name].watched()
 
     def __getitem__(self, name: str) -> Router:
         return self.routers[name]
@@ -91,7 +93,7 @@ class Federation:
     def stop(self) -> None:
         """End the routers in order, and check their books and how they ended."""
         running = [router for router in self.routers.values() if router.running]
-        books = {router.name: router.imxctl("status") for router in running}
+        books = {router.name: router.client.status() for router in running}
         self._heal()  # else a link that was cut waits for its close deadline
         for router in running:
             router.ask_to_end()

@@ -190,11 +190,15 @@ class Router:
         self._program = Program(self.name, self.place.command(*twistd), self._log)
 
     def ready(self) -> None:
-        """Wait until it takes links and its user is watched."""
+        """Wait until it takes links, and begin to watch its user; `watched` waits."""
         assert self._program is not None
         self._program.until(self._answers, "answers at its administration socket")
         self._seen.unlink(missing_ok=True)
         self._watcher = Program(f"watch {self.name}", self._imxctl("watch", self.org.address), self._seen)
+
+    def watched(self) -> None:
+        """Wait until its user is watched."""
+        assert self._watcher is not None
         self._watcher.until(self._is_watched, "shows a message of the user to himself")
 
     def _is_watched(self) -> bool:
@@ -271,12 +275,11 @@ class Router:
 
     def send(self, destination: str, text: str, source: str = "") -> dict[str, Any]:
         """Send a message from its user and return the outcome."""
-        return self.sending(destination, text, source).outcome()
+        return dict(self.client.send(source or self.org.address, destination, text))
 
     def links(self, opened_by: str = "") -> list[dict[str, Any]]:
         """Its links, or those opened by `us` or `them`."""
-        links = self.imxctl("links")
-        return [link for link in links if opened_by in ("", link["opened_by"])]
+        return [dict(link) for link in self.client.links() if opened_by in ("", link["opened_by"])]
 
     def seen(self) -> list[str]:
         """The texts that its user received, in their order."""

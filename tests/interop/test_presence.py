@@ -104,6 +104,7 @@ class Three:
         self.truth[org].back()
         self[org].start()
         self[org].ready()
+        self[org].watched()
 
     def judge(self, bound_s: float) -> None:
         """See that nobody was wrong for longer than that, or shown an older state again."""

@@ -214,3 +214,17 @@ def test_xmpp_alone_is_what_is_told(bench: Bench) -> None:
     view = both(bench)
     assert view["protocols"][1]["published"] is None
     assert view["result"] == "failed"
+
+
+def test_a_server_that_wants_a_certificate_first_is_good(bench: Bench) -> None:
+    """From outside none is shown: that it ends the stream then says nothing against it, and is told."""
+    end = (
+        "<stream:error><not-authorized xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>"
+        "</stream:stream>"
+    )
+    bench.server(Conduct(issued(B), direct=True, instead={"features": end}), direct=True)
+    report = bench.run()
+    assert report.state is State.GOOD
+    (peer,) = stage(report, Stage.PEER).evidence
+    assert "see --as" in peer.note
+    assert stage(report, Stage.DIALBACK).state is State.NOT_TRIED

@@ -38,7 +38,8 @@ VALUES: Mapping[str, str] = {
     "limits.max_message_bytes": "2222", "limits.attribute_age_s": "60",
     "limits.subscriptions_per_domain": "222", "trust.default_policy": '"dialback+tls"',
     "trust.xmpp_default": '"dialback+tls"', "xmpp.tls": '"offered"', "xmpp.stanza_bytes": "20000",
-    "xmpp.confirm": '"written"',
+    "xmpp.confirm": '"written"', "xmpp.original_form": "false", "xmpp.coalesce_s": "0.25",
+    "xmpp.idle_days": "15", "xmpp.dormant_days": "181", "xmpp.denied_s": "3600",
     "tls.watch_s": "5", "drain.deadline_s": "9", "drain.siblings": '["im2.a.example:6490"]',
     "trust.proof_max_age_s": "5000", "trust.proof_idle_s": "500", "trust.remember_days": "3",
     "dialback.keys": '{ k1 = "abababababababababababababababab" }', "dialback.token_ttl_s": "30",
@@ -168,8 +169,17 @@ def facts(router: Router) -> dict[str, Any]:
         "mask": router.mask.mode,
         "trace": (router.trace._entries.maxlen, router.trace._max_age_s, router.traces_deliveries),
         "told": (router.steps._every, router.switch.on_delivered is None),
+        "streams": _streams(router),
         "watched": router.figures.peers._watched,
     }  # fmt: skip
+
+
+def _streams(router: Router) -> tuple[object, ...]:
+    """What subscriptions of XMPP go by; whether original forms are used is asked each time."""
+    streams = router.streams
+    if (presence := streams.presence) is not None:
+        assert (presence.watchers.settings, presence.presentities.settings) == streams.pair_settings
+    return streams._known().forms("d.example"), streams.pair_settings
 
 
 class Comparing:

@@ -95,6 +95,7 @@ def test_what_a_limit_keeps_waiting_is_told_when_to_come_again(lab: Lab) -> None
             break
     assert not left
     assert told
-    assert {outcome.reason for outcome in told} == {Reason.BUSY}
+    # on a busy machine a verification may be under way when the two seconds are over
+    assert {outcome.reason for outcome in told} - {Reason.DIALBACK_TIMEOUT} == {Reason.BUSY}
     assert all(outcome.retry_after_s > 0 for outcome in told)
     assert len(b.inbox("bob@b.example")) == 40

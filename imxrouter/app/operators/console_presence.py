@@ -21,6 +21,7 @@ from imxrouter.admin.user_views import (
 )
 from imxrouter.app.operators import userviews
 from imxrouter.app.operators.console_recipients import RecipientConsole
+from imxrouter.app.operators.console_streams import StreamUserConsole
 from imxrouter.app.operators.user_refusals import address, service_of, told
 from imxrouter.gateways.embedded.instances import DEFAULT_PUBLICATION_S
 from imxrouter.gateways.embedded.register import Change, Topic
@@ -164,6 +165,9 @@ class PresenceConsole:
 
     def subscriptions(self, user: str) -> SubscriptionsView:
         """List whom a user watches."""
+        streams = StreamUserConsole(self._router)
+        if (theirs := streams.user(user)) is not None:
+            return streams.subscriptions(theirs)
         service, whose = service_of(self._router, user)
         wall = time.time()
         with told():
@@ -193,7 +197,9 @@ class PresenceConsole:
 
     def watchers(self, user: str) -> WatchersView:
         """List who watches a user, or waits for his decision."""
-        own = RecipientConsole(self._router)
+        own, streams = RecipientConsole(self._router), StreamUserConsole(self._router)
+        if (theirs := streams.user(user)) is not None:
+            return streams.watchers(theirs)
         if (mine := own.user(user)) is not None:
             return own.watchers(mine)
         service, whose = service_of(self._router, user)

@@ -32,6 +32,7 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.presence import Activities, Note, Presence, PresenceTuple, Unknown, preferred
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.rules import Consent, Right, Rule, Ruling
+from imxrouter.routing.watched import Standing
 
 
 class ReasonWords(TypedDict):
@@ -113,15 +114,24 @@ def instance_view(name: str, publication: Publication, wall: float) -> InstanceV
 
 def followed_view(one: Followed, wall: float) -> SubscriptionView:
     """A subscription of a user that lives."""
-    standing = one.standing
+    return standing_view(one.standing, one.presence, wall)
+
+
+def standing_view(standing: Standing, presence: Presence | Unknown | None, wall: float) -> SubscriptionView:
+    """A subscription that lives, and what was told."""
     reason, domain = standing.why if standing.why is not None else (Reason.NONE, None)
     renewal = round(standing.renewal_s, 1) if isfinite(standing.renewal_s) else None
     state = "asked" if standing.state is None else standing.state.name.lower()
     return _subscription(
         wall, standing.watcher, standing.presentity, state, reason, domain, left_s=round(standing.left_s, 1),
         renewal_s=renewal, failures=standing.failures,
-        presence=None if one.presence is None else state_view(one.presence, standing.watcher),
+        presence=None if presence is None else state_view(presence, standing.watcher),
     )  # fmt: skip
+
+
+def asleep_view(watcher: Address, presentity: Address, wall: float) -> SubscriptionView:
+    """A subscription that is approved and not renewed, for its user has not been seen for long."""
+    return _subscription(wall, watcher, presentity, "asleep", Reason.NONE, None)
 
 
 def ended_view(watcher: Address, one: End) -> SubscriptionView:

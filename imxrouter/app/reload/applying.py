@@ -75,7 +75,7 @@ class Applying:
         #: others may add theirs
         self.owners: list[Owner] = [
             self._links, self._discovery, self._keys, self._trust, self._limits, self._telling,
-            self._services, self._components, self._domains, self._pins, self._uplinks,
+            self._streams, self._services, self._components, self._domains, self._pins, self._uplinks,
             router.certificates.prepare, self._access,
         ]  # fmt: skip
 
@@ -210,6 +210,12 @@ class Applying:
                 router.figures.watch(always(config))
 
         return Step(commit)
+
+    def _streams(self, config: Config, changes: Changes) -> Step | None:
+        """Bounds of subscriptions of XMPP; what streams are held to is read with each of them."""
+        if not changes.touch("xmpp"):
+            return None
+        return Step(lambda: self._router.streams.change(config))
 
     # -- services, domains, peers, uplinks ---------------------------------------------------------------
 

@@ -6,8 +6,8 @@ user who has no account now everything stays as it is, for he may come back with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -23,6 +23,7 @@ from imxrouter.model.operations import Attribute
 from imxrouter.routing.interfaces import Store
 from imxrouter.routing.owed import KeptSubscription
 from imxrouter.routing.rules import Consent, Decision, Detail, Right, Rule, Scope, Who
+from imxrouter.routing.tables import Tables
 from imxrouter.routing.watched import KeptWatch
 
 #: Tables of the store.
@@ -49,10 +50,6 @@ _END: Final = b"\0"
 
 class NotKept(RouterError):
     """The store cannot write now, and what is asked for must not be forgotten (`state-unavailable`)."""
-
-
-class _Form(msgspec.Struct, frozen=True):
-    form: int
 
 
 class _Rule(msgspec.Struct, frozen=True):
@@ -134,6 +131,7 @@ class Keeping:
     def __init__(self, store: Store, on_bad: Callable[[str], None]) -> None:
         self._store = store
         self._on_bad = on_bad
+        self._tables = Tables(store, on_bad, FORM)
 
     # -- accounts ----------------------------------------------------------------------------------------
 
@@ -144,14 +142,14 @@ class Keeping:
             FORM, rules, [str(one) for one in account.publishers.all()],
             [str(one) for one in account.readers.all()],
         )  # fmt: skip
-        return self._put(
+        return self._tables.put(
             RULES, user_key(account.key), kept if rules or kept.publishers or kept.readers else None
         )
 
     def consent(self, account: Account, consent: Consent, *, durable: bool) -> bool:
         """Keep a decision; with `durable`, False where it cannot be written now."""
         kept = _Consent(FORM, str(consent.person), consent.scope, consent.decision, consent.at)
-        return self._put(
+        return self._tables.put(
             CONSENTS, _consent_key(account, consent.person, consent.scope), kept, durable=durable
         )
 
@@ -165,7 +163,9 @@ class Keeping:
             _Contact(str(one.address), one.name, sorted(one.groups), bool(one.watch))
             for one in account.contacts.all()
         ]
-        return self._put(CONTACTS, user_key(account.key), _Contacts(FORM, entries) if entries else None)
+        return self._tables.put(
+            CONTACTS, user_key(account.key), _Contacts(FORM, entries) if entries else None
+        )
 
     def attributes(self, account: Account) -> bool:
         """Keep the attributes."""
@@ -176,7 +176,9 @@ class Keeping:
             )
             for one in account.attributes.all()
         ]  # fmt: skip
-        return self._put(ATTRIBUTES, user_key(account.key), _Attributes(FORM, entries) if entries else None)
+        return self._tables.put(
+            ATTRIBUTES, user_key(account.key), _Attributes(FORM, entries) if entries else None
+        )
 
     def presence(self, account: Account, name: str, publication: Publication | None) -> None:
         """Keep what an instance published until that expires; None: it was retracted."""
@@ -188,7 +190,7 @@ class Keeping:
             FORM, name, write_pidf(publication.presence).decode("utf-8"), str(publication.by),
             [who.text for who in publication.audience],
         )  # fmt: skip
-        self._put(PRESENCE, key, kept, publication.until)
+        self._tables.put(PRESENCE, key, kept, publication.until)
 
     def restore(self, find: Callable[[UserKey], Account | None]) -> None:
         """Give accounts back all that is kept of them but subscriptions.
@@ -207,38 +209,32 @@ class Keeping:
     def watcher(self, key: bytes, one: KeptSubscription | None, *, durable: bool) -> bool:
         """Keep a subscription to a user until it ends; None: it has. `durable`: False where it cannot be."""
         until = one.ends_at if one is not None else None
-        return self._put(
+        return self._tables.put(
             WATCHERS, key, _Watcher(FORM, one) if one is not None else None, until, durable=durable
         )
 
     def state_of_watcher(self, key: bytes) -> int | None:
         """The state of a subscription to a user as it is kept; None where none is."""
-        value = self._store.get(WATCHERS, key)
-        try:
-            return msgspec.json.decode(value, type=_Watcher).one.state if value is not None else None
-        except msgspec.MsgspecError:
-            return None
+        kept = self._tables.get(WATCHERS, key, _Watcher)
+        return kept.one.state if kept is not None else None
 
     def watched(self, key: bytes, one: KeptWatch | None, *, durable: bool) -> bool:
         """Keep a subscription of a user until he ends it; None: he has. With `durable` as with `watcher`."""
-        return self._put(WATCHED, key, _Watched(FORM, one) if one is not None else None, durable=durable)
+        return self._tables.put(
+            WATCHED, key, _Watched(FORM, one) if one is not None else None, durable=durable
+        )
 
     def all_watchers(self) -> list[KeptSubscription]:
         """Every subscription to a user that is kept, of users without an account as well."""
-        return [kept.one for _, kept, _ in self._read_all(WATCHERS, _Watcher)]
+        return [kept.one for _, kept, _ in self._tables.items(WATCHERS, _Watcher)]
 
     def all_watched(self) -> list[KeptWatch]:
         """Every subscription of a user that is kept, of users without an account as well."""
-        return [kept.one for _, kept, _ in self._read_all(WATCHED, _Watched)]
+        return [kept.one for _, kept, _ in self._tables.items(WATCHED, _Watched)]
 
     def new_epoch(self, wall: float) -> int:
         """The epoch of this life: milliseconds since 1970, greater than every one before (section 7.7)."""
-        before = self._store.get(EPOCH, b"")
-        epoch = int(wall * 1000)
-        if before is not None and before.isdigit():
-            epoch = max(epoch, int(before) + 1)
-        self._store.put(EPOCH, b"", b"%d" % epoch)
-        return epoch
+        return self._tables.new_epoch(EPOCH, wall)
 
     def forget(self, user: UserKey) -> None:
         """Drop all that is kept of a user; subscriptions end by themselves."""
@@ -249,14 +245,6 @@ class Keeping:
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _put(
-        self, table: str, key: bytes, kept: Any, until: float | None = None, *, durable: bool = False
-    ) -> bool:
-        if kept is None:
-            self._store.remove(table, key)
-            return True
-        return self._store.put(table, key, msgspec.json.encode(kept), until, durable=durable)
-
     def _give(
         self,
         table: str,
@@ -264,7 +252,7 @@ class Keeping:
         find: Callable[[UserKey], Account | None],
         give: Callable[[Account, T, float | None], None],
     ) -> None:
-        for key, kept, until in self._read_all(table, kind):
+        for key, kept, until in self._tables.items(table, kind):
             account = find(_user(key))
             if account is None:
                 continue
@@ -272,19 +260,6 @@ class Keeping:
                 give(account, kept, until)
             except RouterError:
                 self._on_bad(table)
-
-    def _read_all(self, table: str, kind: type[T]) -> Iterator[tuple[bytes, T, float | None]]:
-        for key, value, until in self._store.items(table):
-            try:
-                form = msgspec.json.decode(value, type=_Form).form
-                kept = msgspec.json.decode(value, type=kind) if form == FORM else None
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                self._store.remove(table, key)
-                kept = None
-            if kept is None:
-                self._on_bad(table)
-            else:
-                yield key, kept, until
 
 
 def user_key(user: UserKey) -> bytes:

@@ -279,7 +279,7 @@ class StreamMachine(Stream):
         reason, note = reason_of(condition), f"{condition.value}: {text}" if text else condition.value
         if self.step is Step.PROCEED and not self.features.starttls:
             reason = Reason.WEAKER_THAN_POLICY
-        if self.takes_no_proof(reason):
+        if self.takes_no_proof(reason, condition):
             reason, note = Reason.NO_COMMON_PROOF, f"{note}; {self.what_it_takes()}"
         self.peer_closed = self.step is not Step.DRAINING
         self.close_received = PeerClosed(reason, condition, text)

@@ -162,21 +162,28 @@ class Stream:
         said = f"; our certificate: {self.auth_said}" if self.auth_said else ""
         return f"it offers {', '.join(taken) or 'neither EXTERNAL nor dial-back'}{said}"
 
-    def takes_no_proof(self, reason: Reason) -> bool:
+    def takes_no_proof(self, reason: Reason, condition: Condition | None = None) -> bool:
         """(Opening) whether the other side ended the stream because nothing that we can give will do for it.
 
         So it is where a stream in TLS is refused for lack of authority before anything is proved, and where
         the features came without dial-back, our certificate did not do, and what we claimed all the same was
         answered with the end of the stream. A server that takes dial-back and does not say so is not judged.
 
+        COMPAT(Prosody 0.12): one without mod_dialback that does not trust our certificate has "no stream
+        features to offer" and says `undefined-condition` in their place.
+
         Args:
             reason: what its stream error means; `NONE` without one.
+            condition: of the stream error.
         """
         if self.role is not StreamRole.S2S_OUT or self.pairs or self.external:
             return False
-        if self.tls and reason is Reason.NOT_PROVED:
+        if self.tls and (reason is Reason.NOT_PROVED or self._without_features(condition)):
             return True
         return self.was_open and not self.features.dialback and self.heard_features and reason in _UNPROVED
+
+    def _without_features(self, condition: Condition | None) -> bool:
+        return condition is Condition.UNDEFINED_CONDITION and self.step is Step.FEATURES
 
     def header(self) -> bytes:
         """Write our header, where it is not out yet."""

@@ -33,9 +33,9 @@ def presence(source: str, kind: str | None, show: str | None = None) -> Callable
     return fits
 
 
-def subscriptions(router: EdgeRouter, presentity: str) -> list[Any]:
-    """What the router's user knows of somebody he watches."""
-    found = router.client.user(router.carol).subscriptions()["subscriptions"]
+def subscriptions(router: EdgeRouter, presentity: str, watcher: str = "") -> list[Any]:
+    """What a user, the router's own if none is named, knows of somebody he watches."""
+    found = router.client.user(watcher or router.carol).subscriptions()["subscriptions"]
     return [one for one in found if one["presentity"] == presentity]
 
 
@@ -61,6 +61,7 @@ def test_a_user_of_xmpp_watches(pair: tuple[Account, EdgeRouter]) -> None:
     carol.decide(alice.address, "allow")
     alice.until(presence(router.carol, "subscribed"), "her consent")
     alice.until(presence(router.carol, None, "away"), "her state")
+    assert [one["state"] for one in subscriptions(router, router.carol, alice.address)] == ["active"]
     carol.publish({"instance": "desk", "status": "busy"})
     alice.until(presence(router.carol, None, "dnd"), "her change")
     carol.retract("desk")
@@ -81,6 +82,8 @@ def test_a_user_of_xmpp_is_watched(pair: tuple[Account, EdgeRouter]) -> None:
         return lambda: word in str(subscriptions(router, alice.address))
 
     wait_until(shows("active"), "his consent", 20)
+    (watcher,) = router.client.user(alice.address).watchers()["watchers"]
+    assert (watcher["watcher"], watcher["state"]) == (router.carol, "active")
     alice.ask("presence", show="dnd", status="busy with tests")
     wait_until(shows("busy with tests"), "his change", 20)
     alice.ask("presence", to=router.carol, kind="unsubscribed")

@@ -13,7 +13,7 @@ from typing import Final
 from twisted.logger import Logger
 
 from imxrouter.formats.xmltree import Element
-from imxrouter.gateways.xmpp.build import Unsayable
+from imxrouter.gateways.xmpp.build import Unsayable, stanza
 from imxrouter.gateways.xmpp.build import form_of as bytes_of
 from imxrouter.gateways.xmpp.effects import StanzaIn
 from imxrouter.gateways.xmpp.streams.parts import StreamLink
@@ -66,6 +66,7 @@ class PresenceOutside:
         random_bytes: source of ids.
         reached: whether the service of a served domain can be reached now (A-labels).
         dropped: told the word of each stanza that went nowhere.
+        forms: whether original forms are sent and used (row org-off).
     """
 
     submit: Callable[[Record, Callable[[Record], None]], None]
@@ -77,6 +78,7 @@ class PresenceOutside:
     random_bytes: Callable[[int], bytes]
     reached: Callable[[str], bool]
     dropped: Callable[[str], None]
+    forms: Callable[[], bool] = lambda: True
 
 
 class StreamPresence:
@@ -142,7 +144,7 @@ class StreamPresence:
             other = _address(got.stanza.to)
         except BadJid as error:
             return failure(error.reason, note=str(error))
-        kind, now, form = got.stanza.type, self._outside.now(), _form_of(tree)
+        kind, now, form = got.stanza.type, self._outside.now(), self._form_of(tree)
         asked = self.presentities.state(other, source) is presentity_table.State.ASKED
         if kind in _OF_WATCHERS or (kind == "error" and not asked):
             self._do(self.watchers.stanza(source, other, kind, now, got.stanza.ident, form))
@@ -164,16 +166,26 @@ class StreamPresence:
             return failure(error.reason, role="service", note=str(error))
         now = self._outside.now()
         if isinstance(operation, Subscribe):
-            kind, form = _judged(operation, {"subscribe", "unsubscribe"})
+            kind, form = self._judged(operation, {"subscribe", "unsubscribe"})
             outcome, effects = self.presentities.asked(operation, now, kind, form)
         elif isinstance(operation, Notify):
-            _, form = _judged(operation, {"unsubscribed"})
+            _, form = self._judged(operation, {"unsubscribed"})
             outcome, effects = self.watchers.notified(operation, now, form)
         else:
             return failure(Reason.TYPE_NOT_ENABLED, role="service")
         # Its answer first: what is told of it comes behind.
         self._outside.later(0.0, lambda: self._do(effects))
         return outcome
+
+    def _form_of(self, tree: Element) -> bytes:
+        """What goes along with an operation; at least that a user wants no more (row org-off)."""
+        if self._outside.forms():
+            return _form_of(tree)
+        return _bare(tree) if tree.attributes.get("type") == "unsubscribe" else b""
+
+    def _judged(self, operation: Subscribe | Notify, kinds: set[str]) -> tuple[str, bytes]:
+        kind, form = _judged(operation, kinds)
+        return kind, form if self._outside.forms() else b""
 
     # -- time ----------------------------------------------------------------------------------------------
 
@@ -281,6 +293,13 @@ def _form_of(tree: Element) -> bytes:
         return b""
     form = PREFIX + bytes_of(tree)
     return form if len(form) <= MAX_FORM_BYTES else b""
+
+
+def _bare(tree: Element) -> bytes:
+    """The form of a presence without anything in it."""
+    said = {name: tree.attributes.get(name, "") for name in ("from", "to", "id", "type")}
+    made = stanza("presence", to=said["to"], from_=said["from"], ident=said["id"], type_=said["type"])
+    return PREFIX + made
 
 
 def _judged(operation: Subscribe | Notify, kinds: set[str]) -> tuple[str, bytes]:

@@ -141,6 +141,9 @@ class StreamProbe:
             self._session.abort(Reason.NONE, "looked at")
 
     async def _ask(self) -> None:
+        machine = self._session.machine
+        if machine.heard_features and not machine.features.dialback:
+            return  # who has none may leave the question unanswered
         stream_id, key = self._random_bytes(8).hex(), self._random_bytes(32).hex()
         await self._ask_about(stream_id, key, DbType.INVALID, Reason.BAD_TOKEN)
 

@@ -7,7 +7,7 @@ Keys are both addresses as they are spelled, for two spellings with one key may 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
 from imxrouter.routing.interfaces import Store
 from imxrouter.routing.owed import KeptSubscription
+from imxrouter.routing.tables import Tables
 from imxrouter.routing.watched import KeptWatch, address_of
 
 #: Whom users of XMPP watch, and who watches them.
@@ -83,10 +84,6 @@ class _Onlooker(msgspec.Struct, frozen=True):
     one: KeptSubscription
 
 
-class _Form(msgspec.Struct, frozen=True):
-    form: int
-
-
 T = TypeVar("T")
 
 
@@ -99,27 +96,26 @@ class Keeping:
     """
 
     def __init__(self, store: Store, on_bad: Callable[[str], None]) -> None:
-        self._store = store
-        self._on_bad = on_bad
+        self._tables = Tables(store, on_bad, FORM)
 
     def watching(self, key: bytes, kept: KeptWatching | None, *, durable: bool) -> bool:
         """Keep that a user watches somebody; None: no more. With `durable`, False where it cannot be now."""
-        return self._put(WATCHING, key, kept, None, durable=durable)
+        return self._tables.put(WATCHING, key, kept, None, durable=durable)
 
     def watched(self, key: bytes, kept: KeptWatched | None, *, durable: bool) -> bool:
         """Keep what a user thinks of a watcher, as above."""
         # Only a refusal may go without a word; the end of anything else is told.
         until = float(kept.until) if kept is not None and kept.state == DENIED else None
-        return self._put(WATCHED, key, kept, until, durable=durable)
+        return self._tables.put(WATCHED, key, kept, until, durable=durable)
 
     def watch(self, key: bytes, kept: KeptWatch | None) -> None:
         """Keep a subscription of a user; it can be begun again without this."""
-        self._put(WATCHES, key, _Watch(FORM, kept) if kept is not None else None)
+        self._tables.put(WATCHES, key, _Watch(FORM, kept) if kept is not None else None)
 
     def onlooker(self, key: bytes, kept: KeptSubscription | None) -> None:
         """Keep a subscription to a user until it ends."""
         until = kept.ends_at if kept is not None else None
-        self._put(ONLOOKERS, key, _Onlooker(FORM, kept) if kept is not None else None, until)
+        self._tables.put(ONLOOKERS, key, _Onlooker(FORM, kept) if kept is not None else None, until)
 
     def all_watching(self) -> Iterator[tuple[Address, Address, KeptWatching]]:
         """Watcher, presentity and form of each."""
@@ -131,50 +127,23 @@ class Keeping:
 
     def all_watches(self) -> list[KeptWatch]:
         """Every subscription of a user."""
-        return [kept.one for _, kept in self._read(WATCHES, _Watch)]
+        return [kept.one for _, kept, _ in self._tables.items(WATCHES, _Watch)]
 
     def all_onlookers(self) -> list[KeptSubscription]:
         """Every subscription to a user."""
-        return [kept.one for _, kept in self._read(ONLOOKERS, _Onlooker)]
+        return [kept.one for _, kept, _ in self._tables.items(ONLOOKERS, _Onlooker)]
 
     def new_epoch(self, wall: float) -> int:
         """The epoch of this life: milliseconds since 1970, greater than every one before (section 7.7)."""
-        before = self._store.get(EPOCH, b"")
-        epoch = int(wall * 1000)
-        if before is not None and before.isdigit():
-            epoch = max(epoch, int(before) + 1)
-        self._store.put(EPOCH, b"", b"%d" % epoch)
-        return epoch
-
-    def _put(
-        self, table: str, key: bytes, kept: Any, until: float | None = None, *, durable: bool = False
-    ) -> bool:
-        if kept is None:
-            self._store.remove(table, key)
-            return True
-        return self._store.put(table, key, msgspec.json.encode(kept), until, durable=durable)
+        return self._tables.new_epoch(EPOCH, wall)
 
     def _pairs(self, table: str, kind: type[T]) -> Iterator[tuple[Address, Address, T]]:
-        for key, kept in self._read(table, kind):
+        for key, kept, _ in self._tables.items(table, kind):
             watcher, _, presentity = key.partition(BETWEEN)
             try:
                 yield address_of(watcher), address_of(presentity), kept
             except RouterError:
-                self._store.remove(table, key)
-                self._on_bad(table)
-
-    def _read(self, table: str, kind: type[T]) -> Iterator[tuple[bytes, T]]:
-        for key, value, _ in self._store.items(table):
-            try:
-                form = msgspec.json.decode(value, type=_Form).form
-                kept = msgspec.json.decode(value, type=kind) if form == FORM else None
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                self._store.remove(table, key)
-                kept = None
-            if kept is None:
-                self._on_bad(table)
-            else:
-                yield key, kept
+                self._tables.drop(table, key)
 
 
 def names_of(watcher: Address, presentity: Address) -> bytes:

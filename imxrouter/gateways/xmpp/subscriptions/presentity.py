@@ -26,7 +26,7 @@ from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.presence import Presence
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import Refusal
-from imxrouter.routing.owed import Decision, KeptSubscription
+from imxrouter.routing.owed import Decision, KeptSubscription, Onlooker
 from imxrouter.routing.watched import address_of, pair_key
 from imxrouter.routing.zones import zone_of
 
@@ -78,6 +78,22 @@ class Presentities(PresentityActions):
         if pair is None or pair.state is not State.FROM or pair.blank or presentity.domain in self._lost:
             return None
         return presence_of(presentity, pair.resources.all())
+
+    def watchers_of(self, presentity: Address, now: float) -> list[tuple[Pair, Onlooker | None]]:
+        """Who watches a user, wants to, or may, by address and for people to read; it looks at all pairs.
+
+        Returns:
+            each with the subscription behind it that lasts longest; none where nobody watches at present.
+        """
+        found = [one for one in self._pairs.values() if one.presentity.key == presentity.key]
+        live: dict[bytes, Onlooker] = {}
+        for name in {one.presentity for one in found}:
+            for one in sorted(self._notifying.watchers(name, now), key=lambda each: each.left_s):
+                live[pair_key(one.watcher, name)] = one
+        return [
+            (one, live.get(pair_key(one.watcher, one.presentity)))
+            for one in sorted(found, key=lambda one: one.watcher)
+        ]
 
     def _event_of(self, asked: Subscribe, pair: Pair, kind: str) -> Event | None:
         """Which event a request is; None for the end of a subscription that is none of the pair's last."""

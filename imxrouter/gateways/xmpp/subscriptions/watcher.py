@@ -92,6 +92,22 @@ class Watchers(WatcherActions):
             return False
         return not resource or resource in pair.shown.resources
 
+    def wanted_by(self, watcher: Address, now: float) -> list[tuple[Pair, machine.Standing | None]]:
+        """Whom a user watches, or wants to, by address and for people to read; it looks at all pairs.
+
+        Returns:
+            each with the subscription behind it; none behind one that is asleep.
+        """
+        found = [
+            one
+            for one in self._pairs.values()
+            if one.watcher.key == watcher.key and one.state is not State.ENDING
+        ]
+        return [
+            (one, self._watching.standing(one.watcher, one.presentity, now))
+            for one in sorted(found, key=lambda one: one.presentity)
+        ]
+
     def _refusal(self, pair: Pair) -> Refusal | None:
         if pair.state not in {State.NONE, State.ENDING}:
             return None

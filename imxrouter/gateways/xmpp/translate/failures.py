@@ -10,7 +10,7 @@ from typing import Final
 from imxrouter.formats import imdn
 from imxrouter.formats.imdn import BadImdn, Disposition, Notice
 from imxrouter.formats.xmltree import Element
-from imxrouter.gateways.xmpp.build import Unsayable, element, stanza, without_unsayable
+from imxrouter.gateways.xmpp.build import Unsayable, Xml, element, stanza, without_unsayable
 from imxrouter.gateways.xmpp.names import SERVER, STANZA_ERRORS
 from imxrouter.gateways.xmpp.translate.chatstates import state_of
 from imxrouter.gateways.xmpp.translate.jid import BadJid, address_of
@@ -124,13 +124,7 @@ def error_of(outcome: Outcome, to: Element, by: Domain) -> bytes | None:
     decider = _display(told.decided_by) or by.display
     said = {"retry": str(told.retry_after_s)} if told.retry_after_s else {}
     said["status"] = _STATUSES[told.status]
-    error = element(
-        "error",
-        element(condition, namespace=STANZA_ERRORS),
-        element("text", _words(told, decider), namespace=STANZA_ERRORS, attributes={"xml:lang": "en"}),
-        element("reason", told.reason.word, namespace=REASON, attributes=said),
-        attributes={"type": type_, "by": decider},
-    )
+    error = error_element((type_, condition), told.reason, decider, _words(told, decider), said)
     attributes = to.attributes
     try:
         return stanza(
@@ -139,6 +133,23 @@ def error_of(outcome: Outcome, to: Element, by: Domain) -> bytes | None:
         )  # fmt: skip
     except Unsayable:
         return None
+
+
+def error_element(kind: tuple[str, str], told: Reason, by: str, text: str, said: Mapping[str, str]) -> Xml:
+    """An `<error/>` with the reason in our own words beside the condition (section 4.1).
+
+    Args:
+        kind: type and condition.
+        told: the reason, in its disclosed form.
+        by: who decided.
+        text: for people; empty for none.
+        said: attributes of the reason.
+    """
+    parts = [element(kind[1], namespace=STANZA_ERRORS)]
+    if text:
+        parts.append(element("text", text, namespace=STANZA_ERRORS, attributes={"xml:lang": "en"}))
+    parts.append(element("reason", told.word, namespace=REASON, attributes=said))
+    return element("error", *parts, attributes={"type": kind[0], "by": by})
 
 
 def may_be_answered(given: Element) -> bool:

@@ -14,7 +14,7 @@ from typing import Final
 
 from imxrouter.formats.xmltree import BadXml, parse
 from imxrouter.gateways.xmpp.build import Xml, element, stanza, without_unsayable
-from imxrouter.gateways.xmpp.names import STANZA_ERRORS
+from imxrouter.gateways.xmpp.translate.failures import error_element
 from imxrouter.gateways.xmpp.translate.jid import to_jid
 from imxrouter.gateways.xmpp.translate.presence import (
     CLIENT,
@@ -42,8 +42,6 @@ from imxrouter.model.vocabulary import REASON_BY_WORD, Reason
 
 #: XEP-0115: what a resource can do, in its own presence.
 CAPS: Final = "http://jabber.org/protocol/caps"
-#: The element that says our own reason beside a condition of XMPP (mapping section 4.1).
-REASONS: Final = "urn:imxrouter:reason:1"
 _IM: Final = "urn:ietf:params:xml:ns:pidf:im"
 #: A state older than this is said to be so, where somebody asks for it (row prs-timestamp-none).
 _OLD: Final = timedelta(seconds=60)
@@ -187,17 +185,8 @@ def failed(reason: Reason, by: str, retry_s: int = 0) -> Xml:
     """
     told = REASON_BY_WORD[reason.disclosed]
     kind, word = _KINDS.get(told, ("wait", "remote-server-timeout"))
-    return _error(word, kind, told, by, "", retry_s)
-
-
-def _error(word: str, kind: str, told: Reason, by: str, text: str, retry_s: int = 0) -> Xml:
     retry = {"retry": str(retry_s)} if retry_s else {}
-    parts = [element(word, namespace=STANZA_ERRORS)]
-    if text:
-        language = {"xml:lang": "en"}
-        parts.append(element("text", text, namespace=STANZA_ERRORS, attributes=language))
-    parts.append(element("reason", told.word, namespace=REASONS, attributes={**retry, "status": "failure"}))
-    return element("error", *parts, attributes={"type": kind, "by": by})
+    return error_element((kind, word), told, by, "", {**retry, "status": "failure"})
 
 
 def _doubt(
@@ -211,7 +200,7 @@ def _doubt(
     told = REASON_BY_WORD[state.reason.disclosed]
     word = "internal-server-error" if state.reason is Reason.OWN_NETWORK else "remote-server-timeout"
     text = f"Presence of {presentity} is unknown: {told.word} at {state.domain.name}"
-    children = (_error(word, "wait", told, state.domain.name, text),)
+    children = (error_element(("wait", word), told, state.domain.name, text, {"status": "failure"}),)
     # Whoever takes only one of these for his contact list takes the one that he knows a resource by.
     stanzas = [PresenceStanza(presentity, watcher, name, "error", children) for name in before.resources]
     ident = asked.id if asked is not None else ""

@@ -48,6 +48,10 @@ CASES: dict[str, tuple[Conduct, Reason, str]] = {
         conduct(external="refuse", instead={"result": error("not-authorized")}),
         Reason.NO_COMMON_PROOF, "it offers EXTERNAL; our certificate: not-authorized",
     ),
+    "it has no features to offer": (
+        conduct(direct=True, instead={"features": error("undefined-condition", "No features to offer")}),
+        Reason.NO_COMMON_PROOF, "No features to offer",
+    ),
     "it ends the stream without a word": (
         conduct(instead={"result": "</stream:stream>"}),
         Reason.NO_COMMON_PROOF, "it offers neither EXTERNAL nor dial-back",
@@ -73,7 +77,8 @@ def served(lab: Lab, stack: ExitStack, how: Conduct) -> XmppServer:
     """The server of b.example, published."""
     server = stack.enter_context(XmppServer(B, fresh_address(), how))
     ip, port = server.endpoint
-    lab.zones.load(f"$ORIGIN {B}.\n_xmpp-server._tcp 60 IN SRV 0 0 {port} im\nim 60 IN A {ip}\n")
+    label = "_xmpps-server" if how.direct else "_xmpp-server"
+    lab.zones.load(f"$ORIGIN {B}.\n{label}._tcp 60 IN SRV 0 0 {port} im\nim 60 IN A {ip}\n")
     return server
 
 

@@ -23,7 +23,7 @@ from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.store.memory import MemoryStore
 from imxrouter.transport.operations import operation_to_record, result_of, with_result
 from imxrouter.wire.record import Record, decode_outcome, response_to
-from imxrouter.wire.registry import RecordType
+from imxrouter.wire.registry import FieldType, RecordType
 from tests.gateways.xmpp.streams.edge_rig import EdgePair
 from tests.gateways.xmpp.streams.rig import A, B
 
@@ -45,6 +45,7 @@ class Side:
         self.other: Side | None = None
         self.reached = True
         self.room = True
+        self.forms = True
         self.dropped: Counter[str] = Counter()
         self.stanzas: list[str] = []
         self.raw: list[bytes] = []
@@ -64,6 +65,7 @@ class Side:
             random_bytes=self._random.randbytes,
             reached=lambda _name: self.reached,
             dropped=lambda word: self.dropped.update([word]),
+            forms=lambda: self.forms,
         )
         return StreamPresence(outside, self.store)
 
@@ -225,6 +227,28 @@ def test_a_form_that_says_something_else_is_not_used(form: bytes) -> None:
     assert sides.a.new() == ["unavailable bob@b.example alice@a.example"]
     state = sides.a.presence.presentities.state(BOB, ALICE)
     assert state is presentity_table.State.DORMANT
+
+
+@pytest.mark.parametrize("off", ["a", "b"])
+def test_without_original_forms_nothing_goes_along(off: str) -> None:
+    """Where either side uses none; what ends a consent still ends it (row org-off)."""
+    sides = Sides()
+    getattr(sides, off).forms = False
+    hidden = "<x xmlns='urn:x:hidden'/>"
+    sides.b.says(f"from='bob@b.example' to='alice@a.example' type='subscribe' id='s'>{hidden}</presence>")
+    sides.wait(2)
+    sides.a.says("from='alice@a.example' to='bob@b.example' type='subscribed'/>")
+    sides.wait(3)
+    sides.b.says(f"from='bob@b.example' to='alice@a.example' type='unsubscribe' id='u'>{hidden}</presence>")
+    sides.wait(3)
+    came = sides.a.new()
+    assert (came[0], came[-1]) == (
+        "subscribe bob@b.example alice@a.example", "unsubscribe bob@b.example alice@a.example",
+    )  # fmt: skip
+    assert not [one for one in sides.a.raw if b"hidden" in one]
+    assert sides.a.store.items("xmpp-watched") == []
+    told = [one.value(FieldType.ORIGINAL_FORM) or b"" for one in sides.b.records]
+    assert any(b"hidden" in one for one in told) is (off == "a")
 
 
 def test_operations_that_are_none_are_refused() -> None:
