@@ -8,8 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
-# Several processes carry out the tests, and one of them shows all: tests/side_by_side.py.
-SIDE_BY_SIDE := -p tests.side_by_side
+# Three processes carry out the tests, and one list shows all: tests/side_by_side.py.
+SIDE_BY_SIDE := -n 3 -p tests.side_by_side
 # For example: make test PYTEST_ARGS="-k claims -x"
 PYTEST_ARGS ?=
 # Tests that start many processes of their own; with `make interop`, so that `make test` stays under three minutes.

@@ -64,7 +64,11 @@ class TraceView(TypedDict):
 
 
 class TraceRow(TypedDict):
-    """One message of a search; `status` is empty where no step says what became of it."""
+    """One message of a search; `status` is empty where no step says what became of it.
+
+    `protocol` and `out_protocol` are what it came and left by, `origin` the id that it had there; each is
+    empty where no step says it, as of what came from or for a service in this process.
+    """
 
     id: str
     at: float
@@ -76,6 +80,9 @@ class TraceRow(TypedDict):
     status: str
     stage: str
     reason: str
+    protocol: str
+    out_protocol: str
+    origin: str
 
 
 class TracesView(TypedDict):

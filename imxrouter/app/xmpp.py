@@ -284,6 +284,7 @@ class Streams:
             forms=self._forms,
         )
         self._presence = StreamPresence(outside, store, *self.pair_settings)
+        hub.switch.presence.by_streams = self._presence.holds
 
     def change(self, config: Config) -> None:
         """Bounds of subscriptions are other ones from now on."""
@@ -355,6 +356,7 @@ class Streams:
             clock=lambda: datetime.now(UTC),
             random_bytes=os.urandom,
             dropped=router.metrics.xmpp.dropped,
+            refused=lambda told, outcome: router.steps.stanza_refused(told, outcome, router.new_id()),
         )
 
     def _known(self) -> Known:

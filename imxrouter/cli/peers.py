@@ -140,6 +140,9 @@ def _show(view: PeerDetailView) -> None:
         ("certificate", _certificate), ("age", lambda row: output.duration(row["age_s"])),
         ("idle", lambda row: output.duration(row["idle_s"])),
     ]  # fmt: skip
+    if any(row["stream"] for row in view["links"]):
+        columns[1:1] = [("way", _stream("way"))]
+        columns[-2:-2] = [("stanzas in/out", _stanzas), ("pending", _stream("pending"))]
     output.table(view["links"], columns, "no links")
     if view["links"]:
         show_claims(view["links"])
@@ -154,6 +157,15 @@ def _show(view: PeerDetailView) -> None:
         click.echo(output.clean(f"{_moment(error['at'])} {who}: {what}"))
     if view["errors"]:
         click.echo(f"       {output.clean(view['errors'][0]['remedy'])}")
+
+
+def _stream(name: str) -> Callable[[Any], str]:
+    """What is said of streams of XMPP alone."""
+    return lambda row: str(row["stream"][name]) if row["stream"] else ""
+
+
+def _stanzas(row: Any) -> str:
+    return f"{row['stream']['stanzas_in']}/{row['stream']['stanzas_out']}" if row["stream"] else ""
 
 
 def _counts(counted: dict[str, dict[str, int]] | None) -> str:

@@ -155,6 +155,8 @@ def _list(shared: Context, source: str, destination: str, since_s: float | None)
         ("from", lambda row: row["source"]),
         ("to", lambda row: row["destination"]),
         ("kind", lambda row: row["kind"]),
+        ("by", _by),
+        ("stanza id", lambda row: row["origin"]),
         ("result", lambda row: row["status"] or f"({row['last']})"),
         ("reason", lambda row: f"{row['stage']}: {row['reason']}" if row["reason"] else ""),
     ]
@@ -163,6 +165,12 @@ def _list(shared: Context, source: str, destination: str, since_s: float | None)
         click.echo(output.clean(f"note: {note}"))
     if not view["messages"]:
         raise click.exceptions.Exit(Exit.NOT_FOUND)
+
+
+def _by(row: Mapping[str, Any]) -> str:
+    """`xmpp to imx`; an end in this process has no protocol."""
+    came, left = row["protocol"], row["out_protocol"]
+    return f"{came or 'here'} to {left or 'here'}" if came or left else ""
 
 
 def _moment(at: float) -> str:

@@ -62,6 +62,7 @@ class Found:
         asked: the steps, for `imxctl dns lookup`.
         secure: every answer it rests on was validated with DNSSEC.
         insecure_at: the first question whose answer was not, as `NAME TYPE`; empty where all were.
+        only: the targets are published for this alone.
     """
 
     domain: Domain
@@ -71,6 +72,7 @@ class Found:
     asked: tuple[Step, ...]
     secure: bool
     insecure_at: str = ""
+    only: Purpose | None = None
 
 
 class Finder:
@@ -154,7 +156,7 @@ class Finder:
         targets = trial_order(verdict.targets, verdict.form, self._chance)
         return Found(
             plan.domain, verdict.form, targets, verdict.ttl_s, tuple(plan.steps), verdict.secure,
-            verdict.insecure_at,
+            verdict.insecure_at, verdict.only,
         )  # fmt: skip
 
     def delegation(self, found: Found, target: Target) -> Deferred[Delegation]:

@@ -60,6 +60,7 @@ class Verdict:
         insecure_at: the first question whose answer was not, as `NAME TYPE`; empty where all were.
         step: the question that decided, as `NAME TYPE`.
         note: an operator's detail.
+        only: the targets are published for this alone.
     """
 
     reason: Reason
@@ -70,6 +71,7 @@ class Verdict:
     insecure_at: str = ""
     step: str = ""
     note: str = ""
+    only: Purpose | None = None
 
 
 class Search(Protocol):
@@ -107,6 +109,7 @@ class Plan:
             Question(f"_{purpose}._imx.{name}", TYPE_SRV, Form.SRV),
             Question(f"_imx._tcp.{name}", TYPE_SRV, Form.SRV),
         ]
+        self._purpose: Purpose = purpose
         self._aliases: list[str] = []
         self._ttl_s = float("inf")
         self._insecure_at = ""
@@ -193,6 +196,7 @@ class Plan:
             self._insecure_at,
             str(question),
             note,
+            self._purpose if found and question.name.startswith(f"_{self._purpose}.") else None,
         )
 
     def _skip_long_names(self) -> None:

@@ -58,11 +58,13 @@ class LookUp:
         publication: what DNS says.
         reason: why, where it is not published.
         secure: what it says was validated with DNSSEC.
+        apart: it is published in a form that can tell messages from presence.
     """
 
     publication: Publication
     reason: Reason = Reason.NONE
     secure: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)

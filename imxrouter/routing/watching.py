@@ -414,6 +414,16 @@ class Watching:
         """Whether there is a subscription, be it that its end is still to be told."""
         return pair_key(watcher, presentity) in self._entries
 
+    def awaits(self, key: bytes, ident: bytes) -> bool:
+        """Whether notifications of a subscription, or the answer to a fetch, are for somebody here.
+
+        Args:
+            key: of the pair, see `pair_key`.
+            ident: of the subscription.
+        """
+        entry = self._entries.get(key)
+        return ident in self._fetches or (entry is not None and entry.ident == ident)
+
     def standings(self, now: float) -> Iterator[Standing]:
         """Every subscription that is wanted."""
         return (entry.standing(now) for entry in self._entries.values() if not entry.leaving)

@@ -6,9 +6,10 @@ Off the hot path of messages. Notifications come in numbers too, so theirs is re
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Final
 
-from imxrouter.link.ledger import KEY, TYPE, Entry
+from imxrouter.link.ledger import KEY, RECORD, TYPE, Entry
 from imxrouter.model.operations import MAX_SUBSCRIPTION_ID_BYTES, SubscriptionState
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason
@@ -38,6 +39,21 @@ _NOTHING: Final[tuple[bytes, Record | None, tuple[bytes, int | None]]] = (b"", N
 Refusal = tuple[Reason, float]
 
 
+class Lane(Enum):
+    """By what a request for a remote domain may leave."""
+
+    #: whatever is chosen for the domain
+    CHOSEN = "chosen"
+    #: links of the router's own protocol, by which its subscription is held
+    LINKS = "links"
+    #: streams, by which its subscription is held
+    STREAMS = "streams"
+
+
+#: Types of the requests that belong to a subscription.
+OF_SUBSCRIPTIONS: Final = frozenset({_SUBSCRIBE, _NOTIFY})
+
+
 class PresenceChecks:
     """Judges requests by the table of subscriptions, and keeps the table in step with what passes.
 
@@ -56,6 +72,9 @@ class PresenceChecks:
         self._own: set[bytes] = set()
         #: the ledger key of the request that was judged last, and what is remembered once it is accepted
         self._judged: tuple[bytes, Record | None, tuple[bytes, int | None]] = _NOTHING
+        #: whether a subscription lives by streams: (for a notification, watcher's key, presentity's, id);
+        #: None where there are no streams
+        self.by_streams: Callable[[bool, bytes, bytes, bytes], bool] | None = None
 
     def judge(
         self, data: bytes, now: float, sender: bytes = b"", *, subscribed: bool = True
@@ -133,6 +152,37 @@ class PresenceChecks:
         """
         asked_over = self.table.asked_over
         return next((port for port in ways if port.number == asked_over), ways[turn % len(ways)])
+
+    def lane(self, kind: int, data: bytes) -> Lane:
+        """By what a request of a subscription leaves: that by which it began, for as long as it lives.
+
+        A notification goes back by what it was asked for by; so is what renews or ends a subscription sent. A
+        new one goes by what is chosen for the domain.
+
+        Args:
+            kind: its type.
+            data: the whole record, to a domain elsewhere.
+        """
+        if self.by_streams is None or kind not in OF_SUBSCRIPTIONS:
+            return Lane.CHOSEN
+        record = decode_record(data)
+        watcher, presentity = _watcher(record), _presentity(record)
+        if kind == _NOTIFY:
+            watcher, presentity = presentity, record.value(FieldType.PRESENTITY) or watcher
+        ident = record.value(FieldType.SUBSCRIPTION_ID) or b""
+        watcher_key, presentity_key = self._key_of(watcher), self._key_of(presentity)
+        if watcher_key is None or presentity_key is None:
+            return Lane.CHOSEN
+        if self.by_streams(kind == _NOTIFY, watcher_key, presentity_key, ident):
+            return Lane.STREAMS
+        if kind == _NOTIFY:
+            return Lane.LINKS
+        entry = self.table.find(subscription_key(watcher_key, presentity_key, ident))
+        return Lane.LINKS if entry is not None and entry.granted else Lane.CHOSEN
+
+    def lane_of(self, entry: Entry) -> Lane:
+        """The same of a request in flight."""
+        return self.lane(entry[TYPE], entry[RECORD])
 
     def accepted(self, data: bytes, now: float, over: int = 0) -> None:
         """A request was accepted: a subscription may be notified from now on.

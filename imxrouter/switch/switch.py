@@ -282,10 +282,13 @@ class Switch(SwitchReads):
                 # -- the way --
                 if route is not None:
                     ways = self.inside if not to_l and rtype in INSIDE_TYPES else route.ports
-                elif is_message or rtype != STANZA:
+                elif is_message:
                     ways = self.uplinks or self.ways.get(to_domain, _NONE).get(from_domain, _NO_PORTS)
-                else:
+                elif rtype == STANZA:
                     ways = self.ways.streams.get(to_domain, _NONE).get(from_domain, _NO_PORTS)
+                else:
+                    lane = self.presence.lane(rtype, data[start:stop])
+                    ways = self.uplinks or self.ways_of(to_domain, from_domain, rtype, lane)
                 if ways:
                     chosen = ways[0]
                     if len(ways) > 1:
@@ -306,7 +309,9 @@ class Switch(SwitchReads):
                             out.sent += had - room
                             out.sent_bytes += had_bytes - room_bytes
                             forwarded += had - room
-                        out = self.way(to_domain, from_domain, size, rtype)
+                        out = self.way(
+                            to_domain, from_domain, size, rtype, self.presence.lane(rtype, data[start:stop])
+                        )
                         if out is None:
                             self.refuse_no_way(port, data[start:stop], ways, size)
                             continue

@@ -28,7 +28,7 @@ from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
 from imxrouter.switch.forms import right_of_form
 from imxrouter.switch.ports import RETRY_BYTES, Port, Route, RouteTable
-from imxrouter.switch.presence import OF_DOMAINS, PresenceChecks
+from imxrouter.switch.presence import OF_DOMAINS, OF_SUBSCRIPTIONS, Lane, PresenceChecks
 from imxrouter.switch.rewrite import (
     shortened,
 )
@@ -239,16 +239,29 @@ class SwitchTables:
         if self.level_is_enough(from_domain, level):
             self.ways.open(to_domain, from_domain, port)
 
+    def ways_of(self, to_domain: bytes, from_domain: bytes, rtype: int, lane: Lane) -> list[Port]:
+        """The links to a remote domain for a type of request, in the lane that it has."""
+        if rtype == STANZA or lane is Lane.STREAMS:
+            table = self.ways.streams
+        elif rtype in OF_SUBSCRIPTIONS:
+            table = self.ways.presence
+        else:
+            table = self.ways
+        ports = table.get(to_domain, {}).get(from_domain, [])
+        if lane is Lane.LINKS:
+            return [port for port in ports if not port.carries_stanzas]
+        return ports
+
     def way(
-        self, to_domain: bytes, from_domain: bytes, size: int = 0, rtype: int = RecordType.MESSAGE
-    ) -> Port | None:
+        self, to_domain: bytes, from_domain: bytes, size: int = 0, rtype: int = RecordType.MESSAGE,
+        lane: Lane = Lane.CHOSEN,
+    ) -> Port | None:  # fmt: skip
         """A link to a remote domain (or, for one served here, to its service) that takes that many bytes.
 
         A foreign protocol's own words go over its streams alone.
         """
         route = self.routes.get(to_domain)
-        table = self.ways if rtype != STANZA else self.ways.streams
-        ports = route.ports if route is not None else table.get(to_domain, {}).get(from_domain, ())
+        ports = route.ports if route is not None else self.ways_of(to_domain, from_domain, rtype, lane)
         if not ports and route is None and rtype != STANZA:
             ports = self.uplinks
         for port in ports:

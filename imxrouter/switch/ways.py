@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from imxrouter.routing.choice import Uri
 from imxrouter.switch.ports import Port
 from imxrouter.wire.registry import RecordType
 
@@ -26,16 +27,22 @@ class Ways(_Table):
     The hot path reads it as the dictionary it is; changes go through the methods. What a foreign protocol's
     streams carry stands in `streams`: its own stanzas always go there. Everything else goes there only while
     that protocol is the one chosen for the domain (`admit`), never because a stream happens to be open.
+    Presence has a table of its own, for it is published and chosen apart (RFC 3861).
 
     Attributes:
         streams: the same of links that carry stanzas.
+        presence: the same for subscriptions and notifications.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.streams: _Table = {}
-        self._admitted: set[bytes] = set()
+        self.presence: _Table = {}
+        self._tables: dict[Uri, _Table] = {Uri.IM: self, Uri.PRES: self.presence}
+        self._admitted: dict[Uri, set[bytes]] = {uri: set() for uri in Uri}
         self._of_port: dict[int, set[tuple[bytes, bytes]]] = {}
+        #: links that a domain publishes for messages alone, or for presence alone
+        self._only: dict[int, dict[bytes, Uri]] = {}
 
     def open(self, to_domain: bytes, from_domain: bytes, port: Port) -> None:
         """The link may carry requests from a domain of ours to a remote one."""
@@ -45,33 +52,67 @@ class Ways(_Table):
         pairs.add((to_domain, from_domain))
         if port.carries_stanzas:
             _enter(self.streams, to_domain, from_domain, port)
-        else:
-            self.dismiss(to_domain)  # the peer speaks the router's own protocol: nothing else takes turns
-        if not port.carries_stanzas or to_domain in self._admitted:
-            _enter(self, to_domain, from_domain, port)
+        self._enter_for(to_domain, from_domain, port)
 
-    def admit(self, to_domain: bytes) -> None:
+    def _enter_for(self, to_domain: bytes, from_domain: bytes, port: Port) -> None:
+        """Enter a link where it belongs: for messages, for presence, or for both."""
+        for uri, table in self._tables.items():
+            if not port.carries_stanzas:
+                if not self.fits(to_domain, port, uri):
+                    continue
+                self.dismiss(to_domain, uri)  # the peer speaks our own protocol: nothing else takes turns
+            elif to_domain not in self._admitted[uri]:
+                continue
+            _enter(table, to_domain, from_domain, port)
+
+    def only(self, to_domain: bytes, port: Port) -> Uri | None:
+        """For what alone a domain publishes a link; None: for messages and presence."""
+        return self._only.get(port.number, {}).get(to_domain)
+
+    def fits(self, to_domain: bytes, port: Port, uri: Uri) -> bool:
+        """Whether a link is for messages, or for presence, as the domain publishes it."""
+        return self.only(to_domain, port) in (None, uri)
+
+    def restrict(self, to_domain: bytes, port: Port, only: Uri | None) -> None:
+        """A link was reached by what a domain publishes for that alone; None, or for the other: for both."""
+        known = self._only.get(port.number, {})
+        is_new = not any(remote == to_domain for remote, _ in self._of_port.get(port.number, ()))
+        if only is not None and is_new and known.get(to_domain, only) is only:
+            self._only.setdefault(port.number, {})[to_domain] = only
+        elif known.get(to_domain, only) is not only:
+            del known[to_domain]
+            for remote, ours in self._of_port.get(port.number, ()):
+                if remote == to_domain:
+                    self._enter_for(remote, ours, port)
+
+    def admit(self, to_domain: bytes, uri: Uri | None = None) -> None:
         """What is chosen for the domain is the protocol of its streams: they carry everything to it.
 
         It holds until `dismiss`, or until a link of the router's own protocol leads there.
-        """
-        if to_domain not in self._admitted:
-            self._admitted.add(to_domain)
-            for from_domain, ports in self.streams.get(to_domain, {}).items():
-                for port in ports:
-                    _enter(self, to_domain, from_domain, port)
 
-    def dismiss(self, to_domain: bytes) -> None:
+        Args:
+            to_domain: the domain.
+            uri: messages or presence; None: both.
+        """
+        for one in (uri,) if uri is not None else Uri:
+            if to_domain not in self._admitted[one]:
+                self._admitted[one].add(to_domain)
+                for from_domain, ports in self.streams.get(to_domain, {}).items():
+                    for port in ports:
+                        _enter(self._tables[one], to_domain, from_domain, port)
+
+    def dismiss(self, to_domain: bytes, uri: Uri | None = None) -> None:
         """That choice holds no longer: its streams carry stanzas only."""
-        if to_domain in self._admitted:
-            self._admitted.discard(to_domain)
-            for from_domain, ports in self.streams.get(to_domain, {}).items():
-                for port in ports:
-                    _leave(self, to_domain, from_domain, port)
+        for one in (uri,) if uri is not None else Uri:
+            if to_domain in self._admitted[one]:
+                self._admitted[one].discard(to_domain)
+                for from_domain, ports in self.streams.get(to_domain, {}).items():
+                    for port in ports:
+                        _leave(self._tables[one], to_domain, from_domain, port)
 
     def leads_to(self, to_domain: bytes) -> bool:
         """Whether any link leads to a remote domain."""
-        return to_domain in self or to_domain in self.streams
+        return to_domain in self or to_domain in self.streams or to_domain in self.presence
 
     def carries(self, to_domain: bytes, from_domain: bytes, port: Port) -> bool:
         """Whether the link carries what that domain of ours sends there."""
@@ -87,8 +128,8 @@ class Ways(_Table):
             del self._of_port[port.number]
         if port.carries_stanzas:
             _leave(self.streams, to_domain, from_domain, port)
-        if not port.carries_stanzas or to_domain in self._admitted:
-            _leave(self, to_domain, from_domain, port)
+        for table in self._tables.values():
+            _leave(table, to_domain, from_domain, port)
 
     def of_port(self, port: Port) -> set[tuple[bytes, bytes]]:
         """Remote domain and domain of ours of everything that the link carries."""
@@ -108,13 +149,14 @@ class Ways(_Table):
 
     def end_all(self, port: Port) -> None:
         """The link carries nothing any longer."""
+        self._only.pop(port.number, None)
         for remote, ours in list(self._of_port.get(port.number, ())):
             self.end(remote, ours, port)
 
     def end_source(self, from_domain: bytes) -> set[int]:
         """A domain of ours goes: no link carries it to anybody; returns the numbers of those that did."""
         used: set[int] = set()
-        for table in (self, self.streams):
+        for table in (self, self.streams, self.presence):
             for remote, by_source in list(table.items()):
                 for port in list(by_source.get(from_domain, ())):
                     used.add(port.number)
@@ -123,13 +165,19 @@ class Ways(_Table):
 
 
 def _enter(table: _Table, to_domain: bytes, from_domain: bytes, port: Port) -> None:
-    table.setdefault(to_domain, {}).setdefault(from_domain, []).append(port)
+    ports = table.setdefault(to_domain, {}).setdefault(from_domain, [])
+    if port not in ports:
+        ports.append(port)
 
 
 def _leave(table: _Table, to_domain: bytes, from_domain: bytes, port: Port) -> None:
-    by_source = table[to_domain]
-    by_source[from_domain].remove(port)
-    if not by_source[from_domain]:
+    """Take a link out, if it is there; no empty table is left."""
+    by_source = table.get(to_domain, {})
+    ports = by_source.get(from_domain, [])
+    if port not in ports:
+        return
+    ports.remove(port)
+    if not ports:
         del by_source[from_domain]
     if not by_source:
         del table[to_domain]

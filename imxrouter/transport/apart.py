@@ -97,6 +97,7 @@ class Apart:
     def _dialled(self, dialled: Dialled, pair: Pair) -> None:
         session = dialled.session
         session.reached.add(pair[1])
+        self._hub.switch.ways.restrict(pair[1], session.port, dialled.only)
         self._links[pair] = session.number
         if session.port.closed:
             self.lost(session)

@@ -31,8 +31,10 @@ from imxrouter.routing.choice import (
     Why,
     choose,
 )
-from imxrouter.switch.ways import Ways
+from imxrouter.switch.presence import OF_SUBSCRIPTIONS, Lane
+from imxrouter.switch.ways import STANZA, Ways
 from imxrouter.transport.connector import Finds
+from imxrouter.transport.pursuit import Key
 
 #: Choices kept; one more makes room by letting the oldest go, which costs a look-up in the DNS cache.
 CHOICES: Final = 10_000
@@ -179,7 +181,7 @@ class Chooser:
             return answer, 0.0 if answer.publication is Publication.FAILED else error.ttl_s
         guessed = found.form is Form.XMPP_ADDRESS
         there = Publication.GUESSED if guessed else Publication.PUBLISHED
-        return LookUp(there, Reason.NONE, found.secure), found.ttl_s
+        return LookUp(there, Reason.NONE, found.secure, found.form is Form.SRV), found.ttl_s
 
 
 def _purpose(uri: Uri, protocol: Protocol) -> Purpose:
@@ -209,7 +211,8 @@ def protocol_of(choice: Choice | NoChoice) -> Protocol:
 class Chosen:
     """By which protocol each domain is reached with what the router itself can say.
 
-    Where that is XMPP, the domain's streams are admitted to it, as long as the choice holds.
+    Messages and presence are chosen for apart (RFC 3861). Where that is XMPP, the domain's streams are
+    admitted to it, as long as the choice holds.
 
     Args:
         ways: to remote domains.
@@ -221,27 +224,60 @@ class Chosen:
     def __init__(self, ways: Ways) -> None:
         self._ways = ways
         self.chooser: Chooser | None = None
-        #: domains whose streams are admitted
-        self._admitted: set[bytes] = set()
+        #: domains whose streams are admitted, and to what
+        self._admitted: set[tuple[bytes, Uri]] = set()
 
-    def known(self, domain: bytes) -> Protocol | None:
+    def known(self, domain: bytes, uri: Uri = Uri.IM) -> Protocol | None:
         """The protocol of a choice that holds now; None where one must be made."""
         if self.chooser is None:
             return Protocol.IMX
-        kept = self.chooser.kept(Domain(domain.decode("ascii")))
+        kept = self.chooser.kept(Domain(domain.decode("ascii")), uri)
         if kept is None or not isinstance(kept.choice, Choice):
             return None
-        self._admit(domain, kept.choice)
+        self._admit(domain, uri, kept.choice)
         return kept.choice.protocol
 
-    def choose(self, domain: Domain) -> Deferred[Choice | NoChoice]:
+    def key(self, domain: bytes, rtype: int, lane: Lane) -> Key:
+        """Where a request waits: for a choice, or for links or streams to the domain.
+
+        Args:
+            domain: to which it is.
+            rtype: its type.
+            lane: by what its subscription lives.
+        """
+        if rtype == STANZA or lane is Lane.STREAMS:
+            return domain, _STREAMS, Uri.IM
+        uri = Uri.PRES if rtype in OF_SUBSCRIPTIONS and self.chooser is not None else Uri.IM
+        protocol = Protocol.IMX if lane is Lane.LINKS else self.known(domain, uri)
+        if protocol is None or (protocol is Protocol.IMX and self._is_apart(domain, uri)):
+            return domain, protocol, uri
+        return domain, protocol, Uri.IM
+
+    def place(self, domain: Domain, uri: Uri, choice: Choice | NoChoice) -> Uri:
+        """As what a request waits that was to be chosen for: presence stays apart where it has to."""
+        if isinstance(choice, NoChoice):
+            return uri
+        return uri if choice.protocol is Protocol.IMX and self._is_apart(domain.wire, uri) else Uri.IM
+
+    def _is_apart(self, domain: bytes, uri: Uri) -> bool:
+        """Whether what IMX routers a domain has may differ for messages and for presence."""
+        kept = self.chooser.kept(Domain(domain.decode("ascii")), uri) if self.chooser is not None else None
+        look_up = kept.look_ups.get(Protocol.IMX) if kept is not None else None
+        return uri is Uri.PRES and look_up is not None and look_up.apart
+
+    def choose(self, domain: Domain, uri: Uri = Uri.IM) -> Deferred[Choice | NoChoice]:
         """Make a choice; see `Chooser.choose`."""
         if self.chooser is None:
             return succeed(Choice(Protocol.IMX, Why.ORDER))
-        return self.chooser.choose(domain).addCallback(lambda choice: self._admit(domain.wire, choice))
+        choosing = self.chooser.choose(domain, uri)
+        return choosing.addCallback(lambda choice: self._admit(domain.wire, uri, choice))
 
     def for_stanzas(self, domain: bytes) -> Protocol | None:
-        """The protocol for what came by XMPP; None where a choice must be made."""
+        """The protocol for what came by XMPP; None where a choice must be made.
+
+        One choice does for messages and presence: what is published of XMPP is for both, and what is not to
+        be said by XMPP is chosen for again, as the operation that it becomes.
+        """
         if self.chooser is None:
             return Protocol.IMX
         kept = self.chooser.kept(Domain(domain.decode("ascii")), Uri.IM, _STREAMS)
@@ -253,17 +289,16 @@ class Chosen:
             return succeed(Protocol.IMX)
         return self.chooser.choose(Domain(domain.decode("ascii")), Uri.IM, _STREAMS).addCallback(protocol_of)
 
-    def why(self, domain: Domain, choice: NoChoice) -> str:
+    def why(self, domain: Domain, choice: NoChoice, uri: Uri = Uri.IM) -> str:
         """What an operator is told of a domain for which there is no protocol."""
         parts = [f"decided by {choice.protocol.value}"] if choice.protocol is not None else []
-        return ", ".join([*parts, *self._look_ups(domain)])
+        return ", ".join([*parts, *self._look_ups(domain, uri)])
 
-    def words(self, domain: Domain, choice: Choice) -> str:
+    def words(self, domain: Domain, choice: Choice, uri: Uri = Uri.IM) -> str:
         """A choice for a screen, such as `xmpp (order; imx absent, xmpp published)`."""
         protocol = choice.protocol.value if choice.protocol is not None else "our own service"
-        return (
-            f"{protocol} ({'; '.join(filter(None, (choice.why.value, ', '.join(self._look_ups(domain)))))})"
-        )
+        parts = (choice.why.value, ", ".join(self._look_ups(domain, uri)))
+        return f"{protocol} ({'; '.join(filter(None, parts))})"
 
     def reached_by(self, domain: Domain, incoming: Protocol | None) -> str:
         """The last choice for what came by a protocol, for a screen; empty where none is known."""
@@ -278,25 +313,26 @@ class Chosen:
         said = [kept.choice.why.value, ", ".join(words_of(*one) for one in kept.look_ups.items())]
         return f"{protocol} ({'; '.join(filter(None, said))})"
 
-    def _look_ups(self, domain: Domain) -> list[str]:
-        kept = self.chooser.kept(domain) if self.chooser is not None else None
+    def _look_ups(self, domain: Domain, uri: Uri) -> list[str]:
+        kept = self.chooser.kept(domain, uri) if self.chooser is not None else None
         return [words_of(*one) for one in kept.look_ups.items()] if kept is not None else []
 
     def tick(self) -> None:
         """End what rests on choices that hold no longer: the next request has a new one made."""
-        for domain in list(self._admitted):
-            kept = self.chooser.kept(Domain(domain.decode("ascii"))) if self.chooser is not None else None
+        for domain, uri in list(self._admitted):
+            name = Domain(domain.decode("ascii"))
+            kept = self.chooser.kept(name, uri) if self.chooser is not None else None
             if kept is None or not isinstance(kept.choice, Choice) or kept.choice.protocol is not _STREAMS:
-                self._admitted.discard(domain)
-                self._ways.dismiss(domain)
+                self._admitted.discard((domain, uri))
+                self._ways.dismiss(domain, uri)
 
-    def _admit(self, domain: bytes, choice: Choice | NoChoice) -> Choice | NoChoice:
+    def _admit(self, domain: bytes, uri: Uri, choice: Choice | NoChoice) -> Choice | NoChoice:
         if isinstance(choice, Choice) and choice.protocol is _STREAMS:
-            self._admitted.add(domain)
-            self._ways.admit(domain)
-        elif domain in self._admitted:
-            self._admitted.discard(domain)
-            self._ways.dismiss(domain)
+            self._admitted.add((domain, uri))
+            self._ways.admit(domain, uri)
+        elif (domain, uri) in self._admitted:
+            self._admitted.discard((domain, uri))
+            self._ways.dismiss(domain, uri)
         return choice
 
 

@@ -302,7 +302,9 @@ class Claimer:
         second.port.speaks.add(claim.to_domain)
         until = self._hub.now() + self._hub.settings.proof_max_age_s
         self._accept(second, claim.to_domain, claim.from_domain, worth.strength, until)
-        self._hub.switch.open_way(claim.to_domain, claim.from_domain, second.port, worth.strength)
+        switch = self._hub.switch  # its host is the first one's, be that for messages or for presence alone
+        switch.ways.restrict(claim.to_domain, second.port, switch.ways.only(claim.to_domain, first.port))
+        switch.open_way(claim.to_domain, claim.from_domain, second.port, worth.strength)
         second.send(Proved(claim.to_domain, claim.from_domain))
 
     def proved_on_second(self, session: Link, record: Proved) -> None:

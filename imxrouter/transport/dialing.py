@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Uri
 from imxrouter.routing.dialling import Permit
 from imxrouter.transport.link import Link
 
@@ -27,11 +28,19 @@ def no_reuse(_endpoint: Endpoint, _fits: Callable[[Link], bool]) -> Link | None:
 
 @dataclass(frozen=True, slots=True)
 class Dialled:
-    """A link to one of a domain's targets; `reused` where it was open before."""
+    """A link to one of a domain's targets.
+
+    Attributes:
+        session: the link.
+        endpoint: the target's.
+        reused: it was open before.
+        only: what it is published for alone; None: for messages and presence.
+    """
 
     session: Link
     endpoint: Endpoint
     reused: bool
+    only: Uri | None = None
 
 
 class DialFailed(RouterError):
@@ -58,6 +67,7 @@ class Dialer(Protocol):
         own: Domain | None = None,
         need: int = 0,
         first: Link | None = None,
+        presence: bool = False,
     ) -> Deferred[Dialled]:
         """Look up, choose, connect; the session's hello is not awaited.
 
@@ -71,6 +81,7 @@ class Dialer(Protocol):
             own: the domain of ours whose certificate is presented, if it has one.
             need: bits of strength that the link must have beside what policy asks.
             first: the link whose claim this is to verify; what is reached must make its claim good.
+            presence: what is published for presence is looked up, not what is for messages.
 
         Raises (as failure):
             DialFailed: with the most telling reason.

@@ -18,14 +18,14 @@ from imxrouter.link.ledger import FROM_DOMAIN, TO_DOMAIN, TRIES, TYPE, Entry
 from imxrouter.link.machine import LinkState
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
-from imxrouter.routing.choice import Choice, NoChoice, Protocol
+from imxrouter.routing.choice import Choice, NoChoice, Protocol, Uri
 from imxrouter.routing.destinations import DestinationState, DestinationTable
 from imxrouter.switch.ways import STANZA
 from imxrouter.transport.apart import Apart
 from imxrouter.transport.choosing import Chosen, protocol_of
 from imxrouter.transport.dialback import AGAIN_S, Claimer
 from imxrouter.transport.dialing import DialFailed, Dialled, Endpoint, Reach, no_reuse
-from imxrouter.transport.holding import Holding, Key
+from imxrouter.transport.holding import Holding
 from imxrouter.transport.hub import SHUTTING_DOWN_S, Hub
 from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.more_links import MoreLinks
@@ -34,6 +34,7 @@ from imxrouter.transport.pursuit import (
     OUT_OF_SERVICE,
     OWN_POLICY,
     Cause,
+    Key,
     Pursuit,
     Resting,
 )
@@ -127,7 +128,8 @@ class Federation:
             if entry is None:
                 continue
             to_domain, from_domain = entry[TO_DOMAIN], entry[FROM_DOMAIN]
-            port = switch.way(to_domain, from_domain, rtype=entry[TYPE])
+            lane = switch.presence.lane_of(entry)
+            port = switch.way(to_domain, from_domain, rtype=entry[TYPE], lane=lane)
             if port is not None and entry[TRIES] and not rested:
                 self.resting.add(tag, now)
                 continue
@@ -142,10 +144,10 @@ class Federation:
             if not switch.level_is_enough(from_domain, self._claimer.best_level):
                 self.holding.give_up(tag, OWN_POLICY)
                 continue
-            protocol = self.chosen.known(to_domain) if entry[TYPE] != STANZA else Protocol.XMPP
-            refused = self.holding.offer(tag, protocol)
+            key = self.chosen.key(to_domain, entry[TYPE], lane)
+            refused = self.holding.offer(tag, key)
             if refused is None:
-                touched[to_domain, protocol] = None
+                touched[key] = None
                 self.on_waiting(entry, 0)
             else:
                 self.holding.give_up(tag, Cause(refused), 5)
@@ -157,7 +159,7 @@ class Federation:
     def _choose(self, pursuit: Pursuit) -> None:
         """Which protocol it is to be; what waits for the domain waits for that, too."""
         pursuit.dialling, pursuit.last = True, NOT_FOUND_IN_TIME
-        choosing = self.chosen.choose(pursuit.domain)
+        choosing = self.chosen.choose(pursuit.domain, pursuit.uri)
         choosing.addCallback(self._decided, pursuit).addErrback(self._broken, pursuit)
 
     def _decided(self, choice: Choice | NoChoice, pursuit: Pursuit) -> None:
@@ -170,10 +172,13 @@ class Federation:
         protocol = protocol_of(choice)
         if isinstance(choice, Choice) and self.chosen.chooser is not None:
             self.on_step(
-                "chosen", pursuit.domain.wire, self.chosen.words(pursuit.domain, choice), Reason.NONE
+                "chosen",
+                pursuit.domain.wire,
+                self.chosen.words(pursuit.domain, choice, pursuit.uri),
+                Reason.NONE,
             )
-        self.holding.decide(pursuit, protocol)
-        self._pursue((pursuit.domain.wire, protocol), choice)
+        uri = self.chosen.place(pursuit.domain, pursuit.uri, choice)
+        self._pursue(self.holding.decide(pursuit, protocol, uri).key, choice)
 
     # -- reaching ----------------------------------------------------------------------------------------
 
@@ -184,13 +189,19 @@ class Federation:
         if pursuit.protocol is None:
             self._choose(pursuit)
             return
-        session = self._session_for(pursuit.domain.wire, pursuit.protocol)
+        session = self._session_for(pursuit.domain.wire, pursuit.protocol, pursuit.uri)
         if session is not None:
             pursuit.session = session.number
             if session.is_open:
                 self._claim_all(pursuit, session)
             return
         now = self._hub.now()
+        if pursuit.uri is Uri.PRES:  # what is known of the domain is not of its hosts for presence alone
+            if isinstance(choice, NoChoice):
+                self._failed(pursuit, Cause(choice.reason, self.chosen.why(pursuit.domain, choice, Uri.PRES)))
+            else:
+                self._dial(pursuit)
+            return
         destination = self.destinations.open(pursuit.domain, now, pursuit.protocol)
         if destination is None:
             self.holding.fail(pursuit, Cause(Reason.BUSY, "too many domains are being reached"), 5)
@@ -206,12 +217,13 @@ class Federation:
             destination.connecting(now)
             self._dial(pursuit)
 
-    def _session_for(self, to_domain: bytes, protocol: Protocol | None) -> Link | None:
+    def _session_for(self, to_domain: bytes, protocol: Protocol | None, uri: Uri = Uri.IM) -> Link | None:
         for session in self._hub.opened_links:
             if (
                 session.purpose is Purpose.DATA
                 and to_domain in session.reached
                 and session.protocol is protocol
+                and self._hub.switch.ways.fits(to_domain, session.port, uri)
                 and session.machine.state in (LinkState.AWAIT_HELLO, LinkState.OPEN)
                 and not session.port.closed
                 and not session.leaving
@@ -230,6 +242,7 @@ class Federation:
             reuse=self._reusable if reach.shares else no_reuse,
             skip=frozenset(pursuit.tried),
             own=own,
+            presence=pursuit.uri is Uri.PRES,
         )
         dialled.addCallbacks(self._dialled, self._not_dialled, (pursuit,), {}, (pursuit,))
         dialled.addErrback(self._broken, pursuit)
@@ -255,6 +268,7 @@ class Federation:
         session = dialled.session
         pursuit.session, pursuit.reused = session.number, dialled.reused
         session.reached.add(pursuit.domain.wire)
+        self._hub.switch.ways.restrict(pursuit.domain.wire, session.port, dialled.only)
         if session.port.closed:
             self._next_target(pursuit, Cause.of_link(session))
         elif session.is_open:
@@ -299,7 +313,9 @@ class Federation:
     def _failed(self, pursuit: Pursuit, cause: Cause) -> None:
         pursuit.tried.clear()
         pursuit.again = False
-        retry_after_s = self._verdict(pursuit.domain, pursuit.protocol or Protocol.IMX, cause)
+        retry_after_s = 5
+        if pursuit.uri is Uri.IM:
+            retry_after_s = self._verdict(pursuit.domain, pursuit.protocol or Protocol.IMX, cause)
         self.holding.fail(pursuit, cause, retry_after_s)
         self.on_unreachable(pursuit.domain.wire, cause)
 
@@ -363,18 +379,17 @@ class Federation:
 
     def _apart_ended(self, from_domain: bytes, to_domain: bytes, protocol: Protocol, cause: Cause) -> None:
         """A link of its own came to nothing: what waits for it is answered."""
-        pursuit = self.holding.pursuits.get((to_domain, protocol))
-        if pursuit is not None:
+        for pursuit in self.holding.by(to_domain, protocol):
             self.holding.give_up_all(pursuit, from_domain, cause.of_unsent(), AGAIN_S)
             self.holding.forget_if_empty(pursuit)
 
     def _claim_settled(self, session: Link, claim: MadeClaim) -> None:
         self.on_settled(session, claim)
         protocol = session.protocol
-        pursuit = self.holding.pursuits.get((claim.to_domain, protocol))
+        pursuits = self.holding.by(claim.to_domain, protocol, session.port)
         if claim.state is ClaimState.PROVED:
             self._up(claim.to_domain, protocol, proved=True)
-            if pursuit is not None and session.is_open:
+            for pursuit in pursuits if session.is_open else ():
                 pursuit.tried.clear()
                 pursuit.again = False
                 self._release(pursuit, claim.from_domain)
@@ -386,10 +401,10 @@ class Federation:
             cause = Cause.of_claim(claim)
             destination.refused(cause.reason, self._hub.now(), cause.note)
         apart = self.apart.refused(session, claim)
-        waits = pursuit is not None and (apart or pursuit.session == session.number)
-        if waits and pursuit is not None and claim.reason not in ASK_AGAIN:
-            self.holding.give_up_all(pursuit, claim.from_domain, Cause.of_claim(claim), 5)
-            self.holding.forget_if_empty(pursuit)
+        for pursuit in pursuits if claim.reason not in ASK_AGAIN else ():
+            if apart or pursuit.session == session.number:
+                self.holding.give_up_all(pursuit, claim.from_domain, Cause.of_claim(claim), 5)
+                self.holding.forget_if_empty(pursuit)
 
     def _up(self, domain: bytes, protocol: Protocol, *, proved: bool = False) -> None:
         destination = self.destinations.open(Domain(domain.decode("ascii")), self._hub.now(), protocol)
@@ -407,7 +422,8 @@ class Federation:
             if entry is None or self._hub.switch.bars_now(tag):
                 continue
             rtype = STANZA if pursuit.protocol is Protocol.XMPP else entry[TYPE]
-            port = self._hub.switch.way(domain, from_domain, rtype=rtype)
+            lane = self._hub.switch.presence.lane_of(entry)
+            port = self._hub.switch.way(domain, from_domain, rtype=rtype, lane=lane)
             if port is None or not self._hub.switch.forward(tag, port, self._hub.now()):
                 self.holding.give_up(tag, Cause(Reason.BUSY, "output"), 1)
             else:
@@ -419,10 +435,11 @@ class Federation:
         if self.destinations.peer_proved(Domain(peer.decode()), self._hub.now(), protocol):
             self.log.info("{domain} proved itself; its back-off ends", domain=peer.decode())
         carries = self._hub.switch.ways.carries(peer, ours, session.port)
-        for key in ((peer, protocol), (peer, None)):
-            pursuit = self.holding.pursuits.get(key)
-            decided = key[1] is not None or protocol is Protocol.IMX
-            if pursuit is not None and decided and carries and ours in pursuit.held and session.is_open:
+        waiting = self.holding.by(peer, protocol, session.port)
+        if protocol is Protocol.IMX:
+            waiting += self.holding.by(peer, None, session.port)
+        for pursuit in waiting:
+            if carries and ours in pursuit.held and session.is_open:
                 self._release(pursuit, ours)
         self.on_reached(peer)
 
@@ -436,8 +453,7 @@ class Federation:
             self.apart.opened(session)
             for domain in session.reached:
                 self._up(domain, session.protocol)
-                pursuit = self.holding.pursuits.get((domain, session.protocol))
-                if pursuit is not None:
+                for pursuit in self.holding.by(domain, session.protocol, session.port):
                     self._claim_all(pursuit, session)
 
     def control(self, session: Link, record: Control) -> None:
@@ -458,25 +474,27 @@ class Federation:
     def _leave(self, session: Link, cause: Cause, *, innocent: bool = False) -> None:
         """Go to the next target, or to the same one again where the link was an old one that ended."""
         for domain in tuple(session.reached) if session.purpose is Purpose.DATA else ():
-            pursuit = self.holding.pursuits.get((domain, session.protocol))
-            if pursuit is None or pursuit.session != session.number:
-                continue
-            pursuit.session = 0
-            innocent = innocent or cause.reason in _IN_ORDER
-            if pursuit.reused or (innocent and not pursuit.again):
-                pursuit.again = not pursuit.reused  # a target that did nothing wrong gets one more chance
-                pursuit.tried.discard(session.remote)
-            if pursuit.budget.count and not pursuit.dialling:
-                orderly = Cause(Reason.SHUTTING_DOWN, cause.note, cause.by_peer)
-                self._next_target(pursuit, orderly if cause.reason in _IN_ORDER else cause)
+            for pursuit in self.holding.by(domain, session.protocol):
+                if pursuit.session == session.number:
+                    self._leave_one(pursuit, session, cause, innocent=innocent)
+
+    def _leave_one(self, pursuit: Pursuit, session: Link, cause: Cause, *, innocent: bool) -> None:
+        pursuit.session = 0
+        innocent = innocent or cause.reason in _IN_ORDER
+        if pursuit.reused or (innocent and not pursuit.again):
+            pursuit.again = not pursuit.reused  # a target that did nothing wrong gets one more chance
+            pursuit.tried.discard(session.remote)
+        if pursuit.budget.count and not pursuit.dialling:
+            orderly = Cause(Reason.SHUTTING_DOWN, cause.note, cause.by_peer)
+            self._next_target(pursuit, orderly if cause.reason in _IN_ORDER else cause)
 
     def _rest(self, raw: bytes, protocol: Protocol) -> None:
         """A link to the domain went; where it was the last one and nothing waits, the domain is idle."""
-        domain, pursuit = Domain(raw.decode("ascii")), self.holding.pursuits.get((raw, protocol))
+        domain, waiting = Domain(raw.decode("ascii")), self.holding.by(raw, protocol)
         destination, ways = self.destinations.find(domain, protocol), self._hub.switch.ways
         if destination is None or destination.state is DestinationState.FAILING:
             return
-        if pursuit is not None and (pursuit.dialling or pursuit.budget.count):
+        if any(one.dialling or one.budget.count for one in waiting):
             return
         if raw in (ways if protocol is Protocol.IMX else ways.streams):
             return
@@ -494,4 +512,4 @@ class Federation:
         self.hold(self.resting.rested(now), rested=True)
         self.chosen.tick()
         self.apart.tick(now)
-        self.more_links.tick(now, {domain for domain, _ in self.holding.pursuits})
+        self.more_links.tick(now, {domain for domain, *_ in self.holding.pursuits})

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from imxrouter.link.ledger import FROM_DOMAIN, SIZE, TO_DOMAIN, TRIES
+from imxrouter.link.ledger import FROM_DOMAIN, SIZE, TRIES
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.outcome import Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import Reason
-from imxrouter.routing.choice import Protocol
+from imxrouter.routing.choice import Protocol, Uri
 from imxrouter.routing.hold import HoldBudget, HoldLimits, HoldQueue
+from imxrouter.switch.ports import Port
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.link import Link
-from imxrouter.transport.pursuit import Cause, Pursuit
-
-#: A remote domain, and the protocol by which it is reached; None while that is not chosen.
-Key = tuple[bytes, Protocol | None]
+from imxrouter.transport.pursuit import Cause, Key, Pursuit
 
 
 class Holding:
@@ -41,8 +39,14 @@ class Holding:
 
     def of(self, domain: bytes) -> list[Pursuit]:
         """Everything that waits for a domain, by whatever protocol."""
-        keys: tuple[Protocol | None, ...] = (None, *Protocol)
-        return [one for protocol in keys if (one := self.pursuits.get((domain, protocol))) is not None]
+        keys = [(domain, protocol, uri) for protocol in (None, *Protocol) for uri in Uri]
+        return [one for key in keys if (one := self.pursuits.get(key)) is not None]
+
+    def by(self, domain: bytes, protocol: Protocol | None, port: Port | None = None) -> list[Pursuit]:
+        """What waits for a domain by a protocol, for either service; with a link, what that may carry."""
+        found = (self.pursuits.get((domain, protocol, uri)) for uri in Uri)
+        fits = self._hub.switch.ways.fits
+        return [one for one in found if one is not None and (port is None or fits(domain, port, one.uri))]
 
     def count(self, domain: bytes, protocol: Protocol | None = None) -> int:
         """How many wait for a domain; with a protocol, those that wait for that, or for a choice."""
@@ -65,10 +69,10 @@ class Holding:
 
     # -- waiting -----------------------------------------------------------------------------------------
 
-    def offer(self, tag: int, protocol: Protocol | None) -> Reason | None:
+    def offer(self, tag: int, key: Key) -> Reason | None:
         """Hold a request of the ledger; returns why it cannot wait."""
         try:
-            pursuit = self.pursuit((self._hub.switch.ledger.entries[tag][TO_DOMAIN], protocol))
+            pursuit = self.pursuit(key)
         except BadDomain:
             return Reason.BAD_ADDRESS
         return self._offer(tag, pursuit, self._hub.now())
@@ -92,17 +96,17 @@ class Holding:
         if known is None:
             settings = self._hub.settings
             budget = HoldBudget(settings.hold_bytes, settings.hold_count, self.budget)
-            known = self.pursuits[key] = Pursuit(Domain.from_wire(key[0]), budget, key[1])
+            known = self.pursuits[key] = Pursuit(Domain.from_wire(key[0]), budget, *key[1:])
         return known
 
-    def decide(self, undecided: Pursuit, protocol: Protocol) -> Pursuit:
+    def decide(self, undecided: Pursuit, protocol: Protocol, uri: Uri = Uri.IM) -> Pursuit:
         """What waited for a choice waits for that protocol now; returns where."""
         domain = undecided.domain.wire
-        self.pursuits.pop((domain, None), None)
-        chosen = self.pursuits.get((domain, protocol))
+        self.pursuits.pop(undecided.key, None)
+        chosen = self.pursuits.get((domain, protocol, uri))
         if chosen is None:
-            undecided.protocol = protocol
-            self.pursuits[domain, protocol] = undecided
+            undecided.protocol, undecided.uri = protocol, uri
+            self.pursuits[undecided.key] = undecided
             return undecided
         for ours in list(undecided.held):
             items = undecided.held[ours].items()
@@ -116,10 +120,9 @@ class Holding:
 
     def forget_if_empty(self, pursuit: Pursuit) -> None:
         """Nothing waits there any longer."""
-        if not pursuit.budget.count and not pursuit.dialling:
-            key = (pursuit.domain.wire, pursuit.protocol)
-            if self.pursuits.get(key) is pursuit:
-                del self.pursuits[key]
+        is_there = self.pursuits.get(pursuit.key) is pursuit
+        if is_there and not pursuit.budget.count and not pursuit.dialling:
+            del self.pursuits[pursuit.key]
 
     def _queue(self, pursuit: Pursuit, from_domain: bytes) -> HoldQueue[int]:
         queue = pursuit.held.get(from_domain)

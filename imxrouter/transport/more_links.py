@@ -94,6 +94,7 @@ class MoreLinks:
         def connected(dialled: Dialled) -> None:
             session = dialled.session
             session.reached.add(domain)
+            self._hub.switch.ways.restrict(domain, session.port, dialled.only)
             self._more.add(session.number)
             if session.is_open:
                 self.opened(session)

@@ -9,13 +9,17 @@ from imxrouter.link.claims import ClaimState, MadeClaim
 from imxrouter.link.ledger import KEY, RECORD, TYPE, Entry
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
-from imxrouter.routing.choice import Protocol
+from imxrouter.routing.choice import Protocol, Uri
 from imxrouter.routing.hold import HoldBudget, HoldQueue
 from imxrouter.transport.dialing import Endpoint
 from imxrouter.transport.link import Link
 from imxrouter.wire.layout import MESSAGE_ID_BYTES
 from imxrouter.wire.record import decode_record
 from imxrouter.wire.registry import FieldType, RecordType
+
+#: A remote domain, the protocol by which it is reached (None while that is not chosen), and for what: what is
+#: published for both services waits as `im`, as does everything by streams.
+Key = tuple[bytes, Protocol | None, Uri]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Pursuit:
 
     Attributes:
         protocol: by which it is reached; None while that is not chosen.
+        uri: `pres` where what is published for presence alone is meant; everything else is `im`.
         held: by source domain of ours.
         session: number of the link that is being opened or claimed on; 0: none.
         reused: that link was there before.
@@ -80,6 +85,7 @@ class Pursuit:
     domain: Domain
     budget: HoldBudget
     protocol: Protocol | None = Protocol.IMX
+    uri: Uri = Uri.IM
     held: dict[bytes, HoldQueue[int]] = field(default_factory=dict)
     dialling: bool = False
     session: int = 0
@@ -88,6 +94,11 @@ class Pursuit:
     last: Cause = NOT_IN_TIME
     newest: dict[bytes, int] = field(default_factory=dict)
     again: bool = False
+
+    @property
+    def key(self) -> Key:
+        """What it is found by."""
+        return self.domain.wire, self.protocol, self.uri
 
     def take(self, from_domain: bytes) -> list[int]:
         """Tags of what waited of one domain of ours, in order; they wait no longer."""

@@ -119,6 +119,10 @@ class World:
         assert self.z.inbox(str(BOB)) == []
         assert self.server.stanzas == []
 
+    def says(self, stanza: str) -> None:
+        """The server says something to z.example."""
+        self._open().send(stanza)
+
     def _open(self) -> XmppPeer:
         """The stream on which the server writes to z.example, proved by its address alone."""
         if self._stream is None:
@@ -204,7 +208,7 @@ BROKEN_XMPP: Final[dict[str, tuple[Callable[[World], None], dict[str, Any], set[
     "no tls": (
         _conduct(certificate=None, instead={"proceed": _NO_TLS}), {}, {Reason.WEAKER_THAN_POLICY}),
     "dial-back fails": (_conduct(dialback="invalid"), _DIALBACK, {Reason.DIALBACK_REFUSED}),
-    "dial-back is an error": (_conduct(dialback="error"), _DIALBACK, {Reason.NO_SERVICE}),
+    "dial-back is an error": (_conduct(dialback="error"), _DIALBACK, {Reason.NOT_HOSTED}),
     "dial-back is silent": (_conduct(dialback=""), _DIALBACK, set()),
 }  # fmt: skip
 
@@ -313,3 +317,34 @@ def test_a_choice_holds_for_its_time(lab: Lab, stack: ExitStack) -> None:
     lab.zones.fail(Z, TYPE_IMX)
     assert world.write() == "xmpp"
     assert len(lab.zones.asked) == asked
+
+
+def test_a_subscription_stays_with_imx(lab: Lab, stack: ExitStack) -> None:
+    """Alice watches bob by IMX; XMPP comes to be published: it ends by IMX, and what is new goes by XMPP."""
+    world = World(lab, stack)
+    service = world.z.router.embedded_for(BOB)
+    assert service is not None
+    world.publish(IMX)
+    presence = f"<presence from='alice@{A}' to='bob@{Z}' type='{{}}'/>".format
+    world.says(presence("subscribe"))
+    lab.wait_until(lambda: service.watchers(BOB), "alice's wish")
+    world.publish(IMX, XMPP)
+    world.says(presence("unsubscribe"))
+    lab.wait_until(lambda: not service.watchers(BOB), "its end")
+    assert world.server.stanzas == []
+    world.says(presence("subscribe"))
+    assert world.server.wait_for_stanza().type == "subscribe"
+    assert service.watchers(BOB) == ()
+
+
+@pytest.mark.parametrize("how", [one for one in BROKEN_XMPP if one not in {"refused", "dial-back is silent"}])
+def test_presence_takes_no_weaker_path_either(lab: Lab, stack: ExitStack, how: str) -> None:
+    """XMPP is published and broken: nobody at the IMX router hears that alice would like to watch bob."""
+    breaks, settings, _ = BROKEN_XMPP[how]
+    world = World(lab, stack, **settings)
+    world.publish(IMX, XMPP)
+    breaks(world)
+    world.says(f"<presence from='alice@{A}' to='bob@{Z}' type='subscribe'/>")
+    assert world.write() in {"remote-server-timeout", "remote-server-not-found"}  # behind it
+    assert world.server.stanzas == []
+    assert world.z.sessions() == []

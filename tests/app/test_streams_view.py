@@ -36,6 +36,9 @@ def test_streams_with_other_organisations(lab: Lab) -> None:
     assert "stanzas in/out" in shown
     assert f"{A}" in shown
     assert "peer (out)" in ctl(a.rig, "links").output
+    peer = ctl(a.rig, "peers", "show", B).output
+    assert "stanzas in/out" in peer
+    assert "pending" in peer
 
 
 def test_links_of_imx_are_no_streams(lab: Lab) -> None:

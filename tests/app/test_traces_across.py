@@ -150,6 +150,7 @@ def test_ids_are_bounded_and_of_stanzas_that_have_one() -> None:
     assert origin_of(record("q")) == ("q", False)
     assert origin_of(record("x" * 500)) == ("x" * MAX_ORIGIN, False)
     assert origin_of(record("")) == ("", False)
+    assert origin_of(record("a&amp;b&#39;")) == ("a&b'", False)
     assert origin_of(b"") == ("", False)
 
 
@@ -181,3 +182,31 @@ def test_streams_with_servers_behind_us_are_named() -> None:
     assert (came["protocol"], came["origin"], came["role"]) == ("xmpp", "m-9", "service")
     assert came["choice"] == f"{FAR} by {Protocol.XMPP}"
     assert came["link"] in {one.number for one in scene.inside.sessions if one.side is Side.ACCEPTOR}
+
+
+def test_lists_say_by_what(routers: tuple[StreamRouter, StreamRouter]) -> None:
+    """Both protocols, and the id that it had."""
+    a, b = routers
+    assert a.outcome(a.send(C, message(C, "m-5"))).ok
+    (row,) = [one for one in ctl_json(b.rig, "trace", "--to", C)["messages"] if one["kind"] == "message"]
+    assert (row["protocol"], row["out_protocol"], row["origin"]) == ("xmpp", "", "m-5")
+    ctl(b.rig, "send", f"alice@{C}", f"bob@{A}", "back")
+    (row,) = [one for one in ctl_json(b.rig, "trace", "--from", C)["messages"] if one["kind"] == "message"]
+    assert (row["protocol"], row["out_protocol"]) == ("", "xmpp")
+    shown = ctl(b.rig, "trace", "--from", C).output
+    assert "here to xmpp" in shown
+
+
+def test_a_stanza_that_becomes_no_request_is_traced(
+    lab: Lab, routers: tuple[StreamRouter, StreamRouter]
+) -> None:
+    """By its own id, with the domains alone: its addresses may be none."""
+    a, b = routers
+    assert a.outcome(a.send(C, message(C, "warm"))).ok
+    a.send(C, message(C, "m-6").replace(b"<body>a secret</body>", b"<body>1</body><body>2</body>"))
+    lab.wait_until(lambda: b.rig.router.trace.of_origin("m-6"), "it is traced")
+    trace = ctl_json(b.rig, "trace", "m-6")
+    fields = last(trace, "settled")
+    assert (fields["status"], fields["origin"], fields["protocol"]) == ("failure", "m-6", "xmpp")
+    assert (fields["source"], fields["destination"]) == ("@a.example", "@c.example")
+    assert trace["verdict"]["reason"]

@@ -144,6 +144,7 @@ VERDICT: VerdictView = {
 TRACED: TraceRow = {
     "id": "00" * 16, "at": 1.5, "kind": "message", "source": "*@a.example", "destination": "*@b.example",
     "steps": 3, "last": "settled", "status": "failure", "stage": "limit", "reason": "too-large",
+    "protocol": "xmpp", "out_protocol": "imx", "origin": "m-1",
 }  # fmt: skip
 CERTS: CertsView = {
     "folder": "/etc/imxrouter/certificates",

@@ -165,9 +165,10 @@ class SimulatedDialer:
         own: Domain | None = None,
         need: int = 0,
         first: Link | None = None,
+        presence: bool = False,
     ) -> Deferred[Dialled]:
         """As `Dialer.dial`; in clear."""
-        del permit, own, need, first
+        del permit, own, need, first, presence
         return Deferred.fromCoroutine(self._dial(domain, make, reuse, skip))
 
     async def _dial(

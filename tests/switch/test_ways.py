@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imxrouter.routing.choice import Uri
 from imxrouter.switch.ports import Port, Role
 from imxrouter.switch.ways import Ways
 
@@ -72,6 +73,7 @@ def test_it_is_the_set_of_triples_it_should_be(
             if one[2] != link.number or (remote or one[0]) != one[0] or (ours or one[1]) != one[1]
         }  # fmt: skip
     assert triples(ways) == {one for one in plain if one[2] not in STREAMS or one[0] in admitted}
+    assert triples(ways.presence) == triples(ways)
     assert triples(ways.streams) == {one for one in plain if one[2] in STREAMS}
     for number, link in ports.items():
         assert ways.of_port(link) == {(r, o) for r, o, n in plain if n == number}
@@ -101,3 +103,29 @@ def test_a_link_that_goes_costs_what_it_used(monkeypatch: pytest.MonkeyPatch, en
         "end": lambda: ways.end(b"7.example", OURS[0], guest),
     }[end]()
     assert len(ways) == 1000
+
+
+def test_links_for_messages_or_presence_alone() -> None:
+    """A link is where it was published for; reached for the other as well, it is for both."""
+    ways, link = Ways(), port(1)
+    ways.restrict(REMOTE[0], link, Uri.PRES)
+    for remote in REMOTE[:2]:
+        ways.open(remote, OURS[0], link)
+    assert triples(ways) == {(REMOTE[1], OURS[0], 1)}
+    assert triples(ways.presence) == {(REMOTE[0], OURS[0], 1), (REMOTE[1], OURS[0], 1)}
+    ways.restrict(REMOTE[0], link, Uri.IM)
+    ways.restrict(REMOTE[1], link, Uri.IM)  # it is open for both already
+    assert triples(ways) == triples(ways.presence) == {(one, OURS[0], 1) for one in REMOTE[:2]}
+    ways.end_all(link)
+    assert triples(ways) == triples(ways.presence) == set()
+
+
+def test_streams_are_admitted_to_each_apart() -> None:
+    """Presence may be chosen to go there while messages are not, and the other way round."""
+    ways, stream = Ways(), port(STREAMS[0])
+    ways.open(REMOTE[0], OURS[0], stream)
+    ways.admit(REMOTE[0], Uri.PRES)
+    assert (triples(ways), len(triples(ways.presence))) == (set(), 1)
+    ways.admit(REMOTE[0], Uri.IM)
+    ways.dismiss(REMOTE[0], Uri.PRES)
+    assert (len(triples(ways)), triples(ways.presence)) == (1, set())

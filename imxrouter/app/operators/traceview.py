@@ -275,5 +275,13 @@ def _row(ident: bytes, steps: list[TraceEntry]) -> TraceRow:
         id=ident.hex(), at=steps[0].at_s, kind=first("kind"), source=first("source"),
         destination=first("destination", "domain"), steps=len(steps), last=steps[-1].event,
         status=verdict["status"] if verdict else "", stage=verdict["stage"] if verdict else "",
-        reason=verdict["reason"] if verdict else "",
+        reason=verdict["reason"] if verdict else "", origin=first("origin"),
+        protocol=_protocol(steps, sent=False),
+        out_protocol=first("out_protocol") or _protocol(steps, sent=True),
     )  # fmt: skip
+
+
+def _protocol(steps: list[TraceEntry], *, sent: bool) -> str:
+    """What a message came by, or left by: a step that sends names its own."""
+    found = (step.get("protocol") for step in steps if (step.event == "sent") == sent)
+    return next(filter(None, found), "")

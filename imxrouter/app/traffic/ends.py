@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from imxrouter.formats.xmltree import BadXml
 from imxrouter.gateways.xmpp.acks import Way
 from imxrouter.gateways.xmpp.streams.pool import ServicePool
-from imxrouter.gateways.xmpp.streams.records import head_of, stanza_in
+from imxrouter.gateways.xmpp.streams.records import marks_of, stanza_in
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.link.claims import ClaimState
 from imxrouter.link.ledger import FROM_DOMAIN, IN_PORT, OUT_PORT, RECORD, TO_DOMAIN, Entry
@@ -52,11 +51,10 @@ def origin_of(record: bytes) -> tuple[str, bool]:
         request = decode_record(record)
         if request.type not in FORMS:
             return (request.value(FieldType.ORIGIN_ID) or b"").decode("utf-8", "replace")[:MAX_ORIGIN], False
-        raw = stanza_in(request)
-        said = head_of(raw).attributes if raw else {}
-    except (WireError, BadXml):
+    except WireError:
         return "", False
-    return said.get("id", "")[:MAX_ORIGIN], said.get("type", "") in _ANSWERS
+    ident, type_ = marks_of(stanza_in(request) or b"")
+    return ident[:MAX_ORIGIN], type_ in _ANSWERS
 
 
 class Ends:

@@ -13,13 +13,14 @@ from itertools import islice
 
 from twisted.logger import Logger, LogLevel
 
-from imxrouter.app.traffic.ends import Ends, Facts
+from imxrouter.app.traffic.ends import MAX_ORIGIN, Ends, Facts
 from imxrouter.app.traffic.full_outcomes import key_of
 from imxrouter.app.traffic.rules import Rule
 from imxrouter.app.traffic.settling import parties, traces_deliveries
 from imxrouter.app.trust.targets import TargetDialer
 from imxrouter.config.schema import Config
 from imxrouter.gateways.xmpp.streams.parts import StreamLink
+from imxrouter.gateways.xmpp.streams.told import Told
 from imxrouter.link.claims import ClaimState
 from imxrouter.link.ledger import FROM_DOMAIN, HOPS, IN_PORT, KEY, OUT_PORT, TO_DOMAIN, Entry
 from imxrouter.link.machine import Side
@@ -229,6 +230,28 @@ class Steps:
         how = "in TLS" if session.tls is not None else "in clear"
         parties = f"between {session.own or '?'} and {session.other or '?'}"
         self._tell(Step.LINK, f"to {_place(session)}: a stream {parties} begins {how}", link=session.number)
+
+    def stanza_refused(self, told: Told, outcome: Outcome, ident: bytes) -> None:
+        """A stanza could not become a request at all; it has no id but its own.
+
+        Args:
+            told: what its sender is told by; of the addresses, which may be none, the domains alone are kept.
+            outcome: why.
+            ident: a message id for its trace.
+        """
+        reason, status = outcome.reason, outcome.status.name.lower()
+        said = {"stage": reason.stage.value, "reason": reason.word}
+        text = (
+            f"a stanza of {told.sender} for {told.domain} is refused: {reason.word} {outcome.note}".rstrip()
+        )
+        self._tell(Step.REFUSED, text, domains=[told.sender, told.domain], **said)
+        answers = told.type in {"error", "result"}
+        self._trace.add(
+            ident, "settled", source=f"@{told.sender}".encode(), destination=f"@{told.domain}".encode(),
+            domain=told.domain, kind=told.kind, status=status, **said, note=outcome.note, protocol="xmpp",
+            decided_by=outcome.decided_by, decided_role=outcome.decided_role,
+            **{"answers" if answers else "origin": told.ident[:MAX_ORIGIN]},
+        )  # fmt: skip
 
     def control(self, session: Link, record: Control) -> None:
         """A verification of a claim of ours came in."""

@@ -23,6 +23,7 @@ from imxrouter.discovery.records import Target
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import LocalMisuse
 from imxrouter.model.vocabulary import Reason, Stage
+from imxrouter.routing.choice import Uri
 from imxrouter.routing.dialling import Permit
 from imxrouter.routing.policy import Level
 from imxrouter.telemetry.catalogue import DIAL_RESULTS
@@ -114,6 +115,7 @@ class TargetDialer:
         own: Domain | None = None,
         need: int = 0,
         first: Link | None = None,
+        presence: bool = False,
     ) -> Deferred[Dialled]:
         """Look up, choose, connect. See `transport.dialing.Dialer`."""
         wanted = Wanted(self._strengths, domain, own, need, first)
@@ -122,6 +124,7 @@ class TargetDialer:
             without = "" if self._strengths.tls else "; no TLS is configured here: see tls.certificates"
             return fail(DialFailed(decision.reason, f"{decision.note}{without}"))
         terms = DialTerms(
+            purpose="pres" if presence else "im",
             filter_target=wanted.filter,
             encrypt=self._encrypt(wanted),
             promised=self._strengths.tls,
@@ -238,7 +241,8 @@ class TargetDialer:
     def _connected(self, connected: Connected) -> Dialled:
         if not connected.reused:
             self._metrics.dials.inc("connected")
-        return Dialled(connected.protocol, (connected.ip, connected.port), connected.reused)
+        only = Uri(connected.found.only) if connected.found is not None and connected.found.only else None
+        return Dialled(connected.protocol, (connected.ip, connected.port), connected.reused, only)
 
     def _not_connected(self, problem: Failure) -> Dialled:
         error = problem.value

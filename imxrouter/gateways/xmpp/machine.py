@@ -209,7 +209,12 @@ class StreamMachine(Stream):
         return counting.wrote(self, b"".join(raw), tags)
 
     def barrier(self, ident: str, now: float) -> list[Effect]:
-        """The ping with this id was answered by the domain that was asked (`PingOut`), wherever."""
+        """The ping with this id was answered by the domain that was asked (`PingOut`), wherever.
+
+        An answer behind the end of this stream changes nothing: what became of its stanzas has been told.
+        """
+        if self.step is Step.CLOSED:
+            return []
         self.now = self._heard_at = now
         return counting.answered(self, ident)
 

@@ -234,6 +234,15 @@ def test_a_ping_stands_behind_a_batch() -> None:
     assert machine.barrier(ping.ident, START + 0.1) == [Handled((1,), True)]
 
 
+def test_an_answer_behind_the_end_of_the_stream_changes_nothing() -> None:
+    """It may come over another stream; by then everybody was told that nobody knows."""
+    machine = proved_out().machine
+    ping, _ = machine.stanzas([OUT], [1], START)
+    assert isinstance(ping, PingOut)
+    machine.lost()
+    assert machine.barrier(ping.ident, START + 0.1) == []
+
+
 def test_the_next_ping_goes_out_when_it_is_due() -> None:
     """`due_at` says when; a tick asks."""
     machine = proved_out().machine

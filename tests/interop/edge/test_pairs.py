@@ -191,3 +191,18 @@ def test_errors_come_back(pair: Pair) -> None:
         sender.ask("message", to=other.address, text="it is over")
         other.until_reads("it is over", sender.address)
         assert _count(sender, lambda one: one.get("id") == "lost") == 1
+
+
+@pytest.mark.parametrize("server", ["prosody", "ejabberd"])
+def test_cards_over_imx(lab: Edge, whole: dict[str, WholeRouter], server: str) -> None:
+    """A card is read both ways between a user and one without XMPP, behind the other router; a ping too."""
+    pair = Pair.fresh(lab, "imx")
+    user, far = (pair.alice, "ejabberd") if server == "prosody" else (pair.bob, "prosody")
+    router = whole[far]
+    router.client.user(router.carol).set_attribute("alias", f"Carol behind {far}")
+    assert user.ask("card", of=router.carol) == f"Carol behind {far}"
+    assert user.ask("ping", to=router.domain) < 20
+    user.ask("publish_card", name=f"Card of {user.address}")
+    view = router.client.attributes(user.address, ["alias"], router.carol, fresh=True)
+    assert [one["value"] for one in view["values"]] == [f"Card of {user.address}"], view
+    assert "imx" in router.spoken([router.domain])

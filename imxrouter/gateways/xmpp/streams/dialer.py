@@ -83,6 +83,7 @@ class StreamDialer:
         own: Domain | None = None,
         need: int = 0,
         first: Link | None = None,
+        presence: bool = False,
     ) -> Deferred[Dialled]:
         """Look up, choose, connect, negotiate. See `transport.dialing.Dialer`.
 
@@ -95,7 +96,9 @@ class StreamDialer:
             own: the domain of ours that the stream is from.
             need: bits of strength that the stream must have beside what policy asks.
             first: the stream whose claim this is to verify.
+            presence: streams are published for both.
         """
+        del presence
         wanted = Wanted(self._strengths, domain, own, need, first)
         decision = wanted.best()
         if not decision.accepted:

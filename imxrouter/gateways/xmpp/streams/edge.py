@@ -163,7 +163,7 @@ class StreamEdge:
         told = told_of(given, got.to, got.from_)
         try:
             foreign = is_answer and self._asked_as_foreign(given)
-            if not foreign and self._known.spoken(got.to) is Protocol.XMPP:
+            if not foreign and self._known.spoken(got.to) is Protocol.XMPP and not self._is_held(got):
                 from_, to = party_of(given.from_), party_of(given.to)
                 raw = rescoped(given, SERVER)
                 if STANZA_ID in raw:
@@ -178,6 +178,12 @@ class StreamEdge:
         except (TranslationError, WireError) as error:
             reason = error.reason if isinstance(error, TranslationError) else Reason.BAD_RECORD
             return self._refused(told, failure(reason, note=str(error)))
+
+    def _is_held(self, got: StanzaIn) -> bool:
+        """Whether it is of two users whose subscription began otherwise than by XMPP, and stays with that."""
+        given, known = got.stanza, self._known
+        is_outward = given.kind == "presence" and not known.is_served(got.to)
+        return is_outward and known.pair(given.from_, given.to)
 
     def _without_forged_ids(self, raw: bytes, sender: str) -> bytes:
         """What passes, without stanza-ids that a domain served here seems to have given it (row pass-sid)."""
@@ -347,6 +353,7 @@ class StreamEdge:
         if told is None:
             self._outside.dropped("quiet")
         else:
+            self._outside.refused(told, outcome)
             self._outside.later(0.0, lambda: self._say(told, told.error(outcome)))
         return b""
 

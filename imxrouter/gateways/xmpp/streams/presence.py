@@ -130,12 +130,27 @@ class StreamPresence:
 
     def pair(self, from_: str, to: str) -> bool:
         """Whether a consent, or the wish for one, is known between two JIDs (`Known.pair`)."""
+        if not self.watchers and not self.presentities:
+            return False  # asked of each presence that passes
         try:
             sender, recipient = _address(from_), _address(to)
         except BadJid:
             return False
         mine = self.watchers.state(sender, recipient) is not watcher_table.State.NONE
         return mine or self.presentities.state(recipient, sender) is not presentity_table.State.NONE
+
+    def holds(self, told: bool, watcher: bytes, presentity: bytes, ident: bytes) -> bool:
+        """Whether a subscription lives by streams, for it began by them (`PresenceChecks.by_streams`).
+
+        Args:
+            told: a notification is meant, of which the watcher is a user of XMPP; else the presentity is.
+            watcher: his key.
+            presentity: the same.
+            ident: of the subscription.
+        """
+        if told:
+            return self.watchers.awaits(watcher, presentity, ident)
+        return self.presentities.lives(watcher, presentity, ident)
 
     def take(self, _session: StreamLink, got: StanzaIn, tree: Element) -> bytes | Outcome:
         """Take a presence that is a matter of the handshake (`Known.presence`); no record is made of it."""

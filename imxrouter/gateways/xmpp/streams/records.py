@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from html import unescape
 from typing import Final, NamedTuple
 
 from imxrouter.formats.xmltree import BadXml, Element, XmlFault
@@ -86,6 +87,19 @@ def head_of(raw: bytes) -> Element:
     if tag is None:
         raise BadXml(XmlFault.MALFORMED, "no tag")
     return tree_of(tag[0] if tag[0].endswith(b"/>") else tag[0][:-1] + b"/>")
+
+
+def marks_of(raw: bytes) -> tuple[str, str]:
+    """The id and the type of a stanza, each empty where it has none; without a tree.
+
+    Args:
+        raw: whole stanza, well-formed.
+    """
+    tag, found = TAG.match(raw), dict[bytes, bytes]()
+    if tag is not None:
+        found = {one[1]: one[2] or one[3] or b"" for one in _ATTRIBUTE.finditer(tag[0])}
+    ident, type_ = (found.get(name, b"").decode("utf-8", "replace") for name in (b"id", b"type"))
+    return unescape(ident) if "&" in ident else ident, type_
 
 
 def is_asked(raw: bytes) -> bool:

@@ -9,6 +9,7 @@ from datetime import datetime
 from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.effects import StanzaIn
 from imxrouter.gateways.xmpp.streams.parts import StreamLink
+from imxrouter.gateways.xmpp.streams.told import Told
 from imxrouter.gateways.xmpp.translate.messages import Takes
 from imxrouter.link.ledger import Entry
 from imxrouter.model.address import Address
@@ -37,6 +38,10 @@ def _largest(_domain: str) -> int:
 
 def _no_pair(_from: str, _to: str) -> bool:
     return False
+
+
+def _unnoted(_told: Told, _outcome: Outcome) -> None:
+    """Nobody notes it."""
 
 
 def _wrote(_from: Address, _to: Address) -> None:
@@ -105,6 +110,7 @@ class Outside:
         clock: the time of day, with its zone.
         random_bytes: source of message ids.
         dropped: told the word of each stanza that went nowhere, and of each original form not used.
+        refused: told of each stanza that became no record, and why; its sender is told.
     """
 
     submit: Callable[[Record, Callable[[Record], None]], None]
@@ -117,3 +123,4 @@ class Outside:
     clock: Callable[[], datetime]
     random_bytes: Callable[[int], bytes]
     dropped: Callable[[str], None]
+    refused: Callable[[Told, Outcome], object] = _unnoted

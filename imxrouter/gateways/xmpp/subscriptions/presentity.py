@@ -72,6 +72,10 @@ class Presentities(PresentityActions):
         self._tell(what)
         return what.outcome or failure(Reason.NOT_DELIVERED, by=by, role="service"), what.effects
 
+    def lives(self, watcher: bytes, presentity: bytes, ident: bytes) -> bool:
+        """Whether a subscription to one of the users is held; both by the key of their address."""
+        return ident in self._live.get(watcher + BETWEEN + presentity, ())
+
     def state_for(self, watcher: Address, presentity: Address) -> Presence | None:
         """What a watcher may see of a user now; None where there is no consent, or nothing is known."""
         pair = self._by_key.get(pair_key(watcher, presentity))

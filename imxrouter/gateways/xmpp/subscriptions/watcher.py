@@ -25,7 +25,7 @@ from imxrouter.model.presence import Presence, Unknown
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing import watched as machine
 from imxrouter.routing.caps import Refusal
-from imxrouter.routing.watched import address_of, pair_key
+from imxrouter.routing.watched import BETWEEN, address_of, pair_key
 from imxrouter.routing.watching import REFUSED
 from imxrouter.routing.zones import zone_of
 
@@ -120,6 +120,10 @@ class Watchers(WatcherActions):
         if self._asking[zone.encode()] >= self.settings.asking_per_zone:
             return Refusal(Reason.BUSY, 60, f"too many wishes from {zone} wait for an approval")
         return None
+
+    def awaits(self, watcher: bytes, presentity: bytes, ident: bytes) -> bool:
+        """Whether a subscription is of one of the users; both by the key of their address."""
+        return self._watching.awaits(watcher + BETWEEN + presentity, ident)
 
     # -- from the other side -------------------------------------------------------------------------------
 

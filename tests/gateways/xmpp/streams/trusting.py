@@ -126,10 +126,10 @@ class TableDialer:
     def dial(
         self, domain: Domain, make: Callable[[], Link], *, reuse: Reuse,
         skip: AbstractSet[Endpoint] = frozenset(), permit: Permit | None = None, own: Domain | None = None,
-        need: int = 0, first: Link | None = None,
+        need: int = 0, first: Link | None = None, presence: bool = False,
     ) -> Deferred[Dialled]:  # fmt: skip
         """As `Dialer.dial`."""
-        del permit, own, need, first
+        del permit, own, need, first, presence
         world, router = self._router.world, self._router
         hosts = [one for one in world.dns.get(domain.name, []) if one.place not in skip]
         if not hosts:
