@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from hashlib import blake2b
 from math import inf
 from typing import Final
 
 from imxrouter.formats.pidf import write_pidf
 from imxrouter.gateways.xmpp.subscriptions.effects import BETWEEN
-from imxrouter.gateways.xmpp.subscriptions.kept import FORM, Keeping, KeptWatched, names_of
+from imxrouter.gateways.xmpp.subscriptions.held import HeldPairs
+from imxrouter.gateways.xmpp.subscriptions.kept import FORM, Keeping, KeptWatched
 from imxrouter.gateways.xmpp.subscriptions.pairs import Shares
 from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import Happening, Pair, PresentitySettings
 from imxrouter.gateways.xmpp.subscriptions.presentity_table import TRANSITIONS, Do, Event, State
 from imxrouter.gateways.xmpp.subscriptions.probes import BETWEEN_S, WAITED_S, Gathering, Probes
 from imxrouter.gateways.xmpp.translate.presence import presence_of, resource_of
 from imxrouter.gateways.xmpp.translate.showing import PresenceStanza
-from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import EndReason, Notify, SubscribeResult, SubscriptionState, Version
 from imxrouter.model.outcome import Outcome, failure
@@ -29,13 +28,12 @@ from imxrouter.routing import owed as machine
 from imxrouter.routing.notifying import Notifying
 from imxrouter.routing.owed import Decision, KeptSubscription, Owed
 from imxrouter.routing.watched import pair_key
-from imxrouter.routing.wheel import Wheel
 from imxrouter.routing.zones import zone_of
 
 _DAY_S: Final = 86_400
 
 
-class PresentityActions:
+class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
     """The pairs, and what is done with them; `Presentities` says when.
 
     Args:
@@ -61,17 +59,13 @@ class PresentityActions:
         notify_settings: machine.NotifySettings = machine.DEFAULT_SETTINGS,
         wall_ahead_s: float = 0.0,
     ) -> None:
+        super().__init__(State.NONE, TRANSITIONS, wall_ahead_s)
         self.settings = settings or PresentitySettings()
-        self.counts: Counter[str] = Counter()
-        self.wall_ahead_s = wall_ahead_s
         self._keeping = keeping
         self._epoch = epoch
         self._new_id = new_id
         self._chance = chance
         self._notifying = Notifying(epoch, chance, notify_settings, wall_ahead_s, self._subscription_kept)
-        self._pairs: dict[bytes, Pair] = {}
-        #: By what `Notifying` compares; two spellings of one key are two people, and the second is refused.
-        self._by_key: dict[bytes, Pair] = {}
         #: Ids of the live subscriptions of each pair.
         self._live: dict[bytes, set[bytes]] = {}
         #: Keys of pairs that have no live one any more, to be looked at.
@@ -83,9 +77,8 @@ class PresentityActions:
         self._lost: set[Domain] = set()
         self._shares = Shares()
         self._probes = Probes(chance)
-        self._wheel: Wheel[Pair] = Wheel()
         self._number = 0
-        self._does: Final[dict[Do, Callable[[Pair, State, Happening], bool]]] = {
+        self._does = {
             Do.TAKE_WAITING: self._take_waiting, Do.TAKE_ALLOWED: self._take_allowed,
             Do.TAKE_REFUSED: self._take_refused, Do.VAIN: self._vain, Do.SERVICE_DOWN: self._service_down,
             Do.BUSY: self._busy, Do.KEEP: self._keep, Do.NOTE: self._note, Do.NOTE_DAY: self._note_day,
@@ -96,30 +89,7 @@ class PresentityActions:
             Do.PROBE: self._probe, Do.PROBE_NOW: self._probe_now, Do.DOUBT: self._doubt,
         }  # fmt: skip
 
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def state(self, watcher: Address, presentity: Address) -> State:
-        """How it stands between these two, as JIDs spell them."""
-        pair = self._pairs.get(names_of(watcher, presentity))
-        return pair.state if pair is not None else State.NONE
-
-    def pairs(self) -> list[Pair]:
-        """All that are held, for people to read."""
-        return list(self._pairs.values())
-
     # -- the table -----------------------------------------------------------------------------------------
-
-    def _happens(self, pair: Pair, event: Event, what: Happening) -> None:
-        rule = TRANSITIONS.get((pair.state, event))
-        if rule is None:
-            self.counts[f"odd {pair.state.value} {event.value}"] += 1
-            return
-        before = pair.state
-        for one in rule.do:
-            if not self._does[one](pair, rule.then, what):
-                return
-        self._enter(pair, before, rule.then)
 
     def _enter(self, pair: Pair, before: State, after: State) -> None:
         pair.state = after
@@ -135,8 +105,7 @@ class PresentityActions:
         if after is State.NONE:
             self._let_go(pair)
             return
-        self._pairs[pair.names] = pair
-        self._by_key[pair_key(pair.watcher, pair.presentity)] = pair
+        self._hold(pair)
         self._rest(pair)
 
     def _counted(self, pair: Pair, state: State, change: int) -> None:
@@ -157,10 +126,7 @@ class PresentityActions:
                 del self._per_zone[zone]
 
     def _let_go(self, pair: Pair) -> None:
-        if self._pairs.get(pair.names) is pair:
-            del self._pairs[pair.names]
-            del self._by_key[pair_key(pair.watcher, pair.presentity)]
-        self._wheel.drop(pair)
+        self._drop(pair)
         self._probes.drop(pair.names)
         self._sized(pair)
 
@@ -176,9 +142,6 @@ class PresentityActions:
                 pair.clear_at,
             ),
         )  # fmt: skip
-
-    def _time_of_day(self, now: float) -> datetime:
-        return datetime.fromtimestamp(now + self.wall_ahead_s, UTC)
 
     def _is_live(self, pair: Pair) -> bool:
         return bool(self._live.get(pair_key(pair.watcher, pair.presentity)))
@@ -359,7 +322,7 @@ class PresentityActions:
     def _take_state(self, pair: Pair, _then: State, what: Happening) -> bool:
         if what.stanza is None:
             return False
-        said = resource_of(what.stanza, what.resource, pair.presentity, self._time_of_day(what.now))
+        said = resource_of(what.stanza, what.resource, pair.presentity, self._wall(what.now))
         pair.refresh_at = what.now + self.settings.refresh_s
         pair.silent_at = inf
         changed = pair.resources.take(said)

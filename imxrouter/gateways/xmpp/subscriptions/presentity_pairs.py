@@ -7,7 +7,7 @@ from math import inf
 
 from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.subscriptions.effects import Effects
-from imxrouter.gateways.xmpp.subscriptions.kept import names_of
+from imxrouter.gateways.xmpp.subscriptions.held import HeldPair
 from imxrouter.gateways.xmpp.subscriptions.pairs import Resources
 from imxrouter.gateways.xmpp.subscriptions.presentity_table import State
 from imxrouter.gateways.xmpp.subscriptions.probes import Gathering
@@ -16,7 +16,6 @@ from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S, Subscribe
 from imxrouter.model.outcome import Outcome
 from imxrouter.routing.destinations import BackOff
 from imxrouter.routing.owed import Owed
-from imxrouter.routing.wheel import Timed
 
 #: A user who cannot be asked now is asked again after a minute, and at last once a day.
 _ASK_AGAIN = BackOff(first_s=60.0, cap_s=86_400.0)
@@ -63,7 +62,7 @@ class PresentitySettings:
     ask_again: BackOff = _ASK_AGAIN
 
 
-class Pair(Timed):
+class Pair(HeldPair[State]):
     """A watcher elsewhere and a user of ours.
 
     Attributes:
@@ -90,15 +89,13 @@ class Pair(Timed):
     """
 
     __slots__ = (
-        "approved", "blank", "clear_at", "doubts", "form", "gathering", "held", "presentity", "probed_at",
-        "refresh_at", "repeat_at", "resources", "silent_at", "since", "state", "tell_at", "times", "tries",
-        "until", "watcher",
+        "approved", "blank", "clear_at", "doubts", "form", "gathering", "held", "probed_at",
+        "refresh_at", "repeat_at", "resources", "silent_at", "since", "tell_at", "times", "tries",
+        "until",
     )  # fmt: skip
 
     def __init__(self, watcher: Address, presentity: Address) -> None:
-        super().__init__()
-        self.watcher, self.presentity = watcher, presentity
-        self.state = State.NONE
+        super().__init__(watcher, presentity, State.NONE)
         self.since = self.until = self.times = self.tries = self.doubts = 0
         self.resources = Resources()
         self.gathering: Gathering | None = None
@@ -108,11 +105,6 @@ class Pair(Timed):
         self.probed_at = -inf
         self.approved = False
         self.form = b""
-
-    @property
-    def names(self) -> bytes:
-        """Under which it is stored."""
-        return names_of(self.watcher, self.presentity)
 
 
 @dataclass(slots=True)

@@ -294,6 +294,8 @@ class Watchers(WatcherActions):
             pair.state, pair.ident = State(kept.state), kept.ident
             pair.since, pair.asked_day = kept.since, kept.asked_day
             self._hold(pair)
+            if pair.state is State.ASKING:
+                self._count_asking(pair, 1)
             self._happens(pair, Event.RESTART, Happening(now, Effects()))
             if pair.state is not State.ASLEEP:
                 pair.asked = ("", inf)

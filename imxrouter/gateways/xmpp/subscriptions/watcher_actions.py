@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from math import inf
 from typing import Final
 
+from imxrouter.gateways.xmpp.subscriptions.held import HeldPairs
 from imxrouter.gateways.xmpp.subscriptions.kept import FORM, Keeping, KeptWatching, names_of
 from imxrouter.gateways.xmpp.subscriptions.pairs import Shares, paced, size_of, slim, spend
 from imxrouter.gateways.xmpp.subscriptions.watcher_pairs import Happening, Pair, WatcherSettings
@@ -29,13 +29,12 @@ from imxrouter.routing import watched as machine
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.watched import WatchSettings, pair_key
 from imxrouter.routing.watching import Watching
-from imxrouter.routing.wheel import Wheel
 from imxrouter.routing.zones import zone_of
 
 DAY_S: Final = 86_400
 
 
-class WatcherActions:
+class WatcherActions(HeldPairs[Pair, State, Event, Do, Happening]):
     """The pairs, and what is done with them; `Watchers` says when.
 
     Args:
@@ -61,24 +60,19 @@ class WatcherActions:
         wall_ahead_s: float = 0.0,
         caps: str = "",
     ) -> None:
+        super().__init__(State.NONE, TRANSITIONS, wall_ahead_s)
         self.settings = settings or WatcherSettings()
-        self.counts: Counter[str] = Counter()
-        self.wall_ahead_s = wall_ahead_s
         self._keeping = keeping
         self._new_id = new_id
         self._caps = caps
         self._watching = Watching(new_id, chance, watch_settings, wall_ahead_s, keeping.watch)
-        self._pairs: dict[bytes, Pair] = {}
-        #: By what `Watching` compares; two spellings of one key are two people, and the second is refused.
-        self._by_key: dict[bytes, Pair] = {}
         self._asking: Counter[bytes] = Counter()
         self._ending: set[bytes] = set()
         #: Id of the probe of each fetch, by its subscription.
         self._fetches: dict[bytes, str] = {}
         self._fetched: OrderedDict[bytes, float] = OrderedDict()
         self._shares = Shares()
-        self._wheel: Wheel[Pair] = Wheel()
-        self._does: Final[dict[Do, Callable[[Pair, State, Happening], bool]]] = {
+        self._does = {
             Do.WANT: self._want, Do.UNWANT: self._unwant, Do.END: self._end, Do.FETCH: self._fetch,
             Do.KEEP: self._keep, Do.NOTE: self._note_state, Do.FORGET: self._forget,
             Do.SUBSCRIBED: self._subscribed, Do.UNSUBSCRIBED: self._unsubscribed, Do.SHOW: self._show_news,
@@ -86,30 +80,7 @@ class WatcherActions:
             Do.ERROR: self._error, Do.COUNT: self._count,
         }  # fmt: skip
 
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def state(self, watcher: Address, presentity: Address) -> State:
-        """How it stands between these two."""
-        pair = self._pairs.get(names_of(watcher, presentity))
-        return pair.state if pair is not None else State.NONE
-
-    def pairs(self) -> list[Pair]:
-        """All that are held, for people to read."""
-        return list(self._pairs.values())
-
     # -- the table -----------------------------------------------------------------------------------------
-
-    def _happens(self, pair: Pair, event: Event, what: Happening) -> None:
-        rule = TRANSITIONS.get((pair.state, event))
-        if rule is None:
-            self.counts[f"odd {pair.state.value} {event.value}"] += 1
-            return
-        before = pair.state
-        for one in rule.do:
-            if not self._does[one](pair, rule.then, what):
-                return
-        self._enter(pair, before, rule.then)
 
     def _enter(self, pair: Pair, before: State, after: State) -> None:
         if before is State.ASKING and after is not State.ASKING:
@@ -120,17 +91,11 @@ class WatcherActions:
         if after is State.NONE:
             self._let_go(pair)
         elif before is State.NONE:
-            self._hold(pair, counted=True)
+            self._hold(pair)
         if after is State.ENDING:
             self._ending.add(pair.names)
         if after is not State.NONE:
             self._rest(pair)
-
-    def _hold(self, pair: Pair, *, counted: bool = False) -> None:
-        self._pairs[pair.names] = pair
-        self._by_key[pair_key(pair.watcher, pair.presentity)] = pair
-        if pair.state is State.ASKING and not counted:
-            self._count_asking(pair, 1)
 
     def _count_asking(self, pair: Pair, change: int) -> None:
         """Wishes that nobody has approved, of one user and of all users of a zone."""
@@ -140,10 +105,7 @@ class WatcherActions:
                 del self._asking[key]
 
     def _let_go(self, pair: Pair) -> None:
-        if self._pairs.get(pair.names) is pair:
-            del self._pairs[pair.names]
-            del self._by_key[pair_key(pair.watcher, pair.presentity)]
-        self._wheel.drop(pair)
+        self._drop(pair)
         self._remember(pair, None)
 
     def _rest(self, pair: Pair) -> None:
@@ -167,9 +129,6 @@ class WatcherActions:
 
     def _idle_at(self, pair: Pair) -> float:
         return (pair.asked_day + self.settings.idle_days + 1) * DAY_S - self.wall_ahead_s
-
-    def _wall(self, now: float) -> datetime:
-        return datetime.fromtimestamp(now + self.wall_ahead_s, UTC)
 
     # -- what is done: each tells whether it could be ------------------------------------------------------
 

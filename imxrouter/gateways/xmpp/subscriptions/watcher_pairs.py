@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from math import inf
 
 from imxrouter.gateways.xmpp.subscriptions.effects import Effects
-from imxrouter.gateways.xmpp.subscriptions.kept import names_of
+from imxrouter.gateways.xmpp.subscriptions.held import HeldPair
 from imxrouter.gateways.xmpp.subscriptions.watcher_table import State
 from imxrouter.gateways.xmpp.translate.showing import NOTHING, Shown
 from imxrouter.model.address import Address
 from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S
 from imxrouter.model.presence import Presence, Unknown
 from imxrouter.model.vocabulary import Reason
-from imxrouter.routing.wheel import Timed
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class WatcherSettings:
     duration_s: int = DEFAULT_SUBSCRIPTION_S
 
 
-class Pair(Timed):
+class Pair(HeldPair[State]):
     """A user and whom he watches. There are many: what is empty costs nothing.
 
     Attributes:
@@ -69,13 +68,11 @@ class Pair(Timed):
 
     __slots__ = (
         "answered_at", "approved", "asked", "asked_day", "errors", "failed", "failing_since", "form", "ident",
-        "latest", "presentity", "shown", "since", "spent", "state", "to_show", "watcher",
+        "latest", "shown", "since", "spent", "to_show",
     )  # fmt: skip
 
     def __init__(self, watcher: Address, presentity: Address) -> None:
-        super().__init__()
-        self.watcher, self.presentity = watcher, presentity
-        self.state = State.NONE
+        super().__init__(watcher, presentity, State.NONE)
         self.since = self.asked_day = 0
         self.ident = b""
         self.shown: Shown = NOTHING
@@ -88,11 +85,6 @@ class Pair(Timed):
         self.errors = 0
         self.failed = self.approved = False
         self.form = b""
-
-    @property
-    def names(self) -> bytes:
-        """Under which it is stored."""
-        return names_of(self.watcher, self.presentity)
 
 
 @dataclass(slots=True)
