@@ -211,6 +211,24 @@ def read_plain_success(data: bytes) -> tuple[int, bytes] | None:
     return tag, ident
 
 
+def plain_success_to(request: bytes, route_tag: int) -> bytes:
+    """The plain success of a stanza: what `response_to` gives, made of the request's own bytes.
+
+    Args:
+        request: a whole STANZA record; it has no field that an answer repeats.
+        route_tag: of the answer.
+    """
+    _, rtype, flags, _, _, to_l, to_d, from_l, from_d, _, _, ident = HEADER.unpack_from(request)
+    middle = ADDRESSES_OFFSET + to_l + 1 + to_d
+    end = middle + from_l + 1 + from_d
+    size = HEADER_BYTES - LENGTH_BYTES + end - ADDRESSES_OFFSET + OUTCOME_BYTES
+    head = HEADER.pack(
+        size, rtype | RESPONSE_BIT, flags & ~FLAG_RESPONSE_WANTED, MAX_HOPS, route_tag, from_l, from_d, to_l,
+        to_d, 0, 0, ident,
+    )  # fmt: skip
+    return b"".join((head, request[middle:end], request[ADDRESSES_OFFSET:middle], _SUCCESS))
+
+
 def response_to(request: Record, outcome: Outcome, values: bytes = b"") -> Record:
     """The response to a request: To and From swapped, same id and route tag."""
     fields, body = encode_outcome(outcome)

@@ -212,7 +212,7 @@ def test_entities(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> N
     enough.
     """
     if not guarded:
-        monkeypatch.setattr(xml, "_refuser", lambda _words: lambda *_: None)
+        monkeypatch.setattr(xml, "refuser", lambda _words: lambda *_: None)
         monkeypatch.setattr(xml.StreamParser, "_at_border", lambda *_: None)
     b, where = xmpp_router(lab, B)
     with a_server(lab, M) as server:

@@ -2,7 +2,8 @@
 
 A message with a body of 200 bytes comes in clear on a stream on which its domain is proved by dial-back, from
 one of 10,000 senders, and goes out on another stream. CPU time is that of the forwarding process, divided by
-the messages that arrived. These figures alone: `python -m tests.bench --load xmpp`.
+the messages that arrived. The router translates it for a service of IMX, or takes it from a server behind it
+and passes it on to one outside. These figures alone: `python -m tests.bench --load xmpp`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tests.bench import servers
 from tests.bench.links import login
 from tests.bench.process import cpu_s
 from tests.bench.servers import Running
-from tests.bench.streams import Authority, component, peer
+from tests.bench.streams import TIMEOUT_S, Authority, component, peer
 from tests.bench.tools import Load, NoTool, StanzaEnds, build_load, run_stanzas
 
 if TYPE_CHECKING:
@@ -30,9 +31,13 @@ if TYPE_CHECKING:
 PEER: Final = "peer.xmpp.bench.example"
 #: What the component is called: the domain that messages go to.
 SERVED: Final = "served.xmpp.bench.example"
+#: The domain of the server behind the router, and the address that it comes from.
+BEHIND: Final = "behind.xmpp.bench.example"
+BEHIND_ADDRESS: Final = "127.0.0.1"
 #: The address of the peer's streams, which dial-back finds by DNS.
 PEER_ADDRESS: Final = "127.31.5.4"
 ROUTER_ADDRESS: Final = "127.31.5.5"
+INSIDE_ADDRESS: Final = "127.31.5.6"
 LOADS: Final = {
     "XMPP, saturation": Load(window=2_000),
     "XMPP, 1,000 a second": Load(window=2_000, rate=1_000.0),
@@ -58,16 +63,15 @@ class XmppBench:
         self._bench = bench
         self._program = build_load(bench.folder / "build", "stanzas")
         self._from, self._to = bench.folder / "xmpp-from", bench.folder / "xmpp-to"
-        self._from.write_text(PEER + "\n")
-        self._to.write_text(SERVED + "\n")
 
     def runs(self) -> Iterator[Figures]:
         """The router, Prosody and ejabberd under each load; one that is missing is said and left out."""
         for label in LOADS:
-            try:
-                yield self.router_to_imx(label)
-            except NoTool as error:
-                print(f"router with XMPP: {error}", file=sys.stderr)
+            for run in (self.router_to_imx, self.router_to_xmpp):
+                try:
+                    yield run(label)
+                except NoTool as error:
+                    print(f"router with XMPP: {error}", file=sys.stderr)
             yield from self._servers(label)
 
     def _servers(self, label: str) -> Iterator[Figures]:
@@ -91,6 +95,21 @@ class XmppBench:
             with sender, service:
                 return self.measure("router, XMPP -> IMX", label, pid, StanzaEnds([sender], imx=[service]))
 
+    def router_to_xmpp(self, label: str) -> Figures:
+        """The router: from a server behind it to the peer's, passed on as it is.
+
+        The peer answers the router's pings on a stream of its own, as servers do.
+        """
+        with self._peer_found() as authority, self._router() as (pid, streams, _):
+            inside = (INSIDE_ADDRESS, streams[1])
+            with peer(inside, BEHIND, PEER) as sender, peer(streams, PEER, BEHIND) as answers:
+                # Nobody asks whether presence arrived, so the stream that it opens is silent at first.
+                sender.sendall(f"<presence from='u0@{BEHIND}/r' to='bob0@{PEER}'/>".encode())
+                if not authority.claimed.wait(TIMEOUT_S):
+                    raise NoTool("the router opens no stream to the peer")
+                ends = StanzaEnds([sender], authority.streams[:1], [answers])
+                return self.measure("router, XMPP -> XMPP", label, pid, ends, BEHIND, PEER)
+
     # -- inside ------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -104,8 +123,13 @@ class XmppBench:
             f'xmpp.listen = ["{ROUTER_ADDRESS}:{port}"]',
             'xmpp.tls = "offered"',
             'trust.xmpp_default = "dialback"',
+            f'xmpp.inside.listen = ["{INSIDE_ADDRESS}:{port}"]',
+            f'xmpp.inside.allow = ["{BEHIND_ADDRESS}/32"]',
         ]
-        config.write_text("\n".join(more) + "\n" + text)
+        behind = f'\n[[service]]\nname = "behind"\nkind = "xmpp"\naddress = "{BEHIND_ADDRESS}:9"\n'
+        config.write_text("\n".join(more) + "\n" + text + behind)
+        tables = config.parent / "domains.d" / "behind.toml"
+        tables.write_text(f'[[domain]]\nname = "{BEHIND}"\nservice = "behind"\n')
         with self._bench.started(config) as (child, endpoint):
             yield child.pid, (ROUTER_ADDRESS, port), endpoint
 
@@ -138,13 +162,17 @@ class XmppBench:
         with sender, receiver:
             return self.measure(running.name, label, running.pid, StanzaEnds([sender], [receiver]))
 
-    def measure(self, name: str, label: str, pid: int, ends: StanzaEnds) -> Figures:
+    def measure(
+        self, name: str, label: str, pid: int, ends: StanzaEnds, from_: str = PEER, to: str = SERVED
+    ) -> Figures:
         """Run one load over open streams, and read the process's CPU time around the measured part."""
         from tests.bench.__main__ import Figures  # noqa: PLC0415 - which imports this module
 
         load = LOADS[label]
         load = Load(load.window, load.rate, self._bench.seconds, load.warmup, load.drain, load.addresses)
         marks: list[tuple[float, float]] = []
+        self._from.write_text(from_ + "\n")
+        self._to.write_text(to + "\n")
         result = run_stanzas(
             self._program, load, ends, self._from, self._to,
             lambda _event: marks.append((time.monotonic(), cpu_s(pid))),
@@ -172,7 +200,7 @@ def show_stanzas(figures: Sequence[Figures]) -> None:
     for label in LOADS:
         rows = [one for one in figures if one.load == label]
         prosody = next((one.us_per_pair for one in rows if one.name == "Prosody"), 0.0)
-        print(f"\n{label}: messages of a proved server's stream, to a service or a component")
+        print(f"\n{label}: messages of a proved server's stream, to a service, a server or a component")
         words = ("us CPU/stanza", "x Prosody", "stanzas/s", "p50 us", "p99 us", "core")
         print(" " * 30 + "".join(f"{word:>14}" for word in words))
         for one in rows:

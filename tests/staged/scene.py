@@ -6,7 +6,7 @@ import json
 import socket
 import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -37,6 +37,7 @@ from imxrouter.transport.opening import TcpOpener
 from imxrouter.wire.record import Record
 from tests.doubles.raw_peer import Endpoint, RawPeer
 from tests.doubles.router_rig import BoundReactor, Lab, RouterRig, Sent, fresh_address
+from tests.doubles.xmpp_server import Conduct, XmppServer
 
 #: What shortens a failure that takes time by its nature, and lets traces be kept.
 SETTINGS: Mapping[str, object] = {"log.trace_entries": 1000, "dial.hold_s": 5.0}
@@ -126,6 +127,7 @@ class Scene:
         self._sockets: list[socket.socket] = []
         self._peers: list[RawPeer] = []
         self._listening: list[Any] = []
+        self._servers = ExitStack()
 
     def __enter__(self) -> Self:
         """Begin to read the log."""
@@ -135,6 +137,7 @@ class Scene:
     def __exit__(self, *exc: object) -> None:
         """End it, and close what the scene opened."""
         globalLogPublisher.removeObserver(self._observer)
+        self._servers.close()
         for peer in self._peers:
             peer.close()
         for one in self._sockets:
@@ -172,6 +175,10 @@ class Scene:
         )
         self._listening.append(listening)
         return ip, listening.getHost().port
+
+    def server(self, domain: str, conduct: Conduct) -> Endpoint:
+        """An XMPP server that behaves so; stopped at the end."""
+        return self._servers.enter_context(XmppServer(domain, fresh_address(), conduct)).endpoint
 
     def black_hole(self) -> Endpoint:
         """A place that answers no attempt to connect: its queue is full, so the kernel drops what comes."""

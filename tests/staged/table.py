@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from imxrouter.model.vocabulary import Reason
-from tests.staged import linking, passing, proving, reaching
+from tests.staged import linking, passing, proving, reaching, streaming
 from tests.staged.linking import LinkCase
 from tests.staged.scene import Case
 
@@ -23,6 +23,12 @@ mostly on our side: check our own domain with `imxctl check` from outside our ne
         proving.CASES,
     ),
     (
+        "A server of XMPP does not take us",
+        """The trace has what the server said, and what it offered. `imxctl check DOMAIN` shows the first
+from any machine; `imxctl check DOMAIN --as OURS` proves our domain to the server and shows all.""",
+        streaming.CASES,
+    ),
+    (
         "The message arrived and was not taken",
         "Envelope, limits, the service behind the domain, and answers that never came.",
         passing.CASES,
@@ -38,8 +44,6 @@ UNSTAGED: Final[Mapping[Reason, str]] = {
     Reason.IDLE: "no failure",
     Reason.REDIRECTED: "no failure",
     Reason.NO_XMPP_RECORD: "staged with the search for XMPP servers (tests/discovery/test_xmpp_plan.py)",
-    Reason.NOT_HOSTED: "staged with XMPP servers (tests/gateways/xmpp/streams/test_no_common_proof.py)",
-    Reason.NO_COMMON_PROOF: "staged with XMPP servers (tests/gateways/xmpp/streams/test_no_common_proof.py)",
     Reason.ADDRESS_TOO_LONG: "no IMX record can hold such an address; gateways to other protocols answer it",
     Reason.BACKING_OFF: "the last error is told in its place, unless the state file lost it",
     Reason.OWN_NETWORK: "told to watchers, never as an answer (tests/transport/test_liveness.py)",

@@ -15,6 +15,8 @@ from imxrouter.gateways.xmpp.stanza import LANGUAGE, Stanza
 
 #: Types that a usual message has; the others mean something else, or nothing.
 TYPES: Final = frozenset({"", "chat", "normal", "headline"})
+#: Elements that may stand behind the body, for a message to be read without an XML parser.
+MOST_BESIDE: Final = 8
 _ATTRIBUTES: Final = frozenset({"from", "to", "id", "type", LANGUAGE})
 #: `xml:lang` as it stands in a tag and need not be escaped.
 _TAG: Final = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*\Z")
@@ -51,6 +53,13 @@ _MORE: Final = b"|".join(
 _BODY: Final = rb"<body>(%s*+(?:%s%s*+)*+)</body>" % (_TEXT, _REFERENCE, _TEXT)
 _THREAD: Final = rb"<thread>(%s++)</thread>" % _TEXT
 
+_WHOLE: Final = re.compile(
+    rb"(<message(?:[ ](?:from|to|id|type|xml:lang)=%s)++>)%s(?:%s|%s|%s|%s){0,%d}</message>"
+    % (_VALUE, _BODY, _THREAD, _REQUEST, _STATES, _MORE, MOST_BESIDE)
+)
+_ATTRIBUTE: Final = re.compile(r" ([a-z:]+)=(?:'([^']*+)'|\"([^\"]*+)\")")
+#: Code points that are none of XML's (section 2.2) and that UTF-8 can say; so it can no halves of surrogates.
+_NO_CHARACTERS: Final = (b"\xef\xbf\xbe", b"\xef\xbf\xbf")
 _PLAIN: Final = re.compile(rb"%s%s</message>\Z" % (_HEAD, _BODY))
 _START: Final = re.compile(_HEAD)
 _CHILD: Final = re.compile(rb"%s|%s|(%s)|(%s)|(%s)" % (_BODY, _THREAD, _REQUEST, _STATES, _MORE))
@@ -65,6 +74,46 @@ _REFERENCES: Final = (
     (b"&quot;", b'"'),
     (b"&amp;", b"&"),
 )
+
+
+def read_whole(data: bytes, at: int, most_bytes: int) -> tuple[bytes, dict[str, str]] | None:
+    """Read a usual message from the bytes of a stream, as an XML parser would.
+
+    Args:
+        data: of the stream.
+        at: where in them a stanza begins.
+        most_bytes: that it may have.
+
+    Returns:
+        its bytes and attributes; None where no whole usual message stands there, whatever else does.
+    """
+    found = _WHOLE.match(data, at)
+    if found is None or found.end() - at > most_bytes:
+        return None
+    raw = found[0]
+    if not raw.isascii():
+        try:
+            raw.decode()
+        except UnicodeDecodeError:
+            return None
+        if any(one in raw for one in _NO_CHARACTERS):
+            return None
+    tag = found[1].decode()
+    named = _ATTRIBUTE.findall(tag)
+    said = {name: one or other for name, one, other in named}
+    if len(said) < len(named):
+        return None
+    language = said.pop("xml:lang", None)
+    if language is not None:
+        said[LANGUAGE] = language
+    return raw, said
+
+
+def is_begun(data: bytes, at: int) -> bool:
+    """Whether a message begins there that may become a usual one, and its end has not come."""
+    if not data.startswith(b"<message ", at) or data.find(b"</message", at) >= 0:
+        return False
+    return data.find(b">", at) < 0 or _START.match(data, at) is not None
 
 
 class Flat(NamedTuple):

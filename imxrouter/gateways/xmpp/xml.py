@@ -17,11 +17,23 @@ document is read for its meaning.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, NoReturn
+from typing import Final
 from xml.parsers import expat
 
+from imxrouter.gateways.xmpp.findings import (
+    NOTHING,
+    SEPARATOR,
+    bare_expat,
+    declared_encoding,
+    is_cdata,
+    named_of,
+    refuser,
+    uses_of,
+    version_of,
+)
+from imxrouter.gateways.xmpp.flat import MOST_BESIDE, is_begun, read_whole
 from imxrouter.gateways.xmpp.heard import (
     AFTER,
     BEFORE,
@@ -31,7 +43,7 @@ from imxrouter.gateways.xmpp.heard import (
     XmlRefused,
     over,
 )
-from imxrouter.gateways.xmpp.names import CLIENT, COMPONENT, DIALBACK, STANZAS, STREAM, Condition
+from imxrouter.gateways.xmpp.names import CLIENT, COMPONENT, STANZAS, STREAM, Condition
 from imxrouter.gateways.xmpp.stanza import LANGUAGE, TAG, Element, Stanza
 from imxrouter.gateways.xmpp.tail import CDATA, Tail
 
@@ -39,9 +51,10 @@ __all__ = ["AFTER", "BEFORE", "Event", "Header", "StreamEnd", "StreamParser", "X
 
 #: Distinct names after which a parser is replaced between two stanzas: 1000 hold 16 to 23 KiB.
 MOST_NAMES: Final = 1024
-_SEPARATOR: Final = "\x01"  # cannot stand in any document
-_VERSION: Final = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})\Z")
-_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+#: Bytes of an unfinished message that wait for the rest, in case it is a usual one. They are looked through
+#: with each read, so they are few.
+KEPT_BACK: Final = 2048
+_MESSAGE: Final = b"<message "
 _UNDEFINED_ENTITY: Final = expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY]
 _ENCODINGS: Final = frozenset(
     expat.errors.codes[one]
@@ -61,9 +74,9 @@ class StreamParser:
 
     __slots__ = (
         "_at", "_base", "_content", "_declared", "_depth", "_elements", "_events", "_exact", "_fed", "_head",
-        "_header", "_header_raw", "_in_cdata", "_intern", "_language", "_limits", "_most", "_most_names",
-        "_outer", "_parser", "_raw", "_refused", "_scope", "_start_at", "_stepwise", "_tail",
-        "_touchy", "renewals",
+        "_header", "_header_raw", "_in_cdata", "_intern", "_kept_back", "_language", "_limits", "_most",
+        "_most_names", "_outer", "_parser", "_raw", "_refused", "_scope", "_start_at", "_stepwise", "_tail",
+        "_touchy", "_usual_bytes", "renewals",
     )  # fmt: skip
 
     def __init__(self, limits: XmlLimits, content: str, *, stepwise: bool = False) -> None:
@@ -96,8 +109,12 @@ class StreamParser:
         self._declared: dict[str, str] = {}
         self._touchy = self._in_cdata = self._exact = False
         self._parser: expat.XMLParserType | None = None
-        self._intern: Mapping[str, str] = _NOTHING
+        self._intern: Mapping[str, str] = NOTHING
         self._most_names = limits.new_names
+        #: of a message that is read without expat; none where it is read in steps
+        self._usual_bytes = 0 if stepwise else _usual_bytes(limits)
+        #: the tail is the beginning of what may be a usual message, and expat has nothing of it
+        self._kept_back = False
 
     @property
     def names(self) -> int:
@@ -125,6 +142,7 @@ class StreamParser:
         self._limits = limits
         self._most = _counts(limits)
         self._stepwise = False
+        self._usual_bytes = _usual_bytes(limits)
 
     def rest(self) -> bytes:
         """Hand over what came behind the last event of a stepwise reader, for a parser that follows."""
@@ -135,7 +153,7 @@ class StreamParser:
         if self._refused is None:
             self._refused = XmlRefused(Condition.UNDEFINED_CONDITION, "closed")
         self._parser = None
-        self._intern = _NOTHING
+        self._intern = NOTHING
         self._tail.empty()
         self._raw.clear()
         self._header_raw = b""
@@ -156,20 +174,67 @@ class StreamParser:
         """
         if self._refused is not None:
             raise self._refused
-        self._tail.add(data)
         events: list[Event] = []
         self._events = events
         try:
-            while cut := self._cut():
-                self._parse(cut)
-                if self._stepwise and events:
-                    break
+            if self._usual_bytes:
+                self._read_both_ways(data)
+            else:
+                self._read(data)
         except XmlRefused as refused:
             refused.before = events
             self._refused = refused
             self.close()
             raise
         return events
+
+    def _read(self, data: bytes) -> None:
+        """Read by expat."""
+        self._tail.add(data)
+        while cut := self._cut():
+            self._parse(cut)
+            if self._stepwise and self._events:
+                return
+
+    # Usual messages, without expat.
+
+    def _read_both_ways(self, data: bytes) -> None:
+        """Read usual messages without expat, and the rest by it."""
+        if self._kept_back:
+            data, self._kept_back = self._tail.empty() + data, False
+        at, end, may_follow = 0, len(data), True
+        while at < end and may_follow:
+            if self._is_between:
+                at = self._usual(data, at)
+                if end - at <= KEPT_BACK and is_begun(data, at):
+                    self._tail.add(data[at:])
+                    self._kept_back = True
+                    return
+            until = data.find(_MESSAGE, at + 1)
+            if until < 0:
+                break
+            self._read(data[at:until])
+            at, may_follow = until, self._is_between
+        self._read(data[at:])
+
+    @property
+    def _is_between(self) -> bool:
+        """Whether expat has all that came before, and stands between two elements of the first level."""
+        return self._depth == 1 and not len(self._tail) and not self._tail.begun_bytes
+
+    def _usual(self, data: bytes, at: int) -> int:
+        """Read usual messages as far as one stands behind the other; returns where they end.
+
+        What they are is what expat would find: `flat` says so, and a property holds it to that.
+        """
+        content, language, events = self._content, self._language, self._events
+        while found := read_whole(data, at, self._usual_bytes):
+            raw, said = found
+            if any(mark in raw and use.search(raw) for _, _, mark, use in self._outer):
+                break  # a prefix of the stream may be meant
+            events.append(Stanza(content, "message", raw, said, content, NOTHING, language, False))
+            at += len(raw)
+        return at
 
     # What may be given to expat.
 
@@ -225,7 +290,7 @@ class StreamParser:
         if index < self._fed:
             token = self._raw[index - self._base :]
             # Each of these ends at its first `>`, or is refused when it ends.
-            if token[:1] == b"<" and token[1:2] in b"!?" and not _is_cdata(token):
+            if token[:1] == b"<" and token[1:2] in b"!?" and not is_cdata(token):
                 raise XmlRefused(Condition.RESTRICTED_XML, "a comment, an instruction or a document type")
             self._tail.begun(token)
 
@@ -238,7 +303,7 @@ class StreamParser:
             return XmlRefused(Condition.UNSUPPORTED_ENCODING, words)
         # Behind the root a document type is no event, but a token that breaks off behind `<!`.
         token = self._raw[max(self._raw.rfind(b"<", 0, max(index, 0)), 0) :][: len(CDATA)]
-        if token[:2] == b"<!" and not _is_cdata(token):
+        if token[:2] == b"<!" and not is_cdata(token):
             return XmlRefused(Condition.RESTRICTED_XML, "a document type")
         return XmlRefused(Condition.NOT_WELL_FORMED, words)
 
@@ -246,7 +311,7 @@ class StreamParser:
         """Replace expat, which keeps every name; between two stanzas it has nothing to remember."""
         self._tail.put_back(bytes(self._raw))
         self._raw.clear()
-        parser = _bare()
+        parser = bare_expat()
         parser.Parse(self._header_raw, False)
         self._base = self._fed = self._at = len(self._header_raw)
         self._parser = self._listen(parser)
@@ -254,7 +319,7 @@ class StreamParser:
         self.renewals += 1
 
     def _make(self) -> expat.XMLParserType:
-        return self._listen(_bare())
+        return self._listen(bare_expat())
 
     def _listen(self, parser: expat.XMLParserType) -> expat.XMLParserType:
         parser.StartElementHandler = self._start
@@ -263,13 +328,13 @@ class StreamParser:
         parser.EndNamespaceDeclHandler = self._undeclare
         parser.StartCdataSectionHandler = self._cdata
         parser.EndCdataSectionHandler = self._no_cdata
-        parser.XmlDeclHandler = _declared_encoding
-        parser.StartDoctypeDeclHandler = _refuser("a document type")
-        parser.EntityDeclHandler = _refuser("an entity is declared")
-        parser.SkippedEntityHandler = _refuser("an entity is used")
-        parser.ExternalEntityRefHandler = _refuser("an entity is used")
-        parser.CommentHandler = _refuser("a comment")
-        parser.ProcessingInstructionHandler = _refuser("a processing instruction")
+        parser.XmlDeclHandler = declared_encoding
+        parser.StartDoctypeDeclHandler = refuser("a document type")
+        parser.EntityDeclHandler = refuser("an entity is declared")
+        parser.SkippedEntityHandler = refuser("an entity is used")
+        parser.ExternalEntityRefHandler = refuser("an entity is used")
+        parser.CommentHandler = refuser("a comment")
+        parser.ProcessingInstructionHandler = refuser("a processing instruction")
         self._intern = parser.intern
         return parser
 
@@ -357,19 +422,19 @@ class StreamParser:
         self._at = self._base + tag.end()
         prefixes, self._declared = self._declared, {}
         content = prefixes.pop("", "")
-        parts = name.split(_SEPARATOR)
+        parts = name.split(SEPARATOR)
         if parts[:2] != [STREAM, "stream"] or content != self._content:
             raise XmlRefused(Condition.INVALID_NAMESPACE, f"{parts[0]!r:.60} with {content!r:.60}")
         if parts[2:] != ["stream"]:
             raise XmlRefused(Condition.BAD_NAMESPACE_PREFIX, "the prefix of the stream is `stream`")
-        said = _named(attributes)
+        said = named_of(attributes)
         self._language = said.get(LANGUAGE, "")
         self._header = Header(
-            said.get("from", ""), said.get("to", ""), said.get("id", ""), _version(said.get("version")),
+            said.get("from", ""), said.get("to", ""), said.get("id", ""), version_of(said.get("version")),
             self._language, content, MappingProxyType(prefixes),
         )  # fmt: skip
         self._outer = [
-            (prefix, uri, prefix.encode() + b":", _use(prefix, uri)) for prefix, uri in prefixes.items()
+            (prefix, uri, prefix.encode() + b":", uses_of(prefix, uri)) for prefix, uri in prefixes.items()
         ]
         self._events.append(self._header)
         self._next()
@@ -378,7 +443,7 @@ class StreamParser:
         """An element at the first level."""
         name, attributes, own = self._head
         raw = bytes(self._raw[self._start_at - self._base : self._end_index() - self._base])
-        parts = name.split(_SEPARATOR)
+        parts = name.split(SEPARATOR)
         namespace, local = (parts[0], parts[1]) if len(parts) > 1 else ("", name)
         outer = {
             prefix: uri
@@ -392,9 +457,9 @@ class StreamParser:
                 namespace,
                 local,
                 raw,
-                _named(attributes),
+                named_of(attributes),
                 namespace if is_content else self._content,
-                outer or _NOTHING,
+                outer or NOTHING,
                 self._language,
                 self._touchy,
             )
@@ -422,70 +487,13 @@ class StreamParser:
         return tag is not None and tag.end() == end
 
 
+def _usual_bytes(limits: XmlLimits) -> int:
+    """Bytes that a message may have which is read without expat: none where it could be over a limit."""
+    room = limits.depth > 1 and limits.elements > MOST_BESIDE + 1 and limits.attributes > 4
+    room = room and limits.namespaces >= 8 and limits.new_names >= 32
+    return min(limits.stanza_bytes, limits.tag_bytes) if room else 0
+
+
 def _counts(limits: XmlLimits) -> tuple[int, int, int]:
     """Depth with the stream's own element, elements, and names and values of attributes."""
     return limits.depth + 1, limits.elements, 2 * limits.attributes
-
-
-def _expat() -> expat.XMLParserType:
-    return expat.ParserCreate("UTF-8", _SEPARATOR)
-
-
-def _bare() -> expat.XMLParserType:
-    # UTF-8 whatever the document says: what it says is looked at.
-    parser = _expat()
-    # Only so does the dictionary of names grow with expat's own table, whose keys are names as written.
-    parser.namespace_prefixes = True
-    parser.ordered_attributes = True
-    # From expat 2.6 on: else the end of a read could wait for more.
-    defer = getattr(parser, "SetReparseDeferralEnabled", None)
-    if defer is not None:
-        defer(False)
-    return parser
-
-
-def _declared_encoding(_version: str, encoding: str | None, _standalone: int) -> None:
-    # `standalone` has no meaning without a document type (XML 1.0 section 2.9).
-    if encoding is not None and encoding.lower() != "utf-8":
-        raise XmlRefused(Condition.UNSUPPORTED_ENCODING, f"{encoding!r:.40}; UTF-8 is taken")
-
-
-def _is_cdata(token: bytearray) -> bool:
-    """Whether a section of character data begins so, as far as its bytes have come."""
-    return CDATA.startswith(token[: len(CDATA)])
-
-
-def _version(said: str | None) -> tuple[int, int]:
-    if said is None:
-        return (0, 0)
-    found = _VERSION.match(said)
-    if found is None or int(found[1]) > 1:
-        raise XmlRefused(Condition.UNSUPPORTED_VERSION, f"{said!r:.40}")
-    return int(found[1]), int(found[2])
-
-
-def _named(flat: list[str]) -> Mapping[str, str]:
-    """From names and values in turn; a name is `local`, or namespace, local and prefix."""
-    if not flat:
-        return _NOTHING
-    named = dict(zip(flat[::2], flat[1::2], strict=True))
-    for name in flat[::2]:
-        if _SEPARATOR in name:
-            namespace, local, _prefix = name.split(_SEPARATOR)
-            named[f"{namespace} {local}"] = named.pop(name)
-    return named
-
-
-def _use(prefix: str, uri: str) -> re.Pattern[bytes]:
-    """Finds uses of a prefix in names; in values too, which may hold names, if it is not the stream's."""
-    word = re.escape(prefix.encode())
-    if uri in {STREAM, DIALBACK}:
-        return re.compile(rb"</?%s:|\s%s:[^\s=<>]+\s*=" % (word, word))
-    return re.compile(rb"(?<![\w.-])%s:" % word)
-
-
-def _refuser(words: str) -> Callable[..., NoReturn]:
-    def refuse(*_args: object) -> NoReturn:
-        raise XmlRefused(Condition.RESTRICTED_XML, words)
-
-    return refuse

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from imxrouter.gateways.xmpp import names, tail, xml
+from imxrouter.gateways.xmpp import findings, names, tail, xml
 from imxrouter.gateways.xmpp.names import Condition
 from imxrouter.gateways.xmpp.xml import AFTER, BEFORE, Header, StreamParser, XmlLimits, XmlRefused
 
@@ -55,10 +55,10 @@ LAUGHS = (
 
 
 def test_without_its_handlers_entities_would_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The refusals are those of `_refuser`: with handlers that say nothing the stream is read."""
+    """The refusals are those of `refuser`: with handlers that say nothing the stream is read."""
     with pytest.raises(XmlRefused, match="a document type"):
         StreamParser(AFTER, names.SERVER).feed(LAUGHS)
-    monkeypatch.setattr(xml, "_refuser", lambda _words: lambda *_args: None)
+    monkeypatch.setattr(xml, "refuser", lambda _words: lambda *_args: None)
     assert len(StreamParser(AFTER, names.SERVER).feed(LAUGHS)) == 2
 
 
@@ -68,7 +68,7 @@ def test_without_its_handlers_comments_would_be_taken(monkeypatch: pytest.Monkey
     data = HEADER + b"<message>%s</message>" % inside
     with pytest.raises(XmlRefused):
         StreamParser(AFTER, names.SERVER).feed(data)
-    monkeypatch.setattr(xml, "_refuser", lambda _words: lambda *_args: None)
+    monkeypatch.setattr(xml, "refuser", lambda _words: lambda *_args: None)
     assert len(StreamParser(AFTER, names.SERVER).feed(data)) == 2
 
 
@@ -87,7 +87,7 @@ SLOW = {
 
 def looked_at(monkeypatch: pytest.MonkeyPatch, data: bytes, size: int) -> int:
     """How many bytes expat looks at."""
-    monkeypatch.setattr(xml, "_expat", Counting)
+    monkeypatch.setattr(findings, "new_expat", Counting)
     Counting.looked_at = 0
     parser = StreamParser(BEFORE, names.SERVER)
     for piece in chunked(HEADER + data, size):

@@ -26,6 +26,7 @@ from imxrouter.gateways.xmpp.streams.records import (
     head_of,
     is_asked,
     party_of,
+    passing_record,
     stanza_in,
     stanza_record,
 )
@@ -52,7 +53,7 @@ from imxrouter.gateways.xmpp.translate.plan import (
     plan,
 )
 from imxrouter.gateways.xmpp.translate.saying import stanza_of
-from imxrouter.link.ledger import KEY, OUT_PORT, RECORD
+from imxrouter.link.ledger import KEY, OUT_PORT, RECORD, TYPE
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import Foreign, Message, Operation
 from imxrouter.model.outcome import SUCCESS, Outcome, failure
@@ -64,7 +65,14 @@ from imxrouter.transport.operations import operation_to_bytes, record_to_foreign
 from imxrouter.transport.translate import TranslationError, record_to_message
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
-from imxrouter.wire.record import Record, decode_outcome, decode_record, encode_record, response_to
+from imxrouter.wire.record import (
+    Record,
+    decode_outcome,
+    decode_record,
+    encode_record,
+    plain_success_to,
+    response_to,
+)
 from imxrouter.wire.registry import RecordType
 
 _PRESENCE: Final = frozenset({RecordType.SUBSCRIBE.value, RecordType.NOTIFY.value})
@@ -138,7 +146,7 @@ class StreamEdge:
         return b"".join([self._usual(one, ways) or self._record_of(session, one) for one in stanzas])
 
     def _usual(self, got: StanzaIn, ways: dict[tuple[str, str], Way]) -> bytes | None:
-        """The record of a usual message that is translated; None of all else, which `_record_of` takes."""
+        """The record of a message that passes, or of a usual one; None of all else: `_record_of` takes it."""
         given = got.stanza
         if given.name != "message":
             return None
@@ -146,15 +154,17 @@ class StreamEdge:
         way = ways.get(pair)
         if way is None:
             way = ways[pair] = self._way(*pair)
-        if not way.translates:
-            return None
-        flat = read_flat(given)
-        if flat is None:
-            return None
-        tag = self._next_tag
-        record = usual_record(
-            flat, given.from_, given.to, way, self._outside.random_bytes(16), tag, self._known.wrote
-        )
+        tag, new_id = self._next_tag, self._outside.random_bytes(16)
+        if way.translates:
+            flat = read_flat(given)
+            if flat is None:
+                return None
+            record = usual_record(flat, given.from_, given.to, way, new_id, tag, self._known.wrote)
+        else:
+            raw = rescoped(given, SERVER)
+            if STANZA_ID in raw:
+                return None
+            record = passing_record(raw, given.from_, given.to, new_id, tag)
         if record is not None:
             self._tag(told_of(given, got.to, got.from_))
         return record
@@ -503,7 +513,9 @@ class StreamEdge:
         out = bytearray()
         for tag in tags:
             entry = entries.get(tag)
-            if entry is not None:
+            if entry is not None and entry[TYPE] == RecordType.STANZA and outcome == SUCCESS:
+                out += plain_success_to(entry[RECORD], tag)
+            elif entry is not None:
                 request = decode_record(entry[RECORD])
                 response = with_result(response_to(request, outcome), outcome)
                 out += encode_record(response, route_tag=tag)

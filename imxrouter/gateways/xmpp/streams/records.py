@@ -15,6 +15,7 @@ from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid, to_model
 from imxrouter.model.operations import MAX_HOPS
 from imxrouter.model.vocabulary import Reason
 from imxrouter.wire.fields import Field
+from imxrouter.wire.layout import FLAG_RESPONSE_WANTED, HEADER, HEADER_BYTES, LENGTH_BYTES
 from imxrouter.wire.record import Envelope, Record
 from imxrouter.wire.registry import FieldType, RecordType
 
@@ -22,8 +23,17 @@ from imxrouter.wire.registry import FieldType, RecordType
 MAX_INSTANCE_BYTES: Final = 255
 #: Characters of a JID that is remembered.
 _REMEMBERED: Final = 256
+_INSTANCE: Final = tuple(
+    FieldType.INSTANCE.to_bytes(2, "big") + size.to_bytes(2, "big") for size in range(MAX_INSTANCE_BYTES + 1)
+)
+_STANZA: Final = RecordType.STANZA.value
 _ROOT: Final = re.compile(rb"<(?:[^\s:/>]+:)?(message|presence|iq)(?=[\s/>])")
 _ATTRIBUTE: Final = re.compile(rb"""\s([^\s=]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
+#: The tag of a message with nothing unusual in it, its type as a group.
+_USUAL: Final = re.compile(
+    rb"""<message(?: (?:from|to|id|xml:lang)=(?:'[^'<]*+'|"[^"<]*+")"""
+    rb"""| type=(?:'([^'<]*+)'|"([^"<]*+)"))*+ ?/?>"""
+)
 #: Types whose stanza only answers, or only tells: nobody waits for what becomes of it.
 _ASKING: Final = frozenset({b"get", b"set"})
 
@@ -73,6 +83,37 @@ def stanza_record(raw: bytes, from_: Party, to: Party, new_id: bytes) -> Record:
     )  # fmt: skip
 
 
+def passing_record(raw: bytes, from_: str, to: str, new_id: bytes, tag: int) -> bytes | None:
+    """The bytes of a stanza's record whose outcome is wanted, made in one go.
+
+    Args:
+        raw: of the stanza, rooted in `jabber:server`.
+        from_: its sender, as written.
+        to: its recipient, as written.
+        new_id: 16 random bytes.
+        tag: its route tag.
+
+    Returns:
+        None where an address is none, or too long for being remembered: `stanza_record` has to say.
+    """
+    if not (0 < len(from_) <= _REMEMBERED and 0 < len(to) <= _REMEMBERED):
+        return None
+    try:
+        sender, recipient = _remembered(from_), _remembered(to)
+    except BadJid:
+        return None
+    instance = sender.resource
+    field = _INSTANCE[len(instance)] + instance if 0 < len(instance) <= MAX_INSTANCE_BYTES else b""
+    rest = b"".join((
+        recipient.local, b"@", recipient.domain, sender.local, b"@", sender.domain, field, PREFIX, raw,
+    ))  # fmt: skip
+    to_local, to_domain, from_local, from_domain = map(len, (*recipient[:2], *sender[:2]))
+    return HEADER.pack(
+        HEADER_BYTES - LENGTH_BYTES + len(rest), _STANZA, FLAG_RESPONSE_WANTED, MAX_HOPS, tag, to_local,
+        to_domain, from_local, from_domain, len(field), 0, new_id,
+    ) + rest  # fmt: skip
+
+
 def stanza_in(record: Record) -> bytes | None:
     """The bytes of the stanza in a STANZA record; None where there are none."""
     return record.body[len(PREFIX) :] if record.body.startswith(PREFIX) else None
@@ -109,6 +150,9 @@ def is_asked(raw: bytes) -> bool:
     Args:
         raw: whole stanza, well-formed.
     """
+    usual = _USUAL.match(raw)
+    if usual is not None:
+        return (usual[1] or usual[2]) != b"error"
     tag, root = TAG.match(raw), _ROOT.match(raw)
     if tag is None or root is None:
         return False

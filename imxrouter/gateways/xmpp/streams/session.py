@@ -118,6 +118,7 @@ class XmppSession(SaysClaims, ByteLink):
         self.role, self._parts = role, parts
         self.way = self.port
         self.port.internal = True
+        self.port.acknowledges = True  # by itself: nothing that a stream brought is sent again under its id
         self.tongue = parts.tongue
         self._judge, self._only_tls = judge, only_tls
         #: the parties, while terms are asked for between them
@@ -457,6 +458,8 @@ class XmppSession(SaysClaims, ByteLink):
                 settled.append((record.route_tag, SUCCESS))
         if done:
             edge.succeeded(done)
+        port = self.port
+        self._hub.switch.acknowledge(port, port.acked + len(port.unacked))
         if raw:
             self.perform(self.machine.stanzas(raw, tags, self._hub.now()))
         for tag, outcome in settled:

@@ -243,6 +243,20 @@ def test_nothing_is_remembered_of_what_has_been_answered_nor_of_a_stream_that_is
     assert len(pair.b.real.told) == 0
 
 
+def test_nothing_that_a_stream_brought_is_remembered_for_copies_of_it() -> None:
+    """It has an id of the router's own, which comes once: a busy server would else fill the memory."""
+    pair = EdgePair()
+    for number in range(5):
+        pair.a.service.send(message(str(number)), A, B)
+    pair.settle()
+    assert len(pair.b.service.requests) == 5
+    assert not pair.b.switch.memory.seen
+    pair.b.service.outcome = failure(Reason.BUSY)
+    pair.a.service.send(message("5"), A, B)
+    pair.settle()
+    assert not pair.b.switch.memory.seen
+
+
 def told(number: int, sender: str) -> Told:
     """Of a stanza of a sender's domain."""
     return Told("message", f"{number}@{sender}", f"bob@{B}", str(number), "", B, sender)

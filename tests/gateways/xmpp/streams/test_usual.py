@@ -6,6 +6,7 @@ from html import escape
 from itertools import permutations
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,13 +14,22 @@ from imxrouter.gateways.xmpp.flat import read_flat
 from imxrouter.gateways.xmpp.heard import AFTER
 from imxrouter.gateways.xmpp.names import COMPONENT, SERVER, STREAM
 from imxrouter.gateways.xmpp.stanza import Stanza
+from imxrouter.gateways.xmpp.streams.records import party_of, passing_record, stanza_record
 from imxrouter.gateways.xmpp.streams.usual import Way, usual_record
 from imxrouter.gateways.xmpp.translate.messages import Takes
 from imxrouter.gateways.xmpp.translate.plan import Facts, Operate, plan
 from imxrouter.gateways.xmpp.xml import StreamParser
 from imxrouter.model.address import Address
+from imxrouter.model.outcome import SUCCESS
 from imxrouter.transport.operations import operation_to_bytes
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
+from imxrouter.wire.record import (
+    decode_record,
+    encode_record,
+    plain_success_to,
+    read_plain_success,
+    response_to,
+)
 from tests.gateways.xmpp.streams.edge_rig import NOW
 from tests.gateways.xmpp.translate.stanzas import STANZAS, TALK, TEXTS
 
@@ -193,3 +203,26 @@ def test_what_is_not_usual_is_left() -> None:
         stanza = read(raw)
         assert stanza is not None
         assert usual(stanza, Way(True, 0, True, 65_536))[0] is None, raw
+
+
+@pytest.mark.parametrize("from_", [*_FROM, "a.example", "alice@a.example/" + "r" * 230, "ž@a.example/č"])
+@pytest.mark.parametrize("to", [*_TO, "BOB@b.example"])
+def test_what_passes_gets_the_same_record_at_once(from_: str, to: str) -> None:
+    """And its success is the one that the switch would have been answered."""
+    raw = b"<message><body>x</body></message>"
+    made = passing_record(raw, from_, to, IDENT, 7)
+    record = stanza_record(raw, party_of(from_), party_of(to), IDENT)
+    assert made == encode_record(record, FLAG_RESPONSE_WANTED, 7)
+    answer = encode_record(response_to(decode_record(made), SUCCESS), route_tag=9)
+    assert plain_success_to(made, 9) == answer
+    assert read_plain_success(answer) == (9, IDENT)
+
+
+def test_who_is_nobody_gets_no_record_at_once() -> None:
+    """The general way says why."""
+    for from_, to in (
+        ("", "b@b.example"),
+        ("a@@a", "b@b.example"),
+        ("a@a.example/" + "r" * 300, "b@b.example"),
+    ):
+        assert passing_record(b"<message/>", from_, to, IDENT, 7) is None
