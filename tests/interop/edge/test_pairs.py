@@ -193,6 +193,22 @@ def test_errors_come_back(pair: Pair) -> None:
         assert _count(sender, lambda one: one.get("id") == "lost") == 1
 
 
+def test_a_query_that_no_router_knows_passes(pair: Pair) -> None:
+    """It reaches the program that it is for as it was sent; what that one answers comes back."""
+    for sender, receiver in pair.both_ways:
+        sent = f"<iq to='{receiver.address}/desk' type='get' id='odd'><q xmlns='urn:x:odd' a='1'>t</q></iq>"
+        sender.ask("raw", xml=sent)
+        got = receiver.until(lambda one: one.find("{urn:x:odd}q") is not None, "the query")
+        assert bare(got.get("from", "")) == sender.address
+        assert (
+            difference(sent.replace("<iq ", "<iq xmlns='jabber:client' "), etree.tostring(got).decode())
+            is None
+        )
+        answer = sender.until(lambda one: (one.get("id"), one.get("type")) == ("odd", "error"), "the answer")
+        assert answer.get("from") == f"{receiver.address}/desk"
+        assert answer.find(".//{*}feature-not-implemented") is not None
+
+
 @pytest.mark.parametrize("server", ["prosody", "ejabberd"])
 def test_cards_over_imx(lab: Edge, whole: dict[str, WholeRouter], server: str) -> None:
     """A card is read both ways between a user and one without XMPP, behind the other router; a ping too."""
