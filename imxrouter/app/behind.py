@@ -64,7 +64,12 @@ class BehindUs:
         addresses = {one.name: one.endpoint for one in services if one.endpoint is not None}
         later, opener = router.reactor.callLater, TcpOpener(router.reactor)
         self._inside = Inside(
-            hub, self._service_of, lambda: [_PREFIX + one for one in router.keyring.secrets], opener, later
+            hub,
+            self._service_of,
+            lambda: [_PREFIX + one for one in router.keyring.secrets],
+            opener,
+            later,
+            router.streams.rules,
         )
         self._clients = ComponentClients(
             hub, places(config), opener, later, random.SystemRandom().random,
@@ -113,6 +118,11 @@ class BehindUs:
         for session in list(self._inside.sessions):
             session.end(Reason.SHUTTING_DOWN)
         self._clients.end()
+
+    def pool_of(self, name: str) -> ServicePool | None:
+        """The service of a domain, where it is an XMPP service."""
+        service = self._service_of(name)
+        return self.pools[service] if service is not None else None
 
     def _service_of(self, name: str) -> str | None:
         try:

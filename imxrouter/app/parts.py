@@ -350,6 +350,7 @@ class Parts:
             config.access, self.domains, first_contacts(config.services), self.hub, self._watchers,
             self.verifier.drop_proof, time.time, self._reactor.callLater,
         )  # fmt: skip
+        self.access.on_barred = self.streams.barred
         self.gatekeeper.shuts_out = self.access.shuts_out
         self.domains.replace_all(served_domain(entry) for entry in config.domains)
         self.config = structs.replace(config, domains=())  # 100,000 of them are 30 MB; `domains` has them now

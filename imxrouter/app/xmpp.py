@@ -20,12 +20,15 @@ from imxrouter.gateways.xmpp.effects import StanzaIn
 from imxrouter.gateways.xmpp.heard import AFTER
 from imxrouter.gateways.xmpp.names import Condition
 from imxrouter.gateways.xmpp.steps import StreamRole
+from imxrouter.gateways.xmpp.streams.again import AgainOutside, PresenceAgain
 from imxrouter.gateways.xmpp.streams.deciding import Deciding
 from imxrouter.gateways.xmpp.streams.dialer import StreamDialer
 from imxrouter.gateways.xmpp.streams.edge import StreamEdge
+from imxrouter.gateways.xmpp.streams.inside import HeldTo
 from imxrouter.gateways.xmpp.streams.listener import StreamFactory
 from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts
 from imxrouter.gateways.xmpp.streams.pings import Pings
+from imxrouter.gateways.xmpp.streams.pool import IN_ORDER
 from imxrouter.gateways.xmpp.streams.presence import PresenceOutside, StreamPresence
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.gateways.xmpp.streams.world import Known, Outside
@@ -42,10 +45,13 @@ from imxrouter.model.presence import Presence
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.choice import Protocol
 from imxrouter.routing.interfaces import Store
+from imxrouter.routing.subscriptions import Subscription
+from imxrouter.routing.watched import address_of
 from imxrouter.telemetry.xmpp import XmppFigures
 from imxrouter.transport.dialing import Reach
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.link import Door, Link, Purpose
+from imxrouter.transport.silence import domains_of
 from imxrouter.transport.strengths import Strengths
 from imxrouter.wire.control import Control, Hello
 from imxrouter.wire.record import Record
@@ -64,7 +70,7 @@ ROLE_WORDS: Mapping[StreamRole, str] = {
 }
 
 
-class StreamRules:
+class StreamRules(HeldTo):
     """What streams are held to, by the configuration and the policies of the moment.
 
     Args:
@@ -154,6 +160,7 @@ class StreamRules:
             header_s=config.dial.hello_timeout_s,
             close_s=config.links.close_deadline_s,
             answer_s=config.links.answer_timeout_s,
+            silent_s=config.links.ping_s,
             dead_s=config.links.dead_s,
             limits=replace(AFTER, stanza_bytes=config.xmpp.stanza_bytes),
             idle_s=config.links.idle_s,
@@ -167,9 +174,17 @@ class StreamFigures:
         hub: links of this process.
         figures: shown at `/metrics`.
         passes: called about once a second.
+        shaken: told the domains of a stream that broke.
     """
 
-    def __init__(self, hub: Hub, figures: XmppFigures, passes: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        figures: XmppFigures,
+        passes: Callable[[], None],
+        shaken: Callable[[Iterable[Domain]], None],
+    ) -> None:
+        self._shaken = shaken
         self._hub = hub
         self._figures = figures
         self._passes = passes
@@ -199,6 +214,8 @@ class StreamFigures:
         """A stream is gone."""
         if isinstance(session, XmppSession):
             self._figures.renewed(session.machine.parser_renewals)
+            if session.drop_reason not in IN_ORDER:
+                self._shaken(Domain(one.decode()) for one in domains_of(session))
 
     def tick(self, now: float) -> None:
         """What counts time among stanzas and subscriptions does so."""
@@ -230,7 +247,14 @@ class Streams:
         pings, droppers = Pings(), PingDroppers()
         later = router.reactor.callLater
         chosen, routes = router.federation.chosen, router.switch.routes
-        plain = StreamEdge(self._outside(later), self._known(), pings)
+        chance = random.SystemRandom().random
+        self._again = PresenceAgain(
+            AgainOutside(
+                router.inside.submit, lambda: router.inside.room > 0, router.hub.now, chance,
+                router.new_id, router.metrics.xmpp.dropped,
+            )
+        )  # fmt: skip
+        plain = StreamEdge(self._outside(later), self._known(), pings, self._again)
         self.edge = Deciding(
             plain,
             lambda name: name.encode() in routes,
@@ -244,7 +268,7 @@ class Streams:
             router.hub, router.xmpp_strengths, lambda: router.config, droppers,
             lambda domain: router.gatekeeper.shuts_out(domain),  # noqa: PLW0108 - it is set later
         )  # fmt: skip
-        self.figures = figures = StreamFigures(router.hub, router.metrics.xmpp, self.tick)
+        self.figures = figures = StreamFigures(router.hub, router.metrics.xmpp, self.tick, self._when_shaken)
         self._plain = plain
         self.parts = StreamParts(
             self.edge, self.trust, self.trust.tongue, rules.terms, later, router.link_tls.ends, droppers,
@@ -280,8 +304,10 @@ class Streams:
             chance=random.SystemRandom().random,
             random_bytes=os.urandom,
             reached=self._reached,
+            is_served=lambda name: name.encode() in hub.switch.routes,
             dropped=router.metrics.xmpp.dropped,
             forms=self._forms,
+            again=self._again,
         )
         self._presence = StreamPresence(outside, store, *self.pair_settings)
         hub.switch.presence.by_streams = self._presence.holds
@@ -299,17 +325,30 @@ class Streams:
         if self._presence is not None:
             self._presence.tick()
 
+    def _when_shaken(self, domains: Iterable[Domain]) -> None:
+        if self._presence is not None:
+            self._presence.shaken(domains)
+
     def removed(self, domains: Iterable[Domain]) -> None:
         """Domains are served no more."""
         if self._presence is not None:
             self._presence.removed(domains)
 
+    def barred(self, entry: Subscription) -> None:
+        """A rule forbids a subscription from now on (rows w-33 and p-38)."""
+        if self._presence is not None:
+            self._presence.blocked(address_of(entry.watcher), address_of(entry.presentity))
+
     def _forms(self) -> bool:
         return self._router.config.xmpp.original_form
 
-    def _reached(self, name: str) -> bool:
+    def _reached(self, outside: str, name: str) -> bool:
+        """Whether who answers for a domain can be reached; of another operator's, as nobody doubts it."""
         route = self._hub.switch.routes.get(name.encode())
-        return route is not None and bool(route.ports)
+        if route is None:
+            return not self._router.liveness.doubts(name.encode())
+        pool = self._router.behind.pool_of(name)
+        return bool(route.ports) if pool is None else pool.is_there(outside, name)
 
     def _take(self, session: StreamLink, got: StanzaIn, tree: Element) -> bytes | Outcome:
         if self._presence is None:

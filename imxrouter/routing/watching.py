@@ -163,6 +163,12 @@ class Watching:
             if entry.tries and waits and not lives and entry.due > now + self.settings.again_s:
                 self._wheel.set(entry, now + self.settings.again_s * self._chance())
 
+    def renew(self, watcher: Address, presentity: Address, now: float, within_s: float) -> None:
+        """Ask again soon, at a random moment within a time: what was told meanwhile may be lost."""
+        entry = self._entries.get(pair_key(watcher, presentity))
+        if entry is not None and entry.asked is None and not entry.fresh and not entry.leaving:
+            self._wheel.set(entry, now + within_s * self._chance())
+
     # -- what is to be sent ----------------------------------------------------------------------------
 
     def due(self, now: float, most: int = 1000) -> Effects:

@@ -40,8 +40,9 @@ from imxrouter.wire.registry import FORMS, KIND_OF_TYPE, FieldType, RecordType
 
 #: Addresses remembered as checked, in each of two generations; a cache, so losing an entry costs time only.
 NAMES_PER_GENERATION: Final = 131_072
-#: What the router itself may say to whom it has blocked: that nothing is known, and that he is reported.
-OWN_WORDS: Final = frozenset({RecordType.NOTIFY.value, RecordType.REPORT.value})
+#: What the router itself may say to whom it has blocked: that nothing is known, that he is reported, and what
+#: a stranger is told as well (stanzas).
+OWN_WORDS: Final = frozenset({RecordType.NOTIFY.value, RecordType.REPORT.value, STANZA})
 #: Requests of one type that want something else are judged apart.
 _PLACE_OF_RIGHT: Final[dict[Right | None, bytes]] = {
     Right.FETCH: b"\0", Right.SUBSCRIBE: b"\1", Right.MESSAGE: b"\2", None: b"\3",

@@ -148,6 +148,10 @@ class Liveness:
         """Whether a link is not closed for being idle: somebody watches somebody over it."""
         return any(map(self._table.concerns, domains_of(session)))
 
+    def doubts(self, domain: bytes) -> bool:
+        """Whether what watchers know of a domain's users is in doubt, and nothing has come of that yet."""
+        return domain in self._losses or self.silence.doubts(domain)
+
     def unknown_domains(self) -> list[tuple[str, Reason]]:
         """Domains whose watchers were told."""
         return [(raw.decode(), loss.cause.reason) for raw, loss in self._losses.items() if loss.told]

@@ -22,6 +22,7 @@ from imxrouter.routing.choice import Protocol
 from imxrouter.routing.watched import BETWEEN
 from tests.app.test_presence import allow, follow, publish, wait_seen
 from tests.attacks.stream_routers import a_proved_stream, xmpp_router
+from tests.attacks.test_access import block
 from tests.attacks.test_presence import embedded
 from tests.doubles.router_rig import Lab, Sent, fresh_address
 from tests.doubles.xmpp import XmppPeer
@@ -228,3 +229,26 @@ def test_presence_that_cannot_be_looked_up(world: World, status: Status) -> None
     assert world.a.send(str(ALICE), str(BOB)).outcome().ok
     assert embedded(world.z, BOB).watchers(BOB) == ()
     assert world.a.send(str(ALICE), str(BOB)).outcome().ok  # and the one does not hold up the other
+
+
+def test_a_block_ends_what_is_watched_by_xmpp(world: World) -> None:
+    """Whoever watches alice by his XMPP server is told that she is away, and that it is over; row w-33."""
+    world.publish(world.xmpp)
+    world.server_says(f"<presence from='{BOB}' to='{ALICE}' type='subscribe'/>")
+    world.wait_for("subscribed")
+    world.wait_for("")
+    block(world.a, str(BOB))
+    world.wait_for("unavailable")
+    world.wait_for("unsubscribed")
+    joint = world.a.router.streams._presence
+    assert joint is not None
+    assert world.a.call(lambda: len(joint.watchers)) == 0
+
+
+def test_a_block_ends_whom_alice_watches_by_xmpp(world: World) -> None:
+    """The server of whom she watched is told that it is over; what it says of him is shown no more: p-38."""
+    world.publish(world.xmpp)
+    world.alice_follows_by_xmpp()
+    block(world.a, str(BOB))
+    world.wait_for("unsubscribe")
+    world.lab.wait_until(lambda: not world.lives_by_streams(), "the end at the streams")

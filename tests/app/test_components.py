@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from imxrouter.app.operators.console import Console
 from imxrouter.gateways.xmpp.names import Condition
 from imxrouter.gateways.xmpp.stanza import Stanza
 from imxrouter.model.address import Address
+from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Status
+from imxrouter.switch import slots
 from tests.attacks.stream_routers import wait_for_message
 from tests.doubles.component import (
     ComponentPeer,
@@ -20,8 +23,10 @@ from tests.doubles.component import (
     attached_table,
     secret_file,
 )
+from tests.doubles.host_rig import two_processes
+from tests.doubles.raw_peer import text_message
 from tests.doubles.reload_rig import Reloadable
-from tests.doubles.router_rig import Lab, RouterRig, Sent
+from tests.doubles.router_rig import Lab, RouterRig, Sent, free_port, fresh_address
 
 BRIDGE, MORE, BOB = "bridge.example", "more.example", "bob@b.example"
 A, FAR, BOB_FAR = "a.example", "far.example", "bob@far.example"
@@ -205,6 +210,55 @@ def test_bridge_while_the_router_goes(lab: Lab) -> None:
     peer.until_closed()
 
 
+def test_bridge_at_one_of_two_processes(lab: Lab) -> None:
+    """What comes in at either goes to it, and a second one is refused by both."""
+    ip, his = fresh_address(), fresh_address()
+    endpoint = (ip, free_port(ip))
+    tables = f'[[service]]\nname = "shop"\nkind = "component"\nsecret_file = "{secret_file(lab)}"\n'
+    tables += '[[domain]]\nname = "shop.example"\nservice = "shop"\n'
+    where = {"xmpp_components.listen": [f"{ip}:{endpoint[1]}"], "xmpp_components.allow": [f"{his}/32"]}
+    both = two_processes(lab, tables, **where)
+    peer = ComponentPeer.connect(endpoint, his)
+    assert isinstance(peer, ComponentPeer)
+    peer.attach("shop.example")
+
+    def ways(rig: RouterRig) -> object:
+        return rig.router.switch.routes[b"shop.example"].ports
+
+    lab.wait_until(lambda: all(ways(rig) for rig in both), "it is known at both")
+    for number, rig in enumerate(both):
+        stranger = lab.organisation(f"m{number}.example")
+        link = stranger.proved_link(rig)
+        link.send(text_message(f"eve@m{number}.example", "desk@shop.example", "hello", number + 1))
+        assert message(peer).from_ == f"eve@m{number}.example"
+        pinged(peer)
+        assert link.outcome().ok
+    for rig in both:
+        assert rig.call(partial(rig.router.components._host._against, "shop.example")) is Condition.CONFLICT
+    second = ComponentPeer.connect(endpoint, his)
+    assert isinstance(second, ComponentPeer)
+    second.begin("shop.example")
+    second.prove()
+    assert second.error() is Condition.CONFLICT
+
+
+def test_bridge_whose_domain_is_suspended(lab: Lab) -> None:
+    """Nothing passes either way, and the stream stays; when the domain is back all is as before."""
+    host = HostRig(lab, BRIDGE)
+    peer = host.connect()
+    peer.attach(BRIDGE)
+    host.rig.call(lambda: host.rig.router.domains.suspend(Domain(BRIDGE)))
+    assert host.rig.send(BOB, f"alice@{BRIDGE}").outcome().reason is Reason.SERVICE_DOWN  # as it is told
+    assert host.rig.refusals(Reason.SUSPENDED) == 1
+    peer.says(f"alice@{BRIDGE}", BOB, "anybody?")
+    counters = host.rig.router.switch.counters
+    lab.wait_until(lambda: slots.refusals(counters, Reason.SUSPENDED) > 1, "it is refused as well")
+    host.rig.call(lambda: host.rig.router.domains.resume(Domain(BRIDGE)))
+    peer.says(f"alice@{BRIDGE}", BOB, "and now?")
+    wait_for_message(lab, host.rig, BOB)
+    assert host.rig.inbox(BOB) == [(f"alice@{BRIDGE}", "and now?")]
+
+
 # -- servers at which we attach ----------------------------------------------------------------------------
 
 
@@ -273,6 +327,27 @@ def test_domain_that_is_not_listed(attached: Attached) -> None:
     other = attached.lab.router("unlisted.example")
     outcome = other.send("bob@unlisted.example", ALICE).outcome()
     assert outcome.reason is Reason.SERVICE_DOWN
+
+
+def test_inside_beside_components(lab: Lab) -> None:
+    """Where the service has an address too, what is not listed takes the way of the inside."""
+    server, streams = ComponentServer(), ComponentServer()
+    table = attached_table("chat", server, secret_file(lab), FAR)
+    table = table.replace("[[xmpp", f'address = "{streams.ip}:{streams.endpoint[1]}"\n[[xmpp', 1)
+    settings = {"xmpp.inside.listen": [f"{streams.ip}:0"], "xmpp.inside.allow": ["127.0.0.0/8"]}
+    rig = lab.router(
+        "b.example", settings=settings, tables=table + f'[[domain]]\nname = "{A}"\nservice = "chat"\n'
+    )
+    peer = server.accept()
+    assert peer.take() == FAR
+    sent = rig.send(BOB, ALICE)
+    other = streams.accept()
+    assert b"from='b.example'" in other._sock.recv(1000)
+    streams.close()
+    other.close()
+    assert sent.outcome().reason is Reason.SERVICE_DOWN
+    peer.close()
+    server.close()
 
 
 def test_what_others_wrote_to_the_server(attached: Attached) -> None:

@@ -29,3 +29,20 @@ def test_the_default_for_xmpp_is_its_own_and_entries_are_for_both(lab: Lab) -> N
     assert of[Protocol.XMPP].policies.policy_for(X) is Policy.DIALBACK
     assert of[Protocol.IMX].policies.policy_for(X) is Policy.DIALBACK_TLS
     assert a.router.xmpp_strengths.xmpp_proofs(X).verified
+
+
+def test_streams_are_asked_for_life_as_links_are(lab: Lab) -> None:
+    """By the same keys; those of the inside too."""
+    a = lab.router("a.example", settings={"links.ping_s": 2, "links.dead_s": 7, "links.answer_timeout_s": 16})
+    settings = a.router.streams.rules.settings()
+    assert (settings.silent_s, settings.dead_s, settings.answer_s) == (2.0, 7.0, 16.0)
+    assert a.router.behind._inside._held_to is a.router.streams.rules
+
+
+def test_users_elsewhere_are_lost_where_their_domain_is_in_doubt(lab: Lab) -> None:
+    """Not for want of a service here, which they never have."""
+    a = lab.router("a.example")
+    streams, liveness = a.router.streams, a.router.liveness
+    assert streams._reached("a.example", "x.example")
+    liveness._doubt_state(b"x.example", 0.0, 1.0)
+    assert not streams._reached("a.example", "x.example")

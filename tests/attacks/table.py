@@ -203,6 +203,18 @@ OUTCOMES: Final = {
     "test_stanza_without_end": ("stream error `policy-violation`", "its bytes are kept"),
     "test_questions_without_end": ("stream error `policy-violation`", "each one is looked up"),
     "test_a_header_byte_by_byte": ("stream error `connection-timeout`", "the connection stays"),
+    "test_inside_listener_for_a_stranger": (
+        "cut, `relay-denied` counted", "he is believed to be the server of Bob's domain"),
+    "test_more_is_acknowledged_than_was_sent": (
+        "stream error `undefined-condition` with `handled-count-too-high`; the message is `link-lost`",
+        "the message counts as delivered"),
+    "test_certificate_of_one_domain_for_another": (
+        "`certificate-refused`; nobody is dialled", "her domain is proved on his stream"),
+    "test_stream_of_one_domain_for_another": (
+        "`certificate-refused`; nothing is said", "he gets the message"),
+    "test_a_million_attributes": ("stream error `policy-violation`", "all of them are kept"),
+    "test_a_million_names": (
+        "stream error `policy-violation` on each stream; memory is as before", "all of them are kept"),
 }  # fmt: skip
 
 _HEAD: Final = """\

@@ -6,34 +6,45 @@ without sockets as well, in `tests/gateways/xmpp`.
 
 from __future__ import annotations
 
+import gc
+import resource
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from imxrouter.app.xmpp import StreamRules
 from imxrouter.gateways.xmpp import claiming, negotiation, stream, xml
+from imxrouter.gateways.xmpp.acks import Confirmations
 from imxrouter.gateways.xmpp.effects import VerifyIn
-from imxrouter.gateways.xmpp.heard import AFTER
+from imxrouter.gateways.xmpp.heard import AFTER, BEFORE
 from imxrouter.gateways.xmpp.machine import StreamMachine
 from imxrouter.gateways.xmpp.names import Condition
 from imxrouter.gateways.xmpp.pairs import Pairs, Verdict
+from imxrouter.gateways.xmpp.stanza import Element
 from imxrouter.gateways.xmpp.stream import Stream
+from imxrouter.gateways.xmpp.streams.inside import InsideFactory
 from imxrouter.gateways.xmpp.terms import TlsRule
+from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Protocol
 from imxrouter.switch.checks import Checks
+from imxrouter.transport.strengths import Judged, Strengths
 from tests.attacks.seams import guarded
 from tests.attacks.stream_routers import (
     a_proved_stream,
     a_server,
+    publish_xmpp,
     refused,
     wait_for_message,
     wait_for_the_end,
     xmpp_router,
 )
 from tests.doubles.raw_peer import RawListener
-from tests.doubles.router_rig import Lab, fresh_address
-from tests.doubles.xmpp import TLS
-from tests.doubles.xmpp_server import Conduct
+from tests.doubles.router_rig import Lab, RouterRig, free_port, fresh_address, issued
+from tests.doubles.xmpp import SM, TLS, XmppPeer
+from tests.doubles.xmpp_server import Conduct, XmppServer
 
 A, B, M = "a.example", "b.example", "m.example"
 BOB = f"bob@{B}"
@@ -299,3 +310,180 @@ def test_see_other_host_is_not_followed(lab: Lab) -> None:
         assert not b.send(BOB, f"mallory@{M}").outcome().ok
         assert elsewhere.take_waiting() == []
     elsewhere.close()
+
+
+@guarded
+def test_inside_listener_for_a_stranger(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory finds the inside listener of a router, and writes to Carol elsewhere as one of Bob's domain.
+
+    Check: the addresses that may connect there, before a byte is read.
+    """
+    if not guarded:
+        monkeypatch.setattr(InsideFactory, "buildProtocol", lambda self, _addr: self._inside.accept())
+    ip, server_ip = fresh_address(), fresh_address()
+    inside = (ip, free_port(ip))
+    b, _ = xmpp_router(
+        lab, "h.example",
+        settings={"xmpp.inside.listen": [f"{ip}:{inside[1]}"], "xmpp.inside.allow": [f"{server_ip}/32"]},
+        tables=f'[[service]]\nname = "chat"\nkind = "xmpp"\naddress = "{server_ip}:5269"\n'
+        f'[[domain]]\nname = "{B}"\nservice = "chat"\n',
+    )  # fmt: skip
+    peer = XmppPeer.connect(inside, fresh_address())
+    if guarded:
+        assert peer.next() is None
+        assert b.refusals(Reason.RELAY_DENIED) == 1
+    else:
+        peer.open(B, "c.example")
+        peer.claim(B, "c.example", b"a guess")
+        assert peer.result() == "valid"
+    peer.close()
+
+
+class Boasting(XmppServer):
+    """A server that says that it has handled more than it got."""
+
+    def _act(self, peer: XmppPeer, conduct: Conduct, element: Element) -> None:
+        if element.name == "r":
+            peer.send(f"<a xmlns='{SM}' h='1000'/>")
+        else:
+            super()._act(peer, conduct, element)
+
+
+def _believes(self: Confirmations, _handled: int) -> tuple[int, ...]:
+    self._confirmed = self._sent
+    return self._settled(self._confirmed)
+
+
+@guarded
+def test_more_is_acknowledged_than_was_sent(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory's server acknowledges a thousand stanzas where it got one: what is on its way counts as there.
+
+    Check: what is acknowledged against what was sent (XEP-0198 section 4).
+    """
+    if not guarded:
+        monkeypatch.setattr(Confirmations, "acked", _believes)
+    b, _ = xmpp_router(lab, B, certificates=[(B,)])
+    with Boasting(M, fresh_address(), Conduct(issued(M), external="offer", sm=True)) as server:
+        publish_xmpp(lab, M, server.endpoint)
+        outcome = b.send(BOB, f"mallory@{M}").outcome()
+        assert outcome.ok is not guarded
+        if guarded:
+            assert outcome.reason is Reason.LINK_LOST
+            errors = b.call(lambda: dict(b.router.metrics.xmpp.errors))
+            assert errors == {(Condition.UNDEFINED_CONDITION.value, "sent"): 1}
+            assert any(b"handled-count-too-high" in bytes(one.raw) for one in server.peers)
+
+
+@guarded
+def test_certificate_of_one_domain_for_another(
+    lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mallory proves his own domain by EXTERNAL, and has Alice's taken with it on the same stream.
+
+    Check: the certificate is judged for each domain that the stream brings, not once for the stream.
+    """
+    b, where = xmpp_router(lab, B, certificates=[(B,)], settings={"trust.xmpp_default": "certificate"})
+    with a_server(lab, A, Conduct(issued(A))) as alice:
+        peer = XmppPeer.connect(where, fresh_address())
+        assert peer.open(M, B, issued(M))
+        if not guarded:
+            monkeypatch.setattr(Strengths, "judged", lambda *_, **_more: Judged(True))
+        peer.claim(A, B, alice.secret)
+        assert peer.result() == ("error" if guarded else "valid")
+        assert bool(b.proved(A)) is not guarded
+        assert b.refusals(Reason.CERTIFICATE_REFUSED) == guarded
+        assert not alice.asked
+        assert b.proved(M)
+        peer.close()
+
+
+@guarded
+def test_stream_of_one_domain_for_another(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alice's poisoned DNS leads to Mallory's server, to which a stream is open that his certificate proves.
+
+    Check: each domain has a stream of its own, whose certificate covers it.
+    """
+    b, _ = xmpp_router(lab, B, certificates=[(B,)], settings={"trust.xmpp_default": "certificate"})
+    with a_server(lab, M, Conduct(issued(M))) as server:
+        publish_xmpp(lab, A, server.endpoint)
+        b.send(BOB, f"mallory@{M}", "for Mallory")
+        server.wait_for_stanza()
+        if not guarded:
+            monkeypatch.setattr(Strengths, "judged", lambda *_, **_more: Judged(True))
+        sent = b.send(BOB, f"alice@{A}", "for Alice alone")
+        if guarded:
+            assert sent.outcome().reason is Reason.TLS_FAILED  # as senders are told of it
+            to = b.call(lambda: b.router.federation.destinations.find(Domain(A), Protocol.XMPP))
+            assert to.last_error.reason is Reason.CERTIFICATE_REFUSED
+            assert [b"for Alice" in one.raw for one in server.stanzas] == [False]
+        else:
+            assert b"for Alice alone" in server.wait_for_stanza(2).raw
+            b.call(b.cut)
+            sent.outcome()
+
+
+_MUCH = 1 << 30
+_MANY = replace(
+    BEFORE, tag_bytes=_MUCH, attributes=_MUCH, new_names=_MUCH, stanza_bytes=_MUCH, elements=_MUCH
+)
+
+
+@guarded
+def test_a_million_attributes(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory, of whom nothing is proved, writes one tag with a million attributes.
+
+    Check: the bytes of one tag, and the attributes of one element.
+    """
+    if not guarded:
+        monkeypatch.setattr(stream, "BEFORE", _MANY)
+    b, where = xmpp_router(lab, B)
+    with a_server(lab, M) as server:
+        peer = server.connect(where)
+        peer.open(M, B)
+        tag = b"".join(b" a%d=''" % number for number in range(1_000_000 if guarded else 20_000))
+        peer.send_or_gone(b"<message", tag)
+        if guarded:
+            refused(peer, b, Condition.POLICY_VIOLATION)
+        else:
+            lab.wait_until(lambda: _most_read(b) > len(tag), "all of them are kept")
+        peer.close()
+
+
+def _most_read(rig: RouterRig) -> int:
+    return max((one.bytes_in for one in rig.router.hub.sessions.values()), default=0)
+
+
+@guarded
+def test_a_million_names(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory uses a million names that were never used before, on one stream after the other.
+
+    Check: the bytes, elements and new names of one stanza before a proof; what a parser keeps goes with it.
+    """
+    if not guarded:
+        monkeypatch.setattr(stream, "BEFORE", _MANY)
+    b, where = xmpp_router(lab, B)
+    streams = 20 if guarded else 1
+    with a_server(lab, M):
+        gc.collect()
+        before = _resident()
+        for number in range(streams):
+            peer = XmppPeer.connect(where, fresh_address())
+            peer.open(M, B)
+            names = b"".join(b"<n%dx%d/>" % (number, one) for one in range(1_000_000 // 20))
+            peer.send_or_gone(b"<message>", names)
+            if guarded:
+                assert peer.error() is Condition.POLICY_VIOLATION
+            else:
+                lab.wait_until(lambda: _most_read(b) > 500_000, "all are kept")
+            peer.close()
+        if guarded:
+            errors = b.call(lambda: dict(b.router.metrics.xmpp.errors))
+            assert errors == {(Condition.POLICY_VIOLATION.value, "sent"): streams}
+            wait_for_the_end(lab, b)
+            gc.collect()
+            assert _resident() - before < 24 << 20  # kept, they are 200 MB
+
+
+def _resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()

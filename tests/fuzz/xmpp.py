@@ -15,7 +15,7 @@ from tests.fuzz import engine
 
 with engine.instrumented():
     from imxrouter.formats.xmltree import BadXml
-    from imxrouter.gateways.xmpp import names, xml
+    from imxrouter.gateways.xmpp import findings, names, xml
     from imxrouter.gateways.xmpp.canonical import canonical, canonical_of
     from imxrouter.gateways.xmpp.stanza import Stanza, rescoped
     from imxrouter.gateways.xmpp.xml import BEFORE, Event, StreamParser, XmlRefused
@@ -55,7 +55,7 @@ def check(data: bytes) -> Hashable:
     size, stream = data[0] % 64 + 1 if data else 1, data[1:]
     events, refused = read(stream, len(stream) + 1, stepwise=False)
     Counting.looked_at = 0
-    with mock.patch.object(xml, "_expat", Counting):
+    with mock.patch.object(findings, "new_expat", Counting):
         again, refused_again = read(stream, size, stepwise=False)
     assert Counting.looked_at <= 3 * len(stream)
     assert again == events[: len(again)], (again, events)

@@ -92,6 +92,11 @@ class Program:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
             pytest.fail(f"{self.name} ended with {self._process.returncode} before: {what}\n{tail}")
 
+    @property
+    def pid(self) -> int:
+        """Its number in the system."""
+        return self._process.pid
+
     def ask_to_end(self) -> None:
         """Send SIGTERM; `ended` waits."""
         if self.running:
@@ -145,6 +150,10 @@ class Place:
     def black_hole(self, network: str, *match: str) -> None:
         """Drop what comes from a network: nobody is told, as where a route or a firewall is broken."""
         self._cut(["INPUT", "-s", network, *match, "-j", "DROP"])
+
+    def drop(self, chain: str, *match: str) -> None:
+        """Drop what fits, in silence, whoever it comes from or goes to."""
+        self._cut([chain, *match, "-j", "DROP"])
 
     def unreachable(self, network: str) -> None:
         """Refuse both ways and say so: as where there is no route at all."""

@@ -30,6 +30,7 @@ from imxrouter.routing.gate import Gate
 from imxrouter.routing.interfaces import Store
 from imxrouter.routing.recipients import KNOCK_S, Book, FirstContact, Knocked, Recipients
 from imxrouter.routing.rules import Right
+from imxrouter.routing.subscriptions import Subscription
 from imxrouter.switch.switch import Switch
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.link import Link
@@ -104,6 +105,8 @@ class AccessControl:
         self.recipients.on_wrote = self._keep_wrote
         self.recipients.on_knock = self._keep_knock
         self.gate = Gate(self.lists, self.recipients)
+        #: told each subscription that may not be any more, before it is forgotten
+        self.on_barred: Callable[[Subscription], None] = lambda _entry: None
         self.problems: tuple[Problem, ...] = ()
         self._asking = 0
         domains.listen(self._domains_changed)
@@ -361,6 +364,7 @@ class AccessControl:
         judge = self.gate.judge
         if not (judge(watcher, presentity, Right.SUBSCRIBE) or judge(presentity, watcher, None)):
             return
+        self.on_barred(entry)
         domain = entry.presentity.rpartition(b"@")[2]
         if entry.granted and (domain in routes or entry.watcher.rpartition(b"@")[2] in routes):
             self._watchers.tell_unknown(key, Reason.SERVICE_DOWN, domain, lambda _outcome: None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from imxrouter.gateways.xmpp import say
-from imxrouter.gateways.xmpp.acks import WRAP, Ask, TooHigh
+from imxrouter.gateways.xmpp.acks import WRAP, Ask, TooHigh, Way
 from imxrouter.gateways.xmpp.effects import Effect, Handled, Late, PingOut
 from imxrouter.gateways.xmpp.elements import number
 from imxrouter.gateways.xmpp.names import Condition
@@ -97,9 +97,15 @@ def asked(stream: Stream, data: bytes, ask: Ask) -> list[Effect]:
 
 def probe(stream: Stream) -> list[Effect]:
     """Ask whether the other side is there, if there is a way to ask it."""
-    if not stream.confirmations.by_acks and _pair(stream) is None:
+    if not may_ask(stream):
         return []
     return asked(stream, b"", stream.confirmations.ask(stream.now))
+
+
+def may_ask(stream: Stream) -> bool:
+    """Whether there is a way to ask the other side for a sign of life, which it owes then."""
+    confirmations = stream.confirmations
+    return confirmations.by_acks or (confirmations.way is Way.PING and _pair(stream) is not None)
 
 
 def _pair(stream: Stream) -> Pair | None:

@@ -109,13 +109,6 @@ def read_whole(data: bytes, at: int, most_bytes: int) -> tuple[bytes, dict[str, 
     return raw, said
 
 
-def is_begun(data: bytes, at: int) -> bool:
-    """Whether a message begins there that may become a usual one, and its end has not come."""
-    if not data.startswith(b"<message ", at) or data.find(b"</message", at) >= 0:
-        return False
-    return data.find(b">", at) < 0 or _START.match(data, at) is not None
-
-
 class Flat(NamedTuple):
     """What a usual message says, as bytes of UTF-8.
 

@@ -432,8 +432,8 @@ class StreamMachine(Stream):
         return now - self._busy_at
 
     def silent_for(self, now: float) -> float:
-        """Seconds since anything was heard; a stream that is only written on is asked now and then."""
-        return now - self._heard_at
+        """Seconds since anything was heard; 0 of one that cannot be asked: nothing is owed on it."""
+        return now - self._heard_at if counting.may_ask(self) else 0.0
 
     def fence(self) -> list[Effect]:
         """Ask the other side to say when it has read all that was written until now; see `fenced`."""

@@ -33,7 +33,7 @@ from imxrouter.gateways.xmpp.findings import (
     uses_of,
     version_of,
 )
-from imxrouter.gateways.xmpp.flat import MOST_BESIDE, is_begun, read_whole
+from imxrouter.gateways.xmpp.flat import MOST_BESIDE, read_whole
 from imxrouter.gateways.xmpp.heard import (
     AFTER,
     BEFORE,
@@ -51,9 +51,6 @@ __all__ = ["AFTER", "BEFORE", "Event", "Header", "StreamEnd", "StreamParser", "X
 
 #: Distinct names after which a parser is replaced between two stanzas: 1000 hold 16 to 23 KiB.
 MOST_NAMES: Final = 1024
-#: Bytes of an unfinished message that wait for the rest, in case it is a usual one. They are looked through
-#: with each read, so they are few.
-KEPT_BACK: Final = 2048
 _MESSAGE: Final = b"<message "
 _UNDEFINED_ENTITY: Final = expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY]
 _ENCODINGS: Final = frozenset(
@@ -74,7 +71,7 @@ class StreamParser:
 
     __slots__ = (
         "_at", "_base", "_content", "_declared", "_depth", "_elements", "_events", "_exact", "_fed", "_head",
-        "_header", "_header_raw", "_in_cdata", "_intern", "_kept_back", "_language", "_limits", "_most",
+        "_header", "_header_raw", "_in_cdata", "_intern", "_language", "_limits", "_most",
         "_most_names", "_outer", "_parser", "_raw", "_refused", "_scope", "_start_at", "_stepwise", "_tail",
         "_touchy", "_usual_bytes", "renewals",
     )  # fmt: skip
@@ -113,8 +110,6 @@ class StreamParser:
         self._most_names = limits.new_names
         #: of a message that is read without expat; none where it is read in steps
         self._usual_bytes = 0 if stepwise else _usual_bytes(limits)
-        #: the tail is the beginning of what may be a usual message, and expat has nothing of it
-        self._kept_back = False
 
     @property
     def names(self) -> int:
@@ -200,16 +195,10 @@ class StreamParser:
 
     def _read_both_ways(self, data: bytes) -> None:
         """Read usual messages without expat, and the rest by it."""
-        if self._kept_back:
-            data, self._kept_back = self._tail.empty() + data, False
         at, end, may_follow = 0, len(data), True
         while at < end and may_follow:
             if self._is_between:
                 at = self._usual(data, at)
-                if end - at <= KEPT_BACK and is_begun(data, at):
-                    self._tail.add(data[at:])
-                    self._kept_back = True
-                    return
             until = data.find(_MESSAGE, at + 1)
             if until < 0:
                 break

@@ -332,11 +332,13 @@ def test_counting_peers_are_asked_by_their_counters() -> None:
 
 
 def test_idle_and_silent_are_told_apart() -> None:
-    """Spaces are life, and no work."""
+    """Spaces are life, and no work; who cannot be asked is not silent, for he owes nothing."""
     party = accepted()
     party.machine.proved((THEIRS, OURS))
     party.now = START + 10
     party.take(b" ")
+    assert party.machine.silent_for(START + 15) == 0.0
+    party.machine.proved((OURS, THEIRS), ours=True)
     assert (party.machine.silent_for(START + 15), party.machine.idle_for(START + 15)) == (5.0, 15.0)
     party.take(message())
     assert party.machine.idle_for(START + 15) == 5.0

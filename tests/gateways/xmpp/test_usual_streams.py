@@ -8,9 +8,9 @@ from random import Random
 import pytest
 
 from imxrouter.gateways.xmpp import names
-from imxrouter.gateways.xmpp.flat import is_begun, read_whole
+from imxrouter.gateways.xmpp.flat import read_whole
 from imxrouter.gateways.xmpp.stanza import LANGUAGE, Stanza
-from imxrouter.gateways.xmpp.xml import AFTER, KEPT_BACK, Event, StreamParser, XmlRefused
+from imxrouter.gateways.xmpp.xml import AFTER, Event, StreamParser, XmlRefused
 
 HEADER = (
     b"<stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback' xmlns:p='urn:p'"
@@ -48,7 +48,7 @@ ODD = (
     b"<message id='1'><body>\x00</body></message>",
     b"<message id='1' xmlns='jabber:server'><body>x</body></message>",
     b"<iq id='1' type='get'><ping xmlns='urn:xmpp:ping'/></iq>", b"<presence/>", b" \n", b"x",
-    b"<message id='1'><body>" + b"x" * (KEPT_BACK + 9) + b"</body></message>",
+    b"<message id='1'><body>" + b"x" * 2_000 + b"</body></message>",
 )  # fmt: skip
 #: Whatever was begun is ended, or refused.
 END = b"'></x></body></message></stream:stream>"
@@ -116,30 +116,19 @@ def test_usual_messages_are_found_so() -> None:
         USUAL[1], {"from": "a@a.example/r", "to": "b@b.example", "type": "chat", "id": "1", LANGUAGE: "en"}
     )  # fmt: skip
     for raw in ODD:
-        if not raw.startswith(b"<message><body>p") and b"p:x db:" not in raw and len(raw) < KEPT_BACK:
+        if not raw.startswith(b"<message><body>p") and b"p:x db:" not in raw and len(raw) < 2_000:
             assert read_whole(raw, 0, 1_000) is None, raw
 
 
-def test_nothing_whole_is_kept_back() -> None:
-    """Each comes with its last byte; of a usual one expat gets nothing meanwhile."""
+def test_each_comes_with_its_last_byte() -> None:
+    """Whichever way it is read."""
     for raw in (*USUAL, ODD[0], ODD[1], ODD[2], ODD[4]):
         parser = StreamParser(AFTER, names.SERVER)
         parser.feed(HEADER)
-        assert not [event for at in range(len(raw) - 1) for event in parser.feed(raw[at : at + 1])]
-        assert len(parser.feed(raw[-1:])) == 1
-        assert parser.held_bytes == len(HEADER)
-    assert is_begun(USUAL[0][:-11], 0)
-    assert not is_begun(USUAL[0], 0)
-
-
-def test_what_is_kept_back_is_little() -> None:
-    """A longer message goes to expat piece by piece, and is held to all limits as it comes."""
-    parser = StreamParser(replace(AFTER, stanza_bytes=KEPT_BACK * 2), names.SERVER)
-    parser.feed(HEADER)
-    parser.feed(b"<message id='1'><body>")
-    parser.feed(b"x" * KEPT_BACK)
-    with pytest.raises(XmlRefused, match="stanza_bytes"):
-        parser.feed(b"x" * KEPT_BACK)
+        for cut in (1, 9, len(raw) // 2, len(raw) - 1):
+            assert not parser.feed(raw[:cut])
+            assert len(parser.feed(raw[cut:] + USUAL[0])) == 2
+            assert parser.held_bytes == len(HEADER)
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,10 @@ class Users:
         await self._bridges.pop(user).disconnect()
 
     async def login(self, user: str, password: str, host: str, port: int) -> None:
-        """Log a user in and show him available."""
+        """Log a user in and show him available; what an earlier login has left ends without a word."""
+        earlier = self._users.pop(user, None)
+        if earlier is not None:
+            earlier.abort()
         self._users[user] = User(user, password, self._tell)
         self._users[user].connect(host, port)
         await asyncio.wait_for(self._users[user].up.wait(), _LOGIN_S)

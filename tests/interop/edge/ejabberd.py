@@ -71,10 +71,15 @@ class Ejabberd:
         command += ["-mnesia", "dir", json.dumps(str(self._where / "spool")), "-s", "ejabberd"]
         self._program = Program("ejabberd", self.place.command(*command), self._where / "out.log")
 
+    @property
+    def program(self) -> Program:
+        """Its process."""
+        assert self._program is not None
+        return self._program
+
     def ready(self) -> None:
         """Wait until it answers at its administration, which it starts after its listeners."""
-        assert self._program is not None
-        self._program.until(self._answers, "answers at its administration")
+        self.program.until(self._answers, "answers at its administration")
 
     def _answers(self) -> bool:
         def connect() -> bool:

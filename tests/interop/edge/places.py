@@ -106,7 +106,7 @@ def edge(where: Path) -> Iterator[Edge]:
             },
         }
         authorities = Authorities.made(where / "authorities")
-        _serve_names(places["n"], where / "dns", undo)
+        serve_names(places["n"], where / "dns", undo, zones())
         resolvers, insides = [], {}
         for side in (PROSODY, EJABBERD):
             name, place = side.name, places[side.name]
@@ -137,17 +137,17 @@ def zones() -> dict[str, str]:
     records = []
     for side in (PROSODY, EJABBERD):
         for mode in Mode:
-            records += _host(side.free(mode), side.server)
-            records += _host(side.inside(mode), side.router)
-        records += _host(side.edge, side.router) + _host(side.near, side.server) + _by_imx(side)
+            records += host_records(side.free(mode), side.server)
+            records += host_records(side.inside(mode), side.router)
+        records += host_records(side.edge, side.router) + host_records(side.near, side.server) + _by_imx(side)
     for mode in Mode:
-        records += _host(ROUTER.free(mode), ROUTER.router)
+        records += host_records(ROUTER.free(mode), ROUTER.router)
     head = ["$ORIGIN example.", "$TTL 1", "@ IN SOA ns hostmaster 1 7200 900 1209600 1", "@ IN NS ns"]
     return {"example": "\n".join([*head, f"ns IN A {NAME_SERVER}", *records]) + "\n"}
 
 
-def _host(host: str, address: str) -> list[str]:
-    """A host of a server, and its rooms, which are found by their address alone."""
+def host_records(host: str, address: str) -> list[str]:
+    """Records of a host of a server, and its rooms, which are found by their address alone."""
     return [
         f"_xmpp-server._tcp.{host}. IN SRV 0 0 5269 to.{host}.",
         f"to.{host}. IN A {address}",
@@ -163,11 +163,11 @@ def _by_imx(side: Side) -> list[str]:
     return [f"{router}. IN A {side.router}", *(f"{name}. IN TYPE65400 {record}" for name in names)]
 
 
-def _serve_names(place: Place, folder: Path, undo: ExitStack) -> None:
-    """Start the public DNS and wait until it answers."""
+def serve_names(place: Place, folder: Path, undo: ExitStack, zones: dict[str, str]) -> None:
+    """Start the public DNS with these zones and wait until it answers."""
     folder.mkdir()
     for command in (
-        authoritative("nsd", folder, zones(), [(NAME_SERVER, 53)]),
+        authoritative("nsd", folder, zones, [(NAME_SERVER, 53)]),
         resolver(folder, RESOLVER, {"example": [NAME_SERVER]}, allow="192.0.2.0/24"),
     ):
         name = Path(command[0]).name

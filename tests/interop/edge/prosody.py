@@ -97,10 +97,15 @@ class Prosody:
         command = [program("prosody"), "-F", "--config", str(self._config)]
         self._program = Program("prosody", self.place.command(*command), self.log.path)
 
+    @property
+    def program(self) -> Program:
+        """Its process."""
+        assert self._program is not None
+        return self._program
+
     def ready(self) -> None:
         """Wait until clients can log in."""
-        assert self._program is not None
-        self._program.until(self._takes_clients, "takes clients")
+        self.program.until(self._takes_clients, "takes clients")
 
     def _takes_clients(self) -> bool:
         def connect() -> bool:

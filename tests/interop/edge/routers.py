@@ -38,6 +38,9 @@ class EdgeRouter:
         where: a directory to make for its files.
         authorities: the one of the inside signs.
         nameserver: who knows what is published.
+
+    Attributes:
+        seen: what its user received, a line each.
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class EdgeRouter:
         self.log = where / "router.log"
         #: before other servers, which it speaks with
         self.others: list[EdgeRouter] = []
-        self._seen = where / "seen"
+        self.seen = where / "seen"
         self._program: Program | None = None
         self._watcher: Program | None = None
 
@@ -113,7 +116,7 @@ class EdgeRouter:
         self._program.until(self._answers, "answers at its administration socket")
         command = ["/usr/bin/env", f"PYTHONPATH={_ROOT}", str(BIN / "imxctl"), "--json"]
         command += ["--socket", str(self._socket), "watch", self.carol]
-        self._watcher = Program("watch", command, self._seen)
+        self._watcher = Program("watch", command, self.seen)
 
     def _answers(self) -> bool:
         try:
@@ -150,7 +153,7 @@ class EdgeRouter:
         """Wait until its user has received a text, and see that it came once."""
 
         def found() -> list[dict[str, Any]]:
-            lines = self._seen.read_text().splitlines() if self._seen.exists() else []
+            lines = self.seen.read_text().splitlines() if self.seen.exists() else []
             return [one for one in map(json.loads, lines) if one["text"] == text]
 
         wait_until(found, f"{self.carol} reads {text!r}")

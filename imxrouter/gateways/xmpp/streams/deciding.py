@@ -127,6 +127,10 @@ class Deciding:
         """The stanza for a request that leaves on a stream, or why it cannot."""
         return self._edge.stanza_of(session, record)
 
+    def operated(self, record: Record) -> Outcome | None:
+        """The outcome of a request that is the gateway's own matter."""
+        return self._edge.operated(record)
+
     def answered(self, port: Port, record: Record) -> None:
         """A response to what streams brought over a port."""
         self._edge.answered(port, record)

@@ -17,6 +17,7 @@ from imxrouter.gateways.xmpp.flat import read_flat
 from imxrouter.gateways.xmpp.names import COMPONENT, PING, SERVER, StanzaCondition, stanza_error
 from imxrouter.gateways.xmpp.stanza import Stanza, read_stanza, rescoped
 from imxrouter.gateways.xmpp.steps import StreamRole
+from imxrouter.gateways.xmpp.streams.again import Going, PresenceAgain
 from imxrouter.gateways.xmpp.streams.parts import Said, StreamLink
 from imxrouter.gateways.xmpp.streams.pings import Pings
 from imxrouter.gateways.xmpp.streams.queries import Settled, StreamQueries
@@ -103,13 +104,18 @@ class StreamEdge:
         outside: what it needs of its process.
         known: what it asks of the world.
         pings: those that are out.
+        again: presence that is on its way.
 
     Attributes:
         told: what streams brought and the switch has not answered.
     """
 
-    def __init__(self, outside: Outside, known: Known, pings: Pings) -> None:
-        self._outside, self._known, self._pings = outside, known, pings
+    def __init__(
+        self, outside: Outside, known: Known, pings: Pings, again: PresenceAgain | None = None
+    ) -> None:
+        self._outside, self._known, self._pings, self._again = outside, known, pings, again
+        #: presence that streams brought, by the tag of its record
+        self._presences: dict[int, Going] = {}
         self._next_tag = 1
         self.told = ToldTable()
         self._queries: Awaited[_Asked] = Awaited(QUERY_S)
@@ -127,6 +133,10 @@ class StreamEdge:
         for settled in self._attributes.due():
             self._settle_query(settled)
         self.told.tick(now)
+        while self._presences and (first := next(iter(self._presences.items())))[1].over:
+            del self._presences[first[0]]  # of a stream that was gone when the answer came
+        if self._again is not None:
+            self._again.tick()
 
     # -- stanzas come ------------------------------------------------------------------------------------
 
@@ -179,7 +189,10 @@ class StreamEdge:
                 if STANZA_ID in raw:
                     raw = self._without_forged_ids(raw, got.from_)
                 record = stanza_record(raw, from_, to, self._outside.random_bytes(16))
-                return encode_record(record, FLAG_RESPONSE_WANTED, self._tag(told))
+                tag = self._tag(told)
+                if given.kind == "presence":
+                    self._note_presence(given, record, tag)
+                return encode_record(record, FLAG_RESPONSE_WANTED, tag)
             return self._translated(session, got, told)
         except BadJid as error:
             return self._refused(told, failure(error.reason, note=str(error)))
@@ -188,6 +201,12 @@ class StreamEdge:
         except (TranslationError, WireError) as error:
             reason = error.reason if isinstance(error, TranslationError) else Reason.BAD_RECORD
             return self._refused(told, failure(reason, note=str(error)))
+
+    def _note_presence(self, given: Stanza, record: Record, tag: int) -> None:
+        if self._again is not None:
+            going = self._again.going(given.from_, given.to, given.type, record)
+            if going is not None:
+                self._presences[tag] = going
 
     def _is_held(self, got: StanzaIn) -> bool:
         """Whether it is of two users whose subscription began otherwise than by XMPP, and stays with that."""
@@ -336,9 +355,18 @@ class StreamEdge:
         """Nothing is told of what streams brought under these tags: all went well."""
         for tag in tags:
             self.told.take(tag)
+            if tag in self._presences:
+                self._presence_answered(tag, SUCCESS)
+
+    def _presence_answered(self, tag: int, outcome: Outcome) -> None:
+        going = self._presences.pop(tag)
+        if self._again is not None:
+            self._again.answered(going, outcome)
 
     def answered(self, port: Port, record: Record) -> None:
         """A response to what a stream brought: a failure is told, once, and what an iq asked for."""
+        if record.route_tag in self._presences:
+            self._presence_answered(record.route_tag, decode_outcome(record))
         told = self.told.take(record.route_tag)
         if told is None:
             return
@@ -401,10 +429,13 @@ class StreamEdge:
                 raw = self._message(session, record)
             elif record.type == RecordType.ATTRIBUTES:
                 raw = self._attributes.leave(record)
-            elif record.type in _PRESENCE and self._known.operations is not None:
-                return self._known.operations(record)
             else:
-                raw = failure(Reason.TYPE_NOT_ENABLED, note="it is not translated here")
+                taken = self.operated(record)
+                raw = (
+                    taken
+                    if taken is not None
+                    else failure(Reason.TYPE_NOT_ENABLED, note="it is not translated here")
+                )
             if isinstance(raw, Outcome):
                 return raw
             if session.role in _COMPONENTS:
@@ -417,6 +448,12 @@ class StreamEdge:
         if most and len(raw) > most:
             return failure(Reason.TOO_LARGE, note=f"a stanza of {len(raw)} bytes; {most} are taken")
         return Said(raw, is_asked(raw))
+
+    def operated(self, record: Record) -> Outcome | None:
+        """The outcome of a SUBSCRIBE or NOTIFY for a user of XMPP; None of what needs a stream."""
+        if record.type not in _PRESENCE or self._known.operations is None:
+            return None
+        return self._known.operations(record)
 
     def _as_was(self, record: Record) -> bytes | Outcome:
         """A foreign form: held to its envelope, and of an iq that answers to what was asked."""

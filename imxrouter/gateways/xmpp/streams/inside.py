@@ -32,7 +32,7 @@ from imxrouter.gateways.xmpp.streams.apart import Apart
 from imxrouter.gateways.xmpp.streams.parts import StreamFailed, StreamLink, StreamParts
 from imxrouter.gateways.xmpp.streams.pool import ServiceOf, ServicePool
 from imxrouter.gateways.xmpp.streams.session import XmppSession
-from imxrouter.gateways.xmpp.terms import StreamSettings, StreamTerms, TlsRule
+from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, TlsRule
 from imxrouter.link.machine import Side
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.vocabulary import Reason
@@ -94,6 +94,19 @@ class InsideFactory(Factory):
         return self._inside.accept()
 
 
+class HeldTo:
+    """What streams are held to that does not follow from where they are: the defaults."""
+
+    def confirm(self, other: str) -> Confirm:
+        """How it is known that a stanza arrived at a domain without XEP-0198."""
+        del other
+        return Confirm.PING
+
+    def settings(self) -> StreamSettings:
+        """Times and bounds."""
+        return StreamSettings()
+
+
 class Inside(Apart):
     """All streams with the servers behind us: their centre in the process, and who decides on them.
 
@@ -103,6 +116,7 @@ class Inside(Apart):
         secrets: for keys of dial-back; the first makes, all are taken.
         open_socket: opens a connection.
         later: calls a function after seconds.
+        held_to: times of streams, and how arrival is known.
 
     Attributes:
         parts: what the streams share, with the process's own edge; set before the first one.
@@ -119,8 +133,10 @@ class Inside(Apart):
         secrets: Callable[[], list[bytes]],
         open_socket: OpenSocket,
         later: Callable[[float, Callable[[], object]], Any],
+        held_to: HeldTo | None = None,
     ) -> None:
         super().__init__(hub)
+        self._held_to = held_to or HeldTo()
         self._service_of, self._secrets = service_of, secrets
         self._open_socket, self._later = open_socket, later
         self._contexts: InsideContexts | None = None
@@ -145,7 +161,14 @@ class Inside(Apart):
         tls = TlsRule.OFFERED if self._contexts is not None else TlsRule.NONE
         if session.side is Side.OPENER:
             # the certificate that we show is of the very domain that we speak for
-            return StreamTerms(tls=tls, external=lambda _domain: True, sm=False, bidi=False)
+            return StreamTerms(
+                tls=tls,
+                external=lambda _domain: True,
+                sm=False,
+                bidi=False,
+                confirm=self._held_to.confirm(session.other),
+                settings=self._held_to.settings(),
+            )
         return StreamTerms(
             tls=tls,
             serves=outside_name,
@@ -155,7 +178,7 @@ class Inside(Apart):
             dialback=lambda _domain: True,
             sm=False,
             bidi=False,
-            settings=StreamSettings(idle_s=0),
+            settings=replace(self._held_to.settings(), idle_s=0),
         )
 
     def _against(self, session: StreamLink, domain: str, outside: str) -> Condition | None:
@@ -226,7 +249,9 @@ class Inside(Apart):
     def _belongs(self, session: StreamLink, domain: str) -> None:
         """A domain of a service is proved on a stream: what it brings comes in at the service's port."""
         session.service = self._service_of(domain) or ""
-        session.way = self.pools[session.service].port
+        pool = self.pools[session.service]
+        session.way = pool.port
+        pool.heard()
 
     def external(self, session: StreamLink, from_: str, to: str) -> None:
         """The server took us for an outside domain by our certificate."""

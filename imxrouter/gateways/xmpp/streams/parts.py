@@ -102,6 +102,9 @@ class Edge(Protocol):
     def stanza_of(self, session: StreamLink, record: Record) -> Said | Outcome:
         """The stanza for a request that leaves on a stream, or why it cannot."""
 
+    def operated(self, record: Record) -> Outcome | None:
+        """The outcome of a request that is the gateway's own matter, stream or not; None of any other."""
+
     def answered(self, port: Port, record: Record) -> None:
         """A response to what streams brought over a port."""
 

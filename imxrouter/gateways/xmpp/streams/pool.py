@@ -37,6 +37,12 @@ CUT_S: Final = 1.0
 REFUSED_AT_MOST: Final = 1024
 #: Told to senders while the service cannot be reached.
 RETRY_AFTER_S: Final = 5
+#: A stream that ended so ended because nobody answered.
+_UNHEARD: Final = frozenset(
+    {Reason.HELLO_TIMEOUT, Reason.KEEPALIVE_TIMEOUT, Reason.LINK_LOST, Reason.SERVICE_DOWN}
+)
+#: Ends of streams that say nothing about the server.
+IN_ORDER: Final = frozenset({Reason.NONE, Reason.IDLE})
 #: What a batch may hold beside its records: the splitter's own bound on one of them.
 _LARGEST: Final = HIGHEST_MAX_RECORD + 4096
 
@@ -120,6 +126,10 @@ class ServicePool:
         self._refused: OrderedDict[Pair, tuple[float, Reason, str]] = OrderedDict()
         self._wait_s = RETRY_S[0]
         self._retry_at = 0.0
+        #: whether its server answers; None while that is not known: nothing was tried, or a stream broke
+        self._there: bool | None = None
+        #: the pair that is asked for to learn it: the one that a stream was wanted for last
+        self._asked_for: Pair | None = None
         self._splitter = RecordSplitter(_LARGEST)
         self.port = Port(hub.next_port_number(), Role.SERVICE, lambda _data: None)
         self.port.max_record = self.port.largest = HIGHEST_MAX_RECORD
@@ -160,6 +170,10 @@ class ServicePool:
             if record.is_response:
                 self._plain.answered(self.port, record)
                 continue
+            taken = self._plain.operated(record)
+            if taken is not None:
+                self._plain.settled(self.port, (record.route_tag,), taken)
+                continue
             pair = _pair_of(record)
             session = self._ways.get(pair)
             if session is None:
@@ -182,16 +196,13 @@ class ServicePool:
         session.write(b"".join(records))
 
     def _wait(self, pair: Pair, raw: bytes) -> None:
-        now = self._hub.now()
-        why = self._why_not(pair, now)
+        why = self._why_not(pair, self._hub.now())
         if why is not None:
             self._answer([raw], why)
             return
         waiting = self._waiting.get(pair)
         if waiting is None:
-            waiting = self._waiting[pair] = _Waiting(now, [])
-            self._keep(waiting, raw)
-            self._opener.open(self, *pair)
+            self._begin(pair, raw)
             return
         full = len(waiting.records) >= self.settings.hold_count
         if full or self._held_bytes + len(raw) > self.settings.hold_bytes:
@@ -227,6 +238,32 @@ class ServicePool:
     def _member(self, session: StreamLink) -> _Member:
         return self._members.setdefault(session.number, _Member())
 
+    def is_there(self, outside: str, served: str) -> bool:
+        """Whether the server answers, as far as is known; where it is not, a stream is asked for.
+
+        Args:
+            outside: a domain that the stream is for, where none was wanted yet.
+            served: one of the service's.
+        """
+        pair = self._asked_for or (outside, served)
+        if pair in self._ways:
+            self._there = True
+        elif not self._there and pair not in self._waiting and self._why_not(pair, self._hub.now()) is None:
+            self._begin(pair)
+        return bool(self._there)
+
+    def heard(self) -> None:
+        """The server itself has opened a stream: what could not be reached is tried again at once."""
+        self._wait_s, self._retry_at = RETRY_S[0], 0.0
+
+    def _begin(self, pair: Pair, *records: bytes) -> None:
+        """Have a stream opened; what comes for it meanwhile waits."""
+        waiting = self._waiting[pair] = _Waiting(self._hub.now(), [])
+        for raw in records:
+            self._keep(waiting, raw)
+        self._asked_for = pair
+        self._opener.open(self, *pair)
+
     def way(self, outside: str, served: str) -> StreamLink | None:
         """The stream on which an outside domain writes to a served one; None where there is none now."""
         return self._ways.get((outside, served))
@@ -234,6 +271,7 @@ class ServicePool:
     def ready(self, pair: Pair, session: StreamLink) -> None:
         """A pair (outside, served) is proved on a stream: what waits for it goes out there."""
         self._wait_s, self._retry_at = RETRY_S[0], 0.0
+        self._there = True
         self._refused.pop(pair, None)
         self._ways[pair] = session
         self._member(session).pairs.add(pair)
@@ -271,6 +309,7 @@ class ServicePool:
             "no stream from {outside} to {served} of service {name}: {reason}", outside=pair[0],
             served=pair[1], name=self.name, reason=reason.word, stage=reason.stage.value, note=note,
         )  # fmt: skip
+        self._there = bool(self._ways) or not (unreached or reason in _UNHEARD)
         if unreached:
             self._retry_at = now + self._wait_s
             self._wait_s = min(self._wait_s * 2, RETRY_S[1])
@@ -296,6 +335,8 @@ class ServicePool:
     def lost(self, session: StreamLink) -> None:
         """A stream is gone: nobody knows what became of what was written on it and not confirmed."""
         self.left(session)
+        if session.drop_reason not in IN_ORDER:
+            self._there = None
         member = self._members.pop(session.number, None)
         if member is not None and member.tags:
             tags = sorted(member.tags)
@@ -339,6 +380,10 @@ class PoolEdge:
     def stanza_of(self, session: StreamLink, record: Record) -> Said | Outcome:
         """See `parts.Edge`."""
         return self._edge.stanza_of(session, record)
+
+    def operated(self, record: Record) -> Outcome | None:
+        """See `parts.Edge`."""
+        return self._edge.operated(record)
 
     def answered(self, port: Port, record: Record) -> None:
         """See `parts.Edge`; answers come to the pool and not to its streams."""

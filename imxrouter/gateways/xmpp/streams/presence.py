@@ -16,6 +16,7 @@ from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.build import Unsayable, stanza
 from imxrouter.gateways.xmpp.build import form_of as bytes_of
 from imxrouter.gateways.xmpp.effects import StanzaIn
+from imxrouter.gateways.xmpp.streams.again import PresenceAgain
 from imxrouter.gateways.xmpp.streams.parts import StreamLink
 from imxrouter.gateways.xmpp.streams.records import party_of, stanza_record
 from imxrouter.gateways.xmpp.subscriptions import presentity_table, watcher_table
@@ -64,8 +65,12 @@ class PresenceOutside:
         wall: seconds since 1970.
         chance: a random number in [0, 1).
         random_bytes: source of ids.
-        reached: whether the service of a served domain can be reached now (A-labels).
+        reached: (outside, domain): whether who answers for a domain of users can be reached now, as far as
+            that is known (A-labels); `outside` is the domain of one whom they watch or who watches them, in
+            whose name it may be tried.
+        is_served: whether a domain is served here; of any other its loss is told by who tells it of all.
         dropped: told the word of each stanza that went nowhere.
+        again: presence that is on its way, until it arrives.
         forms: whether original forms are sent and used (row org-off).
     """
 
@@ -76,8 +81,10 @@ class PresenceOutside:
     wall: Callable[[], float]
     chance: Callable[[], float]
     random_bytes: Callable[[int], bytes]
-    reached: Callable[[str], bool]
+    reached: Callable[[str, str], bool]
+    is_served: Callable[[str], bool]
     dropped: Callable[[str], None]
+    again: PresenceAgain
     forms: Callable[[], bool] = lambda: True
 
 
@@ -221,13 +228,27 @@ class StreamPresence:
             self._do(self.presentities.removed(domain, now))
             self._unreached.pop(domain, None)
 
+    def blocked(self, watcher: Address, presentity: Address) -> None:
+        """A rule forbids this pair from now on: whichever of them is a user of XMPP is told its end."""
+        now = self._outside.now()
+        self._do(self.watchers.blocked(watcher, presentity, now))
+        self._do(self.presentities.blocked(watcher, presentity, now))
+
     def _look_at_services(self, now: float) -> None:
-        for domain in {one.presentity.domain for one in self.presentities.pairs()}:
-            if self._outside.reached(domain.name):
+        for domain, other in {**dict(self.watchers.domains()), **dict(self.presentities.domains())}.items():
+            if self._outside.reached(other.name, domain.name):
                 if self._unreached.pop(domain, None) is not None:
+                    self.watchers.back(domain, now)
                     self._do(self.presentities.back(domain, now))
             elif now >= self._unreached.setdefault(domain, now) + GRACE_S:
-                self._do(self.presentities.lost(domain, now))
+                tells = self._outside.is_served(domain.name)
+                self._do(self.presentities.lost(domain, now, tells=tells))
+
+    def shaken(self, domains: Iterable[Domain]) -> None:
+        """A stream with these has broken: what their users said, or were told, may be lost with it."""
+        for domain in domains:
+            if self.presentities.holds(domain) or self.watchers.holds(domain):
+                self._unreached.setdefault(domain, self._outside.now())
 
     def _wake_soon(self) -> None:
         """Come back before the next tick where something is due by then."""
@@ -279,7 +300,16 @@ class StreamPresence:
         except (BadJid, Unsayable, WireError):
             self._outside.dropped("unsayable")
             return
-        if not self._hand(record, _unheard):
+        from_, to = (_jid(end) for end in (one.source, one.to))
+        if one.resource:
+            from_ = f"{from_}/{one.resource}"
+        going = self._outside.again.going(from_, to, one.type, record)
+
+        def respond(response: Record) -> None:
+            if going is not None:
+                self._outside.again.answered(going, decode_outcome(response))
+
+        if not self._hand(record, respond):
             self._outside.dropped("no-room")
 
     def _hand(self, record: Record, respond: Callable[[Record], None]) -> bool:

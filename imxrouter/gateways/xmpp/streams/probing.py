@@ -222,6 +222,9 @@ class StreamProbe:
     def answered(self, port: Port, record: Record) -> None:
         """Nothing was asked."""
 
+    def operated(self, record: Record) -> Outcome | None:
+        """Nothing is the gateway's own matter here."""
+
     def succeeded(self, tags: Sequence[int]) -> None:
         """Nothing was asked."""
 

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from imxrouter.formats.xmltree import BadXml, Element, XmlFault
 from imxrouter.gateways.xmpp.stanza import TAG, tree_of
+from imxrouter.gateways.xmpp.streams.again import is_said_again
 from imxrouter.gateways.xmpp.translate.forms import PREFIX
 from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid, to_model
 from imxrouter.model.operations import MAX_HOPS
@@ -144,7 +145,7 @@ def marks_of(raw: bytes) -> tuple[str, str]:
 
 
 def is_asked(raw: bytes) -> bool:
-    """Whether the sender of a stanza is told if it does not arrive: a message, or an iq that asks.
+    """Whether it matters if a stanza has arrived: a message, an iq that asks, presence that is said again.
 
     Args:
         raw: whole stanza, well-formed.
@@ -153,8 +154,10 @@ def is_asked(raw: bytes) -> bool:
     if usual is not None:
         return (usual[1] or usual[2]) != b"error"
     tag, root = TAG.match(raw), _ROOT.match(raw)
-    if tag is None or root is None or root[1] == b"presence":
+    if tag is None or root is None:
         return False
-    found = (one[2] or one[3] or b"" for one in _ATTRIBUTE.finditer(tag[0]) if one[1] == b"type")
-    type_ = next(found, b"")
+    said = {one[1]: one[2] or one[3] or b"" for one in _ATTRIBUTE.finditer(tag[0])}
+    type_ = said.get(b"type", b"")
+    if root[1] == b"presence":
+        return is_said_again(said.get(b"to", b"").decode(errors="replace"), type_.decode(errors="replace"))
     return type_ != b"error" if root[1] == b"message" else type_ in _ASKING

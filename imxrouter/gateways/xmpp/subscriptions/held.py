@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from imxrouter.gateways.xmpp.subscriptions.effects import Do, Rule, State
 from imxrouter.gateways.xmpp.subscriptions.kept import names_of
 from imxrouter.model.address import Address
+from imxrouter.model.domain import Domain
 from imxrouter.routing.watched import pair_key
 from imxrouter.routing.wheel import Timed, Wheel
 
@@ -64,6 +65,8 @@ class HeldPairs(ABC, Generic[Pair, State, Event, Do, What]):
         self._pairs: dict[bytes, Pair] = {}
         #: By key; two spellings of one key are two people, and the second is refused.
         self._by_key: dict[bytes, Pair] = {}
+        #: The same pairs by the domain of the user who is ours.
+        self._by_domain: dict[Domain, dict[bytes, Pair]] = {}
         self._wheel: Wheel[Pair] = Wheel()
         #: Each tells whether it could be done.
         self._does: Mapping[Do, Callable[[Pair, State, What], bool]] = {}
@@ -79,6 +82,25 @@ class HeldPairs(ABC, Generic[Pair, State, Event, Do, What]):
     def pairs(self) -> list[Pair]:
         """All that are held, for people to read."""
         return list(self._pairs.values())
+
+    def domains(self) -> list[tuple[Domain, Domain]]:
+        """Whose users are held, each with the domain of one at the other end."""
+        return [
+            (domain, self._ends(next(iter(pairs.values())))[1].domain)
+            for domain, pairs in self._by_domain.items()
+        ]
+
+    def holds(self, domain: Domain) -> bool:
+        """Whether a user of a domain is held."""
+        return domain in self._by_domain
+
+    def _of(self, domain: Domain) -> list[Pair]:
+        return list(self._by_domain.get(domain, {}).values())
+
+    @staticmethod
+    @abstractmethod
+    def _ends(pair: Pair) -> tuple[Address, Address]:
+        """The user of an XMPP service, and who is at the other end."""
 
     def _happens(self, pair: Pair, event: Event, what: What) -> None:
         rule = self._transitions.get((pair.state, event))
@@ -98,12 +120,17 @@ class HeldPairs(ABC, Generic[Pair, State, Event, Do, What]):
     def _hold(self, pair: Pair) -> None:
         self._pairs[pair.names] = pair
         self._by_key[pair_key(pair.watcher, pair.presentity)] = pair
+        self._by_domain.setdefault(self._ends(pair)[0].domain, {})[pair.names] = pair
 
     def _drop(self, pair: Pair) -> None:
         """Hold it no more."""
         if self._pairs.get(pair.names) is pair:
             del self._pairs[pair.names]
             del self._by_key[pair_key(pair.watcher, pair.presentity)]
+            domain = self._ends(pair)[0].domain
+            del self._by_domain[domain][pair.names]
+            if not self._by_domain[domain]:
+                del self._by_domain[domain]
         self._wheel.drop(pair)
 
     def _wall(self, now: float) -> datetime:

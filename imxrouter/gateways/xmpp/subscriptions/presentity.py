@@ -185,9 +185,15 @@ class Presentities(PresentityActions):
                 return Event.SUBSCRIBED_NO_ROOM
         return Event.SUBSCRIBED_EARLY
 
-    def lost(self, domain: Domain, now: float) -> Effects:
-        """The stream to the service of a domain is lost, and has been so for the time of grace."""
-        what = Happening(now)
+    def lost(self, domain: Domain, now: float, *, tells: bool = True) -> Effects:
+        """Who answers for a domain is lost, and has been so for the time of grace.
+
+        Args:
+            domain: of users who are watched.
+            now: monotonic seconds.
+            tells: watchers are told that nothing is known; else somebody else tells them.
+        """
+        what = Happening(now, tells=tells)
         if domain not in self._lost:
             self._lost.add(domain)
             for pair in self._of(domain):
@@ -196,20 +202,20 @@ class Presentities(PresentityActions):
         return what.effects
 
     def back(self, domain: Domain, now: float) -> Effects:
-        """The service of a domain can be reached again."""
+        """It can be reached again: what its users said meanwhile is asked for."""
         what = Happening(now)
-        if domain in self._lost:
-            self._lost.discard(domain)
-            watched = [one for one in self._of(domain) if one.state is State.FROM]
-            for pair in watched:
-                pair.probed_at = -inf
-            self._probes.ask((pair.names for pair in watched), now, self.settings.back_s)
-            for pair in watched:
-                self._happens(pair, Event.BACK, what)
+        self._lost.discard(domain)
+        watched = [one for one in self._of(domain) if one.state is State.FROM]
+        for pair in watched:
+            pair.probed_at = -inf
+        self._probes.ask((pair.names for pair in watched), now, self._spread(len(watched)))
+        for pair in watched:
+            self._happens(pair, Event.BACK, what)
         return what.effects
 
-    def _of(self, domain: Domain) -> list[Pair]:
-        return [one for one in self._pairs.values() if one.presentity.domain == domain]
+    def _spread(self, count: int) -> float:
+        """Seconds over which so many questions are spread: a few need not wait."""
+        return min(count / self.settings.spread_per_s, self.settings.spread_s)
 
     # -- time ----------------------------------------------------------------------------------------------
 
@@ -313,11 +319,8 @@ class Presentities(PresentityActions):
             self._enter(pair, State.NONE, State(kept.state))
         for one in self._keeping.all_onlookers():
             self._restore_one(one, now)
-        self._probes.ask(
-            [one.names for one in self._pairs.values() if one.state is State.FROM],
-            now,
-            self.settings.restart_s,
-        )
+        watched = [one.names for one in self._pairs.values() if one.state is State.FROM]
+        self._probes.ask(watched, now, self._spread(len(watched)))
         for pair in list(self._pairs.values()):
             self._happens(pair, Event.RESTART, what)
             if pair.state is State.ASKED:

@@ -19,6 +19,7 @@ from imxrouter.gateways.xmpp.subscriptions.presentity_table import TRANSITIONS, 
 from imxrouter.gateways.xmpp.subscriptions.probes import BETWEEN_S, WAITED_S, Gathering, Probes
 from imxrouter.gateways.xmpp.translate.presence import presence_of, resource_of
 from imxrouter.gateways.xmpp.translate.showing import PresenceStanza
+from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import EndReason, Notify, SubscribeResult, SubscriptionState, Version
 from imxrouter.model.outcome import Outcome, failure
@@ -90,6 +91,10 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         }  # fmt: skip
 
     # -- the table -----------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _ends(pair: Pair) -> tuple[Address, Address]:
+        return pair.presentity, pair.watcher
 
     def _enter(self, pair: Pair, before: State, after: State) -> None:
         pair.state = after
@@ -356,6 +361,8 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         """Tell in the router's name that nothing is known (imx 7.7)."""
         pair.doubts += 1
         pair.blank = True  # what is kept is old: whoever renews meanwhile is not told it as new
+        if not what.tells:
+            return True
         domain = pair.presentity.domain
         for ident in sorted(self._live.get(pair_key(pair.watcher, pair.presentity), ())):
             unknown = Unknown(pair.presentity, Reason.SERVICE_DOWN, domain)

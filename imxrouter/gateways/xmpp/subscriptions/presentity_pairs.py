@@ -38,8 +38,8 @@ class PresentitySettings:
         failed_s: an error of the user's service counts as one so long.
         late_s: an approval is waited for so long after the watcher left.
         dormant_days: an approval that nobody uses is given back.
-        back_s: probes are spread over this time when a service is back.
-        restart_s: the same after a restart.
+        spread_s: probes are spread over so long at most when a service is back, and after a restart.
+        spread_per_s: so many in a second, where that is less than all in that time.
         longest_s: granted at most.
         ask_again: pauses where the user cannot be asked.
     """
@@ -56,8 +56,8 @@ class PresentitySettings:
     failed_s: float = 600.0
     late_s: float = 7 * 86_400.0
     dormant_days: int = 180
-    back_s: float = 10.0
-    restart_s: float = 30.0
+    spread_s: float = 10.0
+    spread_per_s: float = 20.0
     longest_s: int = DEFAULT_SUBSCRIPTION_S
     ask_again: BackOff = _ASK_AGAIN
 
@@ -119,6 +119,7 @@ class Happening:
         stanza: the presence.
         resource: of its sender.
         form: of the request or of the stanza.
+        tells: a doubt is told.
     """
 
     now: float
@@ -128,3 +129,4 @@ class Happening:
     stanza: Element | None = None
     resource: str = ""
     form: bytes = b""
+    tells: bool = True

@@ -35,6 +35,8 @@ _AT_ONCE: Final = frozenset({EndReason.DEACTIVATED, EndReason.TIMEOUT, EndReason
 
 #: States that outlive a restart.
 _KEPT: Final = frozenset({State.ASKING.value, State.TO.value, State.ASLEEP.value})
+#: States in which a subscription is held.
+_RENEWED: Final = frozenset({State.ASKING, State.TO})
 _EVENTS: Final = {
     "subscribe": Event.SUBSCRIBE,
     "unsubscribe": Event.UNSUBSCRIBE,
@@ -242,6 +244,15 @@ class Watchers(WatcherActions):
             elif not self._watching.holds(pair.watcher, pair.presentity):
                 self._happens(pair, Event.END_ANSWERED, what)
 
+    # -- loss of services ----------------------------------------------------------------------------------
+
+    def back(self, domain: Domain, now: float) -> None:
+        """Who answers for a domain was lost and can be reached again: what could not be told there is due."""
+        watching = [one for one in self._of(domain) if one.state in _RENEWED]
+        within_s = min(len(watching) / self.settings.spread_per_s, self.settings.spread_s)
+        for pair in watching:
+            self._watching.renew(pair.watcher, pair.presentity, now, within_s)
+
     # -- time ----------------------------------------------------------------------------------------------
 
     def due(self, now: float) -> Effects:
@@ -324,7 +335,7 @@ class Watchers(WatcherActions):
     def removed(self, domain: Domain, now: float) -> Effects:
         """A domain whose users watch is served no more."""
         what = Happening(now, Effects())
-        for pair in [one for one in self._pairs.values() if one.watcher.domain == domain]:
+        for pair in self._of(domain):
             self._happens(pair, Event.REMOVED, what)
         return what.effects
 

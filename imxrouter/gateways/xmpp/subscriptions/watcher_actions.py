@@ -82,6 +82,10 @@ class WatcherActions(HeldPairs[Pair, State, Event, Do, Happening]):
 
     # -- the table -----------------------------------------------------------------------------------------
 
+    @staticmethod
+    def _ends(pair: Pair) -> tuple[Address, Address]:
+        return pair.watcher, pair.presentity
+
     def _enter(self, pair: Pair, before: State, after: State) -> None:
         if before is State.ASKING and after is not State.ASKING:
             self._count_asking(pair, -1)

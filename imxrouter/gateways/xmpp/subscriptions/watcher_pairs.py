@@ -30,6 +30,8 @@ class WatcherSettings:
         idle_days: days without a sign of the user's interest after which nothing is renewed any more.
         errors: of the user's service in a row after which it counts as gone.
         duration_s: asked for each time.
+        spread_s: subscriptions are renewed over so long at most when a service was lost and is back.
+        spread_per_s: so many in a second, where that is less than all in that time.
     """
 
     asking_per_watcher: int = 200
@@ -41,6 +43,8 @@ class WatcherSettings:
     idle_days: int = 14
     errors: int = 3
     duration_s: int = DEFAULT_SUBSCRIPTION_S
+    spread_s: float = 10.0
+    spread_per_s: float = 20.0
 
 
 class Pair(HeldPair[State]):

@@ -1,10 +1,11 @@
-"""Row err-success of the mapping: when a message counts as handed over."""
+"""Rows err-success and err-presence-again of the mapping: what counts as handed over, and what does not."""
 
 from __future__ import annotations
 
 from imxrouter.gateways.xmpp.acks import Ask, Confirmations
 from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings
 from tests.gateways.xmpp.checks import rule
+from tests.gateways.xmpp.streams import test_again
 
 
 def _confirmations(confirm: Confirm = Confirm.PING) -> Confirmations:
@@ -25,3 +26,11 @@ def _handed_over() -> None:
     # what nobody has confirmed when the stream is lost is in doubt
     assert pinged.pending == 1
     assert _confirmations(Confirm.WRITTEN).wrote([7], 0.0) == (Ask.NOTHING, (7,))
+
+
+@rule("err-presence-again")
+def _said_again() -> None:
+    test_again.test_it_is_tried_until_it_arrives()
+    test_again.test_what_is_of_the_bare_address_ends_what_its_resources_said()
+    test_again.test_wishes_and_consents_stand_for_themselves()
+    test_again.test_what_is_never_said_again()

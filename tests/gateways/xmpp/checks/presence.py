@@ -32,6 +32,7 @@ from imxrouter.model.presence import (
 from imxrouter.model.vocabulary import Reason
 from tests.gateways.xmpp.checks import rule, section
 from tests.gateways.xmpp.mapping import Row, StanzaSpans, framed, stanza_spans
+from tests.gateways.xmpp.streams import test_presence as joined
 from tests.gateways.xmpp.subscriptions import test_presentity, test_watcher
 from tests.gateways.xmpp.subscriptions.presentity_rig import PresentityRig
 from tests.gateways.xmpp.subscriptions.watcher_rig import WatcherRig
@@ -341,6 +342,11 @@ def _probe_answers() -> None:
         assert rig.now < asked + 6
     assert told == ["active: r1"]
     assert timedelta(seconds=3) <= timedelta(seconds=rig.now - asked) <= timedelta(seconds=4)
+
+
+@rule("tim-back")
+def _back() -> None:
+    joined.test_users_whose_server_was_lost_are_told_what_came_meanwhile()
 
 
 @rule("tim-coalesce")

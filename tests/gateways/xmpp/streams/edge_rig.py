@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from imxrouter.gateways.xmpp.stanza import tree_of
+from imxrouter.gateways.xmpp.streams.again import AgainOutside, PresenceAgain
 from imxrouter.gateways.xmpp.streams.edge import StreamEdge
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.gateways.xmpp.streams.world import Known, Outside
@@ -100,7 +101,11 @@ class EdgeRouter(Router):
             foreign=lambda _from, domain: domain in self.foreign,
             **self.known,
         )
-        return StreamEdge(outside, known, self.parts.pings)
+        again = AgainOutside(
+            self._submit, lambda: self.inside.room > 0, self.clock.seconds, lambda: 0.0,
+            lambda: random.randbytes(16), lambda word: self.dropped.update([word]),
+        )  # fmt: skip
+        return StreamEdge(outside, known, self.parts.pings, PresenceAgain(again))
 
     def _submit(self, record: Record, respond: Any) -> None:
         self.said.append(record)

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
 
-from imxrouter.gateways.xmpp.streams.inside import Inside
+from imxrouter.gateways.xmpp.streams.inside import HeldTo, Inside
 from imxrouter.gateways.xmpp.streams.parts import StreamParts
 from imxrouter.gateways.xmpp.streams.pool import PoolSettings, ServicePool
 from imxrouter.gateways.xmpp.streams.session import XmppSession
@@ -37,7 +37,7 @@ class Scene:
         reachable: whether the server takes connections.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, held_to: HeldTo | None = None, /, **settings: Any) -> None:
         self.clock = Clock()
         self.router, self.server = Router(self.clock, FAR), Router(self.clock, A)
         self.world = self.router.service
@@ -46,7 +46,9 @@ class Scene:
         self.addresses: list[tuple[str, int]] = []
         self._wires: list[Wire] = []
         hub = self.router.hub
-        self.inside = Inside(hub, self._service_of, lambda: [SECRET], self._open_socket, self.clock.callLater)
+        self.inside = Inside(
+            hub, self._service_of, lambda: [SECRET], self._open_socket, self.clock.callLater, held_to
+        )
         self.pool = ServicePool("chat", hub, self.router.edge, self.inside, PoolSettings(**settings))
         self.inside.parts = StreamParts(
             self.router.edge, self.inside, None, self.inside.terms, self.clock.callLater,
@@ -113,6 +115,12 @@ class Scene:
         """A message from an outside user to one of the server's."""
         stanza = f"<message from='bob@{from_}' to='alice@{A}' id='{ident}'><body>hi</body></message>"
         number = (by or self.world).send(stanza.encode(), from_, A)
+        self.settle()
+        return number
+
+    def message(self) -> int:
+        """An operation of an outside user for one of the server's."""
+        number = self.world.send(b"", FAR, A, RecordType.MESSAGE)
         self.settle()
         return number
 

@@ -128,6 +128,8 @@ class TableEdge:
         self._router = router
         self._next = 1
         self.answers: list[Outcome] = []
+        #: of what is the gateway's own matter, by type
+        self.operations: dict[int, Outcome] = {}
         #: instead of a stanza
         self.refuses: Outcome | None = None
 
@@ -164,6 +166,10 @@ class TableEdge:
         """Note it."""
         del port
         self.answers.append(decode_outcome(record))
+
+    def operated(self, record: Record) -> Outcome | None:
+        """What is the gateway's own matter: what the test says."""
+        return self.operations.get(record.type)
 
     def succeeded(self, tags: Sequence[int]) -> None:
         """Note them."""
@@ -278,11 +284,11 @@ class Service:
                 response = with_result(response_to(record, self.outcome), self.outcome)
                 self.hub.inject(self.port, encode_record(response))
 
-    def send(self, stanza: bytes, from_: str, to: str) -> int:
+    def send(self, stanza: bytes, from_: str, to: str, type_: int = RecordType.STANZA) -> int:
         """Send a stanza; returns the number under which its outcome comes."""
         self._next += 1
         record = Record(
-            RecordType.STANZA, FLAG_RESPONSE_WANTED, 16, self._next, random.randbytes(16),
+            type_, FLAG_RESPONSE_WANTED, 16, self._next, random.randbytes(16),
             Envelope(b"bob", to.encode(), b"alice", from_.encode()), (), XMPP + stanza,
         )  # fmt: skip
         self.hub.inject(self.port, encode_record(record))

@@ -257,13 +257,16 @@ def test_out_of_service_nothing_is_dialled(scene: Scene) -> None:
     assert len(scene.tries) == 1
 
 
-def test_at_the_end_nothing_is_left(scene: Scene) -> None:
+@pytest.mark.parametrize("reachable", [True, False])
+def test_at_the_end_nothing_is_left(scene: Scene, reachable: bool) -> None:
     """Streams end in order, and no call is due."""
+    scene.reachable = reachable
     scene.clients.begin()
     scene.pass_time(1)
     scene.clients.end()
     scene.settle()
     assert not scene.clients.sessions
+    before = len(scene.tries)
     scene.pass_time(120)
-    assert len(scene.tries) == 1
+    assert len(scene.tries) == before
     assert not scene.clock.getDelayedCalls()

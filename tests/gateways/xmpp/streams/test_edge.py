@@ -284,8 +284,11 @@ def test_what_is_remembered_is_bounded_and_nobody_has_all_of_it() -> None:
         (b"<m:message xmlns:m='jabber:server' type=\"error\"/>", False),
         (b"<message x='type=' type = 'error'/>", False),
         (b"<message a=\" type='error'\"/>", True),
-        (b"<presence/>", False),
-        (b"<presence type='subscribe'/>", False),
+        (b"<presence to='a@a.example'/>", True),
+        (b"<presence type='subscribe' to='a@a.example'/>", True),
+        (b"<presence type='probe' to='a@a.example'/>", False),
+        (b"<presence type='error' to='a@a.example'/>", False),
+        (b"<presence to='room@a.example/nick'/>", False),
         (b"<iq type='get'/>", True),
         (b"<iq type='set'/>", True),
         (b"<iq type='result'/>", False),
@@ -296,3 +299,25 @@ def test_what_is_remembered_is_bounded_and_nobody_has_all_of_it() -> None:
 def test_for_which_stanzas_somebody_waits(raw: bytes, asked: bool) -> None:
     """Messages and questions; for the rest it is enough that they are written."""
     assert is_asked(raw) is asked
+
+
+def test_presence_that_passes_is_said_again_where_it_does_not_arrive() -> None:
+    """Until the service behind takes it; the sender is told nothing. A message is sent once."""
+    pair = EdgePair()
+    pair.b.service.outcome = failure(Reason.SERVICE_DOWN, role="service")
+    for raw in (f"<presence {ENDS.decode()}/>", f"<message {ENDS.decode()}><body>a</body></message>"):
+        pair.a.service.send(raw.encode(), A, B)
+    pair.settle()
+    for _ in range(3):
+        pair.clock.advance(1)
+        pair.b.real.tick()
+        pair.settle()
+    came = [one.body for one in pair.b.service.requests]
+    assert [body.count(b"<presence") for body in came] == [1, 0, 1, 1]
+    assert [one.split()[0] for one in pair.stanzas(pair.a)] == [b"<message"]
+    pair.b.service.outcome = SUCCESS
+    for _ in range(30):
+        pair.clock.advance(1)
+        pair.b.real.tick()
+        pair.settle()
+    assert len(pair.b.service.requests) == 5

@@ -10,14 +10,15 @@ import pytest
 from imxrouter.gateways.xmpp.elements import Db
 from imxrouter.gateways.xmpp.keys import key_for
 from imxrouter.gateways.xmpp.say import DbType
-from imxrouter.gateways.xmpp.streams.inside import PROOF_S, InsideFactory, outside_name
+from imxrouter.gateways.xmpp.streams.inside import PROOF_S, HeldTo, InsideFactory, outside_name
 from imxrouter.gateways.xmpp.streams.parts import StreamLink
 from imxrouter.gateways.xmpp.streams.session import XmppSession
-from imxrouter.gateways.xmpp.terms import StreamTerms, TlsRule
+from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, TlsRule
 from imxrouter.link.machine import LinkState
 from imxrouter.model.outcome import SUCCESS
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.switch import slots
+from imxrouter.wire.registry import RecordType
 from tests.gateways.xmpp.streams.inside_rig import FAR, OTHER, SECRET, Scene
 from tests.gateways.xmpp.streams.rig import A, joined, settle
 
@@ -353,3 +354,82 @@ def test_idle_streams_of_ours_are_closed() -> None:
     assert scene.opened[0].gone
     scene.send("2")
     assert len(scene.opened) == 2
+
+
+# -- whether the server answers ------------------------------------------------------------------------------
+
+
+def asks(scene: Scene, seconds: int) -> list[bool]:
+    """Whether it is there, asked every second."""
+    found = []
+    for _ in range(seconds):
+        found.append(scene.pool.is_there(FAR, A))
+        scene.pass_time(1)
+    return found
+
+
+def test_a_server_is_asked_for_where_nobody_knows(scene: Scene) -> None:
+    """After a start, and after a stream broke; an idle stream that was closed says nothing."""
+    assert asks(scene, 2) == [False, True]
+    assert len(scene.opened) == 1
+    scene.cut()
+    assert asks(scene, 2) == [False, True]
+    assert len(scene.opened) == 2
+    scene.opened[-1].close(Reason.IDLE)
+    scene.settle()
+    assert asks(scene, 3) == [True] * 3
+    assert len(scene.opened) == 2
+
+
+def test_a_server_that_is_gone_is_tried_until_it_is_back(scene: Scene) -> None:
+    """With the pauses of the pool; at once where it opens a stream itself."""
+    scene.send()
+    scene.cut()
+    scene.reachable = False
+    assert not any(asks(scene, 12))
+    tried = len(scene.addresses)
+    assert 4 <= tried <= 6
+    scene.reachable = True
+    proved(scene)
+    assert asks(scene, 2)[-1]
+    assert len(scene.addresses) == tried + 1
+
+
+def test_a_server_that_takes_connections_and_says_nothing_is_not_there() -> None:
+    """One that refuses a domain is: it has answered."""
+    for takes, there in (("claim_in", False), ("nothing", True)):
+        scene = Scene()
+        if takes == "claim_in":
+            scene.server.trust.claim_in = lambda *_: None  # type: ignore[method-assign]
+        else:
+            scene.server.trust.true.clear()
+        asks(scene, 30)
+        assert scene.pool.is_there(FAR, A) is there
+
+
+def test_what_is_the_gateway_s_own_needs_no_stream(scene: Scene) -> None:
+    """A NOTIFY for a user of the server is answered while the server is down: its stanza waits, not it."""
+    scene.reachable = False
+    scene.router.edge.operations[RecordType.MESSAGE] = SUCCESS
+    number = scene.message()
+    assert scene.world.outcomes[number] == SUCCESS
+    assert scene.addresses == []
+
+
+def test_streams_of_the_inside_are_held_to_what_all_are() -> None:
+    """Times, and how it is known what arrived; nothing is told of idle time to a server behind us."""
+
+    class Short(HeldTo):
+        def confirm(self, other: str) -> Confirm:
+            return Confirm.WRITTEN if other == A else Confirm.PING
+
+        def settings(self) -> StreamSettings:
+            return StreamSettings(dead_s=3.0, idle_s=7.0)
+
+    scene = Scene(Short())
+    scene.send()
+    terms = scene.opened[0].machine.terms
+    assert (terms.settings.dead_s, terms.confirm) == (3.0, Confirm.WRITTEN)
+    accepted = scene.inside.accept()
+    settings = scene.inside.terms(accepted).settings
+    assert (settings.dead_s, settings.idle_s) == (3.0, 0)

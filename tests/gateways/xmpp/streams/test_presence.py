@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 
 from imxrouter.gateways.xmpp.effects import StanzaIn
 from imxrouter.gateways.xmpp.stanza import read_stanza, tree_of
+from imxrouter.gateways.xmpp.streams.again import AgainOutside, PresenceAgain
 from imxrouter.gateways.xmpp.streams.presence import PresenceOutside, StreamPresence
 from imxrouter.gateways.xmpp.streams.records import stanza_in
 from imxrouter.gateways.xmpp.subscriptions import presentity_table, watcher_table
@@ -18,7 +19,7 @@ from imxrouter.gateways.xmpp.subscriptions.kept import TABLE_ENTRIES
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import Subscribe, SubscribeResult, SubscriptionState
-from imxrouter.model.outcome import SUCCESS, Outcome
+from imxrouter.model.outcome import SUCCESS, Outcome, indeterminant
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.store.memory import MemoryStore
 from imxrouter.transport.operations import operation_to_record, result_of, with_result
@@ -43,7 +44,7 @@ class Side:
         self.clock = clock
         self.store = MemoryStore(lambda: WALL + clock.seconds(), TABLE_ENTRIES)
         self.other: Side | None = None
-        self.reached = True
+        self.reached = self.is_served = self.arrives = True
         self.room = True
         self.forms = True
         self.dropped: Counter[str] = Counter()
@@ -55,6 +56,11 @@ class Side:
 
     def made(self) -> StreamPresence:
         """A joint over its store."""
+        again = AgainOutside(
+            self._submit, lambda: self.room, self.clock.seconds, self._random.random,
+            lambda: self._random.randbytes(16), lambda word: self.dropped.update([word]),
+        )  # fmt: skip
+        self.again = PresenceAgain(again)
         outside = PresenceOutside(
             submit=self._submit,
             has_room=lambda: self.room,
@@ -63,8 +69,10 @@ class Side:
             wall=lambda: WALL + self.clock.seconds(),
             chance=self._random.random,
             random_bytes=self._random.randbytes,
-            reached=lambda _name: self.reached,
+            reached=lambda _outside, _name: self.reached,
+            is_served=lambda _name: self.is_served,
             dropped=lambda word: self.dropped.update([word]),
+            again=self.again,
             forms=lambda: self.forms,
         )
         return StreamPresence(outside, self.store)
@@ -75,8 +83,9 @@ class Side:
             assert raw is not None
             head = tree_of(raw).attributes
             self.raw.append(raw)
-            self.stanzas.append(f"{head.get('type', 'available')} {head['from']} {head['to']}")
-            respond(response_to(record, SUCCESS))
+            if self.arrives:
+                self.stanzas.append(f"{head.get('type', 'available')} {head['from']} {head['to']}")
+            respond(response_to(record, SUCCESS if self.arrives else indeterminant(Reason.LINK_LOST)))
             return
         self.records.append(record)
         assert self.other is not None
@@ -281,3 +290,64 @@ def test_the_edge_answers_operations_with_their_results() -> None:
     [response] = responses
     assert result_of(response, decode_outcome(response)).result == granted.result
     assert pair.b.service.requests == []
+
+
+def test_a_presence_that_is_lost_is_said_again() -> None:
+    """What went into a stream that broke reaches the watcher all the same, and the newest alone."""
+    sides = Sides()
+    sides.friends()
+    sides.b.new()
+    sides.b.arrives = False
+    sides.a.says("from='alice@a.example/desk' to='bob@b.example'><show>dnd</show></presence>")
+    sides.wait(3)
+    sides.a.says("from='alice@a.example/desk' to='bob@b.example'><show>xa</show></presence>")
+    sides.wait(3)
+    sides.b.arrives = True
+    for _ in range(10):
+        sides.clock.advance(1)
+        sides.b.again.tick()
+    assert sides.b.new() == ["available alice@a.example/desk bob@b.example"]
+    assert b"<show>xa</show>" in sides.b.raw[-1]
+
+
+def test_a_stream_that_breaks_has_its_users_asked() -> None:
+    """What they said into it is lost; no doubt is told where another stream is there in time."""
+    sides = Sides()
+    sides.friends()
+    sides.a.new(), sides.b.new()
+    sides.a.presence.shaken([Domain.parse("a.example"), Domain.parse("nobody.example")])
+    sides.wait(3)
+    assert sides.a.new() == ["probe bob@b.example alice@a.example"]
+    sides.a.says("from='alice@a.example/phone' to='bob@b.example'/>")
+    sides.wait(9)
+    assert sides.b.new() == [
+        "unavailable alice@a.example/desk bob@b.example",
+        "available alice@a.example/phone bob@b.example",
+    ]
+
+
+def test_users_whose_server_was_lost_are_told_what_came_meanwhile() -> None:
+    """A subscription in their name is renewed once it is back: what could not be told is told then."""
+    sides = Sides()
+    sides.friends()
+    before = [one.type for one in sides.b.records].count(RecordType.SUBSCRIBE)
+    sides.b.reached = False
+    sides.wait(3)
+    assert [one.type for one in sides.b.records].count(RecordType.SUBSCRIBE) == before
+    sides.b.reached = True
+    sides.wait(3)
+    assert [one.type for one in sides.b.records].count(RecordType.SUBSCRIBE) == before + 1
+
+
+def test_the_loss_of_another_operator_is_told_by_who_tells_it_of_all() -> None:
+    """Once; but nothing that is old is told as new meanwhile, and when it is back it is asked."""
+    sides = Sides()
+    sides.friends()
+    sides.a.new(), sides.b.new()
+    sides.a.is_served = sides.a.reached = False
+    sides.wait(9)
+    assert sides.b.new() == []
+    assert sides.a.presence.presentities.state_for(BOB, ALICE) is None
+    sides.a.reached = True
+    sides.wait(2)
+    assert sides.a.new() == ["probe bob@b.example alice@a.example"]

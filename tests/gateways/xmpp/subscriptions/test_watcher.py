@@ -370,6 +370,16 @@ def test_wishes_of_one_user_are_bounded() -> None:
     assert kinds(rig.watchers.stanza(BOB, Address.parse("z@a.example"), "subscribe", rig.now)) == []
 
 
+def test_wishes_count_after_a_restart_too() -> None:
+    """Those that are stored have the same bound."""
+    rig = WatcherRig(WatcherSettings(asking_per_watcher=1))
+    assert rig.stanza("subscribe") == []
+    rig.restart()
+    assert rig.state() is State.ASKING
+    effects = rig.watchers.stanza(BOB, Address.parse("z@a.example"), "subscribe", rig.now)
+    assert kinds(effects) == ["error"]
+
+
 def test_wishes_of_one_zone_are_bounded() -> None:
     """A stranger makes as many names as he likes; others are let in all the same."""
     rig = WatcherRig(WatcherSettings(asking_per_zone=3))

@@ -1,0 +1,224 @@
+"""Streams cut, servers and routers killed or silent, the network lost: what becomes of messages and presence.
+
+Numbered messages go all ways the whole time. Of each test:
+
+- nothing arrives twice;
+- each message of carol's has one outcome, and none that failed arrived, none that is a success did not;
+- each of alice's and bob's arrived or was answered by an error, once; both only where the error says that
+  nobody knows; neither only where a server by others lost it, within the time of the failure;
+- presence is right again in time, of those that the router looks after without anybody doing anything.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final
+
+import pytest
+
+from tests.interop.edge.failing import DEAD_S, Laboratory, freeze, laboratory
+from tests.interop.edge.numbered import Sees, Talk
+
+pytestmark = [pytest.mark.interop, pytest.mark.needs_root]
+
+#: Servers by others may lose what they had in hand when a failure came, for so long around it.
+AROUND_S: Final = 1.5
+#: A router that is stopped closes stream by stream: servers write meanwhile.
+STOPPING_S: Final = 5.0
+#: After a failure all is right again within so long, and as much again as the failure itself was long: a
+#: pause between two tries is never longer than that.
+RIGHT_S: Final = 15.0
+#: alice and bob see each other by their own servers: what these lost while nothing passed nobody says again.
+EACH_OTHER: Final = (("alice", "bob"), ("bob", "alice"))
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
+    """The laboratory, for all tests of this file."""
+    yield from laboratory(tmp_path_factory.mktemp("failing"))
+
+
+@pytest.fixture(scope="module")
+def sees(lab: Laboratory) -> Sees:
+    """Everybody sees everybody."""
+    sees = Sees(lab)
+    sees.agree()
+    sees.change()
+    sees.until_right(20)
+    return sees
+
+
+class Failing:
+    """A failure under numbered messages, from its beginning to when all is right; then it is judged.
+
+    Args:
+        lab: where.
+        sees: who sees whom.
+        name: a word for it.
+    """
+
+    def __init__(self, lab: Laboratory, sees: Sees, name: str) -> None:
+        self.lab, self.sees = lab, sees
+        self.talk = Talk(lab, name)
+
+    def run(
+        self,
+        fails: Callable[[Talk], None],
+        *,
+        without: tuple[tuple[str, str], ...] = (),
+        around_s: float = AROUND_S,
+    ) -> None:
+        """Let something fail and be over again.
+
+        Args:
+            fails: begins the failure, and returns when it is over.
+            without: (who, of whom) that is right only after the next change.
+            around_s: for so long servers by others may lose what they had in hand.
+        """
+        with self.talk as talk:
+            talk.passes(10)
+            began = time.monotonic()
+            fails(talk)
+            took = time.monotonic() - began
+            bound_s = RIGHT_S + took
+            passed_s = talk.passes(bound_s)
+            right_s = self.sees.until_right(bound_s, without)
+            if without:
+                self.sees.change()
+                self.sees.until_right(RIGHT_S)
+            self._say(
+                f"failed for {took:.1f} s; right again: messages {passed_s:.1f}, presence {right_s:.1f} s"
+            )
+        time.sleep(0.5)  # what is on its way to alice and bob
+        self._judge(began, around_s)
+        assert self.sees.wishes() == self.sees.asked, "somebody was asked for an approval again"
+
+    def _say(self, text: str) -> None:
+        """Figures, for who runs it with -s."""
+        print(f"\n{self.talk.name}: {text}")  # noqa: T201 - a figure
+
+    def _judge(self, began: float, around_s: float) -> None:
+        judged = self.talk.judge()
+        self._say(", ".join(f"{word}: {count}" for word, count in sorted(judged.counts.items())))
+        assert not judged.doubled, judged.doubled
+        assert not judged.contradicted, judged.contradicted
+        assert not judged.lost, judged.lost
+        late = [one for one in judged.neither if not -AROUND_S < one.at - began < around_s]
+        assert not late, [(one.number, one.way, round(one.at - began, 2)) for one in late]
+
+
+def test_streams_are_cut(lab: Laboratory, sees: Sees) -> None:
+    """Every stream is reset, for half a second none can be opened; state changes meanwhile."""
+
+    def fails(_talk: Talk) -> None:
+        lab.reset_streams()
+        time.sleep(0.2)
+        sees.change()
+        time.sleep(0.3)
+        lab.heal()
+
+    Failing(lab, sees, "cut").run(fails, without=EACH_OTHER)
+
+
+def test_a_silent_server(lab: Laboratory, sees: Sees) -> None:
+    """The server behind the router is stopped for longer than the router waits, and goes on then."""
+
+    def fails(_talk: Talk) -> None:
+        freeze(lab.prosody.program, frozen=True)
+        time.sleep(1)
+        sees.change("carol", "bob")
+        time.sleep(DEAD_S + 2)
+        freeze(lab.prosody.program, frozen=False)
+
+    Failing(lab, sees, "silent").run(fails)
+
+
+def test_the_server_is_killed(lab: Laboratory, sees: Sees) -> None:
+    """It is gone for longer than the grace: carol is told that nothing is known of alice; it starts again."""
+
+    def fails(talk: Talk) -> None:
+        talk.away.add("alice")
+        lab.prosody.kill()
+        sees.change("carol", "bob")
+        time.sleep(7)
+        assert "service-down" in sees.shown()[("carol", "alice")]
+        lab.prosody.start()
+        lab.prosody.ready()
+        lab.alice = lab.log_in("alice")
+        sees.change("alice")
+        talk.away.clear()
+
+    Failing(lab, sees, "killed").run(fails)
+
+
+def test_the_server_of_a_stranger_is_killed(lab: Laboratory, sees: Sees) -> None:
+    """The same of the neighbour on the net, whom the router finds by DNS."""
+
+    def fails(talk: Talk) -> None:
+        talk.away.add("bob")
+        lab.ejabberd.kill()
+        sees.change("carol", "alice")
+        lab.ejabberd.start()
+        lab.ejabberd.ready()
+        lab.bob = lab.log_in("bob")
+        sees.change("bob")
+        talk.away.clear()
+
+    Failing(lab, sees, "bombed").run(fails)
+
+
+def test_a_black_hole(lab: Laboratory, sees: Sees) -> None:
+    """No packet between servers passes for 20 s, on both sides of the router; then they pass again."""
+
+    def fails(_talk: Talk) -> None:
+        lab.black_hole()
+        time.sleep(3)
+        sees.change()
+        time.sleep(17)
+        shown = sees.shown()
+        assert "service-down" in shown[("carol", "alice")]
+        assert "unknown" in shown[("carol", "bob")]
+        lab.heal()
+
+    Failing(lab, sees, "hole").run(fails)
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_the_router_ends(lab: Laboratory, sees: Sees, how: str) -> None:
+    """Everybody's state changes while it is gone; no approval is asked for again, and all is shown."""
+
+    def fails(talk: Talk) -> None:
+        if how == "stopped":
+            lab.router.stop()
+        else:
+            lab.router.kill()
+        sees.change("alice", "bob")
+        time.sleep(1)
+        with talk.nothing_to("carol"):  # what comes before her program is there stays unseen in her inbox
+            lab.router.start()
+            lab.router.until_watched()
+        sees.change("carol")
+
+    around_s = STOPPING_S if how == "stopped" else AROUND_S
+    Failing(lab, sees, f"router-{how}").run(fails, without=EACH_OTHER, around_s=around_s)
+
+
+@pytest.mark.soak
+def test_one_failure_after_the_other(lab: Laboratory, sees: Sees) -> None:
+    """All of them, three times, in an order by chance."""
+    order = random.Random(3)
+    for _ in range(3):
+        everything: list[Callable[[], None]] = [
+            partial(one, lab, sees)
+            for one in (
+                test_streams_are_cut, test_a_silent_server, test_the_server_is_killed,
+                test_the_server_of_a_stranger_is_killed, test_a_black_hole,
+            )
+        ]  # fmt: skip
+        everything += [partial(test_the_router_ends, lab, sees, how) for how in ("stopped", "killed")]
+        order.shuffle(everything)
+        for one in everything:
+            one()
