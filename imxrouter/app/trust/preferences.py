@@ -67,3 +67,4 @@ def speak(router: Parts, protocol: Protocol, reach: Reach) -> None:
     router.reaches[protocol] = reach
     router.chooser.forget()
     router.federation.chosen.chooser = router.chooser
+    router.hub.switch.ways.apart = True
