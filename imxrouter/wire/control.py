@@ -57,7 +57,12 @@ def _sized_bytes(low: int, high: int) -> tuple[Callable[[bytes], bytes], Callabl
 
 
 def _text() -> tuple[Callable[[str], bytes], Callable[[bytes], str]]:
-    return (lambda value: value.encode("utf-8")[:255]), (lambda raw: raw[:255].decode("utf-8", "replace"))
+    def fitting(value: str) -> bytes:
+        """At most 255 bytes, cut between characters: one that stands for a wrong byte has three itself."""
+        raw = value.encode("utf-8")
+        return raw if len(raw) <= 255 else raw[:255].decode("utf-8", "ignore").encode("utf-8")
+
+    return fitting, lambda raw: fitting(raw[:255].decode("utf-8", "replace")).decode("utf-8")
 
 
 def _ascii(low: int, high: int) -> tuple[Callable[[str], bytes], Callable[[bytes], str]]:

@@ -9,7 +9,7 @@ from imxrouter.wire.errors import UnknownCritical, WireError
 from imxrouter.wire.fields import Field
 from imxrouter.wire.layout import MAX_RECORD_BEFORE_PROOF
 from imxrouter.wire.record import Record, decode_record
-from imxrouter.wire.registry import CRITICAL_BIT, FieldType
+from imxrouter.wire.registry import CRITICAL_BIT, FieldType, RecordType
 from tests.vectors.load import record_bytes, seeds
 from tests.wire.strategies import controls, mutated, own
 
@@ -104,3 +104,16 @@ def test_our_own_hello_fits_before_proof() -> None:
     """The largest hello we send stays under the limit that holds before any proof."""
     hello = Hello((1,), (1, 2, 3), 2**20, 2**31, 2**31, bytes(16), bytes(8), 1, 1, 1, 1, bytes(32), "x" * 255)
     assert len(hello.encode()) <= MAX_RECORD_BEFORE_PROOF
+
+
+@pytest.mark.parametrize("raw", [b"\xff" * 255, b"\xff" * 300, b"x" * 254 + "é".encode(), "é".encode() * 200])
+def test_a_text_that_is_read_can_be_said(raw: bytes) -> None:
+    """What stands for wrong bytes is longer than they are: it is cut, to what is read alike the next time."""
+    record = Record(
+        RecordType.HELLO, fields=(Field(FieldType.VERSIONS, b"\0\1"), Field(FieldType.SOFTWARE, raw))
+    )
+    read = decode_control(record)
+    assert isinstance(read, Hello)
+    assert read.software is not None
+    assert len(read.software.encode()) <= 255
+    assert decode_control(decode_record(read.encode())) == read
