@@ -103,8 +103,8 @@ class XmppBench:
         with self._peer_found() as authority, self._router() as (pid, streams, _):
             inside = (INSIDE_ADDRESS, streams[1])
             with peer(inside, BEHIND, PEER) as sender, peer(streams, PEER, BEHIND) as answers:
-                # Nobody asks whether presence arrived, so the stream that it opens is silent at first.
-                sender.sendall(f"<presence from='u0@{BEHIND}/r' to='bob0@{PEER}'/>".encode())
+                # Nobody asks whether an answer arrived, so the stream that it opens is silent at first.
+                sender.sendall(f"<iq from='u0@{BEHIND}/r' to='bob0@{PEER}/r' id='0' type='result'/>".encode())
                 if not authority.claimed.wait(TIMEOUT_S):
                     raise NoTool("the router opens no stream to the peer")
                 ends = StanzaEnds([sender], authority.streams[:1], [answers])
