@@ -8,8 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
-# Three processes carry out the tests, and one list shows all: tests/side_by_side.py.
-SIDE_BY_SIDE := -n 3 -p tests.side_by_side
+# Several processes carry out the tests, and one list shows all: tests/side_by_side.py. Fewer where tests start
+# many processes of their own.
+SIDE_BY_SIDE := -p tests.side_by_side -n
 # For example: make test PYTEST_ARGS="-k claims -x"
 PYTEST_ARGS ?=
 # Tests that start many processes of their own; with `make interop`, so that `make test` stays under three minutes.
@@ -31,7 +32,7 @@ run: $(STAMP)  ## start the laboratory: two organisations, a DNS server, first m
 	@$(BIN)/python -m imxrouter.lab $(if $(ONCE),--once) $(if $(FAIL),--fail)
 
 test: $(STAMP)  ## unit, property, attack and end-to-end tests
-	$(PYTEST) $(SIDE_BY_SIDE) tests --ignore=tests/interop --ignore=tests/bench $(PROCESSES:%=--ignore=%) -m "not soak and not interop" $(PYTEST_ARGS)
+	$(PYTEST) $(SIDE_BY_SIDE) 3 tests --ignore=tests/interop --ignore=tests/bench $(PROCESSES:%=--ignore=%) -m "not soak and not interop" $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## style, types, layout, generated documents
 	$(BIN)/ruff check .
@@ -46,7 +47,7 @@ format: $(STAMP)  ## let ruff rewrite what it can
 
 interop: $(STAMP)  ## tests with many processes, and against peers from Debian packages (installs them when root)
 	ops/ci/install-peers.sh
-	$(PYTEST) $(SIDE_BY_SIDE) $(PROCESSES) tests/interop -m "not soak" $(PYTEST_ARGS)
+	$(PYTEST) $(SIDE_BY_SIDE) 2 $(PROCESSES) tests/interop -m "not soak" $(PYTEST_ARGS)
 
 bench: $(STAMP)  ## measure the router and print the table
 	$(BIN)/python -m tests.bench
