@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 from xml.parsers import expat
@@ -52,6 +53,8 @@ __all__ = ["AFTER", "BEFORE", "Event", "Header", "StreamEnd", "StreamParser", "X
 #: Distinct names after which a parser is replaced between two stanzas: 1000 hold 16 to 23 KiB.
 MOST_NAMES: Final = 1024
 _MESSAGE: Final = b"<message "
+#: How the name of a stream's tag begins, whatever its prefix.
+_STREAM_TAG: Final = SEPARATOR.join((STREAM, "stream", ""))
 _UNDEFINED_ENTITY: Final = expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY]
 _ENCODINGS: Final = frozenset(
     expat.errors.codes[one]
@@ -363,6 +366,10 @@ class StreamParser:
         if depth == 2:
             self._start_at = self._index()
             self._nothing_until(self._start_at)
+            if name.startswith(_STREAM_TAG) and self._header is not None:  # told of now, for it may never end
+                said = named_of(attributes).get
+                again = {"from_": said("from", ""), "to": said("to", ""), "ident": said("id", "")}
+                self._events.append(replace(self._header, **again))
             self._head = (name, attributes, self._declared)
             self._declared = {}
         elif depth == 1:

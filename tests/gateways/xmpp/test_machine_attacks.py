@@ -178,6 +178,7 @@ def test_parties_may_be_spelled_otherwise() -> None:
 @pytest.mark.parametrize(
     ("said", "condition"),
     [
+        (header(), Condition.NOT_AUTHORIZED),  # at once: it need not end
         (header() + b"</stream:stream>", Condition.NOT_AUTHORIZED),
         (b"<stream:features/>", Condition.NOT_AUTHORIZED),
         (f"<success {SASL}/>".encode(), Condition.NOT_AUTHORIZED),
