@@ -74,8 +74,8 @@ def wait_for_the_end(lab: Lab, rig: RouterRig) -> None:
     lab.wait_until(gone, "the streams are gone")
 
 
-def refused(peer: XmppPeer, rig: RouterRig, condition: Condition) -> None:
-    """The stream ends with this error, which is counted."""
+def refused(peer: XmppPeer, rig: RouterRig, condition: Condition, times: int = 1) -> None:
+    """The stream ends with this error, which is counted, and no other is; so for the so-many-th time."""
     assert peer.error() is condition
     errors = rig.call(lambda: dict(rig.router.metrics.xmpp.errors))
-    assert errors == {(condition.value, "sent"): 1}
+    assert errors == {(condition.value, "sent"): times}

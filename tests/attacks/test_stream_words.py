@@ -6,19 +6,14 @@ without sockets as well, in `tests/gateways/xmpp`.
 
 from __future__ import annotations
 
-import gc
-import resource
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from imxrouter.app.xmpp import StreamRules
-from imxrouter.gateways.xmpp import claiming, negotiation, stream, xml
+from imxrouter.gateways.xmpp import claiming, negotiation
 from imxrouter.gateways.xmpp.acks import Confirmations
 from imxrouter.gateways.xmpp.effects import VerifyIn
-from imxrouter.gateways.xmpp.heard import AFTER, BEFORE
 from imxrouter.gateways.xmpp.machine import StreamMachine
 from imxrouter.gateways.xmpp.names import Condition
 from imxrouter.gateways.xmpp.pairs import Pairs, Verdict
@@ -42,7 +37,7 @@ from tests.attacks.stream_routers import (
     xmpp_router,
 )
 from tests.doubles.raw_peer import RawListener
-from tests.doubles.router_rig import Lab, RouterRig, free_port, fresh_address, issued
+from tests.doubles.router_rig import Lab, free_port, fresh_address, issued
 from tests.doubles.xmpp import SM, TLS, XmppPeer
 from tests.doubles.xmpp_server import Conduct, XmppServer
 
@@ -216,53 +211,6 @@ def test_stripped_starttls(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPa
 
 
 @guarded
-def test_entities(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mallory declares entities, each ten times the one before.
-
-    Check: a document type ends the stream, and so does anything but a tag outside of stanzas. Either alone is
-    enough.
-    """
-    if not guarded:
-        monkeypatch.setattr(xml, "refuser", lambda _words: lambda *_: None)
-        monkeypatch.setattr(xml.StreamParser, "_at_border", lambda *_: None)
-    b, where = xmpp_router(lab, B)
-    with a_server(lab, M) as server:
-        peer = server.connect(where)
-        declared = "".join(f"<!ENTITY e{n} '{f'&e{n - 1};' * 10 if n else 'lol'}'>" for n in range(9))
-        opening = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams'"
-        document = f"<?xml version='1.0'?><!DOCTYPE x [{declared}]>"
-        peer.send(document, f"{opening} from='{M}' to='{B}' version='1.0'>")
-        peer.expect_header()
-        if guarded:
-            refused(peer, b, Condition.RESTRICTED_XML)
-        else:
-            peer.expect("features")
-        peer.close()
-
-
-@guarded
-def test_stanza_without_end(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mallory, of whom nothing is proved, begins a stanza and never ends it.
-
-    Check: so many bytes of one stanza are kept before a proof.
-    """
-    if not guarded:
-        monkeypatch.setattr(stream, "BEFORE", AFTER)
-    b, where = xmpp_router(lab, B)
-    with a_server(lab, M) as server:
-        peer = server.connect(where)
-        peer.open(M, B)
-        peer.send(f"<message from='x@{M}' to='{BOB}'><body>", "x" * 100_000)
-        if guarded:
-            refused(peer, b, Condition.POLICY_VIOLATION)
-        else:
-            lab.wait_until(
-                lambda: any(one.bytes_in > 100_000 for one in b.router.hub.sessions.values()), "all is kept"
-            )
-        peer.close()
-
-
-@guarded
 def test_questions_without_end(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mallory proves nothing and asks about keys for ever. Check: so many questions before a proof."""
     if not guarded:
@@ -420,70 +368,3 @@ def test_stream_of_one_domain_for_another(lab: Lab, guarded: bool, monkeypatch: 
             assert b"for Alice alone" in server.wait_for_stanza(2).raw
             b.call(b.cut)
             sent.outcome()
-
-
-_MUCH = 1 << 30
-_MANY = replace(
-    BEFORE, tag_bytes=_MUCH, attributes=_MUCH, new_names=_MUCH, stanza_bytes=_MUCH, elements=_MUCH
-)
-
-
-@guarded
-def test_a_million_attributes(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mallory, of whom nothing is proved, writes one tag with a million attributes.
-
-    Check: the bytes of one tag, and the attributes of one element.
-    """
-    if not guarded:
-        monkeypatch.setattr(stream, "BEFORE", _MANY)
-    b, where = xmpp_router(lab, B)
-    with a_server(lab, M) as server:
-        peer = server.connect(where)
-        peer.open(M, B)
-        tag = b"".join(b" a%d=''" % number for number in range(1_000_000 if guarded else 20_000))
-        peer.send_or_gone(b"<message", tag)
-        if guarded:
-            refused(peer, b, Condition.POLICY_VIOLATION)
-        else:
-            lab.wait_until(lambda: _most_read(b) > len(tag), "all of them are kept")
-        peer.close()
-
-
-def _most_read(rig: RouterRig) -> int:
-    return max((one.bytes_in for one in rig.router.hub.sessions.values()), default=0)
-
-
-@guarded
-def test_a_million_names(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mallory uses a million names that were never used before, on one stream after the other.
-
-    Check: the bytes, elements and new names of one stanza before a proof; what a parser keeps goes with it.
-    """
-    if not guarded:
-        monkeypatch.setattr(stream, "BEFORE", _MANY)
-    b, where = xmpp_router(lab, B)
-    streams = 20 if guarded else 1
-    with a_server(lab, M):
-        gc.collect()
-        before = _resident()
-        for number in range(streams):
-            peer = XmppPeer.connect(where, fresh_address())
-            peer.open(M, B)
-            names = b"".join(b"<n%dx%d/>" % (number, one) for one in range(1_000_000 // 20))
-            peer.send_or_gone(b"<message>", names)
-            if guarded:
-                assert peer.error() is Condition.POLICY_VIOLATION
-            else:
-                lab.wait_until(lambda: _most_read(b) > 500_000, "all are kept")
-            peer.close()
-        if guarded:
-            errors = b.call(lambda: dict(b.router.metrics.xmpp.errors))
-            assert errors == {(Condition.POLICY_VIOLATION.value, "sent"): streams}
-            wait_for_the_end(lab, b)
-            gc.collect()
-            assert _resident() - before < 24 << 20  # kept, they are 200 MB
-
-
-def _resident() -> int:
-    """Bytes of memory that this process has."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
