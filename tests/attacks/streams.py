@@ -39,6 +39,10 @@ class StreamRouter:
         """Whether a domain is proved on a stream that it opened."""
         return bool(self.rig.proved(domain))
 
+    def errors(self) -> dict[tuple[str, str], int]:
+        """Stream errors counted, by condition and direction."""
+        return dict(self.rig.call(lambda: dict(self.rig.router.metrics.xmpp.errors)))
+
     def brings(self, peer: XmppPeer, domain: str) -> None:
         """Say something on a stream as a user of a domain, and see that it reaches one of ours."""
         sender, recipient = f"alice@{domain}", f"bob@{self.rig.domains[0]}"

@@ -39,6 +39,7 @@ PARTS: Final = {
     "test_limits": "Limits in layers",
     "test_crowds": "Crowds",
     "test_stream_words": "Words on XMPP streams",
+    "test_stream_restarts": "XMPP streams that begin anew",
     "test_stream_costs": "What XMPP streams may cost",
 }
 
@@ -48,7 +49,8 @@ OUTCOMES: Final = {
         "`invalid-from`; the stream ends", "she writes as the other bridge's user"),
     "test_component_that_guesses_the_secret": (
         "`not-authorized`, `login-failed` counted", "he writes as the bridge's users"),
-    "test_component_that_says_a_proof_again": ("`not-authorized`", "he writes as the bridge's users"),
+    "test_component_that_says_a_proof_again": (
+        "`not-authorized`, `login-failed` counted", "he writes as the bridge's users"),
     "test_component_that_speaks_before_its_proof": ("`not-authorized`", "he writes as the bridge's users"),
     "test_component_from_elsewhere": (
         "the connection is cut; `relay-denied` counted", "he writes as the bridge's users"),
@@ -62,6 +64,10 @@ OUTCOMES: Final = {
     "test_answer_that_nobody_asked": ("dropped, `unasked` counted", "it reaches her"),
     "test_errors_that_answer_errors": ("nothing is said", "the servers answer each other for ever"),
     "test_stream_key_that_is_guessed": ("`invalid`, `bad-token` counted", "it is hers"),
+    "test_stream_key_on_another_stream": (
+        "`invalid`, `dialback-refused`; stream error `not-authorized`", "his stream is taken for hers"),
+    "test_stream_key_of_another_domain": (
+        "`invalid`, `bad-token` counted; stream error `not-authorized`", "his stream is taken for hers"),
     "test_stream_answer_of_somebody_else": (
         "ignored, `bad-token` counted; after 16 `policy-violation`", "his stream is taken for hers"),
     "test_stream_key_of_whom_the_certificate_does_not_name": (
@@ -198,6 +204,17 @@ OUTCOMES: Final = {
     "test_bytes_in_clear_behind_starttls": (
         "stream error `not-well-formed`", "what came in clear is read as if it came in TLS"),
     "test_another_domain_after_tls": ("stream error `invalid-from`", "the stream goes on as Alice's"),
+    "test_second_header_in_clear": ("stream error `not-authorized`", "the stream goes on as Alice's"),
+    "test_second_header_behind_a_proof": (
+        "stream error `not-authorized`", "the stream goes on as Alice's; hers is not proved all the same"),
+    "test_another_target_after_tls": (
+        "stream error `improper-addressing`", "the stream goes on to the other domain"),
+    "test_another_namespace_after_tls": ("stream error `invalid-namespace`", "the stream goes on"),
+    "test_another_domain_after_a_proof": (
+        "stream error `invalid-from`", "the stream goes on as Alice's; hers is not proved all the same"),
+    "test_proof_in_clear_that_is_kept_in_tls": (
+        "`<failure/>` of STARTTLS, the stream ends; `protocol-error` counted", "it counts as proved in TLS"),
+    "test_authentication_behind_a_claim": ("stream error `not-authorized`", "he is heard, and may try again"),
     "test_stripped_starttls": (
         "`weaker-than-policy`; nothing but a header is said", "the message goes in clear"),
     "test_entities": ("stream error `restricted-xml` each time; memory stays flat", "his entities are kept"),

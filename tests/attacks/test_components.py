@@ -88,6 +88,8 @@ def test_component_that_says_a_proof_again(lab: Lab, guarded: bool, monkeypatch:
     false.send(f"<handshake>{proof}</handshake>")
     if guarded:
         assert false.error() is Condition.NOT_AUTHORIZED
+        assert host.errors() == {("not-authorized", "sent"): 1}
+        assert host.rig.refusals(Reason.LOGIN_FAILED) == 1
     else:
         false.expect("handshake")
         reaches_bob(lab, host, false, f"alice@{BRIDGE}")

@@ -12,6 +12,7 @@ from imxrouter.gateways.xmpp.elements import Db
 from imxrouter.gateways.xmpp.names import Condition
 from imxrouter.gateways.xmpp.pairs import Pairs
 from imxrouter.gateways.xmpp.say import DbType
+from imxrouter.gateways.xmpp.stanza import Element
 from imxrouter.gateways.xmpp.streams import trust
 from imxrouter.gateways.xmpp.streams.parts import StreamLink
 from imxrouter.gateways.xmpp.streams.trust import StreamTrust
@@ -26,7 +27,7 @@ from imxrouter.wire.control import VerifyResult
 from tests.attacks.seams import guarded
 from tests.attacks.streams import StreamRouter, mallory, server
 from tests.doubles.router_rig import Lab, fresh_address, issued
-from tests.doubles.xmpp import What
+from tests.doubles.xmpp import What, key_for
 
 A, B, M = "a.example", "b.example", "mallory.example"
 AUTH = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>{}</auth>"
@@ -46,6 +47,76 @@ def test_stream_key_that_is_guessed(lab: Lab, guarded: bool, monkeypatch: pytest
     said = peer.ask(B, A, "some-id", "0" * 64)
     assert said == ("invalid" if guarded else "valid")
     assert a.rig.refusals(Reason.BAD_TOKEN) == guarded
+
+
+@guarded
+def test_stream_key_on_another_stream(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory has read the key that proved Alice's domain on her stream, and says it on a stream of his own.
+
+    Check: the id of each stream is random, and her server is asked with the id of this very stream.
+    """
+    b = StreamRouter(lab, B, policy="dialback", certificates=False)
+    if not guarded:
+        monkeypatch.setattr(b.rig.router.hub, "random_bytes", bytes)  # each stream has the same id
+    with server(lab, A) as alice:
+        true = mallory(b, A, tls=False)  # no, Alice's own
+        key = key_for(alice.secret, B, A, true.ident)
+        true.claim(A, B, alice.secret)
+        assert true.result() == "valid"
+        peer = mallory(b, A, tls=False)
+        peer.send(f"<db:result from='{A}' to='{B}'>{key}</db:result>")
+        assert peer.result() == ("invalid" if guarded else "valid")
+        assert alice.asked[-1][2:] == (peer.ident, key)
+        assert b.rig.proved(A) == (1 if guarded else 2)
+        if not guarded:
+            b.brings(peer, A)
+            return
+        assert peer.error() is Condition.NOT_AUTHORIZED
+        assert b.errors() == {(Condition.NOT_AUTHORIZED.value, "sent"): 1}
+        assert b.rig.refusals(Reason.DIALBACK_REFUSED) == 1
+        true.close()
+
+
+@pytest.mark.parametrize(
+    ("mac", "pair"), [(True, True), (False, True), (True, False), (False, False)],
+    ids=["guarded", "claim's pair alone", "key alone", "check removed"],
+)  # fmt: skip
+def test_stream_key_of_another_domain(
+    lab: Lab, mac: bool, pair: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alice's server claims her domain at Mallory's, who gives it the id of his stream to Bob's, for the key.
+
+    Check: whom a key is for is part of it, and it is good for the pair that Alice's server claimed with
+    that id. Either alone is enough.
+    """
+    a = StreamRouter(lab, A, policy="dialback", certificates=False)
+    b = StreamRouter(lab, B, policy="dialback", certificates=False)
+    ip, port = a.endpoint
+    lab.zones.load(f"$ORIGIN {A}.\n_xmpp-server._tcp 60 IN SRV 0 0 {port} xmpp\nxmpp 60 IN A {ip}\n")
+    if not mac:
+        monkeypatch.setattr(trust, "good", lambda *_: True)
+    if not pair:
+        monkeypatch.setattr(StreamTrust, "_is_claimed", lambda *_: True)
+    peer = mallory(b, A, tls=False)
+    his = (
+        "<stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback'"
+        f" xmlns:stream='http://etherx.jabber.org/streams' from='{M}' to='{A}'"
+        f" id='{peer.ident}' version='1.0'>"
+    )
+    with server(lab, M, dialback="", instead={"header": his}) as waits:
+        a.rig.send(f"alice@{A}", f"mallory@{M}", "hello")
+        waits.wait_for(lambda one: one.claimed)
+        found = [one for one in waits.peers[0].log if isinstance(one, Element) and one.name == "result"]
+        key = found[0].tree().text
+        peer.send(f"<db:result from='{A}' to='{B}'>{key}</db:result>")
+        assert peer.result() == ("invalid" if mac or pair else "valid")
+        if mac or pair:
+            assert peer.error() is Condition.NOT_AUTHORIZED
+            assert b.errors() == {(Condition.NOT_AUTHORIZED.value, "sent"): 1}
+            assert a.rig.refusals(Reason.BAD_TOKEN) == 1
+            assert not b.proved(A)
+        else:
+            b.brings(peer, A)
 
 
 def _believes_answers(self: StreamTrust, _session: StreamLink, db: Db) -> None:
@@ -78,6 +149,7 @@ def test_stream_answer_of_somebody_else(lab: Lab, guarded: bool, monkeypatch: py
             return
         peer.send(answer * 16)
         assert peer.error() is Condition.POLICY_VIOLATION
+        assert b.errors() == {(Condition.POLICY_VIOLATION.value, "sent"): 1}
         assert not b.proved(A)
         assert b.rig.refusals(Reason.BAD_TOKEN) >= 16
 
