@@ -54,7 +54,7 @@ __all__ = ["AFTER", "BEFORE", "Event", "Header", "StreamEnd", "StreamParser", "X
 MOST_NAMES: Final = 1024
 _MESSAGE: Final = b"<message "
 #: How the name of a stream's tag begins, whatever its prefix.
-_STREAM_TAG: Final = SEPARATOR.join((STREAM, "stream", ""))
+_STREAM_TAG: Final = f"{STREAM}{SEPARATOR}stream"
 _UNDEFINED_ENTITY: Final = expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY]
 _ENCODINGS: Final = frozenset(
     expat.errors.codes[one]
@@ -366,10 +366,8 @@ class StreamParser:
         if depth == 2:
             self._start_at = self._index()
             self._nothing_until(self._start_at)
-            if name.startswith(_STREAM_TAG) and self._header is not None:  # told of now, for it may never end
-                said = named_of(attributes).get
-                again = {"from_": said("from", ""), "to": said("to", ""), "ident": said("id", "")}
-                self._events.append(replace(self._header, **again))
+            if name.startswith(_STREAM_TAG):
+                self._opened_again(name, attributes)
             self._head = (name, attributes, self._declared)
             self._declared = {}
         elif depth == 1:
@@ -434,6 +432,15 @@ class StreamParser:
         ]
         self._events.append(self._header)
         self._next()
+
+    def _opened_again(self, name: str, attributes: list[str]) -> None:
+        """A stream's tag inside of the stream is told of where it begins, for it may never end."""
+        if self._header is None or name.split(SEPARATOR)[1] != "stream":
+            return
+        said = named_of(attributes).get
+        self._events.append(
+            replace(self._header, from_=said("from", ""), to=said("to", ""), ident=said("id", ""))
+        )
 
     def _completed(self) -> None:
         """An element at the first level."""

@@ -179,6 +179,7 @@ def test_parties_may_be_spelled_otherwise() -> None:
     ("said", "condition"),
     [
         (header(), Condition.NOT_AUTHORIZED),  # at once: it need not end
+        (b"<stream xmlns='http://etherx.jabber.org/streams'>", Condition.NOT_AUTHORIZED),
         (header() + b"</stream:stream>", Condition.NOT_AUTHORIZED),
         (b"<stream:features/>", Condition.NOT_AUTHORIZED),
         (f"<success {SASL}/>".encode(), Condition.NOT_AUTHORIZED),
