@@ -102,8 +102,8 @@ def test_a_stanza_arrives_as_its_very_bytes_and_its_sender_learns_it() -> None:
 def test_a_success_waits_a_moment_where_an_error_may_come_on_another_stream() -> None:
     """B says errors on one stream and answers pings on another, which is read first: the error counts."""
     pair = Pair()
-    back, wires_back = pair.back, pair.wires_back
-    pair.wires += pair._back()  # a second stream of B to A
+    first, wires = pair.back, pair.wires_back
+    pair.wires_back = pair._back()  # a second stream of B to A
     with pair.a.hub.together():
         lost, kept = (pair.a.service.send(message(ident), A, B) for ident in "12")
     settle(*pair.wires)
@@ -115,8 +115,8 @@ def test_a_success_waits_a_moment_where_an_error_may_come_on_another_stream() ->
     assert pair.a.service.outcomes[lost].reason is Reason.NOT_DELIVERED
     assert pair.a.service.outcomes[kept] == SUCCESS
     assert pair.a.switch.conservation() == []
-    back.close(Reason.SHUTTING_DOWN)
-    settle(*wires_back)
+    first.close(Reason.SHUTTING_DOWN)
+    settle(*wires)
     again = pair.a.service.send(message("3"), A, B)
     settle(*pair.wires)
     pair.pong()
