@@ -26,6 +26,7 @@ def own_parts(router: Parts, trust: Trust, terms: Callable[[StreamLink], StreamT
     return StreamParts(
         router.streams.edge, trust, None, terms, router.reactor.callLater, droppers=shared.droppers,
         pings=shared.pings, on_error=shared.on_error, on_late=shared.on_late, on_header=shared.on_header,
+        ways_in=shared.ways_in,
     )  # fmt: skip
 
 

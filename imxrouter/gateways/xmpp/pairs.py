@@ -85,6 +85,15 @@ class Pairs:
         """Whether a stanza may go out on this stream."""
         return (from_, to) in self.ours or (self.bidi and (to, from_) in self.theirs)
 
+    def coming(self) -> set[Pair]:
+        """(their domain, ours) of the stanzas that may come on this stream."""
+        return self.theirs | {(to, from_) for from_, to in self.ours} if self.bidi else self.theirs
+
+    def answering(self) -> set[Pair]:
+        """(their domain, ours) of what may answer the stanzas that may go, on whatever stream."""
+        answers = {(to, from_) for from_, to in self.ours}
+        return answers | self.theirs if self.bidi else answers
+
     def claimed(self, pair: Pair) -> bool:
         """A claim of ours goes out; False where too many are open."""
         if len(self._claims) >= ASKED_AT_MOST:

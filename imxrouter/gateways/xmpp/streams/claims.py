@@ -19,6 +19,9 @@ class _Performs(Protocol):
     machine: StreamMachine
     _hub: Centre
 
+    def note_ways_in(self) -> None:
+        """Say which pairs' stanzas may come on it."""
+
     def perform(self, effects: Sequence[Effect]) -> None:
         """Do what the machine says."""
 
@@ -31,6 +34,7 @@ class SaysClaims:
     def authenticated(self: _Performs) -> None:
         """What SASL EXTERNAL asked is granted."""
         self.perform(self.machine.authenticated(self._hub.now()))
+        self.note_ways_in()
 
     def not_authenticated(self: _Performs) -> None:
         """It is not."""
@@ -59,6 +63,7 @@ class SaysClaims:
     def proved(self: _Performs, pair: Pair, *, ours: bool | None = None) -> None:
         """Stanzas of a pair are legal from now on (`StreamMachine.proved`)."""
         self.machine.proved(pair, ours=ours)
+        self.note_ways_in()
 
     def unproved(self: _Performs, pair: Pair, *, ours: bool | None = None) -> None:
         """They are not any more."""

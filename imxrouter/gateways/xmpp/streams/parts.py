@@ -15,6 +15,7 @@ from imxrouter.gateways.xmpp.pairs import Pair
 from imxrouter.gateways.xmpp.say import DbType
 from imxrouter.gateways.xmpp.steps import StreamRole
 from imxrouter.gateways.xmpp.streams.pings import Pings
+from imxrouter.gateways.xmpp.streams.ways_in import WaysIn
 from imxrouter.gateways.xmpp.terms import StreamTerms
 from imxrouter.model.errors import RouterError
 from imxrouter.model.outcome import Outcome
@@ -173,6 +174,7 @@ class StreamParts:
         on_error: told the condition of each stream error, and whether we `sent` or `received` it.
         on_late: told how many stanzas were not confirmed in time.
         on_header: told of each stream whose parties are known.
+        ways_in: which streams may bring answers.
     """
 
     edge: Edge
@@ -186,3 +188,4 @@ class StreamParts:
     on_error: Callable[[Condition, str], None] = _nothing
     on_late: Callable[[int], None] = _nothing
     on_header: Callable[[StreamLink], None] = _nothing
+    ways_in: WaysIn = field(default_factory=WaysIn)

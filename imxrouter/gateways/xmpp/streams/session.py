@@ -39,9 +39,11 @@ from imxrouter.gateways.xmpp.effects import (
     Write,
 )
 from imxrouter.gateways.xmpp.machine import StreamMachine
-from imxrouter.gateways.xmpp.steps import Step, StreamRole
+from imxrouter.gateways.xmpp.pairs import Pair
+from imxrouter.gateways.xmpp.steps import COMPONENTS, Step, StreamRole
 from imxrouter.gateways.xmpp.streams.claims import SaysClaims
 from imxrouter.gateways.xmpp.streams.parts import StreamFailed, StreamParts
+from imxrouter.gateways.xmpp.streams.ways_in import SETTLE_S
 from imxrouter.gateways.xmpp.terms import StreamTerms
 from imxrouter.link.machine import Draining, LinkState, Side
 from imxrouter.model.domain import Domain
@@ -363,11 +365,23 @@ class XmppSession(SaysClaims, ByteLink):
             case AskedExternal():
                 trust.asked_external(self, effect)
             case External():
+                self.note_ways_in()
                 trust.external(self, effect.from_, effect.to)
             case Attached():
                 trust.attached(self, effect.name)
 
+    def note_ways_in(self) -> None:
+        """Say which pairs' stanzas may come on it, now that more is proved."""
+        if not self._gone and not self.port.closed:
+            pairs = self._of_components or self.machine.pairs.coming()
+            self._parts.ways_in.may_bring(self.number, pairs)
+
+    @property
+    def _of_components(self) -> set[Pair]:
+        return {(self.other, "")} if self.role in COMPONENTS else set()
+
     def _on_open(self) -> None:
+        self.note_ways_in()
         limit = self.machine.features.max_bytes or self.machine.terms.settings.limits.stanza_bytes
         self._hub.stream_opened(self, min(limit + ENVELOPE_BYTES, HIGHEST_MAX_RECORD))
         waiting, self.negotiated = self.negotiated, None
@@ -387,8 +401,19 @@ class XmppSession(SaysClaims, ByteLink):
 
     def _pong(self, ident: str, domain: str) -> None:
         self._parts.droppers.answered(domain)
-        self.perform(self.machine.barrier(ident, self._hub.now()))
-        self.settle()
+        effects = self.machine.barrier(ident, self._hub.now())
+        answering = self._of_components or self.machine.pairs.answering()
+        if effects and self._parts.ways_in.are_several(answering):
+            # the second call is behind what was to be read when the first was due
+            later, held, effects = self._parts.later, effects, []
+            later(SETTLE_S, lambda: later(0.0, lambda: self._arrived(held)))
+        self._arrived(effects)
+
+    def _arrived(self, effects: Sequence[Effect]) -> None:
+        """No error came before the answer to the ping, nor in the moment that it was waited for."""
+        self.perform(effects)
+        if not self._gone:
+            self.settle()
 
     def _on_late(self, effect: Late) -> None:
         if effect.ping_dropped:
@@ -423,6 +448,7 @@ class XmppSession(SaysClaims, ByteLink):
     def _over(self) -> None:
         """Nobody waits for it any more."""
         self._parts.pings.forget(self._ping)
+        self._parts.ways_in.gone(self.number)
         waiting, self.negotiated = self.negotiated, None
         if waiting is not None:
             waiting.errback(StreamFailed(self.drop_reason, self.drop_note))

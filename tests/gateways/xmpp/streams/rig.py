@@ -179,6 +179,8 @@ class TableEdge:
         """Answer, as whoever is at the other end of the port would."""
         entries = self._router.switch.ledger.entries
         for tag in tags:
+            if tag not in entries:
+                continue  # told already
             request = decode_record(entries[tag][11])
             answer = encode_record(response_to(request, outcome), route_tag=tag)
             self._router.hub.inject(port, answer)

@@ -11,6 +11,7 @@ from imxrouter.gateways.xmpp.say import DbType
 from imxrouter.gateways.xmpp.steps import Step
 from imxrouter.gateways.xmpp.streams.parts import StreamFailed
 from imxrouter.gateways.xmpp.streams.session import XmppSession
+from imxrouter.gateways.xmpp.streams.ways_in import SETTLE_S
 from imxrouter.gateways.xmpp.terms import Confirm, StreamTerms, TlsRule
 from imxrouter.link.machine import LinkState
 from imxrouter.model.outcome import SUCCESS, failure
@@ -96,6 +97,30 @@ def test_a_stanza_arrives_as_its_very_bytes_and_its_sender_learns_it() -> None:
     assert pair.a.service.outcomes == {number: SUCCESS}
     assert len(pair.a.parts.pings) == 0
     assert pair.a.switch.conservation() == pair.b.switch.conservation() == []
+
+
+def test_a_success_waits_a_moment_where_an_error_may_come_on_another_stream() -> None:
+    """B says errors on one stream and answers pings on another, which is read first: the error counts."""
+    pair = Pair()
+    first, wires = pair.back, pair.wires_back
+    pair.wires_back = pair._back()  # a second stream of B to A
+    with pair.a.hub.together():
+        lost, kept = (pair.a.service.send(message(ident), A, B) for ident in "12")
+    settle(*pair.wires)
+    pair.pong()
+    pair.clock.advance(SETTLE_S * 0.9)
+    assert pair.a.service.outcomes == {}
+    pair.a.edge.settled(pair.out.port, (min(pair.a.switch.ledger.entries),), failure(Reason.NOT_DELIVERED))
+    pair.clock.advance(SETTLE_S)
+    assert pair.a.service.outcomes[lost].reason is Reason.NOT_DELIVERED
+    assert pair.a.service.outcomes[kept] == SUCCESS
+    assert pair.a.switch.conservation() == []
+    first.close(Reason.SHUTTING_DOWN)
+    settle(*wires)
+    again = pair.a.service.send(message("3"), A, B)
+    settle(*pair.wires)
+    pair.pong()
+    assert pair.a.service.outcomes[again] == SUCCESS, "the one stream that is left says all in its order"
 
 
 def test_many_stanzas_of_one_read_are_one_write_and_one_ping() -> None:
