@@ -151,7 +151,7 @@ class Router(Whole, Service):
             self.draining.step()
             self.drain.step(self.hub.now())
             if self._stopping and self.drain.state is not DrainState.MOVING:
-                # no peer has to ask anything here any more: one that is refused at TCP does not come at once again
+                # no peer has to ask anything here any more, and one that is refused at TCP waits
                 self._closed += self._sockets.close_streams()
             self.behind.step()
             self.liveness.step(self.hub.now())

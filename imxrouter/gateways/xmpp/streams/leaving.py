@@ -1,9 +1,9 @@
 """Streams with servers behind us end in order before the process does (RFC 6120 section 4.4).
 
-It begins when no other link is left. First the streams that servers opened: we say `</stream:stream>` and read
-on until they say it as well, so what lay in a socket still comes, and is answered with an error where it can
-go no further. These answers go out on the streams that we opened; they end after that, once the server has
-confirmed what was written there.
+It begins when no other link is left. First the streams that servers opened: we say `</stream:stream>` and
+read on until they say it as well, so what lay in a socket still comes, and is answered with an error where it
+can go no further. These answers go out on the streams that we opened; they end after that, once the server
+has confirmed what was written there.
 """
 
 from __future__ import annotations
