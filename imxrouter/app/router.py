@@ -161,9 +161,9 @@ class Router(Whole, Service):
             self.log.failure("step")
 
     def _leave_behind(self) -> Deferred[None]:
-        """No link is left: end the streams with servers behind us."""
+        """No link is left: take nobody any more, then end the streams with servers behind us."""
         self._closed += self._sockets.close_links()
-        return self.behind.leave()
+        return DeferredList(self._closed, consumeErrors=True).addCallback(lambda _: self.behind.leave())
 
     def _close_rest(self) -> Deferred[Any]:
         closing = self._closed
