@@ -23,6 +23,7 @@ _ATTRIBUTE: Final = re.compile(
 #: Of presence: what wants nothing of its recipient, who asked for it or can only ignore it.
 _TELLS: Final = frozenset({b"", b"unavailable", b"subscribed", b"unsubscribe", b"unsubscribed", b"error"})
 _ANSWERS: Final = frozenset({b"result", b"error"})
+_ASKS: Final = b"get"
 _MESSAGE: Final = b"xmpp\0<message"
 _GROUPCHAT: Final = b"groupchat"
 
@@ -57,8 +58,9 @@ def is_rated(data: bytes) -> bool:
     What a server tells many at once on his behalf does not: presence goes to each who asked for it, a probe
     to each of whom it was asked (RFC 6121 sections 4.2, 4.3), what is said in a room to each who is in it
     (XEP-0045 section 7.4), and what was said before to who comes in. That is a message from a room to a full
-    address; one to a bare address is what somebody says in a room. Nor does the answer to a query, which was
-    asked for.
+    address; one to a bare address is what somebody says in a room. Nor does a query, which shows nobody
+    anything: a program asks for the cards and keys of all contacts when it begins (XEP-0084, XEP-0384). Nor
+    its answer, which was asked for.
     """
     body = _body_of(data)
     if data.startswith(_MESSAGE, body) and data.find(_GROUPCHAT, body) < 0:
@@ -70,7 +72,7 @@ def is_rated(data: bytes) -> bool:
     if found[1] == b"presence":
         return kind not in _TELLS and kind != b"probe"
     if found[1] == b"iq":
-        return kind not in _ANSWERS
+        return kind not in _ANSWERS and kind != _ASKS
     return kind != _GROUPCHAT or b"/" not in _attribute(found[2], b"to")
 
 

@@ -83,7 +83,7 @@ TO_ROOM, FROM_ROOM = (
         (FROM_ROOM.replace(b"groupchat", b"group&#99;hat"), True),
         (b"xmpp\0<message to='bob@here.example' a='x/y' type='groupchat'/>", True),
         (b"xmpp\0<message to='bob@here.example/desk' type='groupchat' a='>", True),
-        (b"xmpp\0<iq type='get'/>", True),
+        (b"xmpp\0<iq type='get'/>", False),
         (b"xmpp\0<iq type='set'/>", True),
         (b"xmpp\0<iq type='result'/>", False),
         (b"xmpp\0<iq type='error'/>", False),

@@ -333,7 +333,8 @@ def _what_costs_nothing() -> None:
         (f"<presence {AT}/>", False), (f"<presence {AT} type='unavailable'/>", False),
         (f"<presence {AT} type='probe'/>", False), (f"<presence {AT} type='subscribe'/>", True),
         (f"<iq {AT} type='result'/>", False), (f"<iq {AT} type='error'/>", False),
-        (f"<iq {AT} type='get'/>", True), (f"<message {AT} type='groupchat'/>", True),
+        (f"<iq {AT} type='get'/>", False), (f"<iq {AT} type='set'/>", True),
+        (f"<message {AT} type='groupchat'/>", True),
         (f"<message {full} type='groupchat'/>", False), (f"<message {full} type='chat'/>", True),
     ):  # fmt: skip
         carried = foreign_to_record(Foreign(ALICE, BOB, NEW_ID, "xmpp", text.encode()))
