@@ -8,9 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from twisted.internet.defer import Deferred
+
 from imxrouter.app.components import own_parts, places
 from imxrouter.gateways.xmpp.streams.component_client import ClientSettings, ComponentClients
 from imxrouter.gateways.xmpp.streams.inside import Inside, InsideFactory
+from imxrouter.gateways.xmpp.streams.leaving import Leaving
 from imxrouter.gateways.xmpp.streams.pool import PoolSettings, ServicePool
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.model.domain import BadDomain, Domain
@@ -84,6 +87,7 @@ class BehindUs:
         self._inside.addresses = addresses
         self._inside.parts = own_parts(router, self._inside, self._inside.terms)
         self._clients.parts = own_parts(router, self._clients, self._clients.terms)
+        self._leaving = Leaving((self._inside, self._clients), self.pools.values(), hub.now)
         router.streams.figures.others = self.streams
         hub.events.append(self)
 
@@ -113,8 +117,16 @@ class BehindUs:
         """Attach as a component wherever we are to be one and are not."""
         self._clients.begin()
 
+    def leave(self) -> Deferred[None]:
+        """The router stops: end all streams in order; fires when that is done, or has taken too long."""
+        return self._leaving.begin()
+
+    def step(self) -> None:
+        """Go on with that; called some twenty times a second."""
+        self._leaving.step()
+
     def end(self) -> None:
-        """The router stops: all is answered that could be."""
+        """Cut what is left of them."""
         for session in list(self._inside.sessions):
             session.end(Reason.SHUTTING_DOWN)
         self._clients.end()

@@ -101,6 +101,11 @@ class Sockets:
         """Where streams are taken; empty before it listens."""
         return _places(self._streams)
 
+    def close_streams(self) -> list[Deferred[Any]]:
+        """Take no new streams of peers; each fires when its port is closed."""
+        streams, self._streams = self._streams, []
+        return [maybeDeferred(port.stopListening) for port in streams]
+
     def close_links(self) -> list[Deferred[Any]]:
         """Take no new links; each fires when its port is closed."""
         return [maybeDeferred(port.stopListening) for port in (*self._links, *self._streams, *self._inside)]

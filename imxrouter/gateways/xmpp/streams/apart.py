@@ -28,6 +28,7 @@ class Apart:
 
     Attributes:
         pools: services by name; set before the first stream.
+        leaves: the process ends: no stream is opened any more.
     """
 
     log = Logger()
@@ -37,6 +38,7 @@ class Apart:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self.pools: Mapping[str, ServicePool] = {}
+        self.leaves = False
         self._sessions: dict[int, XmppSession] = {}
         self.switch, self.settings = hub.switch, hub.settings
         self.random_bytes = hub.random_bytes

@@ -193,7 +193,9 @@ class Inside(Apart):
     def open(self, pool: ServicePool, outside: str, served: str) -> None:
         """Have an outside domain proved to the server: on a stream that is there, or on a new one."""
         shared = next((one for one in self._sessions.values() if _may_share(one, served)), None)
-        if shared is not None:
+        if self.leaves:
+            pool.failed((outside, served), Reason.SHUTTING_DOWN, "it goes out of service")
+        elif shared is not None:
             self._claim(shared, (outside, served))
         elif len(self._sessions) >= STREAMS_AT_MOST:
             pool.failed((outside, served), Reason.OVER_CAP, "too many streams inside")

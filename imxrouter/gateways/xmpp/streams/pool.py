@@ -350,6 +350,16 @@ class ServicePool:
             if member is not None:
                 member.tags.discard(tag)
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether something that the service sent has no answer yet, or an answer waits for a stream."""
+        return bool(self.port.in_flight or self._waiting)
+
+    def is_confirmed(self, session: StreamLink) -> bool:
+        """Whether it is known of all that was written on a stream what became of it."""
+        member = self._members.get(session.number)
+        return member is None or not member.tags
+
     def is_idle(self, session: StreamLink, now: float) -> bool:
         """Whether a stream of ours has had nothing to do for long."""
         member = self._members.get(session.number)

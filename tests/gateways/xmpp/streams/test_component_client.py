@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -18,6 +18,7 @@ from imxrouter.gateways.xmpp.streams.component_client import (
     ComponentClients,
     Place,
 )
+from imxrouter.gateways.xmpp.streams.leaving import QUIET_S, Leaving
 from imxrouter.gateways.xmpp.streams.parts import StreamParts
 from imxrouter.gateways.xmpp.streams.pool import PoolSettings, ServicePool
 from imxrouter.gateways.xmpp.streams.session import XmppSession
@@ -270,3 +271,24 @@ def test_at_the_end_nothing_is_left(scene: Scene, reachable: bool) -> None:
     scene.pass_time(120)
     assert len(scene.tries) == before
     assert not scene.clock.getDelayedCalls()
+
+
+def test_leaving_what_the_server_wrote_still_comes(scene: Scene) -> None:
+    """The stream ends in order: what crossed our end is routed, and it is not opened again."""
+    scene.clients.begin()
+    scene.pass_time(1)
+    (link,) = scene.server.hub.sessions.values()
+    stream = cast("XmppSession", link)
+    raw = f"<message from='alice@{A}' to='bob@{FAR}' id='7'><body>hi</body></message>".encode()
+    leaving = Leaving((scene.clients,), [scene.pool], scene.clock.seconds)
+    done = leaving.begin()
+    scene.clock.advance(QUIET_S)
+    leaving.step()
+    stream.perform(stream.machine.stanzas([raw], [None], scene.clock.seconds()))
+    scene.settle()
+    assert len(scene.router.service.requests) == 1
+    leaving.step()
+    assert done.called
+    assert (scene.router.errors, scene.server.errors) == ([], [])
+    scene.pass_time(120)
+    assert len(scene.tries) == 1
