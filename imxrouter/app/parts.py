@@ -55,16 +55,16 @@ from imxrouter.app.trust.certificates import OwnCertificates
 from imxrouter.app.trust.certificates_everywhere import KIND as CERTIFICATES
 from imxrouter.app.trust.certificates_everywhere import CertificatesEverywhere
 from imxrouter.app.trust.gatekeeper import Gatekeeper
-from imxrouter.app.trust.keys import dialback_secrets, key_bytes, service_keys, uplink_key
+from imxrouter.app.trust.keys import dialback_secrets, service_keys
 from imxrouter.app.trust.link_tls import LinkTls
 from imxrouter.app.trust.preferences import Preferences, make_chooser
 from imxrouter.app.trust.targets import TargetDialer
 from imxrouter.app.turns import Turns
+from imxrouter.app.uplinks import Uplinks
 from imxrouter.app.xmpp import Streams
 from imxrouter.config.net import parse_published
 from imxrouter.config.schema import Config
 from imxrouter.config.served import Service
-from imxrouter.config.trust import Uplink
 from imxrouter.discovery.adapter import NameServerAsker
 from imxrouter.discovery.cache import AnswerCache
 from imxrouter.discovery.finder import Ask
@@ -110,7 +110,7 @@ from imxrouter.transport.liveness import Liveness
 from imxrouter.transport.processes import RECORDS, SERVICES, Processes
 from imxrouter.transport.pursuit import Cause
 from imxrouter.transport.redirecting import Redirector
-from imxrouter.transport.services import Services, UplinkDialer
+from imxrouter.transport.services import Services
 from imxrouter.transport.session import LinkSession
 from imxrouter.transport.siblings import Siblings
 from imxrouter.transport.strangers import StrangersTurns
@@ -146,6 +146,8 @@ class Parts:
         self._make_discovery(ask)
         self._make_trust()
         self._make_links()
+        self._make_moving()
+        self._watch_links()
         self.streams = Streams(self)
         self._make_services()
         self._make_store()
@@ -279,6 +281,9 @@ class Parts:
         )  # fmt: skip
         self.link_tls.on_good = self.metrics.peer_certificates.seen
         self.link_tls.follow(self.certificates, config)
+
+    def _make_moving(self) -> None:
+        """What links and traffic go elsewhere by: redirects, the drain, other hosts and processes."""
         self.redirector = Redirector(
             self.hub, self.dialer.lists, self.dialer.reconnect, self.claimer.claim,
             self.dialer.asks_certificate,
@@ -293,6 +298,9 @@ class Parts:
         self.handover = Handover(self.hub, self.bus, self.claimer)
         self.certificates_everywhere = CertificatesEverywhere(self.host, self.certificates.reload)
         self.handover.asked[CERTIFICATES] = self.certificates_everywhere.asked
+
+    def _watch_links(self) -> None:
+        config = self.config
         self.steps = Steps(self.hub, self.trace, shown=config.lab, every=tells_every(config))
         self.peer_log = PeerLog(time.time)
         self.steps.on_failure = self.peer_log.failed
@@ -354,11 +362,7 @@ class Parts:
         self.gatekeeper.shuts_out = self.access.shuts_out
         self.domains.replace_all(served_domain(entry) for entry in config.domains)
         self.config = structs.replace(config, domains=())  # 100,000 of them are 30 MB; `domains` has them now
-        self.uplinks: dict[str, UplinkDialer] = {}
-        #: each with the bytes of its key, as it was made
-        self.uplink_terms: dict[str, tuple[Uplink, bytes]] = {}
-        for uplink in config.uplinks:
-            self.begin_uplink(uplink, start=False)
+        self.uplinks = Uplinks(self)
 
     def _make_store(self) -> None:
         self.store = make_store(self.config, self._reactor, shared=self._shares_port)
@@ -396,31 +400,10 @@ class Parts:
             embedded.begin(self.store)
         return port, embedded
 
-    def begin_uplink(self, uplink: Uplink, *, start: bool) -> None:
-        """Keep a link to one more aggregator of ours; dialled at once where `start` says so."""
-        own = next((record.name for record in self.domains), None)
-        open_link = self.link_tls.uplink_opener(uplink, own)
-        dialer = self.uplinks[uplink.name] = UplinkDialer(
-            self.hub, self._reactor, open_link, uplink_key(uplink.key_file),
-            (self.rates.interval_s, self.rates.burst_s), random.SystemRandom().random,
-        )  # fmt: skip
-        self.uplink_terms[uplink.name] = (uplink, key_bytes(uplink))
-        self.hub.events.append(dialer)
-        if start:
-            dialer.start()
-
-    def end_uplink(self, name: str) -> None:
-        """Close an uplink in order, and dial it no more."""
-        del self.uplink_terms[name]
-        dialer = self.uplinks.pop(name)
-        dialer.stop()
-        self.hub.events.remove(dialer)
-
     def _in_service(self) -> None:
         """Dial what is dialled by itself."""
         self.liveness.begin(self.hub.now())
-        for uplink in self.uplinks.values():
-            uplink.begin()
+        self.uplinks.begin()
         self.behind.attach()
 
     def _process_gone(self, process: int) -> None:

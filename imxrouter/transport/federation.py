@@ -15,7 +15,6 @@ from twisted.python.failure import Failure
 
 from imxrouter.link.claims import ClaimState, MadeClaim
 from imxrouter.link.ledger import FROM_DOMAIN, TO_DOMAIN, TRIES, TYPE, Entry
-from imxrouter.link.machine import LinkState
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.choice import Choice, NoChoice, Protocol, Uri
@@ -24,7 +23,7 @@ from imxrouter.switch.ways import STANZA
 from imxrouter.transport.apart import Apart
 from imxrouter.transport.choosing import Chosen, protocol_of
 from imxrouter.transport.dialback import AGAIN_S, Claimer
-from imxrouter.transport.dialing import DialFailed, Dialled, Endpoint, Reach, no_reuse
+from imxrouter.transport.dialing import DialFailed, Dialled, Reach, no_reuse
 from imxrouter.transport.holding import Holding
 from imxrouter.transport.hub import SHUTTING_DOWN_S, Hub
 from imxrouter.transport.link import Link, Purpose
@@ -38,6 +37,7 @@ from imxrouter.transport.pursuit import (
     Pursuit,
     Resting,
 )
+from imxrouter.transport.usable_links import UsableLinks
 from imxrouter.wire.control import Control, Hello
 
 #: Targets tried for one destination before it has failed.
@@ -75,6 +75,7 @@ class Federation:
         self._hub = hub
         self._reaches = reaches
         self._claimer = claimer
+        self._links = UsableLinks(hub, claimer)
         self.destinations = destinations
         self.holding = Holding(hub)
         self.chosen = Chosen(hub.switch.ways)
@@ -189,7 +190,7 @@ class Federation:
         if pursuit.protocol is None:
             self._choose(pursuit)
             return
-        session = self._session_for(pursuit.domain.wire, pursuit.protocol, pursuit.uri)
+        session = self._links.reaching(pursuit.domain.wire, pursuit.protocol, pursuit.uri)
         if session is not None:
             pursuit.session = session.number
             if session.is_open:
@@ -217,21 +218,6 @@ class Federation:
             destination.connecting(now)
             self._dial(pursuit)
 
-    def _session_for(self, to_domain: bytes, protocol: Protocol | None, uri: Uri = Uri.IM) -> Link | None:
-        for session in self._hub.opened_links:
-            if (
-                session.purpose is Purpose.DATA
-                and to_domain in session.reached
-                and session.protocol is protocol
-                and self._hub.switch.ways.fits(to_domain, session.port, uri)
-                and session.machine.state in (LinkState.AWAIT_HELLO, LinkState.OPEN)
-                and not session.port.closed
-                and not session.leaving
-                and self._claimer.worth(session, to_domain).accepted
-            ):
-                return session
-        return None
-
     def _dial(self, pursuit: Pursuit) -> None:
         pursuit.dialling = True
         self.on_step("dialling", pursuit.domain.wire, "", Reason.NONE)
@@ -239,7 +225,7 @@ class Federation:
         dialled = reach.dialer.dial(
             pursuit.domain,
             lambda: reach.make(own, pursuit.domain),
-            reuse=self._reusable if reach.shares else no_reuse,
+            reuse=self._links.to if reach.shares else no_reuse,
             skip=frozenset(pursuit.tried),
             own=own,
             presence=pursuit.uri is Uri.PRES,
@@ -254,13 +240,6 @@ class Federation:
 
     def _is_apart(self, pursuit: Pursuit, ours: bytes) -> bool:
         return self.apart.concerns(ours, pursuit.domain.wire, pursuit.protocol or Protocol.IMX)
-
-    def _reusable(self, endpoint: Endpoint, fits: Callable[[Link], bool]) -> Link | None:
-        for session in self._hub.opened_links.to(endpoint):
-            usable = session.purpose is Purpose.DATA and not session.redirected and session.is_open
-            if usable and not session.port.carries_stanzas and fits(session):
-                return session
-        return None
 
     def _dialled(self, dialled: Dialled, pursuit: Pursuit) -> None:
         pursuit.dialling = False
@@ -498,7 +477,7 @@ class Federation:
             return
         if raw in (ways if protocol is Protocol.IMX else ways.streams):
             return
-        if self._session_for(raw, protocol) is None:
+        if self._links.reaching(raw, protocol) is None:
             destination.idle(self._hub.now())
 
     def tick(self, now: float) -> None:

@@ -397,7 +397,7 @@ def test_uplinks_come_go_and_change(lab: Lab) -> None:
     file.edit((second, "")).reload()
     lab.wait_until(lambda: not a.router.hub.sessions, "the end of the last")
     assert left != kept
-    assert not a.router.uplinks
+    assert not a.router.uplinks.dialers
 
 
 def test_a_changed_key_file_is_taken_under_its_old_name(lab: Lab) -> None:

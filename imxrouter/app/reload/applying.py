@@ -184,7 +184,7 @@ class Applying:
                 router.rates.set_exceptions(exceptions)
             router.peer_rates = peers
             router.provisioner.change(limits)
-            for uplink in router.uplinks.values():
+            for uplink in router.uplinks.dialers.values():
                 uplink.change((rate.interval_s, rate.burst_s))
             for session in router.hub.sessions.values():
                 if session.port.role is Role.PEER:
@@ -330,9 +330,9 @@ class Applying:
 
     def _uplinks(self, config: Config, _changes: Changes) -> Step | None:
         """Uplinks that come, go, or have another address or key; the file of a key may hold another one."""
-        router = self._router
+        uplinks = self._router.uplinks
         wanted = {uplink.name: (uplink, key_bytes(uplink)) for uplink in config.uplinks}
-        running = router.uplink_terms
+        running = uplinks.terms
         gone = [name for name in running if name not in wanted or running[name] != wanted[name]]
         new = [name for name in wanted if name not in running or running[name] != wanted[name]]
         if not gone and not new:
@@ -340,13 +340,13 @@ class Applying:
         for name in new:
             if wanted[name][0].anchor:
                 anchors_from((wanted[name][0].anchor,))  # that it can be read
-        sessions = [(name, router.uplinks[name].session) for name in gone]
+        sessions = [(name, uplinks.dialers[name].session) for name in gone]
 
         def commit() -> None:
             for name in gone:
-                router.end_uplink(name)
+                uplinks.end(name)
             for name in new:
-                router.begin_uplink(wanted[name][0], start=True)
+                uplinks.add(wanted[name][0]).start()
 
         words = "closed in order: uplink {} is another, or gone"
         links = tuple(Touched(one, words.format(name)) for name, one in sessions if one is not None)

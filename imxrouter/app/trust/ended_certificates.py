@@ -44,13 +44,13 @@ class EndedCertificates:
             if facts is not None and facts.peer is not None and at > facts.peer.first_end:
                 self._judge(session, facts)
         self._router.services.judge_anew(at)
-        for name, dialer in self._router.uplinks.items():
+        for name, dialer in self._router.uplinks.dialers.items():
             if dialer.session is not None:
                 self._judge_uplink(name, dialer.session, at)
 
     def _judge_uplink(self, name: str, session: Link, at: float) -> None:
         """Our aggregator is dialled again; a new link is spoken on where it has a new certificate."""
-        facts, (uplink, _) = session.tls, self._router.uplink_terms[name]
+        facts, (uplink, _) = session.tls, self._router.uplinks.terms[name]
         if facts is None or facts.peer is None or at <= facts.peer.first_end or not session.is_open:
             return
         if why_not := self._router.link_tls.why_not_uplink(uplink, facts):

@@ -18,6 +18,7 @@ from imxrouter.gateways.xmpp.names import COMPONENT, PING, SERVER, StanzaConditi
 from imxrouter.gateways.xmpp.stanza import Stanza, read_stanza, rescoped
 from imxrouter.gateways.xmpp.steps import StreamRole
 from imxrouter.gateways.xmpp.streams.again import Going, PresenceAgain
+from imxrouter.gateways.xmpp.streams.leaving_messages import InFlight, LeavingMessages
 from imxrouter.gateways.xmpp.streams.parts import Said, StreamLink
 from imxrouter.gateways.xmpp.streams.pings import Pings
 from imxrouter.gateways.xmpp.streams.queries import Settled, StreamQueries
@@ -33,13 +34,10 @@ from imxrouter.gateways.xmpp.streams.records import (
 from imxrouter.gateways.xmpp.streams.told import Question, Told, ToldTable, told_of
 from imxrouter.gateways.xmpp.streams.usual import Way, usual_record
 from imxrouter.gateways.xmpp.streams.world import Known, Outside
-from imxrouter.gateways.xmpp.translate.awaited import LATE_S, QUERY_S, Awaited
-from imxrouter.gateways.xmpp.translate.failures import late_failure, outcome_of
+from imxrouter.gateways.xmpp.translate.awaited import QUERY_S, Awaited
 from imxrouter.gateways.xmpp.translate.foreign import stanza_of_foreign
-from imxrouter.gateways.xmpp.translate.forms import STANZA_ID, Misfit, without_forged_ids
+from imxrouter.gateways.xmpp.translate.forms import STANZA_ID, without_forged_ids
 from imxrouter.gateways.xmpp.translate.jid import BadJid
-from imxrouter.gateways.xmpp.translate.messages import Takes
-from imxrouter.gateways.xmpp.translate.original import ORIGINAL_FORM, judge
 from imxrouter.gateways.xmpp.translate.plan import (
     Answer,
     AsForeign,
@@ -52,17 +50,15 @@ from imxrouter.gateways.xmpp.translate.plan import (
     Refuse,
     plan,
 )
-from imxrouter.gateways.xmpp.translate.saying import stanza_of
 from imxrouter.link.ledger import KEY, OUT_PORT, RECORD, TYPE
-from imxrouter.model.domain import Domain
-from imxrouter.model.operations import Foreign, Message, Operation
+from imxrouter.model.operations import Foreign, Operation
 from imxrouter.model.outcome import SUCCESS, Outcome, failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.choice import Protocol
 from imxrouter.switch.ports import Port
 from imxrouter.transport.operations import operation_to_bytes, record_to_foreign, result_of, with_result
-from imxrouter.transport.translate import TranslationError, record_to_message
+from imxrouter.transport.translate import TranslationError
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
 from imxrouter.wire.record import (
@@ -84,13 +80,6 @@ class _Asked(NamedTuple):
     """A query that went on: who is told if nobody answers; None where another router tells it."""
 
     told: Told | None
-
-
-class _Sent(NamedTuple):
-    """A message that left, whose failure may still come."""
-
-    tag: int
-    message_id: bytes
 
 
 def _unheard(_response: Record) -> None:
@@ -119,7 +108,7 @@ class StreamEdge:
         self._next_tag = 1
         self.told = ToldTable()
         self._queries: Awaited[_Asked] = Awaited(QUERY_S)
-        self._messages: Awaited[_Sent] = Awaited(LATE_S)
+        self._messages = LeavingMessages(outside, known)
         self._attributes = StreamQueries(outside, known)
 
     def tick(self) -> None:
@@ -129,7 +118,7 @@ class StreamEdge:
             told = overdue.value.told
             if told is not None:
                 self._say(told, told.timed_out(stanza_error(StanzaCondition.REMOTE_SERVER_TIMEOUT)))
-        self._messages.due(now)
+        self._messages.tick(now)
         for settled in self._attributes.due():
             self._settle_query(settled)
         self.told.tick(now)
@@ -285,22 +274,14 @@ class StreamEdge:
 
     def _late(self, got: StanzaIn, tree: Element) -> bytes:
         """An error for a message: of one in flight its outcome, of one that was taken a late failure."""
-        given, outside = got.stanza, self._outside
-        sent = self._messages.answered(given.from_, given.to, given.ident, outside.now())
-        if sent is None:
-            outside.dropped("unasked")
+        failed = self._messages.failed(got, tree)
+        if isinstance(failed, InFlight):
+            self.settled(failed.port, (failed.tag,), failed.outcome)
             return b""
-        entry = outside.entries.get(sent.tag)
-        port = outside.ports.get(entry[OUT_PORT]) if entry is not None else None
-        if entry is not None and port is not None and entry[KEY].startswith(sent.message_id):
-            role = "service" if self._known.is_served(got.from_) else "peer"
-            self.settled(port, (sent.tag,), outcome_of(tree, Domain(got.from_), role))
+        if failed is None:
+            self._outside.dropped("unasked")
             return b""
-        late = late_failure(tree, outside.random_bytes(16), outside.clock(), sent.message_id)
-        if isinstance(late, Refusal):
-            outside.dropped("unasked")
-            return b""
-        return self._operation(late, None)
+        return self._operation(failed, None)
 
     def _by_others(self, session: StreamLink, got: StanzaIn, tree: Element, told: Told | None) -> bytes:
         """Queries, and presence of a pair; where that is not translated it is refused."""
@@ -426,7 +407,7 @@ class StreamEdge:
             elif record.type == RecordType.FOREIGN:
                 raw = self._as_was(record)
             elif record.type == RecordType.MESSAGE:
-                raw = self._message(session, record)
+                raw = self._messages.stanza_of(session, record)
             elif record.type == RecordType.ATTRIBUTES:
                 raw = self._attributes.leave(record)
             else:
@@ -473,36 +454,6 @@ class StreamEdge:
         if self._queries.answered(from_, to, ident, now) is None:
             return failure(Reason.BAD_BODY, note="the answer to an iq that nobody asked")
         return raw
-
-    def _message(self, session: StreamLink, record: Record) -> bytes | Outcome:
-        """A message of the model: its original form where that says the same, else what says it best."""
-        message = record_to_message(record)
-        domain = message.destination.domain.name
-        raw = self._original(message, domain)
-        if raw is None:
-            features = session.machine.features
-            caps = Takes(stanza_bytes=features.max_bytes) if features.max_bytes else Takes()
-            said = stanza_of(message, caps)
-            if isinstance(said, Refusal):
-                return failure(said.reason, note=said.note)
-            raw = said
-        said_to = head_of(raw).attributes
-        key = (said_to.get("from", ""), said_to.get("to", ""), said_to.get("id", ""))
-        sent = _Sent(record.route_tag, record.message_id)
-        self._messages.sent(key, domain, sent, self._outside.now())
-        return raw
-
-    def _original(self, message: Message, domain: str) -> bytes | None:
-        form = message.attributes.get(ORIGINAL_FORM)
-        if form is None:
-            return None
-        judged: bytes | Misfit = Misfit.OFF
-        if self._known.forms(domain):
-            judged = judge(form, message, Protocol.XMPP, self._outside.clock(), lambda name: name == domain)
-        if isinstance(judged, Misfit):
-            self._outside.dropped(f"form-{judged.value}")
-            return None
-        return judged
 
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         """What became of requests that left over a port, by their route tags; each is told once."""
