@@ -181,7 +181,7 @@ class Parts:
         self.subscriptions.answer_s = config.links.answer_timeout_s
         self.keyring = KeyRing(secrets)
         self.bus: BusEnd
-        self._shares_port = config.workers > 1 or config.listen.reuse_port
+        self._shares_port = config.shares_port
         if self._shares_port:
             self.bus = UnixBus(self._reactor, config.process, Path(config.run_dir))
         else:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from imxrouter.app.served.embedding import SEVERAL_PROCESSES
 from imxrouter.app.trust.preferences import speak
 from imxrouter.app.trust.stream_trust import stream_trust
 from imxrouter.config.schema import Config
@@ -262,6 +263,8 @@ class Streams:
             lambda name: chosen.choose_for_stanzas(name.encode()),
         )
         self._presence: StreamPresence | None = None
+        #: a pair's machine is in one process, and what it needs would come to any of them
+        self._presence_off = router.config.shares_port and router.config.takes_streams
         self.pair_settings = _pair_settings(router.config)
         self.trust = stream_trust(router, self._second, lambda what: later(0.0, what))
         self.rules = rules = StreamRules(
@@ -289,12 +292,18 @@ class Streams:
 
     @property
     def presence(self) -> StreamPresence | None:
-        """Subscriptions of users of XMPP; None before the store is open."""
+        """Subscriptions of users of XMPP; None before the store is open, and among several processes."""
         return self._presence
 
     def begin(self, store: Store) -> None:
-        """Go on with the subscriptions of XMPP that the store has, which is open."""
+        """Go on with the subscriptions of XMPP that the store has, which is open.
+
+        Among several processes there is none: what the store has of them stays as it is.
+        """
         router, hub = self._router, self._hub
+        if self._presence_off:
+            hub.switch.presence.by_streams = lambda *_: False
+            return
         outside = PresenceOutside(
             submit=router.inside.submit,
             has_room=lambda: router.inside.room > 0,
@@ -351,14 +360,15 @@ class Streams:
         return bool(route.ports) if pool is None else pool.is_there(outside, name)
 
     def _take(self, session: StreamLink, got: StanzaIn, tree: Element) -> bytes | Outcome:
-        if self._presence is None:
-            return failure(Reason.STATE_UNAVAILABLE)
-        return self._presence.take(session, got, tree)
+        return self._without() if self._presence is None else self._presence.take(session, got, tree)
 
     def _request(self, record: Record) -> Outcome:
-        if self._presence is None:
-            return failure(Reason.STATE_UNAVAILABLE, role="service")
-        return self._presence.request(record)
+        return self._without("service") if self._presence is None else self._presence.request(record)
+
+    def _without(self, role: str = "router") -> Outcome:
+        if self._presence_off:
+            return failure(Reason.TYPE_NOT_ENABLED, role=role, note=SEVERAL_PROCESSES)
+        return failure(Reason.STATE_UNAVAILABLE, role=role)
 
     def _pair(self, from_: str, to: str) -> bool:
         return self._presence is not None and self._presence.pair(from_, to)

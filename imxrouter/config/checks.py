@@ -349,7 +349,7 @@ def _unserved_users(config: Config) -> Iterator[tuple[str, str, str]]:
 
 def _presence_off(config: Config) -> Iterator[tuple[str, str, str]]:
     """Each process would have a presence of its own."""
-    if config.workers == 1 and not config.listen.reuse_port:
+    if not config.shares_port:
         return
     key = "workers" if config.workers > 1 else "listen.reuse_port"
     for service in config.services:
@@ -362,3 +362,10 @@ def _presence_off(config: Config) -> Iterator[tuple[str, str, str]]:
                 ),
                 'use one process, or a service of your own (kind = "imx")',
             )
+    if config.takes_streams:
+        what = (
+            "between users of XMPP and of other protocols there are messages only: presence needs a single "
+            "process and is refused with type-not-enabled; errors and answers to queries are lost that come "
+            "at another process; what is XMPP on both sides passes as it is"
+        )
+        yield key, what, "use one process"

@@ -116,6 +116,16 @@ class Config(Section, frozen=True):
         return str(PurePath(self.run_dir) / (f"admin-{self.process}.sock" if self.process else "admin.sock"))
 
     @property
+    def shares_port(self) -> bool:
+        """Whether there are, or may be, several processes of this router on this host."""
+        return self.workers > 1 or self.listen.reuse_port
+
+    @property
+    def takes_streams(self) -> bool:
+        """Whether XMPP servers open streams to this router, from outside or behind it."""
+        return bool(self.xmpp.listen or self.xmpp.listen_tls or self.xmpp.inside.listen)
+
+    @property
     def taken_at(self) -> tuple[HostPort, ...]:
         """Where connections of others are taken, inside and outside: never dialled by ourselves."""
         xmpp = self.xmpp

@@ -239,6 +239,7 @@ class Xmpp(Section, frozen=True):
 def xmpp_problems(config: Config) -> Iterator[tuple[str, str, str]]:
     """Yield (path, what, what to do) of each contradiction about XMPP."""
     yield from _listen_problems(config)
+    yield from _several_processes(config)
     xmpp = config.xmpp
     yield from _door_problems("xmpp.inside", xmpp.inside, "servers behind this router", "10.0.0.9:5269")
     yield from _door_problems("xmpp.components", xmpp.components, "components", "127.0.0.1:5347")
@@ -268,6 +269,14 @@ def xmpp_problems(config: Config) -> Iterator[tuple[str, str, str]]:
             yield f"{path}.address", str(error), "write where its server takes streams, like 10.0.0.5:5269"
 
 
+def _several_processes(config: Config) -> Iterator[tuple[str, str, str]]:
+    """A server's answers come on streams of its own, which the system gives to any of the processes."""
+    if config.shares_port and config.takes_streams and config.xmpp.confirm != "written":
+        what = "answers to pings may come at another process, so messages that arrived would be in doubt"
+        do = 'use one process; or write "written", where it is enough that a message was written'
+        yield "xmpp.confirm", what, do
+
+
 def _door_problems(
     path: str, door: Inside | Components, who: str, like: str
 ) -> Iterator[tuple[str, str, str]]:
@@ -293,7 +302,7 @@ def _attached_problems(config: Config) -> Iterator[tuple[str, str, str]]:
     kinds = {one.name: one.kind for one in config.services}
     own = {name: one.service for one in config.domains for name in (one.name, *one.aliases)}
     seen: set[str] = set()
-    if config.xmpp.attached and (config.workers > 1 or config.listen.reuse_port):
+    if config.xmpp.attached and config.shares_port:
         what = "a component attaches once, and here are several processes"
         yield "xmpp.component", what, "use one process, or xmpp.inside"
     for n, one in enumerate(config.xmpp.attached):

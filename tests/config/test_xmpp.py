@@ -71,6 +71,27 @@ def test_inside_is_never_dialled_at_a_strangers_word() -> None:
     assert [str(place) for place in made.taken_at if place.port == 5269] == ["10.0.0.9:5269"]
 
 
+@pytest.mark.parametrize("several", ["workers = 2\n", "listen.reuse_port = true\n"])
+@pytest.mark.parametrize("door", ["xmpp.listen", "xmpp.listen_tls", "xmpp.inside.listen"])
+def test_streams_at_several_processes(several: str, door: str) -> None:
+    """Only where writing is enough; and what does not work then is a warning."""
+    served = '[[service]]\nname = "own"\nkind = "imx"\nkey = "%s"\n' % ("ab" * 32) + DOMAINS.replace(
+        "chat", "own"
+    )
+    head = HEAD + several + f'{door} = ["10.0.0.9:5269"]\nxmpp.inside.allow = ["10.0.0.5/32"]\n'
+    head += 'xmpp.tls = "offered"\ntls.certificates = "c"\n'
+    with pytest.raises(ConfigError) as caught:
+        parse(Document("r.toml", head + served))
+    assert [one.path for one in caught.value.problems] == ["xmpp.confirm"]
+    written = 'xmpp.confirm = "written"\n' + served
+    warned = [
+        one.path for one in parse(Document("r.toml", head + written)).warnings if "presence" in one.what
+    ]
+    assert warned == [several.partition(" ")[0]]
+    one = head.replace(several, "") + served
+    assert not [each for each in parse(Document("r.toml", one)).warnings if "presence" in each.what]
+
+
 # -- components --------------------------------------------------------------------------------------------
 
 HOST = '[xmpp.components]\nlisten = ["127.0.0.1:5347"]\nallow = ["127.0.0.1/32"]\n'

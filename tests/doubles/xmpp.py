@@ -89,6 +89,11 @@ class XmppPeer:
         sock.connect(to)
         return cls(sock, accepts=False)
 
+    @property
+    def at(self) -> Endpoint:
+        """Where it is connected from, or to where it accepted."""
+        return cast("Endpoint", self._sock.getsockname()[:2])
+
     # -- saying --------------------------------------------------------------------------------------------
 
     def send(self, *parts: str | bytes) -> None:
