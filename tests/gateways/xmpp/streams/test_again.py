@@ -181,7 +181,7 @@ def test_bounds() -> None:
     assert rig.goes() is not None
 
 
-@pytest.mark.parametrize("reason", sorted(RATES, key=lambda one: one.word))
+@pytest.mark.parametrize("reason", sorted(RATES, key=str))
 def test_what_a_rate_held_back_is_not_said_for_its_sender(reason: Reason) -> None:
     """The router's own words have no rate: whoever is over his would go on by them."""
     rig = Rig()
