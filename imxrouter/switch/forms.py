@@ -24,6 +24,11 @@ _ATTRIBUTE: Final = re.compile(
 _TELLS: Final = frozenset({b"", b"unavailable", b"subscribed", b"unsubscribe", b"unsubscribed", b"error"})
 _ANSWERS: Final = frozenset({b"result", b"error"})
 _ASKS: Final = b"get"
+#: Of each kind of stanza, what the router may say by itself.
+_OWN_TYPES: Final = {
+    b"message": frozenset({b"error"}), b"iq": _ANSWERS,
+    b"presence": frozenset({b"unavailable", b"unsubscribe", b"unsubscribed", b"error"}),
+}  # fmt: skip
 _MESSAGE: Final = b"xmpp\0<message"
 _GROUPCHAT: Final = b"groupchat"
 
@@ -74,6 +79,16 @@ def is_rated(data: bytes) -> bool:
     if found[1] == b"iq":
         return kind not in _ANSWERS and kind != _ASKS
     return kind != _GROUPCHAT or b"/" not in _attribute(found[2], b"to")
+
+
+def only_ends_or_answers(data: bytes) -> bool:
+    """Whether a form is an answer, or takes presence back; whole records only.
+
+    Such are the words of the router itself. It says presence of others again as well: that is theirs, and so
+    is what it says for them.
+    """
+    found = _XMPP.match(data, _body_of(data))
+    return found is not None and _attribute(found[2], b"type") in _OWN_TYPES[found[1]]
 
 
 def _attribute(attributes: bytes, name: bytes) -> bytes:

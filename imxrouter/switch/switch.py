@@ -327,7 +327,9 @@ class Switch(SwitchReads):
                     out_number = 0
                 # -- access, last: who is barred sees what he sees who writes to nobody --
                 bar: Bar | Literal[False] | None = False
-                if gate is not None and (rtype not in OWN_WORDS or port not in self.inside):
+                if gate is not None and (
+                    rtype not in OWN_WORDS or not self._is_own_word(port, data[start:stop], rtype)
+                ):
                     bar = passes.get(data[start + ADDRESSES_OFFSET : from_end]) if is_message else None
                     if bar is None:
                         bar, passes = self._bar(data[start:stop], rtype, from_end - start, key), self._passes

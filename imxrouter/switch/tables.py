@@ -26,7 +26,7 @@ from imxrouter.routing.subscriptions import Subscriptions
 from imxrouter.routing.traffic import Traffic
 from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
-from imxrouter.switch.forms import right_of_form
+from imxrouter.switch.forms import only_ends_or_answers, right_of_form
 from imxrouter.switch.ports import RETRY_BYTES, Port, Route, RouteTable
 from imxrouter.switch.presence import OF_DOMAINS, OF_SUBSCRIPTIONS, Lane, PresenceChecks
 from imxrouter.switch.rewrite import (
@@ -41,7 +41,7 @@ from imxrouter.wire.registry import FORMS, KIND_OF_TYPE, FieldType, RecordType
 #: Addresses remembered as checked, in each of two generations; a cache, so losing an entry costs time only.
 NAMES_PER_GENERATION: Final = 131_072
 #: What the router itself may say to whom it has blocked: that nothing is known, that he is reported, and what
-#: a stranger is told as well (stanzas).
+#: a stranger is told as well (stanzas that answer, or take presence back).
 OWN_WORDS: Final = frozenset({RecordType.NOTIFY.value, RecordType.REPORT.value, STANZA})
 #: Requests of one type that want something else are judged apart.
 _PLACE_OF_RIGHT: Final[dict[Right | None, bytes]] = {
@@ -210,6 +210,10 @@ class SwitchTables:
         self._passes[place] = bar or False
         return bar or False
 
+    def _is_own_word(self, port: Port | None, data: bytes, rtype: int) -> bool:
+        """Whether a request of `OWN_WORDS` is the router's own, not somebody's for whom it says it again."""
+        return port in self.inside and (rtype != STANZA or only_ends_or_answers(data))
+
     def bars_now(self, tag: int) -> bool:
         """Judge a request that has waited, before it leaves: who may write to whom may have changed.
 
@@ -218,9 +222,9 @@ class SwitchTables:
         entry = self.ledger.entries.get(tag)
         if self.gate is None or not self.checks.access or entry is None:
             return False
-        if entry[TYPE] in OWN_WORDS and self.ports.get(entry[IN_PORT]) in self.inside:
-            return False
         data = entry[RECORD]
+        if entry[TYPE] in OWN_WORDS and self._is_own_word(self.ports.get(entry[IN_PORT]), data, entry[TYPE]):
+            return False
         from_at = ADDRESSES_OFFSET + data[16] + 1 + data[17]
         from_end = from_at + data[18] + 1 + data[19]
         bar = self._bar(data, entry[TYPE], from_end, key_of(data[from_at:from_end]) or b"")

@@ -25,6 +25,7 @@ from imxrouter.switch.explain import walk
 from imxrouter.switch.explained import Case, Verdict
 from imxrouter.switch.ports import FOREVER, Port, Role
 from imxrouter.wire.record import Envelope, Record, decode_outcome
+from imxrouter.wire.registry import FORMS, RecordType
 from tests.switch.rig import BOB, FAR, HERE, PEER, Rig, message
 
 HOME = Home((HERE,), b"acme")
@@ -49,6 +50,41 @@ def settle(rig: Rig) -> None:
     barred, rig.switch.barred = rig.switch.barred, []
     for tag, bar in barred:
         rig.switch.complete(tag, failure(bar.reason, note=bar.note), rig.now)
+
+
+@pytest.mark.parametrize(
+    ("stanza", "passes"),
+    [
+        (b"<message type='error'/>", True),
+        (b"<iq type='result'/>", True),
+        (b"<presence type='unavailable'/>", True),
+        (b"<presence type='unsubscribed'/>", True),
+        (b"<presence/>", False),
+        (b"<presence type='subscribe'/>", False),
+        (b"<presence type='subscribed'/>", False),
+        (b"<presence type='probe'/>", False),
+        (b"<message><body>error</body></message>", False),
+        (b"<iq type='get'/>", False),
+    ],
+)
+def test_what_the_router_says_of_itself_passes_and_what_it_says_again_for_others_does_not(
+    stanza: bytes, passes: bool
+) -> None:
+    """As it comes, and once more as it leaves; from anybody else none of it passes."""
+    rig = Rig()
+    rig.switch.routes[HERE].types |= FORMS
+    inside = rig.port(9, Role.SERVICE)
+    inside.internal = rig.service.internal = True
+    rig.prove(inside, PEER)
+    rig.switch.inside.append(inside)
+    request = message(1, type=RecordType.STANZA, body=b"xmpp\0" + stanza)
+    rig.feed(inside, request)
+    [waits] = rig.switch.ledger.entries
+    rig.switch.guard(gate(entry("alice@peer.example")))
+    assert rig.switch.bars_now(waits) is not passes
+    rig.out(rig.service)
+    rig.feed(inside, replace(request, message_id=bytes(16)))
+    assert bool(rig.out(rig.service)) is passes
 
 
 @pytest.mark.parametrize("checks", [Checks(), Checks(access=False)])

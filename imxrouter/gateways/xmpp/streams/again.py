@@ -31,6 +31,8 @@ LIFE_S: Final = 900.0
 FLIGHT_S: Final = 120.0
 #: Bytes of all that are on their way or wait; one sender's domain has a quarter of it.
 MOST_BYTES: Final = 16 << 20
+#: What the router says has no rate, so what a rate held back is not said by it in the sender's place.
+RATES: Final = frozenset({Reason.RATE_LIMITED, Reason.OVER_RATE, Reason.RECIPIENT_LIMIT})
 #: Of one entry beside its stanza (measured: objects, its places in the tables).
 _ENTRY_BYTES: Final = 1200
 
@@ -186,7 +188,7 @@ class PresenceAgain:
         if one.over:
             return
         now = self._outside.now()
-        may_help = outcome.in_doubt or outcome.reason.retry is Retry.LATER
+        may_help = outcome.in_doubt or (outcome.reason.retry is Retry.LATER and outcome.reason not in RATES)
         if outcome.ok or not may_help or now - one.since > LIFE_S:
             self._end(one)
             return

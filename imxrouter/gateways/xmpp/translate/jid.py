@@ -51,6 +51,8 @@ _CODE_OF: Final = {char: "\\" + code for code, char in _CODES.items()}
 class BadJid(RouterError):
     """The text is no JID, or none that the model can say.
 
+    Its words go into logs and traces, so of an address they have the domain alone.
+
     Attributes:
         reason: BAD_ADDRESS or ADDRESS_TOO_LONG.
     """
@@ -125,8 +127,8 @@ def to_model(jid: Jid) -> tuple[Address, str]:
         raise BadJid(Reason.ADDRESS_TOO_LONG, f"local part of over {MAX_LOCAL_BYTES} bytes")
     try:
         return Address(check_local(local), domain), jid.resource
-    except BadAddress as error:
-        raise BadJid(Reason.BAD_ADDRESS, str(error)) from None
+    except BadAddress:
+        raise BadJid(Reason.BAD_ADDRESS, "local part: none that IMX has") from None
 
 
 def address_of(text: str) -> tuple[Address, str]:
@@ -199,7 +201,7 @@ def enforced_local(text: str) -> str:
     if _PLAIN_LOCAL.match(text) is not None and len(text) <= MAX_PART_BYTES:
         return text
     if _NOT_IN_LOCAL.search(text):
-        raise BadJid(Reason.BAD_ADDRESS, f"local part {text[:80]!r}")
+        raise BadJid(Reason.BAD_ADDRESS, "local part: a character that none has")
     return _checked(text, _lowered(text), "local part", Reason.ADDRESS_TOO_LONG)
 
 
@@ -210,7 +212,7 @@ def enforced_resource(text: str) -> str:
     try:
         enforced: str = _RESOURCE.enforce(text[: MAX_PART_BYTES + 1])
     except (UnicodeError, ValueError) as error:
-        raise BadJid(Reason.BAD_ADDRESS, f"resource {text[:80]!r}: {error}") from None
+        raise BadJid(Reason.BAD_ADDRESS, f"resource: {error}") from None
     return _checked(text, enforced, "resource", Reason.BAD_ADDRESS)
 
 
@@ -228,7 +230,7 @@ def _lowered(text: str) -> str:
     try:
         enforced: str = _LOCAL.enforce(text[: MAX_PART_BYTES + 1])
     except (UnicodeError, ValueError) as error:
-        raise BadJid(Reason.BAD_ADDRESS, f"local part {text[:80]!r}: {error}") from None
+        raise BadJid(Reason.BAD_ADDRESS, f"local part: {error}") from None
     return enforced
 
 

@@ -11,6 +11,7 @@ from imxrouter.gateways.xmpp.streams.again import (
     FLIGHT_S,
     LIFE_S,
     PAUSE,
+    RATES,
     AgainOutside,
     Going,
     PresenceAgain,
@@ -178,3 +179,12 @@ def test_bounds() -> None:
     assert len(rig.wait(1)) == len(kept)
     assert len(rig.again) == 0
     assert rig.goes() is not None
+
+
+@pytest.mark.parametrize("reason", sorted(RATES, key=str))
+def test_what_a_rate_held_back_is_not_said_for_its_sender(reason: Reason) -> None:
+    """The router's own words have no rate: whoever is over his would go on by them."""
+    rig = Rig()
+    rig.fails(failure(reason, retry_after_s=1), type_="subscribe")
+    assert not rig.wait(60)
+    assert len(rig.again) == 0

@@ -9,8 +9,12 @@ from imxrouter.gateways.xmpp.stanza import tree_of
 from imxrouter.gateways.xmpp.streams.records import is_asked
 from imxrouter.gateways.xmpp.streams.told import TOLD_S, Told, ToldTable
 from imxrouter.model.outcome import SUCCESS, failure
+from imxrouter.model.patterns import Pattern
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.access import AccessLists, Action, Direction, Entry, Home
 from imxrouter.routing.choice import Protocol
+from imxrouter.routing.gate import Gate
+from imxrouter.routing.recipients import FirstContact, Recipients
 from imxrouter.wire.record import Envelope
 from imxrouter.wire.registry import FieldType, RecordType
 from tests.gateways.xmpp.streams.edge_rig import EdgePair
@@ -321,3 +325,25 @@ def test_presence_that_passes_is_said_again_where_it_does_not_arrive() -> None:
         pair.b.real.tick()
         pair.settle()
     assert len(pair.b.service.requests) == 5
+
+
+@pytest.mark.parametrize("type_", ["", "subscribe", "subscribed"])
+def test_presence_that_is_said_again_is_judged_as_its_senders(type_: str) -> None:
+    """A block holds for it as for what he sends himself: he said it while nobody could be reached."""
+    pair = EdgePair()
+    route = pair.b.switch.routes[B.encode()]
+    ports, route.ports = route.ports, []
+    here = B.encode()
+    lists = AccessLists(lambda domain: Home((here,), b"acme") if domain == here else None)
+    lists.add(Entry("r-1", Pattern.parse(f"alice@{A}"), Action.BLOCK, Direction.BOTH))
+    recipients = Recipients(lambda domain: here if domain == here else None, lambda _: FirstContact.SERVICE)
+    pair.b.switch.guard(Gate(lists, recipients))
+    pair.a.service.send(f"<presence {ENDS.decode()} type='{type_}'/>".encode(), A, B)
+    pair.settle()
+    route.ports = ports
+    for _ in range(30):
+        pair.clock.advance(1)
+        pair.b.real.tick()
+        pair.settle()
+    assert pair.stanzas(pair.b) == []
+    assert pair.b.dropped["presence-again"] == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from time import perf_counter
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -80,3 +81,17 @@ def test_time_is_linear() -> None:
             with suppress(BadJid):
                 to_model(parse_jid(f"{text}@a.example{resource}"))
     assert perf_counter() - began < 2
+
+
+@pytest.mark.parametrize(
+    "jid",
+    [
+        "secret<one@a.example", "secret\x00one@a.example", "secret one@a.example", "secret\u2665@a.example",
+        "b@a.example/secret\x07one", "b@a.example/secret\u0378one",
+    ],
+)  # fmt: skip
+def test_of_what_is_no_address_nothing_but_the_domain_is_told(jid: str) -> None:
+    """The words are a note in logs and traces, which have no local parts and resources by default."""
+    with pytest.raises(BadJid) as refused:
+        to_model(parse_jid(jid))
+    assert "secret" not in str(refused.value)
