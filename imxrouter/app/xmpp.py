@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from math import ceil
 from typing import TYPE_CHECKING
 
 from imxrouter.app.trust.preferences import speak
@@ -308,6 +309,7 @@ class Streams:
             dropped=router.metrics.xmpp.dropped,
             forms=self._forms,
             again=self._again,
+            over=self._over,
         )
         self._presence = StreamPresence(outside, store, *self.pair_settings)
         hub.switch.presence.by_streams = self._presence.holds
@@ -354,6 +356,14 @@ class Streams:
         if self._presence is None:
             return failure(Reason.STATE_UNAVAILABLE)
         return self._presence.take(session, got, tree)
+
+    def _over(self, session: StreamLink, user: Address, size: int, rated: bool) -> Outcome | None:
+        hub = self._hub
+        over = hub.switch.over(session.way, user.key, user.domain.wire, size, hub.now(), rated=rated)
+        if over is None:
+            return None
+        limit, wait_s, _ = over
+        return failure(limit.reason, retry_after_s=ceil(wait_s), note=limit.word)
 
     def _request(self, record: Record) -> Outcome:
         if self._presence is None:
