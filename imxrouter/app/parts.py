@@ -334,7 +334,7 @@ class Parts:
         self.provisioner = Provisioner(
             self.domains, self.hub, config.limits, self.gateways, self.claimer, self.behind.pools
         )
-        self.services = Services(
+        self.services: Services = Services(
             self.hub, service_keys(config.services), self.provisioner.domains_of, self.provisioner.terms
         )
         self.components = Components(self)
@@ -342,7 +342,9 @@ class Parts:
         self.limiting = Limiting(config, self.hub, self.domains, self.log.warn)
         self.gatekeeper.on_refused = self.handshakes.on_refused = self.limiting.refused
         self.provisioner.on_entered = self.limiting.entered
-        self.processes = Processes(self.hub, self.bus, self.provisioner.ports_of, self.services.knows)
+        self.processes: Processes = Processes(
+            self.hub, self.bus, self.provisioner.ports_of, self.services.knows
+        )
         self.handover.others.update({SERVICES: self.processes.told, RECORDS: self.processes.take})
         self.services.on_bound = self.processes.bound
         self.services.of_sibling = self.siblings.log_in

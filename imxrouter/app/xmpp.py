@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from math import ceil
 from typing import TYPE_CHECKING
 
 from imxrouter.app.served.embedding import SEVERAL_PROCESSES
@@ -317,6 +318,7 @@ class Streams:
             dropped=router.metrics.xmpp.dropped,
             forms=self._forms,
             again=self._again,
+            over=self._over,
         )
         self._presence = StreamPresence(outside, store, *self.pair_settings)
         hub.switch.presence.by_streams = self._presence.holds
@@ -361,6 +363,14 @@ class Streams:
 
     def _take(self, session: StreamLink, got: StanzaIn, tree: Element) -> bytes | Outcome:
         return self._without() if self._presence is None else self._presence.take(session, got, tree)
+
+    def _over(self, session: StreamLink, user: Address, size: int, rated: bool) -> Outcome | None:
+        hub = self._hub
+        over = hub.switch.over(session.way, user.key, user.domain.wire, size, hub.now(), rated=rated)
+        if over is None:
+            return None
+        limit, wait_s, _ = over
+        return failure(limit.reason, retry_after_s=ceil(wait_s), note=limit.word)
 
     def _request(self, record: Record) -> Outcome:
         return self._without("service") if self._presence is None else self._presence.request(record)

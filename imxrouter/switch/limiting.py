@@ -6,11 +6,11 @@ from typing import Final
 
 from imxrouter.link.ledger import TO_DOMAIN, Entry
 from imxrouter.model.limits import Limit
-from imxrouter.model.operations import MAX_HOPS, SubscriptionState
+from imxrouter.model.operations import MAX_HOPS, Kind, SubscriptionState
 from imxrouter.model.outcome import DISCLOSED_RETRY_STEP_S
 from imxrouter.model.vocabulary import REASON_BY_WORD, Reason, Status
 from imxrouter.routing.overload import Level
-from imxrouter.routing.traffic import Meter, Payers
+from imxrouter.routing.traffic import Meter, Over, Payers
 from imxrouter.switch import slots
 from imxrouter.switch.core import SUSPENDED_S, SwitchCore
 from imxrouter.switch.forms import is_presence
@@ -98,6 +98,44 @@ class SwitchLimits(SwitchCore):
             self.refuse_over(port, data, *over, now)
         return over is not None
 
+    def over(
+        self, port: Port, key: bytes, domain: bytes, size: int, now: float, *, rated: bool
+    ) -> Over | None:
+        """Take what the router itself will ask in a user's name off his rate and that of his domain.
+
+        Args:
+            port: it came by.
+            key: `Address.key` of the user.
+            domain: his, in wire form.
+            size: bytes of what came.
+            now: monotonic seconds.
+            rated: whether it costs the user something; his domain it always does.
+
+        Returns:
+            None, or what is over; then it is counted as refused.
+        """
+        over: Over | None = None
+        if self.checks.traffic:
+            pays = self.traffic.senders.of(domain)
+            pays.left -= 1
+            pays.left_bytes -= size
+            if pays.left < 0 or pays.left_bytes < 0:
+                over = Payers.renew(pays, size, now)
+        proof = port.sources.get(domain)
+        if over is None and rated and self.checks.rate and proof is not None:
+            wait = self.rates.admit(key, domain, now, proof[3], proof[4])
+            if wait > 0:
+                limit, who = self._of_sender(key, domain)
+                over = limit, wait, who
+        if over is None:
+            return None
+        if port.meter is not None:
+            port.meter.refused += 1
+            port.meter.watched = True
+        self.book.add(over[0], over[2])
+        self.counters[slots.refusal_slot(over[0].reason, Kind.SUBSCRIBE)] += 1
+        return over
+
     def held_back(self, port: Port, data: bytes, kind: int, now: float) -> bool:
         """Whether a request is refused because of its link's rate, or sheds with the messages."""
         meter = port.meter
@@ -172,9 +210,13 @@ class SwitchLimits(SwitchCore):
 
     def refuse_sender(self, port: Port, data: bytes, wait_s: float, key: bytes, now: float) -> None:
         """The sender's rate: his own, or there is no room to keep it."""
+        limit, who = self._of_sender(key, self._from_domain(data))
+        self.refuse_over(port, data, limit, wait_s, who, now)
+
+    def _of_sender(self, key: bytes, domain: bytes) -> tuple[Limit, bytes]:
+        """Which limit a sender is over, and who is."""
         known = key in self.rates.arrivals or self.rates.is_exception(key)
-        limit = Limit.SENDER if known else Limit.SENDERS_REMEMBERED
-        self.refuse_over(port, data, limit, wait_s, key if known else self._from_domain(data), now)
+        return (Limit.SENDER, key) if known else (Limit.SENDERS_REMEMBERED, domain)
 
 
 def _takes(route: Route, rtype: int) -> bool:

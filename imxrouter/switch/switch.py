@@ -89,7 +89,7 @@ class Switch(SwitchReads):
         senders, due_of = self.traffic.senders.meters, self.inboxes.due
         check_traffic = checks.traffic and not exempt
         check_recipient = checks.recipient and not exempt
-        check_rate = checks.rate and not is_process
+        check_rate = checks.rate and not exempt
         shed = self.shed if checks.shedding and not exempt else 0
         strict = shed >= Level.QUARTER or (check_traffic and meter is not None and now < meter.until)
         source, sound, lacks = b"", False, 0

@@ -146,6 +146,8 @@ OUTCOMES: Final = {
     "test_sender_of_another_customer": ("`not-proved`", "one customer writes as another"),
     "test_claim_for_a_domain_served_here": ("`served-here`, without a dial", "he writes as a user of ours"),
     "test_relay_through_us": ("`relay-denied`", "his message goes out in our name"),
+    "test_wishes_to_watch_without_end": (
+        "`policy-violation`; `rate-limited` counted", "each of them is asked, and asked again"),
     "test_presence_read_in_a_friends_name": ("`not-proved`", "he reads Bob's presence"),
     "test_message_again_over_another_link": ("delivered once", "delivered twice"),
     "test_id_with_another_content": ("`id-reused`", "the second is taken for the first"),

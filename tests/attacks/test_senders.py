@@ -5,13 +5,16 @@ from typing import Any
 import pytest
 
 from imxrouter.model.vocabulary import Reason
+from imxrouter.switch import slots
 from imxrouter.switch.checks import Checks
+from imxrouter.switch.switch import BASE_OF_TYPE, Switch
 from imxrouter.transport.verifier import Verifier
 from imxrouter.wire.control import Claim, ClaimResult, Login, LoginResult
 from imxrouter.wire.fields import Field
 from imxrouter.wire.record import Envelope, Record
 from imxrouter.wire.registry import FieldType, RecordType
 from tests.attacks.seams import guarded
+from tests.attacks.stream_routers import a_proved_stream, a_server, wait_for_message, xmpp_router
 from tests.doubles.raw_peer import text_message
 from tests.doubles.router_rig import Lab, login_key, service_table
 
@@ -154,3 +157,28 @@ def test_internal_stanza_over_a_link(lab: Lab, guarded: bool) -> None:
         assert service.drain() == []
     else:
         assert service.request().body == body
+
+
+@guarded
+def test_wishes_to_watch_without_end(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory wants to watch one user after the other over a stream, and none of them knows him.
+
+    Check: what the gateway asks in a user's name costs him of his rate when he begins it.
+    """
+    if not guarded:
+        monkeypatch.setattr(Switch, "over", lambda *_args, **_more: None)
+    settings = {"limits.sender_rate_per_s": 0.01, "limits.sender_burst": 5, "limits.cooldown_s": 0}
+    b, endpoint = xmpp_router(lab, "b.example", settings=settings)
+    with a_server(lab, "m.example") as server:
+        peer = a_proved_stream(server, endpoint, "b.example")
+        for number in range(20):
+            to = f"to='u{number}@b.example' id='{number}'"
+            peer.send(f"<presence from='m@m.example' {to} type='subscribe'/>")
+        peer.send("<message from='n@m.example' to='bob@b.example'><body>the last</body></message>")
+        wait_for_message(lab, b, "bob@b.example")
+        assert b.refusals(Reason.RATE_LIMITED) == (15 if guarded else 0)
+        counters, asked = b.router.switch.counters, BASE_OF_TYPE[RecordType.SUBSCRIBE] + slots.ACCEPTED
+        lab.wait_until(lambda: counters[asked] >= (5 if guarded else 20), "what he may ask is asked")
+        assert (counters[asked] == 5) == guarded
+        if guarded:
+            server.wait_for(lambda one: sum(b"policy-violation" in got.raw for got in one.stanzas) == 15)

@@ -51,6 +51,9 @@ from imxrouter.wire.record import Record, decode_outcome
 GRACE_S: Final = 5.0
 #: The user's own wishes; everything else is about who watches him.
 _OF_WATCHERS: Final = frozenset({"subscribe", "unsubscribe", "probe"})
+#: What asks for something in his name where nothing was asked before; what renews it is the router's own.
+_BEGIN: Final = frozenset({"subscribe", "probe"})
+_NOT_BEGUN: Final = frozenset({watcher_table.State.NONE, watcher_table.State.ENDING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class PresenceOutside:
         dropped: told the word of each stanza that went nowhere.
         again: presence that is on its way, until it arrives.
         forms: whether original forms are sent and used (row org-off).
+        over: (by which stream, user, bytes, whether it is of his own rate): why a wish of his may not begin
+            now; None where it may, and it is counted.
     """
 
     submit: Callable[[Record, Callable[[Record], None]], None]
@@ -86,6 +91,7 @@ class PresenceOutside:
     dropped: Callable[[str], None]
     again: PresenceAgain
     forms: Callable[[], bool] = lambda: True
+    over: Callable[[StreamLink, Address, int, bool], Outcome | None] = lambda *_: None
 
 
 class StreamPresence:
@@ -159,7 +165,7 @@ class StreamPresence:
             return self.watchers.awaits(watcher, presentity, ident)
         return self.presentities.lives(watcher, presentity, ident)
 
-    def take(self, _session: StreamLink, got: StanzaIn, tree: Element) -> bytes | Outcome:
+    def take(self, session: StreamLink, got: StanzaIn, tree: Element) -> bytes | Outcome:
         """Take a presence that is a matter of the handshake (`Known.presence`); no record is made of it."""
         try:
             source, resource = to_model(parse_jid(got.stanza.from_))
@@ -168,6 +174,11 @@ class StreamPresence:
             return failure(error.reason, note=str(error))
         kind, now, form = got.stanza.type, self._outside.now(), self._form_of(tree)
         asked = self.presentities.state(other, source) is presentity_table.State.ASKED
+        if kind in _BEGIN and self.watchers.state(source, other) in _NOT_BEGUN:
+            rated = kind == "subscribe"
+            refused = self._outside.over(session, source, len(got.stanza.raw), rated)
+            if refused is not None:
+                return refused
         if kind in _OF_WATCHERS or (kind == "error" and not asked):
             self._do(self.watchers.stanza(source, other, kind, now, got.stanza.ident, form))
         else:

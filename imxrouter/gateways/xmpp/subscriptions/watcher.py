@@ -15,7 +15,7 @@ from imxrouter.gateways.xmpp.subscriptions.kept import names_of
 from imxrouter.gateways.xmpp.subscriptions.watcher_actions import WatcherActions
 from imxrouter.gateways.xmpp.subscriptions.watcher_pairs import Happening, Pair
 from imxrouter.gateways.xmpp.subscriptions.watcher_table import Event, State
-from imxrouter.gateways.xmpp.translate.showing import Asked
+from imxrouter.gateways.xmpp.translate.showing import FORGOTTEN, Asked
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
@@ -308,6 +308,8 @@ class Watchers(WatcherActions):
             if pair.state is State.ASKING:
                 self._count_asking(pair, 1)
             self._happens(pair, Event.RESTART, Happening(now, Effects()))
+            if pair.state is State.TO:
+                pair.shown = FORGOTTEN
             if pair.state is not State.ASLEEP:
                 pair.asked = ("", inf)
                 self._hold_again(watches.pop((watcher.wire, presentity.wire), None), pair, now)

@@ -87,13 +87,17 @@ class Shown:
     Attributes:
         resources: a digest of what each available resource shows, by resource.
         doubt: why and at which domain nothing is known; None where that was not shown.
+        forgotten: he may have been shown more, before a restart.
     """
 
     resources: Mapping[str, bytes] = field(default_factory=dict)
     doubt: tuple[Reason, Domain] | None = None
+    forgotten: bool = False
 
 
 NOTHING: Final = Shown()
+#: What was shown is not stored.
+FORGOTTEN: Final = Shown(forgotten=True)
 
 
 def written(one: PresenceStanza) -> bytes:
@@ -171,7 +175,12 @@ def show(
 
 
 def hide(before: Shown, presentity: Address, watcher: Address) -> tuple[PresenceStanza, ...]:
-    """Take back all that is shown (RFC 6121 section 4.5): its watcher learns nothing more."""
+    """Take back all that is shown (RFC 6121 section 4.5): its watcher learns nothing more.
+
+    What is not known any more is taken back by the bare JID, which stands for all resources.
+    """
+    if before.forgotten:
+        return (PresenceStanza(presentity, watcher, "", "unavailable"),)
     return tuple(PresenceStanza(presentity, watcher, name, "unavailable") for name in before.resources)
 
 
@@ -205,7 +214,7 @@ def _doubt(
     stanzas = [PresenceStanza(presentity, watcher, name, "error", children) for name in before.resources]
     ident = asked.id if asked is not None else ""
     stanzas.append(PresenceStanza(presentity, watcher, "", "error", children, ident))
-    return Shown({}, doubt), tuple(stanzas)
+    return Shown({}, doubt, before.forgotten), tuple(stanzas)
 
 
 # -- tuple to stanza ---------------------------------------------------------------------------------------

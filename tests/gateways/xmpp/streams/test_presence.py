@@ -38,6 +38,7 @@ class Side:
     Attributes:
         stanzas: what the services got, as `type from to`.
         records: operations that it sent.
+        charged: users of whose rates something was taken, and whether of their own.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -51,6 +52,7 @@ class Side:
         self.stanzas: list[str] = []
         self.raw: list[bytes] = []
         self.records: list[Record] = []
+        self.charged: list[tuple[str, bool]] = []
         self._random = random.Random(1)
         self.presence = self.made()
 
@@ -74,8 +76,13 @@ class Side:
             dropped=lambda word: self.dropped.update([word]),
             again=self.again,
             forms=lambda: self.forms,
+            over=self._over,
         )
         return StreamPresence(outside, self.store)
+
+    def _over(self, _session: object, user: Address, _size: int, rated: bool) -> Outcome | None:
+        self.charged.append((str(user), rated))
+        return None
 
     def _submit(self, record: Record, respond: Callable[[Record], None]) -> None:
         if record.type == RecordType.STANZA:
@@ -351,3 +358,20 @@ def test_the_loss_of_another_operator_is_told_by_who_tells_it_of_all() -> None:
     sides.a.reached = True
     sides.wait(2)
     assert sides.a.new() == ["probe bob@b.example alice@a.example"]
+
+
+def test_a_user_pays_for_what_he_begins_and_for_no_renewal() -> None:
+    """A wish costs him and his domain, a look at somebody his domain; what goes on costs nothing."""
+    sides = Sides()
+    sides.friends()
+    assert sides.b.charged == [("bob@b.example", True)]
+    asked = len(sides.b.records)
+    sides.b.says("from='bob@b.example' to='alice@a.example' type='probe'/>")
+    sides.b.says("from='bob@b.example' to='alice@a.example' type='subscribe'/>")
+    for _ in range(50):
+        sides.clock.advance(600)
+        sides.b.presence.tick()
+    assert len(sides.b.records) > asked
+    assert sides.b.charged == [("bob@b.example", True)]
+    sides.b.says("from='carol@b.example' to='alice@a.example' type='probe'/>")
+    assert sides.b.charged[1:] == [("carol@b.example", False)]

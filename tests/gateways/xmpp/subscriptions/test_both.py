@@ -281,6 +281,11 @@ class BothSides(RuleBasedStateMachine):
         self.w_took(self.watchers.due(self.now))
         self.p_took(self.presentities.due(self.now))
 
+    def arrive(self, many: int) -> None:
+        """So much of what is under way arrives, the oldest first."""
+        for _ in range(many):
+            self.flying.pop(0)()
+
     # -- what must hold ------------------------------------------------------------------------------------
 
     @invariant()
@@ -342,3 +347,22 @@ TestBothSides.settings = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+def test_who_cancels_after_a_restart_sees_nobody() -> None:
+    """Found by the machine: what was shown is not stored, so nothing of it was taken back (row w-32)."""
+    both = BothSides()
+    both.asks(CAROL)
+    both.time_passes(0.3)
+    both.arrive(2)
+    both.comes("r1", "away")
+    both.approves(CAROL)
+    both.arrive(1)
+    both.cancels(BOB)
+    both.time_passes(1.0)
+    both.flying.pop(0)
+    both.arrive(1)
+    assert both.available[CAROL] == {"r1"}
+    both.watchers_restart()
+    both.cancels(CAROL)
+    both.settle()
