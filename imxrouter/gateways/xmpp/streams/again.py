@@ -19,12 +19,14 @@ from itertools import count
 from typing import Final
 
 from imxrouter.model.outcome import Outcome, indeterminant
-from imxrouter.model.vocabulary import Reason, Retry
+from imxrouter.model.vocabulary import Reason, Retry, Stage
 from imxrouter.routing.destinations import BackOff
 from imxrouter.wire.record import Record, decode_outcome
 
 #: Between two tries.
 PAUSE: Final = BackOff(first_s=1.0, cap_s=15.0)
+#: After so many the pause is as long as it gets.
+_MOST_TRIES: Final = 10
 #: After so long it is given up: who was gone so long asks when he is back.
 LIFE_S: Final = 900.0
 #: What became of one is known by then; the answers of streams that are gone may come to nobody.
@@ -194,7 +196,9 @@ class PresenceAgain:
             return
         self._flying.pop(one, None)
         one.tries += 1
-        wait_s = max(PAUSE.wait_s(one.tries, self._outside.chance()), min(outcome.retry_after_s, PAUSE.cap_s))
+        # what the router says is not shed: what found no room comes back when there is less to do
+        tries = _MOST_TRIES if outcome.reason.stage is Stage.LIMIT else one.tries
+        wait_s = max(PAUSE.wait_s(tries, self._outside.chance()), min(outcome.retry_after_s, PAUSE.cap_s))
         heappush(self._turns, (now + wait_s, next(self._numbers), one))
 
     def tick(self) -> None:

@@ -188,3 +188,12 @@ def test_what_a_rate_held_back_is_not_said_for_its_sender(reason: Reason) -> Non
     rig.fails(failure(reason, retry_after_s=1), type_="subscribe")
     assert not rig.wait(60)
     assert len(rig.again) == 0
+
+
+@pytest.mark.parametrize("reason", [Reason.OVERLOADED, Reason.BUSY])
+def test_what_found_no_room_comes_back_when_there_is_less_to_do(reason: Reason) -> None:
+    """What the router says is not shed, so it would be there a second after others were."""
+    rig = Rig()
+    rig.fails(failure(reason))
+    assert rig.wait(PAUSE.cap_s - 1) == []
+    assert len(rig.wait(2)) == 1
