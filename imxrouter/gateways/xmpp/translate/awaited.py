@@ -35,8 +35,7 @@ class Awaited(Generic[T]):
     Args:
         life_s: seconds for which each is awaited.
         limit: of all together; of those that wait for one domain a quarter, so that nobody else's are kept
-            out by a server that does not answer; of those of one sender a quarter of that, so that he keeps
-            nobody from asking a domain.
+            out by a server that does not answer.
     """
 
     def __init__(self, life_s: float, limit: int = MAX_AWAITED) -> None:
@@ -45,7 +44,6 @@ class Awaited(Generic[T]):
         self._share = max(limit // 4, 1)
         self._entries: OrderedDict[Key, tuple[float, str, T]] = OrderedDict()
         self._of_domain: Counter[str] = Counter()
-        self._of_sender: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -64,14 +62,10 @@ class Awaited(Generic[T]):
         """
         if not key[2] or key in self._entries:
             return False
-        sender = _bare(key)
         if len(self._entries) >= self._limit or self._of_domain[domain] >= self._share:
-            return False
-        if self._of_sender[sender] >= max(self._share // 4, 1):
             return False
         self._entries[key] = (now + self._life_s, domain, value)
         self._of_domain[domain] += 1
-        self._of_sender[sender] += 1
         return True
 
     def waiting(self, from_: str, to: str, ident: str, now: float) -> T | None:
@@ -99,11 +93,6 @@ class Awaited(Generic[T]):
 
     def _forget(self, key: Key) -> None:
         _, domain, _ = self._entries.pop(key)
-        for counter, name in ((self._of_domain, domain), (self._of_sender, _bare(key))):
-            counter[name] -= 1
-            if not counter[name]:
-                del counter[name]
-
-
-def _bare(key: Key) -> str:
-    return key[0].partition("/")[0]
+        self._of_domain[domain] -= 1
+        if not self._of_domain[domain]:
+            del self._of_domain[domain]
