@@ -22,7 +22,7 @@ from imxrouter.config.tls_checks import (
     tls_problems,
     tls_warnings,
 )
-from imxrouter.config.xmpp import xmpp_problems
+from imxrouter.config.xmpp_checks import xmpp_problems
 from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
 

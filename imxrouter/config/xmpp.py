@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from msgspec import field
 
 from imxrouter.config.fields import key
-from imxrouter.config.net import HostPort, parse_endpoint, parse_name
+from imxrouter.config.net import HostPort, parse_endpoint
 from imxrouter.config.sections import Section
-from imxrouter.model.errors import RouterError
-
-if TYPE_CHECKING:
-    from imxrouter.config.schema import Config
 
 
 class Inside(Section, frozen=True):
@@ -234,106 +229,3 @@ class Xmpp(Section, frozen=True):
     def tls_endpoints(self) -> tuple[HostPort, ...]:
         """The addresses of `listen_tls`, parsed."""
         return tuple(parse_endpoint(text) for text in self.listen_tls)
-
-
-def xmpp_problems(config: Config) -> Iterator[tuple[str, str, str]]:
-    """Yield (path, what, what to do) of each contradiction about XMPP."""
-    yield from _listen_problems(config)
-    yield from _several_processes(config)
-    xmpp = config.xmpp
-    yield from _door_problems("xmpp.inside", xmpp.inside, "servers behind this router", "10.0.0.9:5269")
-    yield from _door_problems("xmpp.components", xmpp.components, "components", "127.0.0.1:5347")
-    yield from _attached_problems(config)
-    attached = {one.service for one in xmpp.attached}
-    for n, service in enumerate(config.services):
-        path = f"service[{n}]"
-        if service.kind == "component":
-            if not xmpp.components.listen:
-                yield f"{path}.kind", f"{service.name!r} has no way to us", "write xmpp.components.listen"
-            if not service.secret_file:
-                yield f"{path}.secret_file", "a component proves itself by it", "name the file of its secret"
-        elif service.secret_file:
-            yield f"{path}.secret_file", f"an {service.kind} service has none", "remove it"
-        if service.kind != "xmpp":
-            if service.address:
-                yield f"{path}.address", f"a service of kind {service.kind} is not dialled", "remove it"
-            continue
-        if not xmpp.inside.listen and service.name not in attached:
-            do = "write xmpp.inside.listen, or [[xmpp.component]]"
-            yield f"{path}.kind", f"{service.name!r} has no way to us", do
-        if service.name in attached and not service.address:
-            continue
-        try:
-            parse_endpoint(service.address)
-        except RouterError as error:
-            yield f"{path}.address", str(error), "write where its server takes streams, like 10.0.0.5:5269"
-
-
-def _several_processes(config: Config) -> Iterator[tuple[str, str, str]]:
-    """A server's answers come on streams of its own, which the system gives to any of the processes."""
-    if config.shares_port and config.takes_streams and config.xmpp.confirm != "written":
-        what = "answers to pings may come at another process, so messages that arrived would be in doubt"
-        do = 'use one process; or write "written", where it is enough that a message was written'
-        yield "xmpp.confirm", what, do
-
-
-def _door_problems(
-    path: str, door: Inside | Components, who: str, like: str
-) -> Iterator[tuple[str, str, str]]:
-    for text in door.listen:
-        try:
-            endpoint = parse_endpoint(text)
-        except RouterError as error:
-            yield f"{path}.listen", str(error), f"write ADDRESS:PORT, like {like}"
-            continue
-        if ipaddress.ip_address(endpoint.host).is_unspecified:
-            what = f"{text!r} is every address of this host, those of the outside too"
-            yield f"{path}.listen", what, f"name the address that {who} reach"
-    for text in door.allow:
-        try:
-            ipaddress.ip_network(text)
-        except ValueError as error:
-            yield f"{path}.allow", str(error), "write a network, like 10.0.0.0/24"
-    if door.listen and not door.allow:
-        yield f"{path}.allow", f"nobody may connect to {path}.listen", f"name the networks of {who}"
-
-
-def _attached_problems(config: Config) -> Iterator[tuple[str, str, str]]:
-    kinds = {one.name: one.kind for one in config.services}
-    own = {name: one.service for one in config.domains for name in (one.name, *one.aliases)}
-    seen: set[str] = set()
-    if config.xmpp.attached and config.shares_port:
-        what = "a component attaches once, and here are several processes"
-        yield "xmpp.component", what, "use one process, or xmpp.inside"
-    for n, one in enumerate(config.xmpp.attached):
-        path = f"xmpp.component[{n}]"
-        if one.service in seen:
-            yield f"{path}.service", f"{one.service!r} stands twice", "list all domains in one table"
-        seen.add(one.service)
-        if kinds.get(one.service) != "xmpp":
-            what = f"{one.service!r} is no service of kind xmpp"
-            yield f"{path}.service", what, 'add a [[service]] of that name with kind = "xmpp"'
-        try:
-            parse_endpoint(one.address)
-        except RouterError as error:
-            yield f"{path}.address", str(error), "write where it takes components, like 10.0.0.5:5347"
-        for name in one.domains:
-            try:
-                parse_name(name)
-            except RouterError as error:
-                yield f"{path}.domains", f"{name!r}: {error}", "write a domain, like far.example"
-            if own.get(name) == one.service:
-                yield f"{path}.domains", f"{name} is the server's own", "remove it"
-        if len(set(one.domains)) < len(one.domains):
-            yield f"{path}.domains", "a domain stands twice", "keep one of them"
-
-
-def _listen_problems(config: Config) -> Iterator[tuple[str, str, str]]:
-    for path, texts in (("xmpp.listen", config.xmpp.listen), ("xmpp.listen_tls", config.xmpp.listen_tls)):
-        for text in texts:
-            try:
-                parse_endpoint(text)
-            except RouterError as error:
-                yield path, str(error), "write ADDRESS:PORT, like 192.0.2.1:5269 or [2001:db8::1]:5269"
-    if config.xmpp.listen_tls and not config.tls.certificates:
-        yield "xmpp.listen_tls", "no TLS is offered", "write tls.certificates, or remove it"
