@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.user_views import KnockView, RulesView, WatchersView, WatcherView
 from imxrouter.app.operators import userviews
-from imxrouter.app.operators.user_refusals import told
-from imxrouter.model.address import Address, BadAddress
-from imxrouter.model.domain import BadDomain
+from imxrouter.app.operators.user_refusals import told, user_of
+from imxrouter.model.address import Address
 from imxrouter.routing.recipients import FirstContact
 from imxrouter.routing.rules import BadRule, Decision, Detail, Right, Scope
 from imxrouter.routing.subscriptions import Subscription
@@ -32,13 +31,11 @@ class RecipientConsole:
 
     def user(self, text: str) -> Address | None:
         """The address of a user whose rules the router keeps; None of everybody else."""
-        try:
-            address = Address.parse(text)
-        except (BadAddress, BadDomain):
+        if (address := user_of(text)) is None:
             return None
         recipients = self._router.access.recipients
         keeps = recipients.first_contact(address.domain.wire) is not FirstContact.SERVICE
-        return address if address.local and keeps else None
+        return address if keeps else None
 
     def rules(self, whose: Address) -> RulesView:
         """List rules and decisions."""

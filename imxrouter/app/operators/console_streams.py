@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 from imxrouter.admin.user_views import SubscriptionsView, SubscriptionView, WatchersView, WatcherView
 from imxrouter.app.operators import userviews
 from imxrouter.app.operators.console_recipients import RecipientConsole
+from imxrouter.app.operators.user_refusals import user_of
 from imxrouter.gateways.xmpp.streams.presence import StreamPresence
 from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import Pair as Watched
 from imxrouter.gateways.xmpp.subscriptions.presentity_table import State
 from imxrouter.gateways.xmpp.subscriptions.watcher_pairs import Pair as Watching
-from imxrouter.model.address import Address, BadAddress
-from imxrouter.model.domain import BadDomain
+from imxrouter.model.address import Address
 from imxrouter.routing.owed import Onlooker
 from imxrouter.routing.watched import Standing
 from imxrouter.wire.registry import RecordType
@@ -42,13 +42,11 @@ class StreamUserConsole:
 
     def user(self, text: str) -> Address | None:
         """The address of a user whose service speaks XMPP; None of everybody else."""
-        try:
-            address = Address.parse(text)
-        except (BadAddress, BadDomain):
+        if (address := user_of(text)) is None:
             return None
         route = self._router.switch.routes.get(address.domain.wire)
         speaks = route is not None and RecordType.STANZA in route.types
-        return address if address.local and speaks else None
+        return address if speaks else None
 
     def _presence(self) -> StreamPresence | None:
         return self._router.streams.presence

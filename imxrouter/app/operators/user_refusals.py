@@ -59,6 +59,15 @@ def told() -> Iterator[None]:
         raise AdminError("bad-request", str(error)) from None
 
 
+def user_of(text: str) -> Address | None:
+    """The address of a user that a text is; None of what is none, or names a domain alone."""
+    try:
+        parsed = Address.parse(text)
+    except (BadAddress, BadDomain):
+        return None
+    return parsed if parsed.local else None
+
+
 def address(text: str, where: str) -> Address:
     """An address of a user, given by an operator. Raises `AdminError`."""
     try:
