@@ -89,6 +89,7 @@ class BehindUs:
         self._clients.parts = own_parts(router, self._clients, self._clients.terms)
         self._leaving = Leaving((self._inside, self._clients), self.pools.values(), hub.now)
         router.streams.figures.others = self.streams
+        self._inside.shaken = self._clients.shaken = router.streams.shaken
         hub.events.append(self)
 
     def begin(self, state_dir: Path) -> None:

@@ -290,7 +290,7 @@ class Sees:
             found[("carol", name)] = json.dumps([one["presence"] for one in view])
         return found
 
-    def wrong(self, without: tuple[tuple[str, str], ...]) -> list[str]:
+    def wrong(self) -> list[str]:
         """What is not shown as it was said."""
         try:
             shown = self.shown()
@@ -299,20 +299,19 @@ class Sees:
         return [
             f"{who} of {whom}: {text!r}, not {self.said[whom]!r}"
             for (who, whom), text in shown.items()
-            if self.said[whom] not in text and (who, whom) not in without
+            if self.said[whom] not in text
         ]
 
-    def until_right(self, within_s: float, without: tuple[tuple[str, str], ...] = ()) -> float:
+    def until_right(self, within_s: float) -> float:
         """Wait until everybody is shown what everybody said; returns the seconds that it took.
 
         Args:
             within_s: fails the test where it takes longer.
-            without: (who, of whom) that is not looked at.
         """
         began, wrong = time.monotonic(), ["nothing was looked at"]
 
         def right() -> bool:
-            wrong[:] = self.wrong(without)
+            wrong[:] = self.wrong()
             return not wrong
 
         try:
