@@ -2,10 +2,10 @@
 
 What passes is learned of the stanzas that edges have handed on (`subscriptions.passing`), and what is to be
 asked stands in `subscriptions.rounds`; here both meet the switch. A question is a probe in the name of the
-watcher, from his bare JID to that of the presentity (RFC 6121 section 4.3.1). It is judged by lists, rules and
-choice of protocol as one of his server would be; who answers it is the presentity's server alone, and it
-answers the watcher, or says that he may not see (section 4.3.2). Where nobody can be asked for some seconds,
-the watcher is told that nothing is known (row prs-unknown).
+watcher, from his bare JID to that of the presentity (RFC 6121 section 4.3.1). Lists, rules and the choice of
+a protocol judge it as one of his server's; who answers it is the presentity's server alone, and it answers
+the watcher, or says that he may not see (section 4.3.2). Where nobody can be asked for some seconds, the
+watcher is told that nothing is known (row prs-unknown).
 """
 
 from __future__ import annotations

@@ -26,6 +26,8 @@ Ends = tuple[str, str]
 Way = tuple[str, str]
 
 DAY_S: Final = 86_400.0
+#: The third counter of pairs: of zones.
+ZONE: Final = 2
 #: Resources of one presentity that a watcher is known to be shown; what is over them is not taken back.
 MOST_SHOWN: Final = 8
 #: Bytes of a resource that is remembered; those of programs have 8 to 40.
@@ -88,26 +90,30 @@ class PassingPair:
     """A watcher and whom he watches.
 
     Attributes:
-        watcher: bare JID, as it is spelled.
-        presentity: the same of whom he watches.
+        ends: its key.
         way: by which presence comes.
         granted: it was answered; before, the watcher has only asked.
         day: since 1970, on which something of it passed last.
         shown: resources of the presentity that the watcher is shown as available.
-        zone: of the end that was not served here when it was learned; empty where both were.
+        counted: in which counters of `PassingPairs` it is, from the first one on: watcher, presentity, zone.
     """
 
-    __slots__ = ("day", "granted", "presentity", "shown", "watcher", "way", "zone")
+    __slots__ = ("counted", "day", "ends", "granted", "shown", "way")
 
-    def __init__(self, ends: Ends, way: Way, day: int, zone: str, *, granted: bool) -> None:
-        self.watcher, self.presentity = ends
-        self.way, self.day, self.zone, self.granted = way, day, zone, granted
+    def __init__(self, ends: Ends, way: Way, day: int, *, granted: bool) -> None:
+        self.ends, self.way, self.day, self.granted = ends, way, day, granted
         self.shown: tuple[str, ...] = ()
+        self.counted = 0
 
     @property
-    def ends(self) -> Ends:
-        """Its key."""
-        return self.watcher, self.presentity
+    def watcher(self) -> str:
+        """Bare JID, as it is spelled."""
+        return self.ends[0]
+
+    @property
+    def presentity(self) -> str:
+        """The same of whom he watches."""
+        return self.ends[1]
 
 
 def seen_of(type_: str, from_: str, to: str, way: Way, now: float) -> Seen | None:
@@ -148,8 +154,8 @@ class PassingPairs:
         self._keeping, self._is_served = keeping, is_served
         self._pairs: dict[Ends, PassingPair] = {}
         self._ways: dict[Way, dict[Ends, PassingPair]] = {}
-        #: pairs of each watcher, of each presentity, and of each zone that is not served here
-        self._of: Counter[tuple[str, str]] = Counter()
+        #: pairs of each watcher and presentity who is ours, and of each zone that is not
+        self._of: tuple[Counter[str], Counter[str], Counter[str]] = (Counter(), Counter(), Counter())
         #: until when a server's probe counts as asked; the oldest first
         self._probed: dict[Ends, float] = {}
         self._to_look_at: list[PassingPair] = []
@@ -180,7 +186,7 @@ class PassingPairs:
     def restore(self, wall: float) -> None:
         """Take over what is kept; `wall` is in seconds since 1970."""
         for ends, way, kept in self._keeping.all_passing():
-            pair = PassingPair(ends, way, kept.day, self._zone(way), granted=kept.granted)
+            pair = PassingPair(ends, self._same(way), kept.day, granted=kept.granted)
             pair.shown = tuple(kept.shown)
             self._hold(pair)
             if self._is_over(pair, int(wall / DAY_S)) or not self._is_ours(way):
@@ -298,25 +304,35 @@ class PassingPairs:
     # -- the table -----------------------------------------------------------------------------------------
 
     def _add(self, ends: Ends, way: Way, day: int, *, granted: bool) -> PassingPair | None:
-        pair, bounds = PassingPair(ends, way, day, self._zone(way), granted=granted), self.settings
-        is_full = len(self._pairs) >= bounds.most or any(
-            self._of[share] >= (bounds.per_zone if share[0] == "zone" else bounds.per_user)
-            for share in _shares(pair)
-        )
-        if is_full:
+        pair = PassingPair(ends, self._same(way), day, granted=granted)
+        places = [(self._of[place][name], self._most(place)) for place, name in self._shares(pair)]
+        if len(self._pairs) >= self.settings.most or any(count >= most for count, most in places):
             self.counts["no-room"] += 1
             return None
         self._hold(pair)
         self._keep(pair)
         return pair
 
-    def _zone(self, way: Way) -> str:
-        return next((zone_of(one) for one in way if not self._is_served(one)), "")
+    def _most(self, place: int) -> int:
+        return self.settings.per_zone if place == ZONE else self.settings.per_user
+
+    def _shares(self, pair: PassingPair) -> list[tuple[int, str]]:
+        """Counter and key of what of it is counted: users served here, the zone of one who is not."""
+        domains = pair.way[::-1]
+        ours = [(place, pair.ends[place]) for place in (0, 1) if self._is_served(domains[place])]
+        return ours + [(ZONE, zone_of(one)) for one in domains if not self._is_served(one)][:1]
+
+    def _same(self, way: Way) -> Way:
+        """Equal tuples are kept once."""
+        of_way = self._ways.get(way)
+        return next(iter(of_way.values())).way if of_way else way
 
     def _hold(self, pair: PassingPair) -> None:
         self._pairs[pair.ends] = pair
         self._ways.setdefault(pair.way, {})[pair.ends] = pair
-        self._of.update(_shares(pair))
+        for place, name in self._shares(pair):
+            self._of[place][name] += 1
+            pair.counted |= 1 << place
 
     def _keep(self, pair: PassingPair) -> None:
         kept = KeptPassing(1, pair.granted, pair.day, list(pair.shown))
@@ -331,19 +347,15 @@ class PassingPairs:
         del of_way[pair.ends]
         if not of_way:
             del self._ways[pair.way]
-        for share in _shares(pair):
-            self._of[share] -= 1
-            if self._of[share] <= 0:
-                del self._of[share]
+        far = pair.way[0] if pair.counted & 1 else pair.way[1]
+        for place, name in enumerate((*pair.ends, zone_of(far))):
+            if pair.counted >> place & 1:
+                self._of[place][name] -= 1
+                if not self._of[place][name]:
+                    del self._of[place][name]
         self._keeping.passing(pair.ends, None)
 
     def of_user(self, jid: str, *, watches: bool) -> list[PassingPair]:
         """Pairs in which a user watches, or is watched; for people to read."""
         place = 0 if watches else 1
         return list(islice((one for ends, one in self._pairs.items() if ends[place] == jid), 10_000))
-
-
-def _shares(pair: PassingPair) -> list[tuple[str, str]]:
-    """What of it is counted."""
-    zone = [("zone", pair.zone)] if pair.zone else []
-    return [("watcher", pair.watcher), ("presentity", pair.presentity), *zone]

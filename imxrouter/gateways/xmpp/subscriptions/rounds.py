@@ -56,6 +56,7 @@ class _Round:
         out: those that have been, without a word of it yet.
         scout: the pair that is asked alone until it is known that there is a way; None where it is.
         failing_since: when it failed first; None while it does not.
+        failed_at: when it failed last.
         tries: that failed in a row.
         hurried: the number of the try that was not waited for.
         refused: questions that were refused in a row.
@@ -64,7 +65,8 @@ class _Round:
     """
 
     __slots__ = (
-        "failing_since", "hurried", "out", "reason", "refused", "scout", "told", "tries", "waits",
+        "failed_at", "failing_since", "hurried", "out", "reason", "refused", "scout", "told", "tries",
+        "waits",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -72,6 +74,7 @@ class _Round:
         self.out: set[Ends] = set()
         self.scout: Ends | None = None
         self.failing_since: float | None = None
+        self.failed_at = 0.0
         self.tries = self.hurried = self.refused = 0
         self.reason = Reason.NONE
         self.told = False
@@ -212,12 +215,15 @@ class Rounds:
         if round_.scout is not None and round_.scout != ends:
             return  # it was asked before it was known that there is no way
         round_.tries += 1
+        at = now + AGAIN.wait_s(round_.tries, self._chance())
         if reason is not Reason.NONE:
-            round_.reason = reason
+            round_.reason, round_.failed_at = reason, now
             self._failing.add(way)
             if round_.failing_since is None:
                 round_.failing_since = now
-        self._send_scout(way, round_, now + AGAIN.wait_s(round_.tries, self._chance()))
+            if now < round_.failing_since + GRACE_S:  # tried once more before anybody is told
+                at = min(at, round_.failing_since + GRACE_S)
+        self._send_scout(way, round_, at)
 
     def heard(self, pair: PassingPair, resource: str, now: float) -> None:
         """A presence of the presentity reached the watcher: an answer, or one that says as much."""
@@ -253,7 +259,7 @@ class Rounds:
         for way in self._failing:
             round_ = self._rounds[way]
             since = round_.failing_since
-            if not round_.told and since is not None and now - since >= GRACE_S:
+            if not round_.told and since is not None and round_.failed_at - since >= GRACE_S:
                 round_.told = True
                 shown = [pair.ends for pair in self._pairs.of_way(way) if pair.shown]
                 self._doubts.ask(shown, now, min(len(shown) / SPREAD_PER_S, SPREAD_S))
