@@ -246,11 +246,8 @@ def test_what_a_pair_costs() -> None:
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for number in range(5000):
-        rig.friends(
-            f"user{number // 20:06d}@a.example",
-            f"contact{number:06d}@h{number % 50}.b.example",
-            "Talk.f3a91c",
-        )
+        contact = f"contact{number:06d}@h{number % 50}.b.example"
+        rig.friends(f"user{number // 20:06d}@a.example", contact, "Talk.f3a91c")
     cost = (tracemalloc.get_traced_memory()[0] - before) / 5000
     tracemalloc.stop()
     assert 500 < cost < 950, cost
