@@ -7,12 +7,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from imxrouter.admin.client import AdminClient
 from imxrouter.admin.errors import AdminError
+from imxrouter.admin.views import LinkView, StreamView
 from imxrouter.model.errors import RouterError
 from tests.interop.edge.clients import Account
 from tests.interop.edge.names import DIRECT_TLS_PORT, Mode
@@ -157,15 +158,14 @@ def test_messages_both_ways(lab: Edge, router: OutsideRouter, server: str, first
     assert _levels(router, alice.address.partition("@")[2]) == {_LEVELS[mode]}
 
 
-def _streams(router: OutsideRouter, ours: str, theirs: str) -> dict[str, dict[str, Any]]:
+def _streams(router: OutsideRouter, ours: str, theirs: str) -> dict[str, tuple[LinkView, StreamView]]:
     """The streams of a pair of domains, by who opened them: `us` or `them`."""
-    links = [
-        link
-        for link in router.client.links()
-        if (link["stream"]["ours"], link["stream"]["theirs"]) == (ours, theirs)
-    ]
-    found = {link["opened_by"]: link for link in links}
-    assert len(found) == len(links)
+    found = {}
+    for link in router.client.links():
+        stream = link["stream"]
+        if stream is not None and (stream["ours"], stream["theirs"]) == (ours, theirs):
+            assert link["opened_by"] not in found
+            found[link["opened_by"]] = link, stream
     return found
 
 
@@ -177,10 +177,10 @@ def test_tls_from_the_first_byte(lab: Edge, router: OutsideRouter, server: str, 
     alice = lab.clients.login(lab.fresh("alice", side.direct), side.server)
     _write_both_ways(router, f"carol@{ROUTER.direct}", alice, first)
     streams = _streams(router, ROUTER.direct, side.direct)
-    assert streams["us"]["address"] == f"{side.server}:{DIRECT_TLS_PORT}"
-    for stream in (streams["us"], streams["them"]):
-        assert stream["stream"]["proof"] == "SASL EXTERNAL"
-        assert stream["tls"] == "TLSv1.3"
+    assert streams["us"][0]["address"] == f"{side.server}:{DIRECT_TLS_PORT}"
+    for link, stream in (streams["us"], streams["them"]):
+        assert stream["proof"] == "SASL EXTERNAL"
+        assert link["tls"] == "TLSv1.3"
 
 
 @pytest.mark.parametrize("first", ["router", "server"])
@@ -193,10 +193,10 @@ def test_both_ways_on_one_stream(lab: Edge, router: OutsideRouter, first: str) -
     ours = ROUTER.free(Mode.EXTERNAL)
     for _ in range(2):
         _write_both_ways(router, f"carol@{ours}", alice, first)
-    ((opened_by, stream),) = _streams(router, ours, PROSODY.bidi).items()
+    ((opened_by, (_, stream)),) = _streams(router, ours, PROSODY.bidi).items()
     assert opened_by == {"router": "us", "server": "them"}[first]
-    assert stream["stream"]["both_ways"]
-    assert stream["stream"]["confirmed_by"] == "acknowledgement"
+    assert stream["both_ways"]
+    assert stream["confirmed_by"] == "acknowledgement"
     assert lab.prosody.log.since(lab.began[lab.prosody.log]).count("Requesting bidirectional stream") == (
         first == "server"
     )
