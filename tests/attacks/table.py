@@ -219,6 +219,8 @@ OUTCOMES: Final = {
     "test_authentication_behind_a_claim": ("stream error `not-authorized`", "he is heard, and may try again"),
     "test_stripped_starttls": (
         "`weaker-than-policy`; nothing but a header is said", "the message goes in clear"),
+    "test_entities_from_one_address": (
+        "nothing is left of two hundred streams", "the parser of each is kept"),
     "test_entities": ("stream error `restricted-xml` each time; memory stays flat", "his entities are kept"),
     "test_stanza_without_end": (
         "stream error `policy-violation` each time; memory stays flat", "its bytes are kept"),
