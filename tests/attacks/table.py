@@ -259,14 +259,14 @@ STREAM_ERRORS: Final = {
     "connection-timeout": ("4.9.3.4", "the other side is believed to be lost"),
     "host-unknown": ("4.9.3.6", "the header is to a domain that is not served"),
     "improper-addressing": (
-        "4.9.3.7", ("an address that is none or is missing; of a header that goes on to another domain too, as"
-        " Prosody says it: no condition is defined for that")),
+        "4.9.3.7", ("an address that is none or is missing; of a header that goes on to another domain too,"
+        " as Prosody says it: no condition is defined for that")),
     "invalid-from": ("4.9.3.9", "`from` is not what was proved"),
     "invalid-namespace": ("4.9.3.10", "another content namespace than the listener's"),
     "not-authorized": (
         "4.9.3.12", ("anything before a proof, and what may not be said at this step of the negotiation; a"
-        " wrong secret (XEP-0114 section 3), a key that is not good, after which a stream must be closed (XEP-0220"
-        " section 2.2.1)")),
+        " wrong secret (XEP-0114 section 3), a key that is not good, after which a stream must be closed"
+        " (XEP-0220 section 2.2.1)")),
     "policy-violation": ("4.9.3.14", "more than a limit lets through, of bytes, names or attempts"),
     "restricted-xml": ("4.9.3.18", "document types and entities, comments, instructions (section 11.1)"),
     "undefined-condition": (
