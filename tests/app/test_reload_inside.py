@@ -10,6 +10,7 @@ import pytest
 
 from imxrouter.gateways.xmpp.heard import StreamEnd
 from imxrouter.gateways.xmpp.names import Condition
+from imxrouter.gateways.xmpp.stanza import Stanza
 from imxrouter.model.address import Address
 from imxrouter.model.vocabulary import Reason
 from tests.doubles.reload_rig import Reloadable, lines
@@ -206,7 +207,8 @@ def test_a_server_moves(lab: Lab, stack: ExitStack) -> None:
     assert not waits.outcomes
     assert before.number in behind.streams()
     old.reply = new.reply = theirs
-    ping = next(one for one in old.peers[-1].log if b"urn:xmpp:ping" in getattr(one, "raw", b""))
+    said = [one for one in old.peers[-1].log if isinstance(one, Stanza)]
+    (ping,) = (one for one in said if b"urn:xmpp:ping" in one.raw)
     old._take(ping, theirs)  # the old server answers only now
     assert waits.outcome().ok, waits.outcome()
     lab.wait_until(lambda: before.number not in behind.streams(), "the old stream to end")
