@@ -109,7 +109,8 @@ _SENT: Final = {
     "<reaction>\N{WAVING HAND SIGN}</reaction></reactions><store xmlns='urn:xmpp:hints'/>",
     "attention": "message type='headline'><attention xmlns='urn:xmpp:attention:0'/>",
     "direct": "message><x xmlns='jabber:x:conference' jid='r@c.example' reason='why'/>",
-    "avatar": "presence xml:lang='en'><show>away</show><status>out</status><status xml:lang='cs'>pryč</status>"
+    "avatar": "presence xml:lang='en'><show>away</show><status>out</status>"
+    "<status xml:lang='cs'>pryč</status>"
     "<priority>-3</priority><x xmlns='vcard-temp:x:update'><photo>aa</photo></x>",
 }
 _CALL: Final = (
