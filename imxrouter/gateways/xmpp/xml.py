@@ -34,7 +34,7 @@ from imxrouter.gateways.xmpp.findings import (
     uses_of,
     version_of,
 )
-from imxrouter.gateways.xmpp.flat import MOST_BESIDE, read_whole
+from imxrouter.gateways.xmpp.flat import most_bytes, read_whole
 from imxrouter.gateways.xmpp.heard import (
     AFTER,
     BEFORE,
@@ -89,7 +89,7 @@ class StreamParser:
         """
         self.renewals = 0
         self._limits = limits
-        self._most = _counts(limits)
+        self._most = limits.counts
         self._content = content
         self._stepwise = stepwise
         self._refused: XmlRefused | None = None
@@ -112,7 +112,7 @@ class StreamParser:
         self._intern: Mapping[str, str] = NOTHING
         self._most_names = limits.new_names
         #: of a message that is read without expat; none where it is read in steps
-        self._usual_bytes = 0 if stepwise else _usual_bytes(limits)
+        self._usual_bytes = 0 if stepwise else most_bytes(limits)
 
     @property
     def names(self) -> int:
@@ -138,9 +138,9 @@ class StreamParser:
         """Take other limits, as for a peer that has proved itself, and read on without steps."""
         self._most_names += limits.new_names - self._limits.new_names
         self._limits = limits
-        self._most = _counts(limits)
+        self._most = limits.counts
         self._stepwise = False
-        self._usual_bytes = _usual_bytes(limits)
+        self._usual_bytes = most_bytes(limits)
 
     def rest(self) -> bytes:
         """Hand over what came behind the last event of a stepwise reader, for a parser that follows."""
@@ -488,15 +488,3 @@ class StreamParser:
     def _is_one_tag(self, end: int) -> bool:
         tag = TAG.match(self._raw, self._start_at - self._base)
         return tag is not None and tag.end() == end
-
-
-def _usual_bytes(limits: XmlLimits) -> int:
-    """Bytes that a message may have which is read without expat: none where it could be over a limit."""
-    room = limits.depth > 1 and limits.elements > MOST_BESIDE + 1 and limits.attributes > 4
-    room = room and limits.namespaces >= 8 and limits.new_names >= 32
-    return min(limits.stanza_bytes, limits.tag_bytes) if room else 0
-
-
-def _counts(limits: XmlLimits) -> tuple[int, int, int]:
-    """Depth with the stream's own element, elements, and names and values of attributes."""
-    return limits.depth + 1, limits.elements, 2 * limits.attributes
