@@ -75,7 +75,8 @@ class Applying:
         #: others may add theirs
         self.owners: list[Owner] = [
             self._links, self._discovery, self._keys, self._trust, self._limits, self._telling,
-            self._streams, self._services, self._components, self._domains, self._pins, self._uplinks,
+            self._streams, self._services, router.behind.prepare, self._components, self._domains,
+            self._pins, self._uplinks,
             router.certificates.prepare, self._access,
         ]  # fmt: skip
 
@@ -265,6 +266,7 @@ class Applying:
             # planned anew, for domains may have been changed while other processes were asked
             router.run_time_domains.commit(router.run_time_domains.plan(file, names))
             router.embeddings.settle()
+            router.behind.settle()
             for name in gone:
                 router.provisioner.forget(name)
 

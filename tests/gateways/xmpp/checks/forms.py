@@ -336,6 +336,8 @@ def _what_costs_nothing() -> None:
         (f"<iq {AT} type='get'/>", False), (f"<iq {AT} type='set'/>", True),
         (f"<message {AT} type='groupchat'/>", True),
         (f"<message {full} type='groupchat'/>", False), (f"<message {full} type='chat'/>", True),
+        (f"<message {full}><result xmlns='urn:xmpp:mam:2'/></message>", False),
+        (f"<message {full}><result xmlns='urn:xmpp:mam:2'/><body>x</body></message>", True),
     ):  # fmt: skip
         carried = foreign_to_record(Foreign(ALICE, BOB, NEW_ID, "xmpp", text.encode()))
         assert is_rated(encode_record(carried)) is rated, text
