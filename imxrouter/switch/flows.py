@@ -1,7 +1,7 @@
 """What remote domains send and are sent, counted between two looks of whoever shows it.
 
-The loops of `switch.py` count the answers of one read by domain, in a plain dictionary; here a read's worth
-is added at once, in a table for each pair of times. What lives longer is `telemetry.peers` and
+The loop of `responses.py` counts the answers of one read by domain, in a plain dictionary; here a read's
+worth is added at once, in a table for each pair of times. What lives longer is `telemetry.peers` and
 `telemetry.windows`; both get tables of `model.quality`.
 """
 

@@ -1,4 +1,4 @@
-"""Counting what is not the common case, and the times of all; the loops of `switch.py` count the rest."""
+"""Counting what is not the common case, and the times of all; the loops of the switch count the rest."""
 
 from __future__ import annotations
 

@@ -148,7 +148,8 @@ class Chooser:
 
     async def _choose(self, domain: Domain, uri: Uri, incoming: Protocol | None) -> Choice | NoChoice:
         preference, look_ups, ttl_s = self._prefers(domain), dict[Protocol, LookUp](), float("inf")
-        if len(preference.allowed) == 1 and not preference.pinned and not self._serves(domain):
+        nothing_else = len(preference.allowed) == 1 and not preference.pinned and not self._serves(domain)
+        if nothing_else and not (uri is Uri.PRES and Protocol.IMX in preference.allowed):
             return Choice(next(iter(preference.allowed)), Why.ORDER)  # who dials looks it up
         while True:
             facts = ChoiceFacts(
@@ -222,18 +223,20 @@ class Chosen:
         ways: to remote domains.
 
     Attributes:
-        chooser: chooses; None: there is nothing but IMX.
+        chooser: chooses; None: there is nothing but IMX, and one look-up for messages and presence.
+        several: other protocols than IMX are spoken, too.
     """
 
     def __init__(self, ways: Ways) -> None:
         self._ways = ways
         self.chooser: Chooser | None = None
+        self.several = False
         #: domains whose streams are admitted, and to what
         self._admitted: set[tuple[bytes, Uri]] = set()
 
     def known(self, domain: bytes, uri: Uri = Uri.IM) -> Protocol | None:
         """The protocol of a choice that holds now; None where one must be made."""
-        if self.chooser is None:
+        if self.chooser is None or (uri is Uri.IM and not self.several):
             return Protocol.IMX
         kept = self.chooser.kept(Domain(domain.decode("ascii")), uri)
         if kept is None or not isinstance(kept.choice, Choice):
@@ -282,14 +285,14 @@ class Chosen:
         One choice does for messages and presence: what is published of XMPP is for both, and what is not to
         be said by XMPP is chosen for again, as the operation that it becomes.
         """
-        if self.chooser is None:
+        if self.chooser is None or not self.several:
             return Protocol.IMX
         kept = self.chooser.kept_of(name, Uri.IM, _STREAMS)
         return protocol_of(kept.choice) if kept is not None else None
 
     def choose_for_stanzas(self, name: str) -> Deferred[Protocol]:
         """Choose for what came by XMPP; where there is no choice, the protocol whose look-up decided."""
-        if self.chooser is None:
+        if self.chooser is None or not self.several:
             return succeed(Protocol.IMX)
         return self.chooser.choose(Domain(name), Uri.IM, _STREAMS).addCallback(protocol_of)
 

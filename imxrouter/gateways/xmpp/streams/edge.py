@@ -254,7 +254,8 @@ class StreamEdge:
             if told is not None:  # what it asks may be had otherwise, where nothing foreign is taken
                 told = told._replace(question=self._attributes.question(got, tree))
             key = (given.from_, given.to, given.ident)
-            if not self._queries.sent(key, got.to, _Asked(told), self._outside.now()):
+            sender = operation.source.key.decode()
+            if not self._queries.sent(key, sender, got.to, _Asked(told), self._outside.now()):
                 return self._refused(told, failure(Reason.BUSY, retry_after_s=5))
         return self._operation(operation, told)
 
@@ -456,7 +457,8 @@ class StreamEdge:
         from_, to, ident, type_ = (head.attributes.get(one, "") for one in ("from", "to", "id", "type"))
         now = self._outside.now()
         if type_ not in _ANSWERS:
-            taken = self._queries.sent((from_, to, ident), domain, _Asked(None), now)
+            sender = operation.source.key.decode()
+            taken = self._queries.sent((from_, to, ident), sender, domain, _Asked(None), now)
             return raw if taken else failure(Reason.BUSY, retry_after_s=5)
         if self._queries.answered(from_, to, ident, now) is None:
             return failure(Reason.BAD_BODY, note="the answer to an iq that nobody asked")
