@@ -153,7 +153,10 @@ class Parts:
         self._make_store()
         self._observe()
         self._housekeeping = Housekeeping(
-            self.rates, self.federation.destinations, self.gatekeeper.dialling, self.subscriptions
+            self.rates,
+            (self.federation.destinations, self.federation.presence),
+            self.gatekeeper.dialling,
+            self.subscriptions,
         )
 
     # -- building ----------------------------------------------------------------------------------------
@@ -270,7 +273,7 @@ class Parts:
         }
         self.federation = Federation(self.hub, self.reaches, self.claimer, destinations)
         self.preferences = Preferences(config, self.reaches, self.pinned)
-        self.chooser = make_chooser(self)
+        self.chooser = self.federation.chosen.chooser = make_chooser(self)
         self.verifier.on_proved = self.federation.peer_proved
         self.verifier.on_result = partial(self._claim_ended, "received")
         self.claimer.on_result = partial(self._claim_ended, "made")

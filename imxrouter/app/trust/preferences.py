@@ -55,7 +55,7 @@ class Preferences:
 
 
 def make_chooser(router: Parts) -> Chooser:
-    """Make what chooses for a router; it has something to choose once `speak` was called."""
+    """Make what chooses for a router: between protocols once `speak` was called, and hosts for presence."""
     return Chooser(
         router.finder, router.preferences.of, lambda domain: domain in router.domains,
         router.gatekeeper.reached_by, time.monotonic,
@@ -66,5 +66,4 @@ def speak(router: Parts, protocol: Protocol, reach: Reach) -> None:
     """Reach domains by one more protocol: from now on there is a choice."""
     router.reaches[protocol] = reach
     router.chooser.forget()
-    router.federation.chosen.chooser = router.chooser
-    router.hub.switch.ways.apart = True
+    router.federation.chosen.several = True
