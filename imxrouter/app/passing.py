@@ -40,12 +40,11 @@ def passing_of(
     hub, chosen = router.hub, router.federation.chosen
 
     def choose(name: str, told: Callable[[bool], None]) -> None:
-        wire = name.encode()
-        known = chosen.for_stanzas(wire)
+        known = chosen.for_stanzas(name)
         if known is not None:
             told(known is Protocol.XMPP)
             return
-        choosing = chosen.choose_for_stanzas(wire)
+        choosing = chosen.choose_for_stanzas(name)
         choosing.addCallbacks(lambda protocol: told(protocol is Protocol.XMPP), lambda _: told(True))
 
     def bars(watcher: Address, presentity: Address) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imxrouter.gateways.xmpp.subscriptions.passing import PassingSettings
+from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
 from tests.gateways.xmpp.checks import rule
 from tests.gateways.xmpp.streams import test_passing as streams
@@ -78,4 +79,4 @@ def _nothing_is_known() -> None:
     rounds.test_watchers_are_told_when_nobody_can_be_asked()
     streams.test_while_he_cannot_be_asked_the_watcher_is_told(streams.DOWN)
     streams.test_who_is_barred_is_told_nothing()
-    streams.test_what_has_no_room_says_nothing_of_the_way(streams.failure(Reason.BUSY), 0)
+    streams.test_what_has_no_room_says_nothing_of_the_way(failure(Reason.BUSY), 0)
