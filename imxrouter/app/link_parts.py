@@ -223,7 +223,8 @@ class LinkParts:
         }
         self.federation = Federation(self.hub, self.reaches, self.claimer, destinations)
         self.preferences = Preferences(config, self.reaches, self.pinned)
-        self.chooser = Chooser(
+        #: between protocols once `speak` was called, and hosts for presence
+        self.chooser = self.federation.chosen.chooser = Chooser(
             self.finder, self.preferences.of, lambda domain: domain in self.domains,
             self.gatekeeper.reached_by, time.monotonic,
         )  # fmt: skip
@@ -242,8 +243,7 @@ class LinkParts:
         """Reach domains by one more protocol: from now on there is a choice."""
         self.reaches[protocol] = reach
         self.chooser.forget()
-        self.federation.chosen.chooser = self.chooser
-        self.hub.switch.ways.apart = True
+        self.federation.chosen.several = True
 
     def _make_moving(self) -> None:
         """What links and traffic go elsewhere by: redirects, the drain, other hosts and processes."""

@@ -78,7 +78,10 @@ class Parts(LinkParts):
         self._make_store()
         self._observe()
         self._housekeeping = Housekeeping(
-            self.rates, self.federation.destinations, self.gatekeeper.dialling, self.subscriptions
+            self.rates,
+            (self.federation.destinations, self.federation.presence),
+            self.gatekeeper.dialling,
+            self.subscriptions,
         )
 
     # -- building ----------------------------------------------------------------------------------------

@@ -260,8 +260,8 @@ class Streams:
         self.edge = Deciding(
             plain,
             lambda name: name.encode() in routes,
-            lambda name: chosen.for_stanzas(name.encode()),
-            lambda name: chosen.choose_for_stanzas(name.encode()),
+            chosen.for_stanzas,
+            chosen.choose_for_stanzas,
         )
         self._presence: StreamPresence | None = None
         #: a pair's machine is in one process, and what it needs would come to any of them
@@ -446,8 +446,7 @@ class Streams:
         """What a domain takes: one of ours as it is configured, another one as it tells."""
         record = self._router.domains.get(Domain(name))
         if record is not None:
-            types = frozenset(record.content_types)
-            return Taken(RecordType.FOREIGN in record.types, "text/html-lite" in types)
+            return Taken(RecordType.FOREIGN in record.types, "text/html-lite" in record.content_types)
         if self._router.domains.get(Domain(own)) is None:
             return UNKNOWN
         return self._takers.of(Domain(own), Domain(name))
