@@ -6,8 +6,8 @@ import os
 import random
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from imxrouter.app.link_parts import LinkParts
 from imxrouter.gateways.xmpp.steps import StreamRole
 from imxrouter.gateways.xmpp.streams.again import PresenceAgain
 from imxrouter.gateways.xmpp.streams.passing import PassingOutside, StreamPassing
@@ -22,12 +22,9 @@ from imxrouter.routing.rules import Right
 from imxrouter.transport.silence import domains_of
 from imxrouter.wire.registry import RecordType
 
-if TYPE_CHECKING:
-    from imxrouter.app.parts import Parts
-
 
 def passing_of(
-    router: Parts, store: Store, again: PresenceAgain, held: Callable[[str, str], bool]
+    router: LinkParts, store: Store, again: PresenceAgain, held: Callable[[str, str], bool]
 ) -> StreamPassing:
     """Go on with what the store has, which is open.
 
