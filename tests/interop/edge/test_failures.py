@@ -20,8 +20,10 @@ from typing import Final
 
 import pytest
 
+from tests.interop.edge.clients import Account
 from tests.interop.edge.failing import DEAD_S, Laboratory, freeze, laboratory
-from tests.interop.edge.numbered import Sees, Talk
+from tests.interop.edge.numbered import Sees, Talk, there
+from tests.interop.netlab import wait_until
 
 pytestmark = [pytest.mark.interop, pytest.mark.needs_root]
 
@@ -193,6 +195,37 @@ def test_the_router_ends(lab: Laboratory, sees: Sees, how: str) -> None:
 
     around_s = STOPPING_S if how == "stopped" else AROUND_S
     Failing(lab, sees, f"router-{how}").run(fails, around_s=around_s)
+
+
+def test_programs_come_and_go_while_the_router_is_gone(lab: Laboratory, sees: Sees) -> None:
+    """Alice comes by another program, and Bob goes: nobody is left in a list of contacts as a ghost."""
+    since = {"alice": len(lab.alice.received), "bob": len(lab.bob.received)}
+    lab.alice, lab.bob = lab.log_in("alice"), lab.log_in("bob")
+    sees.change()
+    sees.until_right(RIGHT_S)
+
+    def sees_of(account: Account, other: Account) -> set[str]:
+        return there(account.received[since[account.address.partition("@")[0]] :], other.address)
+
+    time.sleep(1.5)  # what is shown is written within a second
+    assert sees_of(lab.bob, lab.alice) == sees_of(lab.alice, lab.bob) == {"desk"}
+    lab.router.kill()
+    since["alice"] = len(lab.alice.received)
+    lab.alice = lab.log_in("alice", "phone")
+    sees.change("alice")
+    time.sleep(1)
+    lab.router.start()
+    wait_until(lambda: sees_of(lab.bob, lab.alice) == {"phone"}, "Bob sees her phone alone", RIGHT_S)
+    wait_until(lambda: sees_of(lab.alice, lab.bob) == {"desk"}, "Alice sees Bob", RIGHT_S)
+    lab.router.kill()
+    lab.bob.logout()
+    time.sleep(1)
+    lab.router.start()
+    wait_until(lambda: not sees_of(lab.alice, lab.bob), "Alice sees that Bob went", RIGHT_S)
+    lab.bob = lab.log_in("bob")
+    lab.router.until_watched()
+    sees.change()
+    sees.until_right(RIGHT_S)
 
 
 @pytest.mark.soak
