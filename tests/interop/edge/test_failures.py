@@ -238,6 +238,7 @@ def test_one_failure_after_the_other(lab: Laboratory, sees: Sees) -> None:
             for one in (
                 test_streams_are_cut, test_a_silent_server, test_the_server_is_killed,
                 test_the_server_of_a_stranger_is_killed, test_a_black_hole,
+                test_programs_come_and_go_while_the_router_is_gone,
             )
         ]  # fmt: skip
         everything += [partial(test_the_router_ends, lab, sees, how) for how in ("stopped", "killed")]
