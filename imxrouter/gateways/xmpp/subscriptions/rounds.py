@@ -23,6 +23,8 @@ from imxrouter.routing.destinations import BackOff
 SETTLE_S: Final = 1.0
 #: The first questions of all ways are spread over so long after a start.
 START_S: Final = 2.0
+#: Ways that may have to be dialled first have their turns so many a second, as those of IMX have.
+WAYS_PER_S: Final = 200.0
 #: All of one way within so long, or so many a second where that takes longer than it must (row tim-back).
 SPREAD_S: Final = 10.0
 SPREAD_PER_S: Final = 20.0
@@ -109,6 +111,7 @@ class Rounds:
         #: up to when the rounds of a way are used up
         self._spent: dict[Way, float] = {}
         self._gathers: dict[Ends, _Answers] = {}
+        self._next_turn = float("-inf")
 
     def __len__(self) -> int:
         """Questions that are to be asked, or wait for an answer."""
@@ -133,7 +136,13 @@ class Rounds:
             spent = max(self._spent.get(way, now), now)
             self._spent[way] = spent + PACE_S
             wait_s = max(spent - (PACE_BURST - 1) * PACE_S - now, SETTLE_S)
-            self._send_scout(way, round_, now + wait_s + within_s * self._chance())
+            at = max(now + wait_s + within_s * self._chance(), self._turn(now))
+            self._send_scout(way, round_, at)
+
+    def _turn(self, now: float) -> float:
+        """When the next way has its turn: the first ones at once, many spread."""
+        self._next_turn = max(self._next_turn, now) + 2 * self._chance() / WAYS_PER_S
+        return self._next_turn
 
     def _send_scout(self, way: Way, round_: _Round, at: float) -> None:
         if not round_.waits:

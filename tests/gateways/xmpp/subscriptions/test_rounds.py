@@ -18,6 +18,7 @@ from imxrouter.gateways.xmpp.subscriptions.rounds import (
     SETTLE_S,
     SPREAD_PER_S,
     SPREAD_S,
+    WAYS_PER_S,
     Came,
     Rounds,
 )
@@ -87,6 +88,18 @@ def test_one_is_asked_first_and_the_rest_spread() -> None:
     assert max(in_second) < 1000 / SPREAD_S * 1.5
     assert rig.wait(100) == 0
     assert len(rig.rounds) == 0
+
+
+def test_many_ways_have_their_turns() -> None:
+    """A router that starts, or loses its own network, does not dial thousands at once."""
+    rig = Rig()
+    for number in range(2000):
+        rig.friends(f"u{number}@a.example", f"v{number}@h{number}.b.example")
+    rig.rounds.begin(rig.pairs.ways(), rig.now)
+    rig.wait(20)
+    assert len(rig.asked) == 2000
+    in_second = [sum(now <= at < now + 1 for at, _ in rig.asked) for now in range(12)]
+    assert max(in_second[2:]) < WAYS_PER_S * 1.5
 
 
 def test_few_are_asked_at_twenty_a_second() -> None:
