@@ -357,7 +357,8 @@ class Streams:
         """Whether who answers for a domain can be reached; of another operator's, as nobody doubts it."""
         route = self._hub.switch.routes.get(name.encode())
         if route is None:
-            return not self._router.liveness.doubts(name.encode())
+            may = self._hub.switch.ways.may_stream(name.encode())
+            return may and not self._router.liveness.doubts(name.encode())
         pool = self._router.behind.pool_of(name)
         return bool(route.ports) if pool is None else pool.is_there(outside, name)
 
