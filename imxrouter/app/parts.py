@@ -39,6 +39,7 @@ from imxrouter.app.settings import (
 )
 from imxrouter.app.sockets import Sockets
 from imxrouter.app.storing import make_store, store_figures
+from imxrouter.app.streams_out import StreamsOut
 from imxrouter.app.traffic.access_control import AccessControl, first_contacts
 from imxrouter.app.traffic.ends import Ends
 from imxrouter.app.traffic.figures import Figures, links_by_state
@@ -331,6 +332,7 @@ class Parts:
         self.embeddings.begin(config.services)
         self.gateways, self.embedded = self.embeddings.gateways, self.embeddings.services
         self.behind = BehindUs(self)
+        self.drain.streams = StreamsOut(self.behind, self._sockets, self.reactor.callLater)
         self.provisioner = Provisioner(
             self.domains, self.hub, config.limits, self.gateways, self.claimer, self.behind.pools
         )

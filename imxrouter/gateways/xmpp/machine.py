@@ -443,7 +443,12 @@ class StreamMachine(Stream):
 
     @property
     def fenced(self) -> bool:
-        """Whether what was written before the last `fence` has been read; so it is without one."""
+        """Whether what was written before the last `fence` has been read; so it is without one.
+
+        Of a stream that the other side opened and we end: whether it has ended it as well.
+        """
+        if self.step is Step.DRAINING and self.side is Side.ACCEPTOR:
+            return self.close_received is not None
         return self.confirmations.fenced
 
 

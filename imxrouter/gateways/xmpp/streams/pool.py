@@ -255,8 +255,8 @@ class ServicePool:
             self._begin(pair)
         return bool(self._there)
 
-    def moved(self) -> None:
-        """Its server is elsewhere from now on: what is known of the old place says nothing."""
+    def anew(self) -> None:
+        """Its server is elsewhere, or we are in service again: what failed before says nothing."""
         self._there = None
         self._refused.clear()
         self.heard()
@@ -363,6 +363,11 @@ class ServicePool:
     def is_asking(self) -> bool:
         """Whether something that the service sent has no answer yet, or an answer waits for a stream."""
         return bool(self.port.in_flight or self._waiting)
+
+    @property
+    def waits(self) -> bool:
+        """Whether something waits for a stream."""
+        return bool(self._waiting)
 
     def is_confirmed(self, session: StreamLink) -> bool:
         """Whether it is known of all that was written on a stream what became of it."""
