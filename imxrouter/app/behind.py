@@ -131,6 +131,11 @@ class BehindUs:
     # -- out of service, and back (`transport.draining.Streams`) -----------------------------------------
 
     @property
+    def are_confirmed(self) -> bool:
+        """Whether it is known of all that was written to servers what became of it."""
+        return all(pool.all_confirmed and not pool.waits for pool in self.pools.values())
+
+    @property
     def are_still(self) -> bool:
         """Whether servers have ended what they may say something new on; see `stop`."""
         theirs = any(one.side is Side.ACCEPTOR for one in self._inside.sessions)
@@ -140,6 +145,11 @@ class BehindUs:
     def waits(self) -> bool:
         """Whether something waits for a stream to be proved."""
         return any(pool.waits for pool in self.pools.values())
+
+    def hush(self) -> None:
+        """Refuse what is new for servers; what only answers them goes out."""
+        for pool in self.pools.values():
+            pool.hushed = True
 
     def stop(self) -> None:
         """Have what servers opened end in order, and what both sides speak on; what comes still passes."""
@@ -159,6 +169,7 @@ class BehindUs:
         self._leaving.stop()
         self._inside.stops = self._inside.leaves = self._clients.leaves = False
         for pool in self.pools.values():
+            pool.hushed = False
             pool.anew()
 
     def step(self) -> None:

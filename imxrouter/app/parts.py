@@ -332,7 +332,7 @@ class Parts:
         self.embeddings.begin(config.services)
         self.gateways, self.embedded = self.embeddings.gateways, self.embeddings.services
         self.behind = BehindUs(self)
-        self.drain.streams = StreamsOut(self.behind, self._sockets, self.reactor.callLater)
+        self.drain.streams = StreamsOut(self.streams, self.behind, self._sockets, self.reactor.callLater)
         self.provisioner = Provisioner(
             self.domains, self.hub, config.limits, self.gateways, self.claimer, self.behind.pools
         )

@@ -87,7 +87,7 @@ def test_the_server_behind_is_left_and_taken_again(lab: Lab, stack: ExitStack) -
     drained(lab, behind.rig)
     assert behind.streams() == set()
     assert isinstance(one.peers[-1].log[-1], StreamEnd)
-    assert behind.rig.send(f"alice@{Z}", "bob@a.example").outcome().reason is Reason.SERVICE_DOWN
+    assert behind.rig.send(f"alice@{Z}", "bob@a.example").outcome().reason is Reason.SHUTTING_DOWN
     assert len(one.peers) == 1
     undrain(lab, behind.rig, behind.inside)
     behind.writes(one, "after")
@@ -95,21 +95,24 @@ def test_the_server_behind_is_left_and_taken_again(lab: Lab, stack: ExitStack) -
 
 
 def test_a_message_that_waits_for_its_ping_is_waited_for(lab: Lab, stack: ExitStack) -> None:
-    """The stream on which it went ends when it is confirmed."""
+    """The server answers it on a stream of its own, so that one ends after that; new ones are refused."""
     one = server(stack, "a.example")
     behind = Behind(lab, stack, ("chat", one), **{"xmpp.confirm": "ping"})
     one.reply = theirs = behind.stream(one)
     waits = behind.rig.send(f"alice@{Z}", "bob@a.example", "just before")
     one.reply = None
     one.wait_for(lambda each: each.stanzas)
+    lab.wait_until(lambda: _pings(one.peers[-1]), "the ping")
     drain(behind.rig)
-    assert isinstance(theirs.next(), StreamEnd)
+    refused = behind.rig.send(f"alice@{Z}", "bob@a.example", "too late")
+    assert refused.outcome().reason is Reason.SHUTTING_DOWN
     assert not waits.outcomes
     one.reply = theirs
-    behind.lab.wait_until(lambda: _pings(one.peers[-1]), "the ping")
     for ping in _pings(one.peers[-1]):
         one._take(ping, theirs)
     assert waits.outcome().ok, waits.outcome()
+    assert isinstance(theirs.next(), StreamEnd)
+    assert len(one.stanzas) == 1
     theirs.end()
     drained(lab, behind.rig)
 

@@ -443,12 +443,7 @@ class StreamMachine(Stream):
 
     @property
     def fenced(self) -> bool:
-        """Whether what was written before the last `fence` has been read; so it is without one.
-
-        Of a stream that the other side opened and we end: whether it has ended it as well.
-        """
-        if self.step is Step.DRAINING and self.side is Side.ACCEPTOR:
-            return self.close_received is not None
+        """Whether what was written before the last `fence` has been read; so it is without one."""
         return self.confirmations.fenced
 
 
