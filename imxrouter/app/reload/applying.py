@@ -101,7 +101,8 @@ class Applying:
             )
             router.own.change(facts)
             router.federation.change(dial.hold_total_bytes)
-            router.federation.destinations.change(backoff)
+            for table in (router.federation.destinations, router.federation.presence):
+                table.change(backoff)
             router.preferences.read(config)
             router.chooser.forget()
 
@@ -162,7 +163,8 @@ class Applying:
                 gatekeeper.rates.change(rates)
                 router.handshakes.change(config.caps.handshakes_per_s, config.caps.handshakes_reserved_share)
             self.weak.end(policies)
-            for entry in router.federation.destinations:  # what failed by the old policy is tried by the new
+            federation = router.federation
+            for entry in (*federation.destinations, *federation.presence):  # tried by the new policy
                 if entry.last_error is not None and entry.last_error.reason in _BY_POLICY:
                     clear_waits(router, entry.domain)
 

@@ -164,7 +164,8 @@ def _configuration(side: Side, certificates: list[Path], authorities: Authoritie
             "mod_vcard": {"search": False},
             "mod_caps": {},
             "mod_pubsub": {"plugins": ["flat", "pep"]},
-            "mod_muc": {"host": "conference.@HOST@"},
+            "mod_muc": {"host": "conference.@HOST@", "default_room_options": {"mam": True}},
+            "mod_mam": {"default": "never"},
             "mod_stream_mgmt": {},
         },
     }

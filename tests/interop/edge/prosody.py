@@ -87,6 +87,7 @@ class Prosody:
             text += '  modules_enabled = { "s2s_bidi" }\n' if host == self.side.bidi else ""
             # a room is a host of its own: it takes the way of its house
             text += f'Component "conference.{host}" "muc"\n{_HOST[mode]}  muc_room_locking = false\n'
+            text += '  modules_enabled = { "muc_mam" }\n'
         said, one = component_page.server_block("lua").replace("10.0.0.5", self.side.server).split("\n\n")
         text = f'{said}\n{text}VirtualHost "{self.side.joined}"\n{_HOST[Mode.CLEAR]}'
         for name in self.side.components:
