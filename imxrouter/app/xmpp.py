@@ -295,6 +295,12 @@ class Streams:
         """What makes streams of connections of other organisations' servers."""
         return StreamFactory(self._hub, self.parts, Door.XMPP, only_tls=only_tls)
 
+    def hush(self, *, is_hushed: bool) -> None:
+        """Whether what leaves on streams is refused, where its arrival matters."""
+        self._plain.hushed = is_hushed
+        if self._passing is not None:
+            self._passing.rest(rests=is_hushed)
+
     @property
     def presence(self) -> StreamPresence | None:
         """Subscriptions of users of XMPP; None before the store is open, and among several processes."""
@@ -332,6 +338,7 @@ class Streams:
         self._presence = StreamPresence(outside, store, *self.pair_settings)
         hub.switch.presence.by_streams = self._presence.holds
         self._passing = passing_of(router, store, self._again, self._pair)
+        self._passing.rest(rests=self._plain.hushed)
         router.metrics.xmpp.passing = self._passing.figures
 
     def change(self, config: Config) -> None:
@@ -375,10 +382,16 @@ class Streams:
         return self._router.config.xmpp.original_form
 
     def _reached(self, outside: str, name: str) -> bool:
-        """Whether who answers for a domain can be reached; of another operator's, as nobody doubts it."""
+        """Whether who answers for a domain can be reached; of another operator's, as nobody doubts it.
+
+        Nobody can be while we are out of service: he is asked what is so when we are back.
+        """
+        if self._plain.hushed:
+            return False
         route = self._hub.switch.routes.get(name.encode())
         if route is None:
-            return not self._router.liveness.doubts(name.encode())
+            may = self._hub.switch.ways.may_stream(name.encode())
+            return may and not self._router.liveness.doubts(name.encode())
         pool = self.pool_of(name)
         return bool(route.ports) if pool is None else pool.is_there(outside, name)
 

@@ -29,6 +29,7 @@ class Apart:
 
     Attributes:
         pools: services by name; set before the first stream.
+        leaves: the process goes out of service: no stream is opened.
         shaken: told each stream that broke.
     """
 
@@ -39,6 +40,7 @@ class Apart:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self.pools: Mapping[str, ServicePool] = {}
+        self.leaves = False
         self.shaken: Callable[[XmppSession], None] = lambda _session: None
         self._sessions: dict[int, XmppSession] = {}
         self.switch = hub.switch

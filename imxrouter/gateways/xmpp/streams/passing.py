@@ -103,8 +103,18 @@ class StreamPassing:
         self.counts: Counter[str] = Counter()
         self.pairs = PassingPairs(Keeping(store, self._unread), outside.is_served, settings)
         self.rounds = Rounds(self.pairs, outside.chance)
+        self._rests = False
         self.pairs.restore(outside.wall())
-        self.rounds.begin(self.pairs.ways(), outside.now(), START_S)
+        self._ask_all()
+
+    def _ask_all(self) -> None:
+        self.rounds.begin(self.pairs.ways(), self._outside.now(), START_S)
+
+    def rest(self, *, rests: bool) -> None:
+        """Whether the router is out of service: then nothing is asked; when it is back, everybody is."""
+        if self._rests and not rests:
+            self._ask_all()
+        self._rests = rests
 
     def _unread(self, table: str) -> None:
         self.log.warn("an entry of {table} cannot be read", table=table)
@@ -145,7 +155,10 @@ class StreamPassing:
         outside, now = self._outside, self._outside.now()
         self.pairs.look(outside.wall())
         self.rounds.tidy(now)
-        for pair, names in self.rounds.gone(now):
+        gone = self.rounds.gone(now)
+        if self._rests:
+            return  # no stream is opened now, and all are asked when it is over
+        for pair, names in gone:
             self._tell_gone(pair, names)
         if not outside.is_calm() or not outside.has_room():
             return

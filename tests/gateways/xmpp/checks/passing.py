@@ -52,6 +52,7 @@ def _what_is_kept() -> None:
 def _who_is_asked() -> None:
     streams.test_after_a_start_everybody_is_asked()
     streams.test_after_a_stream_broke_who_spoke_on_it_is_asked()
+    streams.test_while_the_router_is_out_of_service_nobody_is_asked()
     streams.test_what_a_stream_brings_is_learned_and_asked_for()
     for how in ("other protocol", "held", "refused"):
         streams.test_who_is_not_to_be_asked_is_not(how)

@@ -211,6 +211,19 @@ def test_what_is_asked_waits_while_there_is_too_much_to_do(what: str) -> None:
     assert rig.wait(1) == [PROBE]
 
 
+def test_while_the_router_is_out_of_service_nobody_is_asked() -> None:
+    """Nor told anything, for that would open streams; when it is back everybody is asked."""
+    rig = Rig()
+    rig.friends()
+    rig.passing.shaken([(B, A)])
+    assert rig.wait(2) == [PROBE]
+    rig.passing.rest(rests=True)
+    rig.passing.shaken([(B, A), (A, B)])
+    assert rig.wait(600) == []
+    rig.passing.rest(rests=False)
+    assert sorted(rig.wait(SETTLE_S + START_S)) == [PROBE, PROBE_BACK]
+
+
 def test_what_was_refused_makes_no_pair() -> None:
     """A list or a rule barred it, so it did not pass."""
     rig = Rig()
