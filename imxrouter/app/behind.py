@@ -34,14 +34,14 @@ _PREFIX: Final = b"inside:"
 
 
 class _Ways:
-    """The ways to a service: as a component where the outside domain is listed, else by the inside."""
+    """The ways to a service: as a component of the outside domain's, or as a gateway, else by the inside."""
 
     def __init__(self, inside: Inside, clients: ComponentClients) -> None:
         self._inside, self._clients = inside, clients
 
     def open(self, pool: ServicePool, outside: str, served: str) -> None:
         """See `pool.Opener`."""
-        if self._clients.has(pool.name, outside):
+        if self._clients.reaches(pool.name, outside):
             self._clients.open(pool, outside, served)
         elif pool.name in self._inside.addresses:
             self._inside.open(pool, outside, served)
@@ -76,7 +76,10 @@ class BehindUs:
         )
         self._clients = ComponentClients(
             hub, places(config), opener, later, random.SystemRandom().random,
-            ClientSettings(self._own_domains, router.streams.rules.confirm, router.streams.rules.settings),
+            ClientSettings(
+                self._own_domains, router.streams.rules.confirm, router.streams.rules.settings,
+                router.streams.refused, router.streams.answers_cost,
+            ),
         )  # fmt: skip
         settings = PoolSettings(
             config.dial.hold_s, config.dial.hold_count, config.dial.hold_bytes, config.links.idle_s
