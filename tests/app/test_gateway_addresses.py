@@ -14,6 +14,7 @@ from imxrouter.gateways.xmpp.streams import pool
 from imxrouter.model.vocabulary import Reason
 from tests.attacks.stream_routers import wait_for_message
 from tests.doubles.component import ComponentPeer, ComponentServer, attached_table, secret_file
+from tests.doubles.raw_peer import text_message
 from tests.doubles.router_rig import Lab, RouterRig
 
 A, GW, LISTED, FAR = "a.example", "gw.a.example", "listed.example", "far.example"
@@ -311,6 +312,14 @@ def test_stranger_is_seen(lab: Lab) -> None:
     assert "world.example" in row.get("source")
     assert "mallory" not in str(row)
     gated.close()
+
+
+def test_stranger_outside(gated: Gated) -> None:
+    """Gateway addresses are the server's own matter: nobody reaches the router for them."""
+    link = gated.lab.organisation("m.example").proved_link(gated.rig)
+    link.send(text_message("mallory@m.example", f"bob\\40b.example@{GW}", "spam"))
+    assert link.outcome().reason is Reason.RELAY_DENIED
+    assert gated.rig.inbox("bob@b.example") == []
 
 
 def test_ways_are_bounded(gated: Gated, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -260,9 +260,9 @@ class ComponentClients(NoClaims, Apart):
 
     def _way(self, service: str, outside: str) -> _Kept | None:
         """By which stream an outside domain goes to a service."""
-        gateway = self._gateways.get(service)
-        if gateway is None or outside == gateway.name or (service, outside) in self._kept:
-            return self._kept.get((service, outside))
+        gateway, kept = self._gateways.get(service), self._kept.get((service, outside))
+        if gateway is None or (kept is not None and outside != gateway.name):
+            return kept
         return None if gateway.reach.against(outside) is not None else self._kept[service, gateway.name]
 
     def _serves(self, service: str, domain: str) -> bool:
