@@ -27,24 +27,25 @@ class Gated:
 
     Attributes:
         peer: the stream of the gateway.
-        listed: that of a domain that is listed.
+        streams: all, by their names.
     """
 
-    def __init__(self, lab: Lab, more: str = "", **options: Any) -> None:
+    def __init__(self, lab: Lab, more: str = "", listed: tuple[str, ...] = (LISTED,), **options: Any) -> None:
         self.lab, self.server = lab, ComponentServer()
-        table = attached_table("chat", self.server, secret_file(lab), LISTED)
+        table = attached_table("chat", self.server, secret_file(lab), *listed)
         table += f'gateway = "{GW}"\n{more}[[domain]]\nname = "{A}"\nservice = "chat"\n'
         table += '[[domain]]\nname = "second.example"\nservice = "chat"\n'
         self.rig: RouterRig = lab.router("b.example", tables=table, **options)
         lab.publish(A, self.rig.endpoint)
         self.far: RouterRig = lab.router(FAR)
-        streams = {}
-        for _ in range(2):
+        self.streams: dict[str, ComponentPeer] = {}
+        for _ in (GW, *listed):
             peer = self.server.accept()
-            streams[peer.take()] = peer
-        self.peer, self.listed = streams[GW], streams[LISTED]
+            self.streams[peer.take()] = peer
+        self.peer = self.streams[GW]
         lab.wait_until(
-            lambda: [one.is_open for one in self.rig.router.behind.streams()] == [True, True], "both are open"
+            lambda: [one.is_open for one in self.rig.router.behind.streams()] == [True] * len(self.streams),
+            "they are open",
         )
 
     def asks(self, xml: str) -> Stanza:
@@ -59,7 +60,7 @@ class Gated:
 
     def close(self) -> None:
         """Close the streams."""
-        for peer in (self.peer, self.listed):
+        for peer in self.streams.values():
             peer.close()
         self.server.close()
 
@@ -117,6 +118,20 @@ def test_errors_both_ways(gated: Gated) -> None:
     assert sent.outcome().reason is Reason.NOT_DELIVERED
 
 
+def test_error_with_the_answer_to_a_ping_behind_it(lab: Lab) -> None:
+    """Both in one read of the only stream: the error came first, and is the outcome."""
+    gated = Gated(lab, listed=())
+    sent = gated.far.send(BOB, ALICE, "are you there")
+    got, ping = gated.peer.stanza(), gated.peer.stanza()
+    error = "<error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+    gated.peer.send(
+        f"<message type='error' from='{ALICE}' to='{BOB_HERE}' id='{got.ident}'>{error}</message>"
+        f"<iq type='result' from='{ping.to}' to='{ping.from_}' id='{ping.ident}'/>"
+    )
+    assert sent.outcome().reason is Reason.NOT_DELIVERED
+    gated.close()
+
+
 def test_users_of_the_router_itself(gated: Gated) -> None:
     """A domain that is served here and not listed goes by the gateway as well."""
     here = f"bob\\40b.example@{GW}"
@@ -132,7 +147,7 @@ def test_listed_domain_has_its_own_stream(gated: Gated) -> None:
     """It has one address at the server, not two."""
     other = gated.lab.router(LISTED)
     other.send(f"bob@{LISTED}", ALICE, "hello")
-    assert gated.listed.stanza().from_ == f"bob@{LISTED}"
+    assert gated.streams[LISTED].stanza().from_ == f"bob@{LISTED}"
 
 
 STANZAS_ERRORS = "urn:ietf:params:xml:ns:xmpp-stanzas"
@@ -314,6 +329,21 @@ def test_stranger_is_seen(lab: Lab) -> None:
     gated.close()
 
 
+def test_spelling_is_kept_out_of_traces(lab: Lab) -> None:
+    """Who wrote an address otherwise is told the right one; traces have of it the domain alone."""
+    gated = Gated(lab, settings={"log.trace_entries": 100})
+    told = gated.asks(
+        f"<message from='{ALICE}' to='bob\\40far.example.@{GW}' id='m1'><body>x</body></message>"
+    )
+    assert BOB_HERE in condition(told)[1]
+    trace = gated.rig.router.trace
+    (ident,) = gated.rig.call(lambda: trace.of_origin("m1"))
+    (row,) = gated.rig.call(lambda: trace.find(ident))
+    assert row.get("reason") == "bad-address"
+    assert "bob" not in str(row)
+    gated.close()
+
+
 def test_stranger_outside(gated: Gated) -> None:
     """Gateway addresses are the server's own matter: nobody reaches the router for them."""
     link = gated.lab.organisation("m.example").proved_link(gated.rig)
@@ -330,7 +360,7 @@ def test_ways_are_bounded(gated: Gated, monkeypatch: pytest.MonkeyPatch) -> None
     for _ in range(2):
         for number, rig in enumerate(others):
             sent = rig.send(f"bob@r{number}.example", ALICE)
-            assert gated.peer.stanza().from_ == f"bob\\40r{number}.example@{GW}"
+            assert next_of(gated.peer).from_ == f"bob\\40r{number}.example@{GW}"
             pinged(gated.peer)
             assert sent.outcome().ok
             assert len(here._ways) <= 2
@@ -344,6 +374,6 @@ def test_name_of_another_components_user(gated: Gated) -> None:
 
 def test_server_that_brings_it_on_another_stream(gated: Gated) -> None:
     """Ejabberd takes any stream of a listener for what is to any component of it."""
-    gated.listed.says(ALICE, BOB_HERE, "hello")
+    gated.streams[LISTED].says(ALICE, BOB_HERE, "hello")
     assert gated.inbox() == [(ALICE, "hello")]
     assert not re.search(r"@gw\.", str(gated.far.inbox(BOB)))

@@ -37,6 +37,8 @@ class GatewayRouter(EdgeRouter):
         head = text.partition("[xmpp.inside]")[0]
         home = '[[service]]\nname = "home"\nkind = "embedded"\nusers = ["carol"]\n'
         home += f'[[domain]]\nname = "{self.domain}"\nservice = "home"\n'
+        for service, side in SIDES.items():  # rooms are domains of their own, as the page says
+            home += f'[[domain]]\nname = "conference.{side.gated}"\nservice = "{service}"\n'
         return f"{head}{gateway_tables(self._secret, SIDES)}\n{home}"
 
     def _names(self) -> list[Any]:

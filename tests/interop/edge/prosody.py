@@ -89,6 +89,7 @@ class Prosody:
         for name in self.side.components:
             text += component_page.prosody_component(name) + "\n"
         text += f'VirtualHost "{self.side.gated}"\n{_HOST[Mode.CLEAR]}'
+        text += f'Component "conference.{self.side.gated}" "muc"\n  muc_room_locking = false\n'
         return text + component_page.prosody_component(self.side.gateway, gateway=True) + _HOST[Mode.CLEAR]
 
     # -- life --------------------------------------------------------------------------------------------

@@ -175,6 +175,26 @@ def test_users_of_both_servers(lab: Edge) -> None:
 
 @pytest.mark.usefixtures("gate")
 @pytest.mark.parametrize("server", SIDES)
+def test_room_of_another_server(lab: Edge, server: str) -> None:
+    """Entered and spoken in by its gateway address; who is there is seen under it."""
+    other = "ejabberd" if server == "prosody" else "prosody"
+    alice, bob = fresh(lab, "alice", server), fresh(lab, "bob", other)
+    room = f"room{lab.users}@conference.{SIDES[other].gated}"
+    here = at_gateway(room, server)
+    for user, name, nick in ((bob, room, "bob"), (alice, here, "alice")):
+        user.ask(
+            "raw", xml=f"<presence to='{name}/{nick}'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+        )
+        user.until(lambda one, own=f"{name}/{nick}": one.get("from") == own, f"that {nick} is in")  # type: ignore[misc]
+    alice.until(presence(here, None), "that he is there")
+    for user, name, text in ((alice, here, "from alice"), (bob, room, "from bob")):
+        user.ask("raw", xml=f"<message to='{name}' type='groupchat'><body>{text}</body></message>")
+        alice.until_reads(text, here)
+        bob.until_reads(text, room)
+
+
+@pytest.mark.usefixtures("gate")
+@pytest.mark.parametrize("server", SIDES)
 def test_addresses_that_go_nowhere(lab: Edge, server: str) -> None:
     """Servers pass them on as they are, and the gateway says what is wrong."""
     alice, gateway = fresh(lab, "alice", server), SIDES[server].gateway

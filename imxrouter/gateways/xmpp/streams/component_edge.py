@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from imxrouter.formats.xmltree import BadXml
 from imxrouter.gateways.xmpp.effects import StanzaIn
@@ -17,6 +17,8 @@ from imxrouter.model.address import Address
 from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.wire.record import Record
+
+_ANSWERS: Final = frozenset({"result", "error"})
 
 
 class Attachments(Protocol):
@@ -64,13 +66,32 @@ class ComponentEdge(PoolEdge):
         self._clients, self._gateway, self._pings = clients, gateway, pings
 
     def records_of(self, session: StreamLink, stanzas: Sequence[StanzaIn]) -> bytes:
-        """See `parts.Edge`."""
-        own: list[StanzaIn] = []
+        """See `parts.Edge`; what stands before the answer to a ping is taken before it."""
+        records, own = b"", list[StanzaIn]()
         for one in stanzas:
+            if self._answers_gateway(one):
+                records += self._taken(session, own)
+                own = []
+                self._pings.answer(one.stanza.ident, one.from_, one.to)
+                continue
             meant = self._meant(session, one)
             if meant is not None:
                 own.append(meant)
-        return super().records_of(session, own) if own else b""
+        return records + self._taken(session, own)
+
+    def _taken(self, session: StreamLink, stanzas: Sequence[StanzaIn]) -> bytes:
+        return super().records_of(session, stanzas) if stanzas else b""
+
+    def _answers_gateway(self, got: StanzaIn) -> bool:
+        """Whether it answers what we asked as the gateway itself: pings, and nothing else."""
+        gateway, given = self._gateway, got.stanza
+        return (
+            gateway is not None
+            and got.to == gateway.name
+            and given.kind == "iq"
+            and given.type in _ANSWERS
+            and self._is_for_gateway(got)
+        )
 
     def _meant(self, session: StreamLink, got: StanzaIn) -> StanzaIn | None:
         """A stanza as it goes on, to the address that is meant; None where it goes no further."""
@@ -86,7 +107,7 @@ class ComponentEdge(PoolEdge):
             try:
                 return self._gateway.arrived(got)
             except NotThrough as error:
-                self._refuse(session, got, failure(error.reason, note=error.words), error.words)
+                self._refuse(session, got, failure(error.reason, note=error.note), error.words)
         return None
 
     @staticmethod
@@ -94,13 +115,8 @@ class ComponentEdge(PoolEdge):
         return "@" not in got.stanza.to.partition("/")[0]
 
     def _answer(self, session: StreamLink, gateway: ServiceGateway, got: StanzaIn) -> None:
-        """A stanza for the gateway itself; an answer to a ping of ours among them."""
-        given = got.stanza
-        if given.kind == "iq" and given.type in {"result", "error"}:
-            self._pings.answer(given.ident, got.from_, got.to)
-            return
-        told = told_of(given, got.to, got.from_)
-        answers = gateway.answers(given, told)
+        """A stanza for the gateway itself."""
+        answers = gateway.answers(got.stanza, told_of(got.stanza, got.to, got.from_))
         if answers and not self._is_over(session, got):
             self._clients.say(session, answers)
 

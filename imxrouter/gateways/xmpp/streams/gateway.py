@@ -41,12 +41,13 @@ class NotThrough(RouterError):
 
     Attributes:
         reason: in the one vocabulary.
-        words: what its sender is told of it beside that.
+        words: what its sender is told of it beside that; may have the address.
+        note: for logs and traces, with domains alone.
     """
 
-    def __init__(self, reason: Reason, words: str) -> None:
-        super().__init__(words)
-        self.reason, self.words = reason, words
+    def __init__(self, reason: Reason, words: str, note: str = "") -> None:
+        super().__init__(note or words)
+        self.reason, self.words, self.note = reason, words, note or words
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class ServiceGateway:
             address = address_behind(jid)
             to = str(to_jid(address, jid.resource))
         except Misspelled as error:
-            raise NotThrough(error.reason, f"write {error.right}") from None
+            raise NotThrough(error.reason, f"write {error.right}", str(error)) from None
         except BadJid as error:
             raise NotThrough(error.reason, str(error)) from None
         self._permit(address)
