@@ -116,7 +116,10 @@ class PeerDetailView(TypedDict):
     nothing waits; `failures` counts those in a row. `held_age_s` is the age of the oldest request that waits.
     `outages` are the last five, the newest first; `objectives` what is expected of it, and how it was since
     yesterday.
-    `protocol` is what reaches it, `choice` why: empty where there is nothing to choose.
+    `protocol` is what reaches it, `choice` why: empty where there is nothing to choose. `presence_choice` is
+    the same of presence, which is looked up and chosen apart: empty where nothing of it was sent lately.
+    `subscriptions` counts those that live, in either direction, by the protocol with which they began: it
+    stays theirs. `presence_next_try_s` is null where presence does not wait.
     `counted` is what came from it and went to it, by result, since it has a label of its own in the metrics;
     null where it is counted among `other`. `answered_s` is the mean time of what it delivered.
     """
@@ -124,6 +127,9 @@ class PeerDetailView(TypedDict):
     domain: str
     protocol: str
     choice: str
+    presence_choice: str
+    presence_next_try_s: float | None
+    subscriptions: dict[str, int]
     state: str
     state_for_s: float | None
     source: str

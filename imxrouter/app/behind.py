@@ -5,27 +5,31 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from twisted.internet.defer import Deferred
 
 from imxrouter.app.components import own_parts, places
+from imxrouter.app.link_parts import LinkParts
+from imxrouter.app.prepared import Step, Touched
+from imxrouter.app.xmpp import Streams
+from imxrouter.config.diff import Changes
+from imxrouter.config.schema import Config
 from imxrouter.gateways.xmpp.streams.component_client import ClientSettings, ComponentClients
 from imxrouter.gateways.xmpp.streams.inside import Inside, InsideFactory
 from imxrouter.gateways.xmpp.streams.leaving import Leaving
 from imxrouter.gateways.xmpp.streams.pool import PoolSettings, ServicePool
 from imxrouter.gateways.xmpp.streams.session import XmppSession
+from imxrouter.link.machine import Side
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.tls.inside import Mint, authority_at
 from imxrouter.tls.inside_contexts import InsideContexts
 from imxrouter.transport.link import Link
-from imxrouter.transport.opening import TcpOpener
+from imxrouter.transport.opening import Endpoint, TcpOpener
 from imxrouter.wire.control import Control, Hello
-
-if TYPE_CHECKING:
-    from imxrouter.app.parts import Parts
 
 #: In the folder of what outlives a restart, where the operator names none.
 AUTHORITY_FILE: Final = "inside-authority.pem"
@@ -53,18 +57,17 @@ class BehindUs:
     """The servers behind this router. It is a `LinkEvents`, for the time that passes.
 
     Args:
-        router: the other parts; its streams of peers are made already.
+        router: its links.
+        streams: those of peers.
 
     Attributes:
         pools: the XMPP services by name.
     """
 
-    def __init__(self, router: Parts) -> None:
-        self._router = router
+    def __init__(self, router: LinkParts, streams: Streams) -> None:
+        self._router, self._edge = router, streams.edge
         config, hub = router.config, router.hub
         # the configuration itself may hold 100,000 domains: it is not kept
-        services = [one for one in config.services if one.kind == "xmpp"]
-        addresses = {one.name: one.endpoint for one in services if one.endpoint is not None}
         later, opener = router.reactor.callLater, TcpOpener(router.reactor)
         self._inside = Inside(
             hub,
@@ -72,26 +75,31 @@ class BehindUs:
             lambda: [_PREFIX + one for one in router.keyring.secrets],
             opener,
             later,
-            router.streams.rules,
+            streams.rules,
         )
         self._clients = ComponentClients(
             hub, places(config), opener, later, random.SystemRandom().random,
             ClientSettings(
-                self._own_domains, router.streams.rules.confirm, router.streams.rules.settings,
-                router.streams.refused, router.streams.answers_cost,
+                self._own_domains, streams.rules.confirm, streams.rules.settings,
+                streams.refused, streams.answers_cost,
             ),
         )  # fmt: skip
-        settings = PoolSettings(
-            config.dial.hold_s, config.dial.hold_count, config.dial.hold_bytes, config.links.idle_s
-        )
-        edge, ways = router.streams.edge, _Ways(self._inside, self._clients)
-        self.pools = {one.name: ServicePool(one.name, hub, edge, ways, settings) for one in services}
+        self._ways = _Ways(self._inside, self._clients)
+        self.pools: dict[str, ServicePool] = {}
         self._inside.pools = self._clients.pools = self.pools
-        self._inside.addresses = addresses
-        self._inside.parts = own_parts(router, self._inside, self._inside.terms)
-        self._clients.parts = own_parts(router, self._clients, self._clients.terms)
+        self._inside.addresses = addresses_of(config)
+        for one in config.services:
+            if one.kind == "xmpp":
+                self._add(one.name, _pool_settings(config))
+        self._inside.networks = config.xmpp.inside.networks
+        #: services that are configured
+        self._wanted = set(self.pools)
+        self._inside.parts = own_parts(streams, self._inside, self._inside.terms)
+        self._clients.parts = own_parts(streams, self._clients, self._clients.terms)
         self._leaving = Leaving((self._inside, self._clients), self.pools.values(), hub.now)
-        router.streams.figures.others = self.streams
+        #: services that are configured no more, and whose streams are not all at their end
+        self._going: dict[str, Leaving] = {}
+        streams.figures.others, streams.pool_of = self.streams, self.pool_of
         hub.events.append(self)
 
     def begin(self, state_dir: Path) -> None:
@@ -110,7 +118,7 @@ class BehindUs:
 
     def factory(self) -> InsideFactory:
         """What makes streams of connections of the servers."""
-        return InsideFactory(self._inside, self._router.config.xmpp.inside.networks)
+        return InsideFactory(self._inside)
 
     def streams(self) -> Iterable[XmppSession]:
         """Those that are there."""
@@ -125,8 +133,10 @@ class BehindUs:
         return self._leaving.begin()
 
     def step(self) -> None:
-        """Go on with that; called some twenty times a second."""
+        """Go on with that, and with services that go; called some twenty times a second."""
         self._leaving.step()
+        for going in list(self._going.values()):
+            going.step()
 
     def end(self) -> None:
         """Cut what is left of them."""
@@ -138,6 +148,66 @@ class BehindUs:
         """The service of a domain, where it is an XMPP service."""
         service = self._service_of(name)
         return self.pools[service] if service is not None else None
+
+    def _add(self, name: str, settings: PoolSettings) -> None:
+        self.pools[name] = ServicePool(name, self._router.hub, self._edge, self._ways, settings)
+
+    # -- a changed configuration -------------------------------------------------------------------------
+
+    def prepare(self, config: Config, changes: Changes) -> Step | None:
+        """Services that come, have another address, or go; and who may connect. Then domains, then `settle`.
+
+        What a service's server has opened stays where its address is another one: that is no proof.
+        """
+        if not changes.touch("service", "xmpp.inside.allow", "dial", "links"):
+            return None
+        addresses, networks = addresses_of(config), config.xmpp.inside.networks
+        wanted = {one.name for one in config.services if one.kind == "xmpp"}
+        before, settings = self._inside.addresses, _pool_settings(config)
+        moved = {name for name in wanted & self.pools.keys() if addresses.get(name) != before.get(name)}
+        shut = [one for one in self._inside.sessions if not self._inside.may_come(one, networks)]
+        left = [one for one in self._inside.sessions if one.side is Side.OPENER and one.service in moved]
+        gone = [one for one in self.streams() if one.service in self.pools.keys() - wanted]
+
+        def commit() -> None:
+            self._wanted = wanted
+            for name in wanted:
+                if name not in self.pools:
+                    self._add(name, settings)
+                self._going.pop(name, None)
+                self.pools[name].leaves = False
+            for pool in self.pools.values():
+                pool.settings = settings
+            self._inside.addresses = addresses
+            for name in moved:
+                self.pools[name].moved()
+                self._inside.retire(name)
+            self._inside.allow(networks)
+
+        words = (
+            (shut, "ends: its address is not in xmpp.inside.allow any more"),
+            (left, "closed in order: the address of service {} is another"),
+            (gone, "closed in order: service {} is gone"),
+        )
+        links = [Touched(one, text.format(one.service)) for some, text in words for one in some]
+        return Step(commit, tuple(links), counts=bool(links) or changes.touch("service", "xmpp"))
+
+    def settle(self) -> None:
+        """End in order the streams of services that are configured no more; no domain is theirs by now."""
+        for name in self.pools.keys() - self._wanted - self._going.keys():
+            leaving = self._going[name] = Leaving(
+                (self._inside, self._clients), (self.pools[name],), self._router.hub.now, name
+            )
+            leaving.begin().addCallback(partial(self._gone, leaving, name))
+
+    def _gone(self, leaving: Leaving, name: str, _result: object) -> None:
+        """All streams of a service have ended, or it has taken too long."""
+        if self._going.get(name) is not leaving:  # one of its name has come meanwhile
+            return
+        for session in leaving.streams():
+            session.end(Reason.SHUTTING_DOWN)
+        del self._going[name]
+        self._router.hub.detach(self.pools.pop(name), Reason.SERVICE_DOWN, f"service {name} is gone")
 
     def _service_of(self, name: str) -> str | None:
         try:
@@ -167,3 +237,15 @@ class BehindUs:
         """Look at the timers of the streams."""
         self._inside.tick(now)
         self._clients.tick(now)
+
+
+def addresses_of(config: Config) -> dict[str, Endpoint]:
+    """Where the servers of XMPP services take streams, by service."""
+    return {
+        one.name: one.endpoint for one in config.services if one.kind == "xmpp" and one.endpoint is not None
+    }
+
+
+def _pool_settings(config: Config) -> PoolSettings:
+    dial = config.dial
+    return PoolSettings(dial.hold_s, dial.hold_count, dial.hold_bytes, config.links.idle_s)

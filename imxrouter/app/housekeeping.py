@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from imxrouter.routing.destinations import DestinationTable
 from imxrouter.routing.dialling import DialLimits
 from imxrouter.routing.limits import SenderRates
@@ -21,7 +23,7 @@ class Housekeeping:
 
     Args:
         rates: senders whose allowance is full again are forgotten.
-        destinations: so are domains that nobody wrote to for long.
+        destinations: so are domains that nobody wrote to for long, in each of these.
         subscriptions: so are those that ended.
         dialling: so is what claims used of their limits, and failures past their time.
     """
@@ -29,7 +31,7 @@ class Housekeeping:
     def __init__(
         self,
         rates: SenderRates,
-        destinations: DestinationTable,
+        destinations: Sequence[DestinationTable],
         dialling: DialLimits,
         subscriptions: Subscriptions,
     ) -> None:
@@ -42,7 +44,8 @@ class Housekeeping:
     def step(self, now: float) -> None:
         """Do this step's part."""
         self._rates.sweep(now, SENDERS_A_STEP)
-        self._destinations.sweep(now, DESTINATIONS_A_STEP)
+        for table in self._destinations:
+            table.sweep(now, DESTINATIONS_A_STEP)
         self._subscriptions.sweep(now, SUBSCRIPTIONS_A_STEP)
         if now >= self._next_dialling:
             self._next_dialling = now + DIALLING_EVERY_S

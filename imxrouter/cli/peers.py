@@ -121,9 +121,17 @@ def _show(view: PeerDetailView) -> None:
         if view["next_try_s"] is not None
         else "with the next request"
     )
+    more = {}
+    if view["presence_choice"]:
+        wait = view["presence_next_try_s"]
+        again = f"; next try in {output.duration(wait)}" if wait is not None else ""
+        more["presence by"] = f"{view['presence_choice']}{again}"
+    if view["subscriptions"]:
+        counts = view["subscriptions"].items()
+        more["subscriptions"] = ", ".join(f"{count} by {protocol}" for protocol, count in sorted(counts))
     mean = f", answered in {view['answered_s'] * 1000:.1f} ms" if view["answered_s"] is not None else ""
     output.pairs({
-        "peer": view["domain"], "reached by": view["choice"] or view["protocol"],
+        "peer": view["domain"], "reached by": view["choice"] or view["protocol"], **more,
         "state": f"{view['state']}{since}",
         "targets": f"{', '.join(view['targets']) or 'none connected'} (from {view['source']})",
         "must prove": f"{view['required']} by {view['required_by']}{cannot}",

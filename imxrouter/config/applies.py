@@ -192,7 +192,7 @@ APPLIES: Final[dict[str, Applies]] = {
     "xmpp.dormant_days": _NEW,
     "xmpp.denied_s": _NEW,
     "xmpp.inside.listen": _RESTART,
-    "xmpp.inside.allow": _RESTART,
+    "xmpp.inside.allow": _LIVE,
     "xmpp.inside.authority": _RESTART,
     "xmpp.components.listen": _RESTART,
     "xmpp.components.allow": _RESTART,
@@ -205,8 +205,7 @@ APPLIES: Final[dict[str, Applies]] = {
     "service.name": _LIVE,
     # an embedded service and one that logs in are two different parts
     "service.kind": _RESTART,
-    # the streams of a service of this kind are made when the router begins
-    "service.address": _RESTART,
+    "service.address": _LIVE,
     "service.secret_file": _LIVE,
     "service.key": _LIVE,
     "service.certificate": _LIVE,

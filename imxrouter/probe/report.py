@@ -12,7 +12,7 @@ from typing import Any, Final, TypedDict
 
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage
-from imxrouter.transport.connector import telling_rank
+from imxrouter.transport.telling import telling_rank
 
 #: As they follow each other on the way to a domain: a link says hello after TLS, and claims after hello.
 ORDER: Final = (Stage.DNS, Stage.CONNECT, Stage.TLS, Stage.IDENTITY, Stage.PEER, Stage.DIALBACK)

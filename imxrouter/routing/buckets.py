@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from imxrouter.routing.limits import Rate, gcra_next, gcra_wait
+
+#: Keys in one table: some 100 bytes each, 6.5 MB in all, and only until their rate is whole again.
+KEYS_AT_MOST: Final = 65_536
 
 
 class Buckets:
     """One rate per key. Look first (`wait`), and `take` when every other limit agrees as well."""
 
-    def __init__(self, rate: Rate, limit: int = 65_536) -> None:
+    def __init__(self, rate: Rate, limit: int = KEYS_AT_MOST) -> None:
         """Make an empty table of at most `limit` keys; a new key that finds no room has to wait."""
         self.rate = rate
         self._limit = limit

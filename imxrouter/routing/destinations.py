@@ -227,6 +227,10 @@ class DestinationTable:
     def __iter__(self) -> Iterator[Destination]:
         return iter(tuple(self._entries.values()))
 
+    def another(self) -> DestinationTable:
+        """An empty table that waits as this one does."""
+        return DestinationTable(self._chance, self._backoff, limit=self._limit, keep_s=self.keep_s)
+
     def change(self, backoff: BackOff) -> None:
         """Wait by other times after the next failure of each."""
         self._backoff = backoff

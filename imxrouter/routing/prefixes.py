@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from imxrouter.model.errors import RouterError
+
+#: Addresses of which the keys are kept, those that were asked for last: 300 bytes each, 1.2 MB in all. Each
+#: connection asks several times, so that the next ones of as many hosts find theirs.
+REMEMBERED: Final = 4096
 
 
 class BadIpAddress(RouterError):
@@ -25,7 +29,7 @@ class AddressKeys(NamedTuple):
     prefix: bytes
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=REMEMBERED)
 def address_keys(ip: str) -> AddressKeys:
     """The keys of an address; IPv4 in IPv6 clothes (mapped, 6to4, NAT64) counts as that IPv4 address.
 

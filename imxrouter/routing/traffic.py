@@ -157,6 +157,13 @@ class LinkMeter(Meter):
         self.troubled = self.insists = self.watched = False
         self.left, self.left_bytes = rate.lease, rate.lease_bytes
 
+    def read(self, requests: int, size: int, now: float) -> None:
+        """So much was read of the link; the rate is asked where the lease is used up, or it is watched."""
+        self.left -= requests
+        self.left_bytes -= size
+        if self.left < 0 or self.left_bytes < 0 or self.watched:
+            self.settle(now)
+
     def settle(self, now: float) -> None:
         """Charge what was used of the lease, and begin a new one."""
         rate = self.rate

@@ -1,6 +1,6 @@
 """Everything that is not the common case: refusals, duplicates, lost links, what waited, time.
 
-The common case stands in `switch.py`, the tables of both in `tables.py`.
+The common case stands in `switch.py` and `responses.py`, the tables of both in `tables.py`.
 """
 
 from __future__ import annotations

@@ -31,6 +31,12 @@ _OWN_TYPES: Final = {
 }  # fmt: skip
 _MESSAGE: Final = b"xmpp\0<message"
 _GROUPCHAT: Final = b"groupchat"
+_ARCHIVE: Final = b"urn:xmpp:mam:"
+#: A start, an end, or both, of an element.
+_TAG: Final = re.compile(
+    rb"<(/?)([^ \t\r\n/<>\"'!?]+)((?:[ \t\r\n]+[^ \t\r\n=/<>\"']+[ \t\r\n]*=[ \t\r\n]*"
+    rb"(?:\"[^\"]*\"|'[^']*'))*)[ \t\r\n]*(/?)>"
+)
 
 
 def is_presence(data: bytes) -> bool:
@@ -65,10 +71,10 @@ def is_rated(data: bytes) -> bool:
     (XEP-0045 section 7.4), and what was said before to who comes in. That is a message from a room to a full
     address; one to a bare address is what somebody says in a room. Nor does a query, which shows nobody
     anything: a program asks for the cards and keys of all contacts when it begins (XEP-0084, XEP-0384). Nor
-    its answer, which was asked for.
+    its answer, which was asked for; of an archive it comes as a message for each that it holds (XEP-0313).
     """
     body = _body_of(data)
-    if data.startswith(_MESSAGE, body) and data.find(_GROUPCHAT, body) < 0:
+    if data.startswith(_MESSAGE, body) and data.find(_GROUPCHAT, body) < 0 and data.find(_ARCHIVE, body) < 0:
         return True  # nearly all are so
     found = _XMPP.match(data, body)
     if found is None:
@@ -78,7 +84,30 @@ def is_rated(data: bytes) -> bool:
         return kind not in _TELLS and kind != b"probe"
     if found[1] == b"iq":
         return kind not in _ANSWERS and kind != _ASKS
-    return kind != _GROUPCHAT or b"/" not in _attribute(found[2], b"to")
+    if b"/" not in _attribute(found[2], b"to"):
+        return True
+    return kind != _GROUPCHAT and not _is_of_archive(data, found.end())
+
+
+def _is_of_archive(data: bytes, at: int) -> bool:
+    """Whether a message holds a result of an archive and nothing beside it (XEP-0313 section 4.2).
+
+    Programs ignore what they did not ask for (section 8.2), so nobody is written to by it.
+
+    Args:
+        data: ends with the message.
+        at: where its first child begins.
+    """
+    tag = _TAG.match(data, at)
+    if tag is None or tag[2] != b"result" or not _attribute(tag[3], b"xmlns").startswith(_ARCHIVE):
+        return False
+    depth = 0
+    while tag is not None:  # what is neither text nor a tag ends it: sections may hide tags
+        depth += -1 if tag[1] else not tag[4]
+        if depth <= 0:
+            return data[tag.end() :] == b"</message>"
+        tag = _TAG.match(data, max(data.find(b"<", tag.end()), 0))
+    return False
 
 
 def only_ends_or_answers(data: bytes) -> bool:

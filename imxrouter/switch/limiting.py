@@ -12,10 +12,9 @@ from imxrouter.model.vocabulary import REASON_BY_WORD, Reason, Status
 from imxrouter.routing.overload import Level
 from imxrouter.routing.traffic import Meter, Over, Payers
 from imxrouter.switch import slots
-from imxrouter.switch.core import SUSPENDED_S, SwitchCore
+from imxrouter.switch.core import SwitchCore
 from imxrouter.switch.forms import is_presence
-from imxrouter.switch.ports import Port, Route
-from imxrouter.switch.presence import OF_DOMAINS
+from imxrouter.switch.ports import Port
 from imxrouter.wire.layout import (
     ADDRESSES_OFFSET,
     FLAG_RESPONSE_WANTED,
@@ -194,15 +193,6 @@ class SwitchLimits(SwitchCore):
                 Limit.OUTPUT, port, data, self._entry_of(port, decode_record(data), data)[TO_DOMAIN], 1
             )
 
-    def _refuse_by_route(self, port: Port, data: bytes, route: Route, internal: bool) -> None:
-        """Suspended, a type that the domain does not take, or too large; in that order."""
-        if route.suspended:
-            self.refuse(port, data, Reason.SUSPENDED, SUSPENDED_S)
-        elif internal or not _takes(route, (data[4] << 8) | data[5]):
-            self.refuse(port, data, Reason.TYPE_NOT_ENABLED)
-        else:
-            self.refuse(port, data, Reason.TOO_LARGE)
-
     def refuse_inbox(self, port: Port, data: bytes, wait_s: float, stranger: int, now: float) -> None:
         """Too many messages to one recipient."""
         limit = Limit.RECIPIENT_STRANGERS if stranger else Limit.RECIPIENT
@@ -217,11 +207,6 @@ class SwitchLimits(SwitchCore):
         """Which limit a sender is over, and who is."""
         known = key in self.rates.arrivals or self.rates.is_exception(key)
         return (Limit.SENDER, key) if known else (Limit.SENDERS_REMEMBERED, domain)
-
-
-def _takes(route: Route, rtype: int) -> bool:
-    """Whether the domain takes the type."""
-    return rtype in route.types or rtype in OF_DOMAINS
 
 
 def _ends(data: bytes) -> bool:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from imxrouter.switch.limiting import SwitchLimits
 from imxrouter.switch.ports import Port
+from imxrouter.switch.responses import SwitchResponses
 from imxrouter.wire.control import ACK_BYTES, ACK_START
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.framing import judge_length
 from imxrouter.wire.layout import FIRST_ROUTED_TYPE, HEADER_BYTES, LENGTH_BYTES, RESPONSE_BIT
 
 
-class SwitchReads(SwitchLimits):
-    """Takes reads; the loops over runs stand in `switch.py`."""
+class SwitchReads(SwitchResponses):
+    """Takes reads; the loop over requests stands in `switch.py`."""
 
     def _requests(self, port: Port, data: bytes, view: bytearray, at: int, now: float) -> int:
-        raise NotImplementedError
-
-    def _responses(self, port: Port, data: bytes, view: bytearray, at: int, now: float) -> int:
         raise NotImplementedError
 
     def receive(self, port: Port, data: bytes, now: float) -> None:

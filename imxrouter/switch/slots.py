@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from imxrouter.model.operations import Kind
 from imxrouter.model.quality import BOUNDS_S
 from imxrouter.model.vocabulary import Reason
+from imxrouter.wire.registry import KIND_OF_TYPE
 
 
 class Slot(NamedTuple):
@@ -24,6 +25,10 @@ class Slot(NamedTuple):
 RESULTS: Final = ("accepted", "delivered", "refused", "failed", "indeterminant", "duplicate")
 ACCEPTED, DELIVERED, REFUSED, FAILED, INDETERMINANT, DUPLICATE = range(len(RESULTS))
 KIND_STRIDE: Final = len(RESULTS)
+
+#: First slot of the kind of a type; the results stand behind it. Types that have none are the other ones.
+BASE_OF_TYPE: Final = {rtype: int(kind) * KIND_STRIDE for rtype, kind in KIND_OF_TYPE.items()}
+OTHER_BASE: Final = int(Kind.OTHER) * KIND_STRIDE
 
 _KINDS: Final = tuple(kind.name.lower() for kind in Kind)
 RECORDS_IN: Final = KIND_STRIDE * len(_KINDS)

@@ -32,14 +32,12 @@ class Ways(_Table):
     Attributes:
         streams: the same of links that carry stanzas.
         presence: the same for subscriptions and notifications.
-        apart: whether messages and presence are looked up apart; where they are not, each link is for both.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.streams: _Table = {}
         self.presence: _Table = {}
-        self.apart = False
         self._tables: dict[Uri, _Table] = {Uri.IM: self, Uri.PRES: self.presence}
         self._admitted: dict[Uri, set[bytes]] = {uri: set() for uri in Uri}
         self._of_port: dict[int, set[tuple[bytes, bytes]]] = {}
@@ -77,8 +75,6 @@ class Ways(_Table):
 
     def restrict(self, to_domain: bytes, port: Port, only: Uri | None) -> None:
         """A link was reached by what a domain publishes for that alone; None, or for the other: for both."""
-        if not self.apart:
-            return
         known = self._only.get(port.number, {})
         is_new = not any(remote == to_domain for remote, _ in self._of_port.get(port.number, ()))
         if only is not None and is_new and known.get(to_domain, only) is only:

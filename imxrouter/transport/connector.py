@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime
+from twisted.internet.interfaces import IProtocol, IReactorTime
 from twisted.python.failure import Failure
 
 from imxrouter.discovery.errors import DiscoveryFailed
@@ -36,40 +36,17 @@ from imxrouter.transport.dial_terms import (
 )  # fmt: skip
 from imxrouter.transport.encryption import HandshakeFailed
 from imxrouter.transport.opening import Endpoint, OpenedSocket, OpenSocket, Race
+from imxrouter.transport.telling import LATE, most_telling
+from imxrouter.transport.time_left import TimeLeft
 
 __all__ = [
     "Attempt", "ConnectFailed", "ConnectLimits", "Connected", "Connector", "DialTerms", "Finds", "OnStep",
-    "telling_rank",
 ]  # fmt: skip
 
 #: Told of each step: its stage, a sentence, and its facts.
 OnStep = Callable[[Stage, str, Mapping[str, object]], None]
 
 T = TypeVar("T")
-
-#: From the most telling failure to the least: what came furthest says most about what to mend. A reason that
-#: is not listed comes from policy or DNS and stands at the end.
-_TELLING: Final = (
-    Reason.DANE_MISMATCH,
-    Reason.CERTIFICATE_REFUSED,
-    Reason.DELEGATION_INSECURE,
-    Reason.TLS_FAILED,
-    Reason.NO_COMMON_PROOF,
-    Reason.NOT_HOSTED,
-    Reason.NO_SERVICE,
-    Reason.VERSION_MISMATCH,
-    Reason.PROTOCOL_ERROR,
-    Reason.HELLO_TIMEOUT,
-    Reason.CONNECTION_REFUSED,
-    Reason.CONNECT_TIMEOUT,
-    Reason.UNREACHABLE,
-    Reason.DIAL_LIMIT,
-    Reason.ADDRESS_REFUSED,
-    Reason.WEAKER_THAN_POLICY,
-    Reason.WEAKER_THAN_REMEMBERED,
-    Reason.DNS_TIMEOUT,
-    Reason.DNS_FAILURE,
-)
 
 
 class Finds(Protocol):
@@ -143,7 +120,7 @@ class Connector:
             late = True
             running.cancel()
 
-        dial.time_left = _TimeLeft(self.clock, self.limits.total_s, expire)
+        dial.time_left = TimeLeft(self.clock, self.limits.total_s, expire)
 
         def ended(result: Connected | Failure) -> Connected | Failure:
             dial.time_left.stop()
@@ -154,27 +131,6 @@ class Connector:
         running = Deferred.fromCoroutine(dial.run())
         running.addBoth(ended)
         return running
-
-
-class _TimeLeft:
-    """The limit for everything together; it stands still while a turn is waited for."""
-
-    def __init__(self, clock: IReactorTime, seconds: float, expire: Callable[[], None]) -> None:
-        self._clock = clock
-        self._left = seconds
-        self._expire = expire
-        self._timer: IDelayedCall | None = None
-        self.go_on()
-
-    def go_on(self) -> None:
-        """It runs from here on."""
-        self._timer = self._clock.callLater(self._left, self._expire)
-
-    def stop(self) -> None:
-        """It stands still; what is left stays."""
-        if self._timer is not None and self._timer.active():
-            self._left = max(self._timer.getTime() - self._clock.seconds(), 0.0)
-            self._timer.cancel()
 
 
 class _Dial:
@@ -203,7 +159,7 @@ class _Dial:
         self._failed: set[Endpoint] = set()
         #: the session that was refused last was a resumed one: its certificate was not shown anew
         self._resumed = False
-        self.time_left: _TimeLeft
+        self.time_left: TimeLeft
 
     async def run(self) -> Connected:
         """Work through the targets."""
@@ -225,9 +181,9 @@ class _Dial:
 
     def expired(self) -> ConnectFailed:
         """The failure where time for everything is up."""
-        reason = _LATE.get(self._stage, Reason.CONNECT_TIMEOUT)
+        reason = LATE.get(self._stage, Reason.CONNECT_TIMEOUT)
         if self._attempts:
-            reason = _most_telling(self._attempts).reason
+            reason = most_telling(self._attempts).reason
         note = f"not connected within {self._with.limits.total_s:g} s"
         return ConnectFailed(reason, self._domain, note, self._attempts)
 
@@ -467,28 +423,12 @@ class _Dial:
             exhausted = self._skipped > 0
             note = "no target is left to try" if exhausted else "nothing to dial"
             return ConnectFailed(reason, self._domain, note, exhausted=exhausted)
-        told = _most_telling(self._attempts)
+        told = most_telling(self._attempts)
         where = f"{told.ip or told.host} port {told.port}"
         others = f", {len(self._attempts)} attempts in all" if len(self._attempts) > 1 else ""
         notes = [told.note] if told.note else self._notes[:1]
         note = "; ".join([where + others, *filter(None, notes)])
         return ConnectFailed(told.reason, self._domain, note, self._attempts)
-
-
-#: What it is called where time for everything is up.
-_LATE: Final = {
-    Stage.DNS: Reason.DNS_TIMEOUT, Stage.TLS: Reason.TLS_FAILED, Stage.LIMIT: Reason.DIAL_LIMIT,
-    Stage.PEER: Reason.HELLO_TIMEOUT,
-}  # fmt: skip
-
-
-def _most_telling(attempts: Sequence[Attempt]) -> Attempt:
-    return min(attempts, key=lambda attempt: telling_rank(attempt.reason))
-
-
-def telling_rank(reason: Reason) -> int:
-    """Return how much a failure says about what to mend among those of one search: the least says most."""
-    return _TELLING.index(reason) if reason in _TELLING else len(_TELLING)
 
 
 def _is_ip(host: str) -> bool:

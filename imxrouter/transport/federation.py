@@ -60,6 +60,7 @@ class Federation:
 
     Attributes:
         holding: what waits.
+        presence: back-off of domains whose hosts for presence alone could not be reached, and of no other.
         chosen: by which protocol each domain is reached.
     """
 
@@ -76,7 +77,7 @@ class Federation:
         self._reaches = reaches
         self._claimer = claimer
         self._links = UsableLinks(hub, claimer)
-        self.destinations = destinations
+        self.destinations, self.presence = destinations, destinations.another()
         self.holding = Holding(hub)
         self.chosen = Chosen(hub.switch.ways)
         self.more_links = MoreLinks(hub, reaches, claimer)
@@ -171,13 +172,9 @@ class Federation:
             self.hold(tags)
             return
         protocol = protocol_of(choice)
-        if isinstance(choice, Choice) and self.chosen.chooser is not None:
-            self.on_step(
-                "chosen",
-                pursuit.domain.wire,
-                self.chosen.words(pursuit.domain, choice, pursuit.uri),
-                Reason.NONE,
-            )
+        if isinstance(choice, Choice) and self.chosen.several:
+            words = self.chosen.words(pursuit.domain, choice, pursuit.uri)
+            self.on_step("chosen", pursuit.domain.wire, words, Reason.NONE)
         uri = self.chosen.place(pursuit.domain, pursuit.uri, choice)
         self._pursue(self.holding.decide(pursuit, protocol, uri).key, choice)
 
@@ -196,14 +193,8 @@ class Federation:
             if session.is_open:
                 self._claim_all(pursuit, session)
             return
-        now = self._hub.now()
-        if pursuit.uri is Uri.PRES:  # what is known of the domain is not of its hosts for presence alone
-            if isinstance(choice, NoChoice):
-                self._failed(pursuit, Cause(choice.reason, self.chosen.why(pursuit.domain, choice, Uri.PRES)))
-            else:
-                self._dial(pursuit)
-            return
-        destination = self.destinations.open(pursuit.domain, now, pursuit.protocol)
+        now, uri = self._hub.now(), pursuit.uri
+        destination = self._known(uri).open(pursuit.domain, now, pursuit.protocol)
         if destination is None:
             self.holding.fail(pursuit, Cause(Reason.BUSY, "too many domains are being reached"), 5)
         elif destination.state is DestinationState.FAILING and not destination.may_try(now):
@@ -211,12 +202,17 @@ class Federation:
             cause = Cause(last.reason, last.note) if last else Cause(Reason.BACKING_OFF)
             self.holding.fail(pursuit, cause.of_unsent(), destination.retry_after_s(now))
         elif isinstance(choice, NoChoice):
-            self._failed(pursuit, Cause(choice.reason, self.chosen.why(pursuit.domain, choice)))
+            self._failed(pursuit, Cause(choice.reason, self.chosen.why(pursuit.domain, choice, uri)))
         elif pursuit.protocol not in self._reaches:
             self._failed(pursuit, Cause(Reason.BLOCKED, f"{pursuit.protocol.value} is not spoken here"))
         else:
-            destination.connecting(now)
+            if uri is Uri.IM:
+                destination.connecting(now)
             self._dial(pursuit)
+
+    def _known(self, uri: Uri) -> DestinationTable:
+        """What is known of domains; of their hosts for presence alone it says nothing of the others."""
+        return self.presence if uri is Uri.PRES else self.destinations
 
     def _dial(self, pursuit: Pursuit) -> None:
         pursuit.dialling = True
@@ -272,7 +268,7 @@ class Federation:
         if pursuit.budget.count:
             self._dial(pursuit)
             return
-        destination = self.destinations.find(pursuit.domain, pursuit.protocol or Protocol.IMX)
+        destination = self._known(pursuit.uri).find(pursuit.domain, pursuit.protocol or Protocol.IMX)
         if destination is not None:
             destination.idle(self._hub.now())
         self.holding.forget_if_empty(pursuit)
@@ -292,21 +288,20 @@ class Federation:
     def _failed(self, pursuit: Pursuit, cause: Cause) -> None:
         pursuit.tried.clear()
         pursuit.again = False
-        retry_after_s = 5
-        if pursuit.uri is Uri.IM:
-            retry_after_s = self._verdict(pursuit.domain, pursuit.protocol or Protocol.IMX, cause)
+        protocol = pursuit.protocol or Protocol.IMX
+        retry_after_s = self._verdict(pursuit.domain, protocol, cause, pursuit.uri)
         self.holding.fail(pursuit, cause, retry_after_s)
         self.on_unreachable(pursuit.domain.wire, cause)
 
-    def _verdict(self, domain: Domain, protocol: Protocol, cause: Cause) -> int:
+    def _verdict(self, domain: Domain, protocol: Protocol, cause: Cause, uri: Uri = Uri.IM) -> int:
         """Every target failed: remember it, and say it; returns the seconds until the next try."""
         reason, note, now = cause.reason, cause.note, self._hub.now()
-        destination = self.destinations.open(domain, now, protocol)
+        destination = self._known(uri).open(domain, now, protocol)
         if destination is not None:
             destination.failed(reason, now, note)
         self.log.warn(
-            "{domain} cannot be reached: {reason}", domain=domain.name, reason=reason.word,
-            stage=reason.stage.value, note=note,
+            "{domain} cannot be reached{service}: {reason}", domain=domain.name, reason=reason.word,
+            stage=reason.stage.value, note=note, service=" for presence" if uri is Uri.PRES else "",
         )  # fmt: skip
         self.on_step("failed", domain.wire, note, reason)
         return destination.retry_after_s(now) if destination is not None else 5
@@ -368,6 +363,7 @@ class Federation:
         pursuits = self.holding.by(claim.to_domain, protocol, session.port)
         if claim.state is ClaimState.PROVED:
             self._up(claim.to_domain, protocol, proved=True)
+            self._presence_reached(claim.to_domain, session)
             for pursuit in pursuits if session.is_open else ():
                 pursuit.tried.clear()
                 pursuit.again = False
@@ -392,6 +388,13 @@ class Federation:
         if proved:
             self.on_reached(domain)
 
+    def _presence_reached(self, domain: bytes, session: Link) -> None:
+        """A link is proved: where it is for presence, the back-off of the hosts for that is over."""
+        fits = self._hub.switch.ways.fits(domain, session.port, Uri.PRES)
+        entry = self.presence.find(Domain(domain.decode("ascii")), session.protocol) if fits else None
+        if entry is not None:
+            entry.peer_proved(self._hub.now())
+
     def _release(self, pursuit: Pursuit, from_domain: bytes) -> None:
         """A way is there: what waited goes out in its order, over links of the protocol it waited for."""
         tags, domain = pursuit.take(from_domain), pursuit.domain.wire
@@ -413,6 +416,7 @@ class Federation:
         protocol = session.protocol
         if self.destinations.peer_proved(Domain(peer.decode()), self._hub.now(), protocol):
             self.log.info("{domain} proved itself; its back-off ends", domain=peer.decode())
+        self._presence_reached(peer, session)
         carries = self._hub.switch.ways.carries(peer, ours, session.port)
         waiting = self.holding.by(peer, protocol, session.port)
         if protocol is Protocol.IMX:

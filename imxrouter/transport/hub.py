@@ -413,8 +413,7 @@ class Hub:
             ack = session.acknowledge(force=True)
             if ack:
                 chunks.append(ack)
-            data = b"".join(chunks)
-            session.write(data)
+            session.write(bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks))
             return
         sink = self._sinks.get(port.number)
         if sink is not None:

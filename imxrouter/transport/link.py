@@ -269,8 +269,11 @@ class Centre(Protocol):
     """What a link asks of its process, and tells it: `Hub`."""
 
     switch: Switch
-    settings: HubSettings
     random_bytes: Callable[[int], bytes]
+
+    @property
+    def settings(self) -> HubSettings:
+        """Limits and times of the moment."""
 
     def now(self) -> float:
         """Seconds of the monotonic clock."""

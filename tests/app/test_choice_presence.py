@@ -200,16 +200,6 @@ def test_presence_without_proof_that_it_is_published_apart(world: World) -> None
     assert world.a.send(str(ALICE), str(BOB)).outcome().ok
 
 
-def test_a_router_without_xmpp_takes_one_host_for_both(lab: Lab) -> None:
-    """It looks up what is published for messages, and what it finds there is for presence too."""
-    a, z = lab.router(A), lab.router(Z, publish=False)
-    lab.zones.load(f"_im._imx 60 IN SRV 0 0 {z.endpoint[1]} im\nim 60 IN A {z.endpoint[0]}\n", Z)
-    allow(z, BOB)
-    publish(z, BOB, Basic.OPEN)
-    follow(a, ALICE, BOB)
-    wait_seen(lab, a, ALICE, BOB, Basic.OPEN)
-
-
 @pytest.mark.parametrize("first", ["message", "presence"])
 def test_hosts_of_their_own(world: World, first: str) -> None:
     """One IMX router is published for messages, another one for presence: each gets its own, in any order."""

@@ -15,7 +15,7 @@ def parts() -> tuple[SenderRates, DestinationTable, DialLimits, Housekeeping]:
     """Empty tables and who looks after them."""
     rates, dialling = SenderRates(0.1, 1.0, per_domain=20_000), DialLimits()
     destinations = DestinationTable(lambda: 0.0, limit=10_000, keep_s=5.0)
-    return rates, destinations, dialling, Housekeeping(rates, destinations, dialling, Subscriptions())
+    return rates, destinations, dialling, Housekeeping(rates, [destinations], dialling, Subscriptions())
 
 
 def test_a_full_table_of_senders_takes_new_ones_when_old_ones_have_rested() -> None:

@@ -72,6 +72,7 @@ OUTCOMES: Final = {
     "test_names_by_the_thousand": ("the memory stays as it is", "it grows with each name"),
     "test_foreign_form_in_anothers_name": ("`bad-body`", "he writes as Eve"),
     "test_answer_that_nobody_asked": ("dropped, `unasked` counted", "it reaches her"),
+    "test_questions_that_nobody_answers": ("his are `busy`, hers goes on", "hers is `busy` as well"),
     "test_errors_that_answer_errors": ("nothing is said", "the servers answer each other for ever"),
     "test_stream_key_that_is_guessed": ("`invalid`, `bad-token` counted", "it is hers"),
     "test_stream_key_on_another_stream": (
@@ -214,7 +215,7 @@ OUTCOMES: Final = {
     "test_inside_behaviour_on_the_outside": (
         "stream error `host-unknown`", "he is spoken to as a server of ours"),
     "test_bytes_in_clear_behind_starttls": (
-        "stream error `not-well-formed`", "what came in clear is read as if it came in TLS"),
+        "stream error `not-authorized`", "what came in clear is read as if it came in TLS"),
     "test_another_domain_after_tls": ("stream error `invalid-from`", "the stream goes on as Alice's"),
     "test_second_header_in_clear": ("stream error `not-authorized`", "the stream goes on as Alice's"),
     "test_second_header_behind_a_proof": (
@@ -225,10 +226,14 @@ OUTCOMES: Final = {
     "test_another_domain_after_a_proof": (
         "stream error `invalid-from`", "the stream goes on as Alice's; hers is not proved all the same"),
     "test_proof_in_clear_that_is_kept_in_tls": (
-        "`<failure/>` of STARTTLS, the stream ends; `protocol-error` counted", "it counts as proved in TLS"),
+        ("`<failure/>` of STARTTLS, the stream and the connection end (RFC 6120 section 5.4.2.2);"
+        " `protocol-error` counted"),
+        "it counts as proved in TLS"),
     "test_authentication_behind_a_claim": ("stream error `not-authorized`", "he is heard, and may try again"),
     "test_stripped_starttls": (
         "`weaker-than-policy`; nothing but a header is said", "the message goes in clear"),
+    "test_entities_from_one_address": (
+        "nothing is left of two hundred streams", "the parser of each is kept"),
     "test_entities": ("stream error `restricted-xml` each time; memory stays flat", "his entities are kept"),
     "test_stanza_without_end": (
         "stream error `policy-violation` each time; memory stays flat", "its bytes are kept"),
@@ -258,6 +263,26 @@ at a.example, Bob at b.example. Sections are those of the [protocol](imx-protoco
 in logs, metrics, traces and `imxctl check`. The tests are in `tests/attacks/`; this page is made from their
 words (`python -m tests.attacks.table`).
 """
+
+#: Stream error that a row names -> section of RFC 6120, and for what it is defined there.
+STREAM_ERRORS: Final = {
+    "conflict": ("4.9.3.3", "a second stream where one is taken"),
+    "connection-timeout": ("4.9.3.4", "the other side is believed to be lost"),
+    "host-unknown": ("4.9.3.6", "the header is to a domain that is not served"),
+    "improper-addressing": (
+        "4.9.3.7", ("an address that is none or is missing; of a header that goes on to another domain too,"
+        " as Prosody says it: no condition is defined for that")),
+    "invalid-from": ("4.9.3.9", "`from` is not what was proved"),
+    "invalid-namespace": ("4.9.3.10", "another content namespace than the listener's"),
+    "not-authorized": (
+        "4.9.3.12", ("anything before a proof, and what may not be said at this step of the negotiation; a"
+        " wrong secret (XEP-0114 section 3), a key that is not good, after which a stream must be closed"
+        " (XEP-0220 section 2.2.1)")),
+    "policy-violation": ("4.9.3.14", "more than a limit lets through, of bytes, names or attempts"),
+    "restricted-xml": ("4.9.3.18", "document types and entities, comments, instructions (section 11.1)"),
+    "undefined-condition": (
+        "4.9.3.21", "only beside a condition of its own: `handled-count-too-high` (XEP-0198 section 4)"),
+}  # fmt: skip
 
 
 class Attack(NamedTuple):
@@ -302,7 +327,13 @@ def page() -> str:
         ]
         head = ["| attack | check | with it | without it | test |", "| --- | --- | --- | --- | --- |"]
         parts.append("\n".join([f"## {title}", "", *head, *rows, ""]))
-    return "\n".join(parts)
+    return "\n".join([*parts, _stream_errors()])
+
+
+def _stream_errors() -> str:
+    rows = [f"| `{name}` | {where} | {what} |" for name, (where, what) in STREAM_ERRORS.items()]
+    head = ["| condition | RFC 6120 | for |", "| --- | --- | --- |"]
+    return "\n".join(["## Stream errors that end these streams", "", *head, *rows, ""])
 
 
 def main(arguments: list[str]) -> int:

@@ -7,7 +7,7 @@ import pytest
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.switch.checks import Checks
-from imxrouter.switch.switch import BASE_OF_TYPE, Switch
+from imxrouter.switch.switch import Switch
 from imxrouter.transport.verifier import Verifier
 from imxrouter.wire.control import Claim, ClaimResult, Login, LoginResult
 from imxrouter.wire.fields import Field
@@ -177,7 +177,7 @@ def test_wishes_to_watch_without_end(lab: Lab, guarded: bool, monkeypatch: pytes
         peer.send("<message from='n@m.example' to='bob@b.example'><body>the last</body></message>")
         wait_for_message(lab, b, "bob@b.example")
         assert b.refusals(Reason.RATE_LIMITED) == (15 if guarded else 0)
-        counters, asked = b.router.switch.counters, BASE_OF_TYPE[RecordType.SUBSCRIBE] + slots.ACCEPTED
+        counters, asked = b.router.switch.counters, slots.BASE_OF_TYPE[RecordType.SUBSCRIBE] + slots.ACCEPTED
         lab.wait_until(lambda: counters[asked] >= (5 if guarded else 20), "what he may ask is asked")
         assert (counters[asked] == 5) == guarded
         if guarded:

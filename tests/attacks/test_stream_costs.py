@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from imxrouter.gateways.xmpp import stream, xml
 from imxrouter.gateways.xmpp.heard import AFTER, BEFORE
 from imxrouter.gateways.xmpp.names import Condition
-from tests.attacks.held import measured, stays_flat
+from tests.attacks.held import LEFT_IN_ALL, measured, stays_flat
 from tests.attacks.seams import guarded
-from tests.attacks.stream_routers import refused, xmpp_router
+from tests.attacks.stream_routers import refused, wait_for_the_end, xmpp_router
 from tests.doubles.raw_peer import Endpoint
 from tests.doubles.router_rig import Lab, RouterRig, fresh_address
 from tests.doubles.xmpp import XmppPeer
@@ -34,19 +35,20 @@ class Attacker:
         said: what is said, made before anything is measured.
         greets: whether a stream is opened before it.
         before: how often others were refused so.
+        at: the address that it comes from; one of its own each time where that is empty.
     """
 
     def __init__(
         self, rig: RouterRig, where: Endpoint, condition: Condition, said: bytes, *,
-        greets: bool = True, before: int = 0,
+        greets: bool = True, before: int = 0, at: str = "",
     ) -> None:  # fmt: skip
         self._rig, self._where, self._condition, self._said = rig, where, condition, said
-        self._greets = greets
+        self._greets, self._at = greets, at
         self._times = before
 
     def says(self) -> XmppPeer:
         """Open a connection and say it."""
-        peer = XmppPeer.connect(self._where, fresh_address())
+        peer = XmppPeer.connect(self._where, self._at or fresh_address())
         if self._greets:
             peer.open(M, B)
         peer.send_or_gone(self._said)
@@ -93,6 +95,33 @@ def test_entities(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(xml.StreamParser, "_at_border", lambda *_: None)
     monkeypatch.setattr(stream, "BEFORE", _MANY)
     _is_kept(lab, b, attacker, 200 * 1_000)
+
+
+@guarded
+def test_entities_from_one_address(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory says them on one stream after the other from one address, so that nothing new is remembered.
+
+    Check: the parser, and all that was read, goes with its stream.
+    """
+    b, where = xmpp_router(lab, B)
+    document = b"<?xml version='1.0'?><!DOCTYPE x [<!ENTITY e '%01000d'>]>" % 0
+    attacker = Attacker(b, where, Condition.RESTRICTED_XML, document, greets=False, at=fresh_address())
+    if guarded:
+        stays_flat(lab, b, attacker.is_refused, 200, LEFT_IN_ALL)
+        return
+    kept: list[object] = []
+    begin = xml.StreamParser.__init__
+
+    def keep(one: xml.StreamParser, *given: Any, **named: Any) -> None:
+        begin(one, *given, **named)
+        kept.append(one)
+
+    monkeypatch.setattr(xml.StreamParser, "__init__", keep)
+    with measured() as held:
+        for _ in range(50):
+            attacker.is_refused()
+        wait_for_the_end(lab, b)
+        assert held.now() > LEFT_IN_ALL * 4
 
 
 @guarded

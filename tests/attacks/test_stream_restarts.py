@@ -179,6 +179,8 @@ def test_proof_in_clear_that_is_kept_in_tls(lab: Lab, guarded: bool) -> None:
         if guarded:
             assert TLS.encode() in peer.expect("failure").raw
             peer.until_closed()
+            assert peer.raw.endswith(b"</stream:stream>")
+            assert b.call(lambda: dict(b.router.metrics.xmpp.errors)) == {}
             wait_for_the_end(lab, b)
             why = {"stage": Reason.PROTOCOL_ERROR.stage.value, "reason": Reason.PROTOCOL_ERROR.word}
             counted = b.router.metrics.registry.get_sample_value

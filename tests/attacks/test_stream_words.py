@@ -160,7 +160,7 @@ def test_bytes_in_clear_behind_starttls(lab: Lab, guarded: bool, monkeypatch: py
         opening = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams'"
         peer.send(STARTTLS, f"{opening} from='{M}' to='{B}' version='1.0'>")
         if guarded:
-            refused(peer, b, Condition.NOT_WELL_FORMED)
+            refused(peer, b, Condition.NOT_AUTHORIZED)
         else:
             peer.expect("proceed")
             peer.secure(None, B)

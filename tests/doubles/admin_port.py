@@ -121,6 +121,7 @@ REPORT: PeerReportView = {
 }  # fmt: skip
 PEER_DETAIL: PeerDetailView = {
     "domain": "b.example", "protocol": "imx", "choice": "imx (order; imx published)", "state": "failing",
+    "presence_choice": "imx (order; imx published)", "presence_next_try_s": 3.0, "subscriptions": {"imx": 2},
     "state_for_s": 12.0, "source": "dns", "targets": [],
     "required": "dialback+tls", "required_by": "[trust] default_policy", "remembered": "dialback",
     "remembered_until": 1800000000.0, "acceptable": False, "links": [LINK],

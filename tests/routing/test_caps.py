@@ -10,7 +10,10 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.errors import LocalMisuse
 from imxrouter.model.limits import Limit
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.buckets import KEYS_AT_MOST, Buckets
 from imxrouter.routing.caps import CapSettings, ConnectionCaps, ConnectionRates, Refusal
+from imxrouter.routing.limits import Rate
+from imxrouter.routing.prefixes import REMEMBERED, address_keys
 
 D, E = Domain("d.example"), Domain("e.example")
 
@@ -155,3 +158,16 @@ def test_all_links_together_have_a_cap() -> None:
     refused = caps.opened(9, "192.0.9.1")
     assert refused is not None
     assert refused.limit is Limit.LINKS
+
+
+def test_so_much_is_remembered_of_addresses() -> None:
+    """Whoever comes from ever new addresses: what is kept of them ends at two numbers, and after a time."""
+    for number in range(REMEMBERED + 100):
+        address_keys(f"10.1.{number >> 8}.{number & 255}")
+    assert address_keys.cache_info().currsize == REMEMBERED
+    rates = Buckets(Rate.of(5.0, 300))
+    for number in range(KEYS_AT_MOST):
+        rates.take(number.to_bytes(4, "big"), 0.0)
+    assert rates.wait(b"one more", 0.0) > 0.0
+    rates.sweep(1.0)
+    assert len(rates) == 0

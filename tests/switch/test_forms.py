@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,9 +73,34 @@ TO_ROOM, FROM_ROOM = (
 )
 
 
+#: One of the messages that an archive holds, as XEP-0313 section 4.2 has it.
+ARCHIVED = (
+    b"xmpp\0<message to='bob@here.example/desk'><result xmlns='urn:xmpp:mam:2' id='1'><forwarded>"
+    b"<delay a='>'/><message><body>hi</body></message></forwarded></result></message>"
+)
+SPAM = b"<body>buy</body>"
+
+
 @pytest.mark.parametrize(
     ("body", "rated"),
     [
+        (ARCHIVED, False),
+        (ARCHIVED.replace(b"/desk", b""), True),
+        (ARCHIVED.replace(b"mam:2", b"ma:m"), True),
+        (ARCHIVED.replace(b"result", b"results"), True),
+        # something beside it, which programs show
+        (ARCHIVED.replace(b"<result", SPAM + b"<result"), True),
+        (ARCHIVED.replace(b"</result>", b"</result>" + SPAM), True),
+        (ARCHIVED.replace(b"</result>", b"</result>" + SPAM + b"<result></result>"), True),
+        (ARCHIVED.replace(b"<forwarded>", b"<![CDATA[<x>]]></result>" + SPAM + b"<y><forwarded>"), True),
+        (
+            b"xmpp\0<message to='b@here.example/d'><result xmlns='urn:xmpp:mam:2'/>" + SPAM + b"</message>",
+            True,
+        ),
+        (b"xmpp\0<message to='b@here.example/d'><result xmlns='urn:xmpp:mam:2'/></message>", False),
+        (b"xmpp\0<message to='b@here.example/d'><x xmlns='urn:xmpp:mam:2'/></message>", True),
+        (b"xmpp\0<message to='b@here.example/d'><result xmlns='urn:xmpp:mam:2'>", True),
+        (b"xmpp\0<message to='b@here.example/d' a='urn:xmpp:mam:2'/>", True),
         (CHAT, True),
         (CHAT.replace(b"hi", b"groupchat"), True),
         (TO_ROOM, True),
@@ -122,6 +149,24 @@ def test_a_long_tag_costs_linear_time() -> None:
     """A quarter of a megabyte of attributes that never end in a tag."""
     body = b"xmpp\0<presence" + b" a='b'" * 10_000
     assert not is_presence(encode_record(form(body)))
+
+
+@pytest.mark.parametrize("inside", [b"<a b='c'>", b"<a b='c' ", b"<a b='<a b=", b"<", b"</a", b"<a b='c'/>"])
+def test_what_is_said_to_be_of_an_archive_is_read_in_linear_time(inside: bytes) -> None:
+    """Twice as many bytes take no more than about twice as long, whatever they are."""
+    head = b"xmpp\0<message to='b@here.example/d'><result xmlns='urn:xmpp:mam:2'>"
+
+    def seconds(times: int) -> float:
+        data = encode_record(form(head + inside * (times // len(inside))))
+
+        def once() -> float:
+            began = time.process_time()
+            assert is_rated(data)
+            return time.process_time() - began
+
+        return min(once() for _ in range(3))
+
+    assert seconds(240_000) < 60 * seconds(24_000) + 0.01
 
 
 @pytest.mark.parametrize("role", [Role.PEER, Role.SERVICE])

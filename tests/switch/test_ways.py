@@ -108,7 +108,6 @@ def test_a_link_that_goes_costs_what_it_used(monkeypatch: pytest.MonkeyPatch, en
 def test_links_for_messages_or_presence_alone() -> None:
     """A link is where it was published for; reached for the other as well, it is for both."""
     ways, link = Ways(), port(1)
-    ways.apart = True
     ways.restrict(REMOTE[0], link, Uri.PRES)
     for remote in REMOTE[:2]:
         ways.open(remote, OURS[0], link)

@@ -182,7 +182,7 @@ def test_streams_are_admitted_as_long_as_the_choice_holds(rig: Rig) -> None:
     ways.open(B.wire, OURS, stream)
     chosen = Chosen(ways)
     assert chosen.known(B.wire) is IMX  # without XMPP there is nothing to choose
-    chosen.chooser = rig.chooser
+    chosen.chooser, chosen.several = rig.chooser, True
     assert chosen.known(B.wire) is None
     rig.publish(XMPP)
     chosen.choose(B)

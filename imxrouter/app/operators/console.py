@@ -195,7 +195,8 @@ class Console:
     def peer_retry(self, name: str) -> Deferred[PeerChange]:
         """Clear what keeps a remote domain from being tried now, and ask DNS for it anew."""
         router, domain = self._router, _domain(name)
-        if not router.federation.destinations.of(domain) and not claims_towards(router, domain):
+        tables = (router.federation.destinations, router.federation.presence)
+        if not any(table.of(domain) for table in tables) and not claims_towards(router, domain):
             raise AdminError("not-found", f"nothing was sent to {domain} lately", "peer", "see imxctl peers")
         cleared = clear_waits(router, domain)
         router.log.info("{domain} is to be tried again: {what}", domain=domain.name, what=", ".join(cleared))

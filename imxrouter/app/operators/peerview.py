@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,7 @@ from imxrouter.link.claims import MadeClaim
 from imxrouter.link.ledger import FROM_DOMAIN, SINCE, SIZE, TO_DOMAIN
 from imxrouter.model.domain import Domain
 from imxrouter.model.quality import Part, ends, seconds
-from imxrouter.routing.choice import Choice, NoChoice, Protocol
+from imxrouter.routing.choice import Choice, NoChoice, Protocol, Uri
 from imxrouter.routing.destinations import DestinationState
 from imxrouter.telemetry.catalogue import PEER_RESULTS
 from imxrouter.transport.link import Link
@@ -59,6 +60,8 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
     flying = [one for one in entries if domain.wire in (one[TO_DOMAIN], one[FROM_DOMAIN])]
     return PeerDetailView(
         domain=domain.name, protocol=protocol.value, choice=choice,
+        presence_choice=_presence_choice(router, domain), presence_next_try_s=_presence_wait(router, domain),
+        subscriptions=_subscriptions(router, domain),
         state=entry.state.value if entry else "calls us" if links else "not tried",
         state_for_s=round(now - entry.since, 1) if entry else None, source="pinned" if pin else "dns",
         targets=sorted(targets | {f"{ip}:{port}" for ip, port in pin}),
@@ -81,11 +84,12 @@ def peer_detail(router: Parts, domain: Domain) -> PeerDetailView:
 
 def clear_waits(router: Parts, domain: Domain) -> list[str]:
     """End what keeps a remote domain from being tried now; returns what was ended, in words."""
-    now, table = router.hub.now(), router.federation.destinations
+    now, tables = router.hub.now(), (router.federation.destinations, router.federation.presence)
     cleared = []
     router.chooser.forget(domain)
-    if any(entry.retry_after_s(now) for entry in table.of(domain)) and table.forget(domain):
-        cleared.append("back-off")
+    for table, what in zip(tables, ("back-off", "back-off of presence"), strict=True):
+        if any(entry.retry_after_s(now) for entry in table.of(domain)) and table.forget(domain):
+            cleared.append(what)
     refused = [claim for claim in claims_towards(router, domain) if claim.retry_at > now]
     for claim in refused:
         claim.retry_at = now
@@ -105,6 +109,38 @@ def reached_by(router: Parts, domain: Domain) -> tuple[Protocol, str]:
         why = router.federation.chosen.why(domain, kept.choice)
         return kept.choice.protocol or protocol, f"none: {kept.choice.reason.word} ({why})"
     return protocol, ""
+
+
+def _presence_choice(router: Parts, domain: Domain) -> str:
+    """By which protocol presence reaches a domain, and why; no words where that is not known now."""
+    kept, chosen = router.chooser.kept(domain, Uri.PRES), router.federation.chosen
+    if kept is None:
+        return ""
+    if isinstance(kept.choice, Choice):
+        return chosen.words(domain, kept.choice, Uri.PRES)
+    return f"none: {kept.choice.reason.word} ({chosen.why(domain, kept.choice, Uri.PRES)})"
+
+
+def _presence_wait(router: Parts, domain: Domain) -> float | None:
+    """Seconds until the domain's hosts for presence alone are tried again; None where nothing waits."""
+    now = router.hub.now()
+    waits = [one for one in router.federation.presence.of(domain) if one.retry_after_s(now)]
+    return round(min(one.next_try for one in waits) - now, 1) if waits else None
+
+
+def _subscriptions(router: Parts, domain: Domain) -> dict[str, int]:
+    """How many subscriptions live with users of a domain, either way, by the protocol that they live by."""
+    table, now = router.subscriptions, router.hub.now()
+    by_streams = router.switch.presence.by_streams
+    counts: Counter[str] = Counter()
+    for theirs, keys in (
+        (True, table.watched_by(domain.wire, now)),
+        (False, table.watching(domain.wire, now)),
+    ):
+        for key in keys:
+            over = by_streams is not None and by_streams(theirs, *key.split(b"\0", 2))
+            counts[(Protocol.XMPP if over else Protocol.IMX).value] += 1
+    return dict(counts)
 
 
 def claims_towards(router: Parts, domain: Domain) -> list[MadeClaim]:

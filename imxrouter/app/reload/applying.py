@@ -75,7 +75,8 @@ class Applying:
         #: others may add theirs
         self.owners: list[Owner] = [
             self._links, self._discovery, self._keys, self._trust, self._limits, self._telling,
-            self._streams, self._services, self._components, self._domains, self._pins, self._uplinks,
+            self._streams, self._services, router.behind.prepare, self._components, self._domains,
+            self._pins, self._uplinks,
             router.certificates.prepare, self._access,
         ]  # fmt: skip
 
@@ -100,7 +101,8 @@ class Applying:
             )
             router.own.change(facts)
             router.federation.change(dial.hold_total_bytes)
-            router.federation.destinations.change(backoff)
+            for table in (router.federation.destinations, router.federation.presence):
+                table.change(backoff)
             router.preferences.read(config)
             router.chooser.forget()
 
@@ -161,7 +163,8 @@ class Applying:
                 gatekeeper.rates.change(rates)
                 router.handshakes.change(config.caps.handshakes_per_s, config.caps.handshakes_reserved_share)
             self.weak.end(policies)
-            for entry in router.federation.destinations:  # what failed by the old policy is tried by the new
+            federation = router.federation
+            for entry in (*federation.destinations, *federation.presence):  # tried by the new policy
                 if entry.last_error is not None and entry.last_error.reason in _BY_POLICY:
                     clear_waits(router, entry.domain)
 
@@ -263,6 +266,7 @@ class Applying:
             # planned anew, for domains may have been changed while other processes were asked
             router.run_time_domains.commit(router.run_time_domains.plan(file, names))
             router.embeddings.settle()
+            router.behind.settle()
             for name in gone:
                 router.provisioner.forget(name)
 

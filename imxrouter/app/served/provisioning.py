@@ -119,7 +119,7 @@ class Provisioner:
         self._limits = limits
         self._gateways = gateways
         self._claimer = claimer
-        self._pools = pools or {}
+        self._pools = pools if pools is not None else {}  # it may be empty now, and not later
         self._services: Services | None = None
         #: told each domain, as on the wire, just before it is served no more or suspended
         self.on_leaving: Callable[[bytes], None] = lambda _domain: None

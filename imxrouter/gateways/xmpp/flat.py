@@ -11,6 +11,7 @@ import re
 from itertools import permutations
 from typing import Final, NamedTuple
 
+from imxrouter.gateways.xmpp.heard import XmlLimits
 from imxrouter.gateways.xmpp.stanza import LANGUAGE, Stanza
 
 #: Types that a usual message has; the others mean something else, or nothing.
@@ -74,6 +75,20 @@ _REFERENCES: Final = (
     (b"&quot;", b'"'),
     (b"&amp;", b"&"),
 )
+
+
+def most_bytes(limits: XmlLimits) -> int:
+    """Bytes that a message may have which is read without an XML parser.
+
+    Args:
+        limits: of the stream.
+
+    Returns:
+        0 where a usual message could be over one of them.
+    """
+    room = limits.depth > 1 and limits.elements > MOST_BESIDE + 1 and limits.attributes > 4
+    room = room and limits.namespaces >= 8 and limits.new_names >= 32
+    return min(limits.stanza_bytes, limits.tag_bytes) if room else 0
 
 
 def read_whole(data: bytes, at: int, most_bytes: int) -> tuple[bytes, dict[str, str]] | None:

@@ -54,6 +54,11 @@ class XmlLimits:
     namespaces: int
     new_names: int
 
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Depth with the stream's own element, elements, and names and values of attributes."""
+        return self.depth + 1, self.elements, 2 * self.attributes
+
 
 #: For strangers. ejabberd takes 8192 bytes and 32 elements before authentication.
 BEFORE: Final = XmlLimits(8_192, 4_096, 8, 32, 16, 8, 64)

@@ -186,7 +186,11 @@ def _negotiated(stream: Stream) -> list[Effect]:
 
 
 def on_starttls(stream: Stream, _element: Element) -> list[Effect]:
-    """The other side wants TLS: before anything was claimed in clear, and once."""
+    """The other side wants TLS: before anything was claimed in clear, and once.
+
+    Where it is not offered the answer is no stream error, but `<failure/>` and the end of stream and
+    connection (RFC 6120 section 5.4.2.2).
+    """
     if not stream.offered.starttls or stream.pairs.claimed_here:
         return stream.end(say.TLS_FAILURE, Drop(Reason.PROTOCOL_ERROR, None, "TLS is not offered now"))
     refused = _before_tls(stream)
@@ -207,10 +211,13 @@ def on_proceed(stream: Stream, _element: Element) -> list[Effect]:
 
 
 def _before_tls(stream: Stream) -> list[Effect]:
-    """Refuse what was sent in clear behind the word that ends clear text: it would be read inside TLS."""
+    """Refuse what was sent in clear behind the word that ends clear text: it would be read inside TLS.
+
+    It may be well-formed; it is said before it may be (RFC 6120 sections 4.9.3.12 and 5.3.3).
+    """
     if not stream.more_came:
         return []
-    return stream.fail(Condition.NOT_WELL_FORMED, "something in clear behind the begin of TLS")
+    return stream.fail(Condition.NOT_AUTHORIZED, "something in clear behind the begin of TLS")
 
 
 def on_tls_failure(stream: Stream, _element: Element) -> list[Effect]:
@@ -278,7 +285,7 @@ def take_auth(stream: Stream) -> list[Effect]:
 def on_success(stream: Stream, _element: Element) -> list[Effect]:
     """We are taken for our domain; the stream begins anew."""
     if stream.more_came:
-        return stream.fail(Condition.NOT_WELL_FORMED, "something behind the end of authentication")
+        return stream.fail(Condition.NOT_AUTHORIZED, "something behind the end of authentication")
     stream.external = True
     return stream.begin()
 

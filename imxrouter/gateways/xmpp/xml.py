@@ -34,7 +34,7 @@ from imxrouter.gateways.xmpp.findings import (
     uses_of,
     version_of,
 )
-from imxrouter.gateways.xmpp.flat import MOST_BESIDE, read_whole
+from imxrouter.gateways.xmpp.flat import most_bytes, read_whole
 from imxrouter.gateways.xmpp.heard import (
     AFTER,
     BEFORE,
@@ -89,7 +89,7 @@ class StreamParser:
         """
         self.renewals = 0
         self._limits = limits
-        self._most = _counts(limits)
+        self._most = limits.counts
         self._content = content
         self._stepwise = stepwise
         self._refused: XmlRefused | None = None
@@ -112,7 +112,7 @@ class StreamParser:
         self._intern: Mapping[str, str] = NOTHING
         self._most_names = limits.new_names
         #: of a message that is read without expat; none where it is read in steps
-        self._usual_bytes = 0 if stepwise else _usual_bytes(limits)
+        self._usual_bytes = 0 if stepwise else most_bytes(limits)
 
     @property
     def names(self) -> int:
@@ -138,9 +138,9 @@ class StreamParser:
         """Take other limits, as for a peer that has proved itself, and read on without steps."""
         self._most_names += limits.new_names - self._limits.new_names
         self._limits = limits
-        self._most = _counts(limits)
+        self._most = limits.counts
         self._stepwise = False
-        self._usual_bytes = _usual_bytes(limits)
+        self._usual_bytes = most_bytes(limits)
 
     def rest(self) -> bytes:
         """Hand over what came behind the last event of a stepwise reader, for a parser that follows."""
@@ -202,6 +202,8 @@ class StreamParser:
         while at < end and may_follow:
             if self._is_between:
                 at = self._usual(data, at)
+                if at == end:
+                    return
             until = data.find(_MESSAGE, at + 1)
             if until < 0:
                 break
@@ -219,11 +221,12 @@ class StreamParser:
 
         What they are is what expat would find: `flat` says so, and a property holds it to that.
         """
-        content, language, events = self._content, self._language, self._events
-        while found := read_whole(data, at, self._usual_bytes):
+        content, language, events, end = self._content, self._language, self._events, len(data)
+        while at < end and (found := read_whole(data, at, self._usual_bytes)):
             raw, said = found
-            if any(mark in raw and use.search(raw) for _, _, mark, use in self._outer):
-                break  # a prefix of the stream may be meant
+            for _, _, mark, use in self._outer:
+                if mark in raw and use.search(raw):
+                    return at  # a prefix of the stream may be meant
             events.append(Stanza(content, "message", raw, said, content, NOTHING, language, False))
             at += len(raw)
         return at
@@ -488,15 +491,3 @@ class StreamParser:
     def _is_one_tag(self, end: int) -> bool:
         tag = TAG.match(self._raw, self._start_at - self._base)
         return tag is not None and tag.end() == end
-
-
-def _usual_bytes(limits: XmlLimits) -> int:
-    """Bytes that a message may have which is read without expat: none where it could be over a limit."""
-    room = limits.depth > 1 and limits.elements > MOST_BESIDE + 1 and limits.attributes > 4
-    room = room and limits.namespaces >= 8 and limits.new_names >= 32
-    return min(limits.stanza_bytes, limits.tag_bytes) if room else 0
-
-
-def _counts(limits: XmlLimits) -> tuple[int, int, int]:
-    """Depth with the stream's own element, elements, and names and values of attributes."""
-    return limits.depth + 1, limits.elements, 2 * limits.attributes

@@ -66,7 +66,7 @@ def test_bytes_in_clear_behind_starttls(monkeypatch: pytest.MonkeyPatch, *, chec
     party = accepted(terms(TlsRule.REQUIRED))
     party.take(STARTTLS.encode() + header(THEIRS))
     if check:
-        ended(party, Condition.NOT_WELL_FORMED, Reason.PROTOCOL_ERROR)
+        ended(party, Condition.NOT_AUTHORIZED, Reason.PROTOCOL_ERROR)
         return
     party.perform(party.machine.encrypted(START))
     party.take(b" ")
@@ -81,7 +81,7 @@ def test_bytes_in_clear_behind_proceed(monkeypatch: pytest.MonkeyPatch, *, guard
     party = opened(terms(TlsRule.REQUIRED), features=STARTTLS)
     party.take(f"{PROCEED}<stream:features/>".encode())
     if guarded:
-        ended(party, Condition.NOT_WELL_FORMED, Reason.PROTOCOL_ERROR)
+        ended(party, Condition.NOT_AUTHORIZED, Reason.PROTOCOL_ERROR)
     else:
         assert party.of(StartTls)
 

@@ -13,7 +13,7 @@ import pytest
 from tests.interop.edge import component_page
 from tests.interop.edge.authority import Authorities
 from tests.interop.edge.log import Log
-from tests.interop.edge.names import PASSWORD, Mode, Side
+from tests.interop.edge.names import DIRECT_TLS_PORT, PASSWORD, Mode, Side
 from tests.interop.netlab import Place, Program, program
 
 #: Where its administration answers, in its namespace.
@@ -146,6 +146,7 @@ def _configuration(side: Side, certificates: list[Path], authorities: Authoritie
         "listen": [
             {"port": 5222, "ip": side.server, "module": "ejabberd_c2s", "starttls": True, "access": "all"},
             {"port": 5269, "ip": side.server, "module": "ejabberd_s2s_in"},
+            {"port": DIRECT_TLS_PORT, "ip": side.server, "module": "ejabberd_s2s_in", "tls": True},
             component_page.ejabberd_listener(side),
             {
                 "port": _API[1],
@@ -163,7 +164,8 @@ def _configuration(side: Side, certificates: list[Path], authorities: Authoritie
             "mod_vcard": {"search": False},
             "mod_caps": {},
             "mod_pubsub": {"plugins": ["flat", "pep"]},
-            "mod_muc": {"host": "conference.@HOST@"},
+            "mod_muc": {"host": "conference.@HOST@", "default_room_options": {"mam": True}},
+            "mod_mam": {"default": "never"},
             "mod_stream_mgmt": {},
         },
     }

@@ -144,8 +144,8 @@ class Lab:
         for domain in served:
             pool.bind(domain.encode(), 0.0, 100.0)
             router.switch.routes[domain.encode()] = Route([pool.port], 1, 1 << 20, TYPES)
-        networks = [ipaddress.ip_network(text) for text in settings["allow"]]
-        listen(reactor, [tuple(settings["listen"])], InsideFactory(inside, networks))
+        inside.networks = [ipaddress.ip_network(text) for text in settings["allow"]]
+        listen(reactor, [tuple(settings["listen"])], InsideFactory(inside))
 
         def tick() -> None:
             inside.tick(router.hub.now())

@@ -9,6 +9,9 @@ from typing import Final
 #: Of every user.
 PASSWORD: Final = "pw"
 
+#: Where servers take streams that begin with TLS.
+DIRECT_TLS_PORT: Final = 5270
+
 
 #: A domain of a bridge behind the router that is a component of both servers.
 BRIDGE: Final = "bridge.example"
@@ -66,6 +69,16 @@ class Side:
         return f"{Mode.EXTERNAL}.near.{self.name}.example"
 
     @property
+    def direct(self) -> str:
+        """A host of the server itself that is published for TLS from the first byte alone (XEP-0368)."""
+        return f"{Mode.EXTERNAL}.direct.{self.name}.free.example"
+
+    @property
+    def bidi(self) -> str:
+        """A host of the server itself that takes both directions on one stream (XEP-0288)."""
+        return f"{Mode.EXTERNAL}.bidi.{self.name}.free.example"
+
+    @property
     def imx(self) -> str:
         """A host behind the router that publishes IMX and nothing else."""
         return f"imx.{self.name}.example"
@@ -102,6 +115,8 @@ class Side:
         more = {
             self.edge: Mode.EXTERNAL,
             self.near: Mode.EXTERNAL,
+            self.direct: Mode.EXTERNAL,
+            self.bidi: Mode.EXTERNAL,
             self.imx: Mode.CLEAR,
             self.both: Mode.CLEAR,
         }

@@ -26,7 +26,7 @@ from tests.interop.edge.ejabberd import Ejabberd
 from tests.interop.edge.insides import RESOLVER as DIVERTING
 from tests.interop.edge.insides import DivertingResolver, InsideRouter
 from tests.interop.edge.log import Log
-from tests.interop.edge.names import Mode, Side
+from tests.interop.edge.names import DIRECT_TLS_PORT, Mode, Side
 from tests.interop.edge.prosody import Prosody
 from tests.interop.nameservers import authoritative, resolver
 from tests.interop.netlab import Network, Place, Program, program, run, wait_until
@@ -142,11 +142,13 @@ def zones() -> dict[str, str]:
             records += host_records(side.free(mode), side.server)
             records += host_records(side.inside(mode), side.router)
         records += host_records(side.edge, side.router) + host_records(side.near, side.server) + _by_imx(side)
+        records += _direct_records(side.direct, side.server) + host_records(side.bidi, side.server)
     for mode in Mode:
         records += host_records(ROUTER.free(mode), ROUTER.router)
     records += _leads_to(GATE, GATE.home, PROSODY.gated, EJABBERD.gated)
     # no operator is to do this: here strangers find the way to a gateway
     records += host_records(PROSODY.gateway, PROSODY.server)
+    records += _direct_records(ROUTER.direct, ROUTER.router)
     head = ["$ORIGIN example.", "$TTL 1", "@ IN SOA ns hostmaster 1 7200 900 1209600 1", "@ IN NS ns"]
     return {"example": "\n".join([*head, f"ns IN A {NAME_SERVER}", *records]) + "\n"}
 
@@ -157,6 +159,14 @@ def host_records(host: str, address: str) -> list[str]:
         f"_xmpp-server._tcp.{host}. IN SRV 0 0 5269 to.{host}.",
         f"to.{host}. IN A {address}",
         f"conference.{host}. IN A {address}",
+    ]
+
+
+def _direct_records(host: str, address: str) -> list[str]:
+    """Records of a host that is reached by TLS from the first byte, and in no other way."""
+    return [
+        f"_xmpps-server._tcp.{host}. IN SRV 0 0 {DIRECT_TLS_PORT} to.{host}.",
+        f"to.{host}. IN A {address}",
     ]
 
 

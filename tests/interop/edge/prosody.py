@@ -9,7 +9,7 @@ from typing import Final
 from tests.interop.edge import component_page
 from tests.interop.edge.authority import Authorities
 from tests.interop.edge.log import Log
-from tests.interop.edge.names import PASSWORD, Mode, Side
+from tests.interop.edge.names import DIRECT_TLS_PORT, PASSWORD, Mode, Side
 from tests.interop.netlab import Place, Program, program, run
 
 #: Where clients log in.
@@ -31,6 +31,7 @@ modules_enabled = {{
 authentication = "internal_plain"
 allow_unencrypted_plain_auth = true
 c2s_require_encryption = false
+s2s_direct_tls_ports = {{ {tls_port} }}
 -- what hosts say for themselves follows; these two are read for the whole server only
 s2s_require_encryption = false
 s2s_secure_auth = false
@@ -77,13 +78,16 @@ class Prosody:
         text = _HEAD.format(
             where=self._where,
             address=self.side.server,
+            tls_port=DIRECT_TLS_PORT,
             secure=", ".join(f'"{host}"' for host in strict),
             trusted=authorities.trusted,
         )
         for host, mode in self.side.hosts.items():
             text += f'VirtualHost "{host}"\n{_HOST[mode]}'
+            text += '  modules_enabled = { "s2s_bidi" }\n' if host == self.side.bidi else ""
             # a room is a host of its own: it takes the way of its house
             text += f'Component "conference.{host}" "muc"\n{_HOST[mode]}  muc_room_locking = false\n'
+            text += '  modules_enabled = { "muc_mam" }\n'
         said = component_page.server_block("lua").replace("10.0.0.5", self.side.server).split("\n\n")[0]
         text = f'{said}\n{text}VirtualHost "{self.side.joined}"\n{_HOST[Mode.CLEAR]}'
         for name in self.side.components:

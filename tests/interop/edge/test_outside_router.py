@@ -13,9 +13,10 @@ import pytest
 
 from imxrouter.admin.client import AdminClient
 from imxrouter.admin.errors import AdminError
+from imxrouter.admin.views import LinkView, StreamView
 from imxrouter.model.errors import RouterError
 from tests.interop.edge.clients import Account
-from tests.interop.edge.names import Mode
+from tests.interop.edge.names import DIRECT_TLS_PORT, Mode
 from tests.interop.edge.places import EJABBERD, PROSODY, ROUTER, Edge
 from tests.interop.netlab import Program, wait_until
 
@@ -39,11 +40,13 @@ class OutsideRouter:
         for mode in Mode:
             if mode is not Mode.CLEAR:
                 lab.authorities.for_host(ROUTER.free(mode), Mode.EXTERNAL).write(certificates, mode)
+        lab.authorities.for_host(ROUTER.direct, Mode.EXTERNAL).write(certificates, "direct")
         trusted = where / "trusted.pem"
         trusted.write_bytes(lab.authorities.outside.issued.chain_pem)
         lines = {
             "name": "router.r.example", "state_dir": str(where / "state"), "run_dir": str(where),
             "listen.addresses": [f"{ROUTER.router}:6490"], "xmpp.listen": [f"{ROUTER.router}:5269"],
+            "xmpp.listen_tls": [f"{ROUTER.router}:{DIRECT_TLS_PORT}"],
             "xmpp.tls": "offered", "tls.certificates": str(certificates), "tls.trust": [str(trusted)],
             "dns.nameservers": [f"{ROUTER.router}:53"], "dial.allow_networks": ["192.0.2.0/24"],
             "log.level": "debug", "log.addresses": "full",
@@ -54,6 +57,7 @@ class OutsideRouter:
             text += f'[[domain]]\nname = "{ROUTER.free(mode)}"\nservice = "home"\n'
             for side in (PROSODY, EJABBERD):
                 text += f'[[trust.peer]]\ndomain = "{side.free(mode)}"\npolicy = "{_POLICIES[mode]}"\n'
+        text += f'[[domain]]\nname = "{ROUTER.direct}"\nservice = "home"\n'
         file = where / "router.toml"
         file.write_text(text)
         self.client = AdminClient(str(where / "admin.sock"))
@@ -63,8 +67,8 @@ class OutsideRouter:
         self._program = Program("router", lab.places["n"].command(*command, "--config", str(file)), self.log)
         self._program.until(self._answers, "answers at its administration socket")
         self._where, self._watchers = where, list[Program]()
-        for mode in Mode:
-            self._watch(f"carol@{ROUTER.free(mode)}")
+        for host in (*map(ROUTER.free, Mode), ROUTER.direct):
+            self._watch(f"carol@{host}")
 
     def _watch(self, user: str) -> None:
         imxctl = [str(Path(sys.executable).parent / "imxctl"), "--json"]
@@ -125,13 +129,8 @@ def _levels(router: OutsideRouter, peer: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("mode", Mode)
-@pytest.mark.parametrize("first", ["router", "server"])
-@pytest.mark.parametrize("server", ["prosody", "ejabberd"])
-def test_messages_both_ways(lab: Edge, router: OutsideRouter, server: str, first: str, mode: Mode) -> None:
-    """Whoever writes first; each domain is proved as policy asks, and each message arrives once."""
-    alice = _user(lab, server, mode)
-    carol, host = f"carol@{ROUTER.free(mode)}", alice.address.partition("@")[2]
+def _write_both_ways(router: OutsideRouter, carol: str, alice: Account, first: str) -> None:
+    """A message from each to the other, whoever's side is first; each arrives once."""
     there, back = (f"{way} {time.monotonic_ns()}" for way in ("to you,", "to carol,"))
 
     def write() -> None:
@@ -147,7 +146,60 @@ def test_messages_both_ways(lab: Edge, router: OutsideRouter, server: str, first
     for step in (write, answer) if first == "router" else (answer, write):
         step()
     assert router.read(carol).count(back) == 1
-    assert _levels(router, host) == {_LEVELS[mode]}
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("first", ["router", "server"])
+@pytest.mark.parametrize("server", ["prosody", "ejabberd"])
+def test_messages_both_ways(lab: Edge, router: OutsideRouter, server: str, first: str, mode: Mode) -> None:
+    """Whoever writes first; each domain is proved as policy asks, and each message arrives once."""
+    alice = _user(lab, server, mode)
+    _write_both_ways(router, f"carol@{ROUTER.free(mode)}", alice, first)
+    assert _levels(router, alice.address.partition("@")[2]) == {_LEVELS[mode]}
+
+
+def _streams(router: OutsideRouter, ours: str, theirs: str) -> dict[str, tuple[LinkView, StreamView]]:
+    """The streams of a pair of domains, by who opened them: `us` or `them`."""
+    found = {}
+    for link in router.client.links():
+        stream = link["stream"]
+        if stream is not None and (stream["ours"], stream["theirs"]) == (ours, theirs):
+            assert link["opened_by"] not in found
+            found[link["opened_by"]] = link, stream
+    return found
+
+
+@pytest.mark.parametrize("first", ["router", "server"])
+@pytest.mark.parametrize("server", ["prosody", "ejabberd"])
+def test_tls_from_the_first_byte(lab: Edge, router: OutsideRouter, server: str, first: str) -> None:
+    """Both publish `_xmpps-server` and nothing else (XEP-0368): no stream could have begun in clear."""
+    side = PROSODY if server == "prosody" else EJABBERD
+    alice = lab.clients.login(lab.fresh("alice", side.direct), side.server)
+    _write_both_ways(router, f"carol@{ROUTER.direct}", alice, first)
+    streams = _streams(router, ROUTER.direct, side.direct)
+    assert streams["us"][0]["address"] == f"{side.server}:{DIRECT_TLS_PORT}"
+    for link, stream in (streams["us"], streams["them"]):
+        assert stream["proof"] == "SASL EXTERNAL"
+        assert link["tls"] == "TLSv1.3"
+
+
+@pytest.mark.parametrize("first", ["router", "server"])
+def test_both_ways_on_one_stream(lab: Edge, router: OutsideRouter, first: str) -> None:
+    """Prosody's mod_s2s_bidi and the router need one stream, whoever opened it (XEP-0288).
+
+    It counts stanzas on it too (XEP-0198), both ways: what came is confirmed, and asked for.
+    """
+    alice = lab.clients.login(lab.fresh("alice", PROSODY.bidi), PROSODY.server)
+    ours = ROUTER.free(Mode.EXTERNAL)
+    for _ in range(2):
+        _write_both_ways(router, f"carol@{ours}", alice, first)
+    ((opened_by, (_, stream)),) = _streams(router, ours, PROSODY.bidi).items()
+    assert opened_by == {"router": "us", "server": "them"}[first]
+    assert stream["both_ways"]
+    assert stream["confirmed_by"] == "acknowledgement"
+    assert lab.prosody.log.since(lab.began[lab.prosody.log]).count("Requesting bidirectional stream") == (
+        first == "server"
+    )
 
 
 @pytest.mark.parametrize("server", ["prosody", "ejabberd"])

@@ -17,6 +17,7 @@ from imxrouter.link.machine import Draining, LinkMachine, Side
 from imxrouter.model.vocabulary import Reason
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.link import Link
+from imxrouter.transport.settings import HubSettings
 from imxrouter.wire.control import Control, Hello
 
 
@@ -28,7 +29,6 @@ class Apart:
 
     Attributes:
         pools: services by name; set before the first stream.
-        leaves: the process ends: no stream is opened any more.
     """
 
     log = Logger()
@@ -38,15 +38,19 @@ class Apart:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self.pools: Mapping[str, ServicePool] = {}
-        self.leaves = False
         self._sessions: dict[int, XmppSession] = {}
-        self.switch, self.settings = hub.switch, hub.settings
+        self.switch = hub.switch
         self.random_bytes = hub.random_bytes
 
     @property
     def sessions(self) -> Collection[XmppSession]:
         """The streams that are there."""
         return self._sessions.values()
+
+    @property
+    def settings(self) -> HubSettings:
+        """Limits of all links of the process."""
+        return self._hub.settings
 
     def now(self) -> float:
         """Seconds of the monotonic clock."""

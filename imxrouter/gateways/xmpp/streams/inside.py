@@ -12,7 +12,7 @@ the domains of the XMPP services, and for no other.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -45,10 +45,14 @@ from imxrouter.transport.link import Door, Link, Purpose
 from imxrouter.transport.opening import Endpoint, OpenedSocket, OpenSocket, reason_of
 from imxrouter.wire.layout import TLS_FIRST_BYTE
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: Streams with all servers behind us together: one for each pair of domains and direction at most.
 STREAMS_AT_MOST: Final = 4096
 #: Outside domains that share a stream where dial-back proves.
 PAIRS_AT_MOST: Final = 256
+#: A stream to a server that is elsewhere now has so long for what is not confirmed.
+RETIRED_S: Final = 10.0
+_ELSEWHERE: Final = "its server is elsewhere"
 #: A connection to the server must be there by then.
 CONNECT_S: Final = 5.0
 #: An accepted stream without any proof is ended after so long.
@@ -64,27 +68,28 @@ def outside_name(text: str) -> bool:
     return not name.rpartition(".")[2].isdigit()
 
 
+def is_in(address: str, networks: Iterable[Network]) -> bool:
+    """Whether an IP address is of one of these networks."""
+    parsed = ipaddress.ip_address(address)
+    return any(parsed in network for network in networks)
+
+
 class InsideFactory(Factory):
     """Makes a stream for each connection that comes in at the inside.
 
     Args:
-        inside: what all of them share.
-        networks: from where servers may connect; everybody else is cut off, before a byte is read.
+        inside: what all of them share; who may not connect there is cut off, before a byte is read.
     """
 
     noisy = False
     log = Logger()
 
-    def __init__(
-        self, inside: Inside, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]
-    ) -> None:
+    def __init__(self, inside: Inside) -> None:
         self._inside = inside
-        self._networks = tuple(networks)
 
     def buildProtocol(self, addr: Any) -> XmppSession | None:
         """Called by Twisted; None closes the connection."""
-        address = ipaddress.ip_address(addr.host)
-        if not any(address in network for network in self._networks):
+        if not is_in(addr.host, self._inside.networks):
             self.log.warn(
                 "{address} may not connect to the inside: see xmpp.inside.allow", address=addr.host,
                 reason=Reason.RELAY_DENIED.word, stage=Reason.RELAY_DENIED.stage.value,
@@ -122,6 +127,7 @@ class Inside(Apart):
         parts: what the streams share, with the process's own edge; set before the first one.
         pools: services by name.
         addresses: where each service's server takes streams.
+        networks: from where servers may connect; see `allow`.
     """
 
     what = "inside stream"
@@ -142,13 +148,55 @@ class Inside(Apart):
         self._contexts: InsideContexts | None = None
         self.parts: StreamParts
         self.addresses: Mapping[str, Endpoint] = {}
+        self.networks: Sequence[Network] = ()
         #: streams by number -> what is claimed on them and not answered yet
         self._claimed: dict[int, set[Pair]] = {}
+        #: numbers of streams to a place where the server is no more -> when each is ended at the latest
+        self._retired: dict[int, float] = {}
 
     def show(self, contexts: InsideContexts) -> None:
         """Show certificates of outside domains from now on; before there is no TLS inside."""
         self._contexts = contexts
         self.parts.maker = _Ends(contexts)
+
+    # -- what changes while they are open --------------------------------------------------------------------
+
+    @staticmethod
+    def may_come(session: Link, networks: Iterable[Network]) -> bool:
+        """Whether a stream might be there with these networks: a server must have come from one of them."""
+        return session.side is Side.OPENER or is_in(session.remote[0], networks)
+
+    def allow(self, networks: Sequence[Network]) -> None:
+        """Servers may connect from these alone; what came from elsewhere ends, for its proof has (rule 3)."""
+        self.networks = networks
+        for session in list(self._sessions.values()):
+            if not self.may_come(session, networks):
+                session.end(Reason.NOT_PROVED, "your address is not allowed here any more")
+
+    def retire(self, service: str) -> None:
+        """Its server is elsewhere: nothing new goes out on what is open to the old place.
+
+        Each of these streams ends when it is known of all on it what became of it.
+        """
+        pool = self.pools[service]
+        for session in list(self._sessions.values()):
+            if session.side is not Side.OPENER or session.service != service:
+                continue
+            self._retired[session.number] = self.now() + RETIRED_S
+            self.leave(session)
+            if not session.is_open:
+                session.abort(Reason.LINK_LOST, _ELSEWHERE)
+            for pair in self._claimed.pop(session.number, ()):
+                pool.failed(pair, Reason.LINK_LOST, _ELSEWHERE)  # which opens a stream to the new place
+        self._end_retired(self.now())
+
+    def _end_retired(self, now: float) -> None:
+        for number, until in list(self._retired.items()):
+            session = self._sessions.get(number)
+            if session is None:
+                del self._retired[number]
+            elif now >= until or self.pools[session.service].is_confirmed(session):
+                session.close(Reason.IDLE)
 
     # -- making ------------------------------------------------------------------------------------------
 
@@ -192,8 +240,9 @@ class Inside(Apart):
 
     def open(self, pool: ServicePool, outside: str, served: str) -> None:
         """Have an outside domain proved to the server: on a stream that is there, or on a new one."""
-        shared = next((one for one in self._sessions.values() if _may_share(one, served)), None)
-        if self.leaves:
+        there = [one for one in self._sessions.values() if one.number not in self._retired]
+        shared = next((one for one in there if _may_share(one, served)), None)
+        if pool.leaves:
             pool.failed((outside, served), Reason.SHUTTING_DOWN, "it goes out of service")
         elif shared is not None:
             self._claim(shared, (outside, served))
@@ -217,7 +266,11 @@ class Inside(Apart):
         def there(socket: OpenedSocket) -> None:
             if timer.active():
                 timer.cancel()
-            socket.attach(session)
+            if self.addresses.get(pool.name) == address:
+                socket.attach(session)
+                return
+            socket.close()
+            pool.failed((outside, served), Reason.LINK_LOST, _ELSEWHERE)
 
         def refused(failed: Failure) -> None:
             if timer.active():
@@ -340,6 +393,7 @@ class Inside(Apart):
 
     def tick(self, now: float) -> None:
         """Look at the timers of all streams; about once a second."""
+        self._end_retired(now)
         for session in list(self._sessions.values()):
             session.tick(now)
             session.settle()
@@ -350,7 +404,7 @@ class Inside(Apart):
                 session.close(Reason.IDLE)
             elif not session.machine.pairs and now - session.opened_at > PROOF_S:
                 session.close(Reason.NOT_PROVED, text="no proof in time")
-        for pool in self.pools.values():
+        for pool in list(self.pools.values()):
             pool.tick(now)
 
 

@@ -1,6 +1,6 @@
-"""Streams with servers behind us end in order before the process does (RFC 6120 section 4.4).
+"""Streams with servers behind us end in order: before the process does, or when their service goes.
 
-It begins when no other link is left. First the streams that servers opened: we say `</stream:stream>` and
+As RFC 6120 section 4.4 has it. First the streams that servers opened: we say `</stream:stream>` and
 read on until they say it as well, so what lay in a socket still comes, and is answered with an error where it
 can go no further. These answers go out on the streams that we opened; they end after that, once the server
 has confirmed what was written there.
@@ -33,15 +33,20 @@ class Leaving:
     """Ends the streams of some centres.
 
     Args:
-        centres: whose streams; the listeners of their servers are closed already.
+        centres: whose streams; where the process ends, the listeners of their servers are closed already.
         pools: the services of these.
         now: seconds of a clock that never goes back.
+        only: the one service whose streams end; empty: all, those of servers that are not known yet too.
     """
 
     def __init__(
-        self, centres: Iterable[Apart], pools: Collection[ServicePool], now: Callable[[], float]
+        self,
+        centres: Iterable[Apart],
+        pools: Collection[ServicePool],
+        now: Callable[[], float],
+        only: str = "",
     ) -> None:
-        self._centres, self._pools, self._now = tuple(centres), pools, now
+        self._centres, self._pools, self._now, self._only = tuple(centres), pools, now, only
         self._since = self._owed_at = 0.0
         self._done: Deferred[None] | None = None
 
@@ -66,17 +71,23 @@ class Leaving:
             self._owed_at = now
         if now - self._owed_at >= QUIET_S or spent_s >= THEIRS_S:
             self._leave_ours(late=spent_s >= CONFIRMED_S)
-        if spent_s >= LEAVE_S or not any(one.sessions or not one.leaves for one in self._centres):
+        left = all(pool.leaves for pool in self._pools)
+        if spent_s >= LEAVE_S or (left and not self.streams()):
             done, self._done = self._done, None
             done.callback(None)
 
     def _leave_ours(self, *, late: bool) -> None:
-        for centre in self._centres:
-            centre.leaves = True
+        for pool in self._pools:
+            pool.leaves = True
         for session in self._streams(Side.OPENER):
             confirmed = all(pool.is_confirmed(session) for pool in self._pools)
             if (confirmed or late) and session.machine.state is not LinkState.DRAINING:
                 session.close(Reason.SHUTTING_DOWN)
 
+    def streams(self) -> list[XmppSession]:
+        """Those that are not at their end."""
+        there = [one for centre in self._centres for one in centre.sessions]
+        return [one for one in there if not self._only or one.service == self._only]
+
     def _streams(self, side: Side) -> list[XmppSession]:
-        return [one for centre in self._centres for one in centre.sessions if one.side is side]
+        return [one for one in self.streams() if one.side is side]

@@ -105,6 +105,8 @@ class ServicePool:
 
     Attributes:
         name: the same.
+        settings: bounds of what waits; may be set.
+        leaves: no stream of it is opened any more.
         edge: what its streams are given: tells the pool what became of requests.
         port: its end at the switch.
     """
@@ -116,6 +118,7 @@ class ServicePool:
     ) -> None:
         self.name = name
         self.settings = settings or PoolSettings()
+        self.leaves = False
         self._hub, self._opener = hub, opener
         self.edge = PoolEdge(self, edge)
         self._plain = edge
@@ -253,6 +256,12 @@ class ServicePool:
         elif not self._there and pair not in self._waiting and self._why_not(pair, self._hub.now()) is None:
             self._begin(pair)
         return bool(self._there)
+
+    def moved(self) -> None:
+        """Its server is elsewhere from now on: what is known of the old place says nothing."""
+        self._there = None
+        self._refused.clear()
+        self.heard()
 
     def heard(self) -> None:
         """The server itself has opened a stream: what could not be reached is tried again at once."""
@@ -398,6 +407,10 @@ class PoolEdge:
     def stanza_of(self, session: StreamLink, record: Record) -> Said | Outcome:
         """See `parts.Edge`."""
         return self._edge.stanza_of(session, record)
+
+    def leaving(self, session: StreamLink, raw: bytes) -> Said | Outcome:
+        """See `parts.Edge`."""
+        return self._edge.leaving(session, raw)
 
     def operated(self, record: Record) -> Outcome | None:
         """See `parts.Edge`."""

@@ -7,7 +7,7 @@ ping, a time-out) settles the requests. Claims and questions of dial-back go to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -44,11 +44,12 @@ from imxrouter.gateways.xmpp.steps import COMPONENTS, Step, StreamRole
 from imxrouter.gateways.xmpp.streams.claims import SaysClaims
 from imxrouter.gateways.xmpp.streams.parts import StreamFailed, StreamParts
 from imxrouter.gateways.xmpp.streams.ways_in import SETTLE_S
+from imxrouter.gateways.xmpp.streams.writing import WritesStanzas
 from imxrouter.gateways.xmpp.terms import StreamTerms
 from imxrouter.link.machine import Draining, LinkState, Side
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import LocalMisuse
-from imxrouter.model.outcome import SUCCESS, Outcome, failure, indeterminant
+from imxrouter.model.outcome import SUCCESS, indeterminant
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.tls.contexts import XMPP_ALPN
@@ -56,18 +57,13 @@ from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.byte_link import ByteLink
 from imxrouter.transport.encryption import HandshakeFailed, TlsMaker, upgrade_tls
 from imxrouter.transport.link import Centre, Door, Purpose
-from imxrouter.wire.control import Control
-from imxrouter.wire.framing import judge_length
 from imxrouter.wire.layout import HIGHEST_MAX_RECORD, TLS_FIRST_BYTE
-from imxrouter.wire.record import decode_record, read_plain_success
 
-#: Stanzas may be written.
-_CARRIES: Final = frozenset({Step.OPEN, Step.DRAINING})
 #: What a record has beside the stanza in it: header, both addresses, fields.
 ENVELOPE_BYTES: Final = 2048
 
 
-class XmppSession(SaysClaims, ByteLink):
+class XmppSession(SaysClaims, WritesStanzas, ByteLink):
     """A stream: accepted by a listener, or opened by a dialer.
 
     Args:
@@ -269,30 +265,30 @@ class XmppSession(SaysClaims, ByteLink):
                 elif isinstance(effect, Write):
                     self._out.append(effect.data)
                 else:
-                    self._deliver()
+                    if self._stanzas:
+                        self._deliver()
                     self._act(effect)
-            self._deliver()
+            if self._stanzas:
+                self._deliver()
             if self._depth == 1:
                 self._hub.flush()
         finally:
             self._depth -= 1
         if not self._depth:
-            self._write_out()
-            self._ask_soon()
-            if self._behind and self.machine.step is Step.OPEN:
-                behind, self._behind = bytes(self._behind), bytearray()
-                self.port.shedding = False
-                self.write(behind)
+            if self._out:
+                self._write_out()
+            if not self._waits:
+                self._ask_soon()
+            if self._behind:
+                self._go_on()
 
     def _write_out(self) -> None:
-        if self._out:
-            out, self._out = self._out, []
+        out, self._out = self._out, []
+        if out:
             self.put(b"".join(out))
 
     def _deliver(self) -> None:
         """Hand stanzas that came to the switch, all in one."""
-        if not self._stanzas:
-            return
         stanzas, self._stanzas = self._stanzas, []
         self.stanzas_in += len(stanzas)
         if self._parts.pings:
@@ -311,7 +307,7 @@ class XmppSession(SaysClaims, ByteLink):
 
     def _ask_soon(self) -> None:
         """Have stanzas asked about that wait for the rest between two pings."""
-        due_at = self.machine.due_at
+        due_at = self.machine.confirmations.due_at
         if due_at is not None and not self._waits and not self._gone:
             self._waits = True
             self._parts.later(max(due_at - self._hub.now(), 0.0), self._ask_now)
@@ -436,15 +432,6 @@ class XmppSession(SaysClaims, ByteLink):
         super().drop(reason, note)
         self._over()
 
-    def _give_back(self) -> None:
-        """What waited behind a stream that never went on was not written: that is known."""
-        behind, self._behind = bytes(self._behind), bytearray()
-        for one in _whole(behind):
-            record = decode_record(one)
-            if not record.is_response:
-                lost = failure(Reason.LINK_LOST, note="the stream ended while it began anew")
-                self._parts.edge.settled(self.port, (record.route_tag,), lost)
-
     def _over(self) -> None:
         """Nobody waits for it any more."""
         self._parts.pings.forget(self._ping)
@@ -452,52 +439,6 @@ class XmppSession(SaysClaims, ByteLink):
         waiting, self.negotiated = self.negotiated, None
         if waiting is not None:
             waiting.errback(StreamFailed(self.drop_reason, self.drop_note))
-
-    # -- records go out ----------------------------------------------------------------------------------
-
-    def write(self, data: bytes) -> None:
-        """Write whole records as stanzas; while the stream begins anew, for TLS or SASL, they wait."""
-        if self.machine.step not in _CARRIES and self.machine.state is not LinkState.CLOSED:
-            self._behind += data
-            self.port.shedding = len(self._behind) > self._hub.settings.output_high_bytes
-            return
-        edge = self._parts.edge
-        raw: list[bytes] = []
-        tags: list[int | None] = []
-        settled: list[tuple[int, Outcome]] = []
-        done: list[int] = []
-        for one in _whole(data):
-            if (plain := read_plain_success(one)) is not None:
-                done.append(plain[0])
-                continue
-            record = decode_record(one)
-            if record.is_response:
-                edge.answered(self.way, record)
-                continue
-            said = edge.stanza_of(self, record)
-            if isinstance(said, Outcome):
-                settled.append((record.route_tag, said))
-                continue
-            raw.append(said.raw)
-            tags.append(record.route_tag if said.is_asked else None)
-            if not said.is_asked:
-                settled.append((record.route_tag, SUCCESS))
-        if done:
-            edge.succeeded(done)
-        port = self.port
-        self._hub.switch.acknowledge(port, port.acked + len(port.unacked))
-        if raw:
-            self.perform(self.machine.stanzas(raw, tags, self._hub.now()))
-        for tag, outcome in settled:
-            edge.settled(self.way, (tag,), outcome)
-
-    def send(self, control: Control) -> None:
-        """Nothing: what streams have a word for is said by the tongue, and has no record."""
-
-    def acknowledge(self, *, force: bool = False) -> bytes:
-        """Nothing: answers to what a stream brought are stanzas, or nothing at all."""
-        del force
-        return b""
 
     # -- the end -----------------------------------------------------------------------------------------
 
@@ -536,14 +477,5 @@ class XmppSession(SaysClaims, ByteLink):
 
     def settle(self) -> None:
         """While draining: end once nothing is in flight."""
-        if self.machine.state is LinkState.DRAINING:
+        if self.machine.step is Step.DRAINING:
             self.perform(self.machine.settle(self.port.in_flight + self.port.sent))
-
-
-def _whole(data: bytes) -> Iterator[bytes]:
-    """The records that the switch put out, one by one."""
-    at = 0
-    while at < len(data):
-        size = judge_length(data, at, len(data))
-        yield data[at : at + size]
-        at += size

@@ -83,6 +83,8 @@ class Watchers(WatcherActions):
 
     def active(self, watcher: Address, presentity: Address, now: float) -> None:
         """The user wrote to him: he is still interested (row w-24)."""
+        if not self._pairs:
+            return
         pair = self._pairs.get(names_of(watcher, presentity))
         if pair is not None and pair.state is State.TO:
             self._note(pair, now)
@@ -164,9 +166,17 @@ class Watchers(WatcherActions):
         elif told.state is SubscriptionState.PENDING:
             self._success(pair)
             self._happens(pair, Event.NOTIFY_PENDING, what)
-        elif news or (pair.state is State.ASKING and verdict is machine.Verdict.STATE_ONLY):
+        else:
+            self._told_active(pair, told, verdict, what)
+
+    def _told_active(self, pair: Pair, told: Notify, verdict: machine.Verdict, what: Happening) -> None:
+        if verdict is not machine.Verdict.NOTHING_NEW:
+            pair.confirmed, pair.lapses_at = True, inf
+        if verdict is machine.Verdict.NEWS or (
+            pair.state is State.ASKING and verdict is machine.Verdict.STATE_ONLY
+        ):
             self._success(pair)
-            what.presence = presence if presence is not None else Presence(told.presentity)
+            what.presence = told.presence if told.presence is not None else Presence(told.presentity)
             self._happens(pair, Event.NOTIFY_ACTIVE, what)
         else:
             self.counts["no-news"] += 1
@@ -199,6 +209,8 @@ class Watchers(WatcherActions):
         if outcome.ok and isinstance(result, SubscribeResult):
             self._success(pair)
             pending = result.state is SubscriptionState.PENDING
+            if not pending:
+                pair.lapses_at = inf
             self._happens(pair, Event.ANSWER_PENDING if pending else Event.ANSWER_ACTIVE, what)
         elif outcome.reason not in REFUSED:
             if pair.failing_since is None:
@@ -233,6 +245,7 @@ class Watchers(WatcherActions):
             if pair is not None:
                 pair.form = b""
                 if asked.duration_s:
+                    pair.confirmed = False
                     self._happens(pair, Event.RENEW, what)
             what.effects.operations.append(replace(asked, original_form=form) if form else asked)
 
@@ -280,6 +293,8 @@ class Watchers(WatcherActions):
             pair.asked = (pair.asked[0], inf)
         if pair.failing_since is not None and pair.failing_since + self.settings.grace_s <= now:
             self._unreached(pair, what)
+        if pair.lapses_at <= now:
+            self._happens(pair, Event.LAPSED, what)
         if pair.state is State.TO and self._idle_at(pair) <= now:
             self._happens(pair, Event.IDLE, what)
         self._rest(pair)

@@ -8,11 +8,14 @@ from dataclasses import replace
 from math import inf
 from typing import Final
 
+from imxrouter.gateways.xmpp.build import Unsayable
 from imxrouter.gateways.xmpp.subscriptions.held import HeldPairs
 from imxrouter.gateways.xmpp.subscriptions.kept import FORM, Keeping, KeptWatching, names_of
 from imxrouter.gateways.xmpp.subscriptions.pairs import Shares, paced, size_of, slim, spend
 from imxrouter.gateways.xmpp.subscriptions.watcher_pairs import Happening, Pair, WatcherSettings
 from imxrouter.gateways.xmpp.subscriptions.watcher_table import TRANSITIONS, Do, Event, State
+from imxrouter.gateways.xmpp.translate.forms import PREFIX
+from imxrouter.gateways.xmpp.translate.jid import BadJid
 from imxrouter.gateways.xmpp.translate.showing import (
     NOTHING,
     Asked,
@@ -20,6 +23,7 @@ from imxrouter.gateways.xmpp.translate.showing import (
     failed,
     hide,
     show,
+    written,
 )
 from imxrouter.model.address import Address
 from imxrouter.model.operations import Subscribe
@@ -74,6 +78,7 @@ class WatcherActions(HeldPairs[Pair, State, Event, Do, Happening]):
         self._shares = Shares()
         self._does = {
             Do.WANT: self._want, Do.UNWANT: self._unwant, Do.END: self._end, Do.FETCH: self._fetch,
+            Do.GIVE_BACK: self._give_back, Do.ASK_AGAIN: self._ask_again, Do.LAPSE: self._lapse,
             Do.KEEP: self._keep, Do.NOTE: self._note_state, Do.FORGET: self._forget,
             Do.SUBSCRIBED: self._subscribed, Do.UNSUBSCRIBED: self._unsubscribed, Do.SHOW: self._show_news,
             Do.SHOW_ALL: self._show_all, Do.ANSWER: self._answer, Do.HIDE: self._hide, Do.DOUBT: self._doubt,
@@ -92,6 +97,8 @@ class WatcherActions(HeldPairs[Pair, State, Event, Do, Happening]):
         elif after is State.ASKING and before is not State.ASKING:
             self._count_asking(pair, 1)
         pair.state, pair.approved = after, pair.approved and after is State.ASKING
+        if after is not State.TO:
+            pair.lapses_at = inf
         if after is State.NONE:
             self._let_go(pair)
         elif before is State.NONE:
@@ -122,7 +129,7 @@ class WatcherActions(HeldPairs[Pair, State, Event, Do, Happening]):
         if pair.failing_since is not None and not pair.failed and pair.state is State.ASKING:
             moments.append(pair.failing_since + self.settings.grace_s)
         if pair.state is State.TO:
-            moments.append(self._idle_at(pair))
+            moments.append(min(self._idle_at(pair), pair.lapses_at))
         if pair.approved:
             moments.append(0.0)
         self._wheel.set(pair, min(moments))
@@ -156,6 +163,22 @@ class WatcherActions(HeldPairs[Pair, State, Event, Do, Happening]):
         pair.ident = kept.subscription_id if kept is not None else b""
         if self._watching.unwant(pair.watcher, pair.presentity, what.now):
             pair.form = what.form
+        return True
+
+    def _give_back(self, pair: Pair, then: State, what: Happening) -> bool:
+        try:
+            said = written(PresenceStanza(pair.watcher, pair.presentity, type="unsubscribe"))
+        except (BadJid, Unsayable):
+            return self._unwant(pair, then, what)
+        return self._unwant(pair, then, replace(what, form=PREFIX + said))
+
+    def _ask_again(self, pair: Pair, _then: State, what: Happening) -> bool:
+        self._watching.renew(pair.watcher, pair.presentity, what.now, 0.0)
+        return True
+
+    def _lapse(self, pair: Pair, _then: State, what: Happening) -> bool:
+        if not pair.confirmed:
+            pair.lapses_at = min(pair.lapses_at, what.now + self.settings.lapse_s)
         return True
 
     def _end(self, pair: Pair, _then: State, what: Happening) -> bool:

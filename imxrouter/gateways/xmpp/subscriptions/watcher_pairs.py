@@ -27,6 +27,8 @@ class WatcherSettings:
         fetch_s: one pair is fetched once in this time.
         fetched: pairs of which it is remembered when they were fetched.
         grace_s: who waits for an answer, or for success, is told of the failure after this.
+        lapse_s: an approval that the other side does not know any more may come again within this: so long
+            has its user's service for saying that it stands (RFC 6121 section 3.1.3 rule 2).
         idle_days: days without a sign of the user's interest after which nothing is renewed any more.
         errors: of the user's service in a row after which it counts as gone.
         duration_s: asked for each time.
@@ -40,6 +42,7 @@ class WatcherSettings:
     fetch_s: float = 60.0
     fetched: int = 10_000
     grace_s: float = 10.0
+    lapse_s: float = 60.0
     idle_days: int = 14
     errors: int = 3
     duration_s: int = DEFAULT_SUBSCRIPTION_S
@@ -67,12 +70,14 @@ class Pair(HeldPair[State]):
         errors: of his service in a row.
         failed: the failure was told.
         approved: the approval could not be stored yet.
+        confirmed: that he may watch was told since the newest request was sent: its answer is older.
+        lapses_at: the approval counts as gone then.
         form: of the stanza whose request has not been sent yet.
     """
 
     __slots__ = (
-        "answered_at", "approved", "asked", "asked_day", "errors", "failed", "failing_since", "form", "ident",
-        "latest", "shown", "since", "spent", "to_show",
+        "answered_at", "approved", "asked", "asked_day", "confirmed", "errors", "failed", "failing_since",
+        "form", "ident", "lapses_at", "latest", "shown", "since", "spent", "to_show",
     )  # fmt: skip
 
     def __init__(self, watcher: Address, presentity: Address) -> None:
@@ -87,7 +92,8 @@ class Pair(HeldPair[State]):
         self.answered_at = -inf
         self.failing_since: float | None = None
         self.errors = 0
-        self.failed = self.approved = False
+        self.failed = self.approved = self.confirmed = False
+        self.lapses_at = inf
         self.form = b""
 
 

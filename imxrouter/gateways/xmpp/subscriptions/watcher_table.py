@@ -49,6 +49,8 @@ class Event(Enum):
     FETCH_FAILED = "I:fetch failed"
     #: ten seconds without success
     UNREACHED = "T:unreached"
+    #: a minute ago the other side said that it knows of no approval
+    LAPSED = "T:lapsed"
     RENEW = "T:renew"
     IDLE = "T:idle"
     RESTART = "restart"
@@ -62,6 +64,12 @@ class Do(Enum):
     WANT = "want"
     #: end it, with the form of the stanza that asks for it
     UNWANT = "unwant"
+    #: end it, and the consent with it, though no stanza asks for it
+    GIVE_BACK = "give-back"
+    #: ask anew now: its answer tells how it stands
+    ASK_AGAIN = "ask-again"
+    #: it seems that the approval is gone: wait whether it comes again
+    LAPSE = "lapse"
     #: tell the end of one that is not held any more
     END = "end"
     FETCH = "fetch"
@@ -111,14 +119,15 @@ TRANSITIONS: Final = MappingProxyType({
         ("w-15",), S.ENDING, (D.FORGET, D.UNWANT, D.HIDE, D.UNSUBSCRIBED)
     ),
     (S.TO, E.NOTIFY_ACTIVE): WatcherRule(("w-16",), S.TO, (D.SHOW,)),
-    (S.TO, E.NOTIFY_PENDING): WatcherRule(("w-17",), S.TO),
+    (S.TO, E.NOTIFY_PENDING): WatcherRule(("w-17",), S.TO, (D.ASK_AGAIN,)),
     (S.TO, E.NOTIFY_UNKNOWN): WatcherRule(("w-18",), S.TO, (D.SHOW,)),
     (S.TO, E.REFUSED): WatcherRule(("w-19",), S.NONE, (D.FORGET, D.HIDE, D.UNSUBSCRIBED)),
     (S.ASKING, E.ENDED_AT_ONCE): WatcherRule(("w-20",), S.ASKING),
     (S.TO, E.ENDED_AT_ONCE): WatcherRule(("w-20",), S.TO),
     (S.ASKING, E.ENDED_LATER): WatcherRule(("w-21",), S.ASKING),
     (S.TO, E.ENDED_LATER): WatcherRule(("w-21",), S.TO),
-    (S.TO, E.ANSWER_PENDING): WatcherRule(("w-35",), S.TO),
+    (S.TO, E.ANSWER_PENDING): WatcherRule(("w-40",), S.TO, (D.LAPSE,)),
+    (S.TO, E.LAPSED): WatcherRule(("w-41",), S.ENDING, (D.FORGET, D.GIVE_BACK, D.HIDE, D.UNSUBSCRIBED)),
     (S.TO, E.ANSWER_ACTIVE): WatcherRule(("w-35",), S.TO),
     (S.TO, E.ANSWER_FAILED): WatcherRule(("w-22",), S.TO),
     (S.ASKING, E.RENEW): WatcherRule(("w-23",), S.ASKING),

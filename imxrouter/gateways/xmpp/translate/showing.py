@@ -160,7 +160,9 @@ def show(
         return _doubt(before, state, watcher, asked)
     to_say = {name: _said(one, state, caps) for name, one in open_resources(state).items()}
     digests = {name: one.digest for name, one in to_say.items()}
-    stanzas = [
+    # What he was shown before a restart is not known, so nothing less than all of it is taken back.
+    stanzas = list(hide(before, state.presentity, watcher)) if before.forgotten and to_say else []
+    stanzas += [
         PresenceStanza(state.presentity, watcher, name, "unavailable", *closed)
         for name, closed in _gone(before, state, digests)
     ]

@@ -136,7 +136,8 @@ class Address:
 
 def test_only_the_servers_networks_may_connect(scene: Scene) -> None:
     """Everybody else is cut off before a byte is read, and counted."""
-    factory = InsideFactory(scene.inside, [ipaddress.ip_network("10.0.0.0/24")])
+    factory = InsideFactory(scene.inside)
+    scene.inside.networks = [ipaddress.ip_network("10.0.0.0/24")]
     assert factory.buildProtocol(Address("10.0.0.5")) is not None
     before = scene.router.switch.counters[slots.REASON_SLOT[Reason.RELAY_DENIED]]
     assert factory.buildProtocol(Address("192.0.2.9")) is None

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
+from random import Random
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -89,7 +91,7 @@ class BothSides(RuleBasedStateMachine):
             self.flying.append(lambda asked=asked: self._asked(asked))  # type: ignore[misc]
 
     def _asked(self, asked: Subscribe) -> None:
-        kind = "unsubscribe" if asked.original_form == b"unsubscribe" else ""
+        kind = "unsubscribe" if b"unsubscribe" in asked.original_form else ""
         outcome, effects = self.presentities.asked(asked, self.now, kind)
         self.p_took(effects)
         self.flying.append(lambda: self._answered(asked, outcome))
@@ -266,13 +268,21 @@ class BothSides(RuleBasedStateMachine):
     @precondition(lambda self: self.flying)
     def arrives(self, data: st.DataObject) -> None:
         """Something that is under way arrives, in any order."""
-        self.flying.pop(data.draw(st.integers(0, len(self.flying) - 1)))()
+        self.arrives_one(data.draw(st.integers(0, len(self.flying) - 1)))
+
+    def arrives_one(self, number: int) -> None:
+        """This one of what is under way."""
+        self.flying.pop(number)()
 
     @rule(data=st.data())
     @precondition(lambda self: self.flying)
     def is_lost(self, data: st.DataObject) -> None:
         """Something is lost; what is sent to Alice's own service is not."""
-        self.flying.pop(data.draw(st.integers(0, len(self.flying) - 1)))
+        self.is_lost_one(data.draw(st.integers(0, len(self.flying) - 1)))
+
+    def is_lost_one(self, number: int) -> None:
+        """This one of what is under way."""
+        self.flying.pop(number)
 
     @rule(seconds=st.sampled_from([0.3, 1.0, 3.0, 11.0, 70.0, 1000.0, 100_000.0]))
     def time_passes(self, seconds: float) -> None:
@@ -334,9 +344,11 @@ class BothSides(RuleBasedStateMachine):
                 assert here is P.FROM, (watcher, there, here)
                 assert watcher in self.alice.approved
                 assert self.available[watcher] == set(self.alice.resources), watcher
+                assert self.subscribed[watcher]
             else:
                 assert here is not P.FROM, (watcher, there, here)
                 assert not self.available[watcher]
+                assert not self.subscribed[watcher]
 
 
 TestBothSides = BothSides.TestCase
@@ -365,4 +377,94 @@ def test_who_cancels_after_a_restart_sees_nobody() -> None:
     assert both.available[CAROL] == {"r1"}
     both.watchers_restart()
     both.cancels(CAROL)
+    both.settle()
+
+
+def walk(seed: int, steps: int) -> None:
+    """A walk at random through the same rules; cheap, so that there can be thousands."""
+    chance, both = Random(seed), BothSides()
+    watcher = [BOB, CAROL]
+    for _ in range(steps):
+        # Numbers first, so that a walk is the same whatever is possible.
+        kind, which, where = chance.randrange(17), chance.randrange(2), chance.random()
+        number = int(where * len(both.flying))
+        if kind < 5:
+            step = (both.asks, both.cancels, both.probes, both.approves, both.refuses)[kind]
+            step(watcher[which])
+        elif kind == 5:
+            both.comes(f"r{which + 1}", "away" if where < 0.5 else "dnd")
+        elif kind == 6:
+            both.goes(f"r{which + 1}")
+        elif kind == 7:
+            (both.stream_lost if both.up else both.stream_back)()
+        elif kind in {8, 9}:
+            (both.watchers_restart if kind == 8 else both.presentities_restart)()
+        elif kind in {10, 11, 12, 13} and both.flying:
+            (both.is_lost_one if kind == 13 else both.arrives_one)(number)
+        elif kind >= 14:
+            pauses = (0.3, 1.0, 3.0, 11.0, 70.0, 1000.0, 100_000.0)
+            both.time_passes(pauses[int(where * (len(pauses) if kind == 14 else 4))])
+        both.who_was_never_told_sees_nothing()
+        both.what_is_stored_is_what_is_held()
+    both.settle()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_walks_end_in_agreement(seed: int) -> None:
+    """A few, of 60 to 120 steps."""
+    walk(seed, 60 + seed % 61)
+
+
+@pytest.mark.soak
+def test_thousands_of_walks_end_in_agreement() -> None:
+    """The long form; a seed that fails is run alone by `walk(seed, 60 + seed % 61)`."""
+    for seed in range(10_000):
+        try:
+            walk(seed, 60 + seed % 61)
+        except AssertionError as error:
+            error.add_note(f"seed {seed}")
+            raise
+
+
+def test_who_was_refused_and_never_told_is_told_in_the_end() -> None:
+    """Found by a walk: the refusal was forgotten, the approval came late, the renewal asks Alice anew."""
+    both = BothSides()
+    both.asks(BOB)
+    both.time_passes(0.3)
+    both.arrive(1)
+    both.approves(BOB)
+    both.time_passes(3.0)
+    both.refuses(BOB)
+    both.time_passes(100_000.0)
+    both.settle()
+
+
+def test_a_cancellation_that_overtakes_an_approval_does_not_leave_a_watcher() -> None:
+    """Found by a walk: the approval came when he had begun anew, and stood for what nobody approved."""
+    both = BothSides()
+    both.asks(CAROL)
+    both.time_passes(0.3)
+    both.arrive(2)
+    both.approves(CAROL)
+    both.cancels(CAROL)
+    both.time_passes(3.0)
+    both.time_passes(70.0)
+    both.asks(CAROL)
+    both.settle()
+
+
+def test_no_ghost_of_a_resource_stays_after_a_restart() -> None:
+    """Found by a walk: one went while the watchers' router was down, and was never taken back (row w-32)."""
+    both = BothSides()
+    both.comes("r2", "away")
+    both.asks(CAROL)
+    both.time_passes(0.3)
+    both.arrive(1)
+    both.approves(CAROL)
+    both.time_passes(11.0)
+    both.flying.pop()()
+    assert both.available[CAROL] == {"r2"}
+    both.goes("r2")
+    both.comes("r1", "away")
+    both.watchers_restart()
     both.settle()

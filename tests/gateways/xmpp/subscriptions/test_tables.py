@@ -91,7 +91,8 @@ def the_rest_of_w() -> None:
     two = WatcherRig()
     two.approve("r1")
     assert two.stanza("subscribe") == ["subscribed", "available r1"]
-    for state, reason in ((PENDING, None), (ACTIVE, Reason.UNREACHABLE)):
+    assert two.notify(state=PENDING) == []
+    for state, reason in ((ACTIVE, None), (ACTIVE, Reason.UNREACHABLE)):
         before = len(two.operations)
         while len(two.operations) == before:
             two.wait(10)

@@ -7,13 +7,15 @@ import pytest
 from imxrouter.formats.pidf import read_pidf
 from imxrouter.gateways.xmpp.subscriptions.watcher_pairs import WatcherSettings
 from imxrouter.gateways.xmpp.subscriptions.watcher_table import TRANSITIONS, Event, State
+from imxrouter.gateways.xmpp.translate.forms import Misfit, opened
 from imxrouter.gateways.xmpp.translate.showing import written
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
-from imxrouter.model.operations import EndReason, Notify, Version
+from imxrouter.model.operations import EndReason, Notify, SubscriptionState, Version
 from imxrouter.model.outcome import SUCCESS
 from imxrouter.model.presence import Presence, Unknown
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Protocol
 from tests.gateways.xmpp.subscriptions.watcher_rig import (
     ACTIVE,
     PENDING,
@@ -240,7 +242,7 @@ def test_a_woken_one_that_hears_nothing_is_told_so(rig: WatcherRig) -> None:
     assert rig.wait(12) == ["error"]
     assert (rig.stanzas[-1].id, b"answer-timeout" in written(rig.stanzas[-1])) == ("p1", True)
     rig.answer(ACTIVE)
-    assert rig.notify(open_state("r1")) == ["available r1"]
+    assert rig.notify(open_state("r1")) == ["unavailable", "available r1"]
 
 
 def test_asleep_ends_with_the_old_id(rig: WatcherRig) -> None:
@@ -307,14 +309,15 @@ def test_errors_of_the_users_service_put_it_to_sleep(rig: WatcherRig) -> None:
 
 
 def test_a_restart_tells_nothing_until_something_is_known(rig: WatcherRig) -> None:
-    """Then everything, once: what was shown is not stored."""
+    """Then everything, once, and no ghost of a resource: what was shown is not stored."""
     rig.approve("r1", "r2")
     rig.restart()
     assert rig.state() is State.TO
     assert rig.wait(5) == []
     assert rig.answer(ACTIVE) == []
-    assert rig.notify(open_state("r1")) == ["available r1"]
+    assert rig.notify(open_state("r1")) == ["unavailable", "available r1"]
     assert rig.notify(open_state("r1")) == []
+    assert rig.notify(open_state("r1", "r3")) == ["available r3"]
 
 
 def test_a_restart_with_nothing_open_says_so(rig: WatcherRig) -> None:
@@ -332,6 +335,70 @@ def test_a_lost_subscription_is_begun_again_after_a_restart(rig: WatcherRig) -> 
         rig.store.remove("xmpp-watches", key)
     rig.restart()
     assert rig.asked().duration_s == 1800
+
+
+def renewed(rig: WatcherRig) -> None:
+    """Wait until the next request is sent."""
+    before = len(rig.operations)
+    while len(rig.operations) == before:
+        rig.wait(60)
+
+
+def test_an_approval_that_the_other_side_knows_no_more_is_gone(rig: WatcherRig) -> None:
+    """A minute after it said so; its own user's service might still say that it stands (row w-41)."""
+    rig.approve("r1")
+    renewed(rig)
+    assert rig.answer(PENDING) + rig.wait(58) == []
+    assert rig.state() is State.TO
+    assert rig.wait(3) == ["unavailable r1", "unsubscribed"]
+    assert rig.state() is State.ENDING
+    asked = rig.asked()
+    form = opened(asked.original_form, BOB, ALICE, Protocol.XMPP)
+    assert not isinstance(form, Misfit)
+    assert (asked.duration_s, form.attributes["type"]) == (0, "unsubscribe")
+    assert rig.answer(TERMINATED, 0) == []
+    assert (rig.state(), len(rig.watchers), rig.store.items("xmpp-watching")) == (State.NONE, 0, [])
+
+
+@pytest.mark.parametrize("by", ["notification", "answer"])
+def test_an_approval_that_comes_again_stays(rig: WatcherRig, by: str) -> None:
+    """As of a service that approves by itself whom it knows (RFC 6121 section 3.1.3 rule 2)."""
+    rig.approve("r1")
+    renewed(rig)
+    rig.answer(PENDING)
+    rig.wait(30)
+    if by == "notification":
+        assert rig.notify(open_state("r1", "r2")) == ["available r2"]
+    else:
+        rig.watchers.back(BOB.domain, rig.now)
+        rig.wait(10)
+        assert rig.answer(ACTIVE) == []
+    assert rig.wait(120) == []
+    assert rig.state() is State.TO
+
+
+def test_an_answer_that_is_older_than_the_approval_ends_nothing(rig: WatcherRig) -> None:
+    """It may come behind the notification (imx 7.6)."""
+    rig.stanza("subscribe")
+    rig.asked()
+    assert rig.notify(open_state("r1")) == ["subscribed", "available r1"]
+    assert rig.answer(PENDING) + rig.wait(300) == []
+    assert rig.state() is State.TO
+
+
+@pytest.mark.parametrize("state", [PENDING, ACTIVE])
+def test_a_decision_that_is_taken_back_is_asked_about_at_once(
+    rig: WatcherRig, state: SubscriptionState
+) -> None:
+    """The notification may be old; the answer is not (row w-17)."""
+    rig.approve("r1")
+    before = len(rig.operations)
+    assert rig.notify(state=PENDING) == []
+    assert len(rig.asked().subscription_id) == 16
+    assert len(rig.operations) == before + 1
+    rig.answer(state)
+    gone = ["unavailable r1", "unsubscribed"] if state is PENDING else []
+    assert rig.wait(70) == gone
 
 
 def test_a_removed_domain_ends_all_of_its_users(rig: WatcherRig) -> None:
