@@ -140,7 +140,13 @@ class ComponentEdge(PoolEdge):
 
     def stanza_of(self, session: StreamLink, record: Record) -> Said | Outcome:
         """See `parts.Edge`; on a gateway's stream from the sender's gateway address."""
-        said = super().stanza_of(session, record)
+        return self._from_gateway(session, super().stanza_of(session, record))
+
+    def leaving(self, session: StreamLink, raw: bytes) -> Said | Outcome:
+        """See `parts.Edge`; the same."""
+        return self._from_gateway(session, super().leaving(session, raw))
+
+    def _from_gateway(self, session: StreamLink, said: Said | Outcome) -> Said | Outcome:
         if self._gateway is None or session.own != self._gateway.name or isinstance(said, Outcome):
             return said
         try:
