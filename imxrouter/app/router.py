@@ -27,6 +27,7 @@ from imxrouter.telemetry.tick import TickMeter
 from imxrouter.transport.bus_unix import UnixBus
 from imxrouter.transport.draining import DrainState
 from imxrouter.transport.liveness import STEP_S
+from imxrouter.transport.turns import quicken
 
 #: Seconds for which the thread that writes the state file may run Python before it lets the reactor go on;
 #: CPython's own 5 ms can be seen in the delay of messages.
@@ -72,6 +73,7 @@ class Router(Whole, Service):
             raise
         super().startService()  # type: ignore[no-untyped-call]
         sys.setswitchinterval(SWITCH_S)
+        quicken(self._reactor)
         tick_s = 1.0 if config.links.ping_s >= 2 else 0.2
         self._link_steps = max(int(tick_s / STEP_S) - 2, 1)
         self._tick.start(tick_s, now=False)

@@ -16,6 +16,9 @@ from imxrouter.model.vocabulary import Reason
 class Protocol(Enum):
     """What the router speaks at its edges."""
 
+    #: there is one object of each: to look one up needs no call of Python's
+    __hash__ = object.__hash__
+
     IMX = "imx"
     XMPP = "xmpp"
     SIP = "sip"
@@ -26,6 +29,9 @@ DEFAULT_ORDER: Final = (Protocol.IMX, Protocol.XMPP, Protocol.SIP)
 
 class Uri(Enum):
     """The two abstract services (RFC 3860 and 3859), by their URI scheme."""
+
+    #: there is one object of each: to look one up needs no call of Python's
+    __hash__ = object.__hash__
 
     IM = "im"
     PRES = "pres"

@@ -135,19 +135,22 @@ class SenderRates:
         """
         interval_s = self.interval_s if interval_s is None else interval_s
         burst_s = self.burst_s if burst_s is None else burst_s
-        own = self._exception(key)
-        if own is not None:
-            return self._admit_exception(key, own, now)
+        if self._exceptions:
+            own = self._exception(key)
+            if own is not None:
+                return self._admit_exception(key, own, now)
         arrival = self.arrivals.get(key)
         if arrival is None:
-            if not self._room(domain):
+            zone = zone_of(domain.decode("ascii", "replace"))
+            if not self._room(domain, zone):
                 self.table_full += 1
                 return TABLE_FULL_WAIT_S
-            zone = zone_of(domain.decode("ascii", "replace"))
             self._counts[domain] = self._counts.get(domain, 0) + 1
             self._zone_counts[zone] = self._zone_counts.get(zone, 0) + 1
+            if burst_s > 0:  # his allowance is full
+                self.arrivals[key] = now + interval_s
+                return 0.0
             arrival = now
-            self.arrivals[key] = arrival
         self.arrivals[key], wait = self._judged(arrival, now, interval_s, burst_s)
         return wait
 
@@ -179,7 +182,8 @@ class SenderRates:
         """
         own = self._exception(key)
         arrivals = self.arrivals if own is None else self._exception_arrivals
-        room = self._room(domain) if own is None else len(arrivals) < self.limit
+        zone = zone_of(domain.decode("ascii", "replace"))
+        room = self._room(domain, zone) if own is None else len(arrivals) < self.limit
         rate = Rate(interval_s, burst_s) if own is None else own
         arrival = arrivals.get(key)
         if arrival is None and not room:
@@ -202,12 +206,16 @@ class SenderRates:
         gone = [
             key for key in self._rounds.next(self.arrivals, most) if self.arrivals.get(key, now + 1) <= now
         ]
+        domains: dict[bytes, int] = {}
         for key in gone:
-            self._forget(key)
+            del self.arrivals[key]
+            domain = key.rpartition(b"@")[2]
+            domains[domain] = domains.get(domain, 0) + 1
+        for domain, count in domains.items():
+            self._count_down(domain, count)
         return len(gone)
 
-    def _room(self, domain: bytes) -> bool:
-        zone = zone_of(domain.decode("ascii", "replace"))
+    def _room(self, domain: bytes, zone: str) -> bool:
         return (
             len(self.arrivals) < self.limit
             and self._counts.get(domain, 0) < self.per_domain
@@ -232,14 +240,16 @@ class SenderRates:
 
     def _forget(self, key: bytes) -> None:
         del self.arrivals[key]
-        domain = key.rpartition(b"@")[2]
-        _count_down(self._counts, domain)
-        _count_down(self._zone_counts, zone_of(domain.decode("ascii", "replace")))
+        self._count_down(key.rpartition(b"@")[2], 1)
+
+    def _count_down(self, domain: bytes, count: int) -> None:
+        _less(self._counts, domain, count)
+        _less(self._zone_counts, zone_of(domain.decode("ascii", "replace")), count)
 
 
-def _count_down(counts: dict[bytes, int] | dict[str, int], key: bytes | str) -> None:
+def _less(counts: dict[bytes, int] | dict[str, int], key: bytes | str, count: int) -> None:
     table: dict[bytes | str, int] = counts  # type: ignore[assignment]
-    left = table[key] - 1
+    left = table[key] - count
     if left:
         table[key] = left
     else:

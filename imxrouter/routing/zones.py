@@ -7,6 +7,7 @@ exactly, but has to be kept current; the rule here errs to the side of one owner
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 #: Second labels under which country registries sell names (`example.co.uk`, `example.com.au`).
@@ -16,6 +17,8 @@ _REGISTRY_LABELS: Final = frozenset(
 )  # fmt: skip
 
 
+#: Each new sender asks for the zone of his domain; 4,096 names are a megabyte at most.
+@lru_cache(maxsize=4096)
 def zone_of(name: str) -> str:
     """The registered name that a domain in wire form lies in: its last two labels, or three under `co.uk`."""
     labels = name.rsplit(".", 3)

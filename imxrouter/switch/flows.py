@@ -25,6 +25,7 @@ REST: Final = b"*"
 #: other side and of ours. 56 bits are two years of them; between two looks is a second.
 _BITS: Final = 56
 _MASK: Final = (1 << _BITS) - 1
+_ONE: Final = 1 << 2 * _BITS
 
 #: A domain, for its messages, or a domain and another type of request.
 Key = bytes | tuple[bytes, int]
@@ -50,26 +51,27 @@ class Flows:
         self._other: dict[tuple[bytes, bool, int, End, Reason], int] = {}
 
     def delivered(
-        self, counts: Mapping[Key, int], came: bool, ours: tuple[int, float], theirs: tuple[int, float]
+        self, counts: Mapping[Key, int], came: bool, ours: int, ours_s: float, theirs: int, theirs_s: float
     ) -> None:
         """Count delivered requests that took the same time.
 
         Args:
             counts: how many of each domain and type.
             came: they are the domains' own; else they went there.
-            ours: bucket and seconds of what we took of it.
-            theirs: the same of the peer, or of our service.
+            ours: bucket of what we took of it.
+            ours_s: seconds of it.
+            theirs: bucket of what the peer, or our service, took.
+            theirs_s: seconds of it.
         """
-        name = (came, ours[0], theirs[0])
+        name = (came, ours, theirs)
         table = self._tables.get(name)
         if table is None or len(table) > FLOWS_AT_MOST:
             if table is not None:
                 self.on_full()
             table = self._tables.setdefault(name, {})
-        each = (((1 << _BITS) + round(theirs[1] * 1e9)) << _BITS) + round(ours[1] * 1e9)
-        get = table.get
+        each = _ONE + (int(theirs_s * 1e9) << _BITS) + int(ours_s * 1e9)
         for key, count in counts.items():
-            table[key] = get(key, 0) + count * each
+            table[key] = table.get(key, 0) + (each if count == 1 else count * each)
 
     def add(self, domain: bytes, kind: Kind, end: End, reason: Reason, *, came: bool) -> None:
         """Count one request, from or to a domain, that was not delivered or whose time is nobody's."""

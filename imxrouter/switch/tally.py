@@ -164,7 +164,8 @@ class Tally:
             runs: answers in it.
         """
         if put:
-            self.ours(put, seconds)
+            self._counters[OURS + bisect_left(DELIVERY_BOUNDS_S, seconds)] += put
+            self.ours_s += put * seconds
         if seconds >= SLOW_S:
             self._slow[at] = seconds
         for counts, came, bucket, took, since, sent, tries in runs:
@@ -172,8 +173,8 @@ class Tally:
                 share = seconds + self._slow.get(since, min(seconds, SLOW_S))
             else:
                 share = seconds + sent - since
-            ours = (bisect_left(DELIVERY_BOUNDS_S, share), share)
-            self.flows.delivered(counts, came, ours, (bucket, took))
+            ours = bisect_left(DELIVERY_BOUNDS_S, share)
+            self.flows.delivered(counts, came, ours, share, bucket, took)
 
     def forget_reads(self, before: float) -> None:
         """Requests that came before have their answers."""

@@ -5,7 +5,6 @@ What is said on it is the business of who builds on this: `session.LinkSession` 
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any, cast
 
 from OpenSSL import SSL
@@ -260,10 +259,13 @@ class ByteLink(TwistedProtocol):
         self.bytes_out += len(data)
         self._hub.switch.counters[slots.BYTES_OUT] += len(data)
         if not self._unwritten and self._direct:
-            with contextlib.suppress(OSError):  # would block, or broken: the transport's write sees which
-                data = data[self.transport.socket.send(data) :]
-            if not data:
+            try:
+                sent = self.transport.socket.send(data)
+            except OSError:  # would block, or broken: the transport's write sees which
+                sent = 0
+            if sent == len(data):
                 return
+            data = data[sent:]
         self.transport.write(data)
         if self._below is not None and not self._below.waiting:
             return

@@ -107,7 +107,11 @@ class Chooser:
 
     def kept(self, domain: Domain, uri: Uri = Uri.IM, incoming: Protocol | None = None) -> Kept | None:
         """The choice that holds now; None where there is none."""
-        found = self._kept.get((domain.name, uri, incoming))
+        return self.kept_of(domain.name, uri, incoming)
+
+    def kept_of(self, name: str, uri: Uri = Uri.IM, incoming: Protocol | None = None) -> Kept | None:
+        """The same of a domain by its name."""
+        found = self._kept.get((name, uri, incoming))
         return found if found is not None and found.until > self._now() else None
 
     def last(self, domain: Domain, uri: Uri = Uri.IM, incoming: Protocol | None = None) -> Kept | None:
@@ -275,22 +279,22 @@ class Chosen:
         choosing = self.chooser.choose(domain, uri)
         return choosing.addCallback(lambda choice: self._admit(domain.wire, uri, choice))
 
-    def for_stanzas(self, domain: bytes) -> Protocol | None:
-        """The protocol for what came by XMPP; None where a choice must be made.
+    def for_stanzas(self, name: str) -> Protocol | None:
+        """The protocol for what came by XMPP to a domain (A-labels); None where a choice must be made.
 
         One choice does for messages and presence: what is published of XMPP is for both, and what is not to
         be said by XMPP is chosen for again, as the operation that it becomes.
         """
         if self.chooser is None or not self.several:
             return Protocol.IMX
-        kept = self.chooser.kept(Domain(domain.decode("ascii")), Uri.IM, _STREAMS)
+        kept = self.chooser.kept_of(name, Uri.IM, _STREAMS)
         return protocol_of(kept.choice) if kept is not None else None
 
-    def choose_for_stanzas(self, domain: bytes) -> Deferred[Protocol]:
+    def choose_for_stanzas(self, name: str) -> Deferred[Protocol]:
         """Choose for what came by XMPP; where there is no choice, the protocol whose look-up decided."""
         if self.chooser is None or not self.several:
             return succeed(Protocol.IMX)
-        return self.chooser.choose(Domain(domain.decode("ascii")), Uri.IM, _STREAMS).addCallback(protocol_of)
+        return self.chooser.choose(Domain(name), Uri.IM, _STREAMS).addCallback(protocol_of)
 
     def why(self, domain: Domain, choice: NoChoice, uri: Uri = Uri.IM) -> str:
         """What an operator is told of a domain for which there is no protocol."""

@@ -62,6 +62,7 @@ OUTCOMES: Final = {
     "test_names_by_the_thousand": ("the memory stays as it is", "it grows with each name"),
     "test_foreign_form_in_anothers_name": ("`bad-body`", "he writes as Eve"),
     "test_answer_that_nobody_asked": ("dropped, `unasked` counted", "it reaches her"),
+    "test_questions_that_nobody_answers": ("his are `busy`, hers goes on", "hers is `busy` as well"),
     "test_errors_that_answer_errors": ("nothing is said", "the servers answer each other for ever"),
     "test_stream_key_that_is_guessed": ("`invalid`, `bad-token` counted", "it is hers"),
     "test_stream_key_on_another_stream": (

@@ -139,6 +139,34 @@ def test_answer_that_nobody_asked(guarded: bool, monkeypatch: pytest.MonkeyPatch
 
 
 @guarded
+def test_questions_that_nobody_answers(guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mallory asks a silent program of Bob's domain again and again; then Alice asks Bob something.
+
+    Check: of queries that wait for an answer each sender has a share, and his domains together have one.
+    """
+    if not guarded:
+        monkeypatch.setattr(awaited.Awaited, "_has_his_share", lambda *_: False)
+    pair = EdgePair()
+    pair.b.spoken[B] = Protocol.IMX
+    pair.b.foreign.add(B)
+
+    def asks(user: str, ident: str) -> None:
+        iq = f"<iq from='{user}@{A}/r' to='bob@{B}/r' id='{ident}' type='get'><q xmlns='urn:q'/></iq>"
+        pair.a.service.send(iq.encode(), A, B)
+
+    for number in range(2600):  # more than all may ask of one domain
+        asks("mallory", f"m{number}")
+        if number % 50 == 0:
+            pair.pass_s(1)
+    asks("alice", "a1")
+    pair.settle()
+    asked = [one.body for one in pair.b.service.requests if b"id='a1'" in one.body]
+    assert len(asked) == guarded
+    refused = [one for one in pair.stanzas(pair.a) if b"a1" in one and b"resource-constraint" in one]
+    assert len(refused) == (not guarded)
+
+
+@guarded
 def test_errors_that_answer_errors(guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mallory sends an error to a user who does not exist, from one who does not exist either.
 

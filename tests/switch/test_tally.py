@@ -167,7 +167,7 @@ def test_too_many_domains_have_somebody_look() -> None:
     assert looked == [FLOWS_AT_MOST + 1]
     table.take()
     many: dict[Key, int] = {b"d%d.example" % number: 1 for number in range(FLOWS_AT_MOST + 1)}
-    table.delivered(many, True, (0, 0.0), (0, 0.0))
+    table.delivered(many, True, 0, 0.0, 0, 0.0)
     rig.feed(rig.peer, message(1))
     rig.answer(rig.service, rig.out(rig.service)[0])
     assert looked == [FLOWS_AT_MOST + 1, FLOWS_AT_MOST + 1]

@@ -86,10 +86,12 @@ def answered(stream: Stream, ident: str) -> list[Effect]:
 
 def asked(stream: Stream, data: bytes, ask: Ask) -> list[Effect]:
     """Write the data and the question in one."""
-    pair = _pair(stream)
+    if ask is Ask.NOTHING:
+        return [stream.wrote(data)] if data else []
     if ask is Ask.REQUEST:
         return [stream.wrote(data + say.SM_REQUEST)]
-    if ask is Ask.PING and pair is not None:
+    pair = _pair(stream)
+    if pair is not None:
         ident = stream.confirmations.barrier
         return [PingOut(ident, *pair), stream.wrote(data + say.ping(*pair, ident))]
     return [stream.wrote(data)] if data else []

@@ -96,7 +96,7 @@ class StreamMachine(Stream):
             except XmlRefused as error:
                 events, refused = error.before, error
             for event in events:
-                effects += self._take(event)
+                effects += self._on_stanza(event) if type(event) is Stanza else self._take(event)
                 if self._parser is not parser or self.step in _DEAF:
                     return effects
             if refused is not None:
@@ -269,11 +269,11 @@ class StreamMachine(Stream):
 
     def _may_bring(self, from_: str, to: str) -> Verdict:
         """The one check of who speaks on this stream (rule 1 of the architecture is the second wall)."""
+        if self.role not in COMPONENTS:
+            return self.pairs.judge(from_, to)
         if self.role is StreamRole.COMPONENT_IN:
             return Verdict.GOOD if self._is_component(from_) else Verdict.FORGED
-        if self.role is StreamRole.COMPONENT_OUT:
-            return Verdict.GOOD if to == self.own or self.terms.also(to) else Verdict.OTHER_TARGET
-        return self.pairs.judge(from_, to)
+        return Verdict.GOOD if to == self.own or self.terms.also(to) else Verdict.OTHER_TARGET
 
     def _is_component(self, name: str) -> bool:
         return name == self.other or self.terms.also(name)
@@ -378,7 +378,7 @@ class StreamMachine(Stream):
     # -- time ----------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> list[Effect]:
-        """Look at the timers; call it about once a second, and at `due_at` for a prompt barrier."""
+        """Look at the timers, about once a second, and for a prompt barrier at `confirmations.due_at`."""
         if self.step in {Step.NEW, Step.CLOSED}:
             return []
         self.now = now
@@ -413,11 +413,6 @@ class StreamMachine(Stream):
         if now - self._wrote_at >= settings.keepalive_s:
             return [self.wrote(say.SPACE)]
         return []
-
-    @property
-    def due_at(self) -> float | None:
-        """When stanzas that wait for the rest between two pings will be asked about; None without such."""
-        return self.confirmations.due_at
 
     def heard(self, now: float) -> None:
         """The other side is alive: bytes came, or its domain spoke on another stream."""

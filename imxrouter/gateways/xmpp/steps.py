@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 class StreamRole(Enum):
     """What a stream is for, and which end of it is ours."""
 
+    #: there is one object of each: to look one up needs no call of Python's
+    __hash__ = object.__hash__
+
     #: to another domain's server, or to the server of a domain served here
     S2S_OUT = "server-to-server, opened"
     #: from another domain's server
@@ -51,6 +54,9 @@ SERVERS: Final = ACCEPTS | {StreamRole.S2S_OUT}
 
 class Step(Enum):
     """How far the stream is; `state` of the machine tells the rest of the house less."""
+
+    #: there is one object of each: to look one up needs no call of Python's
+    __hash__ = object.__hash__
 
     NEW = "new"
     #: the other side's stream header is due

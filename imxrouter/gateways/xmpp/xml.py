@@ -202,6 +202,8 @@ class StreamParser:
         while at < end and may_follow:
             if self._is_between:
                 at = self._usual(data, at)
+                if at == end:
+                    return
             until = data.find(_MESSAGE, at + 1)
             if until < 0:
                 break
@@ -219,11 +221,12 @@ class StreamParser:
 
         What they are is what expat would find: `flat` says so, and a property holds it to that.
         """
-        content, language, events = self._content, self._language, self._events
-        while found := read_whole(data, at, self._usual_bytes):
+        content, language, events, end = self._content, self._language, self._events, len(data)
+        while at < end and (found := read_whole(data, at, self._usual_bytes)):
             raw, said = found
-            if any(mark in raw and use.search(raw) for _, _, mark, use in self._outer):
-                break  # a prefix of the stream may be meant
+            for _, _, mark, use in self._outer:
+                if mark in raw and use.search(raw):
+                    return at  # a prefix of the stream may be meant
             events.append(Stanza(content, "message", raw, said, content, NOTHING, language, False))
             at += len(raw)
         return at

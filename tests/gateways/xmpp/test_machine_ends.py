@@ -249,10 +249,10 @@ def test_the_next_ping_goes_out_when_it_is_due() -> None:
     machine.stanzas([OUT], [1], START)
     machine.barrier(machine.confirmations.barrier, START)
     assert machine.stanzas([OUT], [2], START + 0.01) == [Write(OUT)]
-    assert machine.due_at == pytest.approx(START + 0.05)
+    assert machine.confirmations.due_at == pytest.approx(START + 0.05)
     assert machine.tick(START + 0.04) == []
     assert [type(one) for one in machine.tick(START + 0.06)] == [PingOut, Write]
-    assert machine.due_at is None
+    assert machine.confirmations.due_at is None
 
 
 @pytest.mark.parametrize("spoke", [True, False])

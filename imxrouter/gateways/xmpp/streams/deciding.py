@@ -68,10 +68,14 @@ class Deciding:
 
     def records_of(self, session: StreamLink, stanzas: Sequence[StanzaIn]) -> bytes:
         """Whole records for what can go on; the rest comes again."""
-        elsewhere = {name for name in {one.to for one in stanzas} if not self._serves(name)}
-        ready = stanzas
-        if elsewhere:
-            ready = [one for one in stanzas if one.to not in elsewhere or not self._waits(session, one)]
+        ready: list[StanzaIn] = []
+        name, is_served = "", False
+        for one in stanzas:
+            if one.to != name:
+                name = one.to
+                is_served = self._serves(name)
+            if is_served or not self._waits(session, one):
+                ready.append(one)
         records = self._edge.records_of(session, ready) if ready else b""
         self._decided.clear()
         return records
@@ -82,7 +86,11 @@ class Deciding:
             return False
         queue = self._waiting.get(name)
         if queue is None:
-            if name in self._decided or self._known(name) is not None:
+            if name in self._decided:
+                return False
+            known = self._known(name)
+            if known is not None:
+                self._decided[name] = known
                 return False
             if not self._begin(name):
                 return False
@@ -126,6 +134,10 @@ class Deciding:
     def stanza_of(self, session: StreamLink, record: Record) -> Said | Outcome:
         """The stanza for a request that leaves on a stream, or why it cannot."""
         return self._edge.stanza_of(session, record)
+
+    def leaving(self, session: StreamLink, raw: bytes) -> Said | Outcome:
+        """A stanza as it leaves on a stream, or why it cannot."""
+        return self._edge.leaving(session, raw)
 
     def operated(self, record: Record) -> Outcome | None:
         """The outcome of a request that is the gateway's own matter."""

@@ -132,6 +132,8 @@ class StreamEdge:
     def records_of(self, session: StreamLink, stanzas: Sequence[StanzaIn]) -> bytes:
         """Whole records for what came, empty where nothing is to be routed."""
         ways: dict[tuple[str, str], Way] = {}
+        if len(stanzas) == 1:
+            return self._usual(stanzas[0], ways) or self._record_of(session, stanzas[0])
         return b"".join([self._usual(one, ways) or self._record_of(session, one) for one in stanzas])
 
     def _usual(self, got: StanzaIn, ways: dict[tuple[str, str], Way]) -> bytes | None:
@@ -143,17 +145,17 @@ class StreamEdge:
         way = ways.get(pair)
         if way is None:
             way = ways[pair] = self._way(*pair)
-        tag, new_id = self._next_tag, self._outside.random_bytes(16)
+        tag, new_id, said = self._next_tag, self._outside.random_bytes(16), given.attributes.get
         if way.translates:
             flat = read_flat(given)
             if flat is None:
                 return None
-            record = usual_record(flat, given.from_, given.to, way, new_id, tag, self._known.wrote)
+            record = usual_record(flat, said("from", ""), said("to", ""), way, new_id, tag, self._known.wrote)
         else:
-            raw = rescoped(given, SERVER)
+            raw = rescoped(given, SERVER) if given.outer or given.language or given.touchy else given.raw
             if STANZA_ID in raw:
                 return None
-            record = passing_record(raw, given.from_, given.to, new_id, tag)
+            record = passing_record(raw, said("from", ""), said("to", ""), new_id, tag)
         if record is not None:
             self._tag(told_of(given, got.to, got.from_))
         return record
@@ -252,7 +254,8 @@ class StreamEdge:
             if told is not None:  # what it asks may be had otherwise, where nothing foreign is taken
                 told = told._replace(question=self._attributes.question(got, tree))
             key = (given.from_, given.to, given.ident)
-            if not self._queries.sent(key, got.to, _Asked(told), self._outside.now()):
+            sender = operation.source.key.decode()
+            if not self._queries.sent(key, sender, got.to, _Asked(told), self._outside.now()):
                 return self._refused(told, failure(Reason.BUSY, retry_after_s=5))
         return self._operation(operation, told)
 
@@ -417,14 +420,19 @@ class StreamEdge:
                     if taken is not None
                     else failure(Reason.TYPE_NOT_ENABLED, note="it is not translated here")
                 )
-            if isinstance(raw, Outcome):
-                return raw
-            if session.role in _COMPONENTS:
-                raw = rescoped(read_stanza(raw), COMPONENT)
         except TranslationError as error:
             return failure(error.reason, note=str(error))
         except (BadXml, WireError) as error:
             return failure(Reason.BAD_BODY, note=str(error))
+        return raw if isinstance(raw, Outcome) else self.leaving(session, raw)
+
+    def leaving(self, session: StreamLink, raw: bytes) -> Said | Outcome:
+        """A stanza, rooted in `jabber:server`, as it leaves on a stream, or why it cannot."""
+        if session.role in _COMPONENTS:
+            try:
+                raw = rescoped(read_stanza(raw), COMPONENT)
+            except BadXml as error:
+                return failure(Reason.BAD_BODY, note=str(error))
         most = session.machine.features.max_bytes
         if most and len(raw) > most:
             return failure(Reason.TOO_LARGE, note=f"a stanza of {len(raw)} bytes; {most} are taken")
@@ -449,7 +457,8 @@ class StreamEdge:
         from_, to, ident, type_ = (head.attributes.get(one, "") for one in ("from", "to", "id", "type"))
         now = self._outside.now()
         if type_ not in _ANSWERS:
-            taken = self._queries.sent((from_, to, ident), domain, _Asked(None), now)
+            sender = operation.source.key.decode()
+            taken = self._queries.sent((from_, to, ident), sender, domain, _Asked(None), now)
             return raw if taken else failure(Reason.BUSY, retry_after_s=5)
         if self._queries.answered(from_, to, ident, now) is None:
             return failure(Reason.BAD_BODY, note="the answer to an iq that nobody asked")

@@ -7,7 +7,7 @@ err-late); one that answers none is nobody's.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.effects import StanzaIn
@@ -29,6 +29,9 @@ from imxrouter.routing.choice import Protocol
 from imxrouter.switch.ports import Port
 from imxrouter.transport.translate import record_to_message
 from imxrouter.wire.record import Record
+
+#: Messages of one sender whose failure may still come: as many as his rate lets pass in that time, twice.
+MOST_OF_ONE: Final = 1250
 
 
 class _Sent(NamedTuple):
@@ -56,7 +59,7 @@ class LeavingMessages:
 
     def __init__(self, outside: Outside, known: Known) -> None:
         self._outside, self._known = outside, known
-        self._sent: Awaited[_Sent] = Awaited(LATE_S)
+        self._sent: Awaited[_Sent] = Awaited(LATE_S, per_sender=MOST_OF_ONE)
 
     def tick(self, now: float) -> None:
         """About once a second: what left long ago is forgotten.
@@ -85,7 +88,7 @@ class LeavingMessages:
         said_to = head_of(raw).attributes
         key = (said_to.get("from", ""), said_to.get("to", ""), said_to.get("id", ""))
         sent = _Sent(record.route_tag, record.message_id)
-        self._sent.sent(key, domain, sent, self._outside.now())
+        self._sent.sent(key, message.source.key.decode(), domain, sent, self._outside.now())
         return raw
 
     def _original(self, message: Message, domain: str) -> bytes | None:

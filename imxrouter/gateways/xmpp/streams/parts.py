@@ -103,6 +103,9 @@ class Edge(Protocol):
     def stanza_of(self, session: StreamLink, record: Record) -> Said | Outcome:
         """The stanza for a request that leaves on a stream, or why it cannot."""
 
+    def leaving(self, session: StreamLink, raw: bytes) -> Said | Outcome:
+        """A stanza, rooted in `jabber:server`, as it leaves on a stream, or why it cannot."""
+
     def operated(self, record: Record) -> Outcome | None:
         """The outcome of a request that is the gateway's own matter, stream or not; None of any other."""
 

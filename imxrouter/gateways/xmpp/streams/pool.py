@@ -400,6 +400,10 @@ class PoolEdge:
         """See `parts.Edge`."""
         return self._edge.stanza_of(session, record)
 
+    def leaving(self, session: StreamLink, raw: bytes) -> Said | Outcome:
+        """See `parts.Edge`."""
+        return self._edge.leaving(session, raw)
+
     def operated(self, record: Record) -> Outcome | None:
         """See `parts.Edge`."""
         return self._edge.operated(record)

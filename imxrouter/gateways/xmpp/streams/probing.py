@@ -219,6 +219,11 @@ class StreamProbe:
         del session, record
         return failure(Reason.NO_SERVICE)
 
+    def leaving(self, session: StreamLink, raw: bytes) -> Said | Outcome:
+        """Nothing is said."""
+        del session, raw
+        return failure(Reason.NO_SERVICE)
+
     def answered(self, port: Port, record: Record) -> None:
         """Nothing was asked."""
 

@@ -37,7 +37,8 @@ from imxrouter.wire.record import Record
 #: An iq of ours that has no answer by then has failed. Less than `links.answer_timeout_s` usually is, so that
 #: who asked hears which side was silent.
 ANSWER_S: Final = 20.0
-#: Queries that wait for an answer; of one domain a quarter (`Awaited`). Some 600 bytes each.
+#: Queries that wait for an answer; of one domain a quarter, of one requester 128 (`Awaited`). Some 800 bytes
+#: each.
 MAX_WAITING: Final = 4096
 PRESENCE: Final = "presence"
 #: Nobody is told apart by them: there is no such user, or he has nothing to show (XEP-0054 section 3.1).
@@ -150,7 +151,7 @@ class StreamQueries:
             return Outcome(Status.SUCCESS, result=AttributeValues(known))
         key = _key(query.requester, query.owner, ident)
         left = _Left(record.route_tag, query, known)
-        if not self._left.sent(key, query.owner.domain.name, left, self._outside.now()):
+        if not self._left.sent(key, key[0], query.owner.domain.name, left, self._outside.now()):
             return failure(Reason.BUSY, retry_after_s=5, note="too many queries wait for an answer")
         self._by_tag[record.route_tag] = key
         return raw

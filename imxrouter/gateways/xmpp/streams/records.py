@@ -114,6 +114,21 @@ def passing_record(raw: bytes, from_: str, to: str, new_id: bytes, tag: int) -> 
     ) + rest  # fmt: skip
 
 
+def stanza_at(record: bytes) -> tuple[int, bytes] | None:
+    """Route tag and stanza of a STANZA record; None of all else, and where there is no stanza in it.
+
+    It needs no `decode_record`: where the stanza begins is all that is asked for.
+
+    Args:
+        record: a whole one that the switch has taken.
+    """
+    _, rtype, _, _, tag, to_l, to_d, from_l, from_d, ext, _, _ = HEADER.unpack_from(record)
+    at = HEADER_BYTES + to_l + to_d + from_l + from_d + 2 + ext
+    if rtype != _STANZA or not record.startswith(PREFIX, at):
+        return None
+    return tag, record[at + len(PREFIX) :]
+
+
 def stanza_in(record: Record) -> bytes | None:
     """The bytes of the stanza in a STANZA record; None where there are none."""
     return record.body[len(PREFIX) :] if record.body.startswith(PREFIX) else None

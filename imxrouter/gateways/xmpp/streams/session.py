@@ -265,27 +265,30 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
                 elif isinstance(effect, Write):
                     self._out.append(effect.data)
                 else:
-                    self._deliver()
+                    if self._stanzas:
+                        self._deliver()
                     self._act(effect)
-            self._deliver()
+            if self._stanzas:
+                self._deliver()
             if self._depth == 1:
                 self._hub.flush()
         finally:
             self._depth -= 1
         if not self._depth:
-            self._write_out()
-            self._ask_soon()
-            self._go_on()
+            if self._out:
+                self._write_out()
+            if not self._waits:
+                self._ask_soon()
+            if self._behind:
+                self._go_on()
 
     def _write_out(self) -> None:
-        if self._out:
-            out, self._out = self._out, []
+        out, self._out = self._out, []
+        if out:
             self.put(b"".join(out))
 
     def _deliver(self) -> None:
         """Hand stanzas that came to the switch, all in one."""
-        if not self._stanzas:
-            return
         stanzas, self._stanzas = self._stanzas, []
         self.stanzas_in += len(stanzas)
         if self._parts.pings:
@@ -304,7 +307,7 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
 
     def _ask_soon(self) -> None:
         """Have stanzas asked about that wait for the rest between two pings."""
-        due_at = self.machine.due_at
+        due_at = self.machine.confirmations.due_at
         if due_at is not None and not self._waits and not self._gone:
             self._waits = True
             self._parts.later(max(due_at - self._hub.now(), 0.0), self._ask_now)
@@ -474,5 +477,5 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
 
     def settle(self) -> None:
         """While draining: end once nothing is in flight."""
-        if self.machine.state is LinkState.DRAINING:
+        if self.machine.step is Step.DRAINING:
             self.perform(self.machine.settle(self.port.in_flight + self.port.sent))

@@ -6,12 +6,13 @@ told at once, of the others when the machine knows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from imxrouter.gateways.xmpp.effects import Effect
 from imxrouter.gateways.xmpp.steps import Step
 from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts
+from imxrouter.gateways.xmpp.streams.records import stanza_at
 from imxrouter.link.machine import LinkState
 from imxrouter.model.outcome import SUCCESS, Outcome, failure
 from imxrouter.model.vocabulary import Reason
@@ -58,22 +59,26 @@ class WritesStanzas:
             if (plain := read_plain_success(one)) is not None:
                 done.append(plain[0])
                 continue
-            record = decode_record(one)
-            if record.is_response:
-                edge.answered(self.way, record)
-                continue
-            said = edge.stanza_of(self, record)
+            if (passing := stanza_at(one)) is not None:
+                tag, said = passing[0], edge.leaving(self, passing[1])
+            else:
+                record = decode_record(one)
+                if record.is_response:
+                    edge.answered(self.way, record)
+                    continue
+                tag, said = record.route_tag, edge.stanza_of(self, record)
             if isinstance(said, Outcome):
-                settled.append((record.route_tag, said))
+                settled.append((tag, said))
                 continue
             raw.append(said.raw)
-            tags.append(record.route_tag if said.is_asked else None)
+            tags.append(tag if said.is_asked else None)
             if not said.is_asked:
-                settled.append((record.route_tag, SUCCESS))
+                settled.append((tag, SUCCESS))
         if done:
             edge.succeeded(done)
         port = self.port
-        self._hub.switch.acknowledge(port, port.acked + len(port.unacked))
+        if port.unacked:
+            self._hub.switch.acknowledge(port, port.acked + len(port.unacked))
         if raw:
             self.perform(self.machine.stanzas(raw, tags, self._hub.now()))
         for tag, outcome in settled:
@@ -89,7 +94,7 @@ class WritesStanzas:
 
     def _go_on(self: _Session) -> None:
         """Write what waited, once the stream has begun anew."""
-        if self._behind and self.machine.step is Step.OPEN:
+        if self.machine.step is Step.OPEN:
             behind, self._behind = bytes(self._behind), bytearray()
             self.port.shedding = False
             self.write(behind)
@@ -104,10 +109,11 @@ class WritesStanzas:
                 self._parts.edge.settled(self.port, (record.route_tag,), lost)
 
 
-def whole_records(data: bytes) -> Iterator[bytes]:
-    """The records that the switch put out, one by one."""
-    at = 0
-    while at < len(data):
-        size = judge_length(data, at, len(data))
-        yield data[at : at + size]
-        at += size
+def whole_records(data: bytes) -> list[bytes]:
+    """The records that the switch put out."""
+    at, end, records = 0, len(data), []
+    while at < end:
+        until = at + judge_length(data, at, end)
+        records.append(data[at:until])
+        at = until
+    return records

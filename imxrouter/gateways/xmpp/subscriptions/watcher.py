@@ -83,6 +83,8 @@ class Watchers(WatcherActions):
 
     def active(self, watcher: Address, presentity: Address, now: float) -> None:
         """The user wrote to him: he is still interested (row w-24)."""
+        if not self._pairs:
+            return
         pair = self._pairs.get(names_of(watcher, presentity))
         if pair is not None and pair.state is State.TO:
             self._note(pair, now)

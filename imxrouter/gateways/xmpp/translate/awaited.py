@@ -9,14 +9,17 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from imxrouter.routing.zones import zone_of
+
 #: An iq that has no answer by then is answered for the other side (row iq-wait).
 QUERY_S: Final = 60.0
 #: An error that comes after a message was taken is told to its sender so long (row err-late).
 LATE_S: Final = 120.0
-#: Of each, in one process; some 400 bytes each.
+#: Of each, in one process; some 800 bytes each.
 MAX_AWAITED: Final = 10_000
 
 T = TypeVar("T")
+K = TypeVar("K")
 #: Who asked, who was asked, and the stanza's id, as they stood in it.
 Key = tuple[str, str, str]
 
@@ -29,30 +32,50 @@ class Overdue(Generic[T]):
     value: T
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[T]):
+    """A stanza that is awaited: until when, who asks, his zone, who is to answer, and what is kept for it."""
+
+    until: float
+    sender: str
+    zone: str
+    domain: str
+    value: T
+
+
 class Awaited(Generic[T]):
-    """Stanzas by (from, to, id), bounded in number and time.
+    """Stanzas by (from, to, id), bounded in number and time, and for each who asks (rule 5).
+
+    A server that does not answer keeps nobody else's out, nor does a user who asks it again and again, nor do
+    all users of one zone together: of those that wait for one domain a quarter is left to others.
 
     Args:
         life_s: seconds for which each is awaited.
-        limit: of all together; of those that wait for one domain a quarter, so that nobody else's are kept
-            out by a server that does not answer.
+        limit: of all together; of those that wait for one domain a quarter, of one sender's a 32nd.
+        per_sender: of one sender's, where it is not that.
     """
 
-    def __init__(self, life_s: float, limit: int = MAX_AWAITED) -> None:
+    def __init__(self, life_s: float, limit: int = MAX_AWAITED, per_sender: int = 0) -> None:
         self._life_s = life_s
         self._limit = limit
-        self._share = max(limit // 4, 1)
-        self._entries: OrderedDict[Key, tuple[float, str, T]] = OrderedDict()
+        self._per_domain = max(limit // 4, 1)
+        self._per_sender = per_sender or max(limit // 32, 1)
+        self._per_zone = max(limit // 2, 1)
+        self._per_zone_and_domain = max(self._per_domain * 3 // 4, 1)
+        self._entries: OrderedDict[Key, _Entry[T]] = OrderedDict()
         self._of_domain: Counter[str] = Counter()
+        self._of_sender: Counter[str] = Counter()
+        self._of_zone: Counter[str | tuple[str, str]] = Counter()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def sent(self, key: Key, domain: str, value: T, now: float) -> bool:
+    def sent(self, key: Key, sender: str, domain: str, value: T, now: float) -> bool:
         """A stanza went on.
 
         Args:
             key: its addresses and id.
+            sender: who asks, whichever program of his: `local@domain`, or a domain.
             domain: that is to answer.
             value: kept for the answer.
             now: monotonic seconds.
@@ -62,16 +85,19 @@ class Awaited(Generic[T]):
         """
         if not key[2] or key in self._entries:
             return False
-        if len(self._entries) >= self._limit or self._of_domain[domain] >= self._share:
+        entry = _Entry(now + self._life_s, sender, zone_of(sender.rpartition("@")[2]), domain, value)
+        if len(self._entries) >= self._limit or self._of_domain[domain] >= self._per_domain:
             return False
-        self._entries[key] = (now + self._life_s, domain, value)
-        self._of_domain[domain] += 1
+        if self._has_his_share(entry):
+            return False
+        self._entries[key] = entry
+        self._count(entry, 1)
         return True
 
     def waiting(self, from_: str, to: str, ident: str, now: float) -> T | None:
         """What was kept for an answer, its addresses as they stand in it; None where nobody waits for it."""
         found = self._entries.get((to, from_, ident))
-        return None if found is None or now >= found[0] else found[2]
+        return None if found is None or now >= found.until else found.value
 
     def answered(self, from_: str, to: str, ident: str, now: float) -> T | None:
         """An answer came; the same, once."""
@@ -84,15 +110,33 @@ class Awaited(Generic[T]):
         """Those whose time is over; they are forgotten."""
         over: list[Overdue[T]] = []
         while self._entries:
-            key, (until, _, value) = next(iter(self._entries.items()))
-            if until > now:
+            key, entry = next(iter(self._entries.items()))
+            if entry.until > now:
                 break
             self._forget(key)
-            over.append(Overdue(key, value))
+            over.append(Overdue(key, entry.value))
         return over
 
+    def _has_his_share(self, entry: _Entry[T]) -> bool:
+        """Whether who asks has as many as he may: by himself, or with all of his zone."""
+        zone = entry.zone
+        return (
+            self._of_sender[entry.sender] >= self._per_sender
+            or self._of_zone[zone] >= self._per_zone
+            or self._of_zone[zone, entry.domain] >= self._per_zone_and_domain
+        )
+
     def _forget(self, key: Key) -> None:
-        _, domain, _ = self._entries.pop(key)
-        self._of_domain[domain] -= 1
-        if not self._of_domain[domain]:
-            del self._of_domain[domain]
+        self._count(self._entries.pop(key), -1)
+
+    def _count(self, entry: _Entry[T], change: int) -> None:
+        _add(self._of_domain, entry.domain, change)
+        _add(self._of_sender, entry.sender, change)
+        for key in (entry.zone, (entry.zone, entry.domain)):
+            _add(self._of_zone, key, change)
+
+
+def _add(table: Counter[K], key: K, change: int) -> None:
+    table[key] += change
+    if not table[key]:
+        del table[key]

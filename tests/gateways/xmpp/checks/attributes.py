@@ -30,6 +30,7 @@ from imxrouter.model.operations import Attribute, AttributeQuery
 from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
 from tests.gateways.xmpp.checks import rule
+from tests.gateways.xmpp.checks.shares import shares_of
 from tests.gateways.xmpp.subscriptions.presentity_rig import PresentityRig
 from tests.gateways.xmpp.translate.presences import ALICE, BOB, read, said
 
@@ -200,10 +201,13 @@ def _ask_domain() -> None:
 @rule("att-wait")
 def _wait() -> None:
     assert (ANSWER_S, MAX_WAITING) == (20.0, 4096)
+    shares = shares_of(lambda: Awaited(ANSWER_S, MAX_WAITING))
+    assert shares == (128, 768, 1024, 2048, 4096)
     waiting: Awaited[int] = Awaited(ANSWER_S, MAX_WAITING)
-    taken = [waiting.sent(("a", "b", str(n)), "b.example", n, 0.0) for n in range(1025)]
-    assert taken == [True] * 1024 + [False]
-    assert len(waiting.due(20.0)) == 1024
+    for at in (0.0, 20.0):
+        asked = [waiting.sent(("a", "b", str(n)), "a@a.example", "b.example", n, at) for n in range(129)]
+        assert asked == [True] * 128 + [False]
+        assert len(waiting.due(at + 20.0)) == 128
 
 
 @rule("att-disco-user", "att-disco-resource")

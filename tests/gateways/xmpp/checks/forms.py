@@ -63,6 +63,7 @@ from imxrouter.wire.record import decode_record, encode_record
 from tests.gateways.xmpp.canon import canon
 from tests.gateways.xmpp.checks import rule
 from tests.gateways.xmpp.checks.failures import HERE
+from tests.gateways.xmpp.checks.shares import shares_of
 from tests.gateways.xmpp.checks.stanzas import NEW_ID, NOW, TAKES, said, tree
 
 ALICE, BOB = Address.parse("alice@a.example"), Address.parse("bob@b.example")
@@ -133,23 +134,21 @@ def _answers() -> None:
     answer = planned(result, foreign=True)
     assert isinstance(answer, Answer)
     assert answer.foreign is not None
-    awaited = Awaited[str](QUERY_S, 8)
+    awaited = Awaited[str](QUERY_S)
     alice, bob = "alice@a.example/r1", "bob@b.example"
-    assert awaited.sent((bob, alice, "i1"), "a.example", "asked", 0.0)
-    assert not awaited.sent((bob, alice, "i1"), "a.example", "twice", 0.0)
+    assert awaited.sent((bob, alice, "i1"), "bob@b.example", "a.example", "asked", 0.0)
+    assert not awaited.sent((bob, alice, "i1"), "bob@b.example", "a.example", "twice", 0.0)
     assert awaited.answered("eve@e.example", bob, "i1", 1.0) is None
     assert awaited.answered(alice, bob, "i2", 1.0) is None
     assert awaited.answered(alice, bob, "i1", 1.0) == "asked"
     assert awaited.answered(alice, bob, "i1", 1.0) is None
-    assert awaited.sent((bob, alice, "i3"), "a.example", "slow", 0.0)
+    assert awaited.sent((bob, alice, "i3"), "bob@b.example", "a.example", "slow", 0.0)
     assert awaited.due(QUERY_S - 1) == []
     assert awaited.answered(alice, bob, "i3", QUERY_S) is None
     assert [one.value for one in awaited.due(QUERY_S)] == ["slow"]
     assert len(awaited) == 0
-    taken = [awaited.sent((bob, alice, f"n{n}"), "a.example", "", 0.0) for n in range(3)]
-    assert taken == [True, True, False]  # a quarter for one domain
-    assert awaited.sent((bob, "c@c.example", "n"), "c.example", "", 0.0)
-    assert not awaited.sent((bob, "c@c.example", ""), "c.example", "", 0.0)
+    assert not awaited.sent((bob, "c@c.example", ""), "bob@b.example", "c.example", "", 0.0)
+    assert shares_of(lambda: Awaited(QUERY_S)) == (312, 1875, 2500, 5000, 10_000)
 
 
 @rule("err-strange")

@@ -156,10 +156,13 @@ class TableEdge:
 
     def stanza_of(self, session: StreamLink, record: Record) -> Said | Outcome:
         """The very bytes."""
+        return self.leaving(session, record.body.removeprefix(XMPP))
+
+    def leaving(self, session: StreamLink, raw: bytes) -> Said | Outcome:
+        """The very bytes."""
         del session
         if self.refuses is not None:
             return self.refuses
-        raw = record.body.removeprefix(XMPP)
         return Said(raw, not raw.startswith(b"<presence"))
 
     def answered(self, port: Port, record: Record) -> None:

@@ -276,8 +276,8 @@ def test_a_question_that_was_lost_with_its_stream_waits_no_more() -> None:
 
 
 def test_questions_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One domain has a quarter of the room; the next question is answered `busy`."""
-    monkeypatch.setattr(queries, "MAX_WAITING", 8)
+    """One requester has a 32nd of the room; his next question is answered `busy`."""
+    monkeypatch.setattr(queries, "MAX_WAITING", 64)
     pair = imx_at_b()
     pair.b.again()
     numbers = [wants(pair) for _ in range(3)]
