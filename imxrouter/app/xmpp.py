@@ -291,6 +291,10 @@ class Streams:
         """What makes streams of connections of other organisations' servers."""
         return StreamFactory(self._hub, self.parts, Door.XMPP, only_tls=only_tls)
 
+    def hush(self, *, is_hushed: bool) -> None:
+        """Whether what leaves on streams is refused, where its arrival matters."""
+        self._plain.hushed = is_hushed
+
     @property
     def presence(self) -> StreamPresence | None:
         """Subscriptions of users of XMPP; None before the store is open, and among several processes."""
@@ -354,10 +358,16 @@ class Streams:
         return self._router.config.xmpp.original_form
 
     def _reached(self, outside: str, name: str) -> bool:
-        """Whether who answers for a domain can be reached; of another operator's, as nobody doubts it."""
+        """Whether who answers for a domain can be reached; of another operator's, as nobody doubts it.
+
+        Nobody can be while we are out of service: he is asked what is so when we are back.
+        """
+        if self._plain.hushed:
+            return False
         route = self._hub.switch.routes.get(name.encode())
         if route is None:
-            return not self._router.liveness.doubts(name.encode())
+            may = self._hub.switch.ways.may_stream(name.encode())
+            return may and not self._router.liveness.doubts(name.encode())
         pool = self.pool_of(name)
         return bool(route.ports) if pool is None else pool.is_there(outside, name)
 

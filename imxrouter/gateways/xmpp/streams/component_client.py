@@ -158,7 +158,8 @@ class ComponentClients(NoClaims, Apart):
     def _again(self, kept: _Kept, reason: Reason, note: str) -> None:
         """Nothing came of it, or it is over: after a wait once more."""
         kept.session, kept.attached, kept.why = None, False, (reason, note)
-        if self._ended or self.pools[kept.place.service].leaves:
+        kept.call = None
+        if self._ended or self.leaves or self.pools[kept.place.service].leaves:
             return
         wait_s = kept.wait_s * (1 - JITTER * self._chance())
         kept.wait_s = min(kept.wait_s * 2, RETRY_S[1])
@@ -193,8 +194,9 @@ class ComponentClients(NoClaims, Apart):
         def there(socket: OpenedSocket) -> None:
             if timer.active():
                 timer.cancel()
-            if self._ended or pool.leaves:
+            if self._ended or self.leaves or pool.leaves:
                 socket.close()
+                self._again(kept, Reason.SHUTTING_DOWN, "it goes out of service")
             else:
                 socket.attach(session)
 
