@@ -38,14 +38,14 @@ _PREFIX: Final = b"inside:"
 
 
 class _Ways:
-    """The ways to a service: as a component where the outside domain is listed, else by the inside."""
+    """The ways to a service: as a component of the outside domain's, or as a gateway, else by the inside."""
 
     def __init__(self, inside: Inside, clients: ComponentClients) -> None:
         self._inside, self._clients = inside, clients
 
     def open(self, pool: ServicePool, outside: str, served: str) -> None:
         """See `pool.Opener`."""
-        if self._clients.has(pool.name, outside):
+        if self._clients.reaches(pool.name, outside):
             self._clients.open(pool, outside, served)
         elif pool.name in self._inside.addresses:
             self._inside.open(pool, outside, served)
@@ -79,7 +79,10 @@ class BehindUs:
         )
         self._clients = ComponentClients(
             hub, places(config), opener, later, random.SystemRandom().random,
-            ClientSettings(self._own_domains, streams.rules.confirm, streams.rules.settings),
+            ClientSettings(
+                self._own_domains, streams.rules.confirm, streams.rules.settings,
+                streams.refused, streams.answers_cost,
+            ),
         )  # fmt: skip
         self._ways = _Ways(self._inside, self._clients)
         self.pools: dict[str, ServicePool] = {}

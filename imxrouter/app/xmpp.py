@@ -32,6 +32,7 @@ from imxrouter.gateways.xmpp.streams.pings import Pings
 from imxrouter.gateways.xmpp.streams.pool import IN_ORDER, ServicePool
 from imxrouter.gateways.xmpp.streams.presence import PresenceOutside, StreamPresence
 from imxrouter.gateways.xmpp.streams.session import XmppSession
+from imxrouter.gateways.xmpp.streams.told import Told
 from imxrouter.gateways.xmpp.streams.world import Known, Outside
 from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import PresentitySettings
 from imxrouter.gateways.xmpp.subscriptions.watcher_pairs import WatcherSettings
@@ -382,6 +383,14 @@ class Streams:
         limit, wait_s, _ = over
         return failure(limit.reason, retry_after_s=ceil(wait_s), note=limit.word)
 
+    def answers_cost(self, session: StreamLink, user: Address, size: int) -> Outcome | None:
+        """Why a stanza that is answered at its own stream is not, now (`ClientSettings.over`)."""
+        return self._over(session, user, size, True)
+
+    def refused(self, told: Told, outcome: Outcome) -> None:
+        """A stanza could not become a request at all: told to who traces its domains."""
+        self._router.steps.stanza_refused(told, outcome, self._router.new_id())
+
     def _request(self, record: Record) -> Outcome:
         return self._without("service") if self._presence is None else self._presence.request(record)
 
@@ -425,7 +434,7 @@ class Streams:
             clock=lambda: datetime.now(UTC),
             random_bytes=os.urandom,
             dropped=router.metrics.xmpp.dropped,
-            refused=lambda told, outcome: router.steps.stanza_refused(told, outcome, router.new_id()),
+            refused=self.refused,
         )
 
     def _known(self) -> Known:

@@ -37,6 +37,8 @@ REFUSED_S: Final = 5.0
 CUT_S: Final = 1.0
 #: Refused pairs that are remembered; the oldest goes.
 REFUSED_AT_MOST: Final = 1024
+#: Pairs that are remembered to go by one stream; a gateway's has those of the world (`gateway`).
+WAYS_AT_MOST: Final = 4096
 #: Told to senders while the service cannot be reached.
 RETRY_AFTER_S: Final = 5
 #: A stream that ended so ended because nobody answered.
@@ -92,7 +94,7 @@ class _Member:
     """A stream: the requests written on it whose outcome is not known, and the pairs that go by it."""
 
     tags: set[int] = field(default_factory=set)
-    pairs: set[Pair] = field(default_factory=set)
+    pairs: dict[Pair, None] = field(default_factory=dict)
 
 
 class ServicePool:
@@ -291,19 +293,25 @@ class ServicePool:
         self._there = True
         self._refused.pop(pair, None)
         self._ways[pair] = session
-        self._member(session).pairs.add(pair)
+        pairs = self._member(session).pairs
+        pairs[pair] = None
+        if len(pairs) > WAYS_AT_MOST:  # it is asked for again when it is wanted
+            oldest = next(iter(pairs))
+            del pairs[oldest]
+            if self._ways.get(oldest) is session:
+                del self._ways[oldest]
         records = self._taken(pair)
         if records:
             self._write(session, records)
 
-    def came(self, outside: str, session: StreamLink) -> None:
-        """All pairs of an outside domain go on a stream: what waits for it goes out there."""
-        for pair in [one for one in (*self._waiting, *self._refused) if one[0] == outside]:
+    def came(self, goes: Callable[[str], bool], session: StreamLink) -> None:
+        """All pairs of the outside domains that go by a stream do from now on: what waits goes out there."""
+        for pair in [one for one in (*self._waiting, *self._refused) if goes(one[0])]:
             self.ready(pair, session)
 
-    def in_vain(self, outside: str, reason: Reason, note: str) -> None:
-        """No stream of an outside domain comes soon: what waits for it is answered."""
-        for pair in [one for one in self._waiting if one[0] == outside]:
+    def in_vain(self, goes: Callable[[str], bool], reason: Reason, note: str) -> None:
+        """No stream of these outside domains comes soon: what waits for it is answered."""
+        for pair in [one for one in self._waiting if goes(one[0])]:
             self.failed(pair, reason, note)
 
     def failed(self, pair: Pair, reason: Reason, note: str, *, unreached: bool = False) -> None:

@@ -68,9 +68,9 @@ class Told(NamedTuple):
         node = len(self.question.node) if self.question is not None else 0
         return _ENTRY_BYTES + 2 * (len(self.from_) + len(self.to) + len(self.ident) + len(self.type) + node)
 
-    def error(self, outcome: Outcome) -> bytes | None:
-        """The stanza that tells a failure; None of what is not to be told."""
-        return error_of(outcome, self.tree(), Domain(self.domain))
+    def error(self, outcome: Outcome, more: str = "") -> bytes | None:
+        """The stanza that tells a failure, with more words for people; None of what is not to be told."""
+        return error_of(outcome, self.tree(), Domain(self.domain), more)
 
     def answer(self, *children: Xml, type_: str) -> bytes | None:
         """A stanza back: a result, or an error whose cause is said by its child."""
