@@ -54,7 +54,9 @@ class Rates(Protocol):
 
     arrivals: dict[bytes, float]
 
-    def admit(self, key: bytes, domain: bytes, now: float, interval_s: float, burst_s: float) -> float:
+    def admit(
+        self, key: bytes, domain: bytes, now: float, interval_s: float, burst_s: float, part: float = 1.0
+    ) -> float:
         """0 where the sender may go on, below where he is to be warned, else the seconds to wait."""
 
     def is_exception(self, key: bytes) -> bool:
@@ -115,6 +117,10 @@ class SwitchTables:
         self.on_answered: Callable[[Port, Entry, Outcome], None] | None = None
         #: told of every plain success; costs on the hot path, so None unless somebody watches
         self.on_delivered: Callable[[Entry], None] | None = None
+        self._begin_limits()
+        self._begin_looking_up()
+
+    def _begin_limits(self) -> None:
         #: rates of links, peers, served domains and tenants
         self.traffic = Traffic()
         #: messages to one recipient
@@ -128,6 +134,9 @@ class SwitchTables:
         #: requests in flight whose sender is near his limit -> messages that he has left
         self.warned: dict[int, int] = {}
         self._told_second = self._told_left = self._shed_turn = 0
+
+    def _begin_looking_up(self) -> None:
+        #: what is not in the ledger of a request in flight: (link, tag) of its copies
         self._joined: dict[int, list[tuple[int, int]]] = {}
         #: tags of requests that were sent to another host after one had refused them
         self._asked_elsewhere: set[int] = set()

@@ -49,7 +49,6 @@ def look_for(mutation: Mutation) -> None:
         max_examples=mutation.worlds,
         derandomize=True,
         database=None,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],
         report_multiple_bugs=False,
