@@ -448,3 +448,22 @@ def test_what_a_gateway_asks_at_the_routers_own_port_is_its_users(rig: Presence,
     rig.now += LATE_S + 1
     rig.feed(rig.peer, rig.notify())
     assert bool(rig.out(rig.service)) is by_streams
+
+
+def test_what_the_routers_own_machines_tell_is_shed_with_the_rest(rig: Presence) -> None:
+    """They tell the newest of it later; an end passes, and what the router says in its own name."""
+    inside = rig.port(9, Role.SERVICE)
+    rig.prove(inside, PEER)
+    rig.switch.inside.append(inside)
+    rig.switch.shed = Level.PRESENCE
+    rig.feed(inside, rig.notify())
+    assert rig.outcome(inside).reason is Reason.BUSY
+    rig.feed(inside, rig.notify(TERMINATED), rig.notify(local=b""), rig.subscribe())
+    assert [one.type for one in rig.out(rig.service)] == [RecordType.NOTIFY] * 2
+    without = Presence(replace(ALL_CHECKS, shedding=False))
+    inside = without.port(9, Role.SERVICE)
+    without.prove(inside, PEER)
+    without.switch.inside.append(inside)
+    without.switch.shed = Level.PRESENCE
+    without.feed(inside, without.notify())
+    assert len(without.out(without.service)) == 1, "the check is what stops it"
