@@ -420,11 +420,12 @@ class Streams:
 
     def _known(self) -> Known:
         routes = self._hub.switch.routes
+        xmpp, imx, stanza = Protocol.XMPP, Protocol.IMX, RecordType.STANZA.value
 
         def spoken(name: str) -> Protocol:
             route = routes.get(name.encode())
             if route is not None:
-                return Protocol.XMPP if RecordType.STANZA in route.types else Protocol.IMX
+                return xmpp if stanza in route.types else imx
             return self.edge.spoken(name)
 
         return Known(
