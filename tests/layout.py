@@ -248,6 +248,18 @@ def circles(edges: Mapping[str, Iterable[str]]) -> list[list[str]]:
     return found
 
 
+def file_edges() -> dict[str, set[str]]:
+    """Return which files import which, those that they import for types alone included."""
+    files = {module_name(path): path for path in package_files()}
+    edges: dict[str, set[str]] = {}
+    for module, path in files.items():
+        for found in imports_of(module, path.read_text(), is_package=path.name == "__init__.py"):
+            target = found.target if found.target in files else found.target.rpartition(".")[0]
+            if target in files and target not in {module, PACKAGE}:
+                edges.setdefault(module, set()).add(target)
+    return edges
+
+
 def room_edges() -> dict[str, set[str]]:
     """Return which rooms import which, as the code stands."""
     edges: dict[str, set[str]] = {}

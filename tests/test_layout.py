@@ -26,6 +26,11 @@ def test_rooms_form_no_circle() -> None:
     assert layout.circles(layout.room_edges()) == []
 
 
+def test_files_form_no_circle() -> None:
+    """No two files import each other, directly or by way of others, for types neither."""
+    assert layout.circles(layout.file_edges()) == []
+
+
 def test_table_of_arrows_is_sound() -> None:
     """Each arrow of the table points to a room that stands below."""
     assert list(layout.table_faults(layout.ARROWS)) == []

@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from twisted.internet.defer import Deferred
 
 from imxrouter.app.components import own_parts, places
+from imxrouter.app.link_parts import LinkParts
 from imxrouter.app.prepared import Step, Touched
+from imxrouter.app.xmpp import Streams
 from imxrouter.config.diff import Changes
 from imxrouter.config.schema import Config
 from imxrouter.gateways.xmpp.streams.component_client import ClientSettings, ComponentClients
@@ -28,9 +30,6 @@ from imxrouter.tls.inside_contexts import InsideContexts
 from imxrouter.transport.link import Link
 from imxrouter.transport.opening import Endpoint, TcpOpener
 from imxrouter.wire.control import Control, Hello
-
-if TYPE_CHECKING:
-    from imxrouter.app.parts import Parts
 
 #: In the folder of what outlives a restart, where the operator names none.
 AUTHORITY_FILE: Final = "inside-authority.pem"
@@ -58,14 +57,15 @@ class BehindUs:
     """The servers behind this router. It is a `LinkEvents`, for the time that passes.
 
     Args:
-        router: the other parts; its streams of peers are made already.
+        router: its links.
+        streams: those of peers.
 
     Attributes:
         pools: the XMPP services by name.
     """
 
-    def __init__(self, router: Parts) -> None:
-        self._router = router
+    def __init__(self, router: LinkParts, streams: Streams) -> None:
+        self._router, self._edge = router, streams.edge
         config, hub = router.config, router.hub
         # the configuration itself may hold 100,000 domains: it is not kept
         later, opener = router.reactor.callLater, TcpOpener(router.reactor)
@@ -75,11 +75,11 @@ class BehindUs:
             lambda: [_PREFIX + one for one in router.keyring.secrets],
             opener,
             later,
-            router.streams.rules,
+            streams.rules,
         )
         self._clients = ComponentClients(
             hub, places(config), opener, later, random.SystemRandom().random,
-            ClientSettings(self._own_domains, router.streams.rules.confirm, router.streams.rules.settings),
+            ClientSettings(self._own_domains, streams.rules.confirm, streams.rules.settings),
         )  # fmt: skip
         self._ways = _Ways(self._inside, self._clients)
         self.pools: dict[str, ServicePool] = {}
@@ -91,12 +91,12 @@ class BehindUs:
         self._inside.networks = config.xmpp.inside.networks
         #: services that are configured
         self._wanted = set(self.pools)
-        self._inside.parts = own_parts(router, self._inside, self._inside.terms)
-        self._clients.parts = own_parts(router, self._clients, self._clients.terms)
+        self._inside.parts = own_parts(streams, self._inside, self._inside.terms)
+        self._clients.parts = own_parts(streams, self._clients, self._clients.terms)
         self._leaving = Leaving((self._inside, self._clients), self.pools.values(), hub.now)
         #: services that are configured no more, and whose streams are not all at their end
         self._going: dict[str, Leaving] = {}
-        router.streams.figures.others = self.streams
+        streams.figures.others, streams.pool_of = self.streams, self.pool_of
         hub.events.append(self)
 
     def begin(self, state_dir: Path) -> None:
@@ -147,8 +147,7 @@ class BehindUs:
         return self.pools[service] if service is not None else None
 
     def _add(self, name: str, settings: PoolSettings) -> None:
-        edge = self._router.streams.edge
-        self.pools[name] = ServicePool(name, self._router.hub, edge, self._ways, settings)
+        self.pools[name] = ServicePool(name, self._router.hub, self._edge, self._ways, settings)
 
     # -- a changed configuration -------------------------------------------------------------------------
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from imxrouter.app.link_parts import LinkParts
 from imxrouter.app.trust.keys import component_secrets
+from imxrouter.app.xmpp import Streams
 from imxrouter.config.keys import read_secret
 from imxrouter.config.schema import Config
 from imxrouter.gateways.xmpp.streams.component_client import Place
@@ -15,16 +16,14 @@ from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts, Trust
 from imxrouter.gateways.xmpp.terms import StreamTerms
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.transport.link import Link
-
-if TYPE_CHECKING:
-    from imxrouter.app.parts import Parts
+from imxrouter.transport.services import Services
 
 
-def own_parts(router: Parts, trust: Trust, terms: Callable[[StreamLink], StreamTerms]) -> StreamParts:
+def own_parts(streams: Streams, trust: Trust, terms: Callable[[StreamLink], StreamTerms]) -> StreamParts:
     """What streams of our own share with each other, and with those of peers."""
-    shared = router.streams.parts
+    shared = streams.parts
     return StreamParts(
-        router.streams.edge, trust, None, terms, router.reactor.callLater, droppers=shared.droppers,
+        streams.edge, trust, None, terms, shared.later, droppers=shared.droppers,
         pings=shared.pings, on_error=shared.on_error, on_late=shared.on_late, on_header=shared.on_header,
         ways_in=shared.ways_in,
     )  # fmt: skip
@@ -46,26 +45,31 @@ class Components:
     """Bridges that attach here.
 
     Args:
-        router: the other parts; its services are made already.
+        router: its links.
+        streams: those of peers.
+        services: those that log in.
 
     Raises:
         BadKey: the file of a secret cannot be read, or holds none.
     """
 
-    def __init__(self, router: Parts) -> None:
+    def __init__(self, router: LinkParts, streams: Streams, services: Services) -> None:
         self._router = router
-        rules = router.streams.rules
+        rules = streams.rules
         self._host = ComponentHost(
             router.hub, router.config.name, component_secrets(router.config.services), self._service_of,
-            router.services, rules.confirm, rules.settings, router.gatekeeper.closed,
+            services, rules.confirm, rules.settings, router.gatekeeper.closed,
         )  # fmt: skip
-        self._host.elsewhere = lambda service: router.processes.elsewhere(service)  # noqa: PLW0108 - made later
         router.hub.events.append(self._host)
-        self._host.parts = own_parts(router, self._host, self._host.terms)
+        self._host.parts = own_parts(streams, self._host, self._host.terms)
 
     def factory(self) -> ComponentFactory:
         """What makes streams of connections of components."""
         return ComponentFactory(self._router.hub, self._host, self._router.config.xmpp.components.networks)
+
+    def elsewhere(self, asked: Callable[[str], bool]) -> None:
+        """Ask this whether a service has attached at another process."""
+        self._host.elsewhere = asked
 
     def knows(self, service: str) -> bool:
         """Whether a service is a component."""

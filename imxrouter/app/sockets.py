@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
 from twisted.web.server import Site
 
 from imxrouter.admin.server import listen as listen_admin
-from imxrouter.app.behind import BehindUs
-from imxrouter.app.components import Components
 from imxrouter.app.opening import opening
-from imxrouter.app.xmpp import Streams
 from imxrouter.config.net import HostPort
 from imxrouter.config.schema import Config
 from imxrouter.transport.hub import Hub
@@ -22,6 +20,20 @@ from imxrouter.transport.link import Door
 from imxrouter.transport.listener import LinkFactory
 from imxrouter.transport.listener import listen as listen_links
 from imxrouter.transport.strangers import StrangersTurns
+
+
+class Peers(Protocol):
+    """Takes streams of peers."""
+
+    def factory(self, *, only_tls: bool) -> Factory:
+        """What makes them of connections."""
+
+
+class Inner(Protocol):
+    """Takes streams of servers, or bridges, behind us."""
+
+    def factory(self) -> Factory:
+        """What makes them of connections."""
 
 
 class Sockets:
@@ -46,9 +58,9 @@ class Sockets:
         self,
         config: Config,
         hub: Hub,
-        streams: Streams,
-        behind: BehindUs,
-        components: Components,
+        streams: Peers,
+        behind: Inner,
+        components: Inner,
         metrics: Site,
         admin: Site,
     ) -> None:

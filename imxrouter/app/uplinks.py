@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
 
+from imxrouter.app.link_parts import LinkParts
 from imxrouter.app.trust.keys import key_bytes, uplink_key
 from imxrouter.config.trust import Uplink
 from imxrouter.transport.services import UplinkDialer
-
-if TYPE_CHECKING:
-    from imxrouter.app.parts import Parts
 
 
 class Uplinks:
@@ -27,7 +24,7 @@ class Uplinks:
         BadKey: the file of a key cannot be read, or holds none.
     """
 
-    def __init__(self, router: Parts) -> None:
+    def __init__(self, router: LinkParts) -> None:
         self._router = router
         self.dialers: dict[str, UplinkDialer] = {}
         self.terms: dict[str, tuple[Uplink, bytes]] = {}

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import ceil
-from typing import TYPE_CHECKING
 
+from imxrouter.app.link_parts import LinkParts
 from imxrouter.app.served.embedding import SEVERAL_PROCESSES
-from imxrouter.app.trust.preferences import speak
 from imxrouter.app.trust.stream_trust import stream_trust
 from imxrouter.config.schema import Config
 from imxrouter.formats.xmltree import Element
@@ -30,13 +29,13 @@ from imxrouter.gateways.xmpp.streams.inside import HeldTo
 from imxrouter.gateways.xmpp.streams.listener import StreamFactory
 from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts
 from imxrouter.gateways.xmpp.streams.pings import Pings
-from imxrouter.gateways.xmpp.streams.pool import IN_ORDER
+from imxrouter.gateways.xmpp.streams.pool import IN_ORDER, ServicePool
 from imxrouter.gateways.xmpp.streams.presence import PresenceOutside, StreamPresence
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.gateways.xmpp.streams.world import Known, Outside
 from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import PresentitySettings
 from imxrouter.gateways.xmpp.subscriptions.watcher_pairs import WatcherSettings
-from imxrouter.gateways.xmpp.takers import UNKNOWN, Taken, Takers
+from imxrouter.gateways.xmpp.takers import UNKNOWN, Ask, Taken, Takers
 from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, TlsRule
 from imxrouter.gateways.xmpp.translate.messages import Takes
 from imxrouter.link.machine import Side
@@ -58,9 +57,6 @@ from imxrouter.transport.strengths import Strengths
 from imxrouter.wire.control import Control, Hello
 from imxrouter.wire.record import Record
 from imxrouter.wire.registry import RecordType
-
-if TYPE_CHECKING:
-    from imxrouter.app.parts import Parts
 
 #: How roles are called in figures.
 ROLE_WORDS: Mapping[StreamRole, str] = {
@@ -239,10 +235,14 @@ class Streams:
         pair_settings: bounds of subscriptions, of who watches and of who is watched.
     """
 
-    def __init__(self, router: Parts) -> None:
+    def __init__(self, router: LinkParts) -> None:
         self._hub, self._router = router.hub, router
+        #: sends a query of a domain served here; somebody is to be asked once it is set
+        self.ask: Ask
+        #: the XMPP service of a domain
+        self.pool_of: Callable[[str], ServicePool | None] = lambda _name: None
         self._takers = Takers(
-            lambda query, told: router.attributes.ask(query, told),  # noqa: PLW0108 - it is set later
+            lambda query, told: self.ask(query, told),  # noqa: PLW0108 - it is set later
             router.new_id,
             router.hub.now,
         )
@@ -285,7 +285,7 @@ class Streams:
         router.verifier.dialers[Protocol.XMPP] = dialer
         if router.config.xmpp.listen or router.config.xmpp.listen_tls:
             # who answers nobody can prove nothing: it speaks XMPP to nobody
-            speak(router, Protocol.XMPP, Reach(dialer, self._new_stream, shares=False))
+            router.speak(Protocol.XMPP, Reach(dialer, self._new_stream, shares=False))
 
     def factory(self, *, only_tls: bool) -> StreamFactory:
         """What makes streams of connections of other organisations' servers."""
@@ -358,7 +358,7 @@ class Streams:
         route = self._hub.switch.routes.get(name.encode())
         if route is None:
             return not self._router.liveness.doubts(name.encode())
-        pool = self._router.behind.pool_of(name)
+        pool = self.pool_of(name)
         return bool(route.ports) if pool is None else pool.is_there(outside, name)
 
     def _take(self, session: StreamLink, got: StanzaIn, tree: Element) -> bytes | Outcome:

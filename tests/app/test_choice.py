@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import pytest
 
-from imxrouter.app.trust.preferences import speak
 from imxrouter.discovery.answers import TYPE_IMX, TYPE_SRV, Status
 from imxrouter.gateways.xmpp.steps import StreamRole
 from imxrouter.gateways.xmpp.streams.dialer import StreamDialer
@@ -64,7 +63,7 @@ class World:
         dialer = StreamDialer(
             self.lab.thread.reactor, router.xmpp_strengths, router.dialer.reach, lambda: router.dialer.maker
         )
-        speak(router, Protocol.XMPP, Reach(dialer, make, shares=False))
+        router.speak(Protocol.XMPP, Reach(dialer, make, shares=False))
 
     def publish(self, *protocols: Protocol, zone: str = "", imx: tuple[str, int] | None = None) -> None:
         """What stands in DNS from now on."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from twisted.scripts.twistd import run
 
-from imxrouter.app.parts import Parts
+from imxrouter.app.link_parts import LinkParts
 from imxrouter.link.ledger import OUT_PORT, moved
 from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
@@ -54,12 +54,12 @@ def _unacknowledged() -> None:
 
 def _duplicates() -> None:
     """There is no duplicate memory."""
-    original = Parts._make_hub
+    original = LinkParts._make_hub
 
-    def make_hub(self: Parts, checks: Checks) -> None:
+    def make_hub(self: LinkParts, checks: Checks) -> None:
         original(self, replace(checks, duplicates=False))
 
-    Parts._make_hub = make_hub  # type: ignore[method-assign]
+    LinkParts._make_hub = make_hub  # type: ignore[method-assign]
 
 
 def _late_first() -> None:

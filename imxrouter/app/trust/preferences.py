@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
 
 from imxrouter.config.schema import Config
 from imxrouter.model.domain import Domain
 from imxrouter.routing.choice import Protocol
-from imxrouter.transport.choosing import Chooser, Preference
-from imxrouter.transport.dialing import Reach
-
-if TYPE_CHECKING:
-    from imxrouter.app.parts import Parts
+from imxrouter.transport.choosing import Preference
 
 
 class Preferences:
@@ -52,18 +46,3 @@ class Preferences:
         order = self.default if found is None else found
         allowed = frozenset(one for one in order if one in self._spoken)
         return Preference(allowed, order, Protocol.IMX if domain.name in self._pinned else None)
-
-
-def make_chooser(router: Parts) -> Chooser:
-    """Make what chooses for a router: between protocols once `speak` was called, and hosts for presence."""
-    return Chooser(
-        router.finder, router.preferences.of, lambda domain: domain in router.domains,
-        router.gatekeeper.reached_by, time.monotonic,
-    )  # fmt: skip
-
-
-def speak(router: Parts, protocol: Protocol, reach: Reach) -> None:
-    """Reach domains by one more protocol: from now on there is a choice."""
-    router.reaches[protocol] = reach
-    router.chooser.forget()
-    router.federation.chosen.several = True

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from imxrouter.app.link_parts import LinkParts
 from imxrouter.gateways.xmpp.streams.tongue import XmppTongue
 from imxrouter.gateways.xmpp.streams.trust import XMPP_KEY, StreamTrust
 from imxrouter.transport.link import Link
 
-if TYPE_CHECKING:
-    from imxrouter.app.parts import Parts
-
 
 def stream_trust(
-    router: Parts,
+    router: LinkParts,
     make_second: Callable[[str, str], Link],
     later: Callable[[Callable[[], None]], object],
 ) -> StreamTrust:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from imxrouter.gateways.xmpp import negotiation
@@ -275,3 +277,69 @@ def test_a_component_that_is_unknown() -> None:
     start = "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams'"
     host.take(f"{start} to='evil.example'>".encode())
     ended(host, Condition.HOST_UNKNOWN, Reason.RELAY_DENIED)
+
+
+@pytest.mark.parametrize(
+    ("name", "serves", "secret", "condition"),
+    [
+        ("a@irc.ours.example", yes, lambda _: b"s3cr3t", Condition.IMPROPER_ADDRESSING),
+        # a secret is there, and the name is no component's any more; or the other way round
+        ("irc.ours.example", lambda _: False, lambda _: b"s3cr3t", Condition.HOST_UNKNOWN),
+        ("irc.ours.example", yes, lambda _: None, Condition.HOST_UNKNOWN),
+    ],
+)
+def test_names_that_are_no_component_here(
+    name: str, serves: Callable[[str], bool], secret: Callable[[str], bytes | None], condition: Condition
+) -> None:
+    """Each half alone is not enough."""
+    host = a_party(StreamRole.COMPONENT_IN, OURS, "", StreamTerms(serves=serves, secret=secret))
+    host.perform(host.machine.start())
+    start = "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams'"
+    host.take(f"{start} to='{name}'>".encode())
+    assert host.drop is not None
+    assert host.drop.condition is condition
+
+
+def test_a_secret_that_is_taken_away_before_the_proof() -> None:
+    """The configuration may change between the header and the proof: nobody is let in by what is gone."""
+    secrets = {"irc.ours.example": b"s3cr3t"}
+    host = a_party(StreamRole.COMPONENT_IN, OURS, "", StreamTerms(serves=yes, secret=secrets.get))
+    host.perform(host.machine.start())
+    start = "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams'"
+    host.take(f"{start} to='irc.ours.example'>".encode())
+    host.out.clear()
+    digest = negotiation._digest(host.machine.stream_id, secrets.pop("irc.ours.example"))
+    host.take(f"<handshake>{digest}</handshake>".encode())
+    assert not host.of(Attached)
+    ended(host, Condition.NOT_AUTHORIZED, Reason.LOGIN_FAILED)
+
+
+def test_a_component_without_a_secret_does_not_begin() -> None:
+    """Ours: nothing is said that could be taken for a proof."""
+    client = a_party(StreamRole.COMPONENT_OUT, "irc.ours.example", OURS, StreamTerms())
+    client.perform(client.machine.start())
+    client.out.clear()
+    client.take(
+        b"<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams'"
+        b" from='ours.example' id='id1'>"
+    )
+    assert client.drop is not None
+    assert client.drop.reason is Reason.LOGIN_FAILED
+    assert b"handshake" not in client.out
+
+
+def test_what_is_large_is_taken_after_the_proof_alone() -> None:
+    """A component that has not proved its secret is a stranger: 8,192 bytes at most."""
+    host = component("s3cr3t")
+    assert host.of(Attached)
+    large = message("x@irc.ours.example").replace(b"hi", b"x" * 100_000)
+    host.take(large)
+    assert host.stanzas == [large]
+    unknown = a_party(
+        StreamRole.COMPONENT_IN, OURS, "", StreamTerms(serves=yes, secret=lambda _name: b"s3cr3t")
+    )
+    unknown.perform(unknown.machine.start())
+    start = "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams'"
+    unknown.take(f"{start} to='irc.ours.example'>".encode() + large)
+    assert not unknown.stanzas
+    ended(unknown, Condition.POLICY_VIOLATION, Reason.PROTOCOL_ERROR)

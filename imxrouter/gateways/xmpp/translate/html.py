@@ -17,8 +17,9 @@ _BLANKS: Final = re.compile(r"[ \t\r\n\xa0]+")
 _UNDERLINED: Final = re.compile(r"text-decoration\s*:\s*(underline|line-through)")
 _TAG: Final = re.compile(r'<(/?)([a-z]+)(?: href="([^"]*)")?>')
 _HEADINGS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
-#: Elements of html-lite that stand in no paragraph (XEP-0071 section 6.2: the body holds blocks).
-_BLOCKS: Final = frozenset({"blockquote", "ol", "p", "ul"})
+#: Elements of html-lite that stand in no paragraph.
+_BLOCKS: Final = frozenset({"blockquote", "li", "ol", "p", "ul"})
+_LISTS: Final = frozenset({"ol", "ul"})
 #: html-lite -> XHTML-IM, start and end, where the names differ (XEP-0071 section 6).
 _SPANS: Final = {"u": "underline", "s": "line-through"}
 _NAMES: Final = {"b": "strong", "i": "em"}
@@ -118,46 +119,103 @@ def _tags(name: str, attributes: dict[str, str]) -> tuple[str, str]:
 
 
 def _xhtml(document: str) -> Xml:
-    """A canonical document of html-lite as XHTML; what stands in no block is put into a paragraph."""
-    out: list[str] = []
-    depth, loose, at = 0, False, 0
-
-    def settle(*, block: bool) -> None:
-        nonlocal loose
-        if depth == 0 and loose is block:
-            out.append("</p>" if block else "<p>")
-            loose = not block
-
+    """A canonical document of html-lite as XHTML."""
+    writer, at = _Xhtml(), 0
     for tag in _TAG.finditer(document):
-        text = document[at : tag.start()]
-        if text.strip("\n "):
-            settle(block=False)
-        out.append(_shown(text))
+        writer.text(document[at : tag.start()])
         at = tag.end()
-        closing, name = bool(tag[1]), tag[2]
-        is_block = name in _BLOCKS
-        if not closing:
-            settle(block=is_block)
-        out.append(_xhtml_tag(closing, name, entities.unescape(tag[3] or "")))
-        if is_block:
-            depth += -1 if closing else 1
-    if document[at:].strip("\n "):
-        settle(block=False)
-    out.append(_shown(document[at:]))
-    settle(block=True)
-    return Xml("".join(out))
+        writer.tag(bool(tag[1]), tag[2], entities.unescape(tag[3] or ""))
+    writer.text(document[at:])
+    return writer.end()
+
+
+class _Xhtml:
+    """Writes XHTML: blocks hold what is inline and never the other way round, as HTML may have it.
+
+    So formatting ends before a block begins or ends, and begins again with the next text; what stands in no
+    block is put into a paragraph (XEP-0071 section 6.2).
+    """
+
+    def __init__(self) -> None:
+        self._out: list[str] = []
+        #: names of the blocks that are open; empty of one that is not written
+        self._blocks: list[str] = []
+        #: start and end of the formatting that holds, and how much of it is written now
+        self._formats: list[tuple[str, str]] = []
+        self._written = 0
+        #: how much of it has something in it
+        self._used = 0
+        #: a paragraph of ours is open
+        self._loose = False
+
+    def text(self, text: str) -> None:
+        """Write text; blanks between blocks are not shown."""
+        if text.strip("\n "):
+            self._begin()
+        self._out.append(_shown(text))
+
+    def tag(self, closing: bool, name: str, href: str) -> None:
+        """Take a tag of the document."""
+        if name == "br":
+            self._begin()
+            self._out.append("<br/>")
+        elif name in _BLOCKS:
+            self._block(closing, name)
+        elif not closing:
+            self._formats.append(_format(name, href))
+        else:
+            self._end_format()
+
+    def end(self) -> Xml:
+        """All that was written."""
+        self._settle()
+        return Xml("".join(self._out))
+
+    def _end_format(self) -> None:
+        start, end = self._formats[-1]
+        if start.startswith("<a ") and self._used < len(self._formats):
+            self._begin()  # the plain text shows where it leads
+        self._formats.pop()
+        if self._written > len(self._formats):
+            self._written -= 1
+            self._out.append(end)
+        self._used = min(self._used, len(self._formats))
+
+    def _begin(self) -> None:
+        """Something that is shown comes: where it must stand, and in which formatting."""
+        if not self._loose and not any(self._blocks):
+            self._out.append("<p>")
+            self._loose = True
+        self._out += [start for start, _ in self._formats[self._written :]]
+        self._written = self._used = len(self._formats)
+
+    def _block(self, closing: bool, name: str) -> None:
+        self._settle()
+        if closing:
+            written = self._blocks.pop()
+            self._out.append(f"</{written}>" if written else "")
+            return
+        if name == "li" and (not self._blocks or self._blocks[-1] not in _LISTS):
+            name = ""
+        self._blocks.append(name)
+        self._out.append(f"<{name}>" if name else "")
+
+    def _settle(self) -> None:
+        """End what may not go on where a block begins or ends."""
+        self._out += [end for _, end in reversed(self._formats[: self._written])]
+        self._written = 0
+        if self._loose:
+            self._out.append("</p>")
+            self._loose = False
 
 
 def _shown(text: str) -> str:
     return escape(entities.unescape(text), quote=False)
 
 
-def _xhtml_tag(closing: bool, name: str, href: str) -> str:
-    if name == "br":
-        return "<br/>"
+def _format(name: str, href: str) -> tuple[str, str]:
+    """Start and end of an element that stands within text."""
     if name in _SPANS:
-        return "</span>" if closing else f'<span style="text-decoration: {_SPANS[name]}">'
+        return f'<span style="text-decoration: {_SPANS[name]}">', "</span>"
     name = _NAMES.get(name, name)
-    if closing:
-        return f"</{name}>"
-    return f'<{name} href="{escape(href)}">' if href else f"<{name}>"
+    return f'<{name} href="{escape(href)}">' if href else f"<{name}>", f"</{name}>"
