@@ -100,10 +100,6 @@ class Tally:
         key: Key = domain if entry[TYPE] == RecordType.MESSAGE else (domain, entry[TYPE])
         self.run({key: 1}, 1, came, entry[SINCE], entry[SENT], entry[TRIES], now)
 
-    def put_out(self) -> int:
-        """Records put out until now in the reads that brought them."""
-        return self._counters[slots.RECORDS_OUT] - self.apart
-
     def ours(self, count: int, seconds: float) -> None:
         """So many records were with us for so long, from the read that brought them to their write."""
         self._counters[OURS + bisect_left(DELIVERY_BOUNDS_S, seconds)] += count

@@ -497,10 +497,10 @@ class Hub:
     def inject(self, port: Port, data: bytes, *taken: Callable[[], None]) -> None:
         """Take whole records from inside this process now; `taken` are called before anything is written."""
         now, switch = self._monotonic(), self.switch
-        tally = switch.tally
-        put = tally.put_out()
+        counters, tally = switch.counters, switch.tally
+        put = counters[_RECORDS_OUT] - tally.apart
         switch.receive(port, data, now)
-        put = tally.put_out() - put
+        put = counters[_RECORDS_OUT] - tally.apart - put
         runs = tally.taken_runs() if tally.runs else ()
         for tell in taken:
             tell()

@@ -262,7 +262,7 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
 
     def perform(self, effects: Sequence[Effect]) -> None:
         """Do what the machine says, in order; all that is written meanwhile goes out at once at the end."""
-        acted = False
+        acted, only_came = False, bool(effects)
         self._depth += 1
         try:
             for effect in effects:
@@ -270,11 +270,12 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
                     self._stanzas.append(effect)
                 elif isinstance(effect, Write):
                     self._out.append(effect.data)
+                    only_came = False
                 else:
                     if self._stanzas:
                         self._deliver()
                     self._act(effect)
-                    acted = True
+                    acted, only_came = True, False
             if self._stanzas:
                 self._deliver()  # which writes what comes of them
             if acted and self._depth == 1:
@@ -283,8 +284,9 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
             self._depth -= 1
         if not self._depth:
             if self._out:
+                only_came = False
                 self._write_out()
-            if not self._waits:
+            if not self._waits and not only_came:
                 self._ask_soon()
             if self._behind:
                 self._go_on()
