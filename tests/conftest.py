@@ -8,8 +8,13 @@ import os
 import signal
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["tests.plugins"]
+
+# Timings are never asserted: a loaded machine is no defect.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 NO_SKIPS = "IMXROUTER_NO_SKIPS"
 

@@ -38,14 +38,14 @@ _PREFIX: Final = b"inside:"
 
 
 class _Ways:
-    """The ways to a service: as a component where the outside domain is listed, else by the inside."""
+    """The ways to a service: as a component of the outside domain's, or as a gateway, else by the inside."""
 
     def __init__(self, inside: Inside, clients: ComponentClients) -> None:
         self._inside, self._clients = inside, clients
 
     def open(self, pool: ServicePool, outside: str, served: str) -> None:
         """See `pool.Opener`."""
-        if self._clients.has(pool.name, outside):
+        if self._clients.reaches(pool.name, outside):
             self._clients.open(pool, outside, served)
         elif pool.name in self._inside.addresses:
             self._inside.open(pool, outside, served)
@@ -79,7 +79,10 @@ class BehindUs:
         )
         self._clients = ComponentClients(
             hub, places(config), opener, later, random.SystemRandom().random,
-            ClientSettings(self._own_domains, streams.rules.confirm, streams.rules.settings),
+            ClientSettings(
+                self._own_domains, streams.rules.confirm, streams.rules.settings,
+                streams.refused, streams.answers_cost,
+            ),
         )  # fmt: skip
         self._ways = _Ways(self._inside, self._clients)
         self.pools: dict[str, ServicePool] = {}
@@ -93,7 +96,10 @@ class BehindUs:
         self._wanted = set(self.pools)
         self._inside.parts = own_parts(streams, self._inside, self._inside.terms)
         self._clients.parts = own_parts(streams, self._clients, self._clients.terms)
-        self._leaving = Leaving((self._inside, self._clients), self.pools.values(), hub.now)
+        pools, now = self.pools.values(), hub.now
+        #: all streams at the end, those on which both sides speak before
+        self._leaving = Leaving((self._inside, self._clients), pools, now)
+        self._both_ways = Leaving((self._clients,), pools, now)
         #: services that are configured no more, and whose streams are not all at their end
         self._going: dict[str, Leaving] = {}
         streams.figures.others, streams.pool_of = self.streams, self.pool_of
@@ -125,12 +131,53 @@ class BehindUs:
         """Attach as a component wherever we are to be one and are not."""
         self._clients.begin()
 
+    # -- out of service, and back (`transport.draining.Streams`) -----------------------------------------
+
+    @property
+    def are_confirmed(self) -> bool:
+        """Whether it is known of all that was written to servers what became of it."""
+        return all(pool.all_confirmed and not pool.waits for pool in self.pools.values())
+
+    @property
+    def are_still(self) -> bool:
+        """Whether servers have ended what they may say something new on; see `stop`."""
+        theirs = any(one.side is Side.ACCEPTOR for one in self._inside.sessions)
+        return not theirs and not self._clients.sessions
+
+    @property
+    def waits(self) -> bool:
+        """Whether something waits for a stream to be proved."""
+        return any(pool.waits for pool in self.pools.values())
+
+    def hush(self) -> None:
+        """Refuse what is new for servers; what only answers them goes out."""
+        for pool in self.pools.values():
+            pool.hushed = True
+
+    def stop(self) -> None:
+        """Have what servers opened end in order, and what both sides speak on; what comes still passes."""
+        self._inside.stops = True
+        for session in list(self._inside.sessions):
+            if session.side is Side.ACCEPTOR:
+                session.close(Reason.SHUTTING_DOWN)
+        self._both_ways.begin()
+
     def leave(self) -> Deferred[None]:
-        """The router stops: end all streams in order; fires when that is done, or has taken too long."""
+        """No link is left: end all streams in order; fires when that is done, or has taken too long."""
         return self._leaving.begin()
+
+    def back(self) -> None:
+        """Servers are taken again; who attaches by itself is told apart (`attach`)."""
+        self._both_ways.stop()
+        self._leaving.stop()
+        self._inside.stops = self._inside.leaves = self._clients.leaves = False
+        for pool in self.pools.values():
+            pool.hushed = False
+            pool.anew()
 
     def step(self) -> None:
         """Go on with that, and with services that go; called some twenty times a second."""
+        self._both_ways.step()
         self._leaving.step()
         for going in list(self._going.values()):
             going.step()
@@ -177,7 +224,7 @@ class BehindUs:
                 pool.settings = settings
             self._inside.addresses = addresses
             for name in moved:
-                self.pools[name].moved()
+                self.pools[name].anew()
                 self._inside.retire(name)
             self._inside.allow(networks)
 

@@ -15,6 +15,7 @@ from imxrouter.gateways.xmpp.streams.component_host import ComponentFactory, Com
 from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts, Trust
 from imxrouter.gateways.xmpp.terms import StreamTerms
 from imxrouter.model.domain import BadDomain, Domain
+from imxrouter.model.patterns import Pattern
 from imxrouter.transport.link import Link
 from imxrouter.transport.services import Services
 
@@ -36,9 +37,12 @@ def places(config: Config) -> list[Place]:
         BadKey: the file of a secret cannot be read, or holds none.
     """
     return [
-        Place(one.service, one.endpoint, read_secret(Path(one.secret_file)), one.domains)
+        Place(
+            one.service, one.endpoint, read_secret(Path(one.secret_file)), one.domains, one.gateway,
+            frozenset(Pattern.parse(text).where for text in one.gateway_domains),
+        )
         for one in config.xmpp.attached
-    ]
+    ]  # fmt: skip
 
 
 class Components:

@@ -42,10 +42,14 @@ HostPort = tuple[str, int]
 
 
 class _Wanted(msgspec.Struct, frozen=True):
-    """The value at `wanted`, as JSON: since when, seconds since 1970, and within how many seconds."""
+    """The value at `wanted`, as JSON: since when, seconds since 1970, and within how many seconds.
+
+    Without a deadline the host is wanted in service. The newest wins: a process may read what another wrote
+    into the store after it was told what came later.
+    """
 
     since: float
-    deadline_s: float
+    deadline_s: float | None
 
 
 class _Far(msgspec.Struct, frozen=True, array_like=True):
@@ -98,7 +102,7 @@ class Draining:
         #: who waits for all of the host to be drained, and until when at most, as of `wall`
         self._ends: list[tuple[float, Deferred[None]]] = []
         #: what operators want, here or told by another process; the store may be a second behind
-        self._wanted: _Wanted | None = None
+        self._wanted = _Wanted(0.0, None)
         drain.on_state = self._tell_state
         drain.may_close = self._may_close
 
@@ -110,8 +114,8 @@ class Draining:
             if key != _WANTED:
                 self._store.remove(DRAIN, key)
         self._store.watch(DRAIN, self._changed)
-        self._wanted = _read(self._store.get(DRAIN, _WANTED) or b"")
-        if self._wanted is not None:
+        self._wanted = _read(self._store.get(DRAIN, _WANTED)) or self._wanted
+        if self._wanted.deadline_s is not None:
             self.log.warn("out of service since it was drained; imxctl undrain ends that")
             self._drain.begin(0.0)
 
@@ -150,18 +154,19 @@ class Draining:
 
     def drain(self, deadline_s: float) -> DrainView:
         """Take every process of the host out of service, until `undrain`."""
-        wanted = _Wanted(round(self._wall(), 3), deadline_s)
+        return self._ask(deadline_s)
+
+    def undrain(self) -> DrainView:
+        """Take every process of the host back into service."""
+        return self._ask(None)
+
+    def _ask(self, deadline_s: float | None) -> DrainView:
+        after_what_was = self._wanted.since + 0.001  # a clock that was set back changes nothing
+        wanted = _Wanted(round(max(self._wall(), after_what_was), 3), deadline_s)
         value = msgspec.json.encode(wanted)
         self._store.put(DRAIN, _WANTED, value, durable=True)
         self._host.tell_all(ASKED, value)
         self._follow(wanted)
-        return self.view()
-
-    def undrain(self) -> DrainView:
-        """Take every process of the host back into service."""
-        self._store.remove(DRAIN, _WANTED)
-        self._host.tell_all(ASKED, b"")
-        self._follow(None)
         return self.view()
 
     def view(self) -> DrainView:
@@ -171,9 +176,9 @@ class Draining:
         states[own] = self._drain.state.value
         return DrainView(
             state=self._drain.state.value,
-            wanted=wanted is not None,
-            since=wanted.since if wanted is not None else None,
-            deadline_s=wanted.deadline_s if wanted is not None else None,
+            wanted=wanted.deadline_s is not None,
+            since=wanted.since if wanted.deadline_s is not None else None,
+            deadline_s=wanted.deadline_s,
             processes={str(number): state for number, state in sorted(states.items())},
             redirects=self._drain.redirects,
             kept=self._store.health().works,
@@ -205,7 +210,7 @@ class Draining:
     def _together(self) -> set[int]:
         """Processes that go out of service with this one."""
         there = self._bus.peers()
-        if self._wanted is not None or self.leads:
+        if self._wanted.deadline_s is not None or self.leads:
             return set(there)
         running = DrainState.RUNNING.value
         return {number for number in there if self._state(number) not in (ABSENT, running)}
@@ -220,20 +225,23 @@ class Draining:
 
     def _changed(self, key: bytes, value: bytes | None, _expires_at: float | None) -> None:
         if key == _WANTED:
-            self._follow(_read(value or b""))
+            self._follow(_read(value))
 
     def _follow(self, wanted: _Wanted | None) -> None:
-        if self._stopping:
+        if self._stopping or wanted is None:
+            return
+        if wanted.since < self._wanted.since:
+            self._store.put(DRAIN, _WANTED, msgspec.json.encode(self._wanted), durable=True)
             return
         self._wanted = wanted
-        if wanted is not None:
+        if wanted.deadline_s is not None:
             self._drain.begin(wanted.deadline_s)
         elif self._drain.state is not DrainState.RUNNING:
             self._drain.end()
             self._back()
 
 
-def _read(value: bytes) -> _Wanted | None:
+def _read(value: bytes | None) -> _Wanted | None:
     try:
         return msgspec.json.decode(value, type=_Wanted) if value else None
     except msgspec.MsgspecError:

@@ -22,6 +22,7 @@ from imxrouter.app.served.provisioning import Provisioner, served_domain
 from imxrouter.app.served.run_time_domains import RunTimeDomains
 from imxrouter.app.served.subscribed import BEGUN, KeptSubscriptions
 from imxrouter.app.storing import make_store, store_figures
+from imxrouter.app.streams_out import StreamsOut
 from imxrouter.app.traffic.access_control import AccessControl, first_contacts
 from imxrouter.app.traffic.ends import Ends
 from imxrouter.app.traffic.figures import Figures, links_by_state
@@ -100,6 +101,7 @@ class Parts(LinkParts):
         self.embeddings.begin(config.services)
         self.gateways, self.embedded = self.embeddings.gateways, self.embeddings.services
         self.behind = BehindUs(self, self.streams)
+        self.drain.streams = StreamsOut(self.streams, self.behind, self._sockets, self.reactor.callLater)
         self.provisioner = Provisioner(
             self.domains, self.hub, config.limits, self.gateways, self.claimer, self.behind.pools
         )

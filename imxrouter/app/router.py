@@ -51,9 +51,6 @@ class Router(Whole, Service):
         self._steps = LoopingCall(self._on_step)
         self._steps.clock = reactor
         self._link_steps = 1
-        self._stopping = False
-        #: sockets that are being closed
-        self._closed: list[Deferred[Any]] = []
         self._tick_meter = TickMeter(self.metrics, reactor, on_lag=self.limiting.measure)
 
     def startService(self) -> None:
@@ -124,15 +121,13 @@ class Router(Whole, Service):
     def stopService(self) -> Deferred[Any]:
         """Close every link in order, then the sockets; no longer than the close deadline."""
         super().stopService()  # type: ignore[no-untyped-call]
-        self._stopping = True
         deadline_s = self.config.drain.deadline_s
         tell_supervisor(stopping_state(deadline_s))
         self.log.info(
             "{name} goes out of service: {count} links to close, {requests} requests in flight",
             name=self.config.name, count=len(self.hub.sessions), requests=len(self.switch.ledger.entries),
         )  # fmt: skip
-        stopped = self.draining.stop(deadline_s).addCallback(lambda _: self._leave_behind())
-        return stopped.addCallback(lambda _: self._close_rest())
+        return self.draining.stop(deadline_s).addCallback(lambda _: self._close_rest())
 
     def _on_tick(self) -> None:
         """A failure is logged and the next tick comes: without timers nothing would ever be answered late."""
@@ -152,9 +147,6 @@ class Router(Whole, Service):
             self.siblings.step()
             self.draining.step()
             self.drain.step(self.hub.now())
-            if self._stopping and self.drain.state is not DrainState.MOVING:
-                # no peer has to ask anything here any more, and one that is refused at TCP waits
-                self._closed += self._sockets.close_streams()
             self.behind.step()
             self.liveness.step(self.hub.now())
             self._housekeeping.step(self.hub.now())
@@ -162,13 +154,8 @@ class Router(Whole, Service):
         except Exception:  # noqa: BLE001 - as in _on_tick
             self.log.failure("step")
 
-    def _leave_behind(self) -> Deferred[None]:
-        """No link is left: take nobody any more, then end the streams with servers behind us."""
-        self._closed += self._sockets.close_links()
-        return DeferredList(self._closed, consumeErrors=True).addCallback(lambda _: self.behind.leave())
-
     def _close_rest(self) -> Deferred[Any]:
-        closing = self._closed
+        closing = self._sockets.close_links()
         self.behind.end()
         for call in (self._tick, self._steps):
             if call.running:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,8 +50,9 @@ class Sockets:
         #: shared by all doors
         self.turns = StrangersTurns(reactor)
         self._links: list[IListeningPort] = []
-        self._streams: list[IListeningPort] = []
-        self._inside: list[IListeningPort] = []
+        self._doors: list[_Door] = []
+        #: the process is out of service, and takes no streams
+        self._without_streams = False
         self._rest: list[IListeningPort] = []
 
     def open(
@@ -79,25 +80,19 @@ class Sockets:
                     self._reactor, endpoints, LinkFactory(hub, door), reuse_port=self._reuse_port,
                     backlog=listen.backlog, turns=self.turns,
                 )  # fmt: skip
-        for key, endpoints, only_tls in (
-            ("xmpp.listen", config.xmpp.endpoints, False),
-            ("xmpp.listen_tls", config.xmpp.tls_endpoints, True),
-        ):
-            with opening(key):
-                self._streams += listen_links(
-                    self._reactor, endpoints, streams.factory(only_tls=only_tls),
-                    reuse_port=self._reuse_port, backlog=listen.backlog, turns=self.turns,
-                )  # fmt: skip
-        with opening("xmpp.inside.listen"):
-            self._inside += listen_links(
-                self._reactor, config.xmpp.inside.endpoints, behind.factory(),
-                reuse_port=self._reuse_port, backlog=listen.backlog,
-            )  # fmt: skip
-        with opening("xmpp.components.listen"):
-            self._inside += listen_links(
-                self._reactor, config.xmpp.components.endpoints, components.factory(),
-                reuse_port=self._reuse_port, backlog=listen.backlog,
-            )  # fmt: skip
+        shared, xmpp = {"reuse_port": self._reuse_port, "backlog": listen.backlog}, config.xmpp
+        fair = {**shared, "turns": self.turns}
+        self._doors = [
+            _Door("xmpp.listen", xmpp.endpoints, streams.factory(only_tls=False), fair),
+            _Door("xmpp.listen_tls", xmpp.tls_endpoints, streams.factory(only_tls=True), fair),
+            _Door("xmpp.inside.listen", xmpp.inside.endpoints, behind.factory(), shared, is_inside=True),
+            _Door(
+                "xmpp.components.listen", xmpp.components.endpoints, components.factory(), shared,
+                is_inside=True,
+            ),
+        ]  # fmt: skip
+        if not self._without_streams:
+            self.open_streams()
         endpoint = config.metrics.endpoint
         if endpoint is not None:
             with opening("metrics.listen"):
@@ -110,21 +105,74 @@ class Sockets:
         return _places(self._links)
 
     def for_streams(self) -> list[HostPort]:
-        """Where streams are taken; empty before it listens."""
-        return _places(self._streams)
+        """Where streams of peers are taken; empty before it listens, and while it does not."""
+        return _places([port for door in self._doors if not door.is_inside for port in door.ports])
 
-    def close_streams(self) -> list[Deferred[Any]]:
-        """Take no new streams of peers; each fires when its port is closed."""
-        streams, self._streams = self._streams, []
-        return [maybeDeferred(port.stopListening) for port in streams]
+    def open_streams(self) -> None:
+        """Take streams wherever the configuration says and they are not taken.
+
+        Raises:
+            CannotOpen: a socket cannot be opened; those before it stay open.
+        """
+        self._without_streams = False
+        for door in self._doors:
+            if not door.ports:
+                with opening(door.key):
+                    door.open(self._reactor)
+
+    def close_streams(self, *, also_inside: bool) -> list[Deferred[Any]]:
+        """Take no new streams of peers, and of servers behind us where that is said.
+
+        Returns:
+            for each socket what fires when it is closed.
+        """
+        self._without_streams = True
+        doors = [door for door in self._doors if also_inside or not door.is_inside]
+        return [closing for door in doors for closing in door.close()]
 
     def close_links(self) -> list[Deferred[Any]]:
-        """Take no new links; each fires when its port is closed."""
-        return [maybeDeferred(port.stopListening) for port in (*self._links, *self._streams, *self._inside)]
+        """Take no new links, and no streams; each fires when its port is closed."""
+        links, self._links = self._links, []
+        return [
+            *(maybeDeferred(port.stopListening) for port in links), *self.close_streams(also_inside=True),
+        ]  # fmt: skip
 
     def close_rest(self) -> list[Deferred[Any]]:
         """Close what is for operators."""
         return [maybeDeferred(port.stopListening) for port in self._rest]
+
+
+class _Door:
+    """Where streams of one sort are taken; it may be closed and opened again, at the same ports.
+
+    Args:
+        key: of the configuration.
+        endpoints: addresses; where a port is 0, it is that of the first time from then on.
+        factory: makes the streams.
+        options: of `listen_links`.
+        is_inside: those are streams of servers, and bridges, behind us.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        endpoints: Iterable[HostPort],
+        factory: Factory,
+        options: Mapping[str, Any],
+        *,
+        is_inside: bool = False,
+    ) -> None:
+        self.key, self.is_inside = key, is_inside
+        self.ports: list[IListeningPort] = []
+        self._endpoints, self._factory, self._options = tuple(endpoints), factory, options
+
+    def open(self, reactor: Any) -> None:
+        self.ports = listen_links(reactor, self._endpoints, self._factory, **self._options)
+        self._endpoints = tuple(_places(self.ports))
+
+    def close(self) -> list[Deferred[Any]]:
+        ports, self.ports = self.ports, []
+        return [maybeDeferred(port.stopListening) for port in ports]
 
 
 def _places(ports: Iterable[IListeningPort]) -> list[HostPort]:

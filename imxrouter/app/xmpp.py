@@ -32,6 +32,7 @@ from imxrouter.gateways.xmpp.streams.pings import Pings
 from imxrouter.gateways.xmpp.streams.pool import IN_ORDER, ServicePool
 from imxrouter.gateways.xmpp.streams.presence import PresenceOutside, StreamPresence
 from imxrouter.gateways.xmpp.streams.session import XmppSession
+from imxrouter.gateways.xmpp.streams.told import Told
 from imxrouter.gateways.xmpp.streams.world import Known, Outside
 from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import PresentitySettings
 from imxrouter.gateways.xmpp.subscriptions.watcher_pairs import WatcherSettings
@@ -291,6 +292,10 @@ class Streams:
         """What makes streams of connections of other organisations' servers."""
         return StreamFactory(self._hub, self.parts, Door.XMPP, only_tls=only_tls)
 
+    def hush(self, *, is_hushed: bool) -> None:
+        """Whether what leaves on streams is refused, where its arrival matters."""
+        self._plain.hushed = is_hushed
+
     @property
     def presence(self) -> StreamPresence | None:
         """Subscriptions of users of XMPP; None before the store is open, and among several processes."""
@@ -354,10 +359,16 @@ class Streams:
         return self._router.config.xmpp.original_form
 
     def _reached(self, outside: str, name: str) -> bool:
-        """Whether who answers for a domain can be reached; of another operator's, as nobody doubts it."""
+        """Whether who answers for a domain can be reached; of another operator's, as nobody doubts it.
+
+        Nobody can be while we are out of service: he is asked what is so when we are back.
+        """
+        if self._plain.hushed:
+            return False
         route = self._hub.switch.routes.get(name.encode())
         if route is None:
-            return not self._router.liveness.doubts(name.encode())
+            may = self._hub.switch.ways.may_stream(name.encode())
+            return may and not self._router.liveness.doubts(name.encode())
         pool = self.pool_of(name)
         return bool(route.ports) if pool is None else pool.is_there(outside, name)
 
@@ -371,6 +382,14 @@ class Streams:
             return None
         limit, wait_s, _ = over
         return failure(limit.reason, retry_after_s=ceil(wait_s), note=limit.word)
+
+    def answers_cost(self, session: StreamLink, user: Address, size: int) -> Outcome | None:
+        """Why a stanza that is answered at its own stream is not, now (`ClientSettings.over`)."""
+        return self._over(session, user, size, True)
+
+    def refused(self, told: Told, outcome: Outcome) -> None:
+        """A stanza could not become a request at all: told to who traces its domains."""
+        self._router.steps.stanza_refused(told, outcome, self._router.new_id())
 
     def _request(self, record: Record) -> Outcome:
         return self._without("service") if self._presence is None else self._presence.request(record)
@@ -415,7 +434,7 @@ class Streams:
             clock=lambda: datetime.now(UTC),
             random_bytes=os.urandom,
             dropped=router.metrics.xmpp.dropped,
-            refused=lambda told, outcome: router.steps.stanza_refused(told, outcome, router.new_id()),
+            refused=self.refused,
         )
 
     def _known(self) -> Known:

@@ -200,6 +200,8 @@ APPLIES: Final[dict[str, Applies]] = {
     "xmpp.component.address": _RESTART,
     "xmpp.component.secret_file": _RESTART,
     "xmpp.component.domains": _RESTART,
+    "xmpp.component.gateway": _RESTART,
+    "xmpp.component.gateway_domains": _RESTART,
     "service.name": _LIVE,
     # an embedded service and one that logs in are two different parts
     "service.kind": _RESTART,

@@ -89,7 +89,10 @@ class Components(Section, frozen=True):
 
 
 class ComponentOf(Section, frozen=True):
-    """A server of ours at which this router attaches as a component, once for each domain listed."""
+    """A server of ours at which this router attaches as a component, once for each domain listed.
+
+    And once as a gateway, where one is named.
+    """
 
     service: Annotated[
         str, key("The [[service]] of kind `xmpp` whose server it is.", min_length=1, example="chat")
@@ -112,10 +115,25 @@ class ComponentOf(Section, frozen=True):
         key(
             "The domains that the router stands for at that server, remote ones or others served here; the "
             "server has a component of each name.",
-            min_length=1,
             example=["far.example"],
         ),
-    ]
+    ] = ()
+    gateway: Annotated[
+        str,
+        key(
+            "One more name, of a component that is a gateway: addresses there stand for those of domains "
+            "that are not listed, `bob\\40far.example` for bob@far.example (XEP-0106). Empty: none.",
+            example="gw.a.example",
+        ),
+    ] = ""
+    gateway_domains: Annotated[
+        tuple[str, ...],
+        key(
+            "The domains that the gateway reaches: names, `*.partner.example` for those below, "
+            "`.partner.example` for both; empty: all that are not the server's own.",
+            example=["partner.example", "*.partner.example"],
+        ),
+    ] = ()
 
     @property
     def endpoint(self) -> HostPort:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 from imxrouter.config.net import parse_endpoint, parse_name
 from imxrouter.config.schema import Config
-from imxrouter.config.xmpp import Components, Inside
+from imxrouter.config.xmpp import ComponentOf, Components, Inside
 from imxrouter.model.errors import RouterError
+from imxrouter.model.patterns import Pattern, Rank
+
+#: Patterns that say something of domains and nothing of who is there.
+_OF_DOMAINS: Final = frozenset({Rank.DOMAIN, Rank.ZONE})
 
 
 def xmpp_problems(config: Config) -> Iterator[tuple[str, str, str]]:
@@ -101,6 +106,42 @@ def _attached_problems(config: Config) -> Iterator[tuple[str, str, str]]:
                 yield f"{path}.domains", f"{name} is the server's own", "remove it"
         if len(set(one.domains)) < len(one.domains):
             yield f"{path}.domains", "a domain stands twice", "keep one of them"
+        yield from _gateway_problems(config, path, one, own)
+
+
+def _gateway_problems(
+    config: Config, path: str, one: ComponentOf, own: Mapping[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    """What speaks against the gateway of a component; `own`: names served here."""
+    if not one.gateway:
+        if not one.domains:
+            yield f"{path}.domains", "it is a component of nothing", "list domains, or name a gateway"
+        if one.gateway_domains:
+            yield f"{path}.gateway_domains", "there is no gateway", "write gateway, or remove it"
+        return
+    try:
+        parse_name(one.gateway)
+    except RouterError as error:
+        yield f"{path}.gateway", f"{one.gateway!r}: {error}", "write a name of its own, like gw.a.example"
+    if one.gateway in own:
+        what = f"{one.gateway} is a domain served here"
+        yield f"{path}.gateway", what, "use a name that is nothing else, like gw.a.example"
+    if any(one.gateway in each.domains for each in config.xmpp.attached):
+        what = f"{one.gateway} is listed as a domain"
+        yield f"{path}.gateway", what, "use a name that is nothing else, like gw.a.example"
+    for text in one.gateway_domains:
+        try:
+            rank = Pattern.parse(text).rank
+        except RouterError as error:
+            yield f"{path}.gateway_domains", str(error), "write a domain, *.domain or .domain"
+            continue
+        if rank not in _OF_DOMAINS:
+            what = f"{text!r} names no domains alone"
+            yield f"{path}.gateway_domains", what, "write a domain, *.domain or .domain"
+    inside = any(each.address for each in config.services if each.name == one.service)
+    if inside and not one.gateway_domains:
+        what = "every outside domain goes by the gateway, and none by the address of the service"
+        yield f"{path}.gateway_domains", what, "name those that go by the gateway, or remove the address"
 
 
 def _listen_problems(config: Config) -> Iterator[tuple[str, str, str]]:

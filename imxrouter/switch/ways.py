@@ -6,6 +6,7 @@ own entries are indexed, so that a link or a domain that goes costs what it used
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from imxrouter.routing.choice import Uri
@@ -26,18 +27,23 @@ class Ways(_Table):
 
     The hot path reads it as the dictionary it is; changes go through the methods. What a foreign protocol's
     streams carry stands in `streams`: its own stanzas always go there. Everything else goes there only while
-    that protocol is the one chosen for the domain (`admit`), never because a stream happens to be open.
+    that protocol is the one chosen for the domain (`admit`), never because a stream happens to be open, and
+    nothing where policy does not let it be spoken to the domain: then its streams are put by.
     Presence has a table of its own, for it is published and chosen apart (RFC 3861).
 
     Attributes:
         streams: the same of links that carry stanzas.
         presence: the same for subscriptions and notifications.
+        may_stream: whether a remote domain may be spoken to by streams; `judge` asks it anew.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.streams: _Table = {}
         self.presence: _Table = {}
+        self.may_stream: Callable[[bytes], bool] = lambda _domain: True
+        #: as `streams`, of domains that may not be spoken to by them
+        self._put_by: _Table = {}
         self._tables: dict[Uri, _Table] = {Uri.IM: self, Uri.PRES: self.presence}
         self._admitted: dict[Uri, set[bytes]] = {uri: set() for uri in Uri}
         self._of_port: dict[int, set[tuple[bytes, bytes]]] = {}
@@ -50,9 +56,23 @@ class Ways(_Table):
         if (to_domain, from_domain) in pairs:
             return
         pairs.add((to_domain, from_domain))
+        if port.carries_stanzas and not self.may_stream(to_domain):
+            _enter(self._put_by, to_domain, from_domain, port)
+            return
         if port.carries_stanzas:
             _enter(self.streams, to_domain, from_domain, port)
         self._enter_for(to_domain, from_domain, port)
+
+    def judge(self) -> None:
+        """Policy may be another one: put by the streams that it does not allow, and bring back the others."""
+        for domain in [one for one in self.streams if not self.may_stream(one)]:
+            self.dismiss(domain)
+            self._put_by[domain] = self.streams.pop(domain)
+        for domain in [one for one in self._put_by if self.may_stream(one)]:
+            self.streams[domain] = self._put_by.pop(domain)
+            for uri in [uri for uri, admitted in self._admitted.items() if domain in admitted]:
+                self._admitted[uri].discard(domain)
+                self.admit(domain, uri)
 
     def _enter_for(self, to_domain: bytes, from_domain: bytes, port: Port) -> None:
         """Enter a link where it belongs: for messages, for presence, or for both."""
@@ -128,6 +148,7 @@ class Ways(_Table):
             del self._of_port[port.number]
         if port.carries_stanzas:
             _leave(self.streams, to_domain, from_domain, port)
+            _leave(self._put_by, to_domain, from_domain, port)
         for table in self._tables.values():
             _leave(table, to_domain, from_domain, port)
 
@@ -156,7 +177,7 @@ class Ways(_Table):
     def end_source(self, from_domain: bytes) -> set[int]:
         """A domain of ours goes: no link carries it to anybody; returns the numbers of those that did."""
         used: set[int] = set()
-        for table in (self, self.streams, self.presence):
+        for table in (self, self.streams, self._put_by, self.presence):
             for remote, by_source in list(table.items()):
                 for port in list(by_source.get(from_domain, ())):
                     used.add(port.number)

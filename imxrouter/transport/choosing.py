@@ -105,6 +105,10 @@ class Chooser:
         self._now = now
         self._kept: dict[_Key, Kept] = {}
 
+    def allowed(self, domain: Domain) -> frozenset[Protocol]:
+        """The protocols by which a domain may be reached."""
+        return self._prefers(domain).allowed
+
     def kept(self, domain: Domain, uri: Uri = Uri.IM, incoming: Protocol | None = None) -> Kept | None:
         """The choice that holds now; None where there is none."""
         return self.kept_of(domain.name, uri, incoming)
@@ -231,6 +235,7 @@ class Chosen:
         self._ways = ways
         self.chooser: Chooser | None = None
         self.several = False
+        ways.may_stream = self.may_stream
         #: domains whose streams are admitted, and to what
         self._admitted: set[tuple[bytes, Uri]] = set()
 
@@ -271,6 +276,12 @@ class Chosen:
         kept = self.chooser.kept(Domain(domain.decode("ascii")), uri) if self.chooser is not None else None
         look_up = kept.look_ups.get(Protocol.IMX) if kept is not None else None
         return uri is Uri.PRES and look_up is not None and look_up.apart
+
+    def may_stream(self, domain: bytes) -> bool:
+        """Whether policy lets a domain be spoken to by streams now, whatever was chosen before (rule 4)."""
+        if self.chooser is None or not self.several:
+            return True  # there are none, or nothing is asked of policy
+        return _STREAMS in self.chooser.allowed(Domain(domain.decode("ascii")))
 
     def choose(self, domain: Domain, uri: Uri = Uri.IM) -> Deferred[Choice | NoChoice]:
         """Make a choice; see `Chooser.choose`."""

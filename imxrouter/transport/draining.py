@@ -2,17 +2,21 @@
 
 First every link is left one way: who opened a link to us is told where another host is (REDIRECT), then
 every peer and service that it may send nothing new here (CREDIT of 0), while what crossed is still passed
-on, in both directions. When each has read that, nothing new can come; then all links are closed in order,
-and what is in flight is answered. Nobody has to send anything twice.
+on, in both directions. When each has read that, nothing new can come from there, and XMPP is left, which
+has no word for it. What was written on streams is answered on others: so first nothing new goes out on any,
+until all on them is confirmed; then those end that were opened to us, and those on which both sides speak,
+while what crosses is still passed on. When these have ended all links are closed in order, and what is in
+flight is answered; the streams on which answers went end last. Nobody has to send anything twice.
 """
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -20,6 +24,7 @@ from imxrouter.link.claims import ClaimState
 from imxrouter.link.machine import LinkState, Side
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.choice import Protocol
 from imxrouter.switch.ports import Role
 from imxrouter.transport.federation import Federation
 from imxrouter.transport.hub import SHUTTING_DOWN_S, Hub
@@ -34,6 +39,10 @@ MOVE_S: Final = 1.0
 PREPARE_S: Final = 5.0
 #: A link whose other end does not say within this that it has read our word is closed all the same.
 FENCE_S: Final = 1.0
+#: What was written on streams has so long to be confirmed before those end on which that would be said.
+STILL_S: Final = 1.5
+#: Streams that are left behind the links have so long to end.
+STREAMS_S: Final = 2.5
 #: Domains that are looked up for one drain; peers of the others find the other host by their own DNS.
 LOOK_UPS: Final = 256
 
@@ -47,6 +56,49 @@ class DrainState(Enum):
     #: links close, what is in flight is answered
     CLOSING = "closing"
     DRAINED = "drained"
+
+
+class Streams(typing.Protocol):
+    """Streams of XMPP: what is to be done to all of them, and those that are no links of the hub."""
+
+    @property
+    def are_confirmed(self) -> bool:
+        """Whether it is known of all that was written to servers of ours what became of it."""
+
+    @property
+    def are_still(self) -> bool:
+        """Whether nothing new can come from there, after `stop`."""
+
+    def hush(self) -> None:
+        """Write nothing new on any: it is refused; what only answers goes out."""
+
+    def stop(self) -> None:
+        """Take no new ones; those by which something new may come end in order."""
+
+    def leave(self) -> Deferred[None]:
+        """No link is left: end all of them in order; fires when that is done, or has taken too long."""
+
+    def back(self) -> None:
+        """In service again, at whatever point this was."""
+
+
+class NoStreams(Streams):
+    """There are none."""
+
+    are_confirmed = are_still = True
+
+    def hush(self) -> None:
+        """Nothing to do."""
+
+    def stop(self) -> None:
+        """Nothing to do."""
+
+    def leave(self) -> Deferred[None]:
+        """It is done."""
+        return succeed(None)
+
+    def back(self) -> None:
+        """Nothing to do."""
 
 
 class Drain:
@@ -64,6 +116,7 @@ class Drain:
         on_state: told each new state, and when it is `ready`.
         before: asked to do what must be done before links are left; they wait for it, `PREPARE_S` at most.
         ready: nothing new can come here, and nothing waits that could still go.
+        streams: of XMPP.
         may_close: asked whether the other processes of the host are as far; until then what they pass on is
             taken, for half of the time at most.
     """
@@ -87,6 +140,7 @@ class Drain:
         self.before: Callable[[], Deferred[None] | None] = lambda: None
         self.ready = False
         self.may_close: Callable[[], bool] = lambda: True
+        self.streams: Streams = NoStreams()
         self._since = self._until = self._fenced_by = self._moved_by = 0.0
         #: links that may still receive requests from the other side: they are being moved
         self._moving: set[int] = set()
@@ -94,6 +148,11 @@ class Drain:
         self._stopped: set[int] = set()
         self._waiting: list[Deferred[None]] = []
         self._preparing = False
+        #: when all on streams must be confirmed, and when they must have ended; once that has begun
+        self._hushed_by: float | None = None
+        self._streams_by: float | None = None
+        #: no link is left, streams are on their way out
+        self._leaving = False
         hub.expects_verification = self._expects_verification
 
     # -- what operators and signals ask ------------------------------------------------------------------
@@ -115,6 +174,8 @@ class Drain:
             return done
         self._since, self._until, self._fenced_by = now, now + deadline_s, now + FENCE_S
         self._hub.closing, self.ready = True, False
+        self._hushed_by = self._streams_by = None
+        self._leaving = False
         self._moving.clear()
         self._stopped.clear()
         self._enter(DrainState.MOVING)
@@ -128,6 +189,7 @@ class Drain:
             return
         self._hub.closing = self.ready = False
         self._federation.stopped = False
+        self.streams.back()
         for session in list(self._hub.sessions.values()):
             if session.number in self._stopped:  # its other end has gone elsewhere
                 session.close(Reason.SHUTTING_DOWN)
@@ -176,7 +238,7 @@ class Drain:
                 wanted.setdefault(domain, []).append(session)
             if domains and len(wanted) <= LOOK_UPS:
                 self._moving.add(session.number)
-            elif session.machine.state is LinkState.OPEN:
+            elif session.machine.state is LinkState.OPEN and session.protocol is not Protocol.XMPP:
                 self._stop(session)
         for domain in list(wanted)[:LOOK_UPS]:
             found = self._elsewhere(Domain.from_wire(domain))
@@ -229,15 +291,15 @@ class Drain:
                     self._moving.discard(number)
                     if session is not None and session.machine.state is LinkState.OPEN:
                         self._stop(session)
-            if self._may_close(now):
+            if (self._hushed_by is not None or self._may_close(now)) and self._streams_are_still(now):
                 self._be_ready()
                 if self.may_close() or self._is_late(now):
                     self._close_all()
         if self.state is DrainState.CLOSING:
             for session in list(self._hub.sessions.values()):
                 session.settle()
-            if not self._hub.sessions or now >= self._until:
-                self._done()
+            if not self._leaving and (not self._hub.sessions or now >= self._until):
+                self._leave()
 
     def _be_ready(self) -> None:
         if not self.ready:
@@ -255,9 +317,30 @@ class Drain:
             return not self._federation.held[0] or self._is_late(now)
         if self._moving & {one.number for one in links}:
             return False
-        if now < self._fenced_by and not all(one.machine.fenced for one in links):
+        left = [one for one in links if one.protocol is not Protocol.XMPP]
+        if now < self._fenced_by and not all(one.machine.fenced for one in left):
             return False
         return not (self._federation.held[0] or self._federation.resting) or self._is_late(now)
+
+    def _streams_are_still(self, now: float) -> bool:
+        """After the links: nothing new goes out on streams, and then nothing new comes on them."""
+        if self._hushed_by is None:
+            self._hushed_by = now + STILL_S
+            self.streams.hush()
+        if self._streams_by is None:
+            done = self.streams.are_confirmed and not any(one.port.sent for one in self._hub_streams())
+            if not done and now < self._hushed_by and not self._is_late(now):
+                return False
+            self._streams_by = now + STREAMS_S
+            for session in self._hub_streams(Side.ACCEPTOR):
+                self._stop(session)
+            self.streams.stop()
+        done = self.streams.are_still and not self._hub_streams(Side.ACCEPTOR)
+        return done or now >= self._streams_by or self._is_late(now)
+
+    def _hub_streams(self, side: Side | None = None) -> list[Link]:
+        streams = [one for one in self._hub.sessions.values() if one.protocol is Protocol.XMPP]
+        return [one for one in streams if side is None or one.side is side]
 
     def _is_late(self, now: float) -> bool:
         """What is held has half of the time: the links need some of it to finish."""
@@ -273,11 +356,16 @@ class Drain:
             else:
                 session.close(Reason.SHUTTING_DOWN, retry_after_s=SHUTTING_DOWN_S)
 
-    def _done(self) -> None:
+    def _leave(self) -> None:
         for session in list(self._hub.sessions.values()):
             session.abort(Reason.SHUTTING_DOWN, "drain deadline")
-        self._enter(DrainState.DRAINED)
-        self._finish()
+        self._leaving = True
+        self.streams.leave().addCallback(lambda _: self._done())
+
+    def _done(self) -> None:
+        if self._leaving and self.state is DrainState.CLOSING:
+            self._enter(DrainState.DRAINED)
+            self._finish()
 
     def _expects_verification(self) -> bool:
         """Whether a claim of ours is pending: what waits for a link still goes out while we move."""
@@ -292,8 +380,12 @@ class Drain:
     def opened(self, session: Link, peer: Hello | None) -> None:
         """A link that is new while we go: we may still send over it, nobody may send to us."""
         del peer
-        if self.state is DrainState.MOVING:
+        if self.state is DrainState.MOVING and (
+            session.protocol is not Protocol.XMPP or self._hushed_by is not None
+        ):
             self._stop(session)
+        elif self.state is DrainState.MOVING:
+            return
         elif self.state is not DrainState.RUNNING:
             session.close(Reason.SHUTTING_DOWN, retry_after_s=SHUTTING_DOWN_S)
 

@@ -29,6 +29,7 @@ from imxrouter.transport.hub import SHUTTING_DOWN_S, Hub
 from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.more_links import MoreLinks
 from imxrouter.transport.pursuit import (
+    NOT_BY_STREAMS,
     NOT_FOUND_IN_TIME,
     OUT_OF_SERVICE,
     OWN_POLICY,
@@ -186,6 +187,9 @@ class Federation:
             return
         if pursuit.protocol is None:
             self._choose(pursuit)
+            return
+        if pursuit.protocol is Protocol.XMPP and not self.chosen.may_stream(pursuit.domain.wire):
+            self.holding.fail(pursuit, NOT_BY_STREAMS, 0)
             return
         session = self._links.reaching(pursuit.domain.wire, pursuit.protocol, pursuit.uri)
         if session is not None:
@@ -477,9 +481,8 @@ class Federation:
         destination, ways = self.destinations.find(domain, protocol), self._hub.switch.ways
         if destination is None or destination.state is DestinationState.FAILING:
             return
-        if any(one.dialling or one.budget.count for one in waiting):
-            return
-        if raw in (ways if protocol is Protocol.IMX else ways.streams):
+        there = ways if protocol is Protocol.IMX else ways.streams
+        if raw in there or any(one.dialling or one.budget.count for one in waiting):
             return
         if self._links.reaching(raw, protocol) is None:
             destination.idle(self._hub.now())

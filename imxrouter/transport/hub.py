@@ -17,7 +17,6 @@ from imxrouter.link.machine import Draining, LinkMachine, Side
 from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.gate import Bar
-from imxrouter.routing.traffic import LINK_DEBT_S
 from imxrouter.switch import slots
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, RETRY_BYTES, Port
 from imxrouter.switch.switch import Switch
@@ -28,6 +27,7 @@ from imxrouter.transport.link_timers import LinkTimers
 from imxrouter.transport.opened_links import OpenedLinks
 from imxrouter.transport.session import LinkSession
 from imxrouter.transport.settings import HubSettings
+from imxrouter.transport.slowed_links import SlowedLinks
 from imxrouter.wire.control import Ack, Control, Credit, Hello
 from imxrouter.wire.errors import WireError
 from imxrouter.wire.layout import HIGHEST_MAX_RECORD, MAX_RECORD_BEFORE_PROOF
@@ -37,14 +37,10 @@ from imxrouter.wire.registry import PROTOCOL_VERSION, Capability
 WINDOW_MS = 60_000
 _RECORDS_OUT = slots.RECORDS_OUT
 
-
-#: How long a link is read in small pieces after a limit refused something of it.
-SMALL_READS_S = 1.0
 #: A stranger who goes on after so many refused requests and claims is cut off: each costs us more than him.
 REFUSED_BEFORE_PROOF = 256
 #: Answers, those of refused requests too, that a link may leave unacknowledged; then it is ended (8.1).
 UNACKNOWLEDGED_AT_MOST = 2 * MAX_UNACKNOWLEDGED
-
 
 #: Seconds after which it makes sense to come back to a router that goes out of service.
 SHUTTING_DOWN_S = 5
@@ -144,8 +140,8 @@ class Hub:
         #: links that have ended on our word, and when whoever does not read their last bytes is cut
         self._leaving: dict[int, tuple[Link, float]] = {}
         self._sinks: dict[int, Sink] = {}
-        #: links that are over their rate: until when nothing is read of them
-        self._slowed: dict[int, float] = {}
+        #: links that are over their rate
+        self.slowed = SlowedLinks(self.sessions)
         self._next_port = 1
         self._flushing = False
         #: while things are done together: what is submitted, by port
@@ -250,24 +246,7 @@ class Hub:
         session.settle()
         meter = port.meter
         if meter is not None and (meter.insists or meter.troubled):
-            self._slow(session, now, pause=meter.insists)
-
-    def _slow(self, session: Link, now: float, *, pause: bool) -> None:
-        """A link is over limits: it is read in small pieces for a while, or not at all for a moment."""
-        if session.number not in self._slowed:
-            session.read_slowly(pause=pause)
-            self._slowed[session.number] = now + (LINK_DEBT_S if pause else SMALL_READS_S)
-
-    def resume(self, now: float) -> None:
-        """Read links again that were over their rate; to be called some times a second."""
-        for number, until in list(self._slowed.items()):
-            session = self.sessions.get(number)
-            if session is None or session.port.meter is None:
-                del self._slowed[number]
-            elif until <= now:
-                del self._slowed[number]
-                meter = session.port.meter
-                session.read_on(slowly=meter.insists or meter.troubled)
+            self.slowed.slow(session, now, pause=meter.insists)
 
     def opened(self, session: Link, peer: Hello) -> None:
         """Both hellos are there."""

@@ -62,6 +62,8 @@ _LEAVE_OPEN: Final = frozenset({Reason.LINK_LOST, Reason.KEEPALIVE_TIMEOUT})
 OUT_OF_SERVICE: Final = Cause(Reason.SHUTTING_DOWN)
 NOT_IN_TIME: Final = Cause(Reason.CONNECT_TIMEOUT)
 NOT_FOUND_IN_TIME: Final = Cause(Reason.DNS_TIMEOUT)
+#: What was chosen before may not be chosen any more; a subscription by it is begun anew when it has ended.
+NOT_BY_STREAMS: Final = Cause(Reason.WEAKER_THAN_POLICY, "protocols of [[trust.peer]] have no xmpp for it")
 #: The link would be weaker than what the sender's own domain asks for.
 OWN_POLICY: Final = Cause(Reason.WEAKER_THAN_POLICY, "policy of the sender's domain")
 

@@ -224,6 +224,8 @@ class Verifier:
         failed = failure.value
         if not isinstance(failed, DialFailed):
             failure.raiseException()
+        if not self._pending(verification):
+            return  # the claim is gone, and its permit was given back
         none_left = failed.exhausted and verification.targets > 1
         reason = verification.last if none_left else failed.reason
         permit = self._trust.permit(verification.first, verification.domain)

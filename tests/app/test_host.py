@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from imxrouter.app.draining import DRAIN
 from imxrouter.app.host import ABSENT
 from imxrouter.cli.exits import Exit
 from tests.doubles.authority import DAY
@@ -125,6 +126,22 @@ def test_all_are_back_when_undrain_says_so(pair: tuple[RouterRig, RouterRig]) ->
     assert ctl_json(one, "drain", "--wait")["processes"] == {"0": "drained", "1": "drained"}
     assert ctl_json(two, "undrain")["processes"] == {"0": "running", "1": "running"}
     assert [rig.router.drain.state.value for rig in pair] == ["running", "running"]
+
+
+def test_what_was_asked_before_is_not_followed_after(pair: tuple[RouterRig, RouterRig]) -> None:
+    """A process may read from the store that it is to drain after it was told that it is to come back."""
+    one, two = pair
+    for rig in pair:
+        rig.router.host.numbers = range(2)
+    ctl_json(one, "drain", "--wait")
+    before = one.call(lambda: one.router.store.get(DRAIN, b"wanted"))
+    ctl_json(two, "undrain")
+    after = two.call(lambda: two.router.store.get(DRAIN, b"wanted"))
+    assert before is not None
+    two.call(lambda: two.router.store.put(DRAIN, b"wanted", before))
+    two.call(lambda: two.router.draining.told(before))
+    assert ctl_json(two, "status")["drain"]["processes"] == {"0": "running", "1": "running"}
+    assert two.call(lambda: two.router.store.get(DRAIN, b"wanted")) == after != before
 
 
 def test_undrain_names_who_is_not_back(

@@ -26,6 +26,7 @@ PARTS: Final = {
     "test_claims": "Dial-back",
     "test_streams": "Proofs on XMPP streams",
     "test_components": "Bridges that are components of XMPP",
+    "test_gateways": "Gateways at an operator's server",
     "test_stanzas": "XML and stanzas",
     "test_senders": "Senders and relays",
     "test_access": "Ways round a block",
@@ -55,6 +56,15 @@ OUTCOMES: Final = {
     "test_component_from_elsewhere": (
         "the connection is cut; `relay-denied` counted", "he writes as the bridge's users"),
     "test_component_that_takes_the_place_of_another": ("`conflict`", "he gets some of its messages"),
+    "test_gateway_for_a_stranger": ("`relay-denied`, told and counted", "Bob gets her message from us"),
+    "test_gateway_address_as_a_sender": ("`relay-denied`, told and counted", "she writes as Eve"),
+    "test_gateway_address_in_another_spelling": (
+        "`bad-address`, with the right one", "Bob gets her message"),
+    "test_gateway_back_to_the_server": ("`loop`", "Dave gets her message, from her gateway address"),
+    "test_gateway_to_itself": ("`loop`; nobody is dialled", "she is dialled in the gateway's name"),
+    "test_gateway_beyond_its_list": ("`relay-denied`", "Bob gets the message"),
+    "test_sender_at_the_gateways_name": (
+        "`service-down`; nothing is written", "Alice gets it, from an address that is nobody's"),
     "test_entities_that_grow": ("`restricted-xml`", "the stanza is read and expanded"),
     "test_stanza_without_an_end": ("`policy-violation`", "all of it is kept"),
     "test_attributes_by_the_thousand": ("`policy-violation`", "all of them are read"),

@@ -101,7 +101,10 @@ AT = (
     '[[xmpp.component]]\nservice = "chat"\naddress = "10.0.0.5:5347"\nsecret_file = "c.secret"\n'
     'domains = ["far.example"]\n'
 )
+LIST = 'domains = ["far.example"]\n'
+GATE = AT.replace(LIST, "gateway = 'gw.a.example'\n")
 DOMAINS = '[[domain]]\nname = "a.example"\nservice = "chat"\n'
+ALIAS = DOMAINS + 'aliases = ["c.example"]\n'
 
 
 def components(text: str) -> Config:
@@ -136,6 +139,18 @@ def test_components() -> None:
         (CHAT + AT.replace("far.example", "no domain"), "xmpp.component[0].domains", "no domain"),
         (CHAT + AT.replace('"]', '", "far.example"]'), "xmpp.component[0].domains", "stands twice"),
         ("workers = 2\n" + CHAT + AT, "xmpp.component", "several processes"),
+        (CHAT + AT.replace(LIST, ""), "xmpp.component[0].domains", "component of nothing"),
+        (CHAT + AT + "gateway_domains = ['b.example']\n", "xmpp.component[0].gateway_domains", "no gateway"),
+        (CHAT + AT + "gateway = 'no name'\n", "xmpp.component[0].gateway", "no name"),
+        (CHAT + AT + "gateway = '192.0.2.1'\n", "xmpp.component[0].gateway", "is an address"),
+        (CHAT + AT + "gateway = 'A.example'\n" + DOMAINS, "xmpp.component[0].gateway", "served here"),
+        (CHAT + AT + "gateway = 'c.example'\n" + ALIAS, "xmpp.component[0].gateway", "served here"),
+        (CHAT + AT + "gateway = 'far.example'\n", "xmpp.component[0].gateway", "listed as a domain"),
+        (CHAT + AT + AT.replace(LIST, "gateway = 'far.example'\n"), "xmpp.component[1].gateway", "listed as"),
+        (CHAT + GATE + "gateway_domains = ['bob@b.example']\n", "xmpp.component[0].gateway_domains", "alone"),
+        (CHAT + GATE + "gateway_domains = ['*']\n", "xmpp.component[0].gateway_domains", "alone"),
+        (CHAT + GATE + "gateway_domains = ['b example']\n", "xmpp.component[0].gateway_domains", "write"),
+        (CHAT + ADDRESS + GATE, "xmpp.component[0].gateway_domains", "every outside domain"),
     ],
 )  # fmt: skip
 def test_problems_of_components(text: str, path: str, what: str) -> None:
@@ -144,3 +159,13 @@ def test_problems_of_components(text: str, path: str, what: str) -> None:
         components(text)
     found = [(one.path, one.what) for one in caught.value.problems]
     assert any(at == path and what in words for at, words in found), found
+
+
+def test_gateway() -> None:
+    """It needs no list of domains; names are in wire form, of the list beside it too."""
+    (at,) = components(CHAT + GATE + DOMAINS).xmpp.attached
+    assert (at.gateway, at.domains, at.gateway_domains) == ("gw.a.example", (), ())
+    inside = '[xmpp.inside]\nlisten = ["10.0.0.9:5269"]\nallow = ["10.0.0.5/32"]\n'
+    both = AT.replace("far", "München") + 'gateway = "GW.a.example"\ngateway_domains = ["*.b.example"]\n'
+    (at,) = components(inside + CHAT + ADDRESS + both + DOMAINS).xmpp.attached
+    assert (at.gateway, at.domains) == ("gw.a.example", ("xn--mnchen-3ya.example",))

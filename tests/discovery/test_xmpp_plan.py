@@ -133,6 +133,10 @@ def test_neither_record_nor_address() -> None:
     """A domain that exists and one that does not are told apart; a failure says more than either."""
     assert verdict(NO, NO, NO, NO).reason is Reason.NO_SUCH_DOMAIN
     assert verdict(NO, NO, EMPTY, EMPTY).reason is Reason.NO_XMPP_RECORD
+    # what has one record of any kind is there
+    assert verdict(EMPTY, NO, NO, NO).reason is Reason.NO_XMPP_RECORD
+    both = verdict(NO, NO, Answer(Status.TIMEOUT), Answer(Status.FAILURE))
+    assert (both.reason, both.step) == (Reason.DNS_TIMEOUT, "a.example AAAA")
     found = verdict(NO, NO, Answer(Status.TIMEOUT), EMPTY)
     assert (found.reason, found.step, found.secure) == (Reason.DNS_TIMEOUT, "a.example AAAA", False)
 
@@ -158,6 +162,24 @@ def test_secure_only_if_every_answer_was() -> None:
     assert verdict(safe_no, srv("0 0 5269 x.example.", secure=True)).secure
     found = verdict(NO, srv("0 0 5269 x.example.", secure=True))
     assert (found.secure, found.insecure_at) == (False, DIRECT)
+
+
+def test_a_guess_is_secure_only_if_nothing_failed() -> None:
+    """Who makes one family fail chooses which hosts are met."""
+    safe_no = Answer(Status.NXDOMAIN, ttl_s=60, secure=True)
+    host = Answer(Status.RECORDS, (bytes([192, 0, 2, 1]),), ttl_s=40, secure=True)
+    assert verdict(safe_no, safe_no, safe_no, host).secure
+    assert not verdict(safe_no, safe_no, Answer(Status.FAILURE), host).secure
+    found = verdict(safe_no, NO, NO, host)
+    assert (found.secure, found.insecure_at) == (False, STARTTLS)
+
+
+def test_the_longest_name_that_fits_is_asked_for() -> None:
+    """253 octets with the label of direct TLS before it."""
+    domain = Domain.parse(".".join(["a" * 63] * 3 + ["b" * 42]))
+    plan = run(EMPTY, EMPTY, domain=domain)
+    assert [step.type for step in plan.steps] == ["SRV", "SRV"]
+    assert len(plan.steps[0].name) == 253
 
 
 def test_names_that_do_not_fit_are_passed_over() -> None:

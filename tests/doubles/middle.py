@@ -70,10 +70,14 @@ class Middle:
         self.seen = bytearray()
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._taking = threading.Thread(target=self._accept, daemon=True)
+        self._taking.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._taking.join(PATIENCE_S)  # before its socket's number may be another one's
         self._listening.close()
         for one in self._sockets:
             _cut(one)

@@ -84,16 +84,19 @@ class XmppServer:
         self._sock = socket.create_server((ip, port))
         self.endpoint: Endpoint = self._sock.getsockname()[:2]
         self._changed = threading.Condition()
+        self._taking = threading.Thread(target=self._accept, daemon=True)
 
     def __enter__(self) -> Self:
         """Take connections from now on."""
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._taking.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
         """Stop, and cut what is open."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
+        # before its number may be another socket's, from which this thread would take a connection
+        self._taking.join(PATIENCE_S)
         self._sock.close()
         for one in self.peers:
             with contextlib.suppress(OSError):

@@ -27,7 +27,7 @@ from imxrouter.model.presence import (
 )
 
 #: For slow strategies on machines with other work to do.
-CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CALM = settings(suppress_health_check=[HealthCheck.too_slow])
 SCHEMAS = Path(__file__).parents[1] / "data" / "schemas"
 FOREIGN = "urn:example:foreign"
 

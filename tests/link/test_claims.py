@@ -461,7 +461,7 @@ class NoPairCheck(Dialback):
 
 
 TestDialback = Dialback.TestCase
-TestDialback.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestDialback.settings = settings(max_examples=300, stateful_step_count=40)
 
 
 @pytest.mark.parametrize("kind", [Dialback, NoPairCheck])

@@ -103,7 +103,7 @@ PRESENCE_MUTATIONS: dict[str, Mutation] = {
     ),
     "a domain that leaves a link which stays": Mutation(
         (nothing(liveness.Liveness, "control"),),
-        "presence", r"of a host that is cut off", "more domains",
+        "presence that leaves", r"of a host that is cut off", "more domains",
     ),
     "older states are shown": Mutation(
         (instead(

@@ -54,6 +54,26 @@ def test_a_withdrawal_that_crosses_a_verification() -> None:
     assert [one.outcomes[0].reason.word for one in sent if one.decided is None] == []
 
 
+def test_a_claim_that_goes_while_its_domain_is_dialled() -> None:
+    """Nobody answers at last: nothing is done, for the permit of the claim was given back when it went."""
+    world, a, b = _calm("two")
+    world.submit(b, b"a.example")  # b dials a and claims
+    world.net.complete(0)
+    for _ in range(9):
+        for end in world.net.deliverable():
+            end.deliver(1 << 30)
+            world.clock.advance(0)
+        if world.net.dialling:  # a is about to ask b
+            break
+    (link,) = a.hub.sessions.values()
+    link.transport.connection.cut(world.chance)
+    for end in world.net.deliverable():
+        end.deliver(1 << 30)
+    assert a.hub.sessions == {}
+    world.net.complete(0, fail=True)
+    world.check()
+
+
 def test_what_waits_survives_a_proof_on_a_link_that_closes() -> None:
     """It waits on, for a link is being dialled."""
     world, a, b = _calm("two")

@@ -18,12 +18,18 @@ from tests.properties.test_worlds import EVENTS, LIES, ORDERLY, Script, run, run
 
 ALL = MUTATIONS | PRESENCE_MUTATIONS
 
+#: Domains are watched and leave links that stay, and hosts are cut off; little else happens.
+LEAVING = [
+    *["watch"] * 4, *["publish"] * 3, *["submit"] * 3, *["withdraw"] * 4, *["dark"] * 3, *["flow"] * 5,
+    *["second"] * 2, *["pump"] * 2, *["answer"] * 2, "decide",
+]  # fmt: skip
 #: What may happen to a router of each kind of world, and the longest and the shortest script.
 WORLDS = {
     "bad network": (EVENTS, 120, 40),
     "liar": (EVENTS + LIES * 2, 150, 50),
     "in order": (ORDERLY, 80, 20),
     "presence": (PRESENCE, 60, 20),
+    "presence that leaves": (LEAVING, 40, 12),
     "presence and a liar": (PRESENCE + PRESENCE_LIES * 2, 80, 30),
 }
 
@@ -43,7 +49,6 @@ def look_for(mutation: Mutation) -> None:
         max_examples=mutation.worlds,
         derandomize=True,
         database=None,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],
         report_multiple_bugs=False,

@@ -44,12 +44,11 @@ SHORT = settings(
     max_examples=12,
     derandomize=True,
     database=None,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.generate],
 )
 #: Other worlds in each run; what fails is kept and tried first the next time.
-LONG = settings(max_examples=SOAK_WORLDS, deadline=None, suppress_health_check=list(HealthCheck))
+LONG = settings(max_examples=SOAK_WORLDS, suppress_health_check=list(HealthCheck))
 
 
 def scripts(events: list[str], longest: int, shortest: int) -> st.SearchStrategy[Script]:

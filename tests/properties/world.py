@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from random import Random
+from typing import cast
 
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
 from imxrouter.formats.mime import TEXT_PLAIN
 from imxrouter.link.claims import ClaimState
@@ -36,6 +38,18 @@ SLOW_S = 10
 HEAL_S = 90
 
 
+#: What failed inside of routers since the newest world began; they go on, and only their log tells.
+_FAILURES: list[str] = []
+
+
+def _observe(event: LogEvent) -> None:
+    if "log_failure" in event:
+        _FAILURES.append(event["log_failure"].getTraceback())
+
+
+globalLogPublisher.addObserver(cast("ILogObserver", _observe))
+
+
 #: Processes of each organisation, or of each of its hosts, by its domains.
 Shape = dict[str, int | tuple[int, ...]]
 
@@ -51,6 +65,7 @@ class World:
     """
 
     def __init__(self, shape: Shape, *, liar: bool = False, calm: bool = False) -> None:
+        _FAILURES.clear()
         self.settings = ROOMY if calm else SETTINGS
         self._calm = calm
         self.clock = Clock()
@@ -379,8 +394,10 @@ class World:
     # -- what must hold ----------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Rules 1 to 3 of every router, against what was really said."""
+        """Rules 1 to 3 of every router, against what was really said; and nothing failed inside of any."""
         self.judge.look()
+        if _FAILURES:
+            raise Broken(f"a router failed inside: {_FAILURES[0]}")
         for process in self.living:
             faults = process.faults() + self.truth[id(process)].faults
             if faults:

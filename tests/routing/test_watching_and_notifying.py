@@ -259,7 +259,7 @@ def lived(steps: list[tuple[Callable[[World, int], None], int]], life_s: int = S
     return world
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STEPS)
 def test_every_watcher_is_right_in_the_end_and_never_goes_back(
     steps: list[tuple[Callable[[World, int], None], int]],
@@ -284,7 +284,7 @@ def test_every_watcher_is_right_in_the_end_and_never_goes_back(
     assert not world.store
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(STEPS)
 def test_no_renewal_is_needed_to_be_right(steps: list[tuple[Callable[[World, int], None], int]]) -> None:
     """Where no memory is lost and nobody refused, each watcher is right without one."""
@@ -311,7 +311,7 @@ def test_no_renewal_is_needed_to_be_right(steps: list[tuple[Callable[[World, int
     assert len(world.notifying) == 4, "who left is told for ever"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(STEPS)
 def test_nothing_is_told_to_who_may_not_see_it(
     steps: list[tuple[Callable[[World, int], None], int]],

@@ -178,4 +178,4 @@ class SqliteHistories(Histories):
 
 TestHistories = Histories.TestCase
 TestSqliteHistories = SqliteHistories.TestCase
-TestSqliteHistories.settings = settings(max_examples=15, stateful_step_count=30, deadline=None)
+TestSqliteHistories.settings = settings(max_examples=15, stateful_step_count=30)

@@ -282,7 +282,7 @@ def _near_limits(draw: st.DrawFn, rig: Rig, port: Port, payer: bytes) -> None:
         switch.memory.limit = draw(st.sampled_from([0, 1]))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(_worlds())
 def test_explain_says_what_the_switch_does(world: tuple[Rig, Port, Record]) -> None:
     """Its verdict and its reason are those of a real record, and it changes nothing."""

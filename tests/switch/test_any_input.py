@@ -47,7 +47,7 @@ def test_a_byte_at_a_time_costs_linear_work() -> None:
 
 
 @given(st.binary(max_size=400))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_give_records_or_the_parsers_error(data: bytes) -> None:
     """Rule 7: nothing but WireError comes out, and rule 2 holds afterwards."""
     rig = Rig()
@@ -71,7 +71,7 @@ steps = st.lists(
 
 
 @given(steps)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_over_any_history_rule_1_and_conservation_hold(  # noqa: C901 - one step of a history each branch
     history: list[tuple[Any, ...]],
 ) -> None:

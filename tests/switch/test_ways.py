@@ -129,3 +129,31 @@ def test_streams_are_admitted_to_each_apart() -> None:
     ways.admit(REMOTE[0], Uri.IM)
     ways.dismiss(REMOTE[0], Uri.PRES)
     assert (len(triples(ways)), triples(ways.presence)) == (1, set())
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_streams_that_policy_does_not_allow_are_put_by(when: str) -> None:
+    """Whatever was admitted, and though the stream stays; allowed again, they carry its stanzas again."""
+    ways, stream, link = Ways(), port(STREAMS[0]), port(1)
+    barred = {REMOTE[0]} if when == "before" else set()
+    ways.may_stream = lambda domain: domain not in barred
+    for remote in REMOTE[:2]:
+        ways.open(remote, OURS[0], stream)
+        ways.admit(remote)
+    ways.open(REMOTE[2], OURS[0], link)
+    barred.add(REMOTE[0])
+    ways.judge()
+    rest = {(REMOTE[1], OURS[0], STREAMS[0])}
+    assert triples(ways.streams) == rest
+    assert triples(ways) == triples(ways.presence) == rest | {(REMOTE[2], OURS[0], 1)}
+    assert ways.carries(REMOTE[0], OURS[0], stream)
+    barred.clear()
+    ways.judge()
+    assert triples(ways.streams) == rest | {(REMOTE[0], OURS[0], STREAMS[0])}
+    assert (REMOTE[0], OURS[0], STREAMS[0]) in triples(ways) or when == "after"
+    barred.add(REMOTE[1])
+    ways.judge()
+    ways.end_all(stream)
+    barred.clear()
+    ways.judge()
+    assert triples(ways.streams) == set()

@@ -196,6 +196,21 @@ def test_authority_is_made_once(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["inside.pem"]
 
 
+def test_what_servers_are_given_of_it(tmp_path: Path) -> None:
+    """The page's own command leaves the key behind."""
+    page = (Path(__file__).parents[2] / "docs" / "operators" / "xmpp-inside.md").read_text()
+    (command,) = [line.split() for line in page.splitlines() if line.startswith("    openssl x509 ")]
+    path = tmp_path / "inside-authority.pem"
+    authority = authority_at(path, "router.a.example", NOW)
+    there = [str(path) if word.endswith(path.name) else word for word in command]
+    assert there != command
+    subprocess.run(there, cwd=tmp_path, check=True, timeout=20)
+    given = (tmp_path / "inside-ca.pem").read_bytes()
+    assert b"PRIVATE KEY" in path.read_bytes()
+    assert b"PRIVATE KEY" not in given
+    assert x509.load_pem_x509_certificates(given) == [authority.certificate]
+
+
 def test_two_processes_make_one_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where another one was first while we made ours, theirs is taken."""
     path = tmp_path / "inside.pem"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from random import Random
 from typing import Any, cast
 
@@ -24,6 +24,8 @@ from tests.doubles.openings import FinderDouble
 from tests.doubles.reactor_thread import ReactorThread
 
 Events = queue.SimpleQueue[tuple[str, Any]]
+#: Ports that others may have in IPv4, one after the other.
+_TRIES = 50
 
 
 class Noting(Protocol):
@@ -66,6 +68,18 @@ class Rig:
         self._ports.append(opened)
         return int(opened.getHost().port)
 
+    def listen_to_both(self) -> int:
+        """Listen to IPv6 and to IPv4 on one port; return it.
+
+        The system gives one that is free for IPv6: any program with an IPv4 address of this machine may have
+        it, so that a second try, or a third, is needed.
+        """
+        for _ in range(_TRIES):
+            port = self.listen("::")
+            with suppress(CannotListen):
+                return self.listen("0.0.0.0", port)
+        pytest.fail(f"not one of {_TRIES} ports is free for both")
+
     def close(self) -> None:
         """Stop listening."""
         for port in self._ports:
@@ -92,11 +106,31 @@ def test_accepted_connections_do_not_wait_to_batch(rig: Rig, host: str) -> None:
 
 def test_both_families_listen_on_one_port(rig: Rig) -> None:
     """`[::]` leaves IPv4 to `0.0.0.0`, whatever the system's default."""
-    port = rig.listen("::")
-    rig.listen("0.0.0.0", port)
+    port = rig.listen_to_both()
     for host in ("::1", "127.0.0.1"):
         with socket.create_connection((host, port), timeout=5):
             assert rig.events.get(timeout=5)[0] == "made"
+
+
+def test_a_port_that_another_has_in_ipv4_is_passed_over(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the rig of these tests: the first port that the system gives is somebody's at one IPv4 address."""
+    given: list[int] = []
+    with ExitStack() as others:
+        listen_on_one = rig.listen
+
+        def taken(host: str, port: int = 0, *, reuse_port: bool = False) -> int:
+            found = listen_on_one(host, port, reuse_port=reuse_port)
+            if host == "::" and not given:
+                other = others.enter_context(closing(socket.socket()))
+                other.bind(("127.0.0.77", found))
+                other.listen()
+            given.append(found)
+            return found
+
+        monkeypatch.setattr(rig, "listen", taken)
+        port = rig.listen_to_both()
+    assert given[0] != port
+    assert given[1:] == [port, port]
 
 
 def test_several_listen_on_one_port_if_they_share_it(rig: Rig) -> None:

@@ -105,6 +105,7 @@ class Applying:
                 table.change(backoff)
             router.preferences.read(config)
             router.chooser.forget()
+            router.switch.ways.judge()
 
         return Step(commit)
 

@@ -100,7 +100,7 @@ class Limiting:
         switch = self._hub.switch
         switch.traffic.sweep(now, PAYERS_A_STEP)
         switch.book.age(now)
-        self._hub.resume(now)
+        self._hub.slowed.resume(now)
 
     # -- rates -------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ TAG: Final = re.compile(rb"""<[^"'>]*(?:"[^"]*"[^"'>]*|'[^']*'[^"'>]*)*>""")
 #: What a tree may be: the limits of the parser of streams for a proved peer, and the element put around it.
 TREE: Final = xmltree.Limits(size_bytes=1_048_576, depth=65, elements=4_001, attributes=64, namespaces=128)
 _ROOT_NAME: Final = re.compile(rb"<[^\s/>]+")
-_DECLARATION: Final = re.compile(rb"""\s([^\s=]+)\s*=\s*("[^"]*"|'[^']*')""")
+_ATTRIBUTE: Final = re.compile(rb"""\s([^\s=]+)\s*=\s*("[^"]*"|'[^']*')""")
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -174,6 +174,22 @@ def agrees(raw: bytes, from_: str, to: str) -> bool:
     )
 
 
+def readdressed(raw: bytes, name: str, jid: str) -> bytes:
+    """The bytes of a stanza with another address, and nothing else changed.
+
+    Args:
+        raw: of a stanza, well-formed, with this attribute.
+        name: of the attribute, `from` or `to`.
+        jid: what it is to be.
+    """
+    tag = TAG.match(raw)
+    for found in _ATTRIBUTE.finditer(raw, 0, tag.end() if tag else 0):
+        if found[1] == name.encode():
+            start, end = found.span(2)
+            return b'%s"%s"%s' % (raw[:start], escape_attribute(jid).encode(), raw[end:])
+    return raw
+
+
 def read_stanza(raw: bytes) -> Stanza:
     """Read a stanza that was kept: elements without prefix and without `xmlns` are in `jabber:server`.
 
@@ -194,7 +210,7 @@ def _renamed(stanza: Element, content: str) -> bytes:
     done = 0
     for start, prefixes in _declaring(stanza):
         tag = TAG.match(raw, start)
-        for found in _DECLARATION.finditer(raw, start, tag.end() if tag else start):
+        for found in _ATTRIBUTE.finditer(raw, start, tag.end() if tag else start):
             name, _, prefix = found[1].partition(b":")
             if name == b"xmlns" and prefix.decode() in prefixes:
                 out += b"%s'%s'" % (raw[done : found.start(2)], escape_attribute(content).encode())

@@ -110,7 +110,7 @@ class Watched(World):
         self.a.publish(ALICE, name, state(status, f"{name} {self.now}"), expires_s=seconds, audience=audience)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(steps, max_size=25), st.booleans())
 @example(taken=AN_END_THAT_IS_NOT_HEARD, settle_between=True)
 def test_right_in_the_end(taken: list[tuple[Any, ...]], settle_between: bool) -> None:

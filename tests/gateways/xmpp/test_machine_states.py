@@ -351,7 +351,7 @@ class Streams(RuleBasedStateMachine):
 
 SERVERS = {StreamRole.S2S_OUT, StreamRole.S2S_IN, StreamRole.INSIDE_IN}
 TestStreams = Streams.TestCase
-TestStreams.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestStreams.settings = settings(max_examples=150, stateful_step_count=40)
 
 
 def test_the_invariants_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,15 @@ def blocks(language: str) -> list[str]:
 
 
 def server_block(language: str) -> str:
-    """The one block for a server."""
-    (block,) = blocks(language)
+    """The block for a server's listed domains."""
+    block, _ = blocks(language)
     return block
+
+
+def prosody_component(name: str, *, gateway: bool = False) -> str:
+    """A component of the page's, for Prosody."""
+    block = blocks("lua")[1] if gateway else server_block("lua").split("\n\n")[1]
+    return block.replace("gw.a.example" if gateway else "far.example", name).replace("the secret", SECRET)
 
 
 def ejabberd_listener(side: Side) -> dict[str, Any]:
@@ -33,7 +39,9 @@ def ejabberd_listener(side: Side) -> dict[str, Any]:
     found = re.fullmatch(form, server_block("yaml"))
     assert found is not None, f"{PAGE.name} says it otherwise than it is read here"
     port, _, module = found.groups()
-    hosts = {name: {"password": SECRET} for name in side.components}
+    gateway = r"      gw\.a\.example:\n        password: \"the secret\"\n"
+    assert re.fullmatch(gateway, blocks("yaml")[1]) is not None
+    hosts = {name: {"password": SECRET} for name in (*side.components, side.gateway)}
     return {"port": int(port), "ip": side.server, "module": module, "hosts": hosts}
 
 
@@ -44,7 +52,7 @@ def router_tables(secret: Path, sides: dict[str, Side]) -> str:
         secret: file of the secret of all.
         sides: the servers, by the names that their services are to have.
     """
-    attach, host = blocks("toml")
+    attach, _, host = blocks("toml")
     text = ""
     for name, side in sides.items():
         listed = ", ".join(f'"{one}"' for one in side.components)
@@ -55,3 +63,19 @@ def router_tables(secret: Path, sides: dict[str, Side]) -> str:
     return f"{doors}\n\n{text}".replace("/etc/imxrouter/component.secret", str(secret)).replace(
         "/etc/imxrouter/bridge.secret", str(secret)
     )
+
+
+def gateway_tables(secret: Path, sides: dict[str, Side]) -> str:
+    """The tables of the page for a router that is a gateway at servers.
+
+    Args:
+        secret: file of the secret of all.
+        sides: the servers, by the names that their services are to have.
+    """
+    attach, gateway, _ = blocks("toml")
+    served = attach.partition("[[xmpp.component]]")[0]
+    text = ""
+    for name, side in sides.items():
+        one = (served + gateway).replace('"chat"', f'"{name}"').replace("10.0.0.5", side.server)
+        text += one.replace("gw.a.example", side.gateway).replace("a.example", side.gated) + "\n"
+    return text.replace("/etc/imxrouter/component.secret", str(secret))

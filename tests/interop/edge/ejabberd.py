@@ -128,7 +128,7 @@ class Ejabberd:
 def _configuration(side: Side, certificates: list[Path], authorities: Authorities) -> dict[str, Any]:
     hosts = side.hosts
     return {
-        "hosts": [*hosts, side.joined],
+        "hosts": [*hosts, side.joined, side.gated],
         "certfiles": [str(path) for path in certificates],
         "ca_file": str(authorities.trusted),
         "loglevel": "info",

@@ -130,6 +130,15 @@ class OutsideEdgeRouter(EdgeRouter):
     def _changed(self, text: str) -> str:
         return f'{text}[[trust.peer]]\ndomain = "{EJABBERD.inside(Mode.TLS)}"\npolicy = "dialback+tls"\n'
 
+    def drain(self) -> None:
+        """Take it out of service, and wait until it is."""
+        self.client.drain()
+        wait_until(lambda: self.client.status()["drain"]["state"] == "drained", "it is drained", 20)
+
+    def streams(self) -> list[int]:
+        """Numbers of the streams that are there, those with the server behind it too."""
+        return [one["link"] for one in self.client.links() if one["stream"] is not None]
+
     def until_watched(self) -> None:
         """Wait until her program shows what comes: messages of hers to herself, as no other one comes."""
         texts = []

@@ -94,6 +94,16 @@ class Side:
         return f"joined.{self.name}.example"
 
     @property
+    def gated(self) -> str:
+        """A host whose server has a router as its gateway; everybody is led to that router for it, by IMX."""
+        return f"gated.{self.name}.example"
+
+    @property
+    def gateway(self) -> str:
+        """The gateway's name at the server."""
+        return f"gw.{self.name}.free.example"
+
+    @property
     def components(self) -> tuple[str, ...]:
         """The domains that are components of the server."""
         other = {"p": "e", "e": "p"}.get(self.name, self.name)

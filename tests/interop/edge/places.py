@@ -41,6 +41,8 @@ PROSODY: Final = Side("p", server="192.0.2.67", router="192.0.2.66", second="192
 #: A router far from both, whose own users they reach as those of any other server.
 ROUTER: Final = Side("r", server="", router=RESOLVER)
 EJABBERD: Final = Side("e", server="192.0.2.83", router="192.0.2.82")
+#: A router that is the gateway of both, and is found by IMX for the hosts that have it.
+GATE: Final = Side("g", server="", router=NAME_SERVER)
 
 
 @dataclass(slots=True)
@@ -143,6 +145,9 @@ def zones() -> dict[str, str]:
         records += _direct_records(side.direct, side.server) + host_records(side.bidi, side.server)
     for mode in Mode:
         records += host_records(ROUTER.free(mode), ROUTER.router)
+    records += _leads_to(GATE, GATE.home, PROSODY.gated, EJABBERD.gated)
+    # no operator is to do this: here strangers find the way to a gateway
+    records += host_records(PROSODY.gateway, PROSODY.server)
     records += _direct_records(ROUTER.direct, ROUTER.router)
     head = ["$ORIGIN example.", "$TTL 1", "@ IN SOA ns hostmaster 1 7200 900 1209600 1", "@ IN NS ns"]
     return {"example": "\n".join([*head, f"ns IN A {NAME_SERVER}", *records]) + "\n"}
@@ -167,9 +172,13 @@ def _direct_records(host: str, address: str) -> list[str]:
 
 def _by_imx(side: Side) -> list[str]:
     """What is reached by IMX alone: a host and its rooms, and the domain of the router's own users."""
+    return _leads_to(side, side.imx, f"conference.{side.imx}", side.home)
+
+
+def _leads_to(side: Side, *names: str) -> list[str]:
+    """Records that lead to a router, by IMX."""
     router = f"router.{side.name}.example"
     record = imx_record(Target(router, tls="required")).to_generic_text()
-    names = (side.imx, f"conference.{side.imx}", side.home)
     return [f"{router}. IN A {side.router}", *(f"{name}. IN TYPE65400 {record}" for name in names)]
 
 

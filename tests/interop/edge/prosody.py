@@ -88,11 +88,13 @@ class Prosody:
             # a room is a host of its own: it takes the way of its house
             text += f'Component "conference.{host}" "muc"\n{_HOST[mode]}  muc_room_locking = false\n'
             text += '  modules_enabled = { "muc_mam" }\n'
-        said, one = component_page.server_block("lua").replace("10.0.0.5", self.side.server).split("\n\n")
+        said = component_page.server_block("lua").replace("10.0.0.5", self.side.server).split("\n\n")[0]
         text = f'{said}\n{text}VirtualHost "{self.side.joined}"\n{_HOST[Mode.CLEAR]}'
         for name in self.side.components:
-            text += one.replace("far.example", name).replace("the secret", component_page.SECRET) + "\n"
-        return text
+            text += component_page.prosody_component(name) + "\n"
+        text += f'VirtualHost "{self.side.gated}"\n{_HOST[Mode.CLEAR]}'
+        text += f'Component "conference.{self.side.gated}" "muc"\n  muc_room_locking = false\n'
+        return text + component_page.prosody_component(self.side.gateway, gateway=True) + _HOST[Mode.CLEAR]
 
     # -- life --------------------------------------------------------------------------------------------
 

@@ -26,8 +26,8 @@ pytestmark = [pytest.mark.interop, pytest.mark.needs_root]
 
 #: Servers by others may lose what they had in hand when a failure came, for so long around it.
 AROUND_S: Final = 1.5
-#: A router that is stopped closes stream by stream: servers write meanwhile.
-STOPPING_S: Final = 5.0
+#: A router that starts again finds servers that come to it at the same moment.
+STARTING_S: Final = 5.0
 #: After a failure all is right again within so long, and as much again as the failure itself was long: a
 #: pause between two tries is never longer than that.
 RIGHT_S: Final = 15.0
@@ -63,6 +63,8 @@ class Failing:
     def __init__(self, lab: Laboratory, sees: Sees, name: str) -> None:
         self.lab, self.sees = lab, sees
         self.talk = Talk(lab, name)
+        #: what was sent before this moment, by `time.monotonic`, must not be lost at all
+        self.orderly_until = 0.0
 
     def run(
         self,
@@ -107,6 +109,7 @@ class Failing:
         assert not judged.contradicted, judged.contradicted
         assert not judged.lost, judged.lost
         late = [one for one in judged.neither if not -AROUND_S < one.at - began < around_s]
+        late += [one for one in judged.neither if one.at < self.orderly_until]
         assert not late, [(one.number, one.way, round(one.at - began, 2)) for one in late]
 
 
@@ -193,6 +196,7 @@ def test_the_router_ends(lab: Laboratory, sees: Sees, how: str) -> None:
     def fails(talk: Talk) -> None:
         if how == "stopped":
             lab.router.stop()
+            failing.orderly_until = time.monotonic()
         else:
             lab.router.kill()
         sees.change("alice", "bob")
@@ -202,8 +206,29 @@ def test_the_router_ends(lab: Laboratory, sees: Sees, how: str) -> None:
             lab.router.until_watched()
         sees.change("carol")
 
-    around_s = STOPPING_S if how == "stopped" else AROUND_S
-    Failing(lab, sees, f"router-{how}").run(fails, without=EACH_OTHER, around_s=around_s)
+    around_s = STARTING_S if how == "stopped" else AROUND_S
+    failing = Failing(lab, sees, f"router-{how}")
+    failing.run(fails, without=EACH_OTHER, around_s=around_s)
+
+
+def test_the_router_is_drained(lab: Laboratory, sees: Sees) -> None:
+    """And taken back, the process goes on: not one message is without an outcome or an error, on either side.
+
+    New ones are refused meanwhile; everybody's state changes; no approval is asked for again.
+    """
+
+    def fails(_talk: Talk) -> None:
+        lab.router.drain()
+        assert not lab.router.streams(), "a stream is left"
+        sees.change("alice", "bob")
+        time.sleep(2)
+        assert not lab.router.streams(), "a stream was taken"
+        lab.router.client.undrain()
+        sees.change("carol")
+
+    failing = Failing(lab, sees, "drained")
+    failing.orderly_until = float("inf")
+    failing.run(fails, without=EACH_OTHER)
 
 
 @pytest.mark.soak
@@ -216,6 +241,7 @@ def test_one_failure_after_the_other(lab: Laboratory, sees: Sees) -> None:
             for one in (
                 test_streams_are_cut, test_a_silent_server, test_the_server_is_killed,
                 test_the_server_of_a_stranger_is_killed, test_a_black_hole,
+                test_the_router_is_drained,
             )
         ]  # fmt: skip
         everything += [partial(test_the_router_ends, lab, sees, how) for how in ("stopped", "killed")]

@@ -29,6 +29,7 @@ class Apart:
 
     Attributes:
         pools: services by name; set before the first stream.
+        leaves: the process goes out of service: no stream is opened.
     """
 
     log = Logger()
@@ -38,6 +39,7 @@ class Apart:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self.pools: Mapping[str, ServicePool] = {}
+        self.leaves = False
         self._sessions: dict[int, XmppSession] = {}
         self.switch = hub.switch
         self.random_bytes = hub.random_bytes

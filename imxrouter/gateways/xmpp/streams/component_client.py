@@ -1,8 +1,9 @@
 """We are the component of an operator's server (XEP-0114), once for each outside domain that is listed.
 
 The server takes us for such a domain: what its users write there comes to us on the domain's stream, and what
-comes for them from there goes to it. Each stream is kept: when it ends it is opened again, after a wait that
-grows and is random, so that a server that begins again is not met by all of them in one moment.
+comes for them from there goes to it. One more name may be a gateway (`gateway`): domains that are not listed
+go by its stream, under addresses there. Each stream is kept: when it ends it is opened again, after a wait
+that grows and is random, so that a server that begins again is not met by all of them in one moment.
 
 It is the second way to a service of XMPP beside the inside (`inside`): both share the pool of the service.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, cast
 
 from twisted.python.failure import Failure
@@ -20,14 +22,17 @@ from imxrouter.gateways.xmpp.names import COMPONENT
 from imxrouter.gateways.xmpp.stanza import read_stanza, rescoped
 from imxrouter.gateways.xmpp.steps import StreamRole
 from imxrouter.gateways.xmpp.streams.apart import Apart
+from imxrouter.gateways.xmpp.streams.component_edge import ComponentEdge
+from imxrouter.gateways.xmpp.streams.gateway import Reach, ServiceGateway
 from imxrouter.gateways.xmpp.streams.inside import CONNECT_S
 from imxrouter.gateways.xmpp.streams.no_claims import NoClaims
-from imxrouter.gateways.xmpp.streams.parts import Edge, StreamLink, StreamParts
-from imxrouter.gateways.xmpp.streams.pool import PoolEdge, ServicePool
+from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts
+from imxrouter.gateways.xmpp.streams.pool import ServicePool
 from imxrouter.gateways.xmpp.streams.session import XmppSession
-from imxrouter.gateways.xmpp.streams.told import told_of
+from imxrouter.gateways.xmpp.streams.told import Told, told_of
 from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, TlsRule
-from imxrouter.model.outcome import failure
+from imxrouter.model.address import Address
+from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.link import Purpose
@@ -50,17 +55,26 @@ class Place:
         address: where.
         secret: what it asks for.
         domains: the outside domains that we stand for there (A-labels).
+        gateway: the name at which addresses stand for those elsewhere (A-labels); empty: there is none.
+        reaches: which domains those may be of, as `Pattern.where`; none: all outside.
     """
 
     service: str
     address: Endpoint
     secret: bytes
     domains: tuple[str, ...]
+    gateway: str = ""
+    reaches: frozenset[bytes] = frozenset()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that we are a component of there."""
+        return (*self.domains, self.gateway) if self.gateway else self.domains
 
 
 @dataclass(eq=False, slots=True)
 class _Kept:
-    """The stream of one outside domain.
+    """The stream of one outside domain, or of a gateway.
 
     Attributes:
         session: it, or the connection on the way.
@@ -88,11 +102,16 @@ class ClientSettings:
         own_domains: the domains of a service, sorted.
         confirm: how it is known that a stanza arrived at one of them.
         settings: times and bounds.
+        refused: told of each stanza that goes no further than its stream, and why.
+        over: (by which stream, user, bytes): why a stanza of his is not even answered as he asks now; None
+            where it is, and it is counted.
     """
 
     own_domains: Callable[[str], Sequence[str]]
     confirm: Callable[[str], Confirm]
     settings: Callable[[], StreamSettings]
+    refused: Callable[[Told, Outcome], None] = lambda *_: None
+    over: Callable[[StreamLink, Address, int], Outcome | None] = lambda *_: None
 
 
 class ComponentClients(NoClaims, Apart):
@@ -124,7 +143,16 @@ class ComponentClients(NoClaims, Apart):
         super().__init__(hub)
         self._open_socket, self._later, self._chance = open_socket, later, chance
         self._settings = settings
-        self._kept = {(one.service, name): _Kept(one, name) for one in places for name in one.domains}
+        places = tuple(places)
+        self._kept = {(one.service, name): _Kept(one, name) for one in places for name in one.names}
+        gateways = frozenset(one.gateway for one in places if one.gateway)
+        self._gateways = {
+            one.service: ServiceGateway(
+                one.gateway, Reach(gateways, one.domains, partial(self._serves, one.service), one.reaches)
+            )
+            for one in places
+            if one.gateway
+        }
         self._ended = False
         self.parts: StreamParts
 
@@ -158,7 +186,8 @@ class ComponentClients(NoClaims, Apart):
     def _again(self, kept: _Kept, reason: Reason, note: str) -> None:
         """Nothing came of it, or it is over: after a wait once more."""
         kept.session, kept.attached, kept.why = None, False, (reason, note)
-        if self._ended or self.pools[kept.place.service].leaves:
+        kept.call = None
+        if self._ended or self.leaves or self.pools[kept.place.service].leaves:
             return
         wait_s = kept.wait_s * (1 - JITTER * self._chance())
         kept.wait_s = min(kept.wait_s * 2, RETRY_S[1])
@@ -175,7 +204,8 @@ class ComponentClients(NoClaims, Apart):
             return
         own = self._settings.own_domains(kept.place.service)
         pool = self.pools[kept.place.service]
-        parts = replace(self.parts, edge=_OwnSenders(self, pool, self.parts.edge))
+        shared, gateway = self.parts, self._gateways.get(kept.place.service)
+        parts = replace(shared, edge=ComponentEdge(self, pool, shared.edge, gateway, shared.pings))
         session = kept.session = XmppSession(
             self,
             StreamRole.COMPONENT_OUT,
@@ -193,8 +223,9 @@ class ComponentClients(NoClaims, Apart):
         def there(socket: OpenedSocket) -> None:
             if timer.active():
                 timer.cancel()
-            if self._ended or pool.leaves:
+            if self._ended or self.leaves or pool.leaves:
                 socket.close()
+                self._again(kept, Reason.SHUTTING_DOWN, "it goes out of service")
             else:
                 socket.attach(session)
 
@@ -212,7 +243,7 @@ class ComponentClients(NoClaims, Apart):
             tls=TlsRule.NONE,  # XEP-0114 has none
             secret=lambda name: self._kept[session.service, name].place.secret,
             # ejabberd sends what is for any component of a listener on the stream of any of them
-            also=lambda name: self.has(session.service, name),
+            also=lambda name: (session.service, name) in self._kept,
             bidi=False,
             sm=False,
             confirm=self._settings.confirm(session.other) if session.other else Confirm.PING,
@@ -225,14 +256,27 @@ class ComponentClients(NoClaims, Apart):
 
     # -- ways (`pool.Opener`) ------------------------------------------------------------------------------
 
-    def has(self, service: str, outside: str) -> bool:
-        """Whether an outside domain is listed for a service."""
-        return (service, outside) in self._kept
+    def reaches(self, service: str, outside: str) -> bool:
+        """Whether an outside domain is listed for a service, or goes by its gateway."""
+        return self._way(service, outside) is not None
+
+    def _way(self, service: str, outside: str) -> _Kept | None:
+        """By which stream an outside domain goes to a service."""
+        gateway, kept = self._gateways.get(service), self._kept.get((service, outside))
+        if gateway is None or (kept is not None and outside != gateway.name):
+            return kept
+        return None if gateway.reach.against(outside) is not None else self._kept[service, gateway.name]
+
+    def _serves(self, service: str, domain: str) -> bool:
+        """Whether a domain is one of a service."""
+        return domain.encode("ascii") in self.pools[service].port.sources
 
     def open(self, pool: ServicePool, outside: str, served: str) -> None:
         """A pair goes by the outside domain's stream; where that is not there, but soon, it waits."""
-        kept = self._kept[pool.name, outside]
-        if kept.attached and kept.session is not None:
+        kept = self._way(pool.name, outside)
+        if kept is None:
+            pool.failed((outside, served), Reason.RELAY_DENIED, "no component is there for it")
+        elif kept.attached and kept.session is not None:
             pool.ready((outside, served), kept.session)
         elif kept.session is None and kept.due_at - self.now() > SOON_S:
             pool.failed((outside, served), *kept.why)
@@ -240,7 +284,10 @@ class ComponentClients(NoClaims, Apart):
     def _answer(self, kept: _Kept) -> None:
         """What waits for a stream that does not come soon has waited in vain."""
         if kept.due_at - self.now() > SOON_S:
-            self.pools[kept.place.service].in_vain(kept.domain, *kept.why)
+            self.pools[kept.place.service].in_vain(partial(self._goes_by, kept), *kept.why)
+
+    def _goes_by(self, kept: _Kept, outside: str) -> bool:
+        return self._way(kept.place.service, outside) is kept
 
     # -- who is who (`parts.Trust`) ------------------------------------------------------------------------
 
@@ -254,7 +301,7 @@ class ComponentClients(NoClaims, Apart):
             "{domain} is attached at service {service} on link {link}", domain=name,
             service=kept.place.service, link=session.number,
         )  # fmt: skip
-        self.pools[kept.place.service].came(name, session)
+        self.pools[kept.place.service].came(partial(self._goes_by, kept), session)
 
     def gone(self, session: XmppSession, pool: ServicePool | None) -> None:
         """One of them is gone: it is opened again."""
@@ -268,34 +315,29 @@ class ComponentClients(NoClaims, Apart):
         """Whether a domain is one of the service whose server brought it on a stream."""
         return domain.encode("ascii") in session.way.sources
 
-    def refuse(self, session: StreamLink, got: StanzaIn) -> None:
-        """A server brings what others wrote to it: tell them on the same stream, and go on."""
-        self.count(Reason.RELAY_DENIED)
+    def refuse(self, session: StreamLink, got: StanzaIn, outcome: Outcome, more: str = "") -> None:
+        """A stanza goes no further: its sender is told on the same stream, which goes on.
+
+        Args:
+            session: that brought it.
+            got: the same.
+            outcome: why.
+            more: words for him.
+        """
         told = told_of(got.stanza, got.to, got.from_)
-        note = f"{got.from_} is no domain of the service"
-        raw = told.error(failure(Reason.RELAY_DENIED, note=note)) if told is not None else None
-        if raw is not None:
-            said = rescoped(read_stanza(raw), COMPONENT)
-            cast("XmppSession", session).perform(session.machine.stanzas([said], [None], self.now()))
+        if told is None:
+            return
+        self._settings.refused(told, outcome)
+        raw = told.error(outcome, more)
+        self.say(session, [raw] if raw is not None else [])
 
+    def over(self, session: StreamLink, user: Address, size: int) -> Outcome | None:
+        """See `ClientSettings`."""
+        return self._settings.over(session, user, size)
 
-class _OwnSenders(PoolEdge):
-    """The edge of our attachments: what a server brings is of its own domains, or goes no further.
-
-    Servers let anybody write to their components, users of domains that they reach by themselves as well.
-    Such a stanza is no fault of the stream's, so it does not end it.
-    """
-
-    def __init__(self, clients: ComponentClients, pool: ServicePool, edge: Edge) -> None:
-        super().__init__(pool, edge)
-        self._clients = clients
-
-    def records_of(self, session: StreamLink, stanzas: Sequence[StanzaIn]) -> bytes:
-        """See `parts.Edge`."""
-        own = []
-        for one in stanzas:
-            if self._clients.is_own(session, one.from_):
-                own.append(one)
-            else:
-                self._clients.refuse(session, one)
-        return super().records_of(session, own) if own else b""
+    def say(self, session: StreamLink, stanzas: Sequence[bytes]) -> None:
+        """Say something ourselves on a stream of ours."""
+        said = [rescoped(read_stanza(raw), COMPONENT) for raw in stanzas]
+        if said:
+            effects = session.machine.stanzas(said, [None] * len(said), self.now())
+            cast("XmppSession", session).perform(effects)

@@ -77,6 +77,8 @@ _XMPP: Final = Protocol.XMPP
 _STANZA: Final = RecordType.STANZA.value
 #: What is reached by XMPP goes on as it is.
 _PASSING: Final = Way(translates=False)
+#: Told to senders of what comes too late; seconds as for links.
+_OUT_OF_SERVICE: Final = failure(Reason.SHUTTING_DOWN, retry_after_s=5)
 _COMPONENTS: Final = frozenset({StreamRole.COMPONENT_IN, StreamRole.COMPONENT_OUT})
 
 
@@ -101,6 +103,8 @@ class StreamEdge:
 
     Attributes:
         told: what streams brought and the switch has not answered.
+        hushed: the process goes out of service: nothing leaves whose arrival matters, for nobody could say
+            any more whether it has arrived.
     """
 
     def __init__(
@@ -110,7 +114,7 @@ class StreamEdge:
         #: presence that streams brought, by the tag of its record
         self._presences: dict[int, Going] = {}
         self._next_tag = 1
-        self.told = ToldTable()
+        self.told, self.hushed = ToldTable(), False
         self._queries: Awaited[_Asked] = Awaited(QUERY_S)
         self._messages = LeavingMessages(outside, known)
         self._attributes = StreamQueries(outside, known)
@@ -440,7 +444,8 @@ class StreamEdge:
         most = session.machine.features.max_bytes
         if most and len(raw) > most:
             return failure(Reason.TOO_LARGE, note=f"a stanza of {len(raw)} bytes; {most} are taken")
-        return Said(raw, is_asked(raw))
+        said = Said(raw, is_asked(raw))
+        return _OUT_OF_SERVICE if self.hushed and said.is_asked else said
 
     def operated(self, record: Record) -> Outcome | None:
         """The outcome of a SUBSCRIBE or NOTIFY for a user of XMPP; None of what needs a stream."""

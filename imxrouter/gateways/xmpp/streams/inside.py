@@ -128,6 +128,7 @@ class Inside(Apart):
         pools: services by name.
         addresses: where each service's server takes streams.
         networks: from where servers may connect; see `allow`.
+        stops: the process goes out of service: no domain is proved on a stream that a server opens.
     """
 
     what = "inside stream"
@@ -149,6 +150,7 @@ class Inside(Apart):
         self.parts: StreamParts
         self.addresses: Mapping[str, Endpoint] = {}
         self.networks: Sequence[Network] = ()
+        self.stops = False
         #: streams by number -> what is claimed on them and not answered yet
         self._claimed: dict[int, set[Pair]] = {}
         #: numbers of streams to a place where the server is no more -> when each is ended at the latest
@@ -242,7 +244,7 @@ class Inside(Apart):
         """Have an outside domain proved to the server: on a stream that is there, or on a new one."""
         there = [one for one in self._sessions.values() if one.number not in self._retired]
         shared = next((one for one in there if _may_share(one, served)), None)
-        if pool.leaves:
+        if self.leaves or pool.leaves:
             pool.failed((outside, served), Reason.SHUTTING_DOWN, "it goes out of service")
         elif shared is not None:
             self._claim(shared, (outside, served))
@@ -298,6 +300,9 @@ class Inside(Apart):
 
     def asked_external(self, session: StreamLink, asked: AskedExternal) -> None:
         """The terms allow it: its address is the proof."""
+        if self.stops:
+            session.end(Reason.SHUTTING_DOWN)
+            return
         self._belongs(session, asked.from_)
         session.authenticated()
 
@@ -314,6 +319,9 @@ class Inside(Apart):
 
     def claim_in(self, session: StreamLink, db: Db) -> None:
         """The server claims a domain: its own, towards one that is not."""
+        if self.stops:
+            session.end(Reason.SHUTTING_DOWN)
+            return
         if self._against(session, db.from_, db.to) is None and outside_name(db.to):
             session.proved((db.from_, db.to), ours=False)
             self._belongs(session, db.from_)

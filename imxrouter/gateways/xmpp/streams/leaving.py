@@ -48,6 +48,7 @@ class Leaving:
     ) -> None:
         self._centres, self._pools, self._now, self._only = tuple(centres), pools, now, only
         self._since = self._owed_at = 0.0
+        self._left = False
         self._done: Deferred[None] | None = None
 
     def begin(self) -> Deferred[None]:
@@ -56,10 +57,15 @@ class Leaving:
             return succeed(None)
         done = self._done = Deferred()
         self._since = self._owed_at = self._now()
+        self._left = False
         for session in self._streams(Side.ACCEPTOR):
             session.close(Reason.SHUTTING_DOWN)
         self.step()
         return done
+
+    def stop(self) -> None:
+        """It is not wanted any more: what it has not ended stays."""
+        self._done = None
 
     def step(self) -> None:
         """Go on where it can; called some twenty times a second."""
@@ -71,14 +77,18 @@ class Leaving:
             self._owed_at = now
         if now - self._owed_at >= QUIET_S or spent_s >= THEIRS_S:
             self._leave_ours(late=spent_s >= CONFIRMED_S)
-        left = all(pool.leaves for pool in self._pools)
-        if spent_s >= LEAVE_S or (left and not self.streams()):
+        if spent_s >= LEAVE_S or (self._left and not self.streams()):
             done, self._done = self._done, None
             done.callback(None)
 
     def _leave_ours(self, *, late: bool) -> None:
-        for pool in self._pools:
-            pool.leaves = True
+        self._left = True
+        if self._only:
+            for pool in self._pools:
+                pool.leaves = True
+        else:
+            for centre in self._centres:
+                centre.leaves = True
         for session in self._streams(Side.OPENER):
             confirmed = all(pool.is_confirmed(session) for pool in self._pools)
             if (confirmed or late) and session.machine.state is not LinkState.DRAINING:

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from imxrouter.gateways.xmpp.effects import StanzaIn
 from imxrouter.gateways.xmpp.pairs import Pair
 from imxrouter.gateways.xmpp.streams.parts import Edge, Said, StreamLink
+from imxrouter.gateways.xmpp.streams.records import is_asked, stanza_in
 from imxrouter.model.outcome import Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch.ports import FOREVER, Port, Role, bound_proof
@@ -26,6 +27,7 @@ from imxrouter.transport.hub import Hub
 from imxrouter.wire.framing import RecordSplitter
 from imxrouter.wire.layout import HIGHEST_MAX_RECORD
 from imxrouter.wire.record import Record, decode_record, encode_record, read_plain_success, response_to
+from imxrouter.wire.registry import RecordType
 
 #: After a failure the service is left alone: first for so long, then twice as long each time, at most.
 RETRY_S: Final = (1.0, 30.0)
@@ -35,12 +37,16 @@ REFUSED_S: Final = 5.0
 CUT_S: Final = 1.0
 #: Refused pairs that are remembered; the oldest goes.
 REFUSED_AT_MOST: Final = 1024
+#: Pairs that are remembered to go by one stream; a gateway's has those of the world (`gateway`).
+WAYS_AT_MOST: Final = 4096
 #: Told to senders while the service cannot be reached.
 RETRY_AFTER_S: Final = 5
 #: A stream that ended so ended because nobody answered.
 _UNHEARD: Final = frozenset(
     {Reason.HELLO_TIMEOUT, Reason.KEEPALIVE_TIMEOUT, Reason.LINK_LOST, Reason.SERVICE_DOWN}
 )
+#: Told to senders when the process goes out of service.
+_OUT_OF_SERVICE: Final = failure(Reason.SHUTTING_DOWN, retry_after_s=RETRY_AFTER_S)
 #: Ends of streams that say nothing about the server.
 IN_ORDER: Final = frozenset({Reason.NONE, Reason.IDLE})
 #: What a batch may hold beside its records: the splitter's own bound on one of them.
@@ -88,7 +94,7 @@ class _Member:
     """A stream: the requests written on it whose outcome is not known, and the pairs that go by it."""
 
     tags: set[int] = field(default_factory=set)
-    pairs: set[Pair] = field(default_factory=set)
+    pairs: dict[Pair, None] = field(default_factory=dict)
 
 
 class ServicePool:
@@ -105,6 +111,7 @@ class ServicePool:
         name: the same.
         settings: bounds of what waits; may be set.
         leaves: no stream of it is opened any more.
+        hushed: nothing new goes out; what only answers does.
         edge: what its streams are given: tells the pool what became of requests.
         port: its end at the switch.
     """
@@ -116,7 +123,7 @@ class ServicePool:
     ) -> None:
         self.name = name
         self.settings = settings or PoolSettings()
-        self.leaves = False
+        self.leaves = self.hushed = False
         self._hub, self._opener = hub, opener
         self.edge = PoolEdge(self, edge)
         self._plain = edge
@@ -176,6 +183,9 @@ class ServicePool:
             taken = self._plain.operated(record)
             if taken is not None:
                 self._plain.settled(self.port, (record.route_tag,), taken)
+                continue
+            if self.hushed and _is_new(record):
+                self._plain.settled(self.port, (record.route_tag,), _OUT_OF_SERVICE)
                 continue
             pair = _pair_of(record)
             session = self._ways.get(pair)
@@ -255,8 +265,8 @@ class ServicePool:
             self._begin(pair)
         return bool(self._there)
 
-    def moved(self) -> None:
-        """Its server is elsewhere from now on: what is known of the old place says nothing."""
+    def anew(self) -> None:
+        """Its server is elsewhere, or we are in service again: what failed before says nothing."""
         self._there = None
         self._refused.clear()
         self.heard()
@@ -283,19 +293,25 @@ class ServicePool:
         self._there = True
         self._refused.pop(pair, None)
         self._ways[pair] = session
-        self._member(session).pairs.add(pair)
+        pairs = self._member(session).pairs
+        pairs[pair] = None
+        if len(pairs) > WAYS_AT_MOST:  # it is asked for again when it is wanted
+            oldest = next(iter(pairs))
+            del pairs[oldest]
+            if self._ways.get(oldest) is session:
+                del self._ways[oldest]
         records = self._taken(pair)
         if records:
             self._write(session, records)
 
-    def came(self, outside: str, session: StreamLink) -> None:
-        """All pairs of an outside domain go on a stream: what waits for it goes out there."""
-        for pair in [one for one in (*self._waiting, *self._refused) if one[0] == outside]:
+    def came(self, goes: Callable[[str], bool], session: StreamLink) -> None:
+        """All pairs of the outside domains that go by a stream do from now on: what waits goes out there."""
+        for pair in [one for one in (*self._waiting, *self._refused) if goes(one[0])]:
             self.ready(pair, session)
 
-    def in_vain(self, outside: str, reason: Reason, note: str) -> None:
-        """No stream of an outside domain comes soon: what waits for it is answered."""
-        for pair in [one for one in self._waiting if one[0] == outside]:
+    def in_vain(self, goes: Callable[[str], bool], reason: Reason, note: str) -> None:
+        """No stream of these outside domains comes soon: what waits for it is answered."""
+        for pair in [one for one in self._waiting if goes(one[0])]:
             self.failed(pair, reason, note)
 
     def failed(self, pair: Pair, reason: Reason, note: str, *, unreached: bool = False) -> None:
@@ -364,6 +380,16 @@ class ServicePool:
         """Whether something that the service sent has no answer yet, or an answer waits for a stream."""
         return bool(self.port.in_flight or self._waiting)
 
+    @property
+    def waits(self) -> bool:
+        """Whether something waits for a stream."""
+        return bool(self._waiting)
+
+    @property
+    def all_confirmed(self) -> bool:
+        """Whether it is known of all that was written, on any stream, what became of it."""
+        return not self._on
+
     def is_confirmed(self, session: StreamLink) -> bool:
         """Whether it is known of all that was written on a stream what became of it."""
         member = self._members.get(session.number)
@@ -420,6 +446,12 @@ class PoolEdge:
         """See `parts.Edge`."""
         self._pool.settled(tags)
         self._edge.settled(port, tags, outcome)
+
+
+def _is_new(record: Record) -> bool:
+    """Whether it is no stanza that only answers, or is not waited for."""
+    raw = stanza_in(record) if record.type == RecordType.STANZA else None
+    return raw is None or is_asked(raw)
 
 
 def _pair_of(record: Record) -> Pair:

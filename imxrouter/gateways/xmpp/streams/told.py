@@ -62,9 +62,9 @@ class Told(NamedTuple):
     sender: str
     question: Question | None = None
 
-    def error(self, outcome: Outcome) -> bytes | None:
-        """The stanza that tells a failure; None of what is not to be told."""
-        return error_of(outcome, self.tree(), Domain(self.domain))
+    def error(self, outcome: Outcome, more: str = "") -> bytes | None:
+        """The stanza that tells a failure, with more words for people; None of what is not to be told."""
+        return error_of(outcome, self.tree(), Domain(self.domain), more)
 
     def answer(self, *children: Xml, type_: str) -> bytes | None:
         """A stanza back: a result, or an error whose cause is said by its child."""

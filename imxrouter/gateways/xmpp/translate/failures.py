@@ -104,13 +104,14 @@ _STATUS_OF: Final = {word: status for status, word in _STATUSES.items()}
 # -- to XMPP -------------------------------------------------------------------------------------------------
 
 
-def error_of(outcome: Outcome, to: Element, by: Domain) -> bytes | None:
+def error_of(outcome: Outcome, to: Element, by: Domain, more: str = "") -> bytes | None:
     """The stanza error that tells a failure.
 
     Args:
         outcome: what became of the stanza; only its disclosed form is told.
         to: the stanza.
         by: the domain of this router, where it decided itself.
+        more: words of this router for people, behind the usual ones.
 
     Returns:
         its bytes; None where nothing may be answered: success, `error`, the answer of an iq, presence that
@@ -124,7 +125,8 @@ def error_of(outcome: Outcome, to: Element, by: Domain) -> bytes | None:
     decider = _display(told.decided_by) or by.display
     said = {"retry": str(told.retry_after_s)} if told.retry_after_s else {}
     said["status"] = _STATUSES[told.status]
-    error = error_element((type_, condition), told.reason, decider, _words(told, decider), said)
+    words = _words(told, decider) + (f"; {more}" if more else "")
+    error = error_element((type_, condition), told.reason, decider, words, said)
     attributes = to.attributes
     try:
         return stanza(

@@ -356,7 +356,6 @@ TestBothSides.settings = settings(
     max_examples=60,
     derandomize=True,
     stateful_step_count=50,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 

@@ -132,3 +132,45 @@ SAYABLE = st.builds(
         },
     ),
 )  # fmt: skip
+
+_NAMES = ["kind", "origin-id", "subject", "thread", "thread-parent", "language", "instance", "to-instance",
+          "receipt-requested", "chat-state", "sent-at", "in-reply-to"]  # fmt: skip
+_FAILED = (
+    b"<imdn xmlns='urn:ietf:params:xml:ns:imdn'><message-id>i\xc4\x8d'</message-id>"
+    b"<datetime>2026-01-02T03:04:05Z</datetime>"
+    b"<delivery-notification><status><failed/></status></delivery-notification></imdn>"
+)
+_CONTENTS = st.one_of(
+    st.binary(max_size=20),
+    TEXTS.map(str.encode),
+    st.lists(
+        st.sampled_from(
+            ["<p>", "</p>", "<b>", "</b>", "<ul>", "<li>", "</ul>", "<a href='http://x.example/&quot;'>",
+             "</a>", "<br>", "x", "&lt;", "<script>", "<blockquote>", "</blockquote>", "&#0;"]
+        ), max_size=10,
+    ).map(lambda pieces: "".join(pieces).encode()),
+    st.sampled_from(
+        [
+            _FAILED,
+            b"<isComposing xmlns='urn:ietf:params:xml:ns:im-iscomposing'><state>active</state></isComposing>",
+            b"From: <im:a@a.example>\r\n\r\nContent-Type: text/plain\r\n\r\n]]>&<",
+        ]
+    ),
+)  # fmt: skip
+#: Whatever an operation may hold, of a stranger's router too.
+MESSAGES = st.builds(
+    lambda type_, content, attributes: Message(
+        ALICE, BOB, bytes(range(16)), type_, content, attributes=attributes
+    ),
+    st.sampled_from(
+        [TEXT_PLAIN, "text/html-lite", "text/html-lite; charset=utf-8", "message/cpim", "message/imdn+xml",
+         "application/im-iscomposing+xml", "image/png", "text/plain; charset=latin-1", "x/y\r\nA: b", "]]>",
+         "\0"]
+    ),
+    _CONTENTS,
+    st.dictionaries(
+        st.sampled_from(_NAMES),
+        st.one_of(st.binary(max_size=8), TEXTS.map(str.encode), st.sampled_from([b"en", b"gone", b"\0"])),
+        max_size=6,
+    ),
+)  # fmt: skip

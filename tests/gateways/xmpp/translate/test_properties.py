@@ -30,11 +30,12 @@ from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.choice import Protocol
-from tests.gateways.xmpp.translate.stanzas import SAYABLE, STANZAS, TALK
+from tests.gateways.xmpp.translate.stanzas import ALICE, BOB, MESSAGES, SAYABLE, STANZAS, TALK
 
 NOW = datetime(2026, 1, 3, tzinfo=UTC)
 NEW_ID = bytes(range(16))
 HERE = Domain("here.example")
+MESSAGE = Message(ALICE, BOB, NEW_ID, "text/plain", b"x")
 REASONS = st.sampled_from(list(Reason))
 
 
@@ -88,6 +89,20 @@ def test_a_message_comes_back(message: Message) -> None:
     made = stanza_of(message, Takes())
     assert isinstance(made, bytes)
     assert said(made.decode()) == message
+
+
+@given(MESSAGES)
+@settings(max_examples=500)
+@example(replace(MESSAGE, content_type="text/html-lite", content=b"<b><p>x</p></b>"))
+def test_whatever_is_said_is_one_stanza(message: Message) -> None:
+    """Well-formed, between the two; or it is refused. What breaks a stream breaks it for others too."""
+    made = stanza_of(message, Takes())
+    if isinstance(made, Refusal):
+        return
+    tree = tree_of(made)
+    assert tree.name == "message"
+    ends = [tree.attributes[name].partition("/")[0] for name in ("from", "to")]
+    assert ends == ["alice@a.example", "bob@b.example"]
 
 
 @given(TALK, st.data())
