@@ -119,8 +119,9 @@ class SenderRates:
         now: float,
         interval_s: float | None = None,
         burst_s: float | None = None,
+        part: float = 1.0,
     ) -> float:
-        """Count a message of a sender.
+        """Count a message of a sender, or something that costs a part of one.
 
         Args:
             key: `Address.key` of the sender.
@@ -128,6 +129,7 @@ class SenderRates:
             now: monotonic seconds.
             interval_s: of this sender's domain, where it differs from the default.
             burst_s: the same.
+            part: of what a message costs.
 
         Returns:
             0 where the message is allowed; below 0 where it is and the sender should be warned: minus one,
@@ -138,7 +140,7 @@ class SenderRates:
         if self._exceptions:
             own = self._exception(key)
             if own is not None:
-                return self._admit_exception(key, own, now)
+                return self._admit_exception(key, own, now, part)
         arrival = self.arrivals.get(key)
         if arrival is None:
             zone = zone_of(domain.decode("ascii", "replace"))
@@ -148,10 +150,10 @@ class SenderRates:
             self._counts[domain] = self._counts.get(domain, 0) + 1
             self._zone_counts[zone] = self._zone_counts.get(zone, 0) + 1
             if burst_s > 0:  # his allowance is full
-                self.arrivals[key] = now + interval_s
+                self.arrivals[key] = now + interval_s * part
                 return 0.0
             arrival = now
-        self.arrivals[key], wait = self._judged(arrival, now, interval_s, burst_s)
+        self.arrivals[key], wait = self._judged(arrival, now, interval_s * part, burst_s)
         return wait
 
     def _judged(self, arrival: float, now: float, interval_s: float, burst_s: float) -> tuple[float, float]:
@@ -227,7 +229,7 @@ class SenderRates:
             return None
         return self._exceptions.get(key) or self._exceptions.get(key.rpartition(b"@")[2])
 
-    def _admit_exception(self, key: bytes, rate: Rate, now: float) -> float:
+    def _admit_exception(self, key: bytes, rate: Rate, now: float, part: float) -> float:
         arrivals = self._exception_arrivals
         arrival = arrivals.get(key, now)
         if key not in arrivals and len(arrivals) >= self.limit:
@@ -235,7 +237,7 @@ class SenderRates:
             return TABLE_FULL_WAIT_S
         if rate.interval_s == float("inf"):
             return MAX_WAIT_S
-        arrivals[key], wait = self._judged(arrival, now, rate.interval_s, rate.burst_s)
+        arrivals[key], wait = self._judged(arrival, now, rate.interval_s * part, rate.burst_s)
         return wait
 
     def _forget(self, key: bytes) -> None:

@@ -13,7 +13,7 @@ from imxrouter.routing.overload import Level
 from imxrouter.routing.traffic import Meter, Over, Payers
 from imxrouter.switch import slots
 from imxrouter.switch.core import SwitchCore
-from imxrouter.switch.forms import is_presence
+from imxrouter.switch.forms import HANDED_OUT, is_presence
 from imxrouter.switch.ports import Port
 from imxrouter.wire.layout import (
     ADDRESSES_OFFSET,
@@ -134,6 +134,24 @@ class SwitchLimits(SwitchCore):
         self.book.add(over[0], over[2])
         self.counters[slots.refusal_slot(over[0].reason, Kind.SUBSCRIBE)] += 1
         return over
+
+    def over_part(self, port: Port, data: bytes, part: float, key: bytes, now: float) -> bool:
+        """Take less than a message costs off a rate; whether that refuses the request.
+
+        Args:
+            port: it came by, which has a proof of the sender's domain.
+            data: the whole record.
+            part: of what a message costs (`forms.part_of`).
+            key: `Address.key` of the sender.
+            now: monotonic seconds.
+        """
+        domain = self._from_domain(data)
+        proof = port.sources.get(domain) or port.sources[b"*"]
+        payer = b"@" + domain if part == HANDED_OUT else key
+        wait = self.rates.admit(payer, domain, now, proof[3], proof[4], part)
+        if wait > 0:
+            self.refuse_sender(port, data, wait, payer, now)
+        return wait > 0
 
     def held_back(self, port: Port, data: bytes, kind: int, now: float) -> bool:
         """Whether a request is refused because of its link's rate, or sheds with the messages."""

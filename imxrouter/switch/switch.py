@@ -16,7 +16,7 @@ from imxrouter.routing.limits import WARN_FROM
 from imxrouter.routing.overload import Level
 from imxrouter.routing.traffic import NOBODY
 from imxrouter.switch import slots
-from imxrouter.switch.forms import is_presence, is_rated
+from imxrouter.switch.forms import WHOLE, is_presence, part_of
 from imxrouter.switch.ports import FOREVER, Port
 from imxrouter.switch.presence import INSIDE_TYPES, OF_DOMAINS
 from imxrouter.switch.reads import SwitchReads
@@ -199,9 +199,11 @@ class Switch(SwitchReads):
                             if self.over_rate(takes, port, data[start:stop], now):
                                 continue
                 warned = 0.0
-                if rated and (
-                    is_message or (is_rated(data[start:stop]) if rtype in FORMS else rtype != _NOTIFY)
-                ):
+                part = (
+                    WHOLE if is_message or not rated
+                    else part_of(data[start:stop]) if rtype in FORMS else rtype != _NOTIFY
+                )  # fmt: skip
+                if rated and part == WHOLE:
                     arrival = arrivals.get(key)
                     if arrival is None or arrival - now > warn_from:
                         warned = self.rates.admit(key, from_domain, now, interval, reach)
@@ -210,6 +212,8 @@ class Switch(SwitchReads):
                             continue
                     else:
                         arrivals[key] = (arrival if arrival > now else now) + interval
+                elif part != WHOLE and part and self.over_part(port, data[start:stop], part, key, now):
+                    continue
                 if (
                     check_recipient
                     and route is not None

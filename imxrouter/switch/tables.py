@@ -54,7 +54,9 @@ class Rates(Protocol):
 
     arrivals: dict[bytes, float]
 
-    def admit(self, key: bytes, domain: bytes, now: float, interval_s: float, burst_s: float) -> float:
+    def admit(
+        self, key: bytes, domain: bytes, now: float, interval_s: float, burst_s: float, part: float = 1.0
+    ) -> float:
         """0 where the sender may go on, below where he is to be warned, else the seconds to wait."""
 
     def is_exception(self, key: bytes) -> bool:

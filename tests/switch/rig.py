@@ -25,11 +25,13 @@ class Rates:
     wait_s: dict[bytes, float] = field(default_factory=dict)
     arrivals: dict[bytes, float] = field(default_factory=dict)
 
-    def admit(self, key: bytes, _domain: bytes, now: float, interval_s: float, burst_s: float) -> float:
+    def admit(
+        self, key: bytes, _domain: bytes, now: float, interval_s: float, burst_s: float, part: float = 1.0
+    ) -> float:
         """Count every sender as new."""
         if key in self.wait_s:
             return self.wait_s[key]
-        self.arrivals[key] = max(self.arrivals.get(key, now), now) + interval_s
+        self.arrivals[key] = max(self.arrivals.get(key, now), now) + interval_s * part
         return max(0.0, self.arrivals[key] - now - burst_s - interval_s)
 
     def is_exception(self, key: bytes) -> bool:

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.limits import Rate, SenderRates
 from imxrouter.routing.overload import Level
 from imxrouter.routing.rules import Right
 from imxrouter.switch import slots
 from imxrouter.switch.checks import Checks
-from imxrouter.switch.forms import is_presence, is_rated, right_of_form
+from imxrouter.switch.forms import ASKED, HANDED_OUT, NOTHING, WHOLE, is_presence, part_of, right_of_form
 from imxrouter.switch.ports import Port, Role
 from imxrouter.wire.record import Envelope, Record, encode_record
 from imxrouter.wire.registry import FORMS, RecordType
@@ -82,59 +83,113 @@ SPAM = b"<body>buy</body>"
 
 
 @pytest.mark.parametrize(
-    ("body", "rated"),
+    ("body", "part"),
     [
-        (ARCHIVED, False),
-        (ARCHIVED.replace(b"/desk", b""), True),
-        (ARCHIVED.replace(b"mam:2", b"ma:m"), True),
-        (ARCHIVED.replace(b"result", b"results"), True),
+        (ARCHIVED, HANDED_OUT),
+        (ARCHIVED.replace(b"/desk", b""), WHOLE),
+        (ARCHIVED.replace(b"mam:2", b"ma:m"), WHOLE),
+        (ARCHIVED.replace(b"result", b"results"), WHOLE),
         # something beside it, which programs show
-        (ARCHIVED.replace(b"<result", SPAM + b"<result"), True),
-        (ARCHIVED.replace(b"</result>", b"</result>" + SPAM), True),
-        (ARCHIVED.replace(b"</result>", b"</result>" + SPAM + b"<result></result>"), True),
-        (ARCHIVED.replace(b"<forwarded>", b"<![CDATA[<x>]]></result>" + SPAM + b"<y><forwarded>"), True),
+        (ARCHIVED.replace(b"<result", SPAM + b"<result"), WHOLE),
+        (ARCHIVED.replace(b"</result>", b"</result>" + SPAM), WHOLE),
+        (ARCHIVED.replace(b"</result>", b"</result>" + SPAM + b"<result></result>"), WHOLE),
+        (ARCHIVED.replace(b"<forwarded>", b"<![CDATA[<x>]]></result>" + SPAM + b"<y><forwarded>"), WHOLE),
         (
             b"xmpp\0<message to='b@here.example/d'><result xmlns='urn:xmpp:mam:2'/>" + SPAM + b"</message>",
-            True,
+            WHOLE,
         ),
-        (b"xmpp\0<message to='b@here.example/d'><result xmlns='urn:xmpp:mam:2'/></message>", False),
-        (b"xmpp\0<message to='b@here.example/d'><x xmlns='urn:xmpp:mam:2'/></message>", True),
-        (b"xmpp\0<message to='b@here.example/d'><result xmlns='urn:xmpp:mam:2'>", True),
-        (b"xmpp\0<message to='b@here.example/d' a='urn:xmpp:mam:2'/>", True),
-        (CHAT, True),
-        (CHAT.replace(b"hi", b"groupchat"), True),
-        (TO_ROOM, True),
-        (FROM_ROOM, False),
-        (FROM_ROOM.replace(b"type='groupchat'", b'type = "groupchat" '), False),
-        (FROM_ROOM.replace(b"groupchat", b"chat"), True),
-        (FROM_ROOM.replace(b"groupchat", b"group&#99;hat"), True),
-        (b"xmpp\0<message to='bob@here.example' a='x/y' type='groupchat'/>", True),
-        (b"xmpp\0<message to='bob@here.example/desk' type='groupchat' a='>", True),
-        (b"xmpp\0<iq type='get'/>", False),
-        (b"xmpp\0<iq type='set'/>", True),
-        (b"xmpp\0<iq type='result'/>", False),
-        (b"xmpp\0<iq type='error'/>", False),
-        (PRESENCE, False),
-        (b"xmpp\0<presence type='unavailable'/>", False),
-        (b"xmpp\0<presence type='probe'/>", False),
-        (b"xmpp\0<presence type='subscribed'/>", False),
-        (b"xmpp\0<presence type='subscribe'/>", True),
-        (b"xmpp\0<presence:message xmlns:presence='jabber:server'/>", True),
-        (b"sip\0<presence/>", True),
-        (b"", True),
+        (b"xmpp\0<message to='b@here.example/d'><result xmlns='urn:xmpp:mam:2'/></message>", HANDED_OUT),
+        (b"xmpp\0<message to='b@here.example/d'><x xmlns='urn:xmpp:mam:2'/></message>", WHOLE),
+        (b"xmpp\0<message to='b@here.example/d'><result xmlns='urn:xmpp:mam:2'>", WHOLE),
+        (b"xmpp\0<message to='b@here.example/d' a='urn:xmpp:mam:2'/>", WHOLE),
+        (CHAT, WHOLE),
+        (CHAT.replace(b"hi", b"groupchat"), WHOLE),
+        (TO_ROOM, WHOLE),
+        (FROM_ROOM, HANDED_OUT),
+        (FROM_ROOM.replace(b"type='groupchat'", b'type = "groupchat" '), HANDED_OUT),
+        (FROM_ROOM.replace(b"groupchat", b"chat"), WHOLE),
+        (FROM_ROOM.replace(b"groupchat", b"group&#99;hat"), WHOLE),
+        (b"xmpp\0<message to='bob@here.example' a='x/y' type='groupchat'/>", WHOLE),
+        (b"xmpp\0<message to='bob@here.example/desk' type='groupchat' a='>", WHOLE),
+        (b"xmpp\0<iq type='get'/>", ASKED),
+        (b"xmpp\0<iq type='set'/>", WHOLE),
+        (b"xmpp\0<iq type='result'/>", NOTHING),
+        (b"xmpp\0<iq type='error'/>", NOTHING),
+        (PRESENCE, NOTHING),
+        (b"xmpp\0<presence type='unavailable'/>", NOTHING),
+        (b"xmpp\0<presence type='probe'/>", NOTHING),
+        (b"xmpp\0<presence type='subscribed'/>", NOTHING),
+        (b"xmpp\0<presence type='subscribe'/>", WHOLE),
+        (b"xmpp\0<presence:message xmlns:presence='jabber:server'/>", WHOLE),
+        (b"sip\0<presence/>", WHOLE),
+        (b"", WHOLE),
     ],
 )
-def test_what_a_server_tells_many_costs_nobody_of_his_rate(body: bytes, rated: bool) -> None:
+def test_what_a_server_tells_many_costs_less_of_a_rate(body: bytes, part: float) -> None:
     """Presence, what is said in rooms, and answers; whatever is not plainly that is a message."""
     data = encode_record(form(body))
-    assert is_rated(data) is rated
+    assert part_of(data) == part
     made = rig()
-    made.rates.wait_s[b"alice@peer.example"] = 2.5
+    payer = b"@peer.example" if part == HANDED_OUT else b"alice@peer.example"
     made.feed(made.peer, form(body))
-    if rated:
+    assert [one.body for one in made.out(made.service)] == [body]
+    cost = {who: arrival - made.now for who, arrival in made.rates.arrivals.items()}
+    assert cost == (pytest.approx({payer: 0.001 * part}, abs=1e-9) if part else {})
+    made.rates.arrivals.clear()
+    made.rates.wait_s = {b"alice@peer.example": 2.5, b"@peer.example": 2.5}
+    made.feed(made.peer, form(body, 2))
+    if part:
         assert made.outcome(made.peer).reason is Reason.RATE_LIMITED
     else:
         assert [one.body for one in made.out(made.service)] == [body]
+
+
+USUAL = Rate.of(5.0, 20)
+
+
+def rated(rate: Rate) -> Rig:
+    """One with a rate for each sender, and no limits of recipients and links."""
+    made = rig(credit=False, duplicates=False)
+    made.switch.rates = SenderRates(rate.interval_s, rate.burst_s)
+    proof = made.peer.sources[PEER]
+    made.peer.sources[PEER] = (*proof[:3], rate.interval_s, rate.burst_s, proof[5])
+    return made
+
+
+def test_a_program_that_begins_asks_of_all_contacts() -> None:
+    """Three things of each of 600 at once, and he writes all the same; who goes on and on is held back."""
+    made = rated(USUAL)
+    ask = b"xmpp\0<iq type='get'/>"
+    for number in range(1800):
+        made.feed(made.peer, form(ask, number + 1))
+    assert len(made.out(made.service)) == 1800
+    made.feed(made.peer, form(CHAT, 2000))
+    assert len(made.out(made.service)) == 1
+    for number in range(3000, 3400):
+        made.feed(made.peer, form(ask, number))
+    assert len(made.out(made.service)) < 100
+
+
+def test_what_rooms_say_is_bounded_by_their_domain() -> None:
+    """Whichever names it makes up; what its users write in their own names is not touched by it."""
+    made = rated(Rate.of(0.05, 2))
+    for number in range(1200):
+        said = Envelope(BOB, HERE, b"room%d" % number, PEER)
+        made.feed(made.peer, form(FROM_ROOM, number + 1, envelope=said))
+    assert len(made.out(made.service)) == 1002
+    made.feed(made.peer, form(CHAT, 2000))
+    assert len(made.out(made.service)) == 1
+
+
+def test_rooms_may_be_large() -> None:
+    """By the usual rates a room of a thousand people hears nineteen things at once, and five a second."""
+    rates = SenderRates(USUAL.interval_s, USUAL.burst_s)
+
+    def heard(now: float) -> int:
+        waits = (rates.admit(b"@r.example", b"r.example", now, part=HANDED_OUT) for _ in range(25_000))
+        return sum(wait <= 0 for wait in waits)
+
+    assert (heard(0.0), heard(2.0)) == (19_002, 9_999)
 
 
 @given(st.binary(max_size=80))
@@ -161,7 +216,7 @@ def test_what_is_said_to_be_of_an_archive_is_read_in_linear_time(inside: bytes) 
 
         def once() -> float:
             began = time.process_time()
-            assert is_rated(data)
+            assert part_of(data) == WHOLE
             return time.process_time() - began
 
         return min(once() for _ in range(3))

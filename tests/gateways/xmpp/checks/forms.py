@@ -56,7 +56,7 @@ from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.routing.attribute_asking import Asked
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.choice import Protocol
-from imxrouter.switch.forms import is_rated
+from imxrouter.switch.forms import ASKED, HANDED_OUT, NOTHING, WHOLE, part_of
 from imxrouter.transport.operations import foreign_to_record, operation_to_record, record_to_operation
 from imxrouter.wire.describe import describe_stream
 from imxrouter.wire.record import decode_record, encode_record
@@ -326,20 +326,21 @@ def _what_never_goes() -> None:
 
 
 @rule("for-rate")
-def _what_costs_nothing() -> None:
+def _what_costs_less_or_nothing() -> None:
+    assert (NOTHING, HANDED_OUT, ASKED, WHOLE) == (0, 1 / 1000, 1 / 100, 1)
     full = AT.replace("bob@b.example", "bob@b.example/r2")
-    for text, rated in (
-        (f"<presence {AT}/>", False), (f"<presence {AT} type='unavailable'/>", False),
-        (f"<presence {AT} type='probe'/>", False), (f"<presence {AT} type='subscribe'/>", True),
-        (f"<iq {AT} type='result'/>", False), (f"<iq {AT} type='error'/>", False),
-        (f"<iq {AT} type='get'/>", False), (f"<iq {AT} type='set'/>", True),
-        (f"<message {AT} type='groupchat'/>", True),
-        (f"<message {full} type='groupchat'/>", False), (f"<message {full} type='chat'/>", True),
-        (f"<message {full}><result xmlns='urn:xmpp:mam:2'/></message>", False),
-        (f"<message {full}><result xmlns='urn:xmpp:mam:2'/><body>x</body></message>", True),
+    for text, part in (
+        (f"<presence {AT}/>", NOTHING), (f"<presence {AT} type='unavailable'/>", NOTHING),
+        (f"<presence {AT} type='probe'/>", NOTHING), (f"<presence {AT} type='subscribe'/>", WHOLE),
+        (f"<iq {AT} type='result'/>", NOTHING), (f"<iq {AT} type='error'/>", NOTHING),
+        (f"<iq {AT} type='get'/>", ASKED), (f"<iq {AT} type='set'/>", WHOLE),
+        (f"<message {AT} type='groupchat'/>", WHOLE),
+        (f"<message {full} type='groupchat'/>", HANDED_OUT), (f"<message {full} type='chat'/>", WHOLE),
+        (f"<message {full}><result xmlns='urn:xmpp:mam:2'/></message>", HANDED_OUT),
+        (f"<message {full}><result xmlns='urn:xmpp:mam:2'/><body>x</body></message>", WHOLE),
     ):  # fmt: skip
         carried = foreign_to_record(Foreign(ALICE, BOB, NEW_ID, "xmpp", text.encode()))
-        assert is_rated(encode_record(carried)) is rated, text
+        assert part_of(encode_record(carried)) == part, text
 
 
 @rule("for-envelope")
