@@ -41,7 +41,7 @@ class SwitchUnusual(SwitchLimits):
         held_to = self._held_to[role, internal, inside] = (
             role is Role.SERVICE, checks.source, checks.size, checks.duplicates,
             checks.traffic and is_limited, checks.rate and is_limited, checks.recipient and is_limited,
-            checks.access and role is not Role.PROCESS, checks.shedding and is_limited,
+            checks.access and role is not Role.PROCESS, checks.shedding and role is not Role.PROCESS,
             INTERNAL_TYPES if checks.internal and not internal else _NO_TYPES,
         )  # fmt: skip
         return held_to
