@@ -109,6 +109,19 @@ def show(shared: Context, name: str) -> None:
         _show(view)
 
 
+def _of_presence(view: PeerDetailView) -> dict[str, str]:
+    """Rows that only a peer with presence has."""
+    rows = {}
+    if view["presence_choice"]:
+        wait = view["presence_next_try_s"]
+        again = f"; next try in {output.duration(wait)}" if wait is not None else ""
+        rows["presence by"] = f"{view['presence_choice']}{again}"
+    if view["subscriptions"]:
+        counts = view["subscriptions"].items()
+        rows["subscriptions"] = ", ".join(f"{count} by {protocol}" for protocol, count in sorted(counts))
+    return rows
+
+
 def _show(view: PeerDetailView) -> None:
     since = f" for {output.duration(view['state_for_s'])}" if view["state_for_s"] is not None else ""
     cannot = "" if view["acceptable"] else "; no link of ours can meet that"
@@ -121,17 +134,9 @@ def _show(view: PeerDetailView) -> None:
         if view["next_try_s"] is not None
         else "with the next request"
     )
-    more = {}
-    if view["presence_choice"]:
-        wait = view["presence_next_try_s"]
-        again = f"; next try in {output.duration(wait)}" if wait is not None else ""
-        more["presence by"] = f"{view['presence_choice']}{again}"
-    if view["subscriptions"]:
-        counts = view["subscriptions"].items()
-        more["subscriptions"] = ", ".join(f"{count} by {protocol}" for protocol, count in sorted(counts))
     mean = f", answered in {view['answered_s'] * 1000:.1f} ms" if view["answered_s"] is not None else ""
     output.pairs({
-        "peer": view["domain"], "reached by": view["choice"] or view["protocol"], **more,
+        "peer": view["domain"], "reached by": view["choice"] or view["protocol"], **_of_presence(view),
         "state": f"{view['state']}{since}",
         "targets": f"{', '.join(view['targets']) or 'none connected'} (from {view['source']})",
         "must prove": f"{view['required']} by {view['required_by']}{cannot}",

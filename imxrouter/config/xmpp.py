@@ -12,7 +12,24 @@ from imxrouter.config.net import HostPort, parse_endpoint
 from imxrouter.config.sections import Section
 
 
-class Inside(Section, frozen=True):
+class _Door(Section, frozen=True):
+    """Where somebody of ours connects, and from where he may; each kind says what its keys mean."""
+
+    listen: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+
+    @property
+    def endpoints(self) -> tuple[HostPort, ...]:
+        """The addresses, parsed."""
+        return tuple(parse_endpoint(text) for text in self.listen)
+
+    @property
+    def networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """The networks, parsed."""
+        return tuple(ipaddress.ip_network(text) for text in self.allow)
+
+
+class Inside(_Door, frozen=True):
     """Where the servers behind this router find every outside domain.
 
     A server's resolver leads them here; `imxctl dns inside` writes its file.
@@ -44,18 +61,8 @@ class Inside(Section, frozen=True):
         ),
     ] = ""
 
-    @property
-    def endpoints(self) -> tuple[HostPort, ...]:
-        """The addresses, parsed."""
-        return tuple(parse_endpoint(text) for text in self.listen)
 
-    @property
-    def networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-        """The networks, parsed."""
-        return tuple(ipaddress.ip_network(text) for text in self.allow)
-
-
-class Components(Section, frozen=True):
+class Components(_Door, frozen=True):
     """Where bridges attach that are written as components of an XMPP server (XEP-0114).
 
     Each is a `[[service]]` with `kind = "component"`. What it says is in clear.
@@ -76,16 +83,6 @@ class Components(Section, frozen=True):
             example=["127.0.0.1/32"],
         ),
     ] = ()
-
-    @property
-    def endpoints(self) -> tuple[HostPort, ...]:
-        """The addresses, parsed."""
-        return tuple(parse_endpoint(text) for text in self.listen)
-
-    @property
-    def networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-        """The networks, parsed."""
-        return tuple(ipaddress.ip_network(text) for text in self.allow)
 
 
 class ComponentOf(Section, frozen=True):

@@ -16,7 +16,6 @@ from ipaddress import ip_address
 from itertools import pairwise
 from struct import Struct, error
 
-from imxrouter.discovery.answers import TYPE_IMX
 from imxrouter.discovery.errors import BadDnsRecord
 
 _U16 = Struct("!H")
@@ -286,11 +285,6 @@ def write_name(name: str) -> bytes:
     if len(out) >= _MAX_NAME_OCTETS:
         raise BadDnsRecord(f"a name of {len(out) + 1} octets")
     return bytes(out) + b"\0"
-
-
-def generic_type() -> str:
-    """Return how the type is written where it has no name: `TYPE65400`."""
-    return f"TYPE{TYPE_IMX}"
 
 
 def _read_params(data: bytes, offset: int) -> tuple[tuple[int, bytes], ...]:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hmac
 from enum import IntEnum
-from typing import Final
-
-SECRET_BYTES: Final = 32
 
 
 class ConnectionView(IntEnum):

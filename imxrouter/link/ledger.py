@@ -6,7 +6,7 @@ does not walk tuples of atomic values. The constants below name its places.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from typing import Final
 
@@ -65,10 +65,6 @@ class Ledger:
     def sent_to(self, port: int) -> list[int]:
         """Tags of entries that wait for an answer over that port."""
         return [tag for tag, entry in self.entries.items() if entry[OUT_PORT] == port]
-
-    def received_from(self, port: int) -> Iterator[int]:
-        """Tags of entries that came over that port."""
-        return (tag for tag, entry in self.entries.items() if entry[IN_PORT] == port)
 
 
 def moved(

@@ -43,11 +43,10 @@ class End(IntEnum):
     INDETERMINANT = 3
 
 
-#: Places for kinds and for stages; more than there are, so that a new one moves nothing.
+#: Places for each; more than there are, so that a new one moves nothing.
 _KINDS: Final = 8
 _ENDS: Final = len(End)
 _CODES: Final = 128
-_STAGES: Final = 16
 _BUCKETS: Final = 24
 
 _ENDED: Final = 0

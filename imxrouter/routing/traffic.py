@@ -60,10 +60,6 @@ class TrafficRate:
         lease_bytes = int(bytes_per_s * LEASE_S) if bytes_per_s else LEASE_BYTES
         return cls(requests, size, min(max(lease, 1), LEASE_REQUESTS), min(max(lease_bytes, 1), LEASE_BYTES))
 
-    def to_dict(self) -> dict[str, float]:
-        """Requests and bytes a second; infinite where there is no limit."""
-        return {"requests": self.requests.per_s, "bytes": self.size.per_s}
-
 
 #: No limit.
 FREE: Final = TrafficRate.of(0, 0)

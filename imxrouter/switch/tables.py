@@ -117,6 +117,10 @@ class SwitchTables:
         self.on_answered: Callable[[Port, Entry, Outcome], None] | None = None
         #: told of every plain success; costs on the hot path, so None unless somebody watches
         self.on_delivered: Callable[[Entry], None] | None = None
+        self._begin_limits()
+        self._begin_looking_up()
+
+    def _begin_limits(self) -> None:
         #: rates of links, peers, served domains and tenants
         self.traffic = Traffic()
         #: messages to one recipient
@@ -130,6 +134,9 @@ class SwitchTables:
         #: requests in flight whose sender is near his limit -> messages that he has left
         self.warned: dict[int, int] = {}
         self._told_second = self._told_left = self._shed_turn = 0
+
+    def _begin_looking_up(self) -> None:
+        #: what is not in the ledger of a request in flight: (link, tag) of its copies
         self._joined: dict[int, list[tuple[int, int]]] = {}
         #: tags of requests that were sent to another host after one had refused them
         self._asked_elsewhere: set[int] = set()

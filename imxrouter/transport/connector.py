@@ -223,7 +223,25 @@ class _Dial:
         promises = found is not None and found.secure and self._terms.promised
         if found is not None and (promises or self._terms.encrypt(target) is not None):
             target = replace(target, way=await self._with.finder.delegation(found, target))
-        return await self._reach(target, [(ip, target.port) for ip in addresses], found)
+        connected = await self._reach(target, [(ip, target.port) for ip in addresses], found)
+        late = await self._late(target.host, addresses) if connected is None else []
+        return await self._reach(target, [(ip, target.port) for ip in late], found) if late else connected
+
+    async def _late(self, host: str, known: list[str]) -> list[str]:
+        """Addresses of the family whose answer was not waited for, once none of the other's will do.
+
+        RFC 8305 section 3: what DNS says while connections are attempted is tried as well.
+        """
+        if len({":" in ip for ip in known}) > 1:
+            return []
+        try:
+            addresses = await self._within_dns(self._with.finder.addresses(host))
+        except DiscoveryFailed:
+            return []
+        late = [ip for ip in addresses if ip not in known]
+        if late:
+            self._tell(Stage.DNS, f"{host} has {', '.join(late)} as well", host=host)
+        return late
 
     async def _pinned(self) -> Connected:
         pins = self._terms.pins

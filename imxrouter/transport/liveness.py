@@ -152,10 +152,6 @@ class Liveness:
         """Whether what watchers know of a domain's users is in doubt, and nothing has come of that yet."""
         return domain in self._losses or self.silence.doubts(domain)
 
-    def unknown_domains(self) -> list[tuple[str, Reason]]:
-        """Domains whose watchers were told."""
-        return [(raw.decode(), loss.cause.reason) for raw, loss in self._losses.items() if loss.told]
-
     def begin(self, now: float) -> None:
         """After a start: every subscription that was kept is tried again, spread from the beginning."""
         for domain in self._shuffled(self._table.presentity_domains()):

@@ -34,7 +34,6 @@ HOSTS: Final = 8
 _BATCH: Final = 1000
 
 HostPort = tuple[str, int]
-_Done = Callable[[int], None]
 
 
 def sibling_key(secret: bytes) -> Ed25519PrivateKey:

@@ -1,1 +1,1 @@
-"""IMX records on the wire: layout, registries, cursor, decoder, encoder (specification 4 to 6)."""
+"""IMX records on the wire: layout, registries, decoder, encoder (specification 4 to 6)."""

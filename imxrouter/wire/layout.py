@@ -26,8 +26,6 @@ LENGTH_BYTES: Final = 4
 FLAGS_HOPS_TAG: Final = Struct(">BBQ")
 FLAGS_OFFSET: Final = 6
 ADDRESSES_OFFSET: Final = 40
-#: From here to the end of the addresses a record is the same on every hop: lengths, id, addresses.
-IDENTITY_OFFSET: Final = 16
 
 RESPONSE_BIT: Final = 0x8000
 FIRST_ROUTED_TYPE: Final = 0x0100
@@ -36,8 +34,7 @@ FLAG_RESPONSE_WANTED: Final = 0x80
 FLAG_CRITICAL: Final = 0x40
 FLAG_RETRY: Final = 0x20
 
-#: The first byte of a record; a TLS ClientHello starts with 0x16, so one port serves both.
-PLAIN_FIRST_BYTE: Final = 0x00
+#: A TLS ClientHello starts with it, a record with 0, so one port serves both.
 TLS_FIRST_BYTE: Final = 0x16
 
 #: Before any proof a link carries hello, claims and pings only; none needs more (specification section 4.3).

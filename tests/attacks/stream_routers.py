@@ -79,3 +79,11 @@ def refused(peer: XmppPeer, rig: RouterRig, condition: Condition, times: int = 1
     assert peer.error() is condition
     errors = rig.call(lambda: dict(rig.router.metrics.xmpp.errors))
     assert errors == {(condition.value, "sent"): times}
+
+
+def refused_if(guarded: bool, peer: XmppPeer, rig: RouterRig, condition: Condition) -> None:
+    """With its check made, the stream ends with this error; without it, it goes on."""
+    if guarded:
+        refused(peer, rig, condition)
+    else:
+        peer.expect("features")

@@ -13,7 +13,14 @@ from imxrouter.gateways.xmpp.stream import Stream
 from imxrouter.gateways.xmpp.xml import StreamParser
 from imxrouter.model.vocabulary import Reason
 from tests.attacks.seams import guarded
-from tests.attacks.stream_routers import a_proved_stream, a_server, refused, wait_for_the_end, xmpp_router
+from tests.attacks.stream_routers import (
+    a_proved_stream,
+    a_server,
+    refused,
+    refused_if,
+    wait_for_the_end,
+    xmpp_router,
+)
 from tests.doubles.router_rig import Lab, RouterRig, fresh_address, issued
 from tests.doubles.xmpp import TLS, XmppPeer
 
@@ -61,10 +68,7 @@ def test_second_header_in_clear(lab: Lab, guarded: bool, monkeypatch: pytest.Mon
         peer = server.connect(where)
         peer.greet(M, B)
         peer.send(a_tag(A, B))
-        if guarded:
-            refused(peer, b, Condition.NOT_AUTHORIZED)
-        else:
-            peer.expect("features")
+        refused_if(guarded, peer, b, Condition.NOT_AUTHORIZED)
         peer.close()
 
 
@@ -81,10 +85,7 @@ def test_second_header_behind_a_proof(lab: Lab, guarded: bool, monkeypatch: pyte
     with a_server(lab, M) as server:
         peer = a_proved_stream(server, where, B)
         peer.send(a_tag(A, B))
-        if guarded:
-            refused(peer, b, Condition.NOT_AUTHORIZED)
-        else:
-            peer.expect("features")
+        refused_if(guarded, peer, b, Condition.NOT_AUTHORIZED)
         assert not b.proved(A)  # a header proves nothing
         peer.close()
 
@@ -104,10 +105,7 @@ def test_another_target_after_tls(lab: Lab, guarded: bool, monkeypatch: pytest.M
         peer.start_tls(B)
         peer.header(M, C)
         peer.expect_header()
-        if guarded:
-            refused(peer, b, Condition.IMPROPER_ADDRESSING)
-        else:
-            peer.expect("features")
+        refused_if(guarded, peer, b, Condition.IMPROPER_ADDRESSING)
         peer.close()
 
 
@@ -153,10 +151,7 @@ def test_another_domain_after_a_proof(lab: Lab, guarded: bool, monkeypatch: pyte
     peer.begin_anew()
     peer.header(A, B)
     peer.expect_header()
-    if guarded:
-        refused(peer, b, Condition.INVALID_FROM)
-    else:
-        peer.expect("features")
+    refused_if(guarded, peer, b, Condition.INVALID_FROM)
     assert not b.proved(A)  # what is proved is the pair of the header before it
     peer.close()
 

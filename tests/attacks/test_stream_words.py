@@ -32,6 +32,7 @@ from tests.attacks.stream_routers import (
     a_server,
     publish_xmpp,
     refused,
+    refused_if,
     wait_for_message,
     wait_for_the_end,
     xmpp_router,
@@ -129,10 +130,7 @@ def test_inside_behaviour_on_the_outside(lab: Lab, guarded: bool, monkeypatch: p
         peer = server.connect(where)
         peer.header(M, "c.example")
         peer.expect_header()
-        if guarded:
-            refused(peer, b, Condition.HOST_UNKNOWN)
-        else:
-            peer.expect("features")
+        refused_if(guarded, peer, b, Condition.HOST_UNKNOWN)
         peer.close()
 
 
@@ -184,10 +182,7 @@ def test_another_domain_after_tls(lab: Lab, guarded: bool, monkeypatch: pytest.M
         peer.start_tls(B)
         peer.header(A, B)
         peer.expect_header()
-        if guarded:
-            refused(peer, b, Condition.INVALID_FROM)
-        else:
-            peer.expect("features")
+        refused_if(guarded, peer, b, Condition.INVALID_FROM)
         peer.close()
 
 

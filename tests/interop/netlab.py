@@ -34,6 +34,10 @@ NETNS_ETC: Final = Path("/etc/netns")
 #: From linux/sched.h.
 _CLONE_NEWNET: Final = 0x40000000
 
+#: For a program to be there. Many of them start at once beside other tests, on few cores: a server that took
+#: two seconds alone was seen to take more than twenty. One that ends is noticed at once.
+START_S: Final = 90.0
+
 #: A name of ours: the process that made it stands in it.
 _OURS: Final = re.compile(r"imx(\d+)-[a-z0-9]+")
 
@@ -85,7 +89,7 @@ class Program:
         """Whether it has not ended."""
         return self._process.poll() is None
 
-    def until(self, condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+    def until(self, condition: Callable[[], object], what: str, seconds: float = START_S) -> None:
         """Wait until a condition holds while the program runs."""
         wait_until(lambda: condition() or not self.running, f"{self.name}: {what}", seconds)
         if not self.running:

@@ -77,6 +77,45 @@ class Rig:
         return self.clock.getDelayedCalls() == []
 
 
+class LateFinder(FinderDouble):
+    """DNS says the addresses of one family so late that the others are given without them."""
+
+    def addresses(self, host: str) -> Deferred[list[str]]:
+        """Give the first one, and from then on all."""
+        found = super().addresses(host)
+        return found if self.asked.count(host) > 1 else found.addCallback(lambda all_: all_[:1])
+
+
+class TestLateFamily:
+    """A family whose addresses come late is tried once the other one's have failed (RFC 8305 section 3)."""
+
+    @pytest.mark.parametrize(("first", "late"), [(V4, V6), (V6, V4)])
+    def test_it_is_tried(self, first: str, late: str) -> None:
+        """And what is found there is used."""
+        rig = Rig({first: REFUSED, late: 0.1})
+        rig.finder = LateFinder(ONE, hosts=rig.finder.hosts)
+        rig.connect()
+        rig.clock.advance(1)
+        assert rig.opener.log[-1] == f"0 open {late} {ONE.port}"
+        assert rig.result.ip == late
+        assert rig.at_rest()
+
+    def test_nothing_new_is_a_failure_as_before(self) -> None:
+        """It is asked for once more, and nothing is dialled twice."""
+        rig = Rig({V4: REFUSED})
+        rig.connect()
+        assert rig.failure.reason is Reason.CONNECTION_REFUSED
+        assert rig.opener.log == [f"0 open {V4} {ONE.port}"]
+        assert rig.finder.asked.count(ONE.host) == 2
+
+    def test_what_is_reached_is_not_asked_for_again(self) -> None:
+        """One look-up of a host that answers."""
+        rig = Rig({V4: 0.1})
+        rig.connect()
+        rig.clock.advance(1)
+        assert rig.finder.asked.count(ONE.host) == 1
+
+
 class TestRace:
     """Addresses of one target."""
 
@@ -154,7 +193,7 @@ class TestTargets:
         rig.connect()
         rig.clock.advance(0.1)
         assert (rig.result.target, rig.result.ip, rig.result.port) == (TWO, OTHER_V4, 6491)
-        assert rig.finder.asked == ["b.example im", ONE.host, TWO.host]
+        assert rig.finder.asked == ["b.example im", ONE.host, ONE.host, TWO.host]
 
     def test_the_most_telling_failure_is_reported(self) -> None:
         """A host that refuses says more than one without an address or a route."""

@@ -88,11 +88,6 @@ def stanza(
     return element(kind, *parts, attributes={key: value for key, value in said.items() if value}).encode()
 
 
-def adopted(child: Element) -> Xml:
-    """An element of somebody else's document as it stands there, with all that it takes from around it."""
-    return Xml(child.verbatim())
-
-
 def form_of(tree: Element) -> bytes:
     """A stanza's very bytes, so that they mean the same wherever the default namespace is `jabber:server`.
 

@@ -152,28 +152,6 @@ def rescoped(stanza: Element, content: str) -> bytes:
     return b"%s%s%s" % (raw[:at], _attributes(added.items()), raw[at:])
 
 
-def agrees(raw: bytes, from_: str, to: str) -> bool:
-    """Say whether bytes that a peer hands over beside an envelope are one stanza between the same two.
-
-    This is the one check against an original form that is sent where its envelope could not go.
-
-    Args:
-        raw: what is to be written on a stream.
-        from_: what the attribute must be, in the same spelling.
-        to: likewise.
-    """
-    try:
-        root = tree_of(raw)
-    except BadXml:
-        return False
-    return (
-        root.namespace == SERVER
-        and root.name in STANZAS
-        and root.attributes.get("from") == from_
-        and root.attributes.get("to") == to
-    )
-
-
 def readdressed(raw: bytes, name: str, jid: str) -> bytes:
     """The bytes of a stanza with another address, and nothing else changed.
 

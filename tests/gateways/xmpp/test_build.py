@@ -10,7 +10,6 @@ from imxrouter.formats import xmltree
 from imxrouter.gateways.xmpp.build import (
     Unsayable,
     Xml,
-    adopted,
     element,
     form_of,
     is_sayable,
@@ -86,11 +85,3 @@ def test_an_empty_attribute_of_a_stanza_is_left_out() -> None:
 def test_a_form_means_the_same_outside_of_its_stream(around: str, raw: bytes, form: bytes) -> None:
     """Nothing is written on it but what it took from there."""
     assert form_of(read(raw, around)) == form
-
-
-def test_an_element_is_adopted_with_what_it_needs() -> None:
-    """Its prefixes come along."""
-    child = read(b"<iq xmlns:p='urn:p'><p:q p:a='1'>&lt;</p:q></iq>").children[0]
-    again = read(stanza("iq", adopted(child), to="b", from_="a")).children[0]
-    assert (again.namespace, again.name, again.text) == ("urn:p", "q", "<")
-    assert again.attributes == {"urn:p a": "1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from imxrouter.admin.client import AdminClient
 from imxrouter.admin.errors import AdminError
 from imxrouter.model.errors import RouterError
 from tests.interop.edge.authority import Authorities
+from tests.interop.edge.clients import Account
 from tests.interop.edge.insides import own_names
 from tests.interop.edge.names import Side
 from tests.interop.netlab import Place, Program, wait_until
@@ -159,3 +161,28 @@ class EdgeRouter:
         wait_until(found, f"{self.carol} reads {text!r}")
         (one,) = found()
         return one
+
+
+def write_both_ways(alice: Account, router: EdgeRouter, first: str) -> None:
+    """A user of the server and carol of the router write to each other; carol is told what became of it.
+
+    Args:
+        alice: there.
+        router: carol's.
+        first: who sends first, `server` or `router`.
+    """
+
+    def out() -> None:
+        text = f"out {time.monotonic_ns()}"
+        alice.ask("message", to=router.carol, text=text)
+        assert router.until_carol_reads(text)["source"] == alice.address
+
+    def back() -> None:
+        text = f"in {time.monotonic_ns()}"
+        outcome = router.client.send(router.carol, alice.address, text)
+        assert outcome["status"] == "success", outcome
+        alice.until_reads(text, router.carol)
+        assert alice.count(text) == 1
+
+    for way in (out, back) if first == "server" else (back, out):
+        way()

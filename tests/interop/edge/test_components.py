@@ -14,6 +14,7 @@ from tests.interop.edge.component_router import HOST, SIDES, ComponentRouter
 from tests.interop.edge.ejabberd import COMPONENTS_TLS_PORT
 from tests.interop.edge.names import BRIDGE
 from tests.interop.edge.places import EJABBERD, Edge
+from tests.interop.edge.routers import write_both_ways
 from tests.interop.edge.test_presence import (
     presence,
     test_a_user_of_xmpp_is_watched,
@@ -75,20 +76,7 @@ def test_users_write_to_each_other(lab: Edge, router: ComponentRouter, server: s
     """Both ways, whoever is first; the router's user is told what became of her message."""
     alice = fresh(lab, "alice", server)
 
-    def out() -> None:
-        text = f"out {time.monotonic_ns()}"
-        alice.ask("message", to=router.carol, text=text)
-        assert router.until_carol_reads(text)["source"] == alice.address
-
-    def back() -> None:
-        text = f"in {time.monotonic_ns()}"
-        outcome = router.client.send(router.carol, alice.address, text)
-        assert outcome["status"] == "success", outcome
-        alice.until_reads(text, router.carol)
-        assert alice.count(text) == 1
-
-    for way in (out, back) if first == "server" else (back, out):
-        way()
+    write_both_ways(alice, router, first)
 
 
 def test_between_the_servers(lab: Edge, router: ComponentRouter) -> None:

@@ -96,9 +96,9 @@ def test_messages_and_errors(pair: Pair) -> None:
     assert far.spoken([host]) == {"imx"}
 
 
-def test_presence_both_ways(pair: Pair) -> None:
-    """Asked for, granted, seen, seen again after the gateway has begun anew, and taken back."""
-    alice, far, here, gate = pair
+def watches(pair: Pair) -> None:
+    """Alice asks, carol agrees; carol asks, Alice agrees."""
+    alice, far, here, _ = pair
     carol = far.client.user(far.carol)
     carol.publish({"instance": "desk", "status": "away"})
     alice.ask("presence", to=here, kind="subscribe")
@@ -110,17 +110,37 @@ def test_presence_both_ways(pair: Pair) -> None:
     alice.until(presence(here, "subscribe"), "her wish")
     alice.ask("presence", to=here, kind="subscribed")
     wait_until(lambda: "active" in str(subscriptions(far, alice.address)), "his consent", 20)
-    gate.stop()
-    gate.start()
-    gate.until_attached()
-    carol.publish({"instance": "desk", "status": "busy"})
+
+
+def sees_changes(pair: Pair) -> None:
+    """Each sees what the other one changes."""
+    alice, far, here, _ = pair
+    far.client.user(far.carol).publish({"instance": "desk", "status": "busy"})
     alice.until(presence(here, None, "dnd"), "her change")
     alice.ask("presence", show="dnd", status="busy with tests")
     wait_until(lambda: "busy with tests" in str(subscriptions(far, alice.address)), "his change", 20)
+
+
+def test_presence_both_ways(pair: Pair) -> None:
+    """Asked for, granted, seen, and taken back."""
+    alice, far, here, _ = pair
+    watches(pair)
+    sees_changes(pair)
     alice.ask("presence", to=here, kind="unsubscribe")
+    carol = far.client.user(far.carol)
     wait_until(lambda: "active" not in str(carol.watchers()), "that he watches no more", 20)
     alice.ask("presence", to=here, kind="unsubscribed")
     wait_until(lambda: not subscriptions(far, alice.address), "that he took it back", 20)
+
+
+@pytest.mark.parametrize("pair", ["prosody"], indirect=True)
+def test_consents_outlive_the_gateway(pair: Pair) -> None:
+    """They are those of the addresses that are meant; nobody asks again."""
+    watches(pair)
+    pair.gate.stop()
+    pair.gate.start()
+    pair.gate.until_attached()
+    sees_changes(pair)
 
 
 def test_card_and_what_the_gateway_is(pair: Pair) -> None:

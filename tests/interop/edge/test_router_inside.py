@@ -8,7 +8,7 @@ import pytest
 
 from tests.interop.edge.names import Mode
 from tests.interop.edge.places import EJABBERD, PROSODY, Edge
-from tests.interop.edge.routers import EdgeRouter
+from tests.interop.edge.routers import EdgeRouter, write_both_ways
 
 pytestmark = [pytest.mark.interop, pytest.mark.needs_root]
 
@@ -25,20 +25,7 @@ def test_users_write_to_each_other(
     side, router = SIDES[server], routers[server]
     alice = lab.clients.login(lab.fresh("alice", side.inside(mode)), side.server)
 
-    def out() -> None:
-        text = f"out {time.monotonic_ns()}"
-        alice.ask("message", to=router.carol, text=text)
-        assert router.until_carol_reads(text)["source"] == alice.address
-
-    def back() -> None:
-        text = f"in {time.monotonic_ns()}"
-        outcome = router.client.send(router.carol, alice.address, text)
-        assert outcome["status"] == "success", outcome
-        alice.until_reads(text, router.carol)
-        assert alice.count(text) == 1
-
-    for way in (out, back) if first == "server" else (back, out):
-        way()
+    write_both_ways(alice, router, first)
 
 
 @pytest.mark.parametrize("server", SIDES)

@@ -18,6 +18,8 @@ from tests.interop.netlab import Place, Program, program, wait_until
 
 pytestmark = [pytest.mark.interop, pytest.mark.needs_root]
 
+#: Between two messages by which is seen that his program shows them; his server would hold back more.
+_ONE_MORE_S: Final = 0.3
 #: The way, the server of who has a terminal, and of the other one.
 _WHO: Final = {
     "prosody": ("prosody-behind", PROSODY, EJABBERD),
@@ -86,7 +88,7 @@ def test_one_message_each_way(lab: Edge, way: str, tmp_path: Path) -> None:
 
         def stands() -> bool:
             friend.ask("message", to=user, text=back)
-            time.sleep(0.3)
+            time.sleep(_ONE_MORE_S)
             return back in terminal.reads()
 
         wait_until(stands, "it stands on his screen")

@@ -89,6 +89,31 @@ def test_traces_across_protocols(lab: Edge, whole: dict[str, WholeRouter]) -> No
     assert body.count(ident) == body.count(f'"origin": "{ident}"')  # it is the text too, which nobody keeps
 
 
+def test_traces_from_imx_to_a_server(lab: Edge, whole: dict[str, WholeRouter]) -> None:
+    """Carol, of a service in a router, writes over IMX to a user of Prosody, behind another router.
+
+    The message is found by its id at both routers, and at the one before Prosody by the id of the stanza that
+    Alice's client got as well.
+    """
+    alice = lab.clients.login(lab.fresh("alice", PROSODY.imx), PROSODY.server)
+    alice.ask("presence")
+    far, near = whole["ejabberd"], whole["prosody"]
+    text = f"from carol {time.monotonic_ns()}"
+    outcome = far.client.send(far.carol, alice.address, text)
+    assert outcome["status"] == "success", outcome
+    stanza_id = alice.until_reads(text, far.carol).get("id", "")
+    ident = bytes.fromhex(near.client.trace(stanza_id)["id"]).hex()
+    here, there = traced(near.client, stanza_id), traced(far.client, ident)
+    assert traced(near.client, ident) == here
+    assert (there["out_protocol"], there["out_role"]) == ("imx", "peer")
+    assert there["choice"].startswith("imx (")
+    assert (here["protocol"], here["role"]) == ("imx", "peer")
+    assert (here["out_protocol"], here["out_role"], here["out_service"]) == ("xmpp", "service", "chat")
+    assert here["confirmed"]
+    both = json.dumps([near.client.trace(ident), far.client.trace(ident)])
+    assert text not in both
+
+
 def test_streams_are_listed(lab: Edge, whole: dict[str, WholeRouter]) -> None:
     """Inside and outside, with who is proved on each, and nothing left pending."""
     pair = Pair.fresh(lab, "prosody-behind")
@@ -192,3 +217,17 @@ def test_our_own_way_in(lab: Edge, outside: OutsideRouter) -> None:
     view = outside.client.domain_doctor(ROUTER.free(Mode.EXTERNAL))
     words = [one["what"] for one in view["findings"] if one["severity"] == "good"]
     assert any(one.endswith("for our own") for one in words), json.dumps(view["findings"])
+
+
+def test_the_way_in_of_a_server_behind_the_router(lab: Edge, whole: dict[str, WholeRouter]) -> None:
+    """The doctor of the router before Prosody: its records lead here, and a key of the domain is ours."""
+    del lab
+    client = whole["prosody"].client
+    client.domain_change(PROSODY.edge, {"protocols": ["xmpp"]})
+    view = client.domain_doctor(PROSODY.edge)
+    words = {one["what"]: one["severity"] for one in view["findings"]}
+    place = f"{PROSODY.router} port 5269"
+    known = [what for what, severity in words.items() if severity == "good" and what.endswith("for our own")]
+    assert [PROSODY.edge in what for what in known] == [True], json.dumps(view["findings"])
+    assert any(place in what and "certificate of this router" in what for what in words), words
+    assert not [what for what, severity in words.items() if severity == "error" and "xmpp" in what.lower()]
