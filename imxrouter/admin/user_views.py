@@ -85,8 +85,9 @@ class RulingView(TypedDict):
 class WatcherView(TypedDict):
     """Somebody who watches a user: `state` is what he knows, `decision` and `because` what he is not told.
 
-    Of a user of XMPP `state` is also `dormant` (he may watch, and does not now) or `denied`; `until` is 0
-    where nothing ends. `failures` counts the notifications in a row that his side did not take.
+    Of a user of XMPP `state` is also `dormant` (he may watch, and does not now) or `denied`, or `passes` of
+    users of XMPP whose servers look after it; `until` is 0 where nothing ends. `failures` counts the
+    notifications in a row that his side did not take.
     """
 
     watcher: str
@@ -116,6 +117,8 @@ class SeenView(TypedDict):
 
 class SubscriptionView(TypedDict):
     """A subscription of a user: `state` is `asked`, `pending`, `active` or `terminated`, or `asleep` (XMPP).
+
+    It is `passes` between users of XMPP whose servers look after it; the rest is empty then.
 
     `presence` is what was told last, null where nothing was since the start. `renewal_s` is when it is asked
     for again, null while it is; `failures` counts those in a row, and `reason` (with `stage`, `domain`,

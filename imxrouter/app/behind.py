@@ -105,6 +105,7 @@ class BehindUs:
         #: services that are configured no more, and whose streams are not all at their end
         self._going: dict[str, Leaving] = {}
         streams.figures.others, streams.pool_of = self.streams, self.pool_of
+        self._inside.shaken = self._clients.shaken = streams.shaken
         hub.events.append(self)
 
     def begin(self, state_dir: Path) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from math import ceil
 
 from imxrouter.app.link_parts import LinkParts
+from imxrouter.app.passing import broke, passing_of, ways_by
 from imxrouter.app.served.embedding import SEVERAL_PROCESSES
 from imxrouter.app.trust.stream_trust import stream_trust
 from imxrouter.config.schema import Config
@@ -28,12 +29,14 @@ from imxrouter.gateways.xmpp.streams.edge import StreamEdge
 from imxrouter.gateways.xmpp.streams.inside import HeldTo
 from imxrouter.gateways.xmpp.streams.listener import StreamFactory
 from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts
+from imxrouter.gateways.xmpp.streams.passing import StreamPassing
 from imxrouter.gateways.xmpp.streams.pings import Pings
-from imxrouter.gateways.xmpp.streams.pool import IN_ORDER, ServicePool
+from imxrouter.gateways.xmpp.streams.pool import ServicePool
 from imxrouter.gateways.xmpp.streams.presence import PresenceOutside, StreamPresence
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.gateways.xmpp.streams.told import Told
 from imxrouter.gateways.xmpp.streams.world import Known, Outside
+from imxrouter.gateways.xmpp.subscriptions.passing import Seen
 from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import PresentitySettings
 from imxrouter.gateways.xmpp.subscriptions.watcher_pairs import WatcherSettings
 from imxrouter.gateways.xmpp.takers import UNKNOWN, Ask, Taken, Takers
@@ -173,7 +176,7 @@ class StreamFigures:
         hub: links of this process.
         figures: shown at `/metrics`.
         passes: called about once a second.
-        shaken: told the domains of a stream that broke.
+        shaken: told each stream that broke.
     """
 
     def __init__(
@@ -181,7 +184,7 @@ class StreamFigures:
         hub: Hub,
         figures: XmppFigures,
         passes: Callable[[], None],
-        shaken: Callable[[Iterable[Domain]], None],
+        shaken: Callable[[XmppSession], None],
     ) -> None:
         self._shaken = shaken
         self._hub = hub
@@ -213,8 +216,8 @@ class StreamFigures:
         """A stream is gone."""
         if isinstance(session, XmppSession):
             self._figures.renewed(session.machine.parser_renewals)
-            if session.drop_reason not in IN_ORDER:
-                self._shaken(Domain(one.decode()) for one in domains_of(session))
+            if broke(session):
+                self._shaken(session)
 
     def tick(self, now: float) -> None:
         """What counts time among stanzas and subscriptions does so."""
@@ -265,6 +268,7 @@ class Streams:
             chosen.choose_for_stanzas,
         )
         self._presence: StreamPresence | None = None
+        self._passing: StreamPassing | None = None
         #: a pair's machine is in one process, and what it needs would come to any of them
         self._presence_off = router.config.shares_port and router.config.takes_stanzas
         self.pair_settings = _pair_settings(router.config)
@@ -295,11 +299,18 @@ class Streams:
     def hush(self, *, is_hushed: bool) -> None:
         """Whether what leaves on streams is refused, where its arrival matters."""
         self._plain.hushed = is_hushed
+        if self._passing is not None:
+            self._passing.rest(rests=is_hushed)
 
     @property
     def presence(self) -> StreamPresence | None:
         """Subscriptions of users of XMPP; None before the store is open, and among several processes."""
         return self._presence
+
+    @property
+    def passing(self) -> StreamPassing | None:
+        """Whose presence passes between two servers; None as above."""
+        return self._passing
 
     def begin(self, store: Store) -> None:
         """Go on with the subscriptions of XMPP that the store has, which is open.
@@ -327,6 +338,9 @@ class Streams:
         )
         self._presence = StreamPresence(outside, store, *self.pair_settings)
         hub.switch.presence.by_streams = self._presence.holds
+        self._passing = passing_of(router, store, self._again, self._pair)
+        self._passing.rest(rests=self._plain.hushed)
+        router.metrics.xmpp.passing = self._passing.figures
 
     def change(self, config: Config) -> None:
         """Bounds of subscriptions are other ones from now on."""
@@ -340,15 +354,25 @@ class Streams:
         self._plain.tick()
         if self._presence is not None:
             self._presence.tick()
+        if self._passing is not None:
+            self._passing.tick()
 
-    def _when_shaken(self, domains: Iterable[Domain]) -> None:
+    def _when_shaken(self, session: XmppSession) -> None:
         if self._presence is not None:
-            self._presence.shaken(domains)
+            self._presence.shaken(Domain(one.decode()) for one in domains_of(session))
+        self.shaken(session)
+
+    def shaken(self, session: XmppSession) -> None:
+        """A stream broke: what came on it may be lost, and is asked for anew."""
+        if self._passing is not None:
+            self._passing.shaken(ways_by(session, self._passing))
 
     def removed(self, domains: Iterable[Domain]) -> None:
         """Domains are served no more."""
         if self._presence is not None:
             self._presence.removed(domains)
+        if self._passing is not None:
+            self._passing.removed()
 
     def barred(self, entry: Subscription) -> None:
         """A rule forbids a subscription from now on (rows w-33 and p-38)."""
@@ -412,6 +436,13 @@ class Streams:
         if self._presence is not None:
             self._presence.wrote(from_, to)
 
+    def _seen(self, got: StanzaIn) -> Seen | None:
+        return None if self._passing is None else self._passing.came(got)
+
+    def _passed(self, seen: Seen, outcome: Outcome) -> None:
+        if self._passing is not None:
+            self._passing.passed(seen, outcome)
+
     def _new_stream(self, own: Domain | None, peer: Domain) -> Link:
         return self._opened(own.name if own is not None else "", peer.name, Purpose.DATA)
 
@@ -459,6 +490,10 @@ class Streams:
             state=self._state,
             operations=self._request,
             wrote=self._wrote,
+            seen=lambda got: None if self._passing is None else self._passing.came(got),
+            passed=lambda seen, outcome: (
+                None if self._passing is None else self._passing.passed(seen, outcome)
+            ),
         )
 
     def _taken(self, own: str, name: str) -> Taken:

@@ -21,6 +21,7 @@ def subscriptions(shared: Context, user: str, follow: bool, count: int | None) -
     """Show whom a user watches: state, what he was told, until when it is granted, and the next renewal.
 
     Of a user whose service speaks XMPP too; what is asleep is approved, and renewed when he is seen again.
+    What passes is looked after by the servers of both, and asked for anew after an outage.
     """
     if count and not follow:
         raise click.UsageError("--count is for --follow")
@@ -51,7 +52,7 @@ def _subscriptions(view: SubscriptionsView) -> None:
 
 
 def _renewal(row: SubscriptionView) -> str:
-    if row["state"] == "asleep":
+    if row["state"] in {"asleep", "passes"}:
         return ""
     return "under way" if row["renewal_s"] is None else f"in {output.duration(row['renewal_s'])}"
 

@@ -332,6 +332,20 @@ XMPP_NOWHERE = Family(
     "Stanzas that went nowhere without a word to anybody, as their kind has it, and original forms "
     "(`form-...`) that were not used.",
 )
+XMPP_PASSING = Family(
+    "imxrouter_xmpp_passing_pairs",
+    "gauge",
+    ("state",),
+    "Pairs of users of two XMPP servers whose presence passes, `granted`, or `asked` and not answered yet.",
+)
+XMPP_PASSING_DONE = Family(
+    "imxrouter_xmpp_passing_total",
+    "counter",
+    ("what",),
+    "What was done so that presence that passes is right again: probes that were `asked`, `failed`, were "
+    "`refused`; watchers told that nothing is known (`unknown`), resources that were `gone`; pairs not "
+    "remembered for want of room (`no-room`), or not stored (`not-kept`).",
+)
 XMPP_RENEWALS = Family(
     "imxrouter_xmpp_parser_renewals_total",
     "counter",
@@ -391,6 +405,8 @@ ALL: tuple[Family, ...] = (
     XMPP_ERRORS,
     XMPP_UNCONFIRMED,
     XMPP_NOWHERE,
+    XMPP_PASSING,
+    XMPP_PASSING_DONE,
     XMPP_RENEWALS,
     UPTIME,
     BUILD,

@@ -16,6 +16,10 @@ def _none() -> Mapping[str, int]:
     return {}
 
 
+def _nothing_passes() -> tuple[int, int, Counter[str]]:
+    return 0, 0, Counter()
+
+
 @dataclass(slots=True)
 class XmppFigures:
     """What `/metrics` says of XMPP streams.
@@ -26,6 +30,8 @@ class XmppFigures:
         late: stanzas that were not confirmed in time.
         nowhere: stanzas that went nowhere, by why.
         renewals: how often a parser was replaced, for it knew too many names; of streams that have ended.
+        passing: asked at each scrape for pairs whose presence passes: answered, not answered, and what was
+            done for them, by word.
     """
 
     streams: Callable[[], Mapping[str, int]] = _none
@@ -33,6 +39,7 @@ class XmppFigures:
     late: int = 0
     nowhere: Counter[str] = field(default_factory=Counter)
     renewals: int = 0
+    passing: Callable[[], tuple[int, int, Counter[str]]] = _nothing_passes
 
     def error(self, condition: str, direction: str) -> None:
         """A stream ended with an error; both from closed sets."""
@@ -66,6 +73,16 @@ def xmpp_metrics(figures: XmppFigures) -> Iterator[Metric]:
     for why, count in figures.nowhere.items():
         nowhere.add_metric((why,), count)
     yield nowhere
+    granted, asked, done = figures.passing()
+    yield gauge(catalogue.XMPP_PASSING, {("granted",): float(granted), ("asked",): float(asked)})
+    passing = CounterMetricFamily(
+        catalogue.XMPP_PASSING_DONE.name,
+        catalogue.XMPP_PASSING_DONE.help,
+        labels=catalogue.XMPP_PASSING_DONE.labels,
+    )
+    for what, count in done.items():
+        passing.add_metric((what,), count)
+    yield passing
     for family, count in (
         (catalogue.XMPP_UNCONFIRMED, figures.late), (catalogue.XMPP_RENEWALS, figures.renewals)
     ):  # fmt: skip

@@ -11,6 +11,9 @@ import pytest
 from imxrouter.app.operators.console_presence import PresenceConsole
 from imxrouter.gateways.xmpp.effects import StanzaIn
 from imxrouter.gateways.xmpp.stanza import read_stanza
+from imxrouter.gateways.xmpp.subscriptions.passing import seen_of
+from imxrouter.model.outcome import SUCCESS
+from imxrouter.telemetry.xmpp import xmpp_metrics
 from tests.doubles.ctl import ctl, ctl_json
 from tests.doubles.router_rig import Lab, RouterRig, free_port, fresh_address
 from tests.doubles.xmpp_server import Conduct, XmppServer
@@ -92,3 +95,28 @@ def test_who_watches_a_user_of_xmpp(lab: Lab, a: RouterRig) -> None:
     assert (row["state"], row["decision"]) == ("denied", "refuse")
     assert 80_000 < row["left_s"] <= 86_400
     assert "denied" in ctl(a, "watchers", ALICE).output
+
+
+def test_pairs_whose_presence_passes(a: RouterRig) -> None:
+    """Servers look after them; the router says who watches whom, and counts them."""
+    passing = a.router.streams.passing
+    assert passing is not None
+
+    def passed(type_: str, from_: str, to: str) -> None:
+        way = (from_.rpartition("@")[2], to.rpartition("@")[2])
+        seen = seen_of(type_, from_, to, way, 0.0)
+        assert seen is not None
+        a.call(lambda: passing.passed(seen, SUCCESS))
+
+    passed("subscribe", ALICE, BOB)
+    assert "asked" in ctl(a, "subscriptions", ALICE).output
+    passed("subscribed", BOB, ALICE)
+    passed("subscribed", ALICE, "carol@c.example")
+    (row,) = ctl_json(a, "subscriptions", ALICE)["subscriptions"]
+    assert (row["presentity"], row["state"], row["reason"]) == (BOB, "passes", "")
+    assert "passes" in ctl(a, "subscriptions", ALICE).output
+    (row,) = ctl_json(a, "watchers", ALICE)["watchers"]
+    assert (row["watcher"], row["state"], row["decision"]) == ("carol@c.example", "passes", "allow")
+    figures = list(xmpp_metrics(a.router.metrics.xmpp))
+    (pairs,) = [one for one in figures if one.name == "imxrouter_xmpp_passing_pairs"]
+    assert {one.labels["state"]: one.value for one in pairs.samples} == {"granted": 2.0, "asked": 0.0}

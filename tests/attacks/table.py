@@ -34,6 +34,7 @@ PARTS: Final = {
     "test_replays": "Replays",
     "test_logins": "Logins of services",
     "test_presence": "Presence",
+    "test_passing": "Presence that passes",
     "test_dialling": "Dialling at a stranger's word",
     "test_poisoning": "Poisoned limits and memories",
     "test_floods": "Floods",
@@ -46,6 +47,13 @@ PARTS: Final = {
 
 #: Test -> what comes of the attack with every check, and without the one that is named.
 OUTCOMES: Final = {
+    "test_stranger_who_has_himself_asked": ("nobody is asked", "his server is asked, in her name"),
+    "test_stranger_whom_nobody_lets_watch": ("nobody is asked", "her server is asked, in his name"),
+    "test_stranger_who_breaks_streams": (
+        "four rounds, then one in 15 s", "a round for each, of all of both domains"),
+    "test_stranger_who_fills_the_table_of_pairs": (
+        "his zone has a quarter of it; `no-room` counted", "no other pair is remembered"),
+    "test_blocked_presentity_who_is_asked_for": ("`refused` counted", "he is asked, and learns of her"),
     "test_component_in_anothers_name": (
         "`invalid-from`; the stream ends", "she writes as the other bridge's user"),
     "test_component_that_guesses_the_secret": (

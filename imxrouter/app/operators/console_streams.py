@@ -10,9 +10,11 @@ from imxrouter.app.operators import userviews
 from imxrouter.app.operators.console_recipients import RecipientConsole
 from imxrouter.app.operators.user_refusals import user_of
 from imxrouter.gateways.xmpp.streams.presence import StreamPresence
+from imxrouter.gateways.xmpp.subscriptions.passing import PassingPair
 from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import Pair as Watched
 from imxrouter.gateways.xmpp.subscriptions.presentity_table import State
 from imxrouter.gateways.xmpp.subscriptions.watcher_pairs import Pair as Watching
+from imxrouter.gateways.xmpp.translate.jid import parse_jid, to_jid, to_model
 from imxrouter.model.address import Address
 from imxrouter.routing.owed import Onlooker
 from imxrouter.routing.watched import Standing
@@ -48,6 +50,13 @@ class StreamUserConsole:
         speaks = route is not None and RecordType.STANZA in route.types
         return address if speaks else None
 
+    def _passing(self, whose: Address, *, watches: bool) -> list[tuple[PassingPair, Address]]:
+        """Pairs of a user whose presence passes between two servers of XMPP, with who is at the other end."""
+        passing = self._router.streams.passing
+        found = passing.pairs.of_user(str(to_jid(whose)), watches=watches) if passing is not None else []
+        others = ((pair, pair.presentity if watches else pair.watcher) for pair in found)
+        return [(pair, to_model(parse_jid(other))[0]) for pair, other in others]
+
     def _presence(self) -> StreamPresence | None:
         return self._router.streams.presence
 
@@ -55,9 +64,10 @@ class StreamUserConsole:
         """List whom a user watches; what is over is not kept."""
         presence, now, wall = self._presence(), self._router.hub.now(), time.time()
         found = presence.watchers.wanted_by(whose, now) if presence is not None else []
-        return SubscriptionsView(
-            user=str(whose), subscriptions=[_subscription(*one, wall) for one in found], ended=[]
-        )
+        rows = [_subscription(*one, wall) for one in found]
+        for pair, presentity in self._passing(whose, watches=True):
+            rows.append(userviews.passing_view(whose, presentity, wall, granted=pair.granted))
+        return SubscriptionsView(user=str(whose), subscriptions=rows, ended=[])
 
     def watchers(self, whose: Address) -> WatchersView:
         """List who watches a user, wants to, or may; and what rules the router keeps for him."""
@@ -69,7 +79,10 @@ class StreamUserConsole:
         kept = own.watchers(whose) if own.user(str(whose)) is not None else None
         return WatchersView(
             user=str(whose), kept=self._router.store.health().works,
-            watchers=[_watcher(*one, wall) for one in found],
+            watchers=[
+                *(_watcher(*one, wall) for one in found),
+                *(_passes(one, pair) for pair, one in self._passing(whose, watches=False)),
+            ],
             waiting=kept["waiting"] if kept is not None else [],
             decisions=kept["decisions"] if kept is not None else [],
         )  # fmt: skip
@@ -79,6 +92,14 @@ def _subscription(pair: Watching, standing: Standing | None, wall: float) -> Sub
     if standing is None:
         return userviews.asleep_view(pair.watcher, pair.presentity, wall)
     return userviews.standing_view(standing, pair.latest, wall)
+
+
+def _passes(watcher: Address, pair: PassingPair) -> WatcherView:
+    state, decision = ("passes", "allow") if pair.granted else ("pending", "ask")
+    return WatcherView(
+        watcher=str(watcher), state=state, left_s=0.0, until=0.0, decision=decision,
+        because="the user's service", detail="full", failures=0,
+    )  # fmt: skip
 
 
 def _watcher(pair: Watched, live: Onlooker | None, wall: float) -> WatcherView:

@@ -134,6 +134,11 @@ def asleep_view(watcher: Address, presentity: Address, wall: float) -> Subscript
     return _subscription(wall, watcher, presentity, "asleep", Reason.NONE, None)
 
 
+def passing_view(watcher: Address, presentity: Address, wall: float, *, granted: bool) -> SubscriptionView:
+    """A subscription between users of two XMPP servers, which look after it; the router knows no state."""
+    return _subscription(wall, watcher, presentity, "passes" if granted else "asked", Reason.NONE, None)
+
+
 def ended_view(watcher: Address, one: End) -> SubscriptionView:
     """A subscription of a user that others ended or refused."""
     domain = one.presentity.domain if one.reason is not Reason.NONE else None

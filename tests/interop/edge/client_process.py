@@ -27,8 +27,8 @@ Tell = Callable[[dict[str, Any]], None]
 class User(slixmpp.ClientXMPP):
     """A user who logs in in clear and decides for himself who may see him."""
 
-    def __init__(self, address: str, password: str, tell: Tell) -> None:
-        super().__init__(f"{address}/desk", password)
+    def __init__(self, address: str, password: str, tell: Tell, resource: str) -> None:
+        super().__init__(f"{address}/{resource}", password)
         self.enable_direct_tls = False
         self.enable_starttls = False
         self.enable_plaintext = True
@@ -99,12 +99,12 @@ class Users:
         """End a bridge's connection."""
         await self._bridges.pop(user).disconnect()
 
-    async def login(self, user: str, password: str, host: str, port: int) -> None:
+    async def login(self, user: str, password: str, host: str, port: int, resource: str = "desk") -> None:
         """Log a user in and show him available; what an earlier login has left ends without a word."""
         earlier = self._users.pop(user, None)
         if earlier is not None:
             earlier.abort()
-        self._users[user] = User(user, password, self._tell)
+        self._users[user] = User(user, password, self._tell, resource)
         self._users[user].connect(host, port)
         await asyncio.wait_for(self._users[user].up.wait(), _LOGIN_S)
 

@@ -90,9 +90,9 @@ class Clients:
             pytest.fail(f"{arguments.get('user')}: {answer['error']}")
         return answer["value"]
 
-    def login(self, address: str, host: str, port: int = 5222) -> Account:
+    def login(self, address: str, host: str, port: int = 5222, resource: str = "desk") -> Account:
         """Log a user in at a server's address."""
-        self.ask("login", user=address, password=PASSWORD, host=host, port=port)
+        self.ask("login", user=address, password=PASSWORD, host=host, port=port, resource=resource)
         return Account(self, address)
 
     def received(self, user: str) -> Sequence[Stanza]:

@@ -89,10 +89,10 @@ class Laboratory:
         self.bob = self.log_in("bob")
         self.carol = self.router.carol
 
-    def log_in(self, name: str) -> Account:
+    def log_in(self, name: str, resource: str = "desk") -> Account:
         """Log alice or bob in, anew where an earlier connection of his was lost."""
         side = PROSODY if name == "alice" else EJABBERD
-        return self.clients.login(f"{name}@{side.inside(Mode.TLS)}", side.server)
+        return self.clients.login(f"{name}@{side.inside(Mode.TLS)}", side.server, resource=resource)
 
     # -- what fails ----------------------------------------------------------------------------------------
 

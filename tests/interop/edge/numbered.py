@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -283,14 +283,14 @@ class Sees:
                 ("carol", lab.carol),
                 ("bob" if other is lab.bob else "alice", other.address),
             ):
-                found[(name, whom)] = _newest(account, address)
+                found[(name, whom)] = newest(account, address)
         views = lab.router.client.user(lab.carol).subscriptions()["subscriptions"]
         for name, account in (("alice", lab.alice), ("bob", lab.bob)):
             view = [one for one in views if one["presentity"] == account.address]
             found[("carol", name)] = json.dumps([one["presence"] for one in view])
         return found
 
-    def wrong(self, without: tuple[tuple[str, str], ...]) -> list[str]:
+    def wrong(self) -> list[str]:
         """What is not shown as it was said."""
         try:
             shown = self.shown()
@@ -299,20 +299,19 @@ class Sees:
         return [
             f"{who} of {whom}: {text!r}, not {self.said[whom]!r}"
             for (who, whom), text in shown.items()
-            if self.said[whom] not in text and (who, whom) not in without
+            if self.said[whom] not in text
         ]
 
-    def until_right(self, within_s: float, without: tuple[tuple[str, str], ...] = ()) -> float:
+    def until_right(self, within_s: float) -> float:
         """Wait until everybody is shown what everybody said; returns the seconds that it took.
 
         Args:
             within_s: fails the test where it takes longer.
-            without: (who, of whom) that is not looked at.
         """
         began, wrong = time.monotonic(), ["nothing was looked at"]
 
         def right() -> bool:
-            wrong[:] = self.wrong(without)
+            wrong[:] = self.wrong()
             return not wrong
 
         try:
@@ -330,7 +329,23 @@ def _presence(source: str, kind: str | None) -> Callable[[Stanza], bool]:
     return fits
 
 
-def _newest(account: Account, of: str) -> str:
+def there(received: Sequence[Stanza], of: str) -> set[str]:
+    """Resources of somebody that are available, by all that was received since a login."""
+    found: set[str] = set()
+    for one in received:
+        source, _, resource = one.get("from", "").partition("/")
+        if not one.tag.endswith("}presence") or source != of:
+            continue
+        kind = one.get("type")
+        if kind is None:
+            found.add(resource)
+        elif kind in {"unavailable", "error"}:
+            found = found - {resource} if resource else set()
+    return found
+
+
+def newest(account: Account, of: str) -> str:
+    """What somebody shows of another one: his status, or the type of what is no state; empty for nothing."""
     for one in reversed(account.received):
         if one.tag.endswith("}presence") and bare(one.get("from", "")) == of:
             kind = one.get("type")

@@ -6,7 +6,8 @@ Numbered messages go all ways the whole time. Of each test:
 - each message of carol's has one outcome, and none that failed arrived, none that is a success did not;
 - each of alice's and bob's arrived or was answered by an error, once; both only where the error says that
   nobody knows; neither only where a server by others lost it, within the time of the failure;
-- presence is right again in time, of those that the router looks after without anybody doing anything.
+- presence is right again in time, without anybody doing anything: carol's, whom the router looks after, and
+  what alice and bob see of each other by their own servers, which nobody says again but who is asked.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from typing import Final
 
 import pytest
 
+from tests.interop.edge.clients import Account
 from tests.interop.edge.failing import DEAD_S, Laboratory, freeze, laboratory
-from tests.interop.edge.numbered import Sees, Talk
+from tests.interop.edge.numbered import Sees, Talk, there
+from tests.interop.netlab import wait_until
 
 pytestmark = [pytest.mark.interop, pytest.mark.needs_root]
 
@@ -31,8 +34,6 @@ STARTING_S: Final = 5.0
 #: After a failure all is right again within so long, and as much again as the failure itself was long: a
 #: pause between two tries is never longer than that.
 RIGHT_S: Final = 15.0
-#: alice and bob see each other by their own servers: what these lost while nothing passed nobody says again.
-EACH_OTHER: Final = (("alice", "bob"), ("bob", "alice"))
 
 
 @pytest.fixture(scope="module")
@@ -66,18 +67,11 @@ class Failing:
         #: what was sent before this moment, by `time.monotonic`, must not be lost at all
         self.orderly_until = 0.0
 
-    def run(
-        self,
-        fails: Callable[[Talk], None],
-        *,
-        without: tuple[tuple[str, str], ...] = (),
-        around_s: float = AROUND_S,
-    ) -> None:
+    def run(self, fails: Callable[[Talk], None], *, around_s: float = AROUND_S) -> None:
         """Let something fail and be over again.
 
         Args:
             fails: begins the failure, and returns when it is over.
-            without: (who, of whom) that is right only after the next change.
             around_s: for so long servers by others may lose what they had in hand.
         """
         with self.talk as talk:
@@ -87,10 +81,7 @@ class Failing:
             took = time.monotonic() - began
             bound_s = RIGHT_S + took
             passed_s = talk.passes(bound_s)
-            right_s = self.sees.until_right(bound_s, without)
-            if without:
-                self.sees.change()
-                self.sees.until_right(RIGHT_S)
+            right_s = self.sees.until_right(bound_s)
             self._say(
                 f"failed for {took:.1f} s; right again: messages {passed_s:.1f}, presence {right_s:.1f} s"
             )
@@ -123,7 +114,7 @@ def test_streams_are_cut(lab: Laboratory, sees: Sees) -> None:
         time.sleep(0.3)
         lab.heal()
 
-    Failing(lab, sees, "cut").run(fails, without=EACH_OTHER)
+    Failing(lab, sees, "cut").run(fails)
 
 
 def test_a_silent_server(lab: Laboratory, sees: Sees) -> None:
@@ -208,7 +199,7 @@ def test_the_router_ends(lab: Laboratory, sees: Sees, how: str) -> None:
 
     around_s = STARTING_S if how == "stopped" else AROUND_S
     failing = Failing(lab, sees, f"router-{how}")
-    failing.run(fails, without=EACH_OTHER, around_s=around_s)
+    failing.run(fails, around_s=around_s)
 
 
 def test_the_router_is_drained(lab: Laboratory, sees: Sees) -> None:
@@ -228,7 +219,38 @@ def test_the_router_is_drained(lab: Laboratory, sees: Sees) -> None:
 
     failing = Failing(lab, sees, "drained")
     failing.orderly_until = float("inf")
-    failing.run(fails, without=EACH_OTHER)
+    failing.run(fails)
+
+
+def test_programs_come_and_go_while_the_router_is_gone(lab: Laboratory, sees: Sees) -> None:
+    """Alice comes by another program, and Bob goes: nobody is left in a list of contacts as a ghost."""
+    since = {"alice": len(lab.alice.received), "bob": len(lab.bob.received)}
+    lab.alice, lab.bob = lab.log_in("alice"), lab.log_in("bob")
+    sees.change()
+    sees.until_right(RIGHT_S)
+
+    def sees_of(account: Account, other: Account) -> set[str]:
+        return there(account.received[since[account.address.partition("@")[0]] :], other.address)
+
+    time.sleep(1.5)  # what is shown is written within a second
+    assert sees_of(lab.bob, lab.alice) == sees_of(lab.alice, lab.bob) == {"desk"}
+    lab.router.kill()
+    since["alice"] = len(lab.alice.received)
+    lab.alice = lab.log_in("alice", "phone")
+    sees.change("alice")
+    time.sleep(1)
+    lab.router.start()
+    wait_until(lambda: sees_of(lab.bob, lab.alice) == {"phone"}, "Bob sees her phone alone", RIGHT_S)
+    wait_until(lambda: sees_of(lab.alice, lab.bob) == {"desk"}, "Alice sees Bob", RIGHT_S)
+    lab.router.kill()
+    lab.bob.logout()
+    time.sleep(1)
+    lab.router.start()
+    wait_until(lambda: not sees_of(lab.alice, lab.bob), "Alice sees that Bob went", RIGHT_S)
+    lab.bob = lab.log_in("bob")
+    lab.router.until_watched()
+    sees.change()
+    sees.until_right(RIGHT_S)
 
 
 @pytest.mark.soak
@@ -242,6 +264,7 @@ def test_one_failure_after_the_other(lab: Laboratory, sees: Sees) -> None:
                 test_streams_are_cut, test_a_silent_server, test_the_server_is_killed,
                 test_the_server_of_a_stranger_is_killed, test_a_black_hole,
                 test_the_router_is_drained,
+                test_programs_come_and_go_while_the_router_is_gone,
             )
         ]  # fmt: skip
         everything += [partial(test_the_router_ends, lab, sees, how) for how in ("stopped", "killed")]

@@ -6,12 +6,12 @@ link asks of its process (`transport.link.Centre`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, cast
 
 from twisted.logger import Logger
 
-from imxrouter.gateways.xmpp.streams.pool import ServicePool
+from imxrouter.gateways.xmpp.streams.pool import IN_ORDER, ServicePool
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.link.machine import Draining, LinkMachine, Side
 from imxrouter.model.vocabulary import Reason
@@ -33,6 +33,7 @@ class Apart:
     Attributes:
         pools: services by name; set before the first stream.
         leaves: the process goes out of service: no stream is opened.
+        shaken: told each stream that broke.
     """
 
     log = Logger()
@@ -43,6 +44,7 @@ class Apart:
         self._hub = hub
         self.pools: Mapping[str, ServicePool] = {}
         self.leaves = False
+        self.shaken: Callable[[XmppSession], None] = lambda _session: None
         self._sessions: dict[int, XmppSession] = {}
         #: numbers of streams on which nothing new goes out -> when each is ended at the latest
         self._retired: dict[int, float] = {}
@@ -139,6 +141,8 @@ class Apart:
         if pool is not None:
             pool.lost(stream)
         self.gone(stream, pool)
+        if stream.drop_reason not in IN_ORDER:
+            self.shaken(stream)
         self.flush()
 
     def gone(self, session: XmppSession, pool: ServicePool | None) -> None:

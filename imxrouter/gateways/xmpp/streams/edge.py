@@ -31,9 +31,10 @@ from imxrouter.gateways.xmpp.streams.records import (
     stanza_in,
     stanza_record,
 )
-from imxrouter.gateways.xmpp.streams.told import Question, Told, ToldTable, told_of
+from imxrouter.gateways.xmpp.streams.told import TOLD_S, Question, Told, ToldTable, told_of
 from imxrouter.gateways.xmpp.streams.usual import Way, usual_record
 from imxrouter.gateways.xmpp.streams.world import Known, Outside
+from imxrouter.gateways.xmpp.subscriptions.passing import Seen
 from imxrouter.gateways.xmpp.translate.awaited import QUERY_S, Awaited
 from imxrouter.gateways.xmpp.translate.foreign import stanza_of_foreign
 from imxrouter.gateways.xmpp.translate.forms import STANZA_ID, without_forged_ids
@@ -109,6 +110,8 @@ class StreamEdge:
         self._outside, self._known, self._pings, self._again = outside, known, pings, again
         #: presence that streams brought, by the tag of its record
         self._presences: dict[int, Going] = {}
+        #: what passes of it and says who watches whom, the same way
+        self._seen: dict[int, Seen] = {}
         self._next_tag = 1
         self.told, self.hushed = ToldTable(), False
         self._queries: Awaited[_Asked] = Awaited(QUERY_S)
@@ -128,6 +131,8 @@ class StreamEdge:
         self.told.tick(now)
         while self._presences and (first := next(iter(self._presences.items())))[1].over:
             del self._presences[first[0]]  # of a stream that was gone when the answer came
+        while self._seen and (oldest := next(iter(self._seen.items())))[1].at <= now - TOLD_S:
+            del self._seen[oldest[0]]
         if self._again is not None:
             self._again.tick()
 
@@ -186,7 +191,7 @@ class StreamEdge:
                 record = stanza_record(raw, from_, to, self._outside.random_bytes(16))
                 tag = self._tag(told)
                 if given.kind == "presence":
-                    self._note_presence(given, record, tag)
+                    self._note_presence(got, record, tag)
                 return encode_record(record, FLAG_RESPONSE_WANTED, tag)
             return self._translated(session, got, told)
         except BadJid as error:
@@ -197,7 +202,10 @@ class StreamEdge:
             reason = error.reason if isinstance(error, TranslationError) else Reason.BAD_RECORD
             return self._refused(told, failure(reason, note=str(error)))
 
-    def _note_presence(self, given: Stanza, record: Record, tag: int) -> None:
+    def _note_presence(self, got: StanzaIn, record: Record, tag: int) -> None:
+        given, seen = got.stanza, self._known.seen(got)
+        if seen is not None:
+            self._seen[tag] = seen
         if self._again is not None:
             going = self._again.going(given.from_, given.to, given.type, record)
             if going is not None:
@@ -343,17 +351,19 @@ class StreamEdge:
         """Nothing is told of what streams brought under these tags: all went well."""
         for tag in tags:
             self.told.take(tag)
-            if tag in self._presences:
+            if tag in self._presences or tag in self._seen:
                 self._presence_answered(tag, SUCCESS)
 
     def _presence_answered(self, tag: int, outcome: Outcome) -> None:
-        going = self._presences.pop(tag)
-        if self._again is not None:
+        going, seen = self._presences.pop(tag, None), self._seen.pop(tag, None)
+        if self._again is not None and going is not None:
             self._again.answered(going, outcome)
+        if seen is not None:
+            self._known.passed(seen, outcome)
 
     def answered(self, port: Port, record: Record) -> None:
         """A response to what a stream brought: a failure is told, once, and what an iq asked for."""
-        if record.route_tag in self._presences:
+        if record.route_tag in self._presences or record.route_tag in self._seen:
             self._presence_answered(record.route_tag, decode_outcome(record))
         told = self.told.take(record.route_tag)
         if told is None:

@@ -162,6 +162,8 @@ def marks_of(raw: bytes) -> tuple[str, str]:
 def is_asked(raw: bytes) -> bool:
     """Whether it matters if a stanza has arrived: a message, an iq that asks, presence that is said again.
 
+    A probe asks, too: what its answers do not name is taken for gone, so it has to be known that it is there.
+
     Args:
         raw: whole stanza, well-formed.
     """
@@ -174,5 +176,6 @@ def is_asked(raw: bytes) -> bool:
     said = {one[1]: one[2] or one[3] or b"" for one in _ATTRIBUTE.finditer(tag[0])}
     type_ = said.get(b"type", b"")
     if root[1] == b"presence":
-        return is_said_again(said.get(b"to", b"").decode(errors="replace"), type_.decode(errors="replace"))
+        to, word = (one.decode(errors="replace") for one in (said.get(b"to", b""), type_))
+        return word == "probe" or is_said_again(to, word)
     return type_ != b"error" if root[1] == b"message" else type_ in _ASKING

@@ -10,6 +10,7 @@ from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.effects import StanzaIn
 from imxrouter.gateways.xmpp.streams.parts import StreamLink
 from imxrouter.gateways.xmpp.streams.told import Told
+from imxrouter.gateways.xmpp.subscriptions.passing import Seen
 from imxrouter.gateways.xmpp.translate.messages import Takes
 from imxrouter.link.ledger import Entry
 from imxrouter.model.address import Address
@@ -48,6 +49,14 @@ def _wrote(_from: Address, _to: Address) -> None:
     """Nobody wants to know."""
 
 
+def _unseen(_got: StanzaIn) -> Seen | None:
+    return None
+
+
+def _not_passed(_seen: Seen, _outcome: Outcome) -> None:
+    """Nobody wants to know."""
+
+
 def _not_shown(_watcher: Address, _presentity: Address, _resource: str) -> bool:
     return False
 
@@ -78,6 +87,8 @@ class Known:
         state: what somebody may see of a user of XMPP now; None where that is nothing.
         operations: answers a SUBSCRIBE or NOTIFY for a user of XMPP; None: neither is translated here.
         wrote: told of each message of a user of XMPP that was translated.
+        seen: what to remember of a presence that passes, until it is known what became of it; None: nothing.
+        passed: told that.
     """
 
     spoken: Callable[[str], Protocol]
@@ -93,6 +104,8 @@ class Known:
     state: Callable[[Address, Address], Presence | None] = _no_state
     operations: Callable[[Record], Outcome] | None = None
     wrote: Callable[[Address, Address], None] = _wrote
+    seen: Callable[[StanzaIn], Seen | None] = _unseen
+    passed: Callable[[Seen, Outcome], None] = _not_passed
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,14 @@ Keys are both addresses as they are spelled, for two spellings with one key may 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Final, TypeVar
 
 import msgspec
 
 from imxrouter.gateways.xmpp.subscriptions.effects import BETWEEN
 from imxrouter.model.address import Address
+from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
 from imxrouter.routing.interfaces import Store
 from imxrouter.routing.owed import KeptSubscription
@@ -25,12 +27,15 @@ WATCHED: Final = "xmpp-watched"
 #: Subscriptions of IMX that belong to these.
 WATCHES: Final = "xmpp-watches"
 ONLOOKERS: Final = "xmpp-onlookers"
+#: Pairs of two users of XMPP whose presence passes.
+PASSING: Final = "xmpp-passing"
 #: Of the last life of the gateway.
 EPOCH: Final = "xmpp-epoch"
 
 #: Entries at most.
 TABLE_ENTRIES: Final = {
-    WATCHING: 100_000, WATCHED: 200_000, WATCHES: 100_000, ONLOOKERS: 200_000, EPOCH: 1,
+    WATCHING: 100_000, WATCHED: 200_000, WATCHES: 100_000, ONLOOKERS: 200_000, PASSING: 100_000,
+    EPOCH: 1,
 }  # fmt: skip
 #: The state of a pair that the store forgets by itself.
 DENIED: Final = "denied"
@@ -72,6 +77,22 @@ class KeptWatched(msgspec.Struct, frozen=True):
     since: int
     until: int = 0
     asked: int = 0
+
+
+class KeptPassing(msgspec.Struct, frozen=True):
+    """A user of XMPP watches another one, and what passes between them is theirs.
+
+    Attributes:
+        form: of this value.
+        granted: it was answered.
+        day: since 1970, on which something of it passed last.
+        shown: resources that the watcher is shown, so that those which went meanwhile can be taken back.
+    """
+
+    form: int
+    granted: bool
+    day: int
+    shown: list[str] = []
 
 
 class _Watch(msgspec.Struct, frozen=True):
@@ -117,6 +138,19 @@ class Keeping:
         until = kept.ends_at if kept is not None else None
         self._tables.put(ONLOOKERS, key, _Onlooker(FORM, kept) if kept is not None else None, until)
 
+    def passing(self, ends: tuple[str, str], kept: KeptPassing | None) -> bool:
+        """Keep that presence of the second of these passes to the first; it can be learned again without."""
+        return self._tables.put(PASSING, "\n".join(ends).encode(), kept)
+
+    def all_passing(self) -> Iterator[tuple[tuple[str, str], tuple[str, str], KeptPassing]]:
+        """Of each its ends, the domains of the second and the first, and its form."""
+        for key, kept, _ in self._tables.items(PASSING, KeptPassing):
+            try:
+                watcher, _, presentity = key.decode().partition("\n")
+                yield (watcher, presentity), (_domain_of(presentity), _domain_of(watcher)), kept
+            except (RouterError, UnicodeDecodeError):
+                self._tables.drop(PASSING, key)
+
     def all_watching(self) -> Iterator[tuple[Address, Address, KeptWatching]]:
         """Watcher, presentity and form of each."""
         return self._pairs(WATCHING, KeptWatching)
@@ -144,6 +178,16 @@ class Keeping:
                 yield address_of(watcher), address_of(presentity), kept
             except RouterError:
                 self._tables.drop(table, key)
+
+
+def _domain_of(jid: str) -> str:
+    """The domain of a bare JID, in A-labels."""
+    return _name_of(jid.rpartition("@")[2])
+
+
+@lru_cache(maxsize=1024)
+def _name_of(domain: str) -> str:
+    return Domain.parse(domain).name
 
 
 def names_of(watcher: Address, presentity: Address) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 #: A pair's user is asked so often at most (mapping section 6.3, translation of presence without storms).
 BETWEEN_S: Final = 60.0
@@ -34,7 +34,11 @@ class Gathering:
         self.until = min(self.until, now + FIRST_S)
 
 
-class Probes:
+#: What names a pair.
+Key = TypeVar("Key", bytes, tuple[str, str])
+
+
+class Probes(Generic[Key]):
     """Questions that wait for their turn, one a pair.
 
     Args:
@@ -45,14 +49,14 @@ class Probes:
     def __init__(self, chance: Callable[[], float], rate: int = RATE) -> None:
         self._chance = chance
         self._gap_s = 1.0 / rate
-        self._heap: list[tuple[float, bytes]] = []
-        self._waits: dict[bytes, float] = {}
+        self._heap: list[tuple[float, Key]] = []
+        self._waits: dict[Key, float] = {}
         self._paced_until = float("-inf")
 
     def __len__(self) -> int:
         return len(self._waits)
 
-    def ask(self, keys: Iterable[bytes], now: float, within_s: float = 0.0) -> None:
+    def ask(self, keys: Iterable[Key], now: float, within_s: float = 0.0) -> None:
         """Let these be asked, each at a random moment within a time; one that waits keeps its moment."""
         for key in keys:
             if key not in self._waits:
@@ -60,15 +64,17 @@ class Probes:
                 self._waits[key] = at
                 heappush(self._heap, (at, key))
 
-    def drop(self, key: bytes) -> None:
+    def drop(self, key: Key) -> None:
         """Ask this one no more."""
         self._waits.pop(key, None)
 
-    def take(self, now: float) -> list[bytes]:
-        """Who is to be asked now, within the rate of a second."""
+    def take(self, now: float, most: int = RATE) -> list[Key]:
+        """Who is to be asked now, within the rate of a second; so many at most."""
         self._paced_until = max(self._paced_until, now - 1.0)
-        taken: list[bytes] = []
+        taken: list[Key] = []
         while self._heap and self._heap[0][0] <= now and self._paced_until + self._gap_s <= now + 1e-9:
+            if len(taken) >= most:
+                break
             at, key = heappop(self._heap)
             if self._waits.get(key) == at:
                 del self._waits[key]

@@ -15,7 +15,11 @@ from imxrouter.gateways.xmpp.streams.edge import StreamEdge
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.gateways.xmpp.streams.world import Known, Outside
 from imxrouter.model.outcome import SUCCESS
+from imxrouter.model.patterns import Pattern
+from imxrouter.routing.access import AccessLists, Action, Direction, Entry, Home
 from imxrouter.routing.choice import Protocol
+from imxrouter.routing.gate import Gate
+from imxrouter.routing.recipients import FirstContact, Recipients
 from imxrouter.switch.ports import Route
 from imxrouter.transport.inside import InsidePort
 from imxrouter.wire.framing import RecordSplitter
@@ -163,3 +167,12 @@ class EdgePair:
     def stanzas(self, router: EdgeRouter) -> list[bytes]:
         """The stanzas that the service of a router was given."""
         return [one.body.partition(b"\0")[2] for one in router.service.requests]
+
+
+def gate_without(blocked: str, domain: str = B) -> Gate:
+    """A gate of a router that serves a domain: one address is blocked, both ways."""
+    here = domain.encode()
+    lists = AccessLists(lambda name: Home((here,), b"acme") if name == here else None)
+    lists.add(Entry("r-1", Pattern.parse(blocked), Action.BLOCK, Direction.BOTH))
+    recipients = Recipients(lambda name: here if name == here else None, lambda _: FirstContact.SERVICE)
+    return Gate(lists, recipients)

@@ -1,0 +1,285 @@
+"""Rounds of questions for presence that passes: asked anew where some of it may have been lost.
+
+What a presentity said while his server could not reach the router, or the router was gone, nobody says again.
+So once there is a way again, his server is asked in the watcher's name (`probe`, RFC 6121 section 4.3). It
+answers the watcher: with the newest presence of each resource, `unavailable`, or that he may not see him.
+
+One question goes first on each way, from one domain to another; while that fails, no other goes. The rest
+follows spread in time. Whoever breaks streams to have much asked gets little: rounds of a way have a pace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Final
+
+from imxrouter.gateways.xmpp.subscriptions.passing import Ends, PassingPair, PassingPairs, Way
+from imxrouter.gateways.xmpp.subscriptions.probes import ALL_S, FIRST_S, Gathering, Probes
+from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.destinations import BackOff
+
+#: After a loss: servers open their streams again meanwhile.
+SETTLE_S: Final = 1.0
+#: The first questions of all ways are spread over so long after a start.
+START_S: Final = 2.0
+#: Ways that may have to be dialled first have their turns so many a second, as those of IMX have.
+WAYS_PER_S: Final = 200.0
+#: All of one way within so long, or so many a second where that takes longer than it must (row tim-back).
+SPREAD_S: Final = 10.0
+SPREAD_PER_S: Final = 20.0
+#: Rounds of one way: so many at once, and one more after so long.
+PACE_BURST: Final = 4
+PACE_S: Final = 15.0
+#: A way that fails is tried again after so long: at most as long as it has failed already.
+AGAIN: Final = BackOff(first_s=1.0, cap_s=900.0)
+#: It has failed for so long when watchers are told that nothing is known (architecture, section 6).
+GRACE_S: Final = 5.0
+#: So many questions refused in a row, and the rest of the way is not asked.
+REFUSED: Final = 3
+
+
+class Came(Enum):
+    """What came of a question."""
+
+    #: the presentity's server has it
+    GOT = "got"
+    #: it could not be reached now
+    FAILED = "failed"
+    #: it is not to be asked for this pair
+    REFUSED = "refused"
+
+
+class _Round:
+    """The questions of one way.
+
+    Attributes:
+        waits: pairs that are to be asked.
+        out: those that have been, without a word of it yet.
+        scout: the pair that is asked alone until it is known that there is a way; None where it is.
+        failing_since: when it failed first; None while it does not.
+        failed_at: when it failed last.
+        tries: that failed in a row.
+        hurried: the number of the try that was not waited for.
+        refused: questions that were refused in a row.
+        reason: why it failed last.
+        told: watchers are told that nothing is known.
+    """
+
+    __slots__ = (
+        "failed_at", "failing_since", "hurried", "out", "reason", "refused", "scout", "told", "tries",
+        "waits",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.waits: dict[Ends, None] = {}
+        self.out: set[Ends] = set()
+        self.scout: Ends | None = None
+        self.failing_since: float | None = None
+        self.failed_at = 0.0
+        self.tries = self.hurried = self.refused = 0
+        self.reason = Reason.NONE
+        self.told = False
+
+
+class _Answers(Gathering):
+    """The answers to a question, and the resources that none has named."""
+
+    __slots__ = ("came", "is_there", "unnamed")
+
+    def __init__(self, pair: PassingPair) -> None:
+        super().__init__(0.0, float("inf"))
+        self.unnamed = set(pair.shown)
+        #: whether one has come; whether the question has arrived
+        self.came = self.is_there = False
+
+
+class Rounds:
+    """Who is asked when.
+
+    Args:
+        pairs: whose presence passes.
+        chance: gives a random number in [0, 1).
+    """
+
+    def __init__(self, pairs: PassingPairs, chance: Callable[[], float]) -> None:
+        self._pairs, self._chance = pairs, chance
+        self._probes: Probes[Ends] = Probes(chance)
+        self._doubts: Probes[Ends] = Probes(chance)
+        self._rounds: dict[Way, _Round] = {}
+        self._failing: set[Way] = set()
+        #: up to when the rounds of a way are used up
+        self._spent: dict[Way, float] = {}
+        self._gathers: dict[Ends, _Answers] = {}
+        self._next_turn = float("-inf")
+
+    def __len__(self) -> int:
+        """Questions that are to be asked, or wait for an answer."""
+        return sum(len(one.waits) + len(one.out) for one in self._rounds.values())
+
+    def failing(self) -> list[tuple[Way, Reason]]:
+        """Ways that cannot be gone now, of those on which something is to be asked."""
+        return [(way, self._rounds[way].reason) for way in self._failing]
+
+    def begin(self, ways: Iterable[Way], now: float, within_s: float = 0.0) -> None:
+        """Something may have been lost on these: all their pairs are asked, as soon as there is a way."""
+        for way in ways:
+            granted = [pair.ends for pair in self._pairs.of_way(way) if pair.granted]
+            if not granted:
+                continue
+            round_ = self._rounds.get(way)
+            if round_ is not None and round_.scout is not None and round_.scout in round_.waits:
+                round_.waits.update(dict.fromkeys(granted))
+                continue  # it has not begun
+            round_ = round_ or self._rounds.setdefault(way, _Round())
+            round_.waits.update(dict.fromkeys(granted))
+            spent = max(self._spent.get(way, now), now)
+            self._spent[way] = spent + PACE_S
+            wait_s = max(spent - (PACE_BURST - 1) * PACE_S - now, SETTLE_S)
+            at = max(now + wait_s + within_s * self._chance(), self._turn(now))
+            self._send_scout(way, round_, at)
+
+    def _turn(self, now: float) -> float:
+        """When the next way has its turn: the first ones at once, many spread."""
+        self._next_turn = max(self._next_turn, now) + 2 * self._chance() / WAYS_PER_S
+        return self._next_turn
+
+    def _send_scout(self, way: Way, round_: _Round, at: float) -> None:
+        if not round_.waits:
+            self._end(way)
+            return
+        round_.scout = next(iter(round_.waits))
+        self._probes.drop(round_.scout)
+        self._probes.ask([round_.scout], at)
+
+    def _end(self, way: Way) -> None:
+        self._rounds.pop(way, None)
+        self._failing.discard(way)
+
+    def take(self, now: float, most: int) -> list[PassingPair]:
+        """Who is to be asked now, so many at most; `answered` is told what came of each."""
+        taken = []
+        for ends in self._probes.take(now, most):
+            pair = self._pairs.get(ends)
+            way, round_ = self._round_of(ends, pair)
+            if round_ is None or ends not in round_.waits or round_.scout not in {None, ends}:
+                continue
+            del round_.waits[ends]
+            if pair is None:
+                if round_.scout == ends:
+                    self._send_scout(way, round_, now)
+                continue
+            round_.out.add(ends)
+            self._gathers[ends] = _Answers(pair)
+            taken.append(pair)
+        return taken
+
+    def _round_of(self, ends: Ends, pair: PassingPair | None) -> tuple[Way, _Round | None]:
+        if pair is not None:
+            return pair.way, self._rounds.get(pair.way)
+        found = next((one for one in self._rounds.items() if ends in one[1].waits), None)
+        return found or (("", ""), None)
+
+    def answered(self, pair: PassingPair, came: Came, now: float, reason: Reason = Reason.NONE) -> None:
+        """What came of a question.
+
+        Args:
+            pair: that it was asked for.
+            came: that.
+            now: monotonic seconds.
+            reason: why it failed; none where that says nothing of whether there is a way.
+        """
+        ends, way = pair.ends, pair.way
+        round_ = self._rounds.get(way)
+        if came is not Came.GOT:
+            self._gathers.pop(ends, None)
+        elif (gather := self._gathers.get(ends)) is not None:
+            gather.is_there = True
+            gather.until = now + (FIRST_S if gather.came else ALL_S)
+        if round_ is None:
+            return
+        round_.out.discard(ends)
+        was_first = round_.scout == ends and ends not in round_.waits
+        if came is Came.FAILED:
+            self._failed(way, round_, ends, now, reason)
+            return
+        if came is Came.GOT:
+            round_.tries = round_.hurried = round_.refused = 0
+            round_.failing_since, round_.told = None, False
+            self._failing.discard(way)
+            if was_first:
+                round_.scout = None
+                self._probes.ask(round_.waits, now, min(len(round_.waits) / SPREAD_PER_S, SPREAD_S))
+        elif was_first:
+            round_.refused += 1
+            if round_.refused >= REFUSED:
+                self._end(way)
+                return
+            self._send_scout(way, round_, now)
+        if not round_.waits and not round_.out:
+            self._end(way)
+
+    def _failed(self, way: Way, round_: _Round, ends: Ends, now: float, reason: Reason) -> None:
+        round_.waits[ends] = None
+        if round_.scout is not None and round_.scout != ends:
+            return  # it was asked before it was known that there is no way
+        round_.tries += 1
+        at = now + AGAIN.wait_s(round_.tries, self._chance())
+        if reason is not Reason.NONE:
+            round_.reason, round_.failed_at = reason, now
+            self._failing.add(way)
+            if round_.failing_since is None:
+                round_.failing_since = now
+            if now < round_.failing_since + GRACE_S:  # tried once more before anybody is told
+                at = min(at, round_.failing_since + GRACE_S)
+        self._send_scout(way, round_, at)
+
+    def heard(self, pair: PassingPair, resource: str, now: float) -> None:
+        """A presence of the presentity reached the watcher: an answer, or one that says as much."""
+        if not self._rounds and not self._gathers:
+            return
+        round_ = self._rounds.get(pair.way)
+        if round_ is not None and round_.tries > round_.hurried and round_.scout in round_.waits:
+            round_.hurried = round_.tries  # he is there again, whatever was tried
+            self._send_scout(pair.way, round_, now)
+        gather = self._gathers.get(pair.ends)
+        if gather is None:
+            return
+        gather.came = True
+        if resource:
+            gather.unnamed.discard(resource)
+        else:
+            gather.unnamed.clear()
+        if gather.is_there:
+            gather.heard(now)
+
+    def gone(self, now: float) -> list[tuple[PassingPair, list[str]]]:
+        """Pairs whose answers are all there, with the resources that none named: those are gone."""
+        over = [ends for ends, one in self._gathers.items() if one.until <= now]
+        found = []
+        for ends in over:
+            unnamed, pair = self._gathers.pop(ends).unnamed, self._pairs.get(ends)
+            if pair is not None and (names := [one for one in pair.shown if one in unnamed]):
+                found.append((pair, names))
+        return found
+
+    def doubted(self, now: float, most: int) -> list[tuple[PassingPair, Reason]]:
+        """Watchers who are to be told now that nothing is known of a presentity, and why."""
+        for way in self._failing:
+            round_ = self._rounds[way]
+            since = round_.failing_since
+            if not round_.told and since is not None and round_.failed_at - since >= GRACE_S:
+                round_.told = True
+                shown = [pair.ends for pair in self._pairs.of_way(way) if pair.shown]
+                self._doubts.ask(shown, now, min(len(shown) / SPREAD_PER_S, SPREAD_S))
+        found = []
+        for ends in self._doubts.take(now, most):
+            pair = self._pairs.get(ends)
+            if pair is not None and pair.shown and pair.way in self._failing:
+                found.append((pair, self._rounds[pair.way].reason))
+        return found
+
+    def tidy(self, now: float) -> None:
+        """Forget the pace of ways on which nothing happened for long."""
+        if len(self._spent) > len(self._rounds):
+            self._spent = {way: spent for way, spent in self._spent.items() if spent > now}
