@@ -53,6 +53,12 @@ def is_presence(data: bytes) -> bool:
     return found is not None and found[1] == b"presence"
 
 
+def is_state(data: bytes) -> bool:
+    """Whether a record of a foreign form tells that somebody is available; whole records only."""
+    found = _XMPP.match(data, _body_of(data))
+    return found is not None and found[1] == b"presence" and not _attribute(found[2], b"type")
+
+
 def right_of_form(data: bytes) -> Right | None:
     """What a foreign form wants of its recipient; None of what wants nothing of him.
 

@@ -13,7 +13,7 @@ from imxrouter.routing.overload import Level
 from imxrouter.routing.traffic import Meter, Over, Payers
 from imxrouter.switch import slots
 from imxrouter.switch.core import SwitchCore
-from imxrouter.switch.forms import HANDED_OUT, is_presence
+from imxrouter.switch.forms import HANDED_OUT, is_presence, is_state
 from imxrouter.switch.ports import Port
 from imxrouter.wire.layout import (
     ADDRESSES_OFFSET,
@@ -188,6 +188,18 @@ class SwitchLimits(SwitchCore):
             limit = Limit.SHED_PRESENCE
         self._shed(port, data, limit, now)
         return True
+
+    def shed_own(self, port: Port, data: bytes, kind: int, now: float) -> bool:
+        """Whether presence that the router itself tells waits for the sake of what matters more.
+
+        That is what its machines tell in somebody's name: the newest of it is told later (`Notifying`,
+        `PresenceAgain`). What it says in its own name is said once, and passes: answers, *unknown*, and what
+        takes presence back.
+        """
+        tells = data[18] and not _ends(data) if kind == _NOTIFY else kind in FORMS and is_state(data)
+        if tells:
+            self._shed(port, data, Limit.SHED_PRESENCE, now)
+        return bool(tells)
 
     def _shed(self, port: Port, data: bytes, limit: Limit, now: float) -> None:
         self.refuse_over(port, data, limit, _SHED_WAIT_S[limit], self._from_domain(data), now)

@@ -75,8 +75,10 @@ class Switch(SwitchReads):
         check_recipient = checks.recipient and is_limited
         refused_types = INTERNAL_TYPES if checks.internal and not port.internal else _NO_TYPES
         gate = self.gate if checks.access and not is_process else None
-        shed = self.shed if checks.shedding and is_limited else Level.NOTHING
-        strict = shed >= Level.QUARTER or (check_traffic and meter is not None and now < meter.until)
+        shed = self.shed if checks.shedding and not is_process else Level.NOTHING
+        strict = (shed >= Level.QUARTER and not inside) or (
+            check_traffic and meter is not None and now < meter.until
+        )
         crowded, remembered = self._room_to_remember(port)
         granted, granted_bytes = (
             (port.granted_requests, port.granted_bytes) if checks.credit else (FOREVER, FOREVER)
@@ -169,9 +171,11 @@ class Switch(SwitchReads):
                         stripped = self._look_back(port, data[start:stop], ident, digest, hops, is_full)
                         if stripped is None:
                             continue
-                if not is_message and not inside:
-                    if shed and self.shed_rest(port, data[start:stop], rtype, now):
+                if not is_message and shed:
+                    sheds = self.shed_own if inside else self.shed_rest
+                    if sheds(port, data[start:stop], rtype, now):
                         continue
+                if not is_message and not inside:
                     refusal = self.presence.judge(data[start:stop], now, key, subscribed=checks.subscribed)
                     if refusal is not None:
                         self.refuse(port, data[start:stop], *refusal)

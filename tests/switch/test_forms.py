@@ -294,6 +294,35 @@ def test_a_form_counts_among_the_messages_to_its_recipient() -> None:
     assert [one.body for one in made.out(made.service)] == [PRESENCE]
 
 
+@pytest.mark.parametrize(
+    ("body", "passes"),
+    [
+        (PRESENCE, False),
+        (b"xmpp\0<presence type='unavailable'/>", True),
+        (b"xmpp\0<presence type='error'/>", True),
+        (b"xmpp\0<presence type='unsubscribed'/>", True),
+        (b"xmpp\0<presence type='probe'/>", True),
+        (b"xmpp\0<iq type='result'/>", True),
+    ],
+)
+def test_presence_that_the_router_says_again_is_shed_as_well(body: bytes, passes: bool) -> None:
+    """It comes again; what it says once, in its own name or to end something, passes."""
+    made = rig()
+    own = made.port(9, Role.SERVICE)
+    own.internal = True
+    own.sources[PEER] = made.peer.sources[PEER]
+    made.switch.inside.append(own)
+    stanza = form(body, 1, RecordType.STANZA)
+    made.switch.shed = Level.MESSAGES
+    made.feed(own, stanza)
+    assert [one.body for one in made.out(made.service)] == ([body] if passes else [])
+    if not passes:
+        assert made.outcome(own).reason is Reason.BUSY
+    made.switch.shed = Level.NOTHING
+    made.feed(own, form(body, 2, RecordType.STANZA))
+    assert [one.body for one in made.out(made.service)] == [body]
+
+
 def test_forms_are_shed_by_what_they_are() -> None:
     """Presence first, messages with the messages."""
     made = rig()

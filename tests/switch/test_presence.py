@@ -418,3 +418,22 @@ def test_a_renewal_of_the_router_does_not_bring_back_what_its_watcher_has_ended(
     rig.grant(own, seconds=90)
     ((_, entry),) = rig.switch.presence.table.items()
     assert (entry.granted, entry.end) == (True, rig.now + 90)
+
+
+def test_what_the_routers_own_machines_tell_is_shed_with_the_rest(rig: Presence) -> None:
+    """They tell the newest of it later; an end passes, and what the router says in its own name."""
+    inside = rig.port(9, Role.SERVICE)
+    rig.prove(inside, PEER)
+    rig.switch.inside.append(inside)
+    rig.switch.shed = Level.PRESENCE
+    rig.feed(inside, rig.notify())
+    assert rig.outcome(inside).reason is Reason.BUSY
+    rig.feed(inside, rig.notify(TERMINATED), rig.notify(local=b""), rig.subscribe())
+    assert [one.type for one in rig.out(rig.service)] == [RecordType.NOTIFY] * 2
+    without = Presence(replace(ALL_CHECKS, shedding=False))
+    inside = without.port(9, Role.SERVICE)
+    without.prove(inside, PEER)
+    without.switch.inside.append(inside)
+    without.switch.shed = Level.PRESENCE
+    without.feed(inside, without.notify())
+    assert len(without.out(without.service)) == 1, "the check is what stops it"

@@ -196,7 +196,7 @@ class PresenceAgain:
             return
         self._flying.pop(one, None)
         one.tries += 1
-        # what the router says is not shed: what found no room comes back when there is less to do
+        # what found no room, or was shed, comes back when there is less to do
         tries = _MOST_TRIES if outcome.reason.stage is Stage.LIMIT else one.tries
         wait_s = max(PAUSE.wait_s(tries, self._outside.chance()), min(outcome.retry_after_s, PAUSE.cap_s))
         heappush(self._turns, (now + wait_s, next(self._numbers), one))

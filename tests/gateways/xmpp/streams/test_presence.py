@@ -19,11 +19,12 @@ from imxrouter.gateways.xmpp.subscriptions.kept import TABLE_ENTRIES
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import Subscribe, SubscribeResult, SubscriptionState
-from imxrouter.model.outcome import SUCCESS, Outcome, indeterminant
+from imxrouter.model.outcome import SUCCESS, Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.store.memory import MemoryStore
+from imxrouter.switch.forms import is_state
 from imxrouter.transport.operations import operation_to_record, result_of, with_result
-from imxrouter.wire.record import Record, decode_outcome, response_to
+from imxrouter.wire.record import Record, decode_outcome, encode_record, response_to
 from imxrouter.wire.registry import FieldType, RecordType
 from tests.gateways.xmpp.streams.edge_rig import EdgePair
 from tests.gateways.xmpp.streams.rig import A, B
@@ -38,6 +39,7 @@ class Side:
     Attributes:
         stanzas: what the services got, as `type from to`.
         records: operations that it sent.
+        sheds: whether the switch has too much to do for presence.
         charged: users of whose rates something was taken, and whether of their own.
     """
 
@@ -50,6 +52,7 @@ class Side:
         self.forms = True
         self.dropped: Counter[str] = Counter()
         self.stanzas: list[str] = []
+        self.sheds = False
         self.raw: list[bytes] = []
         self.records: list[Record] = []
         self.charged: list[tuple[str, bool]] = []
@@ -85,6 +88,11 @@ class Side:
         return None
 
     def _submit(self, record: Record, respond: Callable[[Record], None]) -> None:
+        data = encode_record(record)
+        tells = record.type == RecordType.NOTIFY and record.envelope.from_local
+        if self.sheds and (tells or (record.type == RecordType.STANZA and is_state(data))):
+            respond(response_to(record, failure(Reason.BUSY, retry_after_s=5)))
+            return
         if record.type == RecordType.STANZA:
             raw = stanza_in(record)
             assert raw is not None
@@ -315,6 +323,26 @@ def test_a_presence_that_is_lost_is_said_again() -> None:
         sides.b.again.tick()
     assert sides.b.new() == ["available alice@a.example/desk bob@b.example"]
     assert b"<show>xa</show>" in sides.b.raw[-1]
+
+
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_what_was_shed_is_told_when_there_is_less_to_do(side: str) -> None:
+    """The newest of it, be it that Alice's router had too much to do, or Bob's."""
+    sides = Sides()
+    sides.friends()
+    sides.b.new()
+    which = sides.a if side == "a" else sides.b
+    which.sheds = True
+    for show in ("away", "dnd"):
+        sides.a.says(f"from='alice@a.example/desk' to='bob@b.example'><show>{show}</show></presence>")
+        sides.wait(3)
+    assert sides.b.new() == []
+    which.sheds = False
+    for _ in range(30):
+        sides.wait(1)
+        sides.b.again.tick()
+    assert sides.b.new() == ["available alice@a.example/desk bob@b.example"]
+    assert b"dnd" in sides.b.raw[-1]
 
 
 def test_a_stream_that_breaks_has_its_users_asked() -> None:
