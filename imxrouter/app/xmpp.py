@@ -270,7 +270,7 @@ class Streams:
         self._presence: StreamPresence | None = None
         self._passing: StreamPassing | None = None
         #: a pair's machine is in one process, and what it needs would come to any of them
-        self._presence_off = router.config.shares_port and router.config.takes_streams
+        self._presence_off = router.config.shares_port and router.config.takes_stanzas
         self.pair_settings = _pair_settings(router.config)
         self.trust = stream_trust(router, self._second, lambda what: later(0.0, what))
         self.rules = rules = StreamRules(
