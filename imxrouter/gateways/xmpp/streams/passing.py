@@ -45,6 +45,8 @@ from imxrouter.wire.record import Record, decode_outcome
 
 #: Questions, and things told, in one go: others want the switch, too.
 MOST_AT_ONCE: Final = 1000
+#: What a presentity's server answers a probe with (RFC 6121 section 4.3.2).
+_ANSWERS: Final = frozenset({"", "unavailable", "error", "unsubscribed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +125,19 @@ class StreamPassing:
 
     def came(self, got: StanzaIn) -> Seen | None:
         """A presence came that passes; what `passed` is told when it did, None where it says nothing."""
-        given = got.stanza
-        return seen_of(given.type, given.from_, given.to, (got.from_, got.to), self._outside.now())
+        given, now = got.stanza, self._outside.now()
+        seen = seen_of(given.type, given.from_, given.to, (got.from_, got.to), now)
+        if seen is not None and seen.type in _ANSWERS:
+            pair = self.pairs.get((seen.recipient, seen.source))
+            if pair is not None:  # it is an answer now, whenever it reaches the watcher
+                self.rounds.heard(pair, seen.resource if seen.type != "error" else "", now)
+        return seen
 
     def passed(self, seen: Seen, outcome: Outcome) -> None:
         """What became of it is known: it counts where it arrived, or nothing but the way was in its way."""
         if not (outcome.ok or outcome.in_doubt or outcome.reason.retry is Retry.LATER):
             return
-        now = self._outside.now()
-        pair = self.pairs.passed(seen, now, self._outside.wall(), arrived=outcome.ok)
-        if pair is not None:
-            self.rounds.heard(pair, seen.resource if seen.type != "error" else "", now)
+        self.pairs.passed(seen, self._outside.now(), self._outside.wall(), arrived=outcome.ok)
 
     def shaken(self, ways: Iterable[Way]) -> None:
         """A stream broke by which presence came from the first domain of each to the second."""

@@ -39,6 +39,12 @@ GRACE_S: Final = 5.0
 REFUSED: Final = 3
 
 
+#: Silence is no answer: the presentity's server may not reach us yet. Where none comes it is asked again
+#: after so long, then after twice as long each time, so often; only then he counts as gone.
+SILENT_S: Final = 10.0
+SILENT_TRIES: Final = 6
+
+
 class Came(Enum):
     """What came of a question."""
 
@@ -112,6 +118,8 @@ class Rounds:
         self._spent: dict[Way, float] = {}
         self._gathers: dict[Ends, _Answers] = {}
         self._next_turn = float("-inf")
+        #: how often nothing answered, of pairs for which that was so
+        self._silent: dict[Ends, int] = {}
 
     def __len__(self) -> int:
         """Questions that are to be asked, or wait for an answer."""
@@ -246,6 +254,7 @@ class Rounds:
         if gather is None:
             return
         gather.came = True
+        self._silent.pop(pair.ends, None)
         if resource:
             gather.unnamed.discard(resource)
         else:
@@ -254,14 +263,29 @@ class Rounds:
             gather.heard(now)
 
     def gone(self, now: float) -> list[tuple[PassingPair, list[str]]]:
-        """Pairs whose answers are all there, with the resources that none named: those are gone."""
+        """Pairs whose answers are all there, with the resources that none named: those are gone.
+
+        Who is not answered at all is asked again.
+        """
         over = [ends for ends, one in self._gathers.items() if one.until <= now]
         found = []
         for ends in over:
-            unnamed, pair = self._gathers.pop(ends).unnamed, self._pairs.get(ends)
-            if pair is not None and (names := [one for one in pair.shown if one in unnamed]):
+            gather, pair = self._gathers.pop(ends), self._pairs.get(ends)
+            times = self._silent.pop(ends, 0)
+            if pair is None:
+                continue
+            if not gather.came and times < SILENT_TRIES:
+                self._silent[ends] = times + 1
+                self._ask_later(pair, now + SILENT_S * 2.0**times)
+            elif names := [one for one in pair.shown if one in gather.unnamed]:
                 found.append((pair, names))
         return found
+
+    def _ask_later(self, pair: PassingPair, at: float) -> None:
+        round_ = self._rounds.setdefault(pair.way, _Round())
+        round_.waits[pair.ends] = None
+        if round_.scout is None:
+            self._probes.ask([pair.ends], at)
 
     def doubted(self, now: float, most: int) -> list[tuple[PassingPair, Reason]]:
         """Watchers who are to be told now that nothing is known of a presentity, and why."""
