@@ -117,6 +117,17 @@ def test_records_that_differ_and_lead_here_are_a_note(lab: Lab) -> None:
     assert "there: 1 1 6490 old.a.example." in warned[0]["evidence"]
 
 
+@pytest.mark.parametrize("beside", ["", "_pres._imx", "_imx._tcp"])
+def test_records_for_messages_alone(lab: Lab, beside: str) -> None:
+    """A domain that publishes `_im._imx` and nothing for presence is found for messages alone: it is told."""
+    a = lab.router("a.example", publish=False)
+    record = f"60 IN SRV 1 0 {a.endpoint[1]} im1.a.example."
+    lab.zones.load(f"_im._imx.a.example. {record}\nim1.a.example. 60 IN A {a.endpoint[0]}\n"
+                   + (f"{beside}.a.example. {record}\n" if beside else ""), "a.example")  # fmt: skip
+    warned = [one["what"] for one in look(a)["findings"] if one["severity"] == "warning"]
+    assert ("no peer finds a.example for presence" in warned) is not bool(beside)
+
+
 def test_what_this_router_itself_lacks_is_told(lab: Lab) -> None:
     """A policy nobody can meet, a service that is down, a suspended domain, a default that shuts most out."""
     tables = (

@@ -339,7 +339,7 @@ def test_spelling_is_kept_out_of_traces(lab: Lab) -> None:
     trace = gated.rig.router.trace
     (ident,) = gated.rig.call(lambda: trace.of_origin("m1"))
     (row,) = gated.rig.call(lambda: trace.find(ident))
-    assert row.get("reason") == "bad-address"
+    assert row.get("note") == "bad-address: not the one spelling of a gateway address"
     assert "bob" not in str(row)
     gated.close()
 

@@ -311,10 +311,19 @@ class Doctor:
         services = [srv_record(target).to_text() for target in self._wanted]
         await self._form(name, TYPE_IMX, [one.to_text() for one in records], first=True)
         await self._form(f"_imx.{name}", TYPE_SVCB, [one.to_text() for one in records])
-        for label in ("_im._imx", "_pres._imx", "_imx._tcp"):
-            await self._form(f"{label}.{name}", TYPE_SRV, services)
+        there = {
+            label: await self._form(f"{label}.{name}", TYPE_SRV, services)
+            for label in ("_im._imx", "_pres._imx", "_imx._tcp")
+        }
+        if self._used == type_name(TYPE_SRV) and not there["_pres._imx"] and not there["_imx._tcp"]:
+            self._say(
+                "warning", f"no peer finds {name} for presence", Stage.DNS, Reason.NO_IMX_RECORD,
+                [f"_pres._imx.{name} SRV: not published", f"_imx._tcp.{name} SRV: not published"],
+                "publish _pres._imx beside _im._imx: presence is looked up apart (RFC 3861)",
+            )  # fmt: skip
 
-    async def _form(self, name: str, rdtype: int, wanted: list[str], *, first: bool = False) -> None:
+    async def _form(self, name: str, rdtype: int, wanted: list[str], *, first: bool = False) -> bool:
+        """Say what is there; returns whether anything is, or may be."""
         answer = await self._asked(name, rdtype)
         question = f"{name} {type_name(rdtype)}"
         if answer.is_failure:
@@ -325,7 +334,7 @@ class Doctor:
             self._say(
                 severity, f"{question}: {reason.word}", Stage.DNS, reason, [answer.note or answer.words]
             )
-            return
+            return True
         there = [record_text(rdtype, rdata) for rdata in answer.rdatas]
         if not there:
             self._say("note", f"{question}: not published", Stage.DNS, evidence=[answer.words],
@@ -341,6 +350,7 @@ class Doctor:
                 f"{question}: not what this router wants published{also}", Stage.DNS, evidence=evidence,
                 remedy="publish the lines below, unless the difference is meant",
             )  # fmt: skip
+        return bool(there)
 
     async def _asked(self, name: str, rdtype: int) -> Answer:
         try:

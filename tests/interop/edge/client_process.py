@@ -28,7 +28,7 @@ class User(slixmpp.ClientXMPP):
     """A user who logs in in clear and decides for himself who may see him."""
 
     def __init__(self, address: str, password: str, tell: Tell, resource: str) -> None:
-        super().__init__(f"{address}/{resource}", password)
+        super().__init__(address if "/" in address else f"{address}/{resource}", password)
         self.enable_direct_tls = False
         self.enable_starttls = False
         self.enable_plaintext = True
@@ -100,7 +100,10 @@ class Users:
         await self._bridges.pop(user).disconnect()
 
     async def login(self, user: str, password: str, host: str, port: int, resource: str = "desk") -> None:
-        """Log a user in and show him available; what an earlier login has left ends without a word."""
+        """Log a user in and show him available; what an earlier login has left ends without a word.
+
+        An address with a resource is one more program of the same user, with a name of its own here.
+        """
         earlier = self._users.pop(user, None)
         if earlier is not None:
             earlier.abort()

@@ -163,9 +163,14 @@ def host_records(host: str, address: str) -> list[str]:
 
 
 def _direct_records(host: str, address: str) -> list[str]:
-    """Records of a host that is reached by TLS from the first byte, and in no other way."""
+    """Records of a host that is reached by TLS from the first byte, and in no other way.
+
+    Nobody listens where the first two records lead; the third is met by who goes on.
+    """
     return [
-        f"_xmpps-server._tcp.{host}. IN SRV 0 0 {DIRECT_TLS_PORT} to.{host}.",
+        f"_xmpps-server._tcp.{host}. IN SRV 1 9 {DIRECT_TLS_PORT + 1} to.{host}.",
+        f"_xmpps-server._tcp.{host}. IN SRV 2 9 {DIRECT_TLS_PORT + 2} to.{host}.",
+        f"_xmpps-server._tcp.{host}. IN SRV 3 0 {DIRECT_TLS_PORT} to.{host}.",
         f"to.{host}. IN A {address}",
     ]
 

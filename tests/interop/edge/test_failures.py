@@ -109,7 +109,7 @@ def test_streams_are_cut(lab: Laboratory, sees: Sees) -> None:
 
     def fails(_talk: Talk) -> None:
         lab.reset_streams()
-        time.sleep(0.2)
+        time.sleep(0.2)  # with the next one the half second
         sees.change()
         time.sleep(0.3)
         lab.heal()
@@ -122,7 +122,7 @@ def test_a_silent_server(lab: Laboratory, sees: Sees) -> None:
 
     def fails(_talk: Talk) -> None:
         freeze(lab.prosody.program, frozen=True)
-        time.sleep(1)
+        time.sleep(1)  # so that it is silent already
         sees.change("carol", "bob")
         time.sleep(DEAD_S + 2)
         freeze(lab.prosody.program, frozen=False)
@@ -137,7 +137,7 @@ def test_the_server_is_killed(lab: Laboratory, sees: Sees) -> None:
         talk.away.add("alice")
         lab.prosody.kill()
         sees.change("carol", "bob")
-        time.sleep(7)
+        time.sleep(7)  # longer than the grace
         assert "service-down" in sees.shown()[("carol", "alice")]
         lab.prosody.start()
         lab.prosody.ready()
@@ -169,7 +169,7 @@ def test_a_black_hole(lab: Laboratory, sees: Sees) -> None:
 
     def fails(_talk: Talk) -> None:
         lab.black_hole()
-        time.sleep(3)
+        time.sleep(3)  # with the next one the 20 s
         sees.change()
         time.sleep(17)
         shown = sees.shown()
@@ -191,7 +191,7 @@ def test_the_router_ends(lab: Laboratory, sees: Sees, how: str) -> None:
         else:
             lab.router.kill()
         sees.change("alice", "bob")
-        time.sleep(1)
+        time.sleep(1)  # the servers try to tell it, and fail: nobody shows when
         with talk.nothing_to("carol"):  # what comes before her program is there stays unseen in her inbox
             lab.router.start()
             lab.router.until_watched()
@@ -212,7 +212,7 @@ def test_the_router_is_drained(lab: Laboratory, sees: Sees) -> None:
         lab.router.drain()
         assert not lab.router.streams(), "a stream is left"
         sees.change("alice", "bob")
-        time.sleep(2)
+        time.sleep(2)  # in which one could come
         assert not lab.router.streams(), "a stream was taken"
         lab.router.client.undrain()
         sees.change("carol")

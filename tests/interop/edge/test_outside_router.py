@@ -172,7 +172,10 @@ def _streams(router: OutsideRouter, ours: str, theirs: str) -> dict[str, tuple[L
 @pytest.mark.parametrize("first", ["router", "server"])
 @pytest.mark.parametrize("server", ["prosody", "ejabberd"])
 def test_tls_from_the_first_byte(lab: Edge, router: OutsideRouter, server: str, first: str) -> None:
-    """Both publish `_xmpps-server` and nothing else (XEP-0368): no stream could have begun in clear."""
+    """Both publish `_xmpps-server` and nothing else (XEP-0368): no stream could have begun in clear.
+
+    Of three targets the third takes streams: whoever dials goes on to it.
+    """
     side = PROSODY if server == "prosody" else EJABBERD
     alice = lab.clients.login(lab.fresh("alice", side.direct), side.server)
     _write_both_ways(router, f"carol@{ROUTER.direct}", alice, first)

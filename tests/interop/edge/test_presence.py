@@ -89,3 +89,46 @@ def test_a_user_of_xmpp_is_watched(pair: tuple[Account, EdgeRouter]) -> None:
     wait_until(shows("busy with tests"), "his change", 20)
     alice.ask("presence", to=router.carol, kind="unsubscribed")
     wait_until(lambda: not subscriptions(router, alice.address), "that he took it back", 20)
+
+
+def test_several_programs_of_one_user(lab: Edge, pair: tuple[Account, EdgeRouter]) -> None:
+    """Both ways each has a state of its own, in one document or in stanzas of their own; one leaves."""
+    alice, router = pair
+    server = lab.server_of(alice.address.partition("@")[2]).side.server
+    phone = lab.clients.login(f"{alice.address}/phone", server)
+    phone.ask("presence", show="xa", status="on the way")
+    carol = router.client.user(router.carol)
+    carol.subscribe(alice.address)
+    alice.until(presence(router.carol, "subscribe"), "her wish")
+    alice.ask("presence", to=router.carol, kind="subscribed")
+
+    def tuples() -> list[tuple[str, str, list[str]]]:
+        states = [one["presence"] for one in subscriptions(router, alice.address) if one["presence"]]
+        return sorted(
+            (one["id"], one["status"], [note["text"] for note in one["notes"]])
+            for state in states
+            for one in state["tuples"]
+        )
+
+    both = [("ID-desk", "open", []), ("ID-phone", "open", ["on the way"])]
+    wait_until(lambda: tuples() == both, "both in one document", 20)
+    phone.logout()
+    wait_until(lambda: ("ID-phone", "open", ["on the way"]) not in tuples(), "that one left", 20)
+    assert ("ID-desk", "open", []) in tuples()
+
+    carol.publish({"instance": "desk", "status": "away"})
+    carol.publish({"instance": "phone", "status": "away"})
+    alice.ask("presence", to=router.carol, kind="subscribe")
+    wait_until(lambda: alice.address in str(carol.watchers()), "she is asked", 20)
+    carol.decide(alice.address, "allow")
+
+    def of(instance: str, kind: str | None) -> Callable[[Stanza], bool]:
+        full = f"{router.carol}/{instance}"
+        return lambda one: presence(router.carol, kind)(one) and one.get("from") == full
+
+    for instance in ("desk", "phone"):
+        seen = alice.until(of(instance, None), f"her {instance}")
+        assert seen.findtext("{*}show") == "away"
+    carol.retract("phone")
+    alice.until(of("phone", "unavailable"), "that one left")
+    assert not any(of("desk", "unavailable")(one) for one in alice.received)
