@@ -11,6 +11,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
+from imxrouter.app.attaching import Attaching
 from imxrouter.app.components import own_parts, places
 from imxrouter.app.link_parts import LinkParts
 from imxrouter.app.prepared import Step, Touched
@@ -69,6 +70,7 @@ class BehindUs:
         config, hub = router.config, router.hub
         # the configuration itself may hold 100,000 domains: it is not kept
         later, opener = router.reactor.callLater, TcpOpener(router.reactor)
+        attaching = Attaching(router.reactor, opener, router.link_tls)
         self._inside = Inside(
             hub,
             self._service_of,
@@ -78,7 +80,7 @@ class BehindUs:
             streams.rules,
         )
         self._clients = ComponentClients(
-            hub, places(config), opener, later, random.SystemRandom().random,
+            hub, places(config), attaching, later, random.SystemRandom().random,
             ClientSettings(
                 self._own_domains, streams.rules.confirm, streams.rules.settings,
                 streams.refused, streams.answers_cost,
@@ -204,7 +206,10 @@ class BehindUs:
 
         What a service's server has opened stays where its address is another one: that is no proof.
         """
-        if not changes.touch("service", "xmpp.inside.allow", "dial", "links"):
+        servers = places(config)
+        if servers == self._clients.places and not changes.touch(
+            "service", "xmpp.inside.allow", "xmpp.component", "dial", "links"
+        ):
             return None
         addresses, networks = addresses_of(config), config.xmpp.inside.networks
         wanted = {one.name for one in config.services if one.kind == "xmpp"}
@@ -213,6 +218,7 @@ class BehindUs:
         shut = [one for one in self._inside.sessions if not self._inside.may_come(one, networks)]
         left = [one for one in self._inside.sessions if one.side is Side.OPENER and one.service in moved]
         gone = [one for one in self.streams() if one.service in self.pools.keys() - wanted]
+        other = [one for one in self._clients.concerned(servers) if one not in gone]
 
         def commit() -> None:
             self._wanted = wanted
@@ -226,16 +232,19 @@ class BehindUs:
             self._inside.addresses = addresses
             for name in moved:
                 self.pools[name].anew()
-                self._inside.retire(name)
+                self._inside.moved(name)
             self._inside.allow(networks)
+            self._clients.change(servers)
 
         words = (
             (shut, "ends: its address is not in xmpp.inside.allow any more"),
             (left, "closed in order: the address of service {} is another"),
             (gone, "closed in order: service {} is gone"),
+            (other, "closed in order: another component of service {}, or none"),
         )
         links = [Touched(one, text.format(one.service)) for some, text in words for one in some]
-        return Step(commit, tuple(links), counts=bool(links) or changes.touch("service", "xmpp"))
+        counts = bool(links) or servers != self._clients.places or changes.touch("service", "xmpp")
+        return Step(commit, tuple(links), counts=counts)
 
     def settle(self) -> None:
         """End in order the streams of services that are configured no more; no domain is theirs by now."""

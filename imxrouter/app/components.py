@@ -16,6 +16,7 @@ from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts, Trust
 from imxrouter.gateways.xmpp.terms import StreamTerms
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.patterns import Pattern
+from imxrouter.tls.anchors import anchors_from
 from imxrouter.transport.link import Link
 from imxrouter.transport.services import Services
 
@@ -35,11 +36,13 @@ def places(config: Config) -> list[Place]:
 
     Raises:
         BadKey: the file of a secret cannot be read, or holds none.
+        BadAnchors: a file of an authority cannot be used.
     """
     return [
         Place(
             one.service, one.endpoint, read_secret(Path(one.secret_file)), one.domains, one.gateway,
             frozenset(Pattern.parse(text).where for text in one.gateway_domains),
+            one.server_name, anchors_from((one.anchor,)) if one.anchor else None,
         )
         for one in config.xmpp.attached
     ]  # fmt: skip

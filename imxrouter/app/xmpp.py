@@ -270,7 +270,7 @@ class Streams:
         self._presence: StreamPresence | None = None
         self._passing: StreamPassing | None = None
         #: a pair's machine is in one process, and what it needs would come to any of them
-        self._presence_off = router.config.shares_port and router.config.takes_streams
+        self._presence_off = router.config.shares_port and router.config.takes_stanzas
         self.pair_settings = _pair_settings(router.config)
         self.trust = stream_trust(router, self._second, lambda what: later(0.0, what))
         self.rules = rules = StreamRules(
@@ -470,11 +470,12 @@ class Streams:
 
     def _known(self) -> Known:
         routes = self._hub.switch.routes
+        xmpp, imx, stanza = Protocol.XMPP, Protocol.IMX, RecordType.STANZA.value
 
         def spoken(name: str) -> Protocol:
             route = routes.get(name.encode())
             if route is not None:
-                return Protocol.XMPP if RecordType.STANZA in route.types else Protocol.IMX
+                return xmpp if stanza in route.types else imx
             return self.edge.spoken(name)
 
         return Known(

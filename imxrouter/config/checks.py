@@ -22,7 +22,7 @@ from imxrouter.config.tls_checks import (
     tls_problems,
     tls_warnings,
 )
-from imxrouter.config.xmpp_checks import xmpp_problems
+from imxrouter.config.xmpp_checks import xmpp_problems, xmpp_warnings
 from imxrouter.model.address import Address
 from imxrouter.model.errors import RouterError
 
@@ -71,7 +71,8 @@ def problems(config: Config, file: str, placed: Iterable[Placed]) -> list[Proble
 
 def warnings(config: Config, file: str, placed: Iterable[Placed]) -> list[Problem]:
     """Return what is allowed and probably not wanted; arguments as for `problems`."""
-    here: Iterator[Found] = ((file, *rest) for rest in chain(tls_warnings(config), _other_warnings(config)))
+    found = chain(tls_warnings(config), xmpp_warnings(config), _other_warnings(config))
+    here: Iterator[Found] = ((file, *rest) for rest in found)
     own = placed if not config.tls.certificates else ()
     return [Problem(*one) for one in chain(here, domain_warnings(own))]
 
@@ -362,7 +363,7 @@ def _presence_off(config: Config) -> Iterator[tuple[str, str, str]]:
                 ),
                 'use one process, or a service of your own (kind = "imx")',
             )
-    if config.takes_streams:
+    if config.takes_stanzas:
         what = (
             "between users of XMPP and of other protocols there are messages only: presence needs a single "
             "process and is refused with type-not-enabled; errors and answers to queries are lost that come "

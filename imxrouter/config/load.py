@@ -199,7 +199,8 @@ def _wire_names(data: dict[str, Any]) -> dict[str, Any]:
                 entry["aliases"] = [_wire_name(alias) for alias in entry["aliases"]]
     for entry in data.get("xmpp", {}).get("component", []):
         entry["domains"] = [_wire_name(name) for name in entry.get("domains", [])]
-        entry["gateway"] = _wire_name(entry.get("gateway", ""))
+        for key in ("gateway", "server_name"):
+            entry[key] = _wire_name(entry.get(key, ""))
     for entry in data.get("trust", {}).get("peer", []):
         star = "*." if entry["domain"].startswith("*.") else ""
         entry["domain"] = star + _wire_name(entry["domain"].removeprefix("*."))

@@ -126,6 +126,11 @@ class Config(Section, frozen=True):
         return bool(self.xmpp.listen or self.xmpp.listen_tls or self.xmpp.inside.listen)
 
     @property
+    def takes_stanzas(self) -> bool:
+        """Whether anybody opens streams to this router: servers, or bridges."""
+        return self.takes_streams or bool(self.xmpp.components.listen)
+
+    @property
     def taken_at(self) -> tuple[HostPort, ...]:
         """Where connections of others are taken, inside and outside: never dialled by ourselves."""
         xmpp = self.xmpp

@@ -107,6 +107,23 @@ class ComponentOf(Section, frozen=True):
             example="/etc/imxrouter/component.secret",
         ),
     ]
+    server_name: Annotated[
+        str,
+        key(
+            "The domain that the server's certificate must name; the connection is then in TLS from its "
+            "first byte, as ejabberd takes it. Empty: in clear.",
+            example="chat.example",
+        ),
+    ] = ""
+    anchor: Annotated[
+        str,
+        key(
+            "PEM file of the authority, or of the very certificate, that is trusted for it instead of "
+            "`tls.trust`.",
+            path=True,
+            example="/etc/imxrouter/chat-ca.pem",
+        ),
+    ] = ""
     domains: Annotated[
         tuple[str, ...],
         key(

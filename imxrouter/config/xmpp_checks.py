@@ -49,6 +49,26 @@ def xmpp_problems(config: Config) -> Iterator[tuple[str, str, str]]:
             yield f"{path}.address", str(error), "write where its server takes streams, like 10.0.0.5:5269"
 
 
+def xmpp_warnings(config: Config) -> Iterator[tuple[str, str, str]]:
+    """Yield (path, what, what to do) of what is allowed about XMPP and probably not wanted."""
+    for n, one in enumerate(config.xmpp.attached):
+        if not one.server_name and _is_public(one.address):
+            what = f"what is said at {one.address} can be read and changed on the way, and the secret tried"
+            do = "write server_name, where it takes TLS; or reach it by an address of your own network"
+            yield f"xmpp.component[{n}].address", what, do
+    for text in config.xmpp.components.listen:
+        if _is_public(text):
+            what = f"what components say at {text} can be read and changed on the way"
+            yield "xmpp.components.listen", what, "listen at an address of your own network"
+
+
+def _is_public(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(parse_endpoint(address).host).is_global
+    except RouterError:
+        return False  # told as what it is
+
+
 def _several_processes(config: Config) -> Iterator[tuple[str, str, str]]:
     """A server's answers come on streams of its own, which the system gives to any of the processes."""
     if config.shares_port and config.takes_streams and config.xmpp.confirm != "written":
@@ -97,6 +117,7 @@ def _attached_problems(config: Config) -> Iterator[tuple[str, str, str]]:
             parse_endpoint(one.address)
         except RouterError as error:
             yield f"{path}.address", str(error), "write where it takes components, like 10.0.0.5:5347"
+        yield from _name_problems(path, one)
         for name in one.domains:
             try:
                 parse_name(name)
@@ -107,6 +128,19 @@ def _attached_problems(config: Config) -> Iterator[tuple[str, str, str]]:
         if len(set(one.domains)) < len(one.domains):
             yield f"{path}.domains", "a domain stands twice", "keep one of them"
         yield from _gateway_problems(config, path, one, own)
+
+
+def _name_problems(path: str, one: ComponentOf) -> Iterator[tuple[str, str, str]]:
+    """What speaks against the name that a server's certificate must have."""
+    if not one.server_name:
+        if one.anchor:
+            yield f"{path}.anchor", "stands without server_name", "write server_name, or remove it"
+        return
+    try:
+        parse_name(one.server_name)
+    except RouterError as error:
+        do = "write the domain that its certificate names"
+        yield f"{path}.server_name", f"{one.server_name!r}: {error}", do
 
 
 def _gateway_problems(

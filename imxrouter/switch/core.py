@@ -413,6 +413,16 @@ class SwitchCore(SwitchTables):
         port.acked = count
         return True
 
+    def acknowledge_all(self, port: Port) -> None:
+        """Forget all that was answered: who got it has read it."""
+        unacked = port.unacked
+        port.acked += len(unacked)
+        forget = self.memory.forget
+        for key in unacked:
+            if key:
+                forget(key)
+        unacked.clear()
+
     def sweep(self, now: float, answer_timeout_s: float) -> None:
         """Once a second: late requests become indeterminant, the duplicate window moves on."""
         for tag in self.ledger.older_than(now - answer_timeout_s):

@@ -23,6 +23,9 @@ FOREVER: Final = float("inf")
 MAX_UNACKNOWLEDGED: Final = 65_536
 
 
+#: What requests of links of one kind are held to: they are a service's; whether the checks of source, size,
+#: duplicates, traffic, sender's rate, recipient's rate, access and shedding are made; and types never taken.
+HeldTo = tuple[bool, bool, bool, bool, bool, bool, bool, bool, bool, frozenset[int]]
 #: What a retry adds to a record: its epoch field (specification section 8.2).
 RETRY_BYTES: Final = 12
 

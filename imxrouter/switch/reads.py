@@ -55,10 +55,9 @@ class SwitchReads(SwitchResponses):
             if went == at:
                 break
             at = went
-        if port.closed:
+        if at == end or port.closed:
             return
         port.need = LENGTH_BYTES
         if end - at >= LENGTH_BYTES:
             port.need = judge_length(data, at, port.max_record)
-        if at < end:
-            port.tail += data[at:]
+        port.tail += data[at:]

@@ -17,7 +17,7 @@ from imxrouter.routing.overload import Level
 from imxrouter.routing.traffic import NOBODY
 from imxrouter.switch import slots
 from imxrouter.switch.forms import WHOLE, is_presence, part_of
-from imxrouter.switch.ports import FOREVER, Port, Role
+from imxrouter.switch.ports import FOREVER, Port
 from imxrouter.switch.presence import INSIDE_TYPES, OF_DOMAINS
 from imxrouter.switch.reads import SwitchReads
 from imxrouter.switch.slots import BASE_OF_TYPE, OTHER_BASE
@@ -38,7 +38,7 @@ from imxrouter.wire.layout import (
     LENGTH_BYTES,
     RESPONSE_BIT,
 )
-from imxrouter.wire.registry import FORMS, INTERNAL_TYPES, RecordType
+from imxrouter.wire.registry import FORMS, RecordType
 
 _KEEP_FLAGS = 0xFF & ~FLAG_RETRY
 _MESSAGE = RecordType.MESSAGE.value
@@ -47,7 +47,8 @@ _ID_OFFSET = 24
 _AT = 0x40
 _MESSAGES_ACCEPTED = BASE_OF_TYPE[_MESSAGE] + slots.ACCEPTED
 _NO_PORTS: list[Port] = []
-_NO_TYPES: frozenset[int] = frozenset()
+_NO_SHEDDING, _QUARTER = Level.NOTHING, Level.QUARTER
+_RECORDS_IN = slots.RECORDS_IN
 _NONE: dict[bytes, list[Port]] = {}
 
 
@@ -68,15 +69,14 @@ class Switch(SwitchReads):
         checks, counters, turn, max_hops = self.checks, self.counters, self._turn, self.max_hops
         number, limit, meter, used, end = port.number, port.max_record, port.meter, port.used, len(data)
         sources, destinations, inside = port.sources, port.destinations, port in self.inside
-        is_process, is_service = port.role is Role.PROCESS, port.role is Role.SERVICE
-        is_limited = not inside and not is_process
-        check_source, check_size, check_duplicates = checks.source, checks.size, checks.duplicates
-        check_traffic, check_rate = checks.traffic and is_limited, checks.rate and is_limited
-        check_recipient = checks.recipient and is_limited
-        refused_types = INTERNAL_TYPES if checks.internal and not port.internal else _NO_TYPES
-        gate = self.gate if checks.access and not is_process else None
-        shed = self.shed if checks.shedding and not is_process else Level.NOTHING
-        strict = (shed >= Level.QUARTER and not inside) or (
+        kind = port.role, port.internal, inside
+        (
+            is_service, check_source, check_size, check_duplicates, check_traffic, check_rate,
+            check_recipient, check_access, check_shedding, refused_types,
+        ) = self._held_to.get(kind) or self._is_held_to(*kind)  # fmt: skip
+        gate = self.gate if check_access else None
+        shed = self.shed if check_shedding else _NO_SHEDDING
+        strict = (shed >= _QUARTER and not inside) or (
             check_traffic and meter is not None and now < meter.until
         )
         crowded, remembered = self._room_to_remember(port)
@@ -312,7 +312,7 @@ class Switch(SwitchReads):
                 self._spend(out, had - room, had_bytes - room_bytes)
             if run_port is not None:
                 self.put(run_port, view[run_start:run_end])
-            counters[slots.RECORDS_IN] += records_in
+            counters[_RECORDS_IN] += records_in
             counters[_MESSAGES_ACCEPTED] += messages
             if meter is not None and check_traffic:
                 meter.read(records_in, at - begun, now)

@@ -27,7 +27,7 @@ from imxrouter.routing.traffic import Traffic
 from imxrouter.switch import slots
 from imxrouter.switch.checks import ALL_CHECKS, Checks
 from imxrouter.switch.forms import only_ends_or_answers, right_of_form
-from imxrouter.switch.ports import RETRY_BYTES, Port, Route, RouteTable
+from imxrouter.switch.ports import RETRY_BYTES, HeldTo, Port, Role, Route, RouteTable
 from imxrouter.switch.presence import OF_DOMAINS, OF_SUBSCRIPTIONS, Lane, PresenceChecks
 from imxrouter.switch.rewrite import (
     shortened,
@@ -147,6 +147,8 @@ class SwitchTables:
         self._older_names: dict[bytes, tuple[bytes, bytes]] = {}
         self._targets: dict[bytes, tuple[bytes, Route | None, int]] = {}
         self._turn = 0
+        #: by role, and whether a link is internal, and the router's own
+        self._held_to: dict[tuple[Role, bool, bool], HeldTo] = {}
 
     # -- addresses -------------------------------------------------------------------------------------
 

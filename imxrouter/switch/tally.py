@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Final
 
 from imxrouter.link.ledger import FROM_DOMAIN, SENT, SINCE, TO_DOMAIN, TRIES, TYPE, Entry
@@ -100,10 +100,6 @@ class Tally:
         key: Key = domain if entry[TYPE] == RecordType.MESSAGE else (domain, entry[TYPE])
         self.run({key: 1}, 1, came, entry[SINCE], entry[SENT], entry[TRIES], now)
 
-    def put_out(self) -> int:
-        """Records put out until now in the reads that brought them."""
-        return self._counters[slots.RECORDS_OUT] - self.apart
-
     def ours(self, count: int, seconds: float) -> None:
         """So many records were with us for so long, from the read that brought them to their write."""
         self._counters[OURS + bisect_left(DELIVERY_BOUNDS_S, seconds)] += count
@@ -150,7 +146,7 @@ class Tally:
         runs, self.runs = self.runs, []
         return runs
 
-    def wrote(self, put: int, at: float, seconds: float, runs: list[Run]) -> None:
+    def wrote(self, put: int, at: float, seconds: float, runs: Sequence[Run]) -> None:
         """What a read brought has been written.
 
         Our share of a delivery is the time of its request, on hold or from read to write, and that of its
@@ -168,13 +164,14 @@ class Tally:
             self.ours_s += put * seconds
         if seconds >= SLOW_S:
             self._slow[at] = seconds
+        delivered = self.flows.delivered
         for counts, came, bucket, took, since, sent, tries in runs:
             if since == sent or tries:
                 share = seconds + self._slow.get(since, min(seconds, SLOW_S))
             else:
                 share = seconds + sent - since
             ours = bisect_left(DELIVERY_BOUNDS_S, share)
-            self.flows.delivered(counts, came, ours, share, bucket, took)
+            delivered(counts, came, ours, share, bucket, took)
 
     def forget_reads(self, before: float) -> None:
         """Requests that came before have their answers."""

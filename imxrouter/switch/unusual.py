@@ -10,14 +10,16 @@ from imxrouter.routing.gate import Bar
 from imxrouter.switch import slots
 from imxrouter.switch.core import SUSPENDED_S
 from imxrouter.switch.limiting import SwitchLimits
-from imxrouter.switch.ports import FOREVER, MAX_UNACKNOWLEDGED, Port, Proof, Role, Route
+from imxrouter.switch.ports import FOREVER, MAX_UNACKNOWLEDGED, HeldTo, Port, Proof, Role, Route
 from imxrouter.switch.presence import OF_DOMAINS
 from imxrouter.wire.layout import ADDRESSES_OFFSET, FLAG_RETRY, FLAGS_OFFSET
+from imxrouter.wire.registry import INTERNAL_TYPES
 
 #: Stands for the proof of a domain of which nothing is proved.
 NOT_PROVED: Final[Proof] = (0, None, -FOREVER, 0.0, 0.0, FOREVER)
 
 _NO_ROOM: Final = (0, 0, 0)
+_NO_TYPES: Final[frozenset[int]] = frozenset()
 
 #: A sender's key and domain; a recipient's domain, its route, and his place in the table of inboxes.
 _Sender = tuple[bytes, bytes]
@@ -26,6 +28,23 @@ _Target = tuple[bytes, Route | None, int]
 
 class SwitchUnusual(SwitchLimits):
     """What is seldom of a request. Where a method refuses it, nothing is left to do for the loop."""
+
+    def _is_held_to(self, role: Role, internal: bool, inside: bool) -> HeldTo:
+        """What requests of links of one kind are held to; it is remembered.
+
+        Args:
+            role: theirs.
+            internal: they may bring what never comes over IMX.
+            inside: the router's own.
+        """
+        checks, is_limited = self.checks, not inside and role is not Role.PROCESS
+        held_to = self._held_to[role, internal, inside] = (
+            role is Role.SERVICE, checks.source, checks.size, checks.duplicates,
+            checks.traffic and is_limited, checks.rate and is_limited, checks.recipient and is_limited,
+            checks.access and role is not Role.PROCESS, checks.shedding and role is not Role.PROCESS,
+            INTERNAL_TYPES if checks.internal and not internal else _NO_TYPES,
+        )  # fmt: skip
+        return held_to
 
     def _room_to_remember(self, port: Port) -> tuple[bool, int]:
         """Whether the memory is crowded, and the requests in flight of a link up to which it remembers."""

@@ -298,7 +298,7 @@ class Chosen:
         """
         if self.chooser is None or not self.several:
             return Protocol.IMX
-        kept = self.chooser.kept_of(name, Uri.IM, _STREAMS)
+        kept = self.chooser.kept_of(name, _IM, _STREAMS)
         return protocol_of(kept.choice) if kept is not None else None
 
     def choose_for_stanzas(self, name: str) -> Deferred[Protocol]:
@@ -356,6 +356,7 @@ class Chosen:
 
 #: Whose links are streams.
 _STREAMS: Final = Protocol.XMPP
+_IM: Final = Uri.IM
 
 
 def words_of(protocol: Protocol, look_up: LookUp) -> str:

@@ -35,6 +35,7 @@ from imxrouter.wire.registry import PROTOCOL_VERSION, Capability
 
 #: DUPLICATE_WINDOW of a hello that does not say it (specification section 5.1).
 WINDOW_MS = 60_000
+_RECORDS_OUT = slots.RECORDS_OUT
 
 #: A stranger who goes on after so many refused requests and claims is cut off: each costs us more than him.
 REFUSED_BEFORE_PROOF = 256
@@ -219,25 +220,23 @@ class Hub:
 
     def received(self, session: Link, data: bytes) -> None:
         """Bytes of a link: through the switch, then everything that became of them goes out."""
-        now = self.now()
-        machine = session.machine
+        now, port, machine, switch = self._monotonic(), session.port, session.machine, self.switch
         machine.heard(now)
-        before = session.port.responses_read + session.port.in_flight
-        switch = self.switch
+        before = port.responses_read + port.in_flight
         counters, tally = switch.counters, switch.tally
-        put = counters[slots.RECORDS_OUT] - tally.apart
+        put = counters[_RECORDS_OUT] - tally.apart
         try:
-            switch.receive(session.port, data, now)
+            switch.receive(port, data, now)
         except WireError as error:
             session.end(Reason.PROTOCOL_ERROR, str(error))
-        if session.port.responses_read + session.port.in_flight != before:
+        if port.responses_read + port.in_flight != before:
             machine.busy(now)
-        if session.port.refused > REFUSED_BEFORE_PROOF and not session.port.sources:
+        if port.refused > REFUSED_BEFORE_PROOF and not port.sources:
             session.end(Reason.NOT_PROVED, "too much without a proof")
-        if len(session.port.unacked) > UNACKNOWLEDGED_AT_MOST:
+        if len(port.unacked) > UNACKNOWLEDGED_AT_MOST:
             session.end(Reason.UNREAD_ANSWERS, "answers are not acknowledged")
-        put = counters[slots.RECORDS_OUT] - tally.apart - put
-        runs = tally.taken_runs()
+        put = counters[_RECORDS_OUT] - tally.apart - put
+        runs = tally.taken_runs() if tally.runs else ()
         self.flush()
         if put or runs:
             took_s = self._monotonic() - now
@@ -245,7 +244,7 @@ class Hub:
             if took_s > LONG_READ_S or session.reads_less:
                 session.read_for(len(data), took_s)
         session.settle()
-        meter = session.port.meter
+        meter = port.meter
         if meter is not None and (meter.insists or meter.troubled):
             self.slowed.slow(session, now, pause=meter.insists)
 
@@ -349,11 +348,11 @@ class Hub:
 
     def flush(self) -> None:
         """Write what the switch put out, until nothing is left; a nested call leaves it to the outer one."""
-        if self._flushing:
+        switch = self.switch
+        if self._flushing or not (switch.dirty or switch.held or switch.foreign or switch.barred):
             return
         self._flushing = True
         try:
-            switch = self.switch
             while switch.dirty or switch.held or switch.foreign or switch.barred:
                 if switch.barred:
                     barred, switch.barred = switch.barred, []
@@ -476,12 +475,14 @@ class Hub:
 
     def inject(self, port: Port, data: bytes, *taken: Callable[[], None]) -> None:
         """Take whole records from inside this process now; `taken` are called before anything is written."""
-        now, put = self.now(), self.switch.tally.put_out()
-        self.switch.receive(port, data, now)
-        put = self.switch.tally.put_out() - put
-        runs = self.switch.tally.taken_runs()
+        now, switch = self._monotonic(), self.switch
+        counters, tally = switch.counters, switch.tally
+        put = counters[_RECORDS_OUT] - tally.apart
+        switch.receive(port, data, now)
+        put = counters[_RECORDS_OUT] - tally.apart - put
+        runs = tally.taken_runs() if tally.runs else ()
         for tell in taken:
             tell()
         self.flush()
         if put or runs:
-            self.switch.tally.wrote(put, now, self.now() - now, runs)
+            tally.wrote(put, now, self._monotonic() - now, runs)

@@ -25,6 +25,7 @@ from imxrouter.wire.control import Control, Credit, Hello, encode_ack
 SOON_S = 5
 #: Acknowledge at the latest after so many responses (specification section 8.1).
 ACK_EVERY = 256
+_DRAINING = LinkState.DRAINING
 
 
 class LinkSession(ByteLink):
@@ -128,7 +129,7 @@ class LinkSession(ByteLink):
 
     def settle(self) -> None:
         """While draining: end once nothing is in flight."""
-        if self.machine.state is LinkState.DRAINING:
+        if self.machine.state is _DRAINING:
             self.perform(self.machine.settle(self.port.in_flight + self.port.sent))
 
     @property

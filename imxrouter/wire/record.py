@@ -29,6 +29,8 @@ _ROLES = ("router", "service", "peer", "uplink")
 _ZERO_ID = bytes(16)
 #: Answers whose success brings nothing beside itself.
 _BARE = frozenset({RecordType.MESSAGE_RESPONSE, RecordType.NOTIFY_RESPONSE, RecordType.STANZA_RESPONSE})
+#: No request's type begins with so high a byte.
+_OF_RESPONSES = RESPONSE_BIT >> 8
 _SUCCESS = OUTCOME.pack(Status.SUCCESS, 0, Reason.NONE.code, 0)
 
 
@@ -202,7 +204,7 @@ def read_plain_success(data: bytes) -> tuple[int, bytes] | None:
 
     It needs no `decode_record`: of 10,000 watchers as many answers come.
     """
-    if len(data) < HEADER_BYTES:
+    if len(data) < HEADER_BYTES or data[LENGTH_BYTES] < _OF_RESPONSES:
         return None
     _, rtype, _, _, tag, to_l, to_d, from_l, from_d, ext, reserved, ident = HEADER.unpack_from(data)
     whole = HEADER_BYTES + to_l + to_d + from_l + from_d + 2 + OUTCOME_BYTES

@@ -235,6 +235,11 @@ def test_bridge_at_one_of_two_processes(lab: Lab) -> None:
         assert link.outcome().ok
     for rig in both:
         assert rig.call(partial(rig.router.components._host._against, "shop.example")) is Condition.CONFLICT
+    # a pair's machine would be at one of them, or after a restart at both: it is said at once
+    peer.send("<presence from='desk@shop.example' to='bob@m0.example' id='w' type='subscribe'/>")
+    while (said := peer.stanza()).kind != "presence":
+        pass
+    assert (said.type, said.ident, b"service-unavailable" in said.raw) == ("error", "w", True)
     second = ComponentPeer.connect(endpoint, his)
     assert isinstance(second, ComponentPeer)
     second.begin("shop.example")

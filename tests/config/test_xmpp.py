@@ -92,6 +92,13 @@ def test_streams_at_several_processes(several: str, door: str) -> None:
     assert not [each for each in parse(Document("r.toml", one)).warnings if "presence" in each.what]
 
 
+def test_bridges_at_several_processes() -> None:
+    """A bridge is at one of them, and what its users watch comes to any: messages only, and a warning."""
+    text = HEAD + "workers = 2\n" + HOST + BRIDGE + DOMAINS.replace("chat", "b")
+    warned = [one.path for one in parse(Document("r.toml", text)).warnings if "presence" in one.what]
+    assert warned == ["workers"]
+
+
 # -- components --------------------------------------------------------------------------------------------
 
 HOST = '[xmpp.components]\nlisten = ["127.0.0.1:5347"]\nallow = ["127.0.0.1/32"]\n'
@@ -151,6 +158,8 @@ def test_components() -> None:
         (CHAT + GATE + "gateway_domains = ['*']\n", "xmpp.component[0].gateway_domains", "alone"),
         (CHAT + GATE + "gateway_domains = ['b example']\n", "xmpp.component[0].gateway_domains", "write"),
         (CHAT + ADDRESS + GATE, "xmpp.component[0].gateway_domains", "every outside domain"),
+        (CHAT + AT + "server_name = 'no name'\n", "xmpp.component[0].server_name", "no name"),
+        (CHAT + AT + "anchor = 'ca.pem'\n", "xmpp.component[0].anchor", "without server_name"),
     ],
 )  # fmt: skip
 def test_problems_of_components(text: str, path: str, what: str) -> None:
@@ -159,6 +168,25 @@ def test_problems_of_components(text: str, path: str, what: str) -> None:
         components(text)
     found = [(one.path, one.what) for one in caught.value.problems]
     assert any(at == path and what in words for at, words in found), found
+
+
+def test_what_passes_in_clear_where_others_are() -> None:
+    """A warning, for a server at a public address without TLS, and for bridges that come to one."""
+    far = AT.replace("10.0.0.5", "192.0.2.5").replace("192.0.2.5", "203.0.114.5")
+
+    def warned(text: str) -> list[str]:
+        found = parse(Document("r.toml", HEAD + 'role = "aggregator"\n' + text + CHAT + DOMAINS)).warnings
+        return [one.path for one in found if "can be read" in one.what]
+
+    assert warned(AT) == []
+    assert warned(far) == ["xmpp.component[0].address"]
+    assert warned(far + "server_name = 'chat.example'\n") == []
+    bridge = (
+        HOST.replace("127.0.0.1:", "203.0.114.7:")
+        + BRIDGE
+        + '[[domain]]\nname = "b.example"\nservice = "b"\n'
+    )
+    assert warned(AT + bridge) == ["xmpp.components.listen"]
 
 
 def test_gateway() -> None:

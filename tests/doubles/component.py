@@ -32,6 +32,11 @@ class ComponentPeer(XmppPeer):
 
     def __init__(self, sock: socket.socket, *, accepts: bool) -> None:
         super().__init__(sock, accepts=accepts)
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """The next that comes is a header."""
+        self._parser.close()
         self._parser = StreamParser(AFTER, COMPONENT, stepwise=True)
 
     # -- as the component ------------------------------------------------------------------------------

@@ -113,6 +113,24 @@ def test_sweeping_forgets_what_is_full_again_in_slices() -> None:
     ]
 
 
+def test_sweeping_gives_back_the_share_of_a_zone() -> None:
+    """Of all its domains, however many senders of each are forgotten at one time."""
+    table = rates(per_domain=100, limit=80)
+    senders = [b"%d@x%d.attacker.example" % (number, number % 3) for number in range(10)]
+    for _ in range(3):
+        assert [hot(table, key, 0) for key in senders] == [0] * 10
+        assert hot(table, b"one-more@x0.attacker.example", 0) == TABLE_FULL_WAIT_S
+        assert table.sweep(100) == 10
+    assert not table.arrivals
+
+
+def test_a_new_sender_of_a_domain_that_may_send_nothing_is_refused() -> None:
+    """Nobody knows him, and still his allowance is none."""
+    nothing = Rate.of(0, 5)
+    table = rates()
+    assert table.admit(b"a@x", b"x", 0.0, nothing.interval_s, nothing.burst_s) == MAX_WAIT_S
+
+
 def test_exceptions_have_a_rate_of_their_own() -> None:
     """By address, by domain, and at once when they are set."""
     table = rates()

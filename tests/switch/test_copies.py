@@ -38,6 +38,19 @@ def outgoing(rig: Rig) -> tuple[Port, Record]:
     return far, passed
 
 
+def test_what_a_stream_took_is_forgotten_at_once() -> None:
+    """Streams do not acknowledge: what was written is all that can be known."""
+    rig = Rig()
+    for number in (1, 2):
+        rig.feed(rig.peer, message(number, message_id=bytes([number] * 16)))
+    for passed in rig.out(rig.service):
+        rig.answer(rig.service, passed)
+    seen, before = rig.switch.memory.seen, rig.peer.acked
+    assert len(seen) == len(rig.peer.unacked) == 2
+    rig.switch.acknowledge_all(rig.peer)
+    assert (len(seen), len(rig.peer.unacked), rig.peer.acked) == (0, 0, before + 2)
+
+
 def test_a_first_try_that_comes_after_its_retry_was_answered_is_not_delivered() -> None:
     """The answer of a retry is kept for the window, acknowledged or not: the first try may be late."""
     rig = Rig()

@@ -200,10 +200,20 @@ class LinkTls:
         """Why who is there is not our uplink; empty where it is, and where no name is asked for."""
         if not uplink.server_name:
             return ""
+        anchors = self._uplinks.get(Domain.parse(uplink.server_name).name)
+        return self.why_not_server(uplink.server_name, anchors, facts)
+
+    def why_not_server(self, server_name: str, anchors: Anchors | None, facts: TlsFacts) -> str:
+        """Why who is there is not a server that is configured; empty where it is.
+
+        Args:
+            server_name: the domain that its certificate must name.
+            anchors: whom to trust for it; None: as for everybody.
+            facts: of the handshake.
+        """
         if facts.peer is None:
             return "no certificate was presented"
-        name = Domain.parse(uplink.server_name)
-        judged = self._judge_by(self._uplinks.get(name.name), facts.peer, name, as_client=False)
+        judged = self._judge_by(anchors, facts.peer, Domain.parse(server_name), as_client=False)
         return "" if judged.good else judged.note
 
     def probe(self) -> TlsProbe | None:

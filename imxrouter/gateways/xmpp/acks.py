@@ -63,6 +63,9 @@ class Ask(Enum):
     PING = "ping"
 
 
+_WRITTEN, _NOTHING = Way.WRITTEN, Ask.NOTHING
+
+
 class Confirmations:
     """The stanzas that we sent on one stream, in order.
 
@@ -130,7 +133,7 @@ class Confirmations:
     @property
     def due_at(self) -> float | None:
         """When `tick` would ask again, because stanzas wait behind the rest between two pings."""
-        if self._way is Way.WRITTEN or self._asked_at is not None or not self._waiting:
+        if not self._waiting or self._asked_at is not None or self._way is _WRITTEN:
             return None
         return self._rest_until
 
@@ -164,7 +167,7 @@ class Confirmations:
             self._sent += 1
             if tag is None:
                 continue
-            if self._way is Way.WRITTEN:
+            if self._way is _WRITTEN:
                 settled.append(tag)
             else:
                 waiting.append((self._sent, tag, now))
@@ -173,7 +176,7 @@ class Confirmations:
     def ask_if_due(self, now: float) -> Ask:
         """Ask about what waits, unless a question is out or the last answer was a moment ago."""
         if not self._waiting or self._asked_at is not None or now < self._rest_until:
-            return Ask.NOTHING
+            return _NOTHING
         return self.ask(now)
 
     def ask(self, now: float) -> Ask:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from imxrouter.gateways.xmpp import say
 from imxrouter.gateways.xmpp.acks import WRAP, Ask, TooHigh, Way
@@ -13,6 +14,8 @@ from imxrouter.gateways.xmpp.pairs import Pair
 from imxrouter.gateways.xmpp.stanza import Element
 from imxrouter.gateways.xmpp.steps import COMPONENTS
 from imxrouter.gateways.xmpp.stream import Stream
+
+_NOTHING: Final = Ask.NOTHING
 
 
 def on_enable(stream: Stream, _element: Element) -> list[Effect]:
@@ -86,7 +89,7 @@ def answered(stream: Stream, ident: str) -> list[Effect]:
 
 def asked(stream: Stream, data: bytes, ask: Ask) -> list[Effect]:
     """Write the data and the question in one."""
-    if ask is Ask.NOTHING:
+    if ask is _NOTHING:
         return [stream.wrote(data)] if data else []
     if ask is Ask.REQUEST:
         return [stream.wrote(data + say.SM_REQUEST)]

@@ -59,6 +59,8 @@ _WHOLE: Final = re.compile(
     % (_VALUE, _BODY, _THREAD, _REQUEST, _STATES, _MORE, MOST_BESIDE)
 )
 _ATTRIBUTE: Final = re.compile(r" ([a-z:]+)=(?:'([^']*+)'|\"([^\"]*+)\")")
+#: Where no other quotes stand in the tag.
+_SINGLE: Final = re.compile(r" ([a-z:]+)='([^']*+)'")
 #: Code points that are none of XML's (section 2.2) and that UTF-8 can say; so it can no halves of surrogates.
 _NO_CHARACTERS: Final = (b"\xef\xbf\xbe", b"\xef\xbf\xbf")
 _PLAIN: Final = re.compile(rb"%s%s</message>\Z" % (_HEAD, _BODY))
@@ -114,8 +116,12 @@ def read_whole(data: bytes, at: int, most_bytes: int) -> tuple[bytes, dict[str, 
         if any(one in raw for one in _NO_CHARACTERS):
             return None
     tag = found[1].decode()
-    named = _ATTRIBUTE.findall(tag)
-    said = {name: one or other for name, one, other in named}
+    if '"' not in tag:
+        named = _SINGLE.findall(tag)
+        said = dict(named)
+    else:
+        named = _ATTRIBUTE.findall(tag)
+        said = {name: one or other for name, one, other in named}
     if len(said) < len(named):
         return None
     language = said.pop("xml:lang", None)

@@ -45,6 +45,7 @@ from imxrouter.model.vocabulary import Reason
 #: Nothing is read: not begun, TLS under way, or over.
 _DEAF: Final = frozenset({Step.NEW, Step.TLS, Step.CLOSED})
 _LIVE: Final = frozenset({Step.OPEN, Step.DRAINING})
+_GOOD, _SASL_STEP = Verdict.GOOD, Step.SASL
 _NEVER: Final[tuple[frozenset[Step], frozenset[StreamRole]]] = (frozenset(), frozenset())
 #: Ends that leave time for what is on its way; all others are stream errors at once.
 _POLITE: Final = frozenset({Reason.NONE, Reason.IDLE, Reason.SHUTTING_DOWN, Reason.REDIRECTED})
@@ -85,7 +86,7 @@ class StreamMachine(Stream):
         if self.step in _DEAF:
             return []
         self.now = self._heard_at = now
-        if self.step is Step.SASL and self.side is Side.ACCEPTOR and data.strip():
+        if self.step is _SASL_STEP and self.side is Side.ACCEPTOR and data.strip():
             return self.fail(Condition.NOT_AUTHORIZED, "something before the answer to authentication")
         effects: list[Effect] = []
         parser, refused = self._parser, None
@@ -255,7 +256,7 @@ class StreamMachine(Stream):
         if from_ is None or to is None:
             return self._no_parties()
         verdict = self._may_bring(from_, to)
-        if verdict is not Verdict.GOOD:
+        if verdict is not _GOOD:
             condition, reason = _VERDICTS[verdict]
             return self.fail(condition, verdict.value, reason)
         self.handled += self.counting

@@ -28,6 +28,9 @@ class Verdict(Enum):
     OTHER_TARGET = "the sender's domain is not proved towards this domain"
 
 
+_GOOD: Final = Verdict.GOOD
+
+
 class Pairs:
     """The pairs of one stream.
 
@@ -76,7 +79,7 @@ class Pairs:
     def judge(self, from_: str, to: str) -> Verdict:
         """Say what a stanza that comes is."""
         if (from_, to) in self.theirs or (self.bidi and (to, from_) in self.ours):
-            return Verdict.GOOD
+            return _GOOD
         if not self._speakers:
             return Verdict.NOTHING_PROVED
         return Verdict.OTHER_TARGET if from_ in self._speakers else Verdict.FORGED

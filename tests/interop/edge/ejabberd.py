@@ -19,6 +19,9 @@ from tests.interop.netlab import Place, Program, program
 #: Where its administration answers, in its namespace.
 _API: Final = ("127.0.0.1", 5280)
 
+#: Where components attach in TLS from the first byte.
+COMPONENTS_TLS_PORT: Final = 5348
+
 #: Hosts that ask for a certificate must not load dial-back: it switches the check of outgoing streams off.
 _DIALBACK: Final[dict[str, object]] = {"modules": {"mod_s2s_dialback": {}}}
 
@@ -49,6 +52,8 @@ class Ejabberd:
             issued = authorities.for_host(host, mode)
             certificates.append(where / "certs" / f"{host}.pem")
             certificates[-1].write_bytes(issued.key_pem + issued.chain_pem)
+        issued = authorities.issue(side.joined, by=authorities.outside)
+        (where / "certs" / "components.pem").write_bytes(issued.key_pem + issued.chain_pem)
         # JSON is YAML
         (where / "ejabberd.yml").write_text(
             json.dumps(_configuration(side, certificates, authorities), indent=1)
@@ -148,6 +153,12 @@ def _configuration(side: Side, certificates: list[Path], authorities: Authoritie
             {"port": 5269, "ip": side.server, "module": "ejabberd_s2s_in"},
             {"port": DIRECT_TLS_PORT, "ip": side.server, "module": "ejabberd_s2s_in", "tls": True},
             component_page.ejabberd_listener(side),
+            {
+                **component_page.ejabberd_listener(side),
+                "port": COMPONENTS_TLS_PORT,
+                "tls": True,
+                "certfile": str(certificates[0].with_name("components.pem")),
+            },
             {
                 "port": _API[1],
                 "ip": _API[0],

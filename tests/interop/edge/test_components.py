@@ -11,8 +11,9 @@ import pytest
 from tests.interop.edge.clients import Account
 from tests.interop.edge.component_page import SECRET
 from tests.interop.edge.component_router import HOST, SIDES, ComponentRouter
+from tests.interop.edge.ejabberd import COMPONENTS_TLS_PORT
 from tests.interop.edge.names import BRIDGE
-from tests.interop.edge.places import Edge
+from tests.interop.edge.places import EJABBERD, Edge
 from tests.interop.edge.routers import write_both_ways
 from tests.interop.edge.test_presence import (
     presence,
@@ -153,3 +154,32 @@ def test_servers_that_are_gone(lab: Edge, router: ComponentRouter) -> None:
 
 def _passes(router: ComponentRouter, address: str) -> bool:
     return router.client.send(router.carol, address, "and now?")["status"] == "success"
+
+
+def test_a_reload_moves_to_tls_and_back(lab: Edge, router: ComponentRouter) -> None:
+    """A server takes components in TLS from the first byte; its certificate must name what is configured."""
+    alice = fresh(lab, "alice", "ejabberd")
+
+    def both_ways() -> None:
+        text = f"out {time.monotonic_ns()}"
+        alice.ask("message", to=router.carol, text=text)
+        assert router.until_carol_reads(text)["source"] == alice.address
+        outcome = router.client.send(router.carol, alice.address, text)
+        assert outcome["status"] == "success", outcome
+
+    assert router.tls("ejabberd") == {"none"}
+    of_others = {one["link"] for one in router.client.links() if one["name"] == "prosody"}
+    before = router.attach_in_tls("ejabberd", COMPONENTS_TLS_PORT, EJABBERD.joined)
+    wait_until(lambda: router.tls("ejabberd") in ({"TLSv1.3"}, {"TLSv1.2"}), "all its streams are in TLS", 30)
+    router.until_attached("ejabberd")
+    both_ways()
+    router.reload(before)
+    wait_until(lambda: router.tls("ejabberd") == {"none"}, "all its streams are in clear", 30)
+    router.until_attached("ejabberd")
+    both_ways()
+    router.attach_in_tls("ejabberd", COMPONENTS_TLS_PORT, "another.example")
+    wait_until(lambda: "certificate-refused" in router.said(), "another name is refused", 30)
+    assert router.attached("ejabberd") == []
+    router.reload(before)
+    router.until_attached("ejabberd")
+    assert of_others <= {one["link"] for one in router.client.links()}

@@ -7,7 +7,7 @@ link asks of its process (`transport.link.Centre`).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import cast
+from typing import Final, cast
 
 from twisted.logger import Logger
 
@@ -19,6 +19,9 @@ from imxrouter.transport.hub import Hub
 from imxrouter.transport.link import Link
 from imxrouter.transport.settings import HubSettings
 from imxrouter.wire.control import Control, Hello
+
+#: A stream on which nothing new goes out has so long for what is not confirmed.
+RETIRED_S: Final = 10.0
 
 
 class Apart:
@@ -43,6 +46,8 @@ class Apart:
         self.leaves = False
         self.shaken: Callable[[XmppSession], None] = lambda _session: None
         self._sessions: dict[int, XmppSession] = {}
+        #: numbers of streams on which nothing new goes out -> when each is ended at the latest
+        self._retired: dict[int, float] = {}
         self.switch = hub.switch
         self.random_bytes = hub.random_bytes
 
@@ -101,6 +106,22 @@ class Apart:
         pool = self.pools.get(session.service)
         if pool is not None:
             pool.left(cast("XmppSession", session))
+
+    def retire(self, session: XmppSession) -> None:
+        """Write nothing new on a stream; it ends when it is known of all on it what became of it."""
+        self._retired[session.number] = self.now() + RETIRED_S
+        self.leave(session)
+
+    def end_retired(self, now: float) -> None:
+        """End the streams of which all is known, or that have had their time; about once a second."""
+        for number, until in list(self._retired.items()):
+            session = self._sessions.get(number)
+            if session is None:
+                del self._retired[number]
+                continue
+            pool = self.pools.get(session.service)
+            if now >= until or pool is None or pool.is_confirmed(session):
+                session.close(Reason.IDLE)
 
     def ending(self, session: Link) -> None:
         """It ends on our word."""

@@ -10,11 +10,12 @@ It is the second way to a service of XMPP beside the inside (`inside`): both sha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, cast
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from imxrouter.gateways.xmpp.effects import StanzaIn
@@ -34,9 +35,11 @@ from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, 
 from imxrouter.model.address import Address
 from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason
+from imxrouter.tls.peer import Anchors
+from imxrouter.transport.encryption import HandshakeFailed
 from imxrouter.transport.hub import Hub
 from imxrouter.transport.link import Purpose
-from imxrouter.transport.opening import Endpoint, OpenedSocket, OpenSocket, reason_of
+from imxrouter.transport.opening import Endpoint, OpenedSocket, reason_of
 
 #: The wait before a server is tried again: first, and at most.
 RETRY_S: Final = (1.0, 60.0)
@@ -55,6 +58,8 @@ class Place:
         address: where.
         secret: what it asks for.
         domains: the outside domains that we stand for there (A-labels).
+        server_name: the domain that its certificate must name, in TLS from the first byte; empty: in clear.
+        anchors: whom to trust for that; None: as for everybody.
         gateway: the name at which addresses stand for those elsewhere (A-labels); empty: there is none.
         reaches: which domains those may be of, as `Pattern.where`; none: all outside.
     """
@@ -65,11 +70,23 @@ class Place:
     domains: tuple[str, ...]
     gateway: str = ""
     reaches: frozenset[bytes] = frozenset()
+    server_name: str = ""
+    anchors: Anchors | None = field(default=None, compare=False)
 
     @property
     def names(self) -> tuple[str, ...]:
         """All that we are a component of there."""
         return (*self.domains, self.gateway) if self.gateway else self.domains
+
+    @property
+    def way(self) -> object:
+        """What the streams there began with; the secret was asked for once."""
+        by_gateway = (self.gateway, self.reaches, self.domains) if self.gateway else None
+        return self.address, self.server_name, by_gateway
+
+
+#: Opens a connection to a server; cancelling the Deferred gives up. It may fail with `HandshakeFailed`.
+OpenPlace = Callable[[Place], Deferred[OpenedSocket]]
 
 
 @dataclass(eq=False, slots=True)
@@ -119,14 +136,15 @@ class ComponentClients(NoClaims, Apart):
 
     Args:
         hub: the centre of the process.
-        places: servers of ours.
-        open_socket: opens a connection.
+        places: servers of ours; see `change`.
+        open_place: opens a connection.
         later: calls a function after seconds.
         chance: gives a random number in [0, 1).
         settings: what streams are held to.
 
     Attributes:
         parts: what the streams share, with the process's own edge; set before the first one.
+        places: those of the moment.
     """
 
     what = "component stream"
@@ -135,31 +153,26 @@ class ComponentClients(NoClaims, Apart):
         self,
         hub: Hub,
         places: Iterable[Place],
-        open_socket: OpenSocket,
+        open_place: OpenPlace,
         later: Callable[[float, Callable[[], object]], Any],
         chance: Callable[[], float],
         settings: ClientSettings,
     ) -> None:
         super().__init__(hub)
-        self._open_socket, self._later, self._chance = open_socket, later, chance
+        self._open_place, self._later, self._chance = open_place, later, chance
         self._settings = settings
-        places = tuple(places)
-        self._kept = {(one.service, name): _Kept(one, name) for one in places for name in one.names}
-        gateways = frozenset(one.gateway for one in places if one.gateway)
-        self._gateways = {
-            one.service: ServiceGateway(
-                one.gateway, Reach(gateways, one.domains, partial(self._serves, one.service), one.reaches)
-            )
-            for one in places
-            if one.gateway
-        }
-        self._ended = False
+        self._kept: dict[tuple[str, str], _Kept] = {}
+        self._gateways: dict[str, ServiceGateway] = {}
+        self._begun = self._ended = False
         self.parts: StreamParts
+        self.places: list[Place] = []
+        self.change(places)
 
     # -- life --------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Attach wherever that is not done or due, at random moments within the first wait."""
+        self._begun = True
         for kept in self._kept.values():
             if kept.call is None:
                 self._in(kept, self._chance() * RETRY_S[0])
@@ -173,8 +186,63 @@ class ComponentClients(NoClaims, Apart):
         for session in list(self._sessions.values()):
             session.end(Reason.SHUTTING_DOWN)
 
+    def change(self, places: Iterable[Place]) -> None:
+        """Be a component at these servers alone.
+
+        A stream of a name that is listed no more ends in order, and so does one whose server is elsewhere, or
+        whose gateway is another, for which a new one is opened. Where the secret alone is another the stream
+        stays; the next one proves itself by it.
+        """
+        before, self.places = {one.service: one.way for one in self.places}, list(places)
+        wanted = {(one.service, name): one for one in self.places for name in one.names}
+        for key in self._others(wanted):
+            self._let_go(self._kept.pop(key))
+        gateways = frozenset(one.gateway for one in self.places if one.gateway)
+        for service in {*self._gateways, *(one.service for one in self.places)}:
+            place = next((one for one in self.places if one.service == service and one.gateway), None)
+            if place is None:
+                self._gateways.pop(service, None)
+            elif service not in self._gateways or before.get(service) != place.way:
+                reach = Reach(gateways, place.domains, partial(self._serves, service), place.reaches)
+                self._gateways[service] = ServiceGateway(place.gateway, reach)
+        for key, place in wanted.items():
+            kept = self._kept.get(key)
+            if kept is not None:
+                kept.place = place
+                continue
+            kept = self._kept[key] = _Kept(place, key[1])
+            if self._begun:
+                self._in(kept, self._chance() * RETRY_S[0])
+
+    def concerned(self, places: Iterable[Place]) -> list[XmppSession]:
+        """Streams that end where these are the servers."""
+        wanted = {(one.service, name): one for one in places for name in one.names}
+        ends = [self._kept[key].session for key in self._others(wanted)]
+        return [one for one in ends if one is not None and one.number in self._sessions]
+
+    def _others(self, wanted: Mapping[tuple[str, str], Place]) -> list[tuple[str, str]]:
+        """Names that we are a component of no more, or elsewhere."""
+        return [
+            key for key, kept in self._kept.items() if key not in wanted or wanted[key].way != kept.place.way
+        ]
+
+    def _let_go(self, kept: _Kept) -> None:
+        if kept.call is not None and kept.call.active():
+            kept.call.cancel()
+        session = kept.session
+        if session is None or session.number not in self._sessions:
+            return  # a connection on the way is cut when it is there
+        self.retire(session)
+        if not kept.attached:
+            session.abort(Reason.IDLE, "we are no component there any more")
+        self.end_retired(self.now())
+
+    def _is_current(self, kept: _Kept) -> bool:
+        return self._kept.get((kept.place.service, kept.domain)) is kept
+
     def tick(self, now: float) -> None:
         """Look at the timers of all streams; about once a second."""
+        self.end_retired(now)
         for session in list(self._sessions.values()):
             session.tick(now)
             session.settle()
@@ -187,7 +255,9 @@ class ComponentClients(NoClaims, Apart):
         """Nothing came of it, or it is over: after a wait once more."""
         kept.session, kept.attached, kept.why = None, False, (reason, note)
         kept.call = None
-        if self._ended or self.leaves or self.pools[kept.place.service].leaves:
+        if self._ended or self.leaves or not self._is_current(kept):
+            return
+        if self.pools[kept.place.service].leaves:
             return
         wait_s = kept.wait_s * (1 - JITTER * self._chance())
         kept.wait_s = min(kept.wait_s * 2, RETRY_S[1])
@@ -217,13 +287,13 @@ class ComponentClients(NoClaims, Apart):
         session.service, session.way = kept.place.service, pool.port
         if session.negotiated is not None:
             session.negotiated.addErrback(lambda _failed: None)  # told by `gone`
-        opening = self._open_socket(*kept.place.address)
+        opening = self._open_place(kept.place)
         timer = self._later(CONNECT_S, opening.cancel)
 
         def there(socket: OpenedSocket) -> None:
             if timer.active():
                 timer.cancel()
-            if self._ended or self.leaves or pool.leaves:
+            if self._ended or self.leaves or pool.leaves or not self._is_current(kept):
                 socket.close()
                 self._again(kept, Reason.SHUTTING_DOWN, "it goes out of service")
             else:
@@ -232,8 +302,13 @@ class ComponentClients(NoClaims, Apart):
         def refused(failed: Failure) -> None:
             if timer.active():
                 timer.cancel()
-            self._again(kept, reason_of(failed.value), "nobody takes components there")
-            self._answer(kept)
+            error = failed.value
+            if isinstance(error, HandshakeFailed):
+                self._again(kept, error.reason, error.note)
+            else:
+                self._again(kept, reason_of(error), "nobody takes components there")
+            if self._is_current(kept):
+                self._answer(kept)
 
         opening.addCallbacks(there, refused)
 
@@ -243,12 +318,18 @@ class ComponentClients(NoClaims, Apart):
             tls=TlsRule.NONE,  # XEP-0114 has none
             secret=lambda name: self._kept[session.service, name].place.secret,
             # ejabberd sends what is for any component of a listener on the stream of any of them
-            also=lambda name: (session.service, name) in self._kept,
+            also=partial(self._may_be_for, session),
             bidi=False,
             sm=False,
             confirm=self._settings.confirm(session.other) if session.other else Confirm.PING,
             settings=self._settings.settings(),
         )
+
+    def _may_be_for(self, session: StreamLink, name: str) -> bool:
+        """Whether a name is one of ours at a server, or was a moment ago and its stream is still there."""
+        if (session.service, name) in self._kept:
+            return True
+        return any(one.own == name and one.service == session.service for one in self._sessions.values())
 
     def _kept_of(self, session: StreamLink) -> _Kept | None:
         kept = self._kept.get((session.service, session.own))

@@ -74,6 +74,10 @@ from imxrouter.wire.registry import RecordType
 
 _PRESENCE: Final = frozenset({RecordType.SUBSCRIBE.value, RecordType.NOTIFY.value})
 _ANSWERS: Final = frozenset({"result", "error"})
+_XMPP: Final = Protocol.XMPP
+_STANZA: Final = RecordType.STANZA.value
+#: What is reached by XMPP goes on as it is.
+_PASSING: Final = Way(translates=False)
 #: Told to senders of what comes too late; seconds as for links.
 _OUT_OF_SERVICE: Final = failure(Reason.SHUTTING_DOWN, retry_after_s=5)
 _COMPONENTS: Final = frozenset({StreamRole.COMPONENT_IN, StreamRole.COMPONENT_OUT})
@@ -171,8 +175,8 @@ class StreamEdge:
 
     def _way(self, from_: str, to: str) -> Way:
         known = self._known
-        if known.spoken(to) is Protocol.XMPP:
-            return Way(translates=False)
+        if known.spoken(to) is _XMPP:
+            return _PASSING
         return Way(True, known.takes(from_, to).max_bytes, known.forms(from_), known.largest_record(to))
 
     def _record_of(self, session: StreamLink, got: StanzaIn) -> bytes:
@@ -488,7 +492,7 @@ class StreamEdge:
         out = bytearray()
         for tag in tags:
             entry = entries.get(tag)
-            if entry is not None and entry[TYPE] == RecordType.STANZA and outcome == SUCCESS:
+            if entry is not None and entry[TYPE] == _STANZA and (outcome is SUCCESS or outcome == SUCCESS):
                 out += plain_success_to(entry[RECORD], tag)
             elif entry is not None:
                 request = decode_record(entry[RECORD])

@@ -50,8 +50,6 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 STREAMS_AT_MOST: Final = 4096
 #: Outside domains that share a stream where dial-back proves.
 PAIRS_AT_MOST: Final = 256
-#: A stream to a server that is elsewhere now has so long for what is not confirmed.
-RETIRED_S: Final = 10.0
 _ELSEWHERE: Final = "its server is elsewhere"
 #: A connection to the server must be there by then.
 CONNECT_S: Final = 5.0
@@ -153,8 +151,6 @@ class Inside(Apart):
         self.stops = False
         #: streams by number -> what is claimed on them and not answered yet
         self._claimed: dict[int, set[Pair]] = {}
-        #: numbers of streams to a place where the server is no more -> when each is ended at the latest
-        self._retired: dict[int, float] = {}
 
     def show(self, contexts: InsideContexts) -> None:
         """Show certificates of outside domains from now on; before there is no TLS inside."""
@@ -175,7 +171,7 @@ class Inside(Apart):
             if not self.may_come(session, networks):
                 session.end(Reason.NOT_PROVED, "your address is not allowed here any more")
 
-    def retire(self, service: str) -> None:
+    def moved(self, service: str) -> None:
         """Its server is elsewhere: nothing new goes out on what is open to the old place.
 
         Each of these streams ends when it is known of all on it what became of it.
@@ -184,21 +180,12 @@ class Inside(Apart):
         for session in list(self._sessions.values()):
             if session.side is not Side.OPENER or session.service != service:
                 continue
-            self._retired[session.number] = self.now() + RETIRED_S
-            self.leave(session)
+            self.retire(session)
             if not session.is_open:
                 session.abort(Reason.LINK_LOST, _ELSEWHERE)
             for pair in self._claimed.pop(session.number, ()):
                 pool.failed(pair, Reason.LINK_LOST, _ELSEWHERE)  # which opens a stream to the new place
-        self._end_retired(self.now())
-
-    def _end_retired(self, now: float) -> None:
-        for number, until in list(self._retired.items()):
-            session = self._sessions.get(number)
-            if session is None:
-                del self._retired[number]
-            elif now >= until or self.pools[session.service].is_confirmed(session):
-                session.close(Reason.IDLE)
+        self.end_retired(self.now())
 
     # -- making ------------------------------------------------------------------------------------------
 
@@ -401,7 +388,7 @@ class Inside(Apart):
 
     def tick(self, now: float) -> None:
         """Look at the timers of all streams; about once a second."""
-        self._end_retired(now)
+        self.end_retired(now)
         for session in list(self._sessions.values()):
             session.tick(now)
             session.settle()

@@ -63,6 +63,10 @@ from imxrouter.wire.layout import HIGHEST_MAX_RECORD, TLS_FIRST_BYTE
 ENVELOPE_BYTES: Final = 2048
 
 
+_DRAINING: Final = Step.DRAINING
+_BYTES_IN: Final = slots.BYTES_IN
+
+
 class XmppSession(SaysClaims, WritesStanzas, ByteLink):
     """A stream: accepted by a listener, or opened by a dialer.
 
@@ -185,9 +189,10 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
         if self._first_bytes and not self._begun(data):
             return
         self.bytes_in += len(data)
-        self._hub.switch.counters[slots.BYTES_IN] += len(data)
+        self._hub.switch.counters[_BYTES_IN] += len(data)
         self.perform(self.machine.receive(data, self._hub.now()))
-        self.settle()
+        if self.machine.step is _DRAINING:
+            self.settle()
 
     def _begun(self, data: bytes) -> bool:
         """The first bytes came, or those after `<proceed/>`; whether they are the stream's own."""
@@ -257,6 +262,7 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
 
     def perform(self, effects: Sequence[Effect]) -> None:
         """Do what the machine says, in order; all that is written meanwhile goes out at once at the end."""
+        acted, only_came = False, bool(effects)
         self._depth += 1
         try:
             for effect in effects:
@@ -264,20 +270,23 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
                     self._stanzas.append(effect)
                 elif isinstance(effect, Write):
                     self._out.append(effect.data)
+                    only_came = False
                 else:
                     if self._stanzas:
                         self._deliver()
                     self._act(effect)
+                    acted, only_came = True, False
             if self._stanzas:
-                self._deliver()
-            if self._depth == 1:
+                self._deliver()  # which writes what comes of them
+            if acted and self._depth == 1:
                 self._hub.flush()
         finally:
             self._depth -= 1
         if not self._depth:
             if self._out:
+                only_came = False
                 self._write_out()
-            if not self._waits:
+            if not self._waits and not only_came:
                 self._ask_soon()
             if self._behind:
                 self._go_on()
@@ -477,5 +486,5 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
 
     def settle(self) -> None:
         """While draining: end once nothing is in flight."""
-        if self.machine.step is Step.DRAINING:
+        if self.machine.step is _DRAINING:
             self.perform(self.machine.settle(self.port.in_flight + self.port.sent))

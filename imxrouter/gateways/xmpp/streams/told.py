@@ -62,12 +62,6 @@ class Told(NamedTuple):
     sender: str
     question: Question | None = None
 
-    @property
-    def size(self) -> int:
-        """Bytes that it takes, about."""
-        node = len(self.question.node) if self.question is not None else 0
-        return _ENTRY_BYTES + 2 * (len(self.from_) + len(self.to) + len(self.ident) + len(self.type) + node)
-
     def error(self, outcome: Outcome, more: str = "") -> bytes | None:
         """The stanza that tells a failure, with more words for people; None of what is not to be told."""
         return error_of(outcome, self.tree(), Domain(self.domain), more)
@@ -91,18 +85,6 @@ class Told(NamedTuple):
         flat = [part for name, value in said.items() if value for part in (name, value)]
         return Element(f"{SERVER} {self.kind}", flat, b"", 0)
 
-    def may_be_answered(self, given: Stanza) -> bool:
-        """Whether a failure of it is told at all (rows err-never-twice to err-headline-quiet).
-
-        A message without one of these words is a chat state or a receipt, maybe; only then it is looked at.
-        """
-        if given.name == "message" and b"body" not in given.raw and b"subject" not in given.raw:
-            try:
-                return may_be_answered(given.tree())
-            except BadXml:
-                return False
-        return _may_be_answered(given.kind, given.type)
-
 
 @lru_cache(maxsize=256)
 def _may_be_answered(kind: str, type_: str) -> bool:
@@ -118,11 +100,24 @@ def told_of(given: Stanza, domain: str, sender: str) -> Told | None:
         domain: of its recipient (A-labels).
         sender: domain of its sender (A-labels).
     """
-    said = given.attributes.get
-    made = Told(
-        given.name, said("from", ""), said("to", ""), said("id", ""), said("type", ""), domain, sender
-    )
-    return made if made.may_be_answered(given) else None
+    said, name = given.attributes.get, given.name
+    type_ = said("type", "")
+    if not (_is_answered(given) if name == "message" else _may_be_answered(name, type_)):
+        return None
+    return Told(name, said("from", ""), said("to", ""), said("id", ""), type_, domain, sender)
+
+
+def _is_answered(given: Stanza) -> bool:
+    """Whether a failure of a message is told at all (rows err-never-twice to err-headline-quiet).
+
+    One without one of these words is a chat state or a receipt, maybe; only then it is looked at.
+    """
+    if b"body" in given.raw or b"subject" in given.raw:
+        return _may_be_answered("message", given.type)
+    try:
+        return may_be_answered(given.tree())
+    except BadXml:
+        return False
 
 
 class ToldTable:
@@ -148,13 +143,15 @@ class ToldTable:
 
     def add(self, tag: int, told: Told, now: float) -> bool:
         """Remember one; False where there is no room, and a failure of it cannot be told."""
-        size = told.size
-        of_domain = self._of_domain[told.sender] + size
+        _, from_, to, ident, type_, _, sender, question = told
+        node = len(question.node) if question is not None else 0
+        size = _ENTRY_BYTES + 2 * (len(from_) + len(to) + len(ident) + len(type_) + node)
+        of_domain = self._of_domain.get(sender, 0) + size
         if of_domain > self._most_bytes // 4 or self._bytes + size > self._most_bytes:
             return False
         self._entries[tag] = (now + self._life_s, size, told)
         self._bytes += size
-        self._of_domain[told.sender] = of_domain
+        self._of_domain[sender] = of_domain
         return True
 
     def take(self, tag: int) -> Told | None:

@@ -78,7 +78,7 @@ class WritesStanzas:
             edge.succeeded(done)
         port = self.port
         if port.unacked:
-            self._hub.switch.acknowledge(port, port.acked + len(port.unacked))
+            self._hub.switch.acknowledge_all(port)
         if raw:
             self.perform(self.machine.stanzas(raw, tags, self._hub.now()))
         for tag, outcome in settled:

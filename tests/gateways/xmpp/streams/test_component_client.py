@@ -60,7 +60,12 @@ class Scene:
         settings = ClientSettings(lambda _service: [A], lambda _name: Confirm.WRITTEN, StreamSettings)
         place = Place("chat", ("10.0.0.5", 5347), SECRET, (FAR,))
         self.clients = ComponentClients(
-            hub, [place], self._open_socket, self.clock.callLater, lambda: self.chance, settings
+            hub,
+            [place],
+            lambda place: self._open_socket(*place.address),
+            self.clock.callLater,
+            lambda: self.chance,
+            settings,
         )
         self.pool = ServicePool("chat", hub, self.router.edge, self.clients, PoolSettings(hold_s=5.0))
         self.clients.parts = StreamParts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 from itertools import permutations
 from random import Random
@@ -14,7 +15,7 @@ from imxrouter.gateways.xmpp.flat import read_flat
 from imxrouter.gateways.xmpp.heard import AFTER
 from imxrouter.gateways.xmpp.names import COMPONENT, SERVER, STREAM
 from imxrouter.gateways.xmpp.stanza import Stanza
-from imxrouter.gateways.xmpp.streams.records import party_of, passing_record, stanza_record
+from imxrouter.gateways.xmpp.streams.records import party_of, passing_record, stanza_at, stanza_record
 from imxrouter.gateways.xmpp.streams.usual import Way, usual_record
 from imxrouter.gateways.xmpp.translate.messages import Takes
 from imxrouter.gateways.xmpp.translate.plan import Facts, Operate, plan
@@ -30,6 +31,7 @@ from imxrouter.wire.record import (
     read_plain_success,
     response_to,
 )
+from imxrouter.wire.registry import RecordType
 from tests.gateways.xmpp.streams.edge_rig import NOW
 from tests.gateways.xmpp.translate.stanzas import STANZAS, TALK, TEXTS
 
@@ -216,6 +218,16 @@ def test_what_passes_gets_the_same_record_at_once(from_: str, to: str) -> None:
     answer = encode_record(response_to(decode_record(made), SUCCESS), route_tag=9)
     assert plain_success_to(made, 9) == answer
     assert read_plain_success(answer) == (9, IDENT)
+    assert stanza_at(made) == (7, raw)
+
+
+def test_what_holds_no_stanza_is_not_taken_for_one() -> None:
+    """An answer, another type of request, and a record whose body is something else."""
+    record = stanza_record(b"<message/>", party_of(_FROM[0]), party_of("b@b.example"), IDENT)
+    assert stanza_at(encode_record(record)) == (0, b"<message/>")
+    assert stanza_at(encode_record(response_to(record, SUCCESS))) is None
+    assert stanza_at(encode_record(replace(record, type=RecordType.FOREIGN))) is None
+    assert stanza_at(encode_record(replace(record, body=b"<message/>"))) is None
 
 
 def test_who_is_nobody_gets_no_record_at_once() -> None:
