@@ -199,11 +199,18 @@ class PresenceChecks:
             ledger_key, record, change = self._judged
         self._judged = _NOTHING
         self._changing[ledger_key] = change
-        if not over:
+        if not over and not self._is_of_streams(change[0]):
             self._own.add(ledger_key)
         if record is not None:
             ident = record.value(FieldType.SUBSCRIPTION_ID) or b""
             self.table.begin(change[0], _watcher(record), _presentity(record), ident, now, over)
+
+    def _is_of_streams(self, key: bytes) -> bool:
+        """Whether it is asked for by a gateway of ours, whose words come in at the router's own port too."""
+        if self.by_streams is None:
+            return False
+        watcher, presentity, ident = key.split(b"\0", 2)
+        return self.by_streams(True, watcher, presentity, ident)
 
     def settled(self, entry: Entry, outcome: Outcome, response: bytes, now: float) -> None:
         """A request that is no message has its answer."""

@@ -75,6 +75,8 @@ def test_whom_a_user_of_xmpp_watches(lab: Lab, a: RouterRig) -> None:
     until(lab, a, "subscriptions", "active")
     (row,) = ctl_json(a, "subscriptions", ALICE)["subscriptions"]
     assert (row["presence"]["status"], row["left_s"] > 0) == ("open", True)
+    entries = a.call(lambda: [one for _, one in a.router.subscriptions.items()])
+    assert [(one.granted, one.watcher) for one in entries] == [(True, ALICE.encode())]
     says(a, "unsubscribe")
     until(lab, a, "subscriptions")
 

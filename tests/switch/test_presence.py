@@ -1,6 +1,7 @@
 """A notification passes with a live subscription only (rule 1; specification sections 7.6 to 7.9)."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from imxrouter.routing.overload import Level
 from imxrouter.routing.subscriptions import LATE_S, SubscriptionLimits
 from imxrouter.switch.checks import ALL_CHECKS, Checks
 from imxrouter.switch.ports import Port, Role
+from imxrouter.switch.presence import Lane
 from imxrouter.wire.fields import Field
 from imxrouter.wire.record import Envelope, Record, encode_record, response_to
 from imxrouter.wire.registry import FieldType, RecordType
@@ -418,6 +420,34 @@ def test_a_renewal_of_the_router_does_not_bring_back_what_its_watcher_has_ended(
     rig.grant(own, seconds=90)
     ((_, entry),) = rig.switch.presence.table.items()
     assert (entry.granted, entry.end) == (True, rig.now + 90)
+
+
+@pytest.mark.parametrize("by_streams", [True, False])
+def test_what_a_gateway_asks_at_the_routers_own_port_is_its_users(rig: Presence, by_streams: bool) -> None:
+    """Users of streams subscribe there: it is granted, and may be notified until it ends.
+
+    Of all else that comes there the router only renews what is granted.
+    """
+    inside = rig.port(9, Role.SERVICE)
+    rig.prove(inside, HERE)
+    rig.switch.inside.append(inside)
+    asked: list[tuple[Any, ...]] = []
+
+    def is_theirs(*one: Any) -> bool:
+        asked.append(one)
+        return by_streams
+
+    rig.switch.presence.by_streams = is_theirs
+    rig.switch.presence.lane = lambda *_: Lane.CHOSEN  # type: ignore[method-assign]
+    rig.feed(inside, rig.subscribe(duration=600))
+    (own,) = rig.out(rig.peer)
+    rig.grant(own, seconds=600)
+    ((_, entry),) = rig.switch.presence.table.items()
+    assert entry.granted is by_streams
+    assert asked[0] == (True, b"bob@" + HERE, b"alice@" + PEER, ID)
+    rig.now += LATE_S + 1
+    rig.feed(rig.peer, rig.notify())
+    assert bool(rig.out(rig.service)) is by_streams
 
 
 def test_what_the_routers_own_machines_tell_is_shed_with_the_rest(rig: Presence) -> None:
