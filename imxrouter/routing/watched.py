@@ -9,8 +9,9 @@ from math import inf
 from typing import Final
 
 from imxrouter.model.address import Address
-from imxrouter.model.domain import Domain
+from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.operations import EndReason, Subscribe, SubscriptionState, Version
+from imxrouter.model.outcome import Outcome, failed_at
 from imxrouter.model.presence import Unknown
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.destinations import BackOff
@@ -177,6 +178,17 @@ def address_of(raw: bytes) -> Address:
     """The address of a wire form. Raises `BadAddress` or `BadDomain`."""
     local, _, domain = raw.rpartition(b"@")
     return Address.from_wire(local, domain)
+
+
+def failed_where(watcher: Address, presentity: Address, outcome: Outcome) -> Domain:
+    """The domain at which a request of one about the other failed."""
+    if outcome.decided_by:
+        try:
+            return Domain.parse(outcome.decided_by)
+        except BadDomain:
+            pass  # a word of a stranger that is no domain: name his
+    there = presentity.domain
+    return there if failed_at(outcome.reason, "", there.name) else watcher.domain
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,17 +12,17 @@ from math import inf
 from typing import Final
 
 from imxrouter.model.address import Address
-from imxrouter.model.domain import BadDomain, Domain
+from imxrouter.model.domain import Domain
 from imxrouter.model.operations import EndReason, Notify, Subscribe, SubscribeResult, SubscriptionState
-from imxrouter.model.outcome import Outcome, failed_at, indeterminant
+from imxrouter.model.outcome import Outcome, indeterminant
 from imxrouter.model.presence import Unknown
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import Refusal
+from imxrouter.routing.fetching import Fetches
 from imxrouter.routing.watched import (
     DEFAULT_SETTINGS,
     Effects,
     Ended,
-    Fetch,
     Heard,
     KeptWatch,
     KeptWatches,
@@ -32,6 +32,7 @@ from imxrouter.routing.watched import (
     Verdict,
     Watched,
     WatchSettings,
+    failed_where,
     pair_key,
 )
 from imxrouter.routing.wheel import Wheel
@@ -85,7 +86,7 @@ class Watching:
         self._entries: dict[bytes, Watched] = {}
         self._by_domain: dict[bytes, set[Watched]] = {}
         self._by_watcher: Counter[bytes] = Counter()
-        self._fetches: dict[bytes, Fetch] = {}
+        self._fetches = Fetches(new_id)
         self._wheel: Wheel[Watched] = Wheel()
         #: Not asked yet; they go out at a bounded pace.
         self._fresh: deque[Watched] = deque()
@@ -143,14 +144,7 @@ class Watching:
         Its end is either one notification or one `Show` of what is unknown, with the request's subscription
         id, and comes within `answer_s` of being asked.
         """
-        if len(self._fetches) >= self.settings.fetches:
-            return Refusal(Reason.BUSY, _BUSY_RETRY_S, "too many fetches wait for their notification")
-        own = sum(fetch.watcher.key == watcher.key for fetch in self._fetches.values())
-        if own >= max(self.settings.fetches // 10, 1):
-            return Refusal(Reason.BUSY, _BUSY_RETRY_S, f"too many fetches of {watcher} wait")
-        ident, message_id = self._new_id(), self._new_id()
-        self._fetches[ident] = Fetch(watcher, presentity, message_id, now + self.settings.answer_s)
-        return Subscribe(watcher, presentity, message_id, ident, 0)
+        return self._fetches.ask(watcher, presentity, now, self.settings)
 
     def again(self, domain: Domain, now: float) -> None:
         """A domain is reachable: what could not begin there is tried soon, spread (section 7.7).
@@ -189,21 +183,19 @@ class Watching:
                 entry.fresh = False
                 self._paced_until += gap
                 self._send(entry, now, effects)
-        self._end_fetches(now, effects)
+        effects.show += self._fetches.over(now)
         return effects
 
     def next_due(self, now: float) -> float:
         """Nothing comes out of `due` before this moment; infinite where nothing waits."""
-        oldest = next(iter(self._fetches.values()), None)
-        fetch = oldest.until if oldest is not None else inf
-        return min(now if self._fresh else inf, self._wheel.next_due(), fetch)
+        return min(now if self._fresh else inf, self._wheel.next_due(), self._fetches.next_due())
 
     def answered(self, asked: Subscribe, outcome: Outcome, now: float) -> Effects:
         """Take the outcome of a request that `due` or `fetch` gave."""
         effects = Effects()
-        fetch = self._fetches.get(asked.subscription_id)
-        if fetch is not None and fetch.message_id == asked.message_id:
-            self._fetch_answered(asked, fetch, outcome, effects)
+        if self._fetches.is_asked(asked):
+            unknown = self._fetches.answered(asked, outcome)
+            effects.show += [unknown] if unknown is not None else []
             return effects
         entry = self._find(asked.watcher, asked.presentity, asked.subscription_id)
         if entry is None or entry.asked != asked.message_id:
@@ -229,8 +221,7 @@ class Watching:
     def notified(self, told: Notify, now: float) -> Heard:
         """Judge a notification: whether its presence is news for the user, and what follows from it."""
         effects = Effects()
-        fetch = self._fetches.get(told.subscription_id)
-        if fetch is not None and fetch.of(told.watcher, told.presentity):
+        if self._fetches.told(told):
             return self._fetch_told(told, effects)
         entry = self._find(told.watcher, told.presentity, told.subscription_id)
         if entry is None or entry.leaving:
@@ -349,7 +340,7 @@ class Watching:
         if entry.leaving:
             self._wheel.set(entry, now)
             return
-        domain = _where(entry, outcome)
+        domain = failed_where(entry.watcher, entry.presentity, outcome)
         if entry.state is None or now >= entry.end_at:
             entry.state, entry.end_at = None, 0.0
             self._doubt(entry, outcome.reason, domain, effects)
@@ -380,34 +371,13 @@ class Watching:
             unknown = Unknown(presentity, reason, domain)
             effects.show.append(Show(entry.watcher, presentity, entry.ident, unknown))
 
-    # -- fetches ---------------------------------------------------------------------------------------
-
-    def _fetch_answered(self, asked: Subscribe, fetch: Fetch, outcome: Outcome, effects: Effects) -> None:
-        result = outcome.result
-        waits = isinstance(result, SubscribeResult) and result.state is SubscriptionState.PENDING
-        if outcome.ok and not waits:
-            return
-        del self._fetches[asked.subscription_id]
-        reason = Reason.CONSENT_NEEDED if waits else outcome.reason
-        domain = _where(fetch, outcome)
-        effects.show.append(fetch.unknown(asked.subscription_id, reason, domain))
-
     def _fetch_told(self, told: Notify, effects: Effects) -> Heard:
-        del self._fetches[told.subscription_id]
         held = self._entries.get(pair_key(told.watcher, told.presentity))
         newest = held.version if held is not None else None
         if newest is not None and told.version is not None and told.version < newest:
             self.old_dropped += 1
             return Heard(Verdict.NOTHING_NEW, effects)
         return Heard(Verdict.NEWS if told.presence is not None else Verdict.STATE_ONLY, effects)
-
-    def _end_fetches(self, now: float, effects: Effects) -> None:
-        while self._fetches:
-            ident, fetch = next(iter(self._fetches.items()))
-            if fetch.until > now:
-                return
-            del self._fetches[ident]
-            effects.show.append(fetch.unknown(ident, Reason.ANSWER_TIMEOUT, fetch.presentity.domain))
 
     # -- tables ----------------------------------------------------------------------------------------
 
@@ -498,14 +468,3 @@ class Watching:
     def _forget_kept(self, key: bytes) -> None:
         if self._kept is not None:
             self._kept(key, None)
-
-
-def _where(entry: Watched | Fetch, outcome: Outcome) -> Domain:
-    """The domain at which a request failed."""
-    if outcome.decided_by:
-        try:
-            return Domain.parse(outcome.decided_by)
-        except BadDomain:
-            pass  # a word of a stranger that is no domain: name his
-    there = entry.presentity.domain
-    return there if failed_at(outcome.reason, "", there.name) else entry.watcher.domain
