@@ -266,6 +266,7 @@ class Streams:
             lambda name: name.encode() in routes,
             chosen.for_stanzas,
             chosen.choose_for_stanzas,
+            plain.awaits,
         )
         self._presence: StreamPresence | None = None
         self._passing: StreamPassing | None = None

@@ -93,11 +93,14 @@ def test_traces_from_imx_to_a_server(lab: Edge, whole: dict[str, WholeRouter]) -
     """Carol, of a service in a router, writes over IMX to a user of Prosody, behind another router.
 
     The message is found by its id at both routers, and at the one before Prosody by the id of the stanza that
-    Alice's client got as well.
+    Alice's client got as well. Before that she writes to somebody whom Prosody does not know: its error comes
+    while the router does not know how her domain is reached, and the answer to the ping right behind it.
     """
+    far, near = whole["ejabberd"], whole["prosody"]
+    outcome = far.client.send(far.carol, f"nobody@{PROSODY.imx}", "to nobody")
+    assert (outcome["status"], outcome["reason"]) == ("failure", "not-delivered"), outcome
     alice = lab.clients.login(lab.fresh("alice", PROSODY.imx), PROSODY.server)
     alice.ask("presence")
-    far, near = whole["ejabberd"], whole["prosody"]
     text = f"from carol {time.monotonic_ns()}"
     outcome = far.client.send(far.carol, alice.address, text)
     assert outcome["status"] == "success", outcome

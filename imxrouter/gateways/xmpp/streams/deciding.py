@@ -37,6 +37,8 @@ class Deciding:
         serves: whether a domain is served here, where nothing is to be decided.
         known: the protocol of a choice that holds now, for what comes by XMPP; None where one must be made.
         choose: makes that choice; fires with the protocol.
+        awaited: whether a stanza is an error for a message that left here. It does not wait: behind it comes
+            the answer to a ping, which would be taken for the success of that message.
     """
 
     log = Logger()
@@ -47,11 +49,13 @@ class Deciding:
         serves: Callable[[str], bool],
         known: Callable[[str], Protocol | None],
         choose: Callable[[str], Deferred[Protocol]],
+        awaited: Callable[[StanzaIn], bool],
     ) -> None:
         self._edge = edge
         self._serves = serves
         self._known = known
         self._choose = choose
+        self._awaited = awaited
         self._waiting: dict[str, _Queue] = {}
         self._count = self._bytes = 0
         #: what was decided a moment ago, and may not be kept
@@ -82,7 +86,7 @@ class Deciding:
 
     def _waits(self, session: StreamLink, got: StanzaIn) -> bool:
         name, given = got.to, got.stanza
-        if given.kind == "iq" and given.type in _ANSWERS:
+        if (given.kind == "iq" and given.type in _ANSWERS) or self._awaited(got):
             return False
         queue = self._waiting.get(name)
         if queue is None:

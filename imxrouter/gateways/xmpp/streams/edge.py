@@ -152,7 +152,7 @@ class StreamEdge:
     def _usual(self, got: StanzaIn, ways: dict[tuple[str, str], Way]) -> bytes | None:
         """The record of a message that passes, or of a usual one; None of all else: `_record_of` takes it."""
         given = got.stanza
-        if given.name != "message":
+        if given.name != "message" or self.awaits(got):
             return None
         pair = got.from_, got.to
         way = ways.get(pair)
@@ -186,6 +186,8 @@ class StreamEdge:
             return b""
         told = told_of(given, got.to, got.from_)
         try:
+            if self.awaits(got):
+                return self._late(got, given.tree())
             foreign = is_answer and self._asked_as_foreign(given)
             if not foreign and self._known.spoken(got.to) is Protocol.XMPP and not self._is_held(got):
                 from_, to = party_of(given.from_), party_of(given.to)
@@ -205,6 +207,14 @@ class StreamEdge:
         except (TranslationError, WireError) as error:
             reason = error.reason if isinstance(error, TranslationError) else Reason.BAD_RECORD
             return self._refused(told, failure(reason, note=str(error)))
+
+    def awaits(self, got: StanzaIn) -> bool:
+        """Whether it is an error for a message of the model that left on a stream.
+
+        It is for who sent that, by the way that it came: what his domain is reached by now says nothing.
+        """
+        given = got.stanza
+        return given.type == "error" and given.name == "message" and self._messages.awaits(given)
 
     def _note_presence(self, got: StanzaIn, record: Record, tag: int) -> None:
         given, seen = got.stanza, self._known.seen(got)

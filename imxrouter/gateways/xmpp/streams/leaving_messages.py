@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.effects import StanzaIn
+from imxrouter.gateways.xmpp.stanza import Stanza
 from imxrouter.gateways.xmpp.streams.parts import StreamLink
 from imxrouter.gateways.xmpp.streams.records import head_of
 from imxrouter.gateways.xmpp.streams.world import Known, Outside
@@ -102,6 +103,11 @@ class LeavingMessages:
             self._outside.dropped(f"form-{judged.value}")
             return None
         return judged
+
+    def awaits(self, error: Stanza) -> bool:
+        """Whether an error answers a message that left here; `failed` takes it."""
+        now = self._outside.now()
+        return self._sent.waiting(error.from_, error.to, error.ident, now) is not None
 
     def failed(self, got: StanzaIn, tree: Element) -> InFlight | Message | None:
         """An error for a message came.

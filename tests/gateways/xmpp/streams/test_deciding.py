@@ -47,11 +47,13 @@ class Scene:
 
     def __init__(self) -> None:
         self.kept: dict[str, Protocol] = {}
+        self.awaited: set[str] = set()
         self.asked: list[tuple[str, Deferred[Protocol]]] = []
         self.seen: list[tuple[str, str, Protocol]] = []
         self.deciding = Deciding(
-            cast("Any", self), lambda name: name == "ours.example", self.kept.get, self._choose
-        )
+            cast("Any", self), lambda name: name == "ours.example", self.kept.get, self._choose,
+            lambda got: got.stanza.ident in self.awaited,
+        )  # fmt: skip
         self.stream, self.other = Stream(self), Stream(self)
 
     def _choose(self, name: str) -> Deferred[Protocol]:
@@ -95,6 +97,17 @@ def test_they_go_on_in_order_each_on_its_stream() -> None:
         ("stream", "1", IMX), ("stream", "2", IMX), ("other", "3", IMX), ("stream", "4", IMX),
     ]  # fmt: skip
     assert scene.deciding.waiting == (0, 0)
+
+
+def test_an_error_that_is_awaited_does_not_wait() -> None:
+    """The answer to the ping behind its message does not either: they stay in their order."""
+    scene = Scene()
+    scene.awaited.add("2")
+    scene.stream.bring([stanza("1"), stanza("2", type_="error"), stanza("3", kind="iq", type_="result")])
+    assert scene.idents() == ["2", "3"]
+    assert scene.deciding.waiting == (1, 100)
+    scene.asked[0][1].callback(IMX)
+    assert scene.idents() == ["2", "3", "1"]
 
 
 def test_a_choice_made_at_once_costs_no_wait() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from imxrouter.formats import imdn
 from imxrouter.gateways.xmpp.stanza import tree_of
+from imxrouter.gateways.xmpp.streams.deciding import Deciding
 from imxrouter.gateways.xmpp.translate.awaited import LATE_S, QUERY_S
 from imxrouter.gateways.xmpp.translate.original import ORIGINAL_FORM
 from imxrouter.model.address import Address
@@ -254,6 +256,43 @@ def test_an_error_that_comes_before_the_confirmation_is_the_outcome() -> None:
     assert (outcome.status, outcome.reason, outcome.decided_by) == (Status.FAILURE, Reason.NOT_DELIVERED, B)
     assert pair.a.service.requests == []
     assert pair.a.switch.conservation() == []
+
+
+def failed_before_the_ping_is_answered(pair: EdgePair) -> None:
+    """A message of A's leaves, B's server says an error and then that it read the ping."""
+    number = pair.a.request(message_to_record(hello()))
+    raw = pair.wires[0].writes[0]
+    assert b"<ping" in raw
+    pair.b.service.send(error_for(raw[: raw.index(b"</message>") + 10]), B, A)
+    pair.settle()
+    assert pair.out.machine.confirmations.pending == 0  # the ping was answered
+    assert pair.a.service.outcomes[number].reason is Reason.NOT_DELIVERED
+    assert pair.a.switch.conservation() == []
+
+
+def test_an_error_is_the_outcome_whatever_the_sender_is_reached_by() -> None:
+    """A publishes XMPP too; the message came otherwise, and so its error does not go on as a stanza."""
+    pair = EdgePair()
+    failed_before_the_ping_is_answered(pair)
+    assert pair.a.service.requests == []
+
+
+def test_an_error_does_not_wait_for_how_its_recipient_is_reached() -> None:
+    """The answer to the ping, which comes behind it, would be taken for the success of the message."""
+    pair = imx_at_a()
+    asked: list[str] = []
+
+    def choose(name: str) -> Deferred[Protocol]:
+        asked.append(name)
+        return Deferred()
+
+    pair.a.parts.edge = Deciding(
+        pair.a.real, lambda _name: False, lambda _name: None, choose, pair.a.real.awaits
+    )
+    failed_before_the_ping_is_answered(pair)
+    pair.b.service.send(error_for(message("9")), B, A)  # answers nothing: it waits as all does
+    pair.settle()
+    assert asked == [A]
 
 
 def test_an_error_that_comes_later_is_a_message_about_it() -> None:
