@@ -155,6 +155,7 @@ def test_candidates_of_a_call(pair: Pair) -> None:
             got = one.until(lambda it, ident=ident: it.get("id") == ident, ident)  # type: ignore[misc]
             # slixmpp has answered by itself that it takes no calls
             assert got.find(".//{*}feature-not-implemented") is not None, etree.tostring(got)
+        # Prosody 0.12 has stanzas that come while a stream of its own begins overtake those that wait for it
         sets = [it.get("id") for it in other.received if it.get("type") == "set"]
         assert len(sets) == _CANDIDATES
         assert set(sets) == set(idents)
