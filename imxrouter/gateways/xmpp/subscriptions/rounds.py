@@ -39,10 +39,10 @@ GRACE_S: Final = 5.0
 REFUSED: Final = 3
 
 
-#: Silence is no answer: the presentity's server may not reach us yet. Where none comes it is asked again
-#: after so long, then after twice as long each time, so often; only then he counts as gone.
-SILENT_S: Final = 10.0
-SILENT_TRIES: Final = 6
+#: The presentity's server may not reach us yet, and some say nothing of who is not there (ejabberd 23.01). So
+#: where no answer comes it is asked again after so long, then after twice as long; then he counts as gone.
+SILENT_S: Final = 2.0
+SILENT_TRIES: Final = 2
 
 
 class Came(Enum):
