@@ -61,7 +61,7 @@ def test_none_is_opened_beside_one_for_both_directions(lab: Lab, policy: str) ->
     for number in (7, 8):
         write(a, number)
         assert roles(a) == _STREAMS[policy]
-        a.rig.call(a.rig.router.federation.chosen.chooser.forget)  # as when its time is over
+        a.rig.call(a.rig.router.chooser.forget)  # as when its time is over
         a.rig.call(a.rig.router.federation.chosen.tick)
     answer(b, "second")
     assert roles(a) == _STREAMS[policy]
