@@ -104,10 +104,6 @@ class Sockets:
         """Where links are taken; empty before it listens."""
         return _places(self._links)
 
-    def for_streams(self) -> list[HostPort]:
-        """Where streams of peers are taken; empty before it listens, and while it does not."""
-        return _places([port for door in self._doors if not door.is_inside for port in door.ports])
-
     def open_streams(self) -> None:
         """Take streams wherever the configuration says and they are not taken.
 

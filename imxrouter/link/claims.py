@@ -143,14 +143,6 @@ class ClaimsMade:
         """The newest claim of each pair."""
         return list(self._by_pair.values())
 
-    def proves(self, from_domain: bytes) -> bool:
-        """Whether the peer took any claim of this domain on this link."""
-        return any(
-            claim.state is ClaimState.PROVED
-            for pair, claim in self._by_pair.items()
-            if pair[0] == from_domain
-        )
-
     def claimed_domains(self) -> frozenset[bytes]:
         """Every domain of ours that was proved here."""
         return frozenset(p[0] for p, claim in self._by_pair.items() if claim.state is ClaimState.PROVED)

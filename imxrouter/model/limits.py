@@ -96,7 +96,7 @@ class Limit(Enum):
     TENANT_IN = LimitInfo("tenant-in", "requests and their bytes a second to all domains of one tenant that has a rate of its own",
         ("limits.tenants.records_per_s", "limits.tenants.bytes_per_s"), Reason.OVER_RATE, "when it is below its rate again")
     # people
-    SENDER = LimitInfo("sender", "messages and subscriptions of one sender; a query counts as a hundredth, and what rooms and archives hand out as a thousandth of their domain's",
+    SENDER = LimitInfo("sender", "messages and subscriptions of one sender; a query counts as a hundredth, an iq `set` as a twentieth, and what rooms and archives hand out as a thousandth of their domain's",
         ("limits.sender_rate_per_s", "limits.sender_burst", "limits.cooldown_s", "limits.exceptions", "peer.sender_rate_per_s", "domain.sender_rate_per_s"), Reason.RATE_LIMITED, "when one more is allowed")
     SENDERS_REMEMBERED = LimitInfo("senders-remembered", "senders whose rate is kept at one time, of one domain; a million in all, an eighth for one zone",
         ("limits.senders_per_domain",), Reason.RATE_LIMITED, "10 s")

@@ -7,7 +7,6 @@ them. The numbers of cells are in state files: `LAYOUT` changes when one of them
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Final
@@ -87,11 +86,6 @@ def total_us(part: Part, came: bool, kind: int) -> int:
 def out_ms(ours: bool, reason: Reason) -> int:
     """Milliseconds for which the peer could not be reached, through our own fault or not."""
     return _OUT + ours * _CODES + reason.code
-
-
-def bucket_of(seconds: float) -> int:
-    """The bucket of a time."""
-    return bisect_left(BOUNDS_S, seconds)
 
 
 def add(into: Cells, cells: Mapping[int, int]) -> None:

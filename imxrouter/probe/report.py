@@ -257,20 +257,6 @@ class EvidenceView(TypedDict):
 VIEWS: Final[tuple[type, ...]] = (CheckView, ProtocolView, FailureView, StageView, EvidenceView)
 
 
-def view_of(report: Report) -> CheckView:
-    """Return a report as JSON has it."""
-    return CheckView(
-        domain=report.domain.name,
-        ours=report.ours,
-        result=report.state.value,
-        failure=_failure_view(*report.first_failure) if report.first_failure else None,
-        stages=[_stage_view(one) for one in report.stages],
-        protocols=[_protocol_view("imx", report)],
-        name_servers=list(report.name_servers),
-        took_s=round(report.took_s, 6),
-    )
-
-
 #: A clean no: the domain publishes nothing of the protocol.
 _ABSENT: Final = frozenset(
     {Reason.NO_SUCH_DOMAIN, Reason.NO_IMX_RECORD, Reason.NO_XMPP_RECORD, Reason.NO_SERVICE}

@@ -37,7 +37,7 @@ BOUND: Final = 8
 
 
 class Level(IntEnum):
-    """What was proved of a domain; compare with `meets`, or as bits, never with `<`."""
+    """What was proved of a domain; compare as bits, never with `<`."""
 
     NONE = 0
     DIALBACK = _DIALBACK
@@ -45,10 +45,6 @@ class Level(IntEnum):
     #: Only names in the link's certificate; no dial-back was made.
     CERTIFICATE = _TLS | _CERTIFICATE
     DIALBACK_CERTIFICATE = _DIALBACK | _TLS | _CERTIFICATE
-
-    def meets(self, needed: Level) -> bool:
-        """Whether this level has everything that the other one has."""
-        return not needed & ~self
 
 
 class Tls(IntEnum):
@@ -80,8 +76,6 @@ _LEVEL_OF_POLICY: Final = {
     Policy.DIALBACK_CERTIFICATE: Level.DIALBACK_CERTIFICATE,
 }
 DEFAULT_POLICY: Final = Policy.DIALBACK_CERTIFICATE
-#: No XMPP server makes dial-back after SASL EXTERNAL, so that the two together would shut out all of them.
-DEFAULT_XMPP_POLICY: Final = Policy.CERTIFICATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +270,7 @@ class RememberedStrength:
     other; what we saw when we reached it says nothing of how it can prove itself.
 
     Bounded, and a zone gets a 64th of it at most (16 at least), so that no stranger's inventions push out
-    what is remembered of others. What does not fit is not remembered: `overflow` counts it.
+    what is remembered of others. What does not fit is not remembered.
 
     Attributes:
         on_changed: told (domain, strength, time it is forgotten) of what a store should keep; a strength of 0
@@ -290,11 +284,6 @@ class RememberedStrength:
 
     def __len__(self) -> int:
         return len(self._table)
-
-    @property
-    def overflow(self) -> int:
-        """How many times there was no room."""
-        return self._table.refused
 
     def change(self, age_s: float) -> None:
         """Remember for another time what is seen from now on."""

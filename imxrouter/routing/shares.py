@@ -25,7 +25,6 @@ class ShareTable(Generic[Value]):
         """
         self.limit = limit
         self.per_owner = per_owner
-        self.refused = 0
         self._sweep_every_s = sweep_every_s
         self._next_sweep = float("-inf")
         self._entries: dict[str | bytes, tuple[Value, float, str | bytes]] = {}
@@ -45,7 +44,7 @@ class ShareTable(Generic[Value]):
         return float("-inf") if entry is None else entry[1]
 
     def put(self, key: str | bytes, value: Value, owner: str | bytes, expires_at: float, now: float) -> bool:
-        """Set a value; False (and counted in `refused`) where its owner's share or the table is full."""
+        """Set a value; False where its owner's share or the table is full."""
         if key in self._entries:
             self.remove(key)
         elif not self._room(owner):
@@ -53,7 +52,6 @@ class ShareTable(Generic[Value]):
                 self._next_sweep = now + self._sweep_every_s
                 self.sweep(now)
             if not self._room(owner):
-                self.refused += 1
                 return False
         self._entries[key] = (value, expires_at, owner)
         self._owned[owner] = self._owned.get(owner, 0) + 1

@@ -177,7 +177,19 @@ class Federation:
             words = self.chosen.words(pursuit.domain, choice, pursuit.uri)
             self.on_step("chosen", pursuit.domain.wire, words, Reason.NONE)
         uri = self.chosen.place(pursuit.domain, pursuit.uri, choice)
-        self._pursue(self.holding.decide(pursuit, protocol, uri).key, choice)
+        pursuit = self.holding.decide(pursuit, protocol, uri)
+        if isinstance(choice, Choice) and protocol is Protocol.XMPP:
+            self._release_to_streams(pursuit)
+        self._pursue(pursuit.key, choice)
+
+    def _release_to_streams(self, pursuit: Pursuit) -> None:
+        """What has a stream, such as one that the peer opened for both directions, has no other one opened.
+
+        It waited all the same: streams carry what is to be chosen for only while the choice holds.
+        """
+        for ours in list(pursuit.held):
+            if self._hub.switch.way(pursuit.domain.wire, ours, rtype=STANZA) is not None:
+                self._release(pursuit, ours)
 
     # -- reaching ----------------------------------------------------------------------------------------
 

@@ -55,20 +55,19 @@ def exchanged(a: RouterRig, b: RouterRig) -> list[Outcome]:
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_both_prove_themselves(lab: Lab, policy: str) -> None:
-    """As the policy asks; the strength is remembered as that of XMPP, and of nothing else."""
+    """As the policy asks, on A's stream; the strength is remembered as that of XMPP, and of nothing else."""
     a, b = stream_router(lab, A, policy), stream_router(lab, B, policy)
     assert [one.status for one in exchanged(a, b)] == [Status.SUCCESS, Status.SUCCESS]
     assert b.inbox(f"bob@{B}") == [(f"alice@{A}", "hello")]
     assert a.inbox(f"alice@{A}") == [(f"bob@{B}", "hello yourself")]
-    for rig, other in ((a, B), (b, A)):
-        accepted = [one for one in streams(rig, Side.ACCEPTOR) if one.port.sources]
-        assert accepted
-        for one in accepted:
-            assert set(one.port.sources) == {other.encode()}
-            assert one.machine.external is (policy == "certificate")
-            assert one.tls is not None
+    for rig, other, side in ((a, B, Side.OPENER), (b, A, Side.ACCEPTOR)):
+        (one,) = [one for one in streams(rig, side) if one.port.sources]
+        assert set(one.port.sources) == {other.encode()}
+        assert one.machine.external is (policy == "certificate")
+        assert one.tls is not None
         memory, now = rig.router.gatekeeper.remembered, rig.call(rig.router.hub.now)
-        seen = memory.seen(Domain(other), now, protocol=Protocol.XMPP)
+        reached = side is Side.OPENER
+        seen = memory.seen(Domain(other), now, reached=reached, protocol=Protocol.XMPP)
         words = "certificate" if policy == "certificate" else "dialback+certificate"
         assert strength_words(seen) == words
         shown = ctl_json(rig, "peers", "show", other)

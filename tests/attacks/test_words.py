@@ -19,7 +19,7 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.probe.check import Checker
 from imxrouter.probe.encrypted import outside_probe
-from imxrouter.probe.report import CheckView, Report, view_of
+from imxrouter.probe.report import CheckView, Report, view_of_all
 from imxrouter.transport.opening import TcpOpener
 from tests.app.test_check_as import check
 from tests.app.test_traces import sent_id, verdict
@@ -121,7 +121,7 @@ def _outside(lab: Lab, domain: str) -> CheckView:
             random_bytes=random.Random(1).randbytes, tls=probe,
         ).run(Domain(domain))  # fmt: skip
 
-    return view_of(cast("Report", lab.thread.call(run)))
+    return view_of_all({"imx": cast("Report", lab.thread.call(run))})
 
 
 def _logged(events: list[LogEvent], reason: Reason) -> list[tuple[Any, Any]]:

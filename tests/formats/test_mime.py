@@ -152,8 +152,8 @@ def test_too_many_headers_are_not_built() -> None:
 def test_time_grows_with_the_bytes_only(unit: bytes) -> None:
     """A megabyte of anything is read or refused at once; a quadratic reader would take minutes."""
     raw = HEAD + unit * (1_000_000 // len(unit))
-    start = time.perf_counter()
+    start = time.process_time()
     for end in (b"", b"\r\n\r\n"):
         with contextlib.suppress(BadBody):
             read_body(raw + end, ALICE, BOB)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0

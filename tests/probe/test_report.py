@@ -14,7 +14,7 @@ from imxrouter.probe.report import (
     StageReport,
     State,
     stage_of_ways,
-    view_of,
+    view_of_all,
 )
 
 DOMAIN = Domain("b.example")
@@ -70,7 +70,7 @@ def test_what_is_not_tried_says_why() -> None:
 def test_all_good() -> None:
     """No failure; stages that are not tried do not count against the domain."""
     good = report(dns(), stage_of_ways(Stage.CONNECT, [way("a")]), stage_of_ways(Stage.PEER, [way("a")]))
-    assert (good.state, good.first_failure, view_of(good)["failure"]) == (State.GOOD, None, None)
+    assert (good.state, good.first_failure, view_of_all({"imx": good})["failure"]) == (State.GOOD, None, None)
 
 
 def first(*tried: StageReport) -> tuple[Stage, str, Reason]:
@@ -117,7 +117,8 @@ def test_every_failure_is_told_in_the_words_of_the_registry(reason: Reason) -> N
     """Stage, reason, remedy and retry are the registry's, for whatever a peer may close with."""
     facts = {"retry_after_s": 7}
     peer = stage_of_ways(Stage.PEER, [Evidence("im", reason, "as told", 0.1, facts)])
-    failure = view_of(report(dns(), stage_of_ways(Stage.CONNECT, [way("im")]), peer))["failure"]
+    found = report(dns(), stage_of_ways(Stage.CONNECT, [way("im")]), peer)
+    failure = view_of_all({"imx": found})["failure"]
     assert failure == {
         "step": "peer", "stage": reason.stage.value, "reason": reason.word, "what": "im", "note": "as told",
         "remedy": reason.remedy, "retry": reason.retry.value, "retry_after_s": 7,

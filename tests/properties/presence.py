@@ -62,7 +62,8 @@ class PresenceService:
         #: whom our users want to watch, and for how long they ask
         self.wants: dict[Pair, int] = {}
         self.shown: dict[Pair, int | None] = {}
-        self._newest: dict[Pair, tuple[int, int]] = {}
+        #: the newest version that was shown, of each subscription and of each pair
+        self._newest: dict[bytes | Pair, tuple[int, int]] = {}
         self._kept: dict[bytes, KeptWatch] = {}
         self._late: list[tuple[float, Callable[[], None]]] = []
         self.out: dict[int, tuple[Process, Callable[[Outcome], None]]] = {}
@@ -277,9 +278,13 @@ class PresenceService:
         assert told.presence is not None
         assert told.version is not None
         version = told.version.epoch, told.version.number
-        if version < self._newest.get(pair, (0, 0)):
+        # Who subscribes anew remembers nothing of before: there the order of who tells is what is judged.
+        is_stray = not told.version.number
+        one = told.subscription_id
+        if any(version < self._newest.get(of, (0, 0)) for of in ((one,) if is_stray else (one, pair))):
             self.world.judge.broken.append(f"an older state is shown: {told}")
-        self._newest[pair] = version
+        for of in (one, pair):
+            self._newest[of] = max(version, self._newest.get(of, (0, 0)))
         number = told.presence.tuples[0].id[1:] if told.presence.tuples else ""
         self.shown[pair] = int(number) if number.isdigit() else -1
 

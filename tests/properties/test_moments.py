@@ -235,3 +235,29 @@ def test_what_a_router_says_by_itself_is_no_part_of_what_it_passes_on() -> None:
         world.check()
     fates = [fate for number, fate in world.presence.fates.items() if number not in before]
     assert sum(fate.deliveries for fate in fates if isinstance(fate.operation, Notify)) == AT_ONCE + 1
+
+
+def test_a_new_subscription_is_told_a_state_without_order_first() -> None:
+    """Under another id it is no older one: what was told before is forgotten with the old subscription."""
+    world, _ = _watching("two")
+    b = world.processes[1]
+    service, before = world._surely_watched(b.endpoint)[0]
+    teller, pair = world.services[b.endpoint], (before.watcher, before.presentity)
+    for _ in range(2):
+        world.do_second()
+    service.unwatch(*pair)
+    world.do_second()
+    teller.decide(*pair, Decision.WAIT)  # he is told nothing in order
+    service.watch(*pair, 30)
+    world.do_second()
+    after = service.watching.standing(*pair, service.now)
+    assert after is not None
+    assert after.subscription_id != before.subscription_id
+    assert service.shown.get(pair) is None
+    teller.stray(*pair, after.subscription_id)
+    world.flow()
+    assert service.shown[pair] == teller.state[pair[1]]
+    world.check()
+    teller.publish(pair[1])
+    world.heal()
+    world.come_right()

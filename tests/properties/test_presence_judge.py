@@ -1,4 +1,4 @@
-"""What the judge reckons of one subscription."""
+"""What the judge reckons of one subscription, and what services call older."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from math import inf
 
 import pytest
 
-from imxrouter.model.operations import SubscribeResult, SubscriptionState
+from imxrouter.model.operations import Notify, SubscribeResult, SubscriptionState, Version
 from imxrouter.model.outcome import SUCCESS, failure
 from imxrouter.model.vocabulary import Reason
 from tests.properties.nodes import Process
+from tests.properties.presence import shown_as
 from tests.properties.presence_judge import LATE_S, WRITTEN_S, Life
 from tests.properties.presence_world import PresenceWorld
 from tests.properties.test_worlds import SHAPES
@@ -68,3 +69,30 @@ def test_a_renewal_that_fails_changes_nothing(process: Process) -> None:
         assert life.live(second)
         life.settle(b"2", failure(Reason.UNREACHABLE), second)
     assert not life.live(30 + LATE_S + 2)
+
+
+EARLIER, NOW = b"earlier", b"now"
+
+
+@pytest.mark.parametrize(
+    ("told", "is_older"),
+    [
+        ([(EARLIER, (1, 7)), (EARLIER, (1, 6))], True),
+        ([(EARLIER, (1, 7)), (EARLIER, (1, 0))], True),
+        ([(EARLIER, (1, 7)), (NOW, (1, 6))], True),
+        ([(EARLIER, (2, 0)), (EARLIER, (1, 7))], True),
+        ([(EARLIER, (1, 7)), (NOW, (1, 0)), (NOW, (1, 6))], True),
+        ([(EARLIER, (1, 7)), (NOW, (1, 0)), (NOW, (1, 0)), (NOW, (1, 7)), (NOW, (2, 0))], False),
+    ],
+)  # fmt: skip
+def test_what_is_older_than_what_was_shown(told: list[tuple[bytes, tuple[int, int]]], is_older: bool) -> None:
+    """Under one id at all, under a new one what is told in order: a stray, number 0, has none."""
+    world = PresenceWorld(SHAPES["two"])
+    service = next(iter(world.services.values()))
+    watcher, presentity = next(iter(service.wants))
+    assert world.judge.broken == []
+    for ident, version in told:
+        state, presence = SubscriptionState.ACTIVE, shown_as(presentity, 0)
+        one = Notify(presentity, watcher, world.new_id(), ident, state, Version(*version), presence)
+        service._show((watcher, presentity), one)
+    assert [word.partition(":")[0] for word in world.judge.broken] == ["an older state is shown"] * is_older

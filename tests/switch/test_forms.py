@@ -14,7 +14,16 @@ from imxrouter.routing.overload import Level
 from imxrouter.routing.rules import Right
 from imxrouter.switch import slots
 from imxrouter.switch.checks import Checks
-from imxrouter.switch.forms import ASKED, HANDED_OUT, NOTHING, WHOLE, is_presence, part_of, right_of_form
+from imxrouter.switch.forms import (
+    ASKED,
+    HANDED_OUT,
+    NOTHING,
+    SET,
+    WHOLE,
+    is_presence,
+    part_of,
+    right_of_form,
+)
 from imxrouter.switch.ports import Port, Role
 from imxrouter.wire.record import Envelope, Record, encode_record
 from imxrouter.wire.registry import FORMS, RecordType
@@ -22,6 +31,14 @@ from tests.switch.rig import ALICE, BOB, FAR, HERE, PEER, Rig, message
 
 CHAT = b"xmpp\0<message from='alice@peer.example'><body>hi</body></message>"
 PRESENCE = b"xmpp\0<presence/>"
+CANDIDATE = (
+    b"xmpp\0<iq to='bob@here.example/desk' type='set' id='i'><jingle xmlns='urn:xmpp:jingle:1'"
+    b" action='transport-info' sid='s'><content creator='initiator' name='audio'>"
+    b"<transport xmlns='urn:xmpp:jingle:transports:ice-udp:1'><candidate port='1'/></transport></content>"
+    b"</jingle></iq>"
+)
+RINGS = CANDIDATE.replace(b"transport-info", b"session-initiate")
+OFFERS = b"xmpp\0<iq to='bob@here.example/desk' type='set'><x xmlns='http://jabber.org/protocol/si'/></iq>"
 
 
 def form(body: bytes, number: int = 1, rtype: int = RecordType.FOREIGN, **more: object) -> Record:
@@ -112,7 +129,19 @@ SPAM = b"<body>buy</body>"
         (b"xmpp\0<message to='bob@here.example' a='x/y' type='groupchat'/>", WHOLE),
         (b"xmpp\0<message to='bob@here.example/desk' type='groupchat' a='>", WHOLE),
         (b"xmpp\0<iq type='get'/>", ASKED),
-        (b"xmpp\0<iq type='set'/>", WHOLE),
+        (b"xmpp\0<iq type='set'/>", SET),
+        (CANDIDATE, SET),
+        (CANDIDATE.replace(b"port='1'", b"port='&quot;'"), SET),
+        (RINGS, WHOLE),
+        (RINGS.replace(b"<jingle", b"<j:jingle xmlns:j='urn:xmpp:jingle:1'"), WHOLE),
+        (RINGS.replace(b"<jingle", b"<x/><jingle"), WHOLE),
+        (RINGS.replace(b"-initiate", b"&#45;initiate"), WHOLE),
+        (RINGS.replace(b"-initiate", b"-&#x69;nitiate"), WHOLE),
+        (OFFERS, WHOLE),
+        (OFFERS.replace(b"/si'", b"/rosterx'"), WHOLE),
+        (OFFERS.replace(b"/si'", b"/ibb'"), SET),
+        (b"xmpp\0<iq type='SET'/>", WHOLE),
+        (b"xmpp\0<iq/>", WHOLE),
         (b"xmpp\0<iq type='result'/>", NOTHING),
         (b"xmpp\0<iq type='error'/>", NOTHING),
         (PRESENCE, NOTHING),
@@ -168,6 +197,23 @@ def test_a_program_that_begins_asks_of_all_contacts() -> None:
     for number in range(3000, 3400):
         made.feed(made.peer, form(ask, number))
     assert len(made.out(made.service)) < 100
+
+
+def test_a_call_of_many_candidates_is_begun_at_once() -> None:
+    """Sixty, and he writes all the same; who goes on and on is held back, and who rings sooner."""
+    made = rated(USUAL)
+    made.feed(made.peer, form(RINGS, 1))
+    for number in range(60):
+        made.feed(made.peer, form(CANDIDATE, number + 2))
+    made.feed(made.peer, form(CHAT, 100))
+    assert [one.body for one in made.out(made.service)] == [RINGS, *[CANDIDATE] * 60, CHAT]
+    for number in range(1000, 1400):
+        made.feed(made.peer, form(CANDIDATE, number))
+    assert len(made.out(made.service)) == 281, "twenty for each of the fourteen messages that were left"
+    ringing = rated(USUAL)
+    for number in range(60):
+        ringing.feed(ringing.peer, form(RINGS, number + 1))
+    assert len(ringing.out(ringing.service)) == 20
 
 
 def test_what_rooms_say_is_bounded_by_their_domain() -> None:

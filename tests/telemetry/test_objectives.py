@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imxrouter.model import quality
 from imxrouter.model.operations import Kind
-from imxrouter.model.quality import BOUNDS_S, BUCKETS, Cells, End, Part, bucket_of
+from imxrouter.model.quality import BOUNDS_S, BUCKETS, Cells, End, Part
 from imxrouter.model.vocabulary import Reason
 from imxrouter.telemetry.objectives import Measure, Objectives, measure, quantile_s, share_above
 
@@ -46,10 +48,10 @@ def test_availability_is_of_the_time_in_which_we_could_see() -> None:
 def test_delivery_time_is_theirs_of_what_went_to_them() -> None:
     """Our share, and what they sent, do not count."""
     cells = {
-        quality.took(Part.THEIRS, False, Kind.MESSAGE, bucket_of(0.3)): 98,
-        quality.took(Part.THEIRS, False, Kind.NOTIFY, bucket_of(3.0)): 2,
-        quality.took(Part.OURS, False, Kind.MESSAGE, bucket_of(20.0)): 100,
-        quality.took(Part.THEIRS, True, Kind.MESSAGE, bucket_of(20.0)): 100,
+        quality.took(Part.THEIRS, False, Kind.MESSAGE, bisect_left(BOUNDS_S, 0.3)): 98,
+        quality.took(Part.THEIRS, False, Kind.NOTIFY, bisect_left(BOUNDS_S, 3.0)): 2,
+        quality.took(Part.OURS, False, Kind.MESSAGE, bisect_left(BOUNDS_S, 20.0)): 100,
+        quality.took(Part.THEIRS, True, Kind.MESSAGE, bisect_left(BOUNDS_S, 20.0)): 100,
     }
     found = one(Objectives(delivery_p99_s=0.5), cells)
     assert found.met is False
@@ -111,4 +113,4 @@ def test_cells_do_not_overlap() -> None:
     cells.append(quality.SEEN_MS)
     assert len(set(cells)) == len(cells)
     assert max(cells) < quality.CELLS
-    assert bucket_of(BOUNDS_S[-1] + 1) == BUCKETS - 1
+    assert bisect_left(BOUNDS_S, BOUNDS_S[-1] + 1) == BUCKETS - 1

@@ -11,12 +11,12 @@ from typing import Any, cast
 
 import pytest
 
+from imxrouter.config.trust import Trust
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.choice import Protocol
 from imxrouter.routing.policy import (
     BOUND,
-    DEFAULT_XMPP_POLICY,
     REMEMBERED_BITS,
     XMPP_PROOFS,
     Level,
@@ -132,7 +132,7 @@ def test_an_xmpp_server_that_was_stronger_is_refused_when_weaker() -> None:
 
 
 def test_the_ways_of_each_policy_are_worth_what_it_asks() -> None:
-    """The table names a way for every policy, none below its level, and by default a certificate alone."""
+    """The table names a way for every policy, none below its level; by default a certificate."""
     assert set(XMPP_PROOFS) == set(Policy)
     for policy, proofs in XMPP_PROOFS.items():
         worth = DIALBACK if proofs.verified else 0
@@ -141,7 +141,8 @@ def test_the_ways_of_each_policy_are_worth_what_it_asks() -> None:
         assert worth == NEEDS[policy]
         assert proofs.verified != (proofs.external or proofs.covered)  # a certificate, or somebody is asked
         assert strengths(policy).xmpp_proofs(D) == proofs
-    assert DEFAULT_XMPP_POLICY is Policy.CERTIFICATE
+    # no XMPP server makes dial-back after SASL EXTERNAL: the two together would shut out all of them
+    assert Policy(Trust().xmpp_default) is Policy.CERTIFICATE
 
 
 @pytest.mark.parametrize(

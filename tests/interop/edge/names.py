@@ -74,9 +74,9 @@ class Side:
         return f"{Mode.EXTERNAL}.direct.{self.name}.free.example"
 
     @property
-    def bidi(self) -> str:
-        """A host of the server itself that takes both directions on one stream (XEP-0288)."""
-        return f"{Mode.EXTERNAL}.bidi.{self.name}.free.example"
+    def bidi(self) -> dict[Mode, str]:
+        """Hosts of the server itself that take both directions on one stream (XEP-0288), inside TLS alone."""
+        return {mode: f"{mode}.bidi.{self.name}.free.example" for mode in (Mode.TLS, Mode.EXTERNAL)}
 
     @property
     def imx(self) -> str:
@@ -116,8 +116,8 @@ class Side:
             self.edge: Mode.EXTERNAL,
             self.near: Mode.EXTERNAL,
             self.direct: Mode.EXTERNAL,
-            self.bidi: Mode.EXTERNAL,
             self.imx: Mode.CLEAR,
             self.both: Mode.CLEAR,
         }
+        more |= {host: mode for mode, host in self.bidi.items()}
         return {host(mode): mode for host in (self.free, self.inside) for mode in Mode} | more

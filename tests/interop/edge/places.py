@@ -142,9 +142,12 @@ def zones() -> dict[str, str]:
             records += host_records(side.free(mode), side.server)
             records += host_records(side.inside(mode), side.router)
         records += host_records(side.edge, side.router) + host_records(side.near, side.server) + _by_imx(side)
-        records += _direct_records(side.direct, side.server) + host_records(side.bidi, side.server)
+        records += _direct_records(side.direct, side.server)
+        for host in side.bidi.values():
+            records += host_records(host, side.server)
     for mode in Mode:
         records += host_records(ROUTER.free(mode), ROUTER.router)
+    records += host_records(ROUTER.bidi[Mode.TLS], ROUTER.router)
     records += _leads_to(GATE, GATE.home, PROSODY.gated, EJABBERD.gated)
     # no operator is to do this: here strangers find the way to a gateway
     records += host_records(PROSODY.gateway, PROSODY.server)

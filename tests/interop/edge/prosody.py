@@ -84,7 +84,7 @@ class Prosody:
         )
         for host, mode in self.side.hosts.items():
             text += f'VirtualHost "{host}"\n{_HOST[mode]}'
-            text += '  modules_enabled = { "s2s_bidi" }\n' if host == self.side.bidi else ""
+            text += '  modules_enabled = { "s2s_bidi" }\n' if host in self.side.bidi.values() else ""
             # a room is a host of its own: it takes the way of its house
             text += f'Component "conference.{host}" "muc"\n{_HOST[mode]}  muc_room_locking = false\n'
             text += '  modules_enabled = { "muc_mam" }\n'

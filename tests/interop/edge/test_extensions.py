@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.interop, pytest.mark.needs_root]
 
 _MUC: Final = "http://jabber.org/protocol/muc"
 _MAM: Final = "urn:xmpp:mam:2"
+#: Candidates of a call of two media (XEP-0176): more than somebody may write at once.
+_CANDIDATES: Final = 60
 #: More than somebody may write at once, and what programs ask an archive for at a time.
 _LINES: Final = 50
 
@@ -139,3 +141,21 @@ def test_calls_reactions_corrections(pair: Pair) -> None:
         assert difference(call, got) is None, etree.tostring(got)
         # slixmpp has answered by itself that it takes no calls
         one.until(lambda it: (it.get("id"), it.get("type")) == ("call", "error"), "the answer")
+
+
+def test_candidates_of_a_call(pair: Pair) -> None:
+    """Each in a set of its own, all at once: every one arrives and is answered by who got it."""
+    for one, other in pair.both_ways:
+        text = _CALL.replace("session-initiate", "transport-info").format(caller=f"{one.address}/desk")
+        idents = [f"{one.address}{number}" for number in range(_CANDIDATES)]
+        for ident in idents:
+            xml = f"<iq xmlns='jabber:client' to='{other.address}/desk' type='set' id='{ident}'>{text}</iq>"
+            one.ask("raw", xml=xml)
+        for ident in idents:
+            got = one.until(lambda it, ident=ident: it.get("id") == ident, ident)  # type: ignore[misc]
+            # slixmpp has answered by itself that it takes no calls
+            assert got.find(".//{*}feature-not-implemented") is not None, etree.tostring(got)
+        # Prosody 0.12 has stanzas that come while a stream of its own begins overtake those that wait for it
+        sets = [it.get("id") for it in other.received if it.get("type") == "set"]
+        assert len(sets) == _CANDIDATES
+        assert set(sets) == set(idents)

@@ -28,6 +28,8 @@ _POLICIES: Final = {Mode.CLEAR: "dialback", Mode.TLS: "dialback+tls", Mode.EXTER
 _LEVELS: Final = {Mode.CLEAR: "dialback", Mode.TLS: "dialback+tls", Mode.EXTERNAL: "tls+certificate"}
 #: Between two messages by which is seen whether a user is watched.
 _PROBE_S: Final = 0.2
+#: How long a choice of protocol lasts at least, and with the zone's TTL no longer.
+_CHOICE_S: Final = 1.0
 _ROOT: Final = Path(__file__).parents[3]
 
 
@@ -41,6 +43,7 @@ class OutsideRouter:
             if mode is not Mode.CLEAR:
                 lab.authorities.for_host(ROUTER.free(mode), Mode.EXTERNAL).write(certificates, mode)
         lab.authorities.for_host(ROUTER.direct, Mode.EXTERNAL).write(certificates, "direct")
+        lab.authorities.for_host(ROUTER.bidi[Mode.TLS], Mode.TLS).write(certificates, "unknown")
         trusted = where / "trusted.pem"
         trusted.write_bytes(lab.authorities.outside.issued.chain_pem)
         lines = {
@@ -57,7 +60,9 @@ class OutsideRouter:
             text += f'[[domain]]\nname = "{ROUTER.free(mode)}"\nservice = "home"\n'
             for side in (PROSODY, EJABBERD):
                 text += f'[[trust.peer]]\ndomain = "{side.free(mode)}"\npolicy = "{_POLICIES[mode]}"\n'
-        text += f'[[domain]]\nname = "{ROUTER.direct}"\nservice = "home"\n'
+        text += f'[[trust.peer]]\ndomain = "{PROSODY.bidi[Mode.TLS]}"\npolicy = "{_POLICIES[Mode.TLS]}"\n'
+        for host in (ROUTER.direct, ROUTER.bidi[Mode.TLS]):
+            text += f'[[domain]]\nname = "{host}"\nservice = "home"\n'
         file = where / "router.toml"
         file.write_text(text)
         self.client = AdminClient(str(where / "admin.sock"))
@@ -67,7 +72,7 @@ class OutsideRouter:
         self._program = Program("router", lab.places["n"].command(*command, "--config", str(file)), self.log)
         self._program.until(self._answers, "answers at its administration socket")
         self._where, self._watchers = where, list[Program]()
-        for host in (*map(ROUTER.free, Mode), ROUTER.direct):
+        for host in (*map(ROUTER.free, Mode), ROUTER.direct, ROUTER.bidi[Mode.TLS]):
             self._watch(f"carol@{host}")
 
     def _watch(self, user: str) -> None:
@@ -186,23 +191,45 @@ def test_tls_from_the_first_byte(lab: Edge, router: OutsideRouter, server: str, 
         assert link["tls"] == "TLSv1.3"
 
 
-@pytest.mark.parametrize("first", ["router", "server"])
+@pytest.mark.parametrize("first", ["server", "router"])
 def test_both_ways_on_one_stream(lab: Edge, router: OutsideRouter, first: str) -> None:
     """Prosody's mod_s2s_bidi and the router need one stream, whoever opened it (XEP-0288).
 
     It counts stanzas on it too (XEP-0198), both ways: what came is confirmed, and asked for.
     """
-    alice = lab.clients.login(lab.fresh("alice", PROSODY.bidi), PROSODY.server)
+    theirs = PROSODY.bidi[Mode.EXTERNAL]
+    alice = lab.clients.login(lab.fresh("alice", theirs), PROSODY.server)
     ours = ROUTER.free(Mode.EXTERNAL)
     for _ in range(2):
         _write_both_ways(router, f"carol@{ours}", alice, first)
-    ((opened_by, (_, stream)),) = _streams(router, ours, PROSODY.bidi).items()
+    ((opened_by, (_, stream)),) = _streams(router, ours, theirs).items()
     assert opened_by == {"router": "us", "server": "them"}[first]
     assert stream["both_ways"]
     assert stream["confirmed_by"] == "acknowledgement"
     assert lab.prosody.log.since(lab.began[lab.prosody.log]).count("Requesting bidirectional stream") == (
         first == "server"
     )
+
+
+@pytest.mark.parametrize("first", ["server", "router"])
+@pytest.mark.parametrize("vouched", [True, False], ids=["vouched for", "unknown"])
+def test_both_ways_by_dialback(lab: Edge, router: OutsideRouter, vouched: bool, first: str) -> None:
+    """Where keys are asked for as well (XEP-0220) each side opens one stream at most, whoever is first.
+
+    The router has not chosen how to reach that host when its server comes first; it does so on the way, and
+    more than once, and opens nothing for it.
+    """
+    theirs = PROSODY.bidi[Mode.TLS]
+    alice = lab.clients.login(lab.fresh("alice", theirs), PROSODY.server)
+    ours = ROUTER.free(Mode.TLS) if vouched else ROUTER.bidi[Mode.TLS]
+    until = time.monotonic() + 2 * _CHOICE_S
+    while time.monotonic() < until:
+        _write_both_ways(router, f"carol@{ours}", alice, first)
+        time.sleep(_PROBE_S)  # more often would be over the limits of a sender
+    streams = _streams(router, ours, theirs)
+    # who proves himself by a key is asked about it on the other side's stream; by a certificate on none
+    assert set(streams) == ({"us"} if vouched and first == "router" else {"us", "them"})
+    assert all(stream["both_ways"] for _, stream in streams.values())
 
 
 @pytest.mark.parametrize("server", ["prosody", "ejabberd"])

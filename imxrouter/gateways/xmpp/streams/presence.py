@@ -26,7 +26,7 @@ from imxrouter.gateways.xmpp.subscriptions.presentity import Presentities
 from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import PresentitySettings
 from imxrouter.gateways.xmpp.subscriptions.watcher import Watchers
 from imxrouter.gateways.xmpp.subscriptions.watcher_pairs import WatcherSettings
-from imxrouter.gateways.xmpp.translate.forms import MAX_FORM_BYTES, PREFIX, Misfit, opened
+from imxrouter.gateways.xmpp.translate.forms import MAX_FORM_BYTES, PREFIX, Misfit, opened, without_our_ids
 from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid, to_jid, to_model
 from imxrouter.gateways.xmpp.translate.queries import caps
 from imxrouter.gateways.xmpp.translate.showing import PresenceStanza, written
@@ -53,6 +53,9 @@ GRACE_S: Final = 5.0
 _OF_WATCHERS: Final = frozenset({"subscribe", "unsubscribe", "probe"})
 #: What asks for something in his name where nothing was asked before; what renews it is the router's own.
 _BEGIN: Final = frozenset({"subscribe", "probe"})
+#: Types of presence that a Subscribe may be made of, and a Notify.
+_WISHES: Final = frozenset({"subscribe", "unsubscribe"})
+_VERDICTS: Final = frozenset({"unsubscribed"})
 _NOT_BEGUN: Final = frozenset({watcher_table.State.NONE, watcher_table.State.ENDING})
 
 
@@ -199,10 +202,10 @@ class StreamPresence:
             return failure(error.reason, role="service", note=str(error))
         now = self._outside.now()
         if isinstance(operation, Subscribe):
-            kind, form = self._judged(operation, {"subscribe", "unsubscribe"})
+            kind, form = self._judged(operation, _WISHES)
             outcome, effects = self.presentities.asked(operation, now, kind, form)
         elif isinstance(operation, Notify):
-            _, form = self._judged(operation, {"unsubscribed"})
+            _, form = self._judged(operation, _VERDICTS)
             outcome, effects = self.watchers.notified(operation, now, form)
         else:
             return failure(Reason.TYPE_NOT_ENABLED, role="service")
@@ -216,9 +219,20 @@ class StreamPresence:
             return _form_of(tree)
         return _bare(tree) if tree.attributes.get("type") == "unsubscribe" else b""
 
-    def _judged(self, operation: Subscribe | Notify, kinds: set[str]) -> tuple[str, bytes]:
-        kind, form = _judged(operation, kinds)
-        return kind, form if self._outside.forms() else b""
+    def _judged(self, operation: Subscribe | Notify, kinds: frozenset[str]) -> tuple[str, bytes]:
+        """Type and bytes of the stanza that an operation was made of, where it may be used (section 9)."""
+        if not operation.original_form:
+            return "", b""
+        tree = _opened(operation, kinds)
+        if isinstance(tree, Misfit):
+            self._outside.dropped(f"form-{tree.value}")
+            return "", b""
+        kind = tree.attributes["type"]
+        if self._outside.forms():
+            there = operation.destination.domain.name
+            return kind, without_our_ids(tree, lambda name: name == there)
+        self._outside.dropped(f"form-{Misfit.OFF.value}")
+        return kind, b""
 
     # -- time ----------------------------------------------------------------------------------------------
 
@@ -358,15 +372,16 @@ def _bare(tree: Element) -> bytes:
     return PREFIX + made
 
 
-def _judged(operation: Subscribe | Notify, kinds: set[str]) -> tuple[str, bytes]:
-    """Type and bytes of the stanza that an operation was made of, where it may be used (section 9)."""
-    if not operation.original_form:
-        return "", b""
+def _opened(operation: Subscribe | Notify, kinds: frozenset[str]) -> Element | Misfit:
+    """The stanza that an operation was made of, or why it is not used."""
     tree = opened(operation.original_form, operation.source, operation.destination, Protocol.XMPP)
-    if isinstance(tree, Misfit) or tree.name != "presence" or tree.attributes.get("type") not in kinds:
-        return "", b""
-    ends = (tree.attributes.get("from"), tree.attributes.get("to"))
+    if isinstance(tree, Misfit):
+        return tree
+    kind = tree.attributes.get("type")
+    if tree.name == "presence" and kind == "error":
+        return Misfit.ERROR
+    if tree.name != "presence" or kind not in kinds:
+        return Misfit.KIND
     # Consents are between bare JIDs, and the envelope's spelling is what is sent.
-    if ends != (_jid(operation.source), _jid(operation.destination)):
-        return "", b""
-    return tree.attributes["type"], bytes_of(tree)
+    ends = (tree.attributes.get("from"), tree.attributes.get("to"))
+    return tree if ends == (_jid(operation.source), _jid(operation.destination)) else Misfit.ENVELOPE

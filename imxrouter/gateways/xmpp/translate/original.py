@@ -35,7 +35,7 @@ from imxrouter.gateways.xmpp.translate.words import (
     RECEIPTS,
     XHTML_IM,
 )
-from imxrouter.model.operations import Attribute, Message, Notify, Subscribe
+from imxrouter.model.operations import Attribute, Message
 from imxrouter.routing.choice import Protocol
 
 #: Name of the attribute of a message.
@@ -146,12 +146,6 @@ def _comes_back(raw: bytes, message: Message) -> bool:
         return True
 
 
-def presence_form(tree: Element) -> bytes:
-    """The original form of a subscription's stanza: what stands in it beside its type; empty for nothing."""
-    form = PREFIX + bytes_of(tree)
-    return form if tree.children and len(form) <= MAX_FORM_BYTES else b""
-
-
 def judge(
     form: bytes, message: Message, next_hop: Protocol, now: datetime, is_ours: Callable[[str], bool]
 ) -> bytes | Misfit:
@@ -179,28 +173,6 @@ def judge(
     if not isinstance(said, Message) or as_said(said) != as_said(message):
         return Misfit.DIFFERS
     return readdressed(tree, message.source, message.destination, is_ours) or Misfit.ENVELOPE
-
-
-def judge_presence(
-    operation: Subscribe | Notify, types: frozenset[str], next_hop: Protocol, is_ours: Callable[[str], bool]
-) -> bytes | Misfit:
-    """Whether the original form of a subscription's operation may be sent.
-
-    Args:
-        operation: with its form.
-        types: of presence that the operation can be.
-        next_hop: what is spoken where it is to be sent.
-        is_ours: as for `judge`.
-    """
-    tree = opened(operation.original_form, operation.source, operation.destination, next_hop)
-    if isinstance(tree, Misfit):
-        return tree
-    type_ = tree.attributes.get("type", "")
-    if tree.name != "presence" or (type_ not in types and type_ != "error"):
-        return Misfit.KIND
-    if type_ == "error":
-        return Misfit.ERROR
-    return readdressed(tree, operation.source, operation.destination, is_ours) or Misfit.ENVELOPE
 
 
 def as_said(message: Message) -> Said:

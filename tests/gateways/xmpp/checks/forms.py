@@ -23,8 +23,6 @@ from imxrouter.gateways.xmpp.translate.original import (
     ORIGINAL_FORM,
     form_of,
     judge,
-    judge_presence,
-    presence_form,
     with_form,
 )
 from imxrouter.gateways.xmpp.translate.plan import (
@@ -49,22 +47,26 @@ from imxrouter.model.operations import (
     AttributeValues,
     Foreign,
     Message,
-    Subscribe,
 )
 from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.vocabulary import Reason, Status
 from imxrouter.routing.attribute_asking import Asked
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.choice import Protocol
-from imxrouter.switch.forms import ASKED, HANDED_OUT, NOTHING, WHOLE, part_of
+from imxrouter.routing.domains import ALL_TYPES
+from imxrouter.switch.forms import ASKED, HANDED_OUT, NOTHING, SET, WHOLE, part_of
 from imxrouter.transport.operations import foreign_to_record, operation_to_record, record_to_operation
 from imxrouter.wire.describe import describe_stream
 from imxrouter.wire.record import decode_record, encode_record
+from imxrouter.wire.registry import FieldType
 from tests.gateways.xmpp.canon import canon
 from tests.gateways.xmpp.checks import rule
 from tests.gateways.xmpp.checks.failures import HERE
 from tests.gateways.xmpp.checks.shares import shares_of
 from tests.gateways.xmpp.checks.stanzas import NEW_ID, NOW, TAKES, said, tree
+from tests.gateways.xmpp.streams.sides import Sides
+from tests.switch.rig import HERE as HERE_DOMAIN
+from tests.switch.rig import PEER, Rig
 
 ALICE, BOB = Address.parse("alice@a.example"), Address.parse("bob@b.example")
 AT = "from='alice@a.example/r1' to='bob@b.example' id='i1'"
@@ -327,13 +329,18 @@ def _what_never_goes() -> None:
 
 @rule("for-rate")
 def _what_costs_less_or_nothing() -> None:
-    assert (NOTHING, HANDED_OUT, ASKED, WHOLE) == (0, 1 / 1000, 1 / 100, 1)
+    assert (NOTHING, HANDED_OUT, ASKED, SET, WHOLE) == (0, 1 / 1000, 1 / 100, 1 / 20, 1)
     full = AT.replace("bob@b.example", "bob@b.example/r2")
     for text, part in (
         (f"<presence {AT}/>", NOTHING), (f"<presence {AT} type='unavailable'/>", NOTHING),
         (f"<presence {AT} type='probe'/>", NOTHING), (f"<presence {AT} type='subscribe'/>", WHOLE),
         (f"<iq {AT} type='result'/>", NOTHING), (f"<iq {AT} type='error'/>", NOTHING),
-        (f"<iq {AT} type='get'/>", ASKED), (f"<iq {AT} type='set'/>", WHOLE),
+        (f"<iq {AT} type='get'/>", ASKED), (f"<iq {AT} type='set'/>", SET),
+        (f"<iq {AT} type='set'><jingle xmlns='urn:xmpp:jingle:1' action='transport-info'/></iq>", SET),
+        (f"<iq {AT} type='set'><jingle xmlns='urn:xmpp:jingle:1' action='session-initiate'/></iq>", WHOLE),
+        (f"<iq {AT} type='set'><si xmlns='http://jabber.org/protocol/si'/></iq>", WHOLE),
+        (f"<iq {AT} type='set'><x xmlns='http://jabber.org/protocol/rosterx'/></iq>", WHOLE),
+        (f"<iq {AT} type='set'><jingle action='session-&#105;nitiate'/></iq>", WHOLE),
         (f"<message {AT} type='groupchat'/>", WHOLE),
         (f"<message {full} type='groupchat'/>", HANDED_OUT), (f"<message {full} type='chat'/>", WHOLE),
         (f"<message {full}><result xmlns='urn:xmpp:mam:2'/></message>", HANDED_OUT),
@@ -392,10 +399,42 @@ def _bytes_of_the_form() -> None:
 def _only_where_it_is_needed() -> None:
     assert form_of(tree(PLAIN), said(PLAIN), 65_536) is None
     assert carried(HIDDEN)[1] == PREFIX + HIDDEN.encode()
-    bare = f"<presence {AT} type='subscribe'/>"
-    assert presence_form(tree(bare)) == b""
-    asked = bare.replace("/>", "><status>please</status></presence>")
-    assert presence_form(tree(asked)) == PREFIX + asked.encode()
+    more = "<status>please</status>"
+    assert _handshake("", "", "") == ["unsubscribe>"]
+    assert _handshake(more, "", "") == [f"subscribe>{more}", "unsubscribe>"]
+    assert _handshake("", more, "") == [f"unsubscribed>{more}"]
+    assert _handshake("", "", more) == [f"unsubscribe>{more}"]
+
+
+def _between(by: str, to: str, kind: str, inside: str) -> str:
+    return f"from='{by}' to='{to}' type='{kind}'>{inside}</presence>"
+
+
+def _handshake(asked: str, refused: str, ended: str) -> list[str]:
+    """What goes along with operations where Bob asks to watch Alice and one of them ends it again.
+
+    Args:
+        asked: what is in the request.
+        refused: what is in her refusal; empty where she allows it, and he ends it.
+        ended: what is in his end.
+
+    Returns:
+        of each form the type and what is in it; each came as it was sent.
+    """
+    sides = Sides()
+    bob, alice = "bob@b.example", "alice@a.example"
+    sides.b.says(_between(bob, alice, "subscribe", asked))
+    sides.wait(2)
+    sides.a.says(_between(alice, bob, "unsubscribed" if refused else "subscribed", refused))
+    sides.wait(2)
+    if not refused:
+        sides.b.says(_between(bob, alice, "unsubscribe", ended))
+    sides.wait(3)
+    sent = [one.value(FieldType.ORIGINAL_FORM) for side in (sides.b, sides.a) for one in side.records]
+    forms = [one.removeprefix(PREFIX).decode() for one in sent if one]
+    came = [canon(one) for one in (*sides.a.raw, *sides.b.raw)]
+    assert all(canon(form) in came for form in forms)
+    return [form.partition(" type='")[2].replace("'>", ">").removesuffix("</presence>") for form in forms]
 
 
 @rule("org-size")
@@ -519,12 +558,16 @@ def _through_a_router() -> None:
     """A record's fields are kept byte by byte; the gateway reads what was sent."""
     message = with_form(said(HIDDEN), tree(HIDDEN), 65_536)
     assert record_to_operation(decode_record(encode_record(operation_to_record(message)))) == message
-    text = f"<presence {AT} type='subscribe'><status>please</status></presence>"
-    asked = Subscribe(ALICE, BOB, NEW_ID, b"s", 600, original_form=presence_form(tree(text)))
-    arrived = record_to_operation(decode_record(encode_record(operation_to_record(asked))))
-    assert isinstance(arrived, Subscribe)
-    types = frozenset({"subscribe"})
-    assert judge_presence(arrived, types, Protocol.XMPP, ours) == text.encode()
-    forged = replace(arrived, original_form=arrived.original_form.replace(b"'subscribe'", b"'subscribed'"))
-    assert judge_presence(forged, types, Protocol.XMPP, ours) is Misfit.KIND
-    assert judge_presence(replace(arrived, watcher=BOB), types, Protocol.XMPP, ours) is Misfit.ENVELOPE
+    sides = Sides()
+    hidden = "<x xmlns='urn:example:unknown'/>"
+    sides.b.says(_between("bob@b.example", "alice@a.example", "subscribe", hidden))
+    sides.wait(2)
+    (record,) = sides.b.records
+    form = record.value(FieldType.ORIGINAL_FORM)
+    assert form is not None
+    assert sides.a.raw == [form.removeprefix(PREFIX)]
+    between, there = Rig(), replace(record.envelope, to_domain=HERE_DOMAIN, from_domain=PEER)
+    between.switch.routes[HERE_DOMAIN].types = ALL_TYPES
+    between.feed(between.peer, replace(record, envelope=there))
+    (passed,) = between.out(between.service)
+    assert passed.value(FieldType.ORIGINAL_FORM) == form

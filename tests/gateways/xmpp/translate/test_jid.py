@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import example, given
@@ -75,12 +75,12 @@ def test_unescaping_undoes_escaping(text: str) -> None:
 
 def test_time_is_linear() -> None:
     """The deepest nests and the longest texts that are read."""
-    began = perf_counter()
+    began = process_time()
     for text in ("\\5c" * 340, "\\5c" * 80, "\\" + "5c" * 500, "\\27" * 300, "é" * 1000, "x" * 4000):
         for resource in ("", "/" + text):
             with suppress(BadJid):
                 to_model(parse_jid(f"{text}@a.example{resource}"))
-    assert perf_counter() - began < 2
+    assert process_time() - began < 2
 
 
 @pytest.mark.parametrize(

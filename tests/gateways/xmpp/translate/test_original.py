@@ -11,10 +11,9 @@ from imxrouter.formats import imdn, iscomposing
 from imxrouter.gateways.xmpp.stanza import tree_of
 from imxrouter.gateways.xmpp.translate.forms import PREFIX, Misfit
 from imxrouter.gateways.xmpp.translate.messages import Takes, message_of
-from imxrouter.gateways.xmpp.translate.original import form_of, judge, judge_presence
-from imxrouter.model.operations import Message, Subscribe
+from imxrouter.gateways.xmpp.translate.original import form_of, judge
+from imxrouter.model.operations import Message
 from imxrouter.routing.choice import Protocol
-from tests.gateways.xmpp.translate.stanzas import ALICE, BOB
 
 NOW = datetime(2026, 1, 3, tzinfo=UTC)
 NEW_ID = bytes(range(16))
@@ -88,26 +87,3 @@ def test_what_does_not_come_back_by_itself_goes_along(changed: str) -> None:
     form = form_of(tree_of(changed.encode()), said(changed), 65_536)
     assert form is not None
     assert form.startswith(PREFIX)
-
-
-def wish(form: str) -> bytes | Misfit:
-    """What is sent of the form of a wish to watch."""
-    operation = Subscribe(ALICE, BOB, NEW_ID, bytes(16), 1800, original_form=PREFIX + form.encode())
-    return judge_presence(operation, frozenset({"subscribe"}), Protocol.XMPP, ours)
-
-
-@pytest.mark.parametrize(
-    ("stanza", "found"),
-    [
-        (f"<presence {ENDS} type='error'/>", Misfit.ERROR),
-        (f"<presence {ENDS} type='subscribed'/>", Misfit.KIND),
-        (f"<presence {ENDS}/>", Misfit.KIND),
-        (f"<message {ENDS} type='subscribe'/>", Misfit.KIND),
-        (f"<presence {ENDS.replace('alice@', 'eve@')} type='subscribe'/>", Misfit.ENVELOPE),
-        (f"<presence {ENDS.replace('bob@', 'eve@')} type='subscribe'/>", Misfit.ENVELOPE),
-    ],
-)
-def test_a_wish_in_the_form_of_something_else(stanza: str, found: Misfit) -> None:
-    """A consent, an error, or somebody else's wish: the router writes its own."""
-    assert wish(stanza) is found
-    assert isinstance(wish(f"<presence {ENDS} type='subscribe'><status>hi</status></presence>"), bytes)
