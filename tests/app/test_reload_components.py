@@ -13,11 +13,13 @@ from imxrouter.gateways.xmpp.heard import StreamEnd
 from imxrouter.model.vocabulary import Reason
 from imxrouter.tls.own import OwnCertificate
 from tests.app.test_components import ALICE, A, message, pinged
+from tests.app.test_gateway_addresses import next_of
+from tests.attacks.stream_routers import wait_for_message
 from tests.doubles.component import ComponentPeer, ComponentServer, attached_table, secret_file
 from tests.doubles.reload_rig import Reloadable, lines
 from tests.doubles.router_rig import Lab, RouterRig, authority, issued
 
-B, FAR, BOB = "b.example", "far.example", "bob@b.example"
+B, C, FAR, BOB = "b.example", "c.example", "far.example", "bob@b.example"
 
 
 class Attaching:
@@ -123,6 +125,50 @@ def test_a_server_is_elsewhere(lab: Lab, stack: ExitStack) -> None:
     pinged(old)
     assert sent.outcome().ok
     until_its_end(old)
+
+
+def test_a_gateway_comes_and_reaches_other_domains(lab: Lab, stack: ExitStack) -> None:
+    """All streams of that server are opened anew, and addresses stand for what the file says now."""
+    at = Attaching(lab, stack, B)
+    _, listed = at.take(at.server)
+    lab.publish(A, at.rig.endpoint)
+    far = lab.router(FAR)
+    at.file.edit(('domains = ["b.example"]', 'domains = ["b.example"]\ngateway = "gw.a.example"')).reload()
+    until_its_end(listed)
+    there = dict([at.take(at.server), at.take(at.server)])
+    gateway = there["gw.a.example"]
+    gateway.send(through_gateway("there"))
+    wait_for_message(lab, far, f"bob@{FAR}")
+    only = '["partner.example"]'
+    at.file.edit(('"gw.a.example"', f'"gw.a.example"\ngateway_domains = {only}')).reload()
+    for peer in there.values():
+        until_its_end(peer)
+    there = dict([at.take(at.server), at.take(at.server)])
+    gateway = there["gw.a.example"]
+    gateway.send(through_gateway("not any more"))
+    answer = next_of(gateway)
+    assert answer.type == "error"
+    assert f"{FAR} is not reached through this gateway".encode() in answer.raw
+    at.hears(there[B], "as ever")
+    assert [text for _, text in far.inbox(f"bob@{FAR}")] == ["there"]
+
+
+def test_another_gateway_is_not_reached_through_one(lab: Lab, stack: ExitStack) -> None:
+    """Not when it came by a later reload either, and the stream of the first one stayed."""
+    at = Attaching(lab, stack, B, more='gateway = "gw.a.example"\n')
+    there = dict([at.take(at.server), at.take(at.server)])
+    more = at.a_server()
+    tables = attached_table("more", more, at.secret) + f'gateway = "gw.c.example"\n[[domain]]\nname = "{C}"\n'
+    at.file.edit(also=tables + 'service = "more"\n').reload()
+    at.take(more)
+    there["gw.a.example"].send(through_gateway("round", "gw.c.example"))
+    assert b"a gateway is not reached through a gateway" in next_of(there["gw.a.example"]).raw
+
+
+def through_gateway(text: str, domain: str = FAR) -> str:
+    """A message of Alice's to Bob, by his gateway address."""
+    to = f"bob\\40{domain}@gw.a.example"
+    return f"<message type='chat' id='{text}' from='{ALICE}/r' to='{to}'><body>{text}</body></message>"
 
 
 def test_another_secret_is_for_the_next_time(lab: Lab, stack: ExitStack) -> None:

@@ -101,7 +101,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
         "_burst = 5", "_burst = 6", "in_links = 6", "in_links = 7", "r.example", "s.example",
     ),
 }  # fmt: skip
-#: Shown in other tests: files of keys, logs, certificates and authorities; uplinks are dialled.
+#: Shown in other tests: files of keys, logs, certificates and authorities; what is dialled for a service.
 ELSEWHERE = {
     "dialback.key_file",
     "log.file",
@@ -113,6 +113,9 @@ ELSEWHERE = {
     "peer.anchor",
     "domain.certificate",
     "service.secret_file",
+    "service.address",
+    "xmpp.inside.allow",
+    *(key for key in APPLIES if key.startswith("xmpp.component.")),
     *(key for key in APPLIES if key.startswith("access.") or key.endswith(".first_contact")),
 }
 

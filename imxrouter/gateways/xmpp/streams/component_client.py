@@ -197,13 +197,12 @@ class ComponentClients(NoClaims, Apart):
         wanted = {(one.service, name): one for one in self.places for name in one.names}
         for key in self._others(wanted):
             self._let_go(self._kept.pop(key))
-        gateways = frozenset(one.gateway for one in self.places if one.gateway)
         for service in {*self._gateways, *(one.service for one in self.places)}:
             place = next((one for one in self.places if one.service == service and one.gateway), None)
             if place is None:
                 self._gateways.pop(service, None)
             elif service not in self._gateways or before.get(service) != place.way:
-                reach = Reach(gateways, place.domains, partial(self._serves, service), place.reaches)
+                reach = Reach(self._is_gateway, place.domains, partial(self._serves, service), place.reaches)
                 self._gateways[service] = ServiceGateway(place.gateway, reach)
         for key, place in wanted.items():
             kept = self._kept.get(key)
@@ -347,6 +346,9 @@ class ComponentClients(NoClaims, Apart):
         if gateway is None or (kept is not None and outside != gateway.name):
             return kept
         return None if gateway.reach.against(outside) is not None else self._kept[service, gateway.name]
+
+    def _is_gateway(self, domain: str) -> bool:
+        return any(one.gateway == domain for one in self.places)
 
     def _serves(self, service: str, domain: str) -> bool:
         """Whether a domain is one of a service."""

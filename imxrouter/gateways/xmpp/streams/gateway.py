@@ -55,20 +55,20 @@ class Reach:
     """Which domains a gateway stands for.
 
     Attributes:
-        gateways: names of all gateways of this router (A-labels).
+        is_gateway: whether a domain is the name of one of this router's gateways.
         listed: domains that the service's server knows by their own names (A-labels).
         is_own: whether a domain is one of the service itself.
         wanted: what patterns of domains name (`Pattern.where`); nothing: all others.
     """
 
-    gateways: Collection[str]
+    is_gateway: Callable[[str], bool]
     listed: Collection[str]
     is_own: Callable[[str], bool]
     wanted: Collection[bytes] = ()
 
     def against(self, domain: str) -> tuple[Reason, str] | None:
         """What speaks against a domain (A-labels); with words for a user who wrote there."""
-        if domain in self.gateways:
+        if self.is_gateway(domain):
             return Reason.LOOP, "a gateway is not reached through a gateway"
         if self.is_own(domain):
             return Reason.LOOP, f"{domain} is a domain of your own server: write there without the gateway"

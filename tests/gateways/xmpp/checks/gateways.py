@@ -27,7 +27,7 @@ OWN, LISTED = "a.example", "listed.example"
 GATEWAY = ServiceGateway(
     GW,
     Reach(
-        {GW, "gw.b.example"},
+        {GW, "gw.b.example"}.__contains__,
         {LISTED},
         lambda name: name == OWN,
         frozenset({b".far.example", LISTED.encode()}),
