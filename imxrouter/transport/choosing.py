@@ -272,10 +272,15 @@ class Chosen:
         return uri if choice.protocol is Protocol.IMX and self._is_apart(domain.wire, uri) else Uri.IM
 
     def _is_apart(self, domain: bytes, uri: Uri) -> bool:
-        """Whether what IMX routers a domain has may differ for messages and for presence."""
-        kept = self.chooser.kept(Domain(domain.decode("ascii")), uri) if self.chooser is not None else None
+        """Whether what IMX routers a domain has may differ for messages and for presence.
+
+        So it is where nothing is known: a subscription that began over links waits for no choice.
+        """
+        if uri is not Uri.PRES or self.chooser is None:
+            return False
+        kept = self.chooser.kept(Domain(domain.decode("ascii")), uri)
         look_up = kept.look_ups.get(Protocol.IMX) if kept is not None else None
-        return uri is Uri.PRES and look_up is not None and look_up.apart
+        return kept is None or (look_up is not None and look_up.apart)
 
     def may_stream(self, domain: bytes) -> bool:
         """Whether policy lets a domain be spoken to by streams now, whatever was chosen before (rule 4)."""

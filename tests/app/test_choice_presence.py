@@ -68,6 +68,7 @@ class World:
         self.a.router.chooser.forget()
         self.a.router.federation.chosen.tick()
         self.a.router.federation.destinations.forget(Domain(Z))
+        self.a.router.federation.presence.forget(Domain(Z))
 
     @property
     def imx(self) -> str:

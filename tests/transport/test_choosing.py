@@ -15,9 +15,11 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.choice import Choice, NoChoice, Protocol, Uri, Why
 from imxrouter.switch.ports import Port, Role
+from imxrouter.switch.presence import Lane
 from imxrouter.switch.ways import Ways
 from imxrouter.transport import choosing
 from imxrouter.transport.choosing import Chooser, Chosen, Preference
+from imxrouter.wire.registry import RecordType
 from tests.doubles.zones import FakeZones
 
 IMX, XMPP = Protocol.IMX, Protocol.XMPP
@@ -198,6 +200,24 @@ def test_streams_are_admitted_as_long_as_the_choice_holds(rig: Rig) -> None:
     chosen.choose(B)
     assert chosen.known(B.wire) is IMX
     assert B.wire not in ways
+
+
+def test_where_a_subscription_over_links_waits(rig: Rig) -> None:
+    """It waits for no choice: its hosts are those for presence unless they are known to be for both.
+
+    After a restart, when nothing is known, it would be given a link that is for messages alone.
+    """
+    chosen = Chosen(Ways())
+    chosen.chooser = rig.chooser
+
+    def waits_at() -> tuple[object, ...]:
+        return chosen.key(B.wire, RecordType.SUBSCRIBE, Lane.LINKS)
+
+    assert waits_at() == (B.wire, IMX, Uri.PRES)
+    rig.publish(IMX)
+    chosen.choose(B, Uri.PRES)
+    assert waits_at() == (B.wire, IMX, Uri.IM)
+    assert chosen.key(B.wire, RecordType.MESSAGE, Lane.CHOSEN) == (B.wire, IMX, Uri.IM)
 
 
 def test_an_operator_is_told_what_dns_said(rig: Rig) -> None:
