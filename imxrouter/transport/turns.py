@@ -10,10 +10,13 @@ from __future__ import annotations
 import select
 import sys
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from twisted.internet.epollreactor import EPollReactor
 from twisted.python import log
+
+#: What a turn uses of the reactor beside its interface; a Twisted that has it no more takes its own turns.
+_NAMES: Final = ("_poller", "_selectables", "_doReadOrWrite", "_disconnectSelectable")
 
 
 def quicken(reactor: object) -> bool:
@@ -28,7 +31,7 @@ def quicken(reactor: object) -> bool:
     Returns:
         whether it was done.
     """
-    if type(reactor) is not EPollReactor:
+    if type(reactor) is not EPollReactor or not all(hasattr(reactor, name) for name in _NAMES):
         return False
     cast("Any", reactor).doIteration = _turn_of(reactor)
     return True

@@ -169,3 +169,15 @@ def test_what_can_be_written_is(rig: Rig) -> None:
 def test_another_reactor_stays_as_it_is() -> None:
     """One of a test, or of another system."""
     assert not quicken(Clock())
+
+
+def test_a_twisted_without_what_is_used_stays_as_it_is(rig: Rig) -> None:
+    """Its next version may have other insides: turns are its own then, and the router starts."""
+    before = rig.reactor.doIteration
+    poller = rig.reactor._poller
+    del rig.reactor._poller
+    try:
+        assert not quicken(rig.reactor)
+    finally:
+        rig.reactor._poller = poller
+    assert rig.reactor.doIteration == before
