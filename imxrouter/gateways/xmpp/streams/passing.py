@@ -131,6 +131,8 @@ class StreamPassing:
             pair = self.pairs.get((seen.recipient, seen.source))
             if pair is not None:  # it is an answer now, whenever it reaches the watcher
                 self.rounds.heard(pair, seen.resource if seen.type != "error" else "", now)
+        elif seen is not None:
+            self.pairs.asks(seen, now)
         return seen
 
     def passed(self, seen: Seen, outcome: Outcome) -> None:

@@ -226,6 +226,12 @@ class PassingPairs:
         self._says(pair, seen, day)
         return pair if type_ != "subscribed" else None
 
+    def asks(self, seen: Seen, now: float) -> None:
+        """A watcher asks, and it is not known yet whether that arrives: the answer may be here before."""
+        ends = seen.source, seen.recipient
+        if seen.type == "subscribe" and ends not in self._pairs and self._is_served(seen.from_domain):
+            self._note_probe(ends, now)
+
     def _wished(self, seen: Seen, now: float, day: int) -> None:
         """The watcher asks, or wants no more."""
         ends = seen.source, seen.recipient

@@ -8,6 +8,7 @@ from imxrouter.gateways.xmpp.subscriptions.passing import (
     PassingPair,
     PassingPairs,
     PassingSettings,
+    Seen,
     seen_of,
 )
 from imxrouter.routing.interfaces import Store
@@ -40,10 +41,19 @@ class PassingRig:
 
     def passes(self, type_: str, from_: str, to: str, *, arrived: bool = True) -> PassingPair | None:
         """A presence is handed on."""
+        seen = self.seen(type_, from_, to)
+        return self.pairs.passed(seen, self.now, WALL + self.now, arrived=arrived)
+
+    def asks(self, type_: str, from_: str, to: str) -> None:
+        """A presence came, and it is not known yet what becomes of it."""
+        self.pairs.asks(self.seen(type_, from_, to), self.now)
+
+    def seen(self, type_: str, from_: str, to: str) -> Seen:
+        """What is remembered of it until then."""
         way = tuple(one.partition("/")[0].rpartition("@")[2] for one in (from_, to))
         seen = seen_of(type_, from_, to, (way[0], way[1]), self.now)
         assert seen is not None
-        return self.pairs.passed(seen, self.now, WALL + self.now, arrived=arrived)
+        return seen
 
     def days(self, days: float) -> None:
         """Time goes by, and every pair is looked at."""

@@ -52,6 +52,17 @@ def test_a_wish_and_its_answer_make_a_pair() -> None:
     assert rig.pairs.of_user(ALICE, watches=False) == []
 
 
+def test_an_answer_that_is_known_to_have_passed_before_the_wish_is() -> None:
+    """A server answers at once, and only then the ping that shows that the wish arrived."""
+    rig = PassingRig()
+    rig.asks("subscribe", ALICE, BOB)
+    rig.asks("subscribe", BOB, MALLORY)  # nobody of ours asks that
+    rig.passes("subscribed", BOB, ALICE)
+    rig.passes("subscribe", ALICE, BOB)
+    rig.passes("subscribed", MALLORY, BOB)
+    assert rig.known() == {(ALICE, BOB): True}
+
+
 @pytest.mark.parametrize("ends", ["unsubscribe", "unsubscribed"])
 def test_a_subscription_that_ends_is_forgotten(ends: str) -> None:
     """Whoever of the two ends it; in the store as well."""
