@@ -492,10 +492,8 @@ class Streams:
             state=self._state,
             operations=self._request,
             wrote=self._wrote,
-            seen=lambda got: None if self._passing is None else self._passing.came(got),
-            passed=lambda seen, outcome: (
-                None if self._passing is None else self._passing.passed(seen, outcome)
-            ),
+            seen=self._seen,
+            passed=self._passed,
         )
 
     def _taken(self, own: str, name: str) -> Taken:

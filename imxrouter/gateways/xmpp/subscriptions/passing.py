@@ -32,7 +32,7 @@ ZONE: Final = 2
 MOST_SHOWN: Final = 8
 #: Bytes of a resource that is remembered; those of programs have 8 to 40.
 RESOURCE_BYTES: Final = 128
-#: A server's probe counts as asked for so long, and so many are remembered.
+#: A server's probe, or a wish on its way, counts as asked for so long, and so many are remembered.
 PROBED_S: Final = 60.0
 MOST_PROBED: Final = 10_000
 #: Pairs whose age is looked at in one go.
@@ -156,8 +156,8 @@ class PassingPairs:
         self._ways: dict[Way, dict[Ends, PassingPair]] = {}
         #: pairs of each watcher and presentity who is ours, and of each zone that is not
         self._of: tuple[Counter[str], Counter[str], Counter[str]] = (Counter(), Counter(), Counter())
-        #: until when a server's probe counts as asked; the oldest first
-        self._probed: dict[Ends, float] = {}
+        #: until when a server's probe, or a wish on its way, counts as asked; the oldest first
+        self._asked: dict[Ends, float] = {}
         self._to_look_at: list[PassingPair] = []
 
     def __len__(self) -> int:
@@ -230,7 +230,7 @@ class PassingPairs:
         """A watcher asks, and it is not known yet whether that arrives: the answer may be here before."""
         ends = seen.source, seen.recipient
         if seen.type == "subscribe" and ends not in self._pairs and self._is_served(seen.from_domain):
-            self._note_probe(ends, now)
+            self._note_asked(ends, now)
 
     def _wished(self, seen: Seen, now: float, day: int) -> None:
         """The watcher asks, or wants no more."""
@@ -243,17 +243,17 @@ class PassingPairs:
             if seen.type == "subscribe":
                 self._add(ends, (seen.to_domain, seen.from_domain), day, granted=False)
             else:
-                self._note_probe(ends, now)
+                self._note_asked(ends, now)
 
-    def _note_probe(self, ends: Ends, now: float) -> None:
-        while self._probed and next(iter(self._probed.values())) <= now:
-            del self._probed[next(iter(self._probed))]
-        if ends not in self._probed and len(self._probed) < MOST_PROBED:
-            self._probed[ends] = now + PROBED_S
+    def _note_asked(self, ends: Ends, now: float) -> None:
+        while self._asked and next(iter(self._asked.values())) <= now:
+            del self._asked[next(iter(self._asked))]
+        if ends not in self._asked and len(self._asked) < MOST_PROBED:
+            self._asked[ends] = now + PROBED_S
 
     def _is_believed(self, seen: Seen, ends: Ends, now: float) -> bool:
         """Whether a user of ours did what makes a pair of these two."""
-        if self._probed.pop(ends, 0.0) > now:
+        if self._asked.pop(ends, 0.0) > now:
             return True
         if seen.to_one:
             return False  # a room, or somebody who shows himself once

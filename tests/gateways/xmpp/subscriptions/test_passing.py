@@ -226,10 +226,10 @@ def test_resources_and_probes_are_bounded() -> None:
     assert len(pair.shown) == MOST_SHOWN
     for number in range(MOST_PROBED + 10):
         rig.passes("probe", ALICE, f"u{number}@b.example")
-    assert len(rig.pairs._probed) == MOST_PROBED
+    assert len(rig.pairs._asked) == MOST_PROBED
     rig.now += PROBED_S
     rig.passes("probe", ALICE, "late@b.example")
-    assert len(rig.pairs._probed) == 1
+    assert len(rig.pairs._asked) == 1
 
 
 def test_a_pair_is_written_once_a_day_at_most_while_nothing_comes_or_goes() -> None:
