@@ -111,6 +111,19 @@ def test_the_credit_of_the_links_cut_bounds_the_doubt() -> None:
     assert verdict.bounds() == {"reset": CREDIT}
 
 
+def test_a_link_that_never_carried_a_request_leaves_nothing_in_doubt() -> None:
+    """It was made after the one that was cut, and cut before it was proved: what is in doubt is not its."""
+    verdict = _verdict(_book())
+    never = Cut(6.5, 9.0, "one byte a second", _ENDS, frozenset(), 0)
+    verdict.witness.cuts = [never]
+    assert verdict.faults() == ["4 is in doubt (link-lost), no link was cut"]
+    verdict = _verdict(_book())
+    reset = Cut(6.0, 6.0, "reset", _ENDS, frozenset(), 1)  # the answer was read, and not written any more
+    verdict.witness.cuts = [reset, never]
+    verdict.events.append(Event(6.5, "one byte a second", Count(0, 4)))
+    assert verdict.faults() == []
+
+
 def test_a_message_without_an_outcome_is_a_fault() -> None:
     """And so are memory above the bound, no recovery, tracebacks, and figures that do not add up."""
     book = _book()

@@ -97,13 +97,16 @@ class Verdict:
         return by_cause, unexplained
 
     def _cause(self, doubt: Doubt) -> str | None:
-        """The last cut link that it was seen on; else its service's; else one that it may have been on."""
+        """The last cut link that it was seen on; else its service's; else one that it may have been on.
+
+        It was on none that never carried a request: such a link was cut before it was proved.
+        """
         known = possible = None
         cuts = self._cuts_by_time
         for cut in cuts[bisect_left(cuts, doubt.sent - _NOTICE_S, key=lambda one: one.at) :]:
             if cut.at > doubt.ended + _LONGEST_EVENT_S:
                 break
-            if doubt.ended >= cut.since:
+            if doubt.ended >= cut.since and cut.directions:
                 possible = cut.cause
                 if doubt.number in cut.open:
                     known = cut.cause

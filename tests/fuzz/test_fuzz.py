@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,4 +105,8 @@ def test_a_long_run_breaks_nothing(name: str) -> None:
         timeout=SOAK_S + 120,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
-    sys.stdout.write("".join(f"{name}: {line}\n" for line in done.stdout.splitlines()[-3:]))
+    tried = re.search(r"number_of_executed_units: (\d+)|: (\d+) inputs of", done.stderr + done.stdout)
+    assert tried is not None, (done.stdout + done.stderr)[-8000:]
+    count = int(tried[1] or tried[2])
+    sys.stdout.write(f"{done.stdout.splitlines()[0]}: {count} inputs\n")
+    assert count > len(TARGETS[name][1])

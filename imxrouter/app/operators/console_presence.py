@@ -26,6 +26,7 @@ from imxrouter.app.operators.user_refusals import address, service_of, told
 from imxrouter.gateways.embedded.instances import DEFAULT_PUBLICATION_S
 from imxrouter.gateways.embedded.register import Change, Topic
 from imxrouter.gateways.embedded.service import EmbeddedService
+from imxrouter.gateways.xmpp.translate.presence import is_resource, tuple_id
 from imxrouter.model.address import Address
 from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S
 from imxrouter.model.presence import (
@@ -34,7 +35,6 @@ from imxrouter.model.presence import (
     Basic,
     Contact,
     Note,
-    Person,
     Presence,
     PresenceTuple,
     Unknown,
@@ -309,14 +309,23 @@ def _check_groups(service: EmbeddedService, user: Address, audience: Iterable[st
 
 
 def _presence(user: Address, what: Publishing) -> Presence:
-    """The state of an instance. Raises `AdminError`, `BadPresence`."""
+    """The state of an instance: one tuple, which says all of it. Raises `AdminError`, `BadPresence`.
+
+    What one instance does is not said of the person (RFC 4479 section 3.2), who is the same for all of them.
+    """
     basic = Basic.CLOSED if what.status == "closed" else Basic.OPEN
     if what.status not in {"open", "closed"} and what.status not in ACTIVITIES:
         do = "open, closed, or one of: " + ", ".join(sorted(ACTIVITIES))
         raise AdminError("bad-request", f"{what.status[:40]!r} is no state", "status", do)
     notes = tuple(Note(one["text"], one["language"]) for one in what.notes)
-    name = element_id(what.instance, "i")
-    tuples = (PresenceTuple(name, basic, Contact(what.contact) if what.contact else None, notes),)
-    if what.status in {"open", "closed"}:
-        return Presence(user, tuples)
-    return Presence(user, tuples, persons=(Person(f"person-{name}", (Activities((what.status,)),)),))
+    doing = () if what.status in {"open", "closed"} else (Activities((what.status,)),)
+    contact = Contact(what.contact) if what.contact else None
+    one = PresenceTuple(_tuple_id(what.instance), basic, contact, notes, activities=doing)
+    return Presence(user, (one,))
+
+
+def _tuple_id(instance: str) -> str:
+    """The instance's name where that is an id, else a spelling of it from which XMPP has the name back."""
+    plain = element_id(instance, "i")
+    spelled = plain != instance or instance.startswith("ID-")
+    return tuple_id(instance) if spelled and is_resource(instance) else plain

@@ -128,7 +128,26 @@ def _merged(owner: Address, published: Iterable[tuple[str, Publication]]) -> Pre
     states = {name: one.presence for name, one in published}
     if not states:
         return offline(owner)
-    return fitting(merge(owner, states))
+    state = merge(owner, states)
+    if len(state.persons) > 1 or len({one.notes for one in states.values()}) > 1:
+        # Together they would be of all tuples alike, and nobody could tell which instance said what.
+        apart = merge(owner, {name: _said_by_tuples(one) for name, one in states.items()})
+        if len(write_pidf(apart)) <= MAX_STATE_BYTES:
+            return apart
+    return fitting(state)
+
+
+def _said_by_tuples(state: Presence) -> Presence:
+    """The same, where each open tuple says what else the document says of it: what is done, and in words."""
+    doing = tuple(each for person in state.persons for each in person.activities)
+    return replace(
+        state,
+        tuples=tuple(
+            replace(one, activities=one.activities or doing, notes=one.notes or state.notes)
+            if one.status is Basic.OPEN else one
+            for one in state.tuples
+        ),
+    )  # fmt: skip
 
 
 def fitting(state: Presence, size_bytes: int = MAX_STATE_BYTES) -> Presence:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from imxrouter.formats.pidf import read_pidf, write_pidf
 from imxrouter.gateways.embedded.instances import (
     MAX_INSTANCES,
     MAX_PUBLISHED_BYTES,
+    MAX_STATE_BYTES,
     BadPublication,
     Instances,
     Publication,
     fitting,
 )
-from imxrouter.model.presence import Basic, Extension, Note, Presence, PresenceTuple, offline
+from imxrouter.model.presence import Activities, Basic, Extension, Note, Presence, PresenceTuple, offline
 from imxrouter.routing.rules import Detail, Person, Who
 from tests.gateways.embedded.rigs import at, state, words
 
@@ -56,6 +59,45 @@ def test_people_are_told_different_states() -> None:
     assert mine.seen_by(ALICE, EVE, Detail.FULL) == offline(ALICE)
     mine.publish("home", published(state("closed", "not at home")))
     assert words(mine.seen_by(ALICE, EVE, Detail.FULL)) == "closed not at home"
+
+
+def test_what_each_instance_says_stays_with_it() -> None:
+    """Of the person and of the whole two say different things: each is said of its own tuples, too.
+
+    A tuple's own words come first, one that is closed does nothing, and who says nothing is left alone.
+    """
+    mine = Instances()
+    mine.publish("desk", published(state("open", "at my desk", "meeting")))
+    alone = mine.whole(ALICE).tuples
+    assert [(one.activities, one.notes) for one in alone] == [((), ())]
+    mine.publish("phone", published(state("open", "on the road", "away")))
+    mine.publish("old", published(state("closed", "gone", "sleeping")))
+    own = PresenceTuple("own", Basic.OPEN, notes=(Note("mine"),), activities=(Activities(("busy",)),))
+    mine.publish("tablet", published(replace(state("closed", "whole", "vacation"), tuples=(own,))))
+    mine.publish("plain", published(replace(state(), tuples=(PresenceTuple("plain", Basic.OPEN),))))
+    whole = read_pidf(write_pidf(mine.whole(ALICE)))
+    told = {
+        one.id: ([name for each in one.activities for name in each.names], [note.text for note in one.notes])
+        for one in whole.tuples
+    }
+    assert told == {
+        "own": (["busy"], ["mine"]), "plain": ([], []), "t.desk": (["meeting"], ["at my desk"]),
+        "t.old": ([], []), "t.phone": (["away"], ["on the road"]),
+    }  # fmt: skip
+    assert {name for one in whole.persons for each in one.activities for name in each.names} == {
+        "meeting", "away", "sleeping", "vacation",
+    }  # fmt: skip
+
+
+def test_what_is_too_large_to_be_said_twice_is_said_once() -> None:
+    """The words of the whole, not of each tuple: nothing is left out for them."""
+    mine = Instances()
+    tuples = tuple(PresenceTuple(f"t{number}", Basic.OPEN) for number in range(20))
+    for name in ("desk", "phone"):
+        mine.publish(name, published(Presence(ALICE, tuples, (Note(name * 150),))))
+    whole = mine.whole(ALICE)
+    assert len(write_pidf(whole)) <= MAX_STATE_BYTES
+    assert (len(whole.tuples), len(whole.notes)) == (20, 2)
 
 
 @pytest.mark.parametrize("basic", Basic)

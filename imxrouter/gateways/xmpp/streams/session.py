@@ -39,6 +39,7 @@ from imxrouter.gateways.xmpp.effects import (
     Write,
 )
 from imxrouter.gateways.xmpp.machine import StreamMachine
+from imxrouter.gateways.xmpp.names import condition_of
 from imxrouter.gateways.xmpp.pairs import Pair
 from imxrouter.gateways.xmpp.steps import COMPONENTS, Step, StreamRole
 from imxrouter.gateways.xmpp.streams.claims import SaysClaims
@@ -51,6 +52,7 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.errors import LocalMisuse
 from imxrouter.model.outcome import SUCCESS, indeterminant
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.caps import Refusal
 from imxrouter.switch import slots
 from imxrouter.tls.contexts import XMPP_ALPN
 from imxrouter.tls.facts import TlsFacts
@@ -468,6 +470,12 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
         if self.machine.state is not LinkState.CLOSED:
             self.write_rest()
             self.perform(self.machine.refuse(reason, text=note or None))
+
+    def turn_away(self, refused: Refusal) -> None:
+        """End at once; what a stream error has no word for is when to come again."""
+        if self.machine.state is not LinkState.CLOSED:
+            condition = condition_of(refused.reason, refused.limit)
+            self.perform(self.machine.refuse(refused.reason, condition=condition))
 
     def abort(self, reason: Reason, note: str) -> None:
         """End without waiting for what is unwritten."""

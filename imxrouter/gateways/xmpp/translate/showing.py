@@ -33,6 +33,7 @@ from imxrouter.model.presence import (
     Basic,
     Extension,
     Note,
+    Person,
     Presence,
     PresenceTuple,
     Unknown,
@@ -278,13 +279,19 @@ def _show_of(one: PresenceTuple, state: Presence) -> str:
             word = _text(extension)
             if word in SHOWS:
                 return word
-    for activities in (one.activities, *(person.activities for person in state.persons)):
+    # A person is above all tuples (RFC 4479 section 3.2); of several that disagree the newest is believed.
+    persons = sorted(state.persons, key=_when, reverse=True)
+    for activities in (one.activities, *(person.activities for person in persons)):
         names = {name for each in activities for name in each.names}
         found = next((word for word, those in _BY_ACTIVITY if names & those), "")
         if found:
             return found
     words = (_text(each) for each in one.status_extensions if (each.namespace, each.name) == (_IM, "im"))
     return next((_BY_IM[word] for word in words if word in _BY_IM), "")
+
+
+def _when(one: Person) -> float:
+    return float("-inf") if one.timestamp is None else one.timestamp.timestamp()
 
 
 def _priority_of(one: PresenceTuple) -> int:

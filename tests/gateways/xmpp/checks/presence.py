@@ -30,13 +30,14 @@ from imxrouter.model.presence import (
     Unknown,
 )
 from imxrouter.model.vocabulary import Reason
+from tests.gateways.embedded import test_instances
 from tests.gateways.xmpp.checks import rule, section
 from tests.gateways.xmpp.mapping import Row, StanzaSpans, framed, stanza_spans
 from tests.gateways.xmpp.streams import test_presence as joined
 from tests.gateways.xmpp.subscriptions import test_presentity, test_watcher
 from tests.gateways.xmpp.subscriptions.presentity_rig import PresentityRig
 from tests.gateways.xmpp.subscriptions.watcher_rig import WatcherRig
-from tests.gateways.xmpp.translate import test_presence
+from tests.gateways.xmpp.translate import test_presence, test_showing
 from tests.gateways.xmpp.translate.presences import ALICE, BOB, NOW, read, said
 
 CONTENT = frozenset({"jabber:server", "jabber:client", "jabber:component:accept"})
@@ -209,6 +210,12 @@ def _resources() -> None:
     assert isinstance(before, Presence)
     assert isinstance(after, Presence)
     assert {one.id for one in set(after.tuples) - set(before.tuples)} == {"ID-r2"}
+
+
+@rule("prs-instances")
+def _instances() -> None:
+    test_instances.test_what_each_instance_says_stays_with_it()
+    test_showing.test_each_instance_is_a_resource_of_its_own()
 
 
 @rule("prs-vanish", "prs-no-tuples")
