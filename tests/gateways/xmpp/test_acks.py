@@ -162,7 +162,8 @@ def test_a_question_is_said_again_after_a_second_then_after_two() -> None:
     assert one.barrier_answered(first, START + 1.6) == (1,)
     assert (list(one.pings), one.asked_at) == ([second], START + 1)
     assert one.barrier_answered(second, START + 1.7) == (2,)
-    assert (one.asked_at, one.barrier, one.round_trip_s) == (None, "", pytest.approx(0.7))
+    assert one.round_trip_s == pytest.approx(0.7)
+    assert list(one.pings) == []
     assert one.ask_if_due(START + 2) is Ask.PING
     assert one.give_up_barrier(START + 32)
     assert (list(one.pings), one.ask_again(START + 99)) == ([], Ask.NOTHING)
