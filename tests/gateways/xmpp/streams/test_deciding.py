@@ -111,7 +111,7 @@ def test_an_error_that_is_awaited_does_not_wait() -> None:
 
 
 def test_an_answer_comes_behind_what_was_said_before_it() -> None:
-    """As a page of an archive before the answer that ends it (RFC 6120 section 10.1, XEP-0313 section 3.1)."""
+    """As a page of an archive before the answer that ends it (RFC 6120 section 10.1, XEP-0313)."""
     scene = Scene()
     scene.stream.bring([stanza("1"), stanza("2", kind="iq", type_="result"), stanza("x", C, "iq", "error")])
     scene.stream.bring([stanza("3", kind="iq", type_="error"), stanza("4")])
