@@ -10,7 +10,7 @@ from tests.interop.routers import B, C, Organisation, routers_of
 pytestmark = [pytest.mark.interop, pytest.mark.needs_root]
 
 #: An attempt has a quarter of a second to itself before the other family tries, once for the link and once
-#: for its verification; the rest is for a busy machine. Without the race it would be the time for connections.
+#: for its verification; the rest is for a busy machine. Without the race it would be the whole time-out.
 CONNECT_S = 20
 QUICKLY_S = CONNECT_S / 2
 ORDERS = [pytest.param(B, C, id="b-c"), pytest.param(C, B, id="c-b")]
