@@ -143,7 +143,7 @@ async def take(_: c.Record) -> Outcome:
 @contextlib.asynccontextmanager
 async def running(theirs: Theirs, port: int = 0) -> AsyncIterator[Presence]:
     """An independent router for a.example, with alice."""
-    router = Router({A}, {B: [theirs.rig.endpoint]}, take, answer_timeout=5.0)
+    router = Router({A}, {B: [theirs.rig.endpoint]}, take)
     port = await router.listen(port)
     theirs.lab.publish("a.example", ("127.0.0.1", port))
     ours = Presence(router, {ALICE: "open"})

@@ -23,6 +23,10 @@ from tests.independent.router import FAILURE, INDETERMINANT, SUCCESS, Outcome, R
 
 ALICE, BOB = "alice@a.example", "bob@b.example"
 PATIENCE_S = 15.0
+#: For a router process to be there: many tests may start many at once, on few cores.
+START_S = 45.0
+#: For a response: a request outlives a router that starts again, and is below the window of duplicates, 60 s.
+ANSWER_S = 50.0
 
 
 async def until(true: Callable[[], object]) -> None:
@@ -80,7 +84,7 @@ service = "home"
         """Start it, and watch bob's messages."""
         self.socket.unlink(missing_ok=True)
         self.process = start_router(self._config, self._log)
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + START_S
         while time.monotonic() < deadline and self.process.poll() is None:
             with contextlib.suppress(AdminUnreachable):
                 if self.admin.status()["ready"]:
@@ -151,7 +155,7 @@ async def running(theirs: Theirs, *domains: bytes) -> AsyncIterator[tuple[Router
     """An independent router for some domains."""
     service = Service()
     where = {b"b.example": [("127.0.0.1", theirs.port)]}
-    ours = Router(set(domains or (b"a.example",)), where, service.deliver, answer_timeout=5.0)
+    ours = Router(set(domains or (b"a.example",)), where, service.deliver, answer_timeout=ANSWER_S)
     await ours.listen(theirs.peer_port)
     try:
         yield ours, service

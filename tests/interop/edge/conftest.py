@@ -52,6 +52,8 @@ def _before_the_servers(kind: type[R], built: Edge, where: Path) -> Iterator[dic
     for one in made.values():
         one.others = [other for other in made.values() if other is not one]
         one.start()
+    for one in made.values():
+        one.until_watched()
     yield made
     for one in made.values():
         one.kill()

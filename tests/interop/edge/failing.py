@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -138,18 +137,6 @@ class OutsideEdgeRouter(EdgeRouter):
     def streams(self) -> list[int]:
         """Numbers of the streams that are there, those with the server behind it too."""
         return [one["link"] for one in self.client.links() if one["stream"] is not None]
-
-    def until_watched(self) -> None:
-        """Wait until her program shows what comes: messages of hers to herself, as no other one comes."""
-        texts = []
-
-        def shows() -> bool:
-            texts.append(f"are you there? {time.monotonic()}")
-            self.client.send(self.carol, self.carol, texts[-1])
-            time.sleep(0.1)
-            return any(self.read_by_carol()[text] for text in texts)
-
-        wait_until(shows, "her program shows what comes")
 
     def read_by_carol(self) -> Counter[str]:
         """How often carol has read each text: shown as it came, or found in her inbox."""

@@ -16,11 +16,13 @@ from tests.interop.edge.authority import Authorities
 from tests.interop.edge.clients import Account
 from tests.interop.edge.insides import own_names
 from tests.interop.edge.names import Side
-from tests.interop.netlab import Place, Program, wait_until
+from tests.interop.netlab import START_S, Place, Program, wait_until
 
 #: The operators' page that these routers are configured by.
 PAGE: Final = Path(__file__).parents[3] / "docs" / "operators" / "xmpp-inside.md"
 BIN: Final = Path(sys.executable).parent
+#: Between two messages by which is seen that its user's program shows them; well below any sender's rate.
+_PROBE_S: Final = 0.2
 #: Where the package is found, for programs that are started elsewhere.
 _ROOT: Final = Path(__file__).parents[3]
 
@@ -151,12 +153,29 @@ class EdgeRouter:
         if self._watcher is not None:
             self._watcher.kill()
 
+    def until_watched(self) -> None:
+        """Wait until its user's program shows what comes; what came before stays unseen in her inbox.
+
+        By messages of hers to herself, as no other ones need come.
+        """
+        texts = []
+
+        def shows() -> bool:
+            texts.append(f"are you there? {time.monotonic()}")
+            self.client.send(self.carol, self.carol, texts[-1])
+            time.sleep(_PROBE_S)
+            seen = self.seen.read_text() if self.seen.exists() else ""
+            return any(text in seen for text in texts)
+
+        wait_until(shows, f"the program of {self.carol} shows what comes", START_S)
+
     def until_carol_reads(self, text: str) -> dict[str, Any]:
         """Wait until its user has received a text, and see that it came once."""
 
         def found() -> list[dict[str, Any]]:
-            lines = self.seen.read_text().splitlines() if self.seen.exists() else []
-            return [one for one in map(json.loads, lines) if one["text"] == text]
+            lines = self.seen.read_text().splitlines(keepends=True) if self.seen.exists() else []
+            said = [json.loads(one) for one in lines if one.endswith("\n")]
+            return [one for one in said if one.get("text") == text]  # imxctl's own words have none
 
         wait_until(found, f"{self.carol} reads {text!r}")
         (one,) = found()

@@ -38,6 +38,7 @@ def router(built: Edge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Co
             made.until_attached(name)
         built.clients.ask("attach", user=BRIDGE, secret=SECRET, host=HOST[0], port=HOST[1])
         made.until_bridged()
+        made.until_watched()
         yield made
         built.clients.ask("detach", user=BRIDGE)
     finally:

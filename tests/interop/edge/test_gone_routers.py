@@ -44,11 +44,12 @@ def test_what_is_said_while_a_router_is_gone(
         one.until(presence(other, "subscribed"), "the consent")
     _say(pair, "before")
     wait_until(lambda: _shown(pair) == {"before"}, "each sees the other", RIGHT_S)
-    time.sleep(1.5)  # the store writes within a second
-    whole[killed].kill()
+    gone = whole[killed]  # not in a second that it may forget (docs/operators/state.md)
+    wait_until(lambda: not gone.client.status()["store"]["waiting"], "all is written")
+    gone.kill()
     _say(pair, "meanwhile")
     time.sleep(1)
-    whole[killed].start()
+    gone.start()
     wait_until(lambda: _shown(pair) == {"meanwhile"}, "each sees what the other said", RIGHT_S)
 
 

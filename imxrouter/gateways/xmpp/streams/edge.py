@@ -388,14 +388,18 @@ class StreamEdge:
             return
         if outcome.ok:
             return
-        if told.kind == "iq":
-            self._queries.answered(told.to, told.from_, told.ident, self._outside.now())
-        if record.type == RecordType.FOREIGN_RESPONSE and outcome.reason is Reason.TYPE_NOT_ENABLED:
+        is_foreign = record.type == RecordType.FOREIGN_RESPONSE
+        refused = is_foreign and outcome.reason is Reason.TYPE_NOT_ENABLED
+        if refused:
             self._known.refused(told.domain)
-            if told.question is not None:
-                # tags are of the edge, no two streams have the same: any way of the sender's will do
-                self._outside.inject(port, self._query(told.question, told))
-                return
+        if told.kind == "iq":
+            asked = self._queries.answered(told.to, told.from_, told.ident, self._outside.now())
+            if is_foreign and asked is None:
+                return  # it has its answer, and an iq has one alone (RFC 6120 section 8.2.3)
+        if refused and told.question is not None:
+            # tags are of the edge, no two streams have the same: any way of the sender's will do
+            self._outside.inject(port, self._query(told.question, told))
+            return
         self._say(told, told.error(outcome))
 
     def _refused(self, told: Told | None, outcome: Outcome) -> bytes:
@@ -436,7 +440,7 @@ class StreamEdge:
             if record.type == RecordType.STANZA:
                 raw: bytes | Outcome = stanza_in(record) or failure(Reason.BAD_BODY, note="no stanza")
             elif record.type == RecordType.FOREIGN:
-                raw = self._as_was(record)
+                return self._as_was(session, record)
             elif record.type == RecordType.MESSAGE:
                 raw = self._messages.stanza_of(session, record)
             elif record.type == RecordType.ATTRIBUTES:
@@ -473,25 +477,25 @@ class StreamEdge:
             return None
         return self._known.operations(record)
 
-    def _as_was(self, record: Record) -> bytes | Outcome:
+    def _as_was(self, session: StreamLink, record: Record) -> Said | Outcome:
         """A foreign form: held to its envelope, and of an iq that answers to what was asked."""
         operation = record_to_foreign(record)
         domain = operation.destination.domain.name
         raw = stanza_of_foreign(operation, lambda name: name == domain)
         if isinstance(raw, Refusal):
             return failure(raw.reason, note=raw.note)
-        head = head_of(raw)
-        if head.name != "iq":
-            return raw
+        head, said = head_of(raw), self.leaving(session, raw)
+        if head.name != "iq" or isinstance(said, Outcome):
+            return said  # of an answer that does not leave: who asked is told in time that there is none
         from_, to, ident, type_ = (head.attributes.get(one, "") for one in ("from", "to", "id", "type"))
         now = self._outside.now()
         if type_ not in _ANSWERS:
             sender = operation.source.key.decode()
             taken = self._queries.sent((from_, to, ident), sender, domain, _Asked(None), now)
-            return raw if taken else failure(Reason.BUSY, retry_after_s=5)
+            return said if taken else failure(Reason.BUSY, retry_after_s=5)
         if self._queries.answered(from_, to, ident, now) is None:
             return failure(Reason.BAD_BODY, note="the answer to an iq that nobody asked")
-        return raw
+        return said
 
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         """What became of requests that left over a port, by their route tags; each is told once."""

@@ -346,3 +346,58 @@ def test_a_stanza_that_is_larger_than_the_peer_takes_is_refused() -> None:
     pair.settle()
     assert pair.a.service.outcomes[number].reason is Reason.TOO_LARGE
     assert pair.a.service.outcomes[small] == SUCCESS
+
+
+def _asked_as_it_is(pair: EdgePair) -> int:
+    """A query of A's user goes on as it is, and what became of that is not known; its route tag."""
+    pair.b.foreign.add(B)
+    pair.b.service.outcome = None
+    query = f"<iq from='alice@{A}' to='bob@{B}' id='q' type='get'><query xmlns='urn:x'/></iq>"
+    pair.a.service.send(query.encode(), A, B)
+    pair.settle()
+    (tag,) = pair.b.switch.ledger.entries
+    return tag
+
+
+def test_an_iq_that_has_its_answer_is_told_no_failure() -> None:
+    """The answer may come before the outcome of the query, which is then lost; an iq has one answer."""
+    pair = imx_at_b()
+    tag = _asked_as_it_is(pair)
+    pair.b.request(foreign_to_record(foreign(f"<iq from='bob@{B}' to='alice@{A}' id='q' type='result'/>")))
+    pair.settle()
+    assert [tree_of(one).attributes["type"] for one in pair.stanzas(pair.a)] == ["result"]
+    pair.b.real.settled(pair.b.service.port, (tag,), failure(Reason.LINK_LOST, role="peer"))
+    pair.settle()
+    assert len(pair.stanzas(pair.a)) == 1
+
+
+def test_an_iq_that_was_answered_in_time_is_told_no_failure() -> None:
+    """The outcome of the query may come when the router has answered in the place of who was asked."""
+    pair = imx_at_b()
+    tag = _asked_as_it_is(pair)
+    pair.clock.advance(QUERY_S + 1)
+    pair.b.real.tick()  # the switch waits longer: links.answer_timeout_s may be 600
+    pair.settle()
+    (error,) = [tree_of(one) for one in pair.stanzas(pair.a)]
+    assert error.children[0].children[0].name == "remote-server-timeout"
+    pair.b.real.settled(pair.b.service.port, (tag,), failure(Reason.ANSWER_TIMEOUT, role="peer"))
+    pair.settle()
+    assert len(pair.stanzas(pair.a)) == 1
+
+
+def test_an_answer_that_is_too_large_leaves_its_question_open() -> None:
+    """Who sent it is told, but who asked is not; he is told in time that there is no answer."""
+    pair = imx_at_b()
+    _asked_as_it_is(pair)
+    pair.back.machine.features = replace(pair.back.machine.features, max_bytes=500)
+    inside = f"<query xmlns='urn:x'>{'a' * 600}</query>"
+    raw = f"<iq from='bob@{B}' to='alice@{A}' id='q' type='result'>{inside}</iq>"
+    number = pair.b.request(foreign_to_record(foreign(raw)))
+    pair.settle()
+    assert pair.b.service.outcomes[number].reason is Reason.TOO_LARGE
+    assert pair.stanzas(pair.a) == []
+    pair.clock.advance(QUERY_S + 1)
+    pair.b.real.tick()
+    pair.settle()
+    (error,) = [tree_of(one) for one in pair.stanzas(pair.a)]
+    assert (error.attributes["id"], error.attributes["type"]) == ("q", "error")
