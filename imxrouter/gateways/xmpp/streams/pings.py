@@ -14,7 +14,7 @@ class _Ping(NamedTuple):
 
 
 class Pings:
-    """Those that are out, of all streams of the process; each stream has one at most."""
+    """Those that are out, of all streams of the process; each stream has a handful at most."""
 
     def __init__(self) -> None:
         self._out: dict[str, _Ping] = {}

@@ -92,7 +92,7 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
     """
 
     __slots__ = (
-        "_aimed", "_behind", "_depth", "_first_bytes", "_judge", "_only_tls", "_out", "_parts", "_ping",
+        "_aimed", "_behind", "_depth", "_first_bytes", "_judge", "_only_tls", "_out", "_parts", "_pings",
         "_stanzas", "_tls_reason", "_waits", "negotiated", "role", "stanzas_in", "way",
     )  # fmt: skip
 
@@ -134,7 +134,8 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
         self._out: list[bytes] = []
         self._stanzas: list[StanzaIn] = []
         self.stanzas_in = 0
-        self._ping = ""
+        #: ids of pings that are waited for, the oldest first
+        self._pings: tuple[str, ...] = ()
         #: whole records that wait for the stream to go on
         self._behind = bytearray()
         #: a call is due that asks about stanzas
@@ -397,8 +398,11 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
 
     def _on_ping(self, effect: PingOut) -> None:
         pings = self._parts.pings
-        pings.forget(self._ping)
-        self._ping = effect.ident
+        out = self.machine.confirmations.pings
+        for ident in self._pings:
+            if ident not in out:
+                pings.forget(ident)
+        self._pings = tuple(out)
         pings.out(
             effect.ident, effect.from_, effect.to, partial(self._pong, effect.ident, effect.to), self._heard
         )
@@ -445,7 +449,8 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
 
     def _over(self) -> None:
         """Nobody waits for it any more."""
-        self._parts.pings.forget(self._ping)
+        for ident in self._pings:
+            self._parts.pings.forget(ident)
         self._parts.ways_in.gone(self.number)
         waiting, self.negotiated = self.negotiated, None
         if waiting is not None:
