@@ -21,6 +21,7 @@ from imxrouter.gateways.xmpp.acks import PingDroppers
 from imxrouter.gateways.xmpp.effects import StanzaIn
 from imxrouter.gateways.xmpp.heard import AFTER
 from imxrouter.gateways.xmpp.names import Condition
+from imxrouter.gateways.xmpp.pairs import Pair
 from imxrouter.gateways.xmpp.steps import StreamRole
 from imxrouter.gateways.xmpp.streams.again import AgainOutside, PresenceAgain
 from imxrouter.gateways.xmpp.streams.deciding import Deciding
@@ -266,7 +267,7 @@ class Streams:
             lambda name: name.encode() in routes,
             chosen.for_stanzas,
             chosen.choose_for_stanzas,
-            plain.awaits,
+            plain.settles,
         )
         self._presence: StreamPresence | None = None
         self._passing: StreamPassing | None = None
@@ -284,6 +285,7 @@ class Streams:
             self.edge, self.trust, self.trust.tongue, rules.terms, later, router.link_tls.ends, droppers,
             pings, figures.error, router.metrics.xmpp.not_confirmed, router.steps.stream_begun,
         )  # fmt: skip
+        self.parts.ways_in.opened = self._when_opened
         router.hub.events.append(figures)
         dialer = StreamDialer(
             router.reactor, router.xmpp_strengths, router.dialer.reach, lambda: router.dialer.maker
@@ -367,6 +369,13 @@ class Streams:
         """A stream broke: what came on it may be lost, and is asked for anew."""
         if self._passing is not None:
             self._passing.shaken(ways_by(session, self._passing))
+
+    def _when_opened(self, pairs: Iterable[Pair]) -> None:
+        """A stream may bring more than before: an answer that was sent before may be lost."""
+        joints = [one for one in (self._passing, self._presence) if one is not None]
+        for theirs, ours in pairs:
+            for one in joints:
+                one.opened(theirs, ours)
 
     def removed(self, domains: Iterable[Domain]) -> None:
         """Domains are served no more."""

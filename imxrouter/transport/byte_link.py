@@ -20,6 +20,7 @@ from imxrouter.link.claims import ClaimsMade, ClaimsReceived
 from imxrouter.link.machine import LinkState, Side
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.caps import Refusal
 from imxrouter.switch import slots
 from imxrouter.switch.ports import Port, Role
 from imxrouter.tls.facts import TlsFacts
@@ -85,7 +86,7 @@ class ByteLink(TwistedProtocol):
         self.leaving = False
         self.asked_by = b""
         self.tls: TlsFacts | None = None
-        self.refused: tuple[Reason, int] | None = None
+        self.refused: Refusal | None = None
         self.made = ClaimsMade(deadline_s=hub.settings.claim_deadline_s)
         self.received = ClaimsReceived(
             limit=hub.settings.claims_per_link,

@@ -13,6 +13,7 @@ from typing import Final
 
 from imxrouter.link.machine import Side
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.caps import Refusal
 from imxrouter.tls.facts import TlsFacts
 from imxrouter.transport.encryption import TlsMaker, accept_tls
 from imxrouter.transport.handshakes import Handshakes
@@ -49,7 +50,7 @@ class FirstBytes:
         self._second = 0
         self._handshakes = 0
 
-    def refuse(self, session: Link, refused: tuple[Reason, int]) -> None:
+    def refuse(self, session: Link, refused: Refusal) -> None:
         """There is no room: say so at once where all speak in clear here, else when it is known how."""
         session.refused = refused
         if self.maker is None or len(self._waiting) >= REFUSED_WAITING:
@@ -92,7 +93,7 @@ class FirstBytes:
             return
         if session.refused is not None and not self._may_refuse_in_tls(now):
             self._waiting.discard(session.number)
-            session.abort(session.refused[0], "no room, and no time to say it in TLS")
+            session.abort(session.refused.reason, "no room, and no time to say it in TLS")
             return
 
         def failed(note: str) -> None:
@@ -130,6 +131,5 @@ class FirstBytes:
     def _tell(self, session: Link) -> None:
         self._waiting.discard(session.number)
         if session.refused is not None:
-            reason, retry_after_s = session.refused
-            session.refused = None
-            session.end(reason, retry_after_s=retry_after_s)
+            refused, session.refused = session.refused, None
+            session.turn_away(refused)

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from imxrouter.link.machine import Draining, LinkMachine, Side
 from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.caps import Refusal
 from imxrouter.routing.gate import Bar
 from imxrouter.switch import slots
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, RETRY_BYTES, Port
@@ -122,7 +123,7 @@ class Hub:
         #: asked for each address and door before anything is made for a connection: whether it is just closed
         self.turns_away: Callable[[str, Door], bool] = lambda _address, _door: False
         #: asked before a stranger's connection is taken: None, or (reason, retry after seconds)
-        self.admit: Callable[[Link], tuple[Reason, int] | None] = lambda _session: None
+        self.admit: Callable[[Link], Refusal | None] = lambda _session: None
         #: whether a link is not closed for being idle
         self.keeps: Callable[[Link], bool] = lambda _session: False
         #: told the tags of requests that wait for a link
@@ -202,16 +203,16 @@ class Hub:
         if session.side is Side.ACCEPTOR:
             refused = self._refusal(session)
             if refused is not None:
-                self.switch.counters[slots.REASON_SLOT[refused[0]]] += 1
+                self.switch.counters[slots.REASON_SLOT[refused.reason]] += 1
                 session.start()
                 self.first_bytes.refuse(session, refused)
                 return
         session.start()
 
-    def _refusal(self, session: Link) -> tuple[Reason, int] | None:
+    def _refusal(self, session: Link) -> Refusal | None:
         """Why a stranger's connection is not taken, and when to come again."""
         if self.closing and not self.expects_verification():
-            return Reason.SHUTTING_DOWN, SHUTTING_DOWN_S
+            return Refusal(Reason.SHUTTING_DOWN, SHUTTING_DOWN_S)
         return self.admit(session)
 
     def begun(self, session: Link, data: bytes) -> bool:

@@ -11,6 +11,7 @@ from imxrouter.link.claims import ClaimsMade, ClaimsReceived, MadeClaim, Receive
 from imxrouter.link.machine import Draining, LinkMachine, LinkState, Side
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.caps import Refusal
 from imxrouter.switch.ports import Port
 from imxrouter.switch.switch import Switch
 from imxrouter.tls.facts import TlsFacts
@@ -98,7 +99,7 @@ class Link(Protocol):
     leaving: bool
     asked_by: bytes
     tls: TlsFacts | None
-    refused: tuple[Reason, int] | None
+    refused: Refusal | None
     made: ClaimsMade
     received: ClaimsReceived
     tongue: Tongue | None
@@ -176,6 +177,9 @@ class Link(Protocol):
 
     def end(self, reason: Reason, note: str = "", *, retry_after_s: int | None = None) -> None:
         """End at once, and say why."""
+
+    def turn_away(self, refused: Refusal) -> None:
+        """End at once, for there is no room for it, and say so."""
 
     def drop(self, reason: Reason, note: str) -> None:
         """End the connection after what is written; `machine` has ended already."""

@@ -15,6 +15,7 @@ from imxrouter.link.machine import (
     Side,
 )
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.caps import Refusal
 from imxrouter.switch import slots
 from imxrouter.tls.contexts import ALPN
 from imxrouter.transport.byte_link import ByteLink
@@ -117,6 +118,10 @@ class LinkSession(ByteLink):
         if self.machine.state is not LinkState.CLOSED:
             self.write_rest()
             self.perform(self.machine.refuse(reason, retry_after_s=retry_after_s, text=note))
+
+    def turn_away(self, refused: Refusal) -> None:
+        """End at once, with a record that says why and when to come again."""
+        self.end(refused.reason, retry_after_s=refused.retry_after_s)
 
     def stop_requests(self) -> None:
         """Have the peer send no new request here, and say when it knows; ours go on (section 5.3)."""

@@ -278,8 +278,8 @@ STREAM_ERRORS: Final = {
     "connection-timeout": ("4.9.3.4", "the other side is believed to be lost"),
     "host-unknown": ("4.9.3.6", "the header is to a domain that is not served"),
     "improper-addressing": (
-        "4.9.3.7", ("an address that is none or is missing; of a header that goes on to another domain too,"
-        " as Prosody says it: no condition is defined for that")),
+        "4.9.3.7", ("an address that is none or is missing; of a header that goes on to another domain that"
+        " is served too, as Prosody says it: no condition is defined for that")),
     "invalid-from": ("4.9.3.9", "`from` is not what was proved"),
     "invalid-namespace": ("4.9.3.10", "another content namespace than the listener's"),
     "not-authorized": (

@@ -99,17 +99,16 @@ class Gatekeeper:
         """What decides on a link, by what is spoken there."""
         return self.by_protocol[session.protocol]
 
-    def admit(self, session: Link) -> tuple[Reason, int] | None:
+    def admit(self, session: Link) -> Refusal | None:
         """A connection came in."""
         caps = self._caps_of(session.door)
         address, now = session.remote[0], self._now()
         refused = self.rates.opened(address, now) or caps.opened(
             session.number, address, known=self.rates.is_known(address, now)
         )
-        if refused is None:
-            return None
-        self.on_refused(refused, address)
-        return refused.reason, refused.retry_after_s
+        if refused is not None:
+            self.on_refused(refused, address)
+        return refused
 
     def _caps_of(self, door: Door) -> ConnectionCaps:
         return self._service_caps if door in _SERVICE_DOORS else self.caps

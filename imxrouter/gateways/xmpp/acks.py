@@ -2,9 +2,12 @@
 
 Servers work on the stanzas of a stream in their order (RFC 6120 section 10.1), so the answer to a ping
 (XEP-0199) says that everything before it was read; whether that answer is a result or an error is the same.
-It comes over whatever stream the other side sends on, so it is matched by its random id. A server that drops
-pings would make every stanza uncertain: after two that were not answered although it spoke meanwhile, the
-domain is taken for one, and writing must do for an hour (`PingDroppers`).
+It comes over whatever stream the other side sends on, so it is matched by its random id. A server that has no
+such stream yet, and has just failed to open one, drops it (`ejabberd_s2s_out` bounces for some time), though
+the stanzas have arrived: so after a second another ping goes out behind them, then after two, four, and the
+answer to any says all. A server that drops pings would make every stanza uncertain: after two such rounds
+without an answer although it spoke meanwhile, the domain is taken for one, and writing must do for an hour
+(`PingDroppers`).
 
 Nothing is ever sent again: there is "no way to prevent duplicates" then (XEP-0198 section 4).
 """
@@ -12,7 +15,7 @@ Nothing is ever sent again: there is "no way to prevent duplicates" then (XEP-01
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from enum import Enum
 from typing import Final
 
@@ -23,6 +26,8 @@ from imxrouter.model.errors import RouterError
 WRAP: Final = 1 << 32
 #: Bytes of chance in the id of a ping: what it answers cannot be guessed.
 IDENT_BYTES: Final = 16
+#: A ping that is not answered for so long is followed by another one, that one after twice as long.
+AGAIN_S: Final = 1.0
 #: Barriers that a domain leaves unanswered, while it speaks, before it is taken for one that drops pings.
 DROPPED_AT_MOST: Final = 2
 #: So long writing must do then.
@@ -70,7 +75,7 @@ class Confirmations:
     """The stanzas that we sent on one stream, in order.
 
     Numbers of stanzas count up from 1 for the life of the stream; what XEP-0198 counts begins later and goes
-    round. At most one question is open at a time.
+    round. At most one question is open at a time, said again while a ping is not answered.
 
     Args:
         confirm: how arrival is known without XEP-0198.
@@ -78,12 +83,13 @@ class Confirmations:
         random_bytes: source of ids.
 
     Attributes:
-        barrier: id of the ping that is out; empty without one.
+        barrier: id of the newest ping that is out; empty without one.
+        round_trip_s: seconds until the last ping was answered that was; None before the first.
     """
 
     __slots__ = (
-        "_asked_at", "_base", "_confirmed", "_for_fence", "_random_bytes", "_rest_until", "_sent",
-        "_settings", "_until", "_waiting", "_way", "barrier",
+        "_again_at", "_asked_at", "_base", "_confirmed", "_for_fence", "_pings", "_random_bytes",
+        "_rest_until", "_sent", "_settings", "_until", "_waiting", "_way", "barrier", "round_trip_s",
     )  # fmt: skip
 
     def __init__(
@@ -100,10 +106,14 @@ class Confirmations:
         self._asked_at: float | None = None
         #: the question that is out covers stanzas up to this one
         self._until = 0
+        #: pings that are out, the oldest first: the stanza up to which each covers, and when it was written
+        self._pings: dict[str, tuple[int, float]] = {}
+        self._again_at = 0.0
         self._rest_until = 0.0
         #: number of the stanza up to which `fence` wants to know
         self._for_fence = 0
         self.barrier = ""
+        self.round_trip_s: float | None = None
 
     @property
     def pending(self) -> int:
@@ -127,8 +137,13 @@ class Confirmations:
 
     @property
     def asked_at(self) -> float | None:
-        """Since when a question is out; None without one."""
+        """Since when a question is out, however often it was said again; None without one."""
         return self._asked_at
+
+    @property
+    def pings(self) -> Collection[str]:
+        """Ids of the pings that are out, the oldest first."""
+        return self._pings.keys()
 
     @property
     def due_at(self) -> float | None:
@@ -183,12 +198,20 @@ class Confirmations:
         """Ask now, whether something waits or not: to learn whether the other side is there."""
         if self._way is Way.WRITTEN:
             return Ask.NOTHING
-        self._asked_at, self._until = now, self._sent
+        self._until = self._sent
+        if self._asked_at is None:
+            self._asked_at = now
         if self._way is Way.ACKS:
             return Ask.REQUEST
         self._sent += 1  # a ping is a stanza
         self.barrier = self._random_bytes(IDENT_BYTES).hex()
+        self._again_at = now + AGAIN_S * 2.0 ** len(self._pings)
+        self._pings[self.barrier] = (self._until, now)
         return Ask.PING
+
+    def ask_again(self, now: float) -> Ask:
+        """Ask once more where a ping has not been answered for some time: its answer may be lost alone."""
+        return self.ask(now) if self._pings and now >= self._again_at else _NOTHING
 
     def acked(self, handled: int) -> tuple[int, ...]:
         """Take `<a h='handled'/>`.
@@ -207,15 +230,23 @@ class Confirmations:
         return self._settled(self._confirmed)
 
     def barrier_answered(self, ident: str, now: float) -> tuple[int, ...] | None:
-        """Take the answer to the ping that is out.
+        """Take the answer to a ping that is out; those before it are not waited for any more.
 
         Returns:
             The tags of the stanzas before it; None where no such ping is out: too late, or never asked.
         """
-        if not self.barrier or ident != self.barrier:
+        answered = self._pings.get(ident)
+        if answered is None:
             return None
-        until = self._until
-        self._forget_question()
+        until, asked_at = answered
+        self.round_trip_s = now - asked_at
+        while next(iter(self._pings)) != ident:
+            del self._pings[next(iter(self._pings))]
+        del self._pings[ident]
+        if self._pings:
+            self._asked_at = next(iter(self._pings.values()))[1]
+        else:
+            self._forget_question()
         self._confirmed = max(self._confirmed, until)
         self._rest_until = now + self._settings.barrier_rest_s
         return self._settled(until)
@@ -233,9 +264,9 @@ class Confirmations:
         return tuple(tags)
 
     def give_up_barrier(self, now: float) -> bool:
-        """Forget a ping that has not been answered for too long; whether there was one."""
+        """Forget pings that have not been answered for too long; whether there was one."""
         asked = self._asked_at
-        if not self.barrier or asked is None or now - asked < self._settings.answer_s:
+        if not self._pings or asked is None or now - asked < self._settings.answer_s:
             return False
         self._forget_question()
         return True
@@ -254,6 +285,7 @@ class Confirmations:
 
     def _forget_question(self) -> None:
         self._asked_at = None
+        self._pings.clear()
         self.barrier = ""
 
     def _settled(self, until: int) -> tuple[int, ...]:

@@ -78,12 +78,10 @@ def wrote(stream: Stream, data: bytes, tags: Iterable[int | None]) -> list[Effec
 
 def answered(stream: Stream, ident: str) -> list[Effect]:
     """The ping with this id was answered, wherever."""
-    asked_at = stream.confirmations.asked_at
     tags = stream.confirmations.barrier_answered(ident, stream.now)
     if tags is None:
         return []
-    if asked_at is not None:
-        stream.round_trip_s = stream.now - asked_at
+    stream.round_trip_s = stream.confirmations.round_trip_s
     return [Handled(tags, True)] if tags else []
 
 
@@ -129,7 +127,7 @@ def _pair(stream: Stream) -> Pair | None:
 
 
 def late(stream: Stream, *, spoke: bool) -> list[Effect]:
-    """Give up what was not confirmed in time, and ask again about the rest.
+    """Give up what was not confirmed in time, and ask again: about the rest, or because no answer came.
 
     Args:
         stream: the stream.
@@ -139,4 +137,7 @@ def late(stream: Stream, *, spoke: bool) -> list[Effect]:
     dropped = confirmations.give_up_barrier(stream.now) and spoke
     tags = confirmations.late(stream.now)
     effects: list[Effect] = [Late(tags, dropped)] if tags or dropped else []
-    return [*effects, *asked(stream, b"", confirmations.ask_if_due(stream.now))]
+    if stream.said_end:
+        return effects
+    ask = confirmations.ask_if_due(stream.now)
+    return [*effects, *asked(stream, b"", confirmations.ask_again(stream.now) if ask is _NOTHING else ask)]

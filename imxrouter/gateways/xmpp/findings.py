@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -42,6 +43,26 @@ def declared_encoding(_version: str, encoding: str | None, _standalone: int) -> 
     # `standalone` has no meaning without a document type (XML 1.0 section 2.9).
     if encoding is not None and encoding.lower() != "utf-8":
         raise XmlRefused(Condition.UNSUPPORTED_ENCODING, f"{encoding!r:.40}; UTF-8 is taken")
+
+
+def begins_no_character(data: bytes) -> bool:
+    """Whether the first byte begins nothing in UTF-8, whatever follows it (RFC 3629 section 4)."""
+    return 0x80 <= data[0] <= 0xC1 or data[0] >= 0xF5
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether bytes begin with a character of UTF-8, or may do so when more have come.
+
+    RFC 6120 section 4.9.3.22 has a condition for what is none; what is a character, and may not stand in XML,
+    is another fault.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        while data and not decoder.decode(data[:1]):
+            data = data[1:]
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def is_cdata(token: bytearray) -> bool:

@@ -12,6 +12,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
+from imxrouter.model.limits import Limit
 from imxrouter.model.vocabulary import Reason
 
 STREAM: Final = "http://etherx.jabber.org/streams"
@@ -202,6 +203,9 @@ _SAID: Final[Mapping[Reason, Condition | None]] = MappingProxyType(
     }
 )
 
+#: Limits of how many connections of one address are open at one time.
+_OF_ONE_ADDRESS: Final = frozenset({Limit.STRANGERS_ADDRESS, Limit.STRANGERS_NETWORK})
+
 #: What it means that a peer ended a stream so. `PEER_FAILED` for all that are not named.
 _HEARD: Final[Mapping[Condition, Reason]] = MappingProxyType(
     {
@@ -234,8 +238,14 @@ _CONDITIONS: Final = MappingProxyType({one.value: one for one in Condition})
 _STANZA_CONDITIONS: Final = MappingProxyType({one.value: one for one in StanzaCondition})
 
 
-def condition_of(reason: Reason) -> Condition | None:
-    """Return how a stream is ended for a reason; None for an end without an error."""
+def condition_of(reason: Reason, limit: Limit | None = None) -> Condition | None:
+    """Return how a stream is ended for a reason, and the limit behind it; None for an end without an error.
+
+    Too many in all is `resource-constraint` (RFC 6120 section 4.6.3), too many of one address `conflict`: he
+    has others, which he may use or close (section 4.9.3.3).
+    """
+    if limit in _OF_ONE_ADDRESS:
+        return Condition.CONFLICT
     return _SAID.get(reason, Condition.UNDEFINED_CONDITION)
 
 

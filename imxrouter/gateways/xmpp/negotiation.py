@@ -62,6 +62,7 @@ def on_header(stream: Stream, header: Header) -> list[Effect]:
 def _on_stranger(stream: Stream, header: Header) -> list[Effect]:
     from_ = bare_domain(header.from_) if header.from_ else ""
     to = bare_domain(header.to)
+    stream.called = from_ or ""
     if from_ is None or to is None:
         return stream.fail(Condition.IMPROPER_ADDRESSING, "from and to of a stream are domains")
     changed = _changed(stream, from_, to)
@@ -90,7 +91,8 @@ def _changed(stream: Stream, from_: str, to: str) -> Condition | None:
         return None
     if stream.other and from_ != stream.other:
         return Condition.INVALID_FROM
-    return Condition.IMPROPER_ADDRESSING if to != stream.own else None
+    # One that is not served gets `host-unknown`, as the first header does.
+    return Condition.IMPROPER_ADDRESSING if to != stream.own and stream.terms.serves(to) else None
 
 
 def _without_features(stream: Stream, header: Header) -> list[Effect]:

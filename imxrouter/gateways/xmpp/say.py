@@ -75,7 +75,13 @@ class Features:
 
 
 def header(
-    content: str, *, from_: str = "", to: str = "", stream_id: str = "", version: bool = True
+    content: str,
+    *,
+    from_: str = "",
+    to: str = "",
+    stream_id: str = "",
+    version: bool = True,
+    answers: bool = False,
 ) -> bytes:
     """Open a stream (RFC 6120 section 4.2); without `xml:lang`, which every stanza would inherit.
 
@@ -85,13 +91,15 @@ def header(
         to: see above.
         stream_id: the attribute `id`, only of the side that was connected to.
         version: whether to say that we know version 1.0; streams of components do not.
+        answers: it is the header of who was connected to, which has a `from` even if that is empty, for an
+            error before it is known who is meant (RFC 6120 section 4.9.1.3).
     """
     names = {"xmlns": content}
     if content == SERVER:
         names["xmlns:db"] = DIALBACK
     names["xmlns:stream"] = STREAM
     said = {"from": from_, "to": to, "id": stream_id, "version": "1.0" if version else ""}
-    names.update((name, value) for name, value in said.items() if value)
+    names.update((name, value) for name, value in said.items() if value or (answers and name == "from"))
     return b"<?xml version='1.0'?><stream:stream%s>" % _attributes(names)
 
 

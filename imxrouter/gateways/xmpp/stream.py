@@ -76,6 +76,7 @@ class Stream:
     Attributes:
         now: of the input that is being worked on.
         seen: a first header was taken, so `own` and `other` stand.
+        called: what the last header of the other side said that it is, refused or not.
         said_end: our `</stream:stream>` went out.
         was_open: `Open` was told.
         offered: what we offered last.
@@ -103,7 +104,7 @@ class Stream:
     ) -> None:
         self.role, self.terms = role, terms
         self.side = role.side
-        self.own, self.other = own, other
+        self.own, self.other, self.called = own, other, ""
         self.step = Step.NEW
         self.tls = tls
         self.stream_id = ""
@@ -198,7 +199,8 @@ class Stream:
             return say.header(content, to=self.own, version=False)
         if self.role in COMPONENTS:
             return say.header(content, from_=self.other, stream_id=ident, version=False)
-        return say.header(content, from_=self.own, to=self.other, stream_id=ident)
+        to = self.other or (self.called if ident else "")
+        return say.header(content, from_=self.own, to=to, stream_id=ident, answers=bool(ident))
 
     def opened(self) -> list[Effect]:
         """Nothing is left to negotiate."""

@@ -27,8 +27,10 @@ from imxrouter.gateways.xmpp.findings import (
     NOTHING,
     SEPARATOR,
     bare_expat,
+    begins_no_character,
     declared_encoding,
     is_cdata,
+    is_utf8,
     named_of,
     refuser,
     uses_of,
@@ -246,9 +248,11 @@ class StreamParser:
         """Between elements of the first level, and before the stream, stands nothing but blanks."""
         if first[:1] in {b"", b"<"}:
             return
+        if begins_no_character(first):
+            raise XmlRefused(Condition.UNSUPPORTED_ENCODING, "not UTF-8")
         if self._header is not None:
             raise XmlRefused(Condition.BAD_FORMAT, "text between stanzas")
-        if first[0] in b"\x00\xfe\xff":
+        if not first[0]:
             raise XmlRefused(Condition.UNSUPPORTED_ENCODING, "UTF-16 or UTF-32")
         raise XmlRefused(Condition.NOT_WELL_FORMED, "not XML")
 
@@ -296,6 +300,10 @@ class StreamParser:
             return XmlRefused(Condition.RESTRICTED_XML, words)
         if code in _ENCODINGS:
             return XmlRefused(Condition.UNSUPPORTED_ENCODING, words)
+        if self._depth == 1:
+            self._at_border(bytes(self._raw[self._at - self._base :].lstrip()[:4]))
+        if not is_utf8(bytes(self._raw[max(index, 0) :][:4])):
+            return XmlRefused(Condition.UNSUPPORTED_ENCODING, "not UTF-8")
         # Behind the root a document type is no event, but a token that breaks off behind `<!`.
         token = self._raw[max(self._raw.rfind(b"<", 0, max(index, 0)), 0) :][: len(CDATA)]
         if token[:2] == b"<!" and not is_cdata(token):

@@ -146,6 +146,36 @@ def test_a_fence_is_passed_when_all_before_it_was_read() -> None:
     assert [*fenced, one.fenced] == [True, False, True]
 
 
+def test_a_question_is_said_again_after_a_second_then_after_two() -> None:
+    """What the newest covers is what was written before it; none is said again once all are given up."""
+    one = confirmations()
+    one.wrote([1], START)
+    first = one.barrier
+    assert one.ask_again(START + 0.99) is Ask.NOTHING
+    one.wrote([2], START + 0.5)
+    assert one.ask_again(START + 1) is Ask.PING
+    second = one.barrier
+    assert one.ask_again(START + 2.99) is Ask.NOTHING
+    assert list(one.pings) == [first, second]
+    assert one.asked_at == START
+    one.wrote([3], START + 1.5)
+    assert one.barrier_answered(first, START + 1.6) == (1,)
+    assert (list(one.pings), one.asked_at) == ([second], START + 1)
+    assert one.barrier_answered(second, START + 1.7) == (2,)
+    assert one.round_trip_s == pytest.approx(0.7)
+    assert list(one.pings) == []
+    assert one.ask_if_due(START + 2) is Ask.PING
+    assert one.give_up_barrier(START + 32)
+    assert (list(one.pings), one.ask_again(START + 99)) == ([], Ask.NOTHING)
+
+
+def test_acknowledgements_are_not_asked_for_again() -> None:
+    """They come on the stream itself, where nothing is lost alone."""
+    one = counted()
+    one.wrote([1], START)
+    assert one.ask_again(START + 29) is Ask.NOTHING
+
+
 def test_a_domain_that_drops_pings_is_trusted_to_read_for_an_hour() -> None:
     """After two that it left although it spoke; an answer clears it."""
     table = PingDroppers()
@@ -173,7 +203,9 @@ def test_the_memory_of_droppers_is_bounded() -> None:
 
 @given(
     st.sampled_from(["acks", "ping", "written"]),
-    st.lists(st.tuples(st.sampled_from(["write", "answer", "ask", "tick", "fence"]), st.integers(0, 4))),
+    st.lists(
+        st.tuples(st.sampled_from(["write", "answer", "ask", "again", "tick", "fence"]), st.integers(0, 4))
+    ),
 )
 def test_every_stanza_has_one_outcome(way: str, inputs: list[tuple[str, int]]) -> None:
     """Confirmed, settled by writing, late, or still waiting: each tag once, in order of its kind."""
@@ -190,7 +222,11 @@ def test_every_stanza_has_one_outcome(way: str, inputs: list[tuple[str, int]]) -
             handled = min(sent, handled + number)
             told += one.acked(handled)
         elif what == "answer":
-            told += one.barrier_answered(one.barrier, now) or ()
+            out = list(one.pings) or [""]
+            told += one.barrier_answered(out[number % len(out)], now) or ()
+        elif what == "again":
+            now += number
+            one.ask_again(now)
         elif what == "ask":
             one.ask_if_due(now)
         elif what == "fence":

@@ -140,6 +140,28 @@ def test_starttls_that_is_not_offered(when: str) -> None:
 # -- restarts --------------------------------------------------------------------------------------------
 
 
+def test_a_domain_that_is_not_served_after_tls() -> None:
+    """It is as unknown as in the first header (RFC 6120 section 4.9.3.6); he is told by whom, and to whom."""
+    party = accepted(terms(TlsRule.REQUIRED, serves=lambda domain: domain == OURS))
+    party.take(STARTTLS.encode())
+    party.perform(party.machine.encrypted(START))
+    party.out.clear()
+    party.take(header(THEIRS, "other.example"))
+    ended(party, Condition.HOST_UNKNOWN, Reason.RELAY_DENIED)
+    assert f" from='{OURS}' to='{THEIRS}' id=".encode() in bytes(party.out)
+
+
+@pytest.mark.parametrize("to", ["other.example", ""])
+def test_who_is_not_known_answers_without_a_name(to: str) -> None:
+    """`from` is empty, and `to` who asked (RFC 6120 sections 4.9.1.3 and 4.7.2)."""
+    party = a_party(StreamRole.S2S_IN, "", "", terms(serves=lambda domain: domain == OURS))
+    party.perform(party.machine.start())
+    party.take(header(THEIRS, to))
+    condition = Condition.HOST_UNKNOWN if to else Condition.IMPROPER_ADDRESSING
+    ended(party, condition, Reason.RELAY_DENIED if to else Reason.PROTOCOL_ERROR)
+    assert f" from='' to='{THEIRS}' id=".encode() in bytes(party.out)
+
+
 @pytest.mark.parametrize(
     ("from_", "to", "condition"),
     [

@@ -96,7 +96,7 @@ def test_a_close_has_its_deadlines() -> None:
         machine = proved_out().machine
         machine.stanzas([OUT], [1], START)
         machine.close(reason, START)
-        assert machine.tick(START + 4.9) == []
+        assert [type(one) for one in machine.tick(START + 4.9)] == [PingOut, Write]  # said again
         effects = machine.tick(START + 5)
         assert said in written(effects)
         if reason is Reason.IDLE:
@@ -262,9 +262,55 @@ def test_a_ping_that_is_not_answered(*, spoke: bool) -> None:
     machine.stanzas([OUT], [1], START)
     if spoke:
         machine.heard(START + 20)
-    assert machine.tick(START + 29) == []
+    assert Late not in map(type, machine.tick(START + 29))
     late = [one for one in machine.tick(START + 30) if isinstance(one, Late)]
     assert late == [Late((1,), spoke)]
+
+
+def test_a_ping_without_an_answer_is_said_again() -> None:
+    """The answer to any of them says that the stanzas before it arrived: one may be lost alone.
+
+    A server that has no stream to us yet, and just failed to open one, drops what it would say
+    (`ejabberd_s2s_out` bounces for a while), though it has read what we wrote.
+    """
+    machine = proved_out().machine
+    first, _ = machine.stanzas([OUT], [1], START)
+    assert isinstance(first, PingOut)
+    seen = {at: [one for one in machine.tick(START + at) if isinstance(one, PingOut)] for at in range(30)}
+    assert [at for at, pings in seen.items() if pings] == [1, 3, 7, 15]
+    assert machine.stanzas([OUT], [2], START + 29) == [Write(OUT)]
+    ((second,), (third,)) = seen[1], seen[3]
+    assert len({first.ident, second.ident, third.ident}) == 3
+    assert machine.barrier(second.ident, START + 29.5) == [Handled((1,), True)]
+    assert machine.round_trip_s == pytest.approx(28.5)
+    assert machine.barrier(first.ident, START + 29.5) == []  # its turn is over
+    assert machine.barrier(third.ident, START + 29.5) == []  # nothing new, and 2 still waits
+    assert machine.confirmations.pending == 1
+
+
+def test_a_stream_whose_pings_are_answered_late_is_alive() -> None:
+    """It is not cut for the one that was lost; each round of questions has its own time."""
+    machine = proved_out().machine
+    machine.stanzas([OUT], [1], START)
+    machine.heard(START)
+    at, ident = START, ""
+    while at < START + 100:
+        at += 1
+        asked = [one for one in machine.tick(at) if isinstance(one, PingOut)]
+        assert machine.state is LinkState.OPEN
+        if asked and asked[0].ident != ident:
+            ident = asked[0].ident
+            machine.barrier(ident, at)
+            machine.stanzas([OUT], [int(at)], at + 0.1)
+
+
+def test_nothing_is_asked_behind_our_end() -> None:
+    """Neither about what waits behind the rest between two pings, nor again."""
+    machine = proved_out().machine
+    machine.stanzas([OUT], [1], START)
+    machine.close(Reason.IDLE, START)
+    assert END in written(machine.tick(START + 5))
+    assert written(machine.tick(START + 9)) == b""
 
 
 def test_where_writing_must_do_nothing_is_asked() -> None:

@@ -302,6 +302,14 @@ class Sees:
             if self.said[whom] not in text
         ]
 
+    def _received(self) -> str:
+        """The last presence that alice and bob received, for who looks into a failure."""
+        lines = []
+        for name, account in (("alice", self.lab.alice), ("bob", self.lab.bob)):
+            told = [_told(one) for one in account.received if one.tag.endswith("}presence")]
+            lines += [f"{name} received {one}" for one in told[-8:]]
+        return "\n".join(lines)
+
     def until_right(self, within_s: float) -> float:
         """Wait until everybody is shown what everybody said; returns the seconds that it took.
 
@@ -317,8 +325,14 @@ class Sees:
         try:
             wait_until(right, "presence is right", within_s)
         except pytest.fail.Exception as problem:
-            pytest.fail(f"{problem}; but: {'; '.join(wrong)}")
+            pytest.fail(f"{problem}; but: {'; '.join(wrong)}\n{self._received()}")
         return time.monotonic() - began
+
+
+def _told(one: Stanza) -> str:
+    """A presence in short."""
+    inside = [f"{child.tag.partition('}')[2]} {child.text or ''}".strip() for child in one]
+    return f"{one.get('from')} {one.get('type') or 'available'} {'; '.join(inside)}"
 
 
 def _presence(source: str, kind: str | None) -> Callable[[Stanza], bool]:

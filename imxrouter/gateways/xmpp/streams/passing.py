@@ -145,6 +145,18 @@ class StreamPassing:
         """A stream broke by which presence came from the first domain of each to the second."""
         self.rounds.begin(ways, self._outside.now())
 
+    def opened(self, domain: str, watchers: str) -> None:
+        """Presence may come on one more stream.
+
+        Args:
+            domain: of who says it (A-labels).
+            watchers: domain of those for whom it is; empty: any.
+        """
+        now = self._outside.now()
+        ways = [(domain, watchers)] if watchers else [way for way in self.pairs.ways() if way[0] == domain]
+        for way in ways:
+            self.rounds.opened(way, now)
+
     def removed(self) -> None:
         """Domains are served no more."""
         self.pairs.removed()

@@ -275,6 +275,10 @@ class StreamPresence:
             if self.presentities.holds(domain) or self.watchers.holds(domain):
                 self._unreached.setdefault(domain, self._outside.now())
 
+    def opened(self, domain: str, watchers: str) -> None:
+        """Presence may come on one more stream; see `StreamPassing.opened`."""
+        self.presentities.opened(Domain(domain), watchers, self._outside.now())
+
     def _wake_soon(self) -> None:
         """Come back before the next tick where something is due by then."""
         now = self._outside.now()

@@ -39,6 +39,7 @@ from imxrouter.gateways.xmpp.effects import (
     Write,
 )
 from imxrouter.gateways.xmpp.machine import StreamMachine
+from imxrouter.gateways.xmpp.names import condition_of
 from imxrouter.gateways.xmpp.pairs import Pair
 from imxrouter.gateways.xmpp.steps import COMPONENTS, Step, StreamRole
 from imxrouter.gateways.xmpp.streams.claims import SaysClaims
@@ -51,6 +52,7 @@ from imxrouter.model.domain import Domain
 from imxrouter.model.errors import LocalMisuse
 from imxrouter.model.outcome import SUCCESS, indeterminant
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.caps import Refusal
 from imxrouter.switch import slots
 from imxrouter.tls.contexts import XMPP_ALPN
 from imxrouter.tls.facts import TlsFacts
@@ -90,7 +92,7 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
     """
 
     __slots__ = (
-        "_aimed", "_behind", "_depth", "_first_bytes", "_judge", "_only_tls", "_out", "_parts", "_ping",
+        "_aimed", "_behind", "_depth", "_first_bytes", "_judge", "_only_tls", "_out", "_parts", "_pings",
         "_stanzas", "_tls_reason", "_waits", "negotiated", "role", "stanzas_in", "way",
     )  # fmt: skip
 
@@ -132,7 +134,8 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
         self._out: list[bytes] = []
         self._stanzas: list[StanzaIn] = []
         self.stanzas_in = 0
-        self._ping = ""
+        #: ids of pings that are waited for, the oldest first
+        self._pings: tuple[str, ...] = ()
         #: whole records that wait for the stream to go on
         self._behind = bytearray()
         #: a call is due that asks about stanzas
@@ -395,8 +398,11 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
 
     def _on_ping(self, effect: PingOut) -> None:
         pings = self._parts.pings
-        pings.forget(self._ping)
-        self._ping = effect.ident
+        out = self.machine.confirmations.pings
+        for ident in self._pings:
+            if ident not in out:
+                pings.forget(ident)
+        self._pings = tuple(out)
         pings.out(
             effect.ident, effect.from_, effect.to, partial(self._pong, effect.ident, effect.to), self._heard
         )
@@ -443,7 +449,8 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
 
     def _over(self) -> None:
         """Nobody waits for it any more."""
-        self._parts.pings.forget(self._ping)
+        for ident in self._pings:
+            self._parts.pings.forget(ident)
         self._parts.ways_in.gone(self.number)
         waiting, self.negotiated = self.negotiated, None
         if waiting is not None:
@@ -463,6 +470,12 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
         if self.machine.state is not LinkState.CLOSED:
             self.write_rest()
             self.perform(self.machine.refuse(reason, text=note or None))
+
+    def turn_away(self, refused: Refusal) -> None:
+        """End at once; what a stream error has no word for is when to come again."""
+        if self.machine.state is not LinkState.CLOSED:
+            condition = condition_of(refused.reason, refused.limit)
+            self.perform(self.machine.refuse(refused.reason, condition=condition))
 
     def abort(self, reason: Reason, note: str) -> None:
         """End without waiting for what is unwritten."""

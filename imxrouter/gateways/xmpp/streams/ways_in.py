@@ -9,7 +9,7 @@ domain by the sender (`max_s2s_connections`, `ejabberd_s2s:choose_pid`). Success
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from imxrouter.gateways.xmpp.pairs import Pair
@@ -19,12 +19,17 @@ SETTLE_S: Final = 0.1
 
 
 class WaysIn:
-    """The streams of a process, by the pairs of which they may bring stanzas."""
+    """The streams of a process, by the pairs of which they may bring stanzas.
+
+    Attributes:
+        opened: told of pairs of which stanzas may come on one more stream.
+    """
 
     def __init__(self) -> None:
         #: (their domain, ours) -> numbers of streams
         self._streams: dict[Pair, set[int]] = {}
         self._pairs: dict[int, set[Pair]] = {}
+        self.opened: Callable[[list[Pair]], None] = lambda _pairs: None
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -36,9 +41,12 @@ class WaysIn:
             stream: its number (`Link.number`).
             pairs: (their domain, ours); of a component's stream, ours is empty: it brings what is for any.
         """
-        for pair in pairs:
+        new = [pair for pair in pairs if pair not in self._pairs.get(stream, ())]
+        for pair in new:
             self._streams.setdefault(pair, set()).add(stream)
             self._pairs.setdefault(stream, set()).add(pair)
+        if new:
+            self.opened(new)
 
     def gone(self, stream: int) -> None:
         """It brings nothing any more."""

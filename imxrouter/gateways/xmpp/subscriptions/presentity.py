@@ -13,9 +13,9 @@ from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.subscriptions.effects import BETWEEN, Effects
 from imxrouter.gateways.xmpp.subscriptions.kept import names_of
 from imxrouter.gateways.xmpp.subscriptions.presentity_actions import PresentityActions
-from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import Happening, Pair
+from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import Answers, Happening, Pair
 from imxrouter.gateways.xmpp.subscriptions.presentity_table import Event, State
-from imxrouter.gateways.xmpp.subscriptions.probes import ALL_S
+from imxrouter.gateways.xmpp.subscriptions.probes import ALL_S, OPENED_AGAIN_S, SILENT_S, SILENT_TRIES
 from imxrouter.gateways.xmpp.translate.jid import BadJid, to_jid, to_model
 from imxrouter.gateways.xmpp.translate.presence import presence_of
 from imxrouter.model.address import Address
@@ -213,6 +213,23 @@ class Presentities(PresentityActions):
             self._happens(pair, Event.BACK, what)
         return what.effects
 
+    def opened(self, domain: Domain, watchers: str, now: float) -> None:
+        """Its server may say something to a domain on one more stream: what it said before may be lost.
+
+        Args:
+            domain: of users who are watched.
+            watchers: the domain of their watchers (A-labels); empty: any.
+            now: monotonic seconds.
+        """
+        self._opened = {ends: at for ends, at in self._opened.items() if now < at + OPENED_AGAIN_S}
+        if (domain, watchers) in self._opened:
+            return
+        for pair in self._of(domain):
+            answers, fits = pair.gathering, watchers in {"", pair.watcher.domain.name}
+            if fits and answers is not None and not answers.waited and answers.opened(now):
+                self._opened[domain, watchers] = now
+                self._rest(pair)
+
     def _spread(self, count: int) -> float:
         """Seconds over which so many questions are spread: a few need not wait."""
         return min(count / self.settings.spread_per_s, self.settings.spread_s)
@@ -280,6 +297,9 @@ class Presentities(PresentityActions):
 
     def _gathered(self, pair: Pair, what: Happening) -> None:
         """The answers to a probe have come, or none will."""
+        if pair.gathering is not None and self._asks_again(pair, pair.gathering, what):
+            return
+        pair.silent = 0
         changed = pair.resources.settle() or pair.blank
         pair.gathering, pair.blank = None, False
         self._sized(pair)
@@ -288,6 +308,21 @@ class Presentities(PresentityActions):
             self._notify(owed, what)
         if pair.state is State.FROM and (changed or pair.tell_at < inf or pair.doubts):
             pair.tell_at = what.now
+
+    def _asks_again(self, pair: Pair, answers: Answers, what: Happening) -> bool:
+        """Where nothing at all has come, not even that he is not there, the answer may be lost."""
+        if answers.came or answers.waited or pair.state is not State.FROM:
+            return False
+        if pair.presentity.domain in self._lost:
+            return False
+        if answers.again or answers.hastened:
+            self._probe_sent(pair, what, ALL_S)
+        elif pair.silent < SILENT_TRIES:
+            answers.pause(what.now, SILENT_S * 2.0**pair.silent)
+            pair.silent += 1
+        else:
+            return False
+        return True
 
     def _repeat(self, pair: Pair, what: Happening) -> None:
         pair.repeat_at = what.now + self.settings.repeat_s

@@ -14,9 +14,14 @@ from imxrouter.gateways.xmpp.subscriptions.effects import BETWEEN
 from imxrouter.gateways.xmpp.subscriptions.held import HeldPairs
 from imxrouter.gateways.xmpp.subscriptions.kept import FORM, Keeping, KeptWatched
 from imxrouter.gateways.xmpp.subscriptions.pairs import Shares
-from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import Happening, Pair, PresentitySettings
+from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import (
+    Answers,
+    Happening,
+    Pair,
+    PresentitySettings,
+)
 from imxrouter.gateways.xmpp.subscriptions.presentity_table import TRANSITIONS, Do, Event, State
-from imxrouter.gateways.xmpp.subscriptions.probes import BETWEEN_S, WAITED_S, Gathering, Probes
+from imxrouter.gateways.xmpp.subscriptions.probes import BETWEEN_S, WAITED_S, Probes
 from imxrouter.gateways.xmpp.translate.presence import presence_of, resource_of
 from imxrouter.gateways.xmpp.translate.showing import PresenceStanza
 from imxrouter.model.address import Address
@@ -78,6 +83,8 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         self._lost: set[Domain] = set()
         self._shares = Shares()
         self._probes = Probes(chance)
+        #: When what had no answer was asked anew last, as a stream was opened: of a domain and watchers'.
+        self._opened: dict[tuple[Domain, str], float] = {}
         self._number = 0
         self._does = {
             Do.TAKE_WAITING: self._take_waiting, Do.TAKE_ALLOWED: self._take_allowed,
@@ -301,7 +308,7 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
     def _probe_sent(self, pair: Pair, what: Happening, within_s: float) -> None:
         pair.probed_at = what.now
         pair.resources.expect()
-        pair.gathering = Gathering(what.now, within_s)
+        pair.gathering = Answers(what.now, within_s)
         self._send(pair, "probe", what)
         self._rest(pair)
 

@@ -10,7 +10,7 @@ from imxrouter.gateways.xmpp.subscriptions.effects import Effects
 from imxrouter.gateways.xmpp.subscriptions.held import HeldPair
 from imxrouter.gateways.xmpp.subscriptions.pairs import Resources
 from imxrouter.gateways.xmpp.subscriptions.presentity_table import State
-from imxrouter.gateways.xmpp.subscriptions.probes import Gathering
+from imxrouter.gateways.xmpp.subscriptions.probes import ALL_S, Gathering
 from imxrouter.model.address import Address
 from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S, Subscribe
 from imxrouter.model.outcome import Outcome
@@ -62,6 +62,25 @@ class PresentitySettings:
     ask_again: BackOff = _ASK_AGAIN
 
 
+class Answers(Gathering):
+    """The answers to a probe.
+
+    Attributes:
+        again: there were none, and `until` is when it is asked again.
+        waited: somebody waits for them: it is not asked again.
+    """
+
+    __slots__ = ("again", "waited")
+
+    def __init__(self, now: float, within_s: float = ALL_S) -> None:
+        super().__init__(now, within_s)
+        self.again, self.waited = False, within_s < ALL_S
+
+    def pause(self, now: float, for_s: float) -> None:
+        """Let it be asked again after so long."""
+        self.again, self.until = True, now + for_s
+
+
 class Pair(HeldPair[State]):
     """A watcher elsewhere and a user of ours.
 
@@ -84,21 +103,22 @@ class Pair(HeldPair[State]):
         clear_at: what a fetch brought is forgotten then.
         probed_at: the user's service was asked last.
         tries: to ask him, in vain, in a row.
+        silent: how often nothing at all answered a probe, in a row.
         approved: the approval could not be stored yet.
         form: of the stanza that decided, until it was told.
     """
 
     __slots__ = (
         "approved", "blank", "clear_at", "doubts", "form", "gathering", "held", "probed_at",
-        "refresh_at", "repeat_at", "resources", "silent_at", "since", "tell_at", "times", "tries",
-        "until",
+        "refresh_at", "repeat_at", "resources", "silent", "silent_at", "since", "tell_at", "times",
+        "tries", "until",
     )  # fmt: skip
 
     def __init__(self, watcher: Address, presentity: Address) -> None:
         super().__init__(watcher, presentity, State.NONE)
-        self.since = self.until = self.times = self.tries = self.doubts = 0
+        self.since = self.until = self.times = self.tries = self.doubts = self.silent = 0
         self.resources = Resources()
-        self.gathering: Gathering | None = None
+        self.gathering: Answers | None = None
         self.blank = True
         self.held: list[Owed] = []
         self.tell_at = self.silent_at = self.repeat_at = self.refresh_at = self.clear_at = inf

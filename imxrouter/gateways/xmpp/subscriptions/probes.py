@@ -15,6 +15,14 @@ FIRST_S: Final = 2.0
 ALL_S: Final = 5.0
 #: Where somebody waits for the answer, so long in all (rows p-26, p-27).
 WAITED_S: Final = 2.0
+#: The presentity's server may not reach us yet, and some say nothing of who is not there (ejabberd 23.01). So
+#: where no answer comes it is asked again after so long, then after twice as long; then he counts as gone.
+SILENT_S: Final = 2.0
+SILENT_TRIES: Final = 2
+#: It has opened a stream to us only now: what has not come so long after that was lost before.
+OPENED_S: Final = 1.0
+#: Questions are asked anew for that so often at most, of those who could open many.
+OPENED_AGAIN_S: Final = 5.0
 
 
 class Gathering:
@@ -22,16 +30,28 @@ class Gathering:
 
     Attributes:
         until: when what has come is all.
+        came: whether one has come.
+        hastened: it was asked before there was a way for the answer.
     """
 
-    __slots__ = ("until",)
+    __slots__ = ("came", "hastened", "until")
 
     def __init__(self, now: float, within_s: float = ALL_S) -> None:
         self.until = now + within_s
+        self.came = self.hastened = False
 
     def heard(self, now: float) -> None:
         """An answer has come: the others are waited for a little longer, not to the end."""
+        self.came = True
         self.until = min(self.until, now + FIRST_S)
+
+    def opened(self, now: float) -> bool:
+        """There is a way for the answer now; whether it may have been lost before."""
+        if self.came:
+            return False
+        self.hastened = True
+        self.until = min(self.until, now + OPENED_S)
+        return True
 
 
 #: What names a pair.

@@ -15,7 +15,16 @@ from enum import Enum
 from typing import Final
 
 from imxrouter.gateways.xmpp.subscriptions.passing import Ends, PassingPair, PassingPairs, Way
-from imxrouter.gateways.xmpp.subscriptions.probes import ALL_S, FIRST_S, Gathering, Probes
+from imxrouter.gateways.xmpp.subscriptions.probes import (
+    ALL_S,
+    FIRST_S,
+    OPENED_AGAIN_S,
+    OPENED_S,
+    SILENT_S,
+    SILENT_TRIES,
+    Gathering,
+    Probes,
+)
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.destinations import BackOff
 
@@ -37,12 +46,6 @@ AGAIN: Final = BackOff(first_s=1.0, cap_s=900.0)
 GRACE_S: Final = 5.0
 #: So many questions refused in a row, and the rest of the way is not asked.
 REFUSED: Final = 3
-
-
-#: The presentity's server may not reach us yet, and some say nothing of who is not there (ejabberd 23.01). So
-#: where no answer comes it is asked again after so long, then after twice as long; then he counts as gone.
-SILENT_S: Final = 2.0
-SILENT_TRIES: Final = 2
 
 
 class Came(Enum):
@@ -91,13 +94,13 @@ class _Round:
 class _Answers(Gathering):
     """The answers to a question, and the resources that none has named."""
 
-    __slots__ = ("came", "is_there", "unnamed")
+    __slots__ = ("is_there", "unnamed")
 
     def __init__(self, pair: PassingPair) -> None:
         super().__init__(0.0, float("inf"))
         self.unnamed = set(pair.shown)
-        #: whether one has come; whether the question has arrived
-        self.came = self.is_there = False
+        #: whether the question has arrived
+        self.is_there = False
 
 
 class Rounds:
@@ -118,6 +121,8 @@ class Rounds:
         self._spent: dict[Way, float] = {}
         self._gathers: dict[Ends, _Answers] = {}
         self._next_turn = float("-inf")
+        #: when what had no answer was asked anew last, for a stream was opened
+        self._opened: dict[Way, float] = {}
         #: how often nothing answered, of pairs for which that was so
         self._silent: dict[Ends, int] = {}
 
@@ -203,7 +208,8 @@ class Rounds:
             self._gathers.pop(ends, None)
         elif (gather := self._gathers.get(ends)) is not None:
             gather.is_there = True
-            gather.until = now + (FIRST_S if gather.came else ALL_S)
+            within_s = FIRST_S if gather.came else OPENED_S if gather.hastened else ALL_S
+            gather.until = now + within_s
         if round_ is None:
             return
         round_.out.discard(ends)
@@ -246,10 +252,7 @@ class Rounds:
         """A presence of the presentity reached the watcher: an answer, or one that says as much."""
         if not self._rounds and not self._gathers:
             return
-        round_ = self._rounds.get(pair.way)
-        if round_ is not None and round_.tries > round_.hurried and round_.scout in round_.waits:
-            round_.hurried = round_.tries  # he is there again, whatever was tried
-            self._send_scout(pair.way, round_, now)
+        self._hurry(pair.way, now)
         gather = self._gathers.get(pair.ends)
         if gather is None:
             return
@@ -261,6 +264,27 @@ class Rounds:
             gather.unnamed.clear()
         if gather.is_there:
             gather.heard(now)
+
+    def _hurry(self, way: Way, now: float) -> None:
+        """They are there again, whatever was tried in vain: the next try is now."""
+        round_ = self._rounds.get(way)
+        if round_ is not None and round_.tries > round_.hurried and round_.scout in round_.waits:
+            round_.hurried = round_.tries
+            self._send_scout(way, round_, now)
+
+    def opened(self, way: Way, now: float) -> None:
+        """Presence may come by a way on one more stream: an answer that was sent before may be lost.
+
+        A server that has just failed to open it drops what it would say, though it reads what we ask
+        (`ejabberd_s2s_out:process_closed`).
+        """
+        self._hurry(way, now)
+        if now < self._opened.get(way, float("-inf")) + OPENED_AGAIN_S:
+            return
+        for ends, gather in self._gathers.items():
+            pair = self._pairs.get(ends)
+            if pair is not None and pair.way == way and gather.opened(now):
+                self._opened[way] = now
 
     def gone(self, now: float) -> list[tuple[PassingPair, list[str]]]:
         """Pairs whose answers are all there, with the resources that none named: those are gone.
@@ -274,7 +298,10 @@ class Rounds:
             times = self._silent.pop(ends, 0)
             if pair is None:
                 continue
-            if not gather.came and times < SILENT_TRIES:
+            if not gather.came and gather.hastened:
+                self._silent[ends] = times
+                self._ask_later(pair, now)
+            elif not gather.came and times < SILENT_TRIES:
                 self._silent[ends] = times + 1
                 self._ask_later(pair, now + SILENT_S * 2.0**times)
             elif names := [one for one in pair.shown if one in gather.unnamed]:
@@ -307,3 +334,6 @@ class Rounds:
         """Forget the pace of ways on which nothing happened for long."""
         if len(self._spent) > len(self._rounds):
             self._spent = {way: spent for way, spent in self._spent.items() if spent > now}
+        if len(self._opened) > len(self._rounds):
+            since = now - OPENED_AGAIN_S
+            self._opened = {way: at for way, at in self._opened.items() if at > since}

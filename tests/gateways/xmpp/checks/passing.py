@@ -75,6 +75,14 @@ def _who_went() -> None:
     streams.test_resources_that_went_meanwhile_are_taken_back()
 
 
+@rule("pas-opened")
+def _a_way_for_the_answer() -> None:
+    for arrived in (True, False):
+        rounds.test_what_was_asked_before_there_was_a_way_for_the_answer_is_asked_again(arrived=arrived)
+    rounds.test_who_opens_streams_has_little_asked()
+    streams.test_a_stream_that_opens_has_lost_answers_asked_for_again()
+
+
 @rule("pas-unknown")
 def _nothing_is_known() -> None:
     rounds.test_watchers_are_told_when_nobody_can_be_asked()

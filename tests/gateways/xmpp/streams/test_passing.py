@@ -134,6 +134,23 @@ def test_after_a_stream_broke_who_spoke_on_it_is_asked() -> None:
     assert rig.wait(2) == [PROBE_BACK]
 
 
+def test_a_stream_that_opens_has_lost_answers_asked_for_again() -> None:
+    """Of whoever may speak on it: a component may to anybody."""
+    for watchers in (A, ""):
+        rig = Rig()
+        rig.friends()
+        rig.answers = False
+        rig.passing.shaken([(B, A)])
+        assert rig.wait(2) == [PROBE]
+        rig.passing.opened("x.example", watchers)
+        rig.passing.opened(B, "x.example")
+        assert rig.wait(1) == []
+        rig.answers = True
+        rig.passing.opened(B, watchers)
+        assert rig.wait(2) == [PROBE]
+        assert rig.wait(600) == []
+
+
 def test_resources_that_went_meanwhile_are_taken_back() -> None:
     """In the presentity's name, from each that no answer named; what is said is remembered no more."""
     rig = Rig()

@@ -75,7 +75,7 @@ def test_a_lost_service_makes_its_users_unknown_after_grace() -> None:
     ]
     sides.a.new()
     sides.a.reached = True
-    sides.wait(12)
+    sides.wait(6)
     assert sides.a.new() == ["probe bob@b.example alice@a.example"]
 
 

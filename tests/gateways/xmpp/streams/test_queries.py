@@ -6,10 +6,12 @@ from collections.abc import Callable
 from itertools import count
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.stanza import tree_of
 from imxrouter.gateways.xmpp.streams import queries
+from imxrouter.gateways.xmpp.streams.deciding import Deciding
 from imxrouter.gateways.xmpp.streams.queries import ANSWER_S
 from imxrouter.gateways.xmpp.translate.queries import DISCO_INFO, DISCO_ITEMS
 from imxrouter.model.address import Address
@@ -214,6 +216,23 @@ def test_attributes_of_a_user_of_xmpp_are_on_his_card() -> None:
     assert pair.b.dropped["unasked"] == 1
     assert len(pair.b.real._attributes) == 0
     assert pair.b.switch.conservation() == []
+
+
+def test_its_answer_does_not_wait_for_how_its_recipient_is_reached() -> None:
+    """It goes no further; what somebody else answers waits behind what his server said before."""
+    pair = imx_at_b()
+    deciding = pair.b.parts.edge = Deciding(
+        pair.b.real, lambda _name: False, lambda _name: None, lambda _name: Deferred(), pair.b.real.settles
+    )
+    pair.a.service.send(f"<message from='alice@{A}' to='bob@{B}'/>".encode(), A, B)
+    number = wants(pair, "alias")
+    iq, waiting = asked(pair), deciding.waiting[0]
+    assert waiting
+    answers(pair, iq, FULL, id="another")
+    assert deciding.waiting[0] == waiting + 1
+    answers(pair, iq, FULL)
+    assert deciding.waiting[0] == waiting + 1
+    assert pair.b.service.outcomes[number].ok
 
 
 def test_an_answer_may_spell_the_addresses_otherwise() -> None:

@@ -14,8 +14,10 @@ from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.gateways.xmpp.streams.ways_in import SETTLE_S
 from imxrouter.gateways.xmpp.terms import Confirm, StreamTerms, TlsRule
 from imxrouter.link.machine import LinkState
+from imxrouter.model.limits import Limit
 from imxrouter.model.outcome import SUCCESS, failure
 from imxrouter.model.vocabulary import Reason, Status
+from imxrouter.routing.caps import Refusal
 from imxrouter.switch import slots
 from tests.gateways.xmpp.streams.rig import HEADER, A, B, Router, Wire, alone, joined, message, settle
 
@@ -293,14 +295,23 @@ def test_a_stranger_is_told_why_it_ends() -> None:
     assert wire.ended
 
 
-def test_no_room_is_said_in_xmpp() -> None:
-    """Whoever is over a cap gets a header and a stream error."""
+@pytest.mark.parametrize(
+    ("limit", "condition"),
+    [
+        (Limit.LINKS, b"resource-constraint"), (Limit.STRANGERS, b"resource-constraint"),
+        (Limit.CONNECTION_RATE_ADDRESS, b"resource-constraint"),
+        (Limit.STRANGERS_ADDRESS, b"conflict"), (Limit.STRANGERS_NETWORK, b"conflict"),
+    ],
+)  # fmt: skip
+def test_no_room_is_said_in_xmpp(limit: Limit, condition: bytes) -> None:
+    """Whoever is over a cap gets a header and a stream error (RFC 6120 sections 4.6.3 and 4.9.3.3)."""
     router = Router(Clock(), B)
-    router.hub.admit = lambda _session: (Reason.OVER_CAP, 30)
+    router.hub.admit = lambda _session: Refusal(Reason.OVER_CAP, 30, "too many", limit)
     wire = alone(router.accept())
     (written,) = wire.writes
     assert written.startswith(b"<?xml")
-    assert b"resource-constraint" in written
+    assert b"<%s xmlns=" % condition in written
+    assert b" from='' id=" in written
     assert written.endswith(b"</stream:stream>")
     assert wire.ended
 

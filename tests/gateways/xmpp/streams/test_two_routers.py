@@ -101,14 +101,21 @@ def test_a_domain_that_does_not_meet_the_policy_is_not_spoken_to(lab: Lab) -> No
     assert not any(one.port.sources for one in b.streams())
 
 
-def test_streams_count_among_the_connections_of_strangers(lab: Lab) -> None:
-    """One total for all listeners; who is over it is told so in XMPP."""
-    b = StreamRouter(lab, B, settings={**CLEAR, "caps.unauthenticated_per_address": 2})
+@pytest.mark.parametrize(
+    ("key", "condition"),
+    [
+        ("caps.unauthenticated_per_address", b"conflict"), ("caps.unauthenticated_per_prefix", b"conflict"),
+        ("caps.in_total", b"resource-constraint"),
+    ],
+)  # fmt: skip
+def test_streams_count_among_the_connections_of_strangers(lab: Lab, key: str, condition: bytes) -> None:
+    """One total for all listeners; who is over it is told so in XMPP (RFC 6120 sections 4.6.3, 4.9.3.3)."""
+    b = StreamRouter(lab, B, settings={**CLEAR, key: 2})
     strangers = [socket.create_connection((b.rig.ip, b.stream_port), timeout=15) for _ in range(3)]
     said = b""
     while data := strangers[2].recv(4096):
         said += data
-    assert b"resource-constraint" in said
+    assert b"<%s xmlns=" % condition in said
     assert said.endswith(b"</stream:stream>")
     for one in strangers:
         one.close()

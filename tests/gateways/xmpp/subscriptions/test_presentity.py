@@ -6,6 +6,14 @@ import pytest
 
 from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import PresentitySettings
 from imxrouter.gateways.xmpp.subscriptions.presentity_table import TRANSITIONS, Event, State
+from imxrouter.gateways.xmpp.subscriptions.probes import (
+    ALL_S,
+    BETWEEN_S,
+    OPENED_S,
+    SILENT_S,
+    SILENT_TRIES,
+    WAITED_S,
+)
 from imxrouter.model.address import Address
 from imxrouter.model.outcome import SUCCESS, failure
 from imxrouter.model.presence import Presence, Unknown
@@ -284,9 +292,80 @@ def test_ghosts_are_looked_for_once_a_day(rig: PresentityRig) -> None:
         said += rig.wait(1600)
         rig.asks()
         rig.wait(1)
-    assert said.count("probe") == 1
+    assert said.count("probe") == 1 + SILENT_TRIES
     assert rig.told[-1].presence is not None
     assert "active: -r1" in said or "active: -offline" in said
+
+
+def test_silence_of_his_service_is_no_answer(rig: PresentityRig) -> None:
+    """It may not reach us yet: it is asked again, with pauses that double; he is gone only then."""
+    rig.approve("r1")
+    rig.presentities.back(ALICE.domain, rig.now)
+    began, said = rig.now, []
+    while rig.now < began + 100:
+        said += [(rig.now - began, one) for one in rig.wait(0.25)]
+    first, second, third, gone = said
+    assert [one for _, one in said] == ["probe", "probe", "probe", "active: -r1"]
+    assert second[0] - first[0] == pytest.approx(ALL_S + SILENT_S, abs=0.5)
+    assert third[0] - second[0] == pytest.approx(ALL_S + 2 * SILENT_S, abs=0.5)
+    assert gone[0] - third[0] == pytest.approx(ALL_S, abs=1.0)
+    # an answer in a pause is one, and the next silence has all its tries
+    rig.says("", "r2")
+    rig.wait(1)
+    rig.presentities.back(ALICE.domain, rig.now)
+    assert rig.wait(ALL_S + SILENT_S - 0.5) == ["probe"]
+    rig.says("", "r1")
+    assert rig.wait(60) == ["active: r1 -r2"]
+    rig.presentities.back(ALICE.domain, rig.now)
+    assert rig.wait(60).count("probe") == 1 + SILENT_TRIES
+
+
+def test_a_lost_service_is_not_asked_again_in_a_pause(rig: PresentityRig) -> None:
+    """When it is back it is."""
+    rig.approve("r1")
+    rig.presentities.back(ALICE.domain, rig.now)
+    assert rig.wait(ALL_S + SILENT_S - 0.5) == ["probe"]
+    rig.presentities.lost(ALICE.domain, rig.now)
+    assert "probe" not in rig.wait(60)
+    rig.presentities.back(ALICE.domain, rig.now)
+    assert rig.wait(1)[:1] == ["probe"]
+
+
+@pytest.mark.parametrize("watchers", [BOB.domain.name, ""])
+def test_what_was_asked_before_there_was_a_way_for_the_answer_is_asked_again(
+    rig: PresentityRig, watchers: str
+) -> None:
+    """A second after the service opened a stream to us; once in five seconds, and never twice at once."""
+    rig.approve("r1")
+    rig.presentities.back(ALICE.domain, rig.now)
+    assert rig.wait(1) == ["probe"]
+    rig.presentities.opened(ALICE.domain, watchers, rig.now)
+    rig.presentities.opened(ALICE.domain, watchers, rig.now)
+    assert rig.wait(OPENED_S - 0.25) == []
+    assert rig.wait(0.25) == ["probe"]
+    rig.presentities.opened(ALICE.domain, watchers, rig.now)
+    assert rig.wait(OPENED_S + 0.25) == []
+    rig.says("", "r2")
+    assert rig.wait(30) == ["active: r2 -r1"]
+
+
+def test_a_new_way_changes_nothing_for_others(rig: PresentityRig) -> None:
+    """Neither for who was answered, nor for watchers elsewhere, nor where somebody waits for two seconds."""
+    rig.approve("r1")
+    rig.presentities.back(ALICE.domain, rig.now)
+    assert rig.wait(1) == ["probe"]
+    rig.presentities.opened(ALICE.domain, "c.example", rig.now)
+    rig.presentities.opened(BOB.domain, "", rig.now)
+    assert rig.wait(3) == []
+    rig.says("", "r1")
+    rig.presentities.opened(ALICE.domain, "", rig.now)
+    assert "probe" not in rig.wait(60)
+    rig.asks(0)  # the subscription ends, and begins again
+    rig.wait(BETWEEN_S)
+    assert rig.asks(ident=b"s2") == ["probe"]
+    rig.presentities.opened(ALICE.domain, "", rig.now)
+    assert rig.wait(WAITED_S + 1) == ["active: -offline"]
+    assert "probe" not in rig.wait(60)
 
 
 def test_consents_that_nobody_uses_are_given_back(rig: PresentityRig) -> None:

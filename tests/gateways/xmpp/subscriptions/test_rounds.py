@@ -9,15 +9,20 @@ from itertools import pairwise
 import pytest
 
 from imxrouter.gateways.xmpp.subscriptions.passing import PassingPair, PassingSettings, Way
-from imxrouter.gateways.xmpp.subscriptions.probes import ALL_S, FIRST_S
+from imxrouter.gateways.xmpp.subscriptions.probes import (
+    ALL_S,
+    FIRST_S,
+    OPENED_AGAIN_S,
+    OPENED_S,
+    SILENT_S,
+    SILENT_TRIES,
+)
 from imxrouter.gateways.xmpp.subscriptions.rounds import (
     GRACE_S,
     PACE_BURST,
     PACE_S,
     REFUSED,
     SETTLE_S,
-    SILENT_S,
-    SILENT_TRIES,
     SPREAD_PER_S,
     SPREAD_S,
     WAYS_PER_S,
@@ -281,6 +286,62 @@ def test_silence_is_no_answer() -> None:
     rig.says("desk")
     assert rig.wait(2000) == 0
     assert len(rig.gone) == 1
+
+
+@pytest.mark.parametrize("arrived", [True, False], ids=["read", "not known to be read"])
+def test_what_was_asked_before_there_was_a_way_for_the_answer_is_asked_again(*, arrived: bool) -> None:
+    """A second after his server opened a stream to us; that does not count as his silence."""
+    rig = Rig()
+    rig.answers = False
+    rig.friends()
+    rig.outcome = lambda _pair: Came.GOT if arrived else None
+    rig.rounds.begin([FROM_BOB], rig.now)
+    assert rig.wait(SETTLE_S) == 1
+    rig.rounds.opened(("b.example", "c.example"), rig.now)
+    assert rig.wait(OPENED_S) == 0
+    rig.rounds.opened(FROM_BOB, rig.now)
+    rig.rounds.opened(FROM_BOB, rig.now)
+    assert rig.wait(OPENED_S - 0.5) == 0
+    if not arrived:
+        rig.rounds.answered(rig.asked[0][1], Came.GOT, rig.now - 0.5)  # read at last
+    rig.outcome = lambda _pair: Came.GOT
+    assert rig.wait(0.5) == 1
+    assert rig.wait(SILENT_TRIES * (ALL_S + 2 * SILENT_S) - 0.5) == SILENT_TRIES
+    assert rig.gone == []
+
+
+def test_who_opens_streams_has_little_asked() -> None:
+    """Once in five seconds, and only what nobody answered."""
+    rig = Rig()
+    rig.answers = False
+    rig.outcome = lambda _pair: None
+    rig.friends()
+    rig.rounds.begin([FROM_BOB], rig.now)
+    count = 0
+    for _ in range(60):
+        rig.rounds.opened(FROM_BOB, rig.now)
+        count += rig.wait(0.5)
+    assert count <= 30 / OPENED_AGAIN_S + 1
+    rig.says("desk")
+    rig.wait(OPENED_S)
+    rig.rounds.opened(FROM_BOB, rig.now)
+    assert rig.wait(60) == 0
+
+
+def test_a_new_way_is_tried_at_once_where_all_failed() -> None:
+    """Whoever opens a stream is there; once for each try that failed, however many he opens."""
+    rig = Rig()
+    rig.outcome = lambda _pair: Came.FAILED
+    rig.friends()
+    rig.rounds.begin([FROM_BOB], rig.now)
+    rig.wait(300)
+    assert rig.wait(1) == 0
+    rig.rounds.opened(FROM_BOB, rig.now)
+    rig.rounds.opened(FROM_BOB, rig.now)
+    assert rig.wait(0.5) == 1
+    rig.rounds.opened(FROM_BOB, rig.now)
+    rig.outcome = lambda _pair: Came.GOT
+    assert rig.wait(0.5) == 1
 
 
 @pytest.mark.parametrize("type_", ["unavailable", "error"])
