@@ -287,11 +287,12 @@ def test_an_error_does_not_wait_for_how_its_recipient_is_reached() -> None:
         return Deferred()
 
     pair.a.parts.edge = Deciding(
-        pair.a.real, lambda _name: False, lambda _name: None, choose, pair.a.real.awaits
+        pair.a.real, lambda _name: False, lambda _name: None, choose, pair.a.real.settles
     )
-    failed_before_the_ping_is_answered(pair)
     pair.b.service.send(error_for(message("9")), B, A)  # answers nothing: it waits as all does
     pair.settle()
+    assert asked == [A]
+    failed_before_the_ping_is_answered(pair)
     assert asked == [A]
 
 
