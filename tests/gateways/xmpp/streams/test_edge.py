@@ -8,14 +8,19 @@ from imxrouter.gateways.xmpp.canonical import canonical
 from imxrouter.gateways.xmpp.stanza import tree_of
 from imxrouter.gateways.xmpp.streams.records import is_asked
 from imxrouter.gateways.xmpp.streams.told import TOLD_S, Told, ToldTable
+from imxrouter.gateways.xmpp.subscriptions.passing import Seen
+from imxrouter.model.address import Address
+from imxrouter.model.operations import Message
 from imxrouter.model.outcome import SUCCESS, failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.choice import Protocol
+from imxrouter.transport.translate import message_to_record
 from imxrouter.wire.record import Envelope
 from imxrouter.wire.registry import FieldType, RecordType
 from tests.gateways.xmpp.streams.edge_rig import EdgePair, gate_without
 from tests.gateways.xmpp.streams.rig import A, B, message
 
+ALICE, BOB = Address.parse(f"alice@{A}"), Address.parse(f"bob@{B}")
 ENDS = f"from='Alice@{A}/desk \u00e9' to='bob@{B}'".encode()
 
 
@@ -241,6 +246,33 @@ def test_nothing_is_remembered_of_what_has_been_answered_nor_of_a_stream_that_is
     pair.settle()
     pair.b.real.told.tick(pair.clock.seconds() + TOLD_S)
     assert len(pair.b.real.told) == 0
+
+
+def test_what_nobody_answers_is_forgotten_in_time() -> None:
+    """Of stanzas both ways, and of presence, whose streams are gone: a tick of the edge is enough."""
+    pair = EdgePair()
+    pair.b.again(seen=lambda _got: Seen("", f"alice@{A}", "", f"bob@{B}", False, A, B, 0.0))
+    edge, pair.b.service.outcome = pair.b.real, None
+    for raw in (message("1"), b"<presence %s/>" % ENDS):
+        pair.a.service.send(raw, A, B)
+    pair.b.request(message_to_record(Message(BOB, ALICE, bytes(16), "text/plain", b"hello")))
+    pair.settle()
+    pair.accepted.abort(Reason.LINK_LOST, "gone")
+    pair.settle()
+
+    def kept() -> list[int]:
+        return [len(one) for one in (edge.told, edge._presences, edge._seen, edge._messages._sent)]
+
+    assert kept() == [1, 1, 1, 1]
+    (going,) = edge._presences.values()
+    assert edge._again is not None
+    edge._again._end(going)  # another one went since
+    pair.clock.advance(TOLD_S - 1)
+    edge.tick()
+    assert kept() == [1, 0, 1, 0]
+    pair.clock.advance(1)
+    edge.tick()
+    assert kept() == [0, 0, 0, 0]
 
 
 def test_nothing_that_a_stream_brought_is_remembered_for_copies_of_it() -> None:
