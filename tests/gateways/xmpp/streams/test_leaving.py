@@ -135,7 +135,7 @@ def test_what_was_written_waits_for_its_confirmation(scene: Scene) -> None:
 
 
 def test_ours_wait_a_while_only_for_servers_that_do_not_end_theirs(scene: Scene) -> None:
-    """Something may still come on what they opened, and be answered on ours; after `THEIRS_S` that is over."""
+    """Something may still come on what they opened, and be answered on ours: until `THEIRS_S` have passed."""
     scene.server.service.outcome = SUCCESS
     scene.send()
     (ours,) = scene.opened
