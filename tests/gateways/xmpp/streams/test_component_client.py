@@ -274,7 +274,7 @@ def test_what_waits_for_a_stream_is_not_answered_for_another_domains_fault(scene
     """One domain is refused, its next try is far; what waits for the other one goes on to wait."""
     of_other(scene)
     attach = scene._attach
-    scene._attach = lambda one: None if one.own == FAR else attach(one)  # type: ignore[method-assign]
+    scene._attach = lambda session: None if session.own == FAR else attach(session)  # type: ignore[method-assign]
     scene.clients.begin()
     scene.pass_time(6.5)  # tries of the other at 0, 1, 3, 7, 15
     before = len(scene.server.errors)

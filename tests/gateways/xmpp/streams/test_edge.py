@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from imxrouter.gateways.xmpp.canonical import canonical
@@ -332,7 +334,8 @@ def test_the_room_is_used_up_to_the_byte_and_given_back() -> None:
 def test_all_that_a_peer_chooses_counts(longer: str) -> None:
     """One character more of any of it has no room where there was just enough."""
     table = ToldTable(10.0, 4 * SMALL_BYTES)
-    more = Question(Wanted.DOMAIN_INFO, "nn", "") if longer == "question" else getattr(SMALL, longer) + "x"
+    question = Question(Wanted.DOMAIN_INFO, "nn", "")
+    more: Any = question if longer == "question" else f"{getattr(SMALL, longer)}x"
     assert not table.add(1, SMALL._replace(**{longer: more}), 0.0)
     assert table.add(1, SMALL, 0.0)
 
