@@ -162,6 +162,9 @@ def _formatted_both_ways() -> None:
     assert canon(made) == canon(inside(plain + _formatted(wanted)))
     again = said(made.decode())
     assert again.content.decode() == "<p>a<em>b</em><u>c</u><s>d</s>&nbsp;e</p><p>f</p><p>g<br>h</p>"
+    styled = "<p style='font-weight: bold'>a<span style='font-style:italic'>b</span></p>"
+    again = said(inside("<body>ab</body>" + _formatted(styled)))
+    assert again.content.decode() == "<p><b>a<i>b</i></b></p>"
 
 
 @rule("msg-html-drop")
