@@ -260,7 +260,7 @@ def test_an_error_that_comes_before_the_confirmation_is_the_outcome() -> None:
 
 @pytest.mark.parametrize("spelled", [f"Bob@{B}", f"bob@{B.upper()}", f"bob@{B}."])
 def test_an_error_may_spell_the_addresses_otherwise(spelled: str) -> None:
-    """A server writes them as it has them; else the message would have succeeded, for the ping is answered."""
+    """A server writes them as it has them; else the message would succeed, for the ping is answered."""
     pair = imx_at_a()
     number = pair.a.request(message_to_record(hello()))
     raw = pair.wires[0].writes[0]
