@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from imxrouter.gateways.xmpp.canonical import canonical
 from imxrouter.gateways.xmpp.stanza import tree_of
 from imxrouter.gateways.xmpp.streams.records import is_asked
-from imxrouter.gateways.xmpp.streams.told import TOLD_S, Told, ToldTable
+from imxrouter.gateways.xmpp.streams.told import TOLD_S, Question, Told, ToldTable
 from imxrouter.gateways.xmpp.subscriptions.passing import Seen
+from imxrouter.gateways.xmpp.translate.queries import Wanted
 from imxrouter.model.address import Address
 from imxrouter.model.operations import Message
 from imxrouter.model.outcome import SUCCESS, failure
@@ -306,6 +309,35 @@ def test_what_is_remembered_is_bounded_and_nobody_has_all_of_it() -> None:
     assert table.add(2_002, told(1, A), 11.0)
     assert table.take(2_002) == told(1, A)
     assert table.take(2_002) is None
+
+
+SMALL = Told("iq", "a@x", "b@y", "1", "get", B, "", Question(Wanted.DOMAIN_INFO, "n", ""))
+#: 400 bytes, and two for each character of addresses, id, type and node.
+SMALL_BYTES = 400 + 2 * (3 + 3 + 1 + 3 + 1)
+
+
+def test_the_room_is_used_up_to_the_byte_and_given_back() -> None:
+    """A quarter of it by one domain, all of it by four; what is taken out makes room for as much."""
+    table = ToldTable(10.0, 4 * SMALL_BYTES)
+    senders = [f"{number}.example" for number in range(5)]
+    for _ in range(3):
+        for tag, sender in enumerate(senders[:4]):
+            assert table.add(tag, SMALL._replace(sender=sender), 0.0)
+            assert not table.add(9, SMALL._replace(sender=sender), 0.0)
+        assert not table.add(9, SMALL._replace(sender=senders[4]), 0.0)
+        assert table.take(0) is not None
+        assert table.add(9, SMALL._replace(sender=senders[4]), 0.0)
+        assert [table.take(tag) is not None for tag in (9, 1, 2, 3)] == [True] * 4
+
+
+@pytest.mark.parametrize("longer", ["from_", "to", "ident", "type", "question"])
+def test_all_that_a_peer_chooses_counts(longer: str) -> None:
+    """One character more of any of it has no room where there was just enough."""
+    table = ToldTable(10.0, 4 * SMALL_BYTES)
+    question = Question(Wanted.DOMAIN_INFO, "nn", "")
+    more: Any = question if longer == "question" else f"{getattr(SMALL, longer)}x"
+    assert not table.add(1, SMALL._replace(**{longer: more}), 0.0)
+    assert table.add(1, SMALL, 0.0)
 
 
 @pytest.mark.parametrize(

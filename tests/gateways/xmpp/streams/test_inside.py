@@ -10,7 +10,6 @@ import pytest
 from imxrouter.gateways.xmpp.elements import Db
 from imxrouter.gateways.xmpp.keys import key_for
 from imxrouter.gateways.xmpp.say import DbType
-from imxrouter.gateways.xmpp.steps import Step
 from imxrouter.gateways.xmpp.streams.inside import PROOF_S, HeldTo, InsideFactory, outside_name
 from imxrouter.gateways.xmpp.streams.parts import StreamLink
 from imxrouter.gateways.xmpp.streams.session import XmppSession
@@ -287,20 +286,6 @@ def test_stream_that_is_lost(scene: Scene) -> None:
     scene.send("2")
     assert len(scene.opened) == 2
     assert len(scene.arrived()) == 2
-
-
-def test_what_waited_behind_a_stream_that_began_anew_is_answered_when_it_is_lost(scene: Scene) -> None:
-    """SASL proves the pair before the stream is there again; what was not written is known to have failed."""
-    scene.send()
-    (stream,) = scene.opened
-    stream.machine.step = Step.HEADER
-    number = scene.send("2")
-    assert number not in scene.world.outcomes
-    scene.cut()
-    outcome = scene.world.outcomes[number]
-    assert (outcome.status, outcome.reason) == (Status.FAILURE, Reason.LINK_LOST)
-    assert len(scene.arrived()) == 1
-    assert scene.pool.all_confirmed
 
 
 def test_stream_that_is_lost_while_it_is_claimed_on() -> None:
