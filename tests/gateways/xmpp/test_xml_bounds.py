@@ -6,6 +6,7 @@ import gc
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from unittest.mock import ANY
 
 import pytest
 
@@ -44,6 +45,54 @@ def test_each_bound_is_held_by_its_check_alone(name: str, limits: XmlLimits) -> 
     assert (b"stanza-too-big" in refused.value.extra) == name.endswith("_bytes")
     assert [type(event) for event in refused.value.before] == [Header]
     StreamParser(replace(limits, **{name: 1_000_000}), names.SERVER).feed(attack)
+
+
+@pytest.mark.parametrize("name", [one.name for one in fields(XmlLimits)])
+def test_who_has_proved_himself_is_held_to_wider_bounds(name: str) -> None:
+    """From the next bytes on: what a stranger may not send is taken, and what nobody may is not."""
+
+    def widened() -> StreamParser:
+        parser = StreamParser(BEFORE, names.SERVER, stepwise=True)
+        assert [type(one) for one in parser.feed(HEADER)] == [Header]
+        parser.widen(AFTER)
+        return parser
+
+    with pytest.raises(XmlRefused):
+        StreamParser(BEFORE, names.SERVER).feed(HEADER + ATTACKS[name](BEFORE))
+    assert widened().feed(ATTACKS[name](BEFORE)) in ([], [ANY])
+    with pytest.raises(XmlRefused) as refused:
+        widened().feed(ATTACKS[name](AFTER))
+    assert refused.value.note == name
+
+
+def test_a_widened_parser_takes_no_more_steps() -> None:
+    """All that came is given at once."""
+    parser = StreamParser(BEFORE, names.SERVER, stepwise=True)
+    stanzas = b"<message/><presence/><message/>"
+    assert [len(parser.feed(HEADER + stanzas)), len(parser.feed(b""))] == [1, 1]
+    parser.widen(AFTER)
+    assert not parser.is_stepwise
+    assert len(parser.feed(stanzas)) == 5
+
+
+def test_what_was_refused_is_refused_for_ever() -> None:
+    """For the same reason, and nothing of it is held; a closed parser reads as little."""
+    parser = StreamParser(BEFORE, names.SERVER)
+    parser.feed(HEADER)
+    told = []
+    for data in (b"<a><!-- --></a>", b"<message/>"):
+        with pytest.raises(XmlRefused) as refused:
+            parser.feed(data)
+        told.append(refused.value)
+    assert told[0] is told[1]
+    closed = StreamParser(BEFORE, names.SERVER)
+    closed.feed(HEADER + b"<a>" + b"b" * 100)
+    closed.close()
+    with pytest.raises(XmlRefused, match="closed"):
+        closed.feed(b"<message/>")
+    for one in (parser, closed):
+        assert one.is_refused
+        assert (one.held_bytes, one.names) == (0, 0)
 
 
 LAUGHS = (
