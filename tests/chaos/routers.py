@@ -93,6 +93,7 @@ caps.verify_per_target_prefix_per_minute = 100000
 caps.verify_per_zone_per_minute = 100000
 limits.sender_rate_per_s = 100000
 limits.sender_burst = 100000
+overload.lag_ms = 0
 log.level = "info"
 [[peer]]
 domain = "{peer}"
