@@ -402,3 +402,15 @@ def test_an_answer_that_is_too_large_leaves_its_question_open() -> None:
     pair.settle()
     (error,) = [tree_of(one) for one in pair.stanzas(pair.a)]
     assert (error.attributes["id"], error.attributes["type"]) == ("q", "error")
+
+
+def test_a_message_that_no_stanza_says_there_is_refused() -> None:
+    """It is larger than the peer takes, said in whatever way; the next one goes."""
+    pair = EdgePair()
+    pair.out.machine.features = replace(pair.out.machine.features, max_bytes=500)
+    number = pair.a.request(message_to_record(replace(hello(), content=b"a" * 600)))
+    small = pair.a.request(message_to_record(replace(hello(), message_id=bytes(16))))
+    pair.settle()
+    assert pair.a.service.outcomes[number].reason is Reason.TOO_LARGE
+    assert pair.a.service.outcomes[small] == SUCCESS
+    assert len(pair.stanzas(pair.b)) == 1
