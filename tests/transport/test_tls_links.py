@@ -409,12 +409,12 @@ def test_a_listener_for_tls_alone(lab: Lab) -> None:
 def test_who_is_refused_and_says_nothing_is_forgotten(lab: Lab) -> None:
     """A connection for which there is no room is told in clear after a second, or leaves no trace."""
     b = tls_router(lab, "b.example", settings={"caps.unauthenticated_per_address": 1})
-    first_bytes, refused = b.router.hub.first_bytes, list[int]()
+    first_bytes, seen = b.router.hub.first_bytes, list[int]()
     refuse = first_bytes.refuse
 
-    def noted(session: Link, refusal: Refusal) -> None:
-        refuse(session, refusal)
-        refused.append(session.number)
+    def noted(session: Link, refused: Refusal) -> None:
+        refuse(session, refused)
+        seen.append(session.number)
 
     first_bytes.refuse = noted  # type: ignore[method-assign]
     with raw_tls(b):
@@ -422,7 +422,7 @@ def test_who_is_refused_and_says_nothing_is_forgotten(lab: Lab) -> None:
             assert b"\x00\x04" in silent.recv(1000)[:16]
         with socket.create_connection(b.endpoint, 5):
             pass
-        lab.wait_until(lambda: len(refused) == 2 and len(b.router.hub.sessions) == 1, "it came and is gone")
+        lab.wait_until(lambda: len(seen) == 2 and len(b.router.hub.sessions) == 1, "it came and is gone")
         assert b.call(lambda: b.router.hub.first_bytes._waiting) == set()
 
 
