@@ -13,6 +13,7 @@ from imxrouter.gateways.xmpp.streams.again import PresenceAgain
 from imxrouter.gateways.xmpp.streams.passing import PassingOutside, StreamPassing
 from imxrouter.gateways.xmpp.streams.pool import IN_ORDER
 from imxrouter.gateways.xmpp.streams.session import XmppSession
+from imxrouter.gateways.xmpp.streams.ways_in import WaysIn
 from imxrouter.gateways.xmpp.subscriptions.passing import Way
 from imxrouter.model.address import Address
 from imxrouter.routing.choice import Protocol
@@ -24,7 +25,11 @@ from imxrouter.wire.registry import RecordType
 
 
 def passing_of(
-    router: LinkParts, store: Store, again: PresenceAgain, held: Callable[[str, str], bool]
+    router: LinkParts,
+    store: Store,
+    again: PresenceAgain,
+    held: Callable[[str, str], bool],
+    ways_in: WaysIn,
 ) -> StreamPassing:
     """Go on with what the store has, which is open.
 
@@ -33,6 +38,7 @@ def passing_of(
         store: where pairs are kept.
         again: presence that is on its way.
         held: whether presence of two bare JIDs is translated, for their subscription began so.
+        ways_in: of all streams.
     """
     hub, chosen = router.hub, router.federation.chosen
 
@@ -68,6 +74,7 @@ def passing_of(
         bars=bars,
         held=held,
         again=again,
+        has_way=ways_in.leads,
     )
     return StreamPassing(outside, store)
 

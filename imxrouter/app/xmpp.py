@@ -338,10 +338,11 @@ class Streams:
             forms=self._forms,
             again=self._again,
             over=self._over,
+            has_way=self.parts.ways_in.leads,
         )
         self._presence = StreamPresence(outside, store, *self.pair_settings)
         hub.switch.presence.by_streams = self._presence.holds
-        self._passing = passing_of(router, store, self._again, self._pair)
+        self._passing = passing_of(router, store, self._again, self._pair, self.parts.ways_in)
         self._passing.rest(rests=self._plain.hushed)
         router.metrics.xmpp.passing = self._passing.figures
 

@@ -19,6 +19,11 @@ WAITED_S: Final = 2.0
 #: where no answer comes it is asked again after so long, then after twice as long; then he counts as gone.
 SILENT_S: Final = 2.0
 SILENT_TRIES: Final = 2
+#: For its first stream to us it is waited so long before it is asked: an answer that it cannot send is shown
+#: to its user as an error of the watcher's (ejabberd 23.01).
+WAY_S: Final = 2.0
+#: While it has none at all, silence says nothing of who is there: it is asked again after so long.
+NO_WAY_S: Final = 60.0
 #: It has opened a stream to us only now: what has not come so long after that was lost before.
 OPENED_S: Final = 1.0
 #: Questions are asked anew for that so often at most, of those who could open many.
@@ -52,6 +57,15 @@ class Gathering:
         self.hastened = True
         self.until = min(self.until, now + OPENED_S)
         return True
+
+
+#: Whether presence may come now, of a domain (A-labels) for users of another one.
+HasWay = Callable[[str, str], bool]
+
+
+def any_way(_domain: str, _watchers: str) -> bool:
+    """Presence may come always."""
+    return True
 
 
 #: What names a pair.

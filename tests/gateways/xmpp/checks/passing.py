@@ -83,6 +83,12 @@ def _a_way_for_the_answer() -> None:
     streams.test_a_stream_that_opens_has_lost_answers_asked_for_again()
 
 
+@rule("pas-no-way")
+def _no_way_for_the_answer() -> None:
+    rounds.test_while_there_is_no_way_for_the_answer_it_is_waited_for()
+    rounds.test_silence_without_a_way_says_nothing_of_him()
+
+
 @rule("pas-unknown")
 def _nothing_is_known() -> None:
     rounds.test_watchers_are_told_when_nobody_can_be_asked()

@@ -13,6 +13,7 @@ from imxrouter.gateways.xmpp.subscriptions.probes import (
     SILENT_S,
     SILENT_TRIES,
     WAITED_S,
+    WAY_S,
 )
 from imxrouter.model.address import Address
 from imxrouter.model.outcome import SUCCESS, failure
@@ -347,6 +348,53 @@ def test_what_was_asked_before_there_was_a_way_for_the_answer_is_asked_again(
     assert rig.wait(OPENED_S + 0.25) == []
     rig.says("", "r2")
     assert rig.wait(30) == ["active: r2 -r1"]
+
+
+def test_while_there_is_no_way_for_the_answer_it_is_waited_for(rig: PresentityRig) -> None:
+    """Two seconds, or until it is there: an answer that cannot be sent is an error for the user."""
+    rig.approve("r1")
+    rig.has_way = False
+    rig.presentities.back(ALICE.domain, rig.now)
+    assert rig.wait(WAY_S - 0.5) == []
+    rig.presentities.opened(ALICE.domain, "c.example", rig.now)
+    assert rig.wait(0.25) == []
+    rig.has_way = True
+    rig.presentities.opened(ALICE.domain, BOB.domain.name, rig.now)
+    assert rig.wait(0.5) == ["probe"]
+    rig.says("", "r1")
+    assert "probe" not in rig.wait(60)
+    rig.has_way = False
+    rig.presentities.back(ALICE.domain, rig.now)
+    assert rig.wait(WAY_S) == []
+    assert rig.wait(0.5) == ["probe"]
+
+
+def test_who_left_meanwhile_is_not_asked(rig: PresentityRig) -> None:
+    """And nothing is remembered of the question."""
+    rig.approve("r1")
+    rig.has_way = False
+    rig.presentities.back(ALICE.domain, rig.now)
+    assert rig.wait(1) == []
+    rig.presentities.removed(ALICE.domain, rig.now)
+    rig.presentities.opened(ALICE.domain, "", rig.now)
+    assert "probe" not in rig.wait(60)
+    assert not rig.presentities._no_way
+
+
+def test_silence_without_a_way_says_nothing_of_him(rig: PresentityRig) -> None:
+    """He is not gone: nothing is known of him, until there is a way and he is asked again."""
+    rig.approve("r1")
+    rig.has_way = False
+    rig.presentities.back(ALICE.domain, rig.now)
+    said = rig.wait(WAY_S + 3 * (ALL_S + 2 * SILENT_S))
+    assert set(said) == {"probe"}
+    assert [one.presence for one in rig.doubts] == [Unknown(ALICE, Reason.SERVICE_DOWN, ALICE.domain)]
+    assert set(rig.wait(300)) == {"probe"}
+    rig.has_way = True
+    rig.presentities.opened(ALICE.domain, "", rig.now)
+    assert rig.wait(OPENED_S + 0.5) == ["probe"]
+    rig.says("", "r1")
+    assert rig.wait(30) == ["active: r1"]
 
 
 def test_a_new_way_changes_nothing_for_others(rig: PresentityRig) -> None:
