@@ -333,17 +333,20 @@ class Presentities(PresentityActions):
             pair.tell_at = what.now
 
     def _asks_again(self, pair: Pair, answers: Answers, what: Happening) -> bool:
-        """Where nothing at all has come, not even that he is not there, the answer may be lost."""
+        """Where nothing at all has come, and there was no way for it, the answer may be lost."""
         if answers.came or answers.waited or pair.state is not State.FROM:
             return False
         if pair.presentity.domain in self._lost:
             return False
+        has_way = self._has_way(pair.presentity.domain.name, pair.watcher.domain.name)
         if answers.again or answers.hastened:
             self._probe_sent(pair, what, ALL_S)
+        elif answers.had_way and has_way:
+            return False
         elif pair.silent < SILENT_TRIES:
             answers.pause(what.now, SILENT_S * 2.0**pair.silent)
             pair.silent += 1
-        elif not self._has_way(pair.presentity.domain.name, pair.watcher.domain.name):
+        elif not has_way:
             answers.pause(what.now, NO_WAY_S)
             self._happens(pair, Event.LOST, what)
         else:

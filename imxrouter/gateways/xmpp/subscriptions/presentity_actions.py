@@ -327,7 +327,8 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
     def _probe_sent(self, pair: Pair, what: Happening, within_s: float) -> None:
         pair.probed_at = what.now
         pair.resources.expect()
-        pair.gathering = Answers(what.now, within_s)
+        has_way = self._has_way(pair.presentity.domain.name, pair.watcher.domain.name)
+        pair.gathering = Answers(what.now, within_s, had_way=has_way)
         self._send(pair, "probe", what)
         self._rest(pair)
 

@@ -15,8 +15,9 @@ FIRST_S: Final = 2.0
 ALL_S: Final = 5.0
 #: Where somebody waits for the answer, so long in all (rows p-26, p-27).
 WAITED_S: Final = 2.0
-#: The presentity's server may not reach us yet, and some say nothing of who is not there (ejabberd 23.01). So
-#: where no answer comes it is asked again after so long, then after twice as long; then he counts as gone.
+#: Some servers say nothing of who is not there (ejabberd 23.01), and some may not reach us yet. Where no
+#: answer comes and there was a way for it, he counts as gone; where there was none his server is asked again
+#: after so long, then after twice as long.
 SILENT_S: Final = 2.0
 SILENT_TRIES: Final = 2
 #: For its first stream to us it is waited so long before it is asked: an answer that it cannot send is shown
@@ -36,13 +37,14 @@ class Gathering:
     Attributes:
         until: when what has come is all.
         came: whether one has come.
+        had_way: there was a way for it when it was asked.
         hastened: it was asked before there was a way for the answer.
     """
 
-    __slots__ = ("came", "hastened", "until")
+    __slots__ = ("came", "had_way", "hastened", "until")
 
-    def __init__(self, now: float, within_s: float = ALL_S) -> None:
-        self.until = now + within_s
+    def __init__(self, until: float, *, had_way: bool) -> None:
+        self.until, self.had_way = until, had_way
         self.came = self.hastened = False
 
     def heard(self, now: float) -> None:

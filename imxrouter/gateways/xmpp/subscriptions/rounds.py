@@ -101,8 +101,8 @@ class _Answers(Gathering):
 
     __slots__ = ("is_there", "unnamed")
 
-    def __init__(self, pair: PassingPair) -> None:
-        super().__init__(0.0, float("inf"))
+    def __init__(self, pair: PassingPair, *, had_way: bool) -> None:
+        super().__init__(float("inf"), had_way=had_way)
         self.unnamed = set(pair.shown)
         #: whether the question has arrived
         self.is_there = False
@@ -191,7 +191,7 @@ class Rounds:
                     self._send_scout(way, round_, now)
                 continue
             round_.out.add(ends)
-            self._gathers[ends] = _Answers(pair)
+            self._gathers[ends] = _Answers(pair, had_way=self._has_way(*way))
             taken.append(pair)
         return taken
 
@@ -334,13 +334,16 @@ class Rounds:
     def _asks_silent(self, pair: PassingPair, gather: _Answers, times: int, now: float) -> bool:
         """Whether a question that nobody answered, so many times before, is to be asked again."""
         ends, way = pair.ends, pair.way
+        has_way = self._has_way(*way)
         if gather.hastened:
             self._silent[ends] = times
             self._ask_later(pair, now)
+        elif gather.had_way and has_way:
+            return False
         elif times < SILENT_TRIES:
             self._silent[ends] = times + 1
             self._ask_later(pair, now + SILENT_S * 2.0**times)
-        elif not self._has_way(*way):  # nobody could tell us, so this is no word of him
+        elif not has_way:  # nobody could tell us, so this is no word of him
             self._failed(way, self._rounds.setdefault(way, _Round()), ends, now, Reason.SERVICE_DOWN)
         else:
             return False

@@ -270,21 +270,36 @@ def test_what_no_answer_names_is_gone() -> None:
     assert [names for _, names in rig.gone] == [["phone"]]
 
 
-def test_silence_is_no_answer() -> None:
-    """His server may not reach us yet: it is asked again, with pauses that double; he is gone only then."""
+def test_silence_where_there_was_a_way_is_an_answer() -> None:
+    """Some servers say nothing of who is not there."""
     rig = Rig()
     rig.answers = False
     rig.friends()
     rig.rounds.begin([FROM_BOB], rig.now)
-    rig.wait(SETTLE_S + (SILENT_TRIES + 1) * ALL_S + 3 * SILENT_S - 1)
+    rig.wait(SETTLE_S + ALL_S - 0.5)
     assert rig.gone == []
+    assert rig.wait(60) == 0
+    assert [names for _, names in rig.gone] == [["desk"]]
+    assert len(rig.rounds) == 0
+
+
+def test_silence_where_there_was_none_is_no_answer() -> None:
+    """His server may not reach us yet: it is asked again, with pauses that double; he is gone only then."""
+    rig = Rig()
+    rig.answers = rig.has_way = False
+    rig.friends()
+    rig.rounds.begin([FROM_BOB], rig.now)
+    rig.wait(SETTLE_S + WAY_S + (SILENT_TRIES + 1) * ALL_S + 3 * SILENT_S - 1)
+    assert rig.gone == []
+    rig.has_way = True
     rig.wait(4)
     assert len(rig.asked) == 1 + SILENT_TRIES
     assert [names for _, names in rig.gone] == [["desk"]]
     assert len(rig.rounds) == 0
     rig.says("desk")
+    rig.has_way = False
     rig.rounds.begin([FROM_BOB], rig.now)
-    rig.wait(SETTLE_S + ALL_S + SILENT_S)
+    rig.wait(SETTLE_S + WAY_S + ALL_S + SILENT_S)
     rig.says("desk")
     assert rig.wait(2000) == 0
     assert len(rig.gone) == 1
@@ -294,11 +309,11 @@ def test_silence_is_no_answer() -> None:
 def test_what_was_asked_before_there_was_a_way_for_the_answer_is_asked_again(*, arrived: bool) -> None:
     """A second after his server opened a stream to us; that does not count as his silence."""
     rig = Rig()
-    rig.answers = False
+    rig.answers = rig.has_way = False
     rig.friends()
     rig.outcome = lambda _pair: Came.GOT if arrived else None
     rig.rounds.begin([FROM_BOB], rig.now)
-    assert rig.wait(SETTLE_S) == 1
+    assert rig.wait(SETTLE_S + WAY_S) == 1
     rig.rounds.opened(("b.example", "c.example"), rig.now)
     assert rig.wait(OPENED_S) == 0
     rig.rounds.opened(FROM_BOB, rig.now)
