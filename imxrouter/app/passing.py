@@ -13,8 +13,8 @@ from imxrouter.gateways.xmpp.streams.again import PresenceAgain
 from imxrouter.gateways.xmpp.streams.passing import PassingOutside, StreamPassing
 from imxrouter.gateways.xmpp.streams.pool import IN_ORDER
 from imxrouter.gateways.xmpp.streams.session import XmppSession
-from imxrouter.gateways.xmpp.streams.ways_in import WaysIn
 from imxrouter.gateways.xmpp.subscriptions.passing import Way
+from imxrouter.gateways.xmpp.subscriptions.probes import HasWay
 from imxrouter.model.address import Address
 from imxrouter.routing.choice import Protocol
 from imxrouter.routing.interfaces import Store
@@ -29,7 +29,7 @@ def passing_of(
     store: Store,
     again: PresenceAgain,
     held: Callable[[str, str], bool],
-    ways_in: WaysIn,
+    has_way: HasWay,
 ) -> StreamPassing:
     """Go on with what the store has, which is open.
 
@@ -38,7 +38,7 @@ def passing_of(
         store: where pairs are kept.
         again: presence that is on its way.
         held: whether presence of two bare JIDs is translated, for their subscription began so.
-        ways_in: of all streams.
+        has_way: whether stanzas may come now, of a domain to another one.
     """
     hub, chosen = router.hub, router.federation.chosen
 
@@ -74,7 +74,7 @@ def passing_of(
         bars=bars,
         held=held,
         again=again,
-        has_way=ways_in.leads,
+        has_way=has_way,
     )
     return StreamPassing(outside, store)
 
