@@ -61,7 +61,7 @@ class Knocking:
         self._asked: dict[Pair, float] = {}
 
     def leads(self, theirs: str, ours: str) -> bool:
-        """Whether a stream may bring what a domain says to another one; where none may it is asked for one."""
+        """Whether a stream may bring what a domain says to another; where none may it is asked for one."""
         if self._ways_in.leads(theirs, ours):
             return True
         now = self._outside.now()
