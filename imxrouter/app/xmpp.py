@@ -268,7 +268,7 @@ class Streams:
             lambda name: name.encode() in routes,
             chosen.for_stanzas,
             chosen.choose_for_stanzas,
-            plain.awaits,
+            plain.settles,
         )
         self._presence: StreamPresence | None = None
         self._passing: StreamPassing | None = None

@@ -14,6 +14,8 @@ from imxrouter.cli import output
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.options import Context, live
 
+_KINDS = ("message", "subscribe", "attributes", "presence", "iq-get", "iq-set", "groupchat")
+
 
 @click.group()
 def policy() -> None:
@@ -137,8 +139,8 @@ def _at(at: float | None) -> str:
 @click.argument("source", metavar="FROM")
 @click.argument("destination", metavar="TO")
 @click.option(
-    "--kind", type=click.Choice(["message", "subscribe", "attributes"]), default="message",
-    help="Of what.  [default: message]",
+    "--kind", type=click.Choice(_KINDS), default="message",
+    help="Of what; from `presence` on stanzas of XMPP, which cost their sender less.  [default: message]",
 )  # fmt: skip
 @click.option("--size", type=click.IntRange(0), default=0, help="Bytes of its body.  [default: 0]")
 @live

@@ -130,11 +130,14 @@ def _way(switch: Switch, asked: Asked) -> Iterator[Step]:
         yield Step("way", Verdict.PASS, text=f"to the service of {name}")
         yield output_step(switch, asked, ways)
         return
-    ways = switch.uplinks or switch.ways.get(asked.to_domain, {}).get(asked.from_domain, [])
+    by_streams = case.rtype == RecordType.STANZA
+    uplinks = [] if by_streams else switch.uplinks
+    to_it = (switch.ways.streams if by_streams else switch.ways).get(asked.to_domain, {})
+    ways, protocol = uplinks or to_it.get(asked.from_domain, []), "XMPP" if by_streams else "IMX"
     if not ways:
-        text = f"{name} is looked up and dialled (IMX); until then it waits"
+        text = f"{name} is looked up and dialled ({protocol}); until then it waits"
         yield Step("way", Verdict.WAIT, text=text)
         return
-    text = "to the uplink" if switch.uplinks else f"over a link to {name} that is up (IMX)"
+    text = "to the uplink" if uplinks else f"over a link to {name} that is up ({protocol})"
     yield Step("way", Verdict.PASS, text=text)
     yield output_step(switch, asked, ways)

@@ -14,13 +14,13 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.overload import Level
 from imxrouter.routing.traffic import Meter
 from imxrouter.switch.explained import Case, Step, Verdict
+from imxrouter.switch.forms import HANDED_OUT, NOTHING, WHOLE
 from imxrouter.switch.ports import MAX_UNACKNOWLEDGED, Port, Proof, Role, Route
 from imxrouter.switch.switch import Switch
 from imxrouter.wire.layout import ADDRESSES_OFFSET
 from imxrouter.wire.registry import FORMS, RecordType
 
-#: What is a message for the limits; of a foreign form nobody says here what it is.
-AS_MESSAGES = FORMS | {RecordType.MESSAGE.value}
+_AS_MESSAGES = FORMS | {RecordType.MESSAGE.value}
 #: A sender as the table of rates knows him: seconds to wait, part of the burst that is used, messages a
 #: second, and whether he is known or there is room to remember him.
 Standing = tuple[float, float, float, bool]
@@ -53,6 +53,11 @@ class Asked:
     now: float
 
     @property
+    def is_message(self) -> bool:
+        """Whether it is a message for the limits of many things at once."""
+        return self.case.rtype in _AS_MESSAGES and not self.case.is_presence
+
+    @property
     def size(self) -> int:
         """Bytes of the record."""
         case = self.case
@@ -62,7 +67,7 @@ class Asked:
 def first_limits(switch: Switch, asked: Asked) -> Iterator[Step]:
     """Those that are asked before subscriptions are."""
     yield _memory(switch, asked)
-    if asked.case.rtype not in AS_MESSAGES and asked.case.port not in switch.inside:
+    if not asked.is_message and asked.case.port not in switch.inside:
         yield _shed(switch, asked)
 
 
@@ -79,12 +84,12 @@ def limit_steps(switch: Switch, asked: Asked, standing_of: StandingOf) -> Iterat
     if not inside:
         if port is not None and port.meter is not None:
             yield _link(port, asked.now)
-        if asked.case.rtype in AS_MESSAGES:
+        if asked.is_message:
             yield _shed(switch, asked)
         yield from _meters(switch, asked)
     if asked.proof is not None:
         yield _sender(asked, asked.proof, standing_of)
-    if not inside and asked.route is not None and asked.case.rtype in AS_MESSAGES:
+    if not inside and asked.route is not None and asked.is_message:
         yield _recipient(switch, asked, asked.route)
     if port is not None:
         yield _credit(port, asked)
@@ -121,7 +126,7 @@ def _memory(switch: Switch, asked: Asked) -> Step:
 def _shed(switch: Switch, asked: Asked) -> Step:
     """Renewals and ends of subscriptions always pass; this one begins."""
     level, rtype = Level(switch.shed), asked.case.rtype
-    if rtype in AS_MESSAGES:
+    if asked.is_message:
         limit, from_level = Limit.SHED_MESSAGES, Level.MESSAGES
         if Level.QUARTER <= level < from_level:
             return Step(f"limit {limit.word}", Verdict.WAIT, text=f"overload: {level.word}", limit=limit)
@@ -171,14 +176,24 @@ def _used(meter: Meter, now: float) -> str:
 
 
 def _sender(asked: Asked, proof: Proof, standing_of: StandingOf) -> Step:
-    wait, used, per_s, known = standing_of(asked.sender, asked.from_domain, proof[3], proof[4])
+    part = asked.case.part
+    if part == NOTHING:
+        return _passes(Limit.SENDER, "it costs the sender nothing")
+    payer = b"@" + asked.from_domain if part == HANDED_OUT else asked.sender
+    wait, used, per_s, known = standing_of(payer, asked.from_domain, proof[3], proof[4])
     limit = Limit.SENDER if known else Limit.SENDERS_REMEMBERED
+    domain = "" if payer is asked.sender else asked.from_domain.decode()
     if wait:
-        whose = "the sender is over his rate" if known else "there is no room to remember this sender's rate"
+        who = f"{domain} as a whole is over its rate" if domain else "the sender is over his rate"
+        whose = who if known else "there is no room to remember this sender's rate"
         return _over(limit, f"{whose}, and has to wait {wait:.1f} s")
     if isinf(per_s):
         return _passes(limit, "no limit")
-    return _passes(limit, f"{_part(used)} of his burst is used ({per_s:g} a second)")
+    whose = f"the burst of {domain} as a whole" if domain else "his burst"
+    text = f"{_part(used)} of {whose} is used ({per_s:g} a second)"
+    if part != WHOLE:
+        text += f"; this costs 1/{1 / part:g} of a message ({per_s / part:.10g} a second)"
+    return _passes(limit, text)
 
 
 def _recipient(switch: Switch, asked: Asked, route: Route) -> Step:

@@ -9,6 +9,7 @@ from imxrouter.model.limits import Limit
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.gate import Bar
 from imxrouter.routing.rules import Right
+from imxrouter.switch.forms import WHOLE
 from imxrouter.switch.ports import Port, Proof
 
 
@@ -33,6 +34,8 @@ class Case:
         right: what it wants of its recipient.
         port: the link that would bring it; None: a link on which the source would have to be proved first.
         assumed: what would be proved there; None where policy refuses it.
+        part: of what a message costs its sender (`forms.part_of`).
+        is_presence: it is a form that carries presence.
     """
 
     source: bytes
@@ -42,6 +45,8 @@ class Case:
     right: Right | None
     port: Port | None
     assumed: Proof | None = None
+    part: float = WHOLE
+    is_presence: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -184,6 +185,8 @@ class Network:
         with self.lock:
             pipe = self._single
             if pipe in self._pipes:
+                for data in _unread(pipe.side("a")):
+                    self._pass(pipe, pipe.side("a"), pipe.side("b"), data)
                 self._note(pipe)
                 _close(pipe.side("a"))
                 pipe.ends_at = max(pipe.side("b").held_until, time.monotonic()) + _GRACE_S
@@ -263,10 +266,7 @@ class Network:
         try:
             for end, other in pipe.ends():
                 if id(end) in readable and end.sock is not None:
-                    data = _read(end.sock)
-                    if not other.loses:
-                        self._see(pipe, end, other, data)
-                        other.out += data
+                    self._pass(pipe, end, other, _read(end.sock))
             for end in (pipe.near, pipe.far):
                 if end.sock is None or self.mode is Mode.STALL or end.held_until > now:
                     continue
@@ -280,10 +280,15 @@ class Network:
         if pipe.ends_at and now >= pipe.ends_at:
             self._cut(pipe)
 
-    def _see(self, pipe: _Pipe, end: _End, other: _End, data: bytes) -> None:
+    def _pass(self, pipe: _Pipe, end: _End, other: _End, data: bytes) -> None:
+        if not other.loses:
+            self._see(pipe, end, other, data)
+            other.out += data
+
+    def _see(self, pipe: _Pipe, end: _End, other: _End, data: bytes, *, lost: bool = False) -> None:
         for is_response, is_retry, number in end.reader.feed(data):
             if is_response:
-                self.witness.answered += pipe.open.pop(number, False)
+                self.witness.answered += False if lost else pipe.open.pop(number, False)
             else:
                 pipe.open[number] = is_retry
                 pipe.carried[other.life.process[0]] += 1
@@ -296,6 +301,9 @@ class Network:
         self.witness.cut(Cut(since, now, self.cause, ends, frozenset(pipe.open), len(pipe.used)))
 
     def _cut(self, pipe: _Pipe) -> None:
+        for end, other in pipe.ends():  # what a router has sent is in flight, though nobody has read it
+            for data in _unread(end):
+                self._see(pipe, end, other, data, lost=True)
         self._note(pipe)
         self._pipes.remove(pipe)
         for end in (pipe.near, pipe.far):
@@ -319,6 +327,13 @@ def _read(sock: socket.socket) -> bytes:
     if not data:
         raise EOFError
     return data
+
+
+def _unread(end: _End) -> Iterator[bytes]:
+    """What has left an end's router and waits to be read."""
+    with contextlib.suppress(OSError, EOFError):
+        while end.sock is not None and (data := _read(end.sock)):
+            yield data
 
 
 def _write(sock: socket.socket, data: bytearray) -> None:

@@ -5,11 +5,15 @@ The invariant: what is read reads the same from its own form, and a pattern name
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable
 
-from imxrouter.model.abuse import AbuseType, BadReport, Report
-from imxrouter.model.address import Address
-from imxrouter.model.patterns import BadPattern, Pattern, Rank
+from tests.fuzz import engine
+
+with engine.instrumented():
+    from imxrouter.model.abuse import AbuseType, BadReport, Report
+    from imxrouter.model.address import Address
+    from imxrouter.model.patterns import BadPattern, Pattern, Rank
 
 
 def check(data: bytes) -> Hashable:
@@ -46,3 +50,7 @@ def seeds() -> list[bytes]:
     )
     patterns = ("eve@m.example", "a*b*c@.m.example", "*@m.example", ".m.example", "*.example", "*", "é*@ü.de")
     return [*(text.encode() for text in patterns), report.encode()]
+
+
+if __name__ == "__main__":
+    sys.exit(engine.main("access", check, seeds()))

@@ -59,6 +59,14 @@ def test_a_short_run_breaks_nothing(name: str) -> None:
     assert kinds > 30
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_target_is_a_program(name: str) -> None:
+    """The long run starts it as one; a module that only defines its target would try nothing."""
+    lines = (ROOT / "tests" / "fuzz" / f"{name}.py").read_text().splitlines()
+    assert lines[-2] == 'if __name__ == "__main__":'
+    assert lines[-1].startswith(f'    sys.exit(engine.main("{name}", check, ')
+
+
 def test_the_same_seed_gives_the_same_inputs() -> None:
     """A finding can be found again."""
 

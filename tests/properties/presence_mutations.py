@@ -6,7 +6,7 @@ import pytest
 
 from imxrouter.routing import subscriptions, watching
 from imxrouter.switch import presence
-from imxrouter.transport import inside, liveness, watchers
+from imxrouter.transport import holding, inside, liveness, watchers
 from tests.properties.mutations import Mutation, instead, nothing, without
 
 _UNASKED = r"reached a watcher without a live subscription|told to whom nobody subscribed"
@@ -50,6 +50,21 @@ PRESENCE_MUTATIONS: dict[str, Mutation] = {
     "any number of notifications": Mutation(
         (instead(subscriptions, "Subscriptions.judge_notify", "if wait:", "if False:"),),
         "presence and a liar", r"more than 20 notifications at once",
+    ),
+    "presence from any source": Mutation(
+        (without("source"),),
+        "presence and a liar", r"subscribed in another's name|told in another's name", quick=True,
+    ),
+    # -- one delivery, one true outcome --
+    "no duplicates of presence": Mutation(
+        (without("duplicates"),), "presence", r"delivered 2 times: (Subscribe|Notify)", quick=True,
+    ),
+    "an answer over any link to presence": Mutation(
+        (without("answer_link"),), "presence and a liar", r"success is said of what nobody took",
+    ),
+    "a retry of presence that cannot go has failed": Mutation(
+        (instead(holding, "Holding.give_up", "if entry[TRIES]:", "if False:"),),
+        "presence", r"failure is said of what was delivered", quick=True,
     ),
     # -- how long --
     "a subscription that was told to be over goes on": Mutation(

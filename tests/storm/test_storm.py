@@ -89,7 +89,7 @@ class Storm:
     def restart(self, router: RouterProcess, how: signal.Signals) -> None:
         """A router goes and comes back; everybody changes meanwhile."""
         world = self.world
-        time.sleep(1.5)  # what was granted is written down within a second
+        _until_written(router)
         world.crowd.ask("mark")
         stopped = router.stop(how)
         is_home = self.size.embedded and router is world.z
@@ -133,6 +133,14 @@ class Storm:
         status = world.crowd.ask("status")
         assert (status["misled"], status["stray"], status["wrong"], status["unknown"]) == (0, 0, 0, 0)
         assert [line for router in world.routers for line in router.tracebacks()] == []
+
+
+def _until_written(router: RouterProcess) -> None:
+    """Wait until what was granted is written down: it is not ended in a second that it may forget."""
+    until = time.monotonic() + 60
+    while waiting := router.admin.status()["store"]["waiting"]:
+        assert time.monotonic() < until, f"{router.name} has {waiting} changes to write"
+        time.sleep(0.1)
 
 
 def _is_over(status: dict[str, Any], size: Size) -> bool:

@@ -23,8 +23,9 @@ from imxrouter.switch import slots
 from imxrouter.switch.checks import Checks
 from imxrouter.switch.explain import walk
 from imxrouter.switch.explained import Case, Verdict
+from imxrouter.switch.forms import is_presence, part_of, right_of_form
 from imxrouter.switch.ports import FOREVER, Port, Role
-from imxrouter.wire.record import Envelope, Record, decode_outcome
+from imxrouter.wire.record import Envelope, Record, decode_outcome, encode_record
 from imxrouter.wire.registry import FORMS, RecordType
 from tests.switch.rig import BOB, FAR, HERE, PEER, Rig, message
 
@@ -201,6 +202,16 @@ _lists = st.lists(
 )  # fmt: skip
 
 
+#: Of a message (nothing), and of stanzas: what they are, and what they cost.
+_forms = st.sampled_from([
+    b"", b"", b"", b"<message to='bob@here.example'/>",
+    b"<message to='bob@here.example/r' type='groupchat'/>",
+    b"<presence/>", b"<presence type='probe'/>", b"<presence type='unavailable'/>",
+    b"<iq type='get'><query/></iq>", b"<iq type='set'><query/></iq>",
+    b"<iq type='set'><jingle action='session-initiate'/></iq>", b"<iq type='result'/>", b"<iq type='error'/>",
+])  # fmt: skip
+
+
 @st.composite
 def _worlds(draw: st.DrawFn) -> tuple[Rig, Port, Record]:
     """A rig in any state, a link of it, and a message that comes over that link."""
@@ -239,7 +250,24 @@ def _worlds(draw: st.DrawFn) -> tuple[Rig, Port, Record]:
     rig.switch.guard(made if len(made.lists) or contact.value else None)
     _near_limits(draw, rig, port, PEER if inward else HERE)
     pair = (*here, *there) if inward else (*there, *here)
-    return rig, port, message(1, envelope=Envelope(*pair))
+    form = draw(_forms)
+    if not form:
+        return rig, port, message(1, envelope=Envelope(*pair))
+    rtype = _near_forms(draw, rig, port, PEER if inward else HERE)
+    return rig, port, message(1, type=rtype, envelope=Envelope(*pair), body=b"xmpp\0" + form)
+
+
+def _near_forms(draw: st.DrawFn, rig: Rig, port: Port, payer: bytes) -> int:
+    """Let a form come over the link or not, and bring what its domain pays near its mark; its type."""
+    port.internal = draw(st.booleans())
+    rtype = draw(st.sampled_from([RecordType.FOREIGN, RecordType.STANZA])).value
+    if draw(st.integers(0, 3)):
+        rig.switch.routes[HERE].types |= {rtype}
+    proof = port.sources.get(payer)
+    if proof is not None and not draw(st.integers(0, 2)):
+        for _ in range(12):
+            rig.switch.rates.admit(b"@" + payer, payer, rig.now, proof[3], proof[4])
+    return rtype
 
 
 def _near_limits(draw: st.DrawFn, rig: Rig, port: Port, payer: bytes) -> None:
@@ -292,6 +320,10 @@ def test_explain_says_what_the_switch_does(world: tuple[Rig, Port, Record]) -> N
         to.from_local + b"@" + to.from_domain, to.to_local + b"@" + to.to_domain, record.type,
         len(record.body), Right.MESSAGE, port,
     )  # fmt: skip
+    if record.type in FORMS:
+        raw = encode_record(record)
+        part = part_of(raw)
+        case = replace(case, right=right_of_form(raw), part=part, is_presence=is_presence(raw))
     rates = rig.switch.rates
     assert isinstance(rates, SenderRates)
     before, meters = dict(rates.arrivals), dict(rig.switch.traffic.senders.meters)

@@ -15,6 +15,7 @@ from imxrouter.routing.rules import Right
 from imxrouter.routing.traffic import Traffic, TrafficRate
 from imxrouter.switch.explain import walk
 from imxrouter.switch.explained import Case, Step, Verdict
+from imxrouter.switch.forms import ASKED, HANDED_OUT, NOTHING, SET, WHOLE
 from imxrouter.wire.registry import RecordType
 from tests.switch.rig import ALICE, BOB, HERE, PEER, Rig, message
 
@@ -29,9 +30,10 @@ def rig() -> Rig:
     return made
 
 
-def steps_of(rig: Rig, rtype: RecordType = RecordType.MESSAGE) -> list[Step]:
+def steps_of(rig: Rig, rtype: RecordType = RecordType.MESSAGE, part: float = WHOLE) -> list[Step]:
     """What is said of a message from alice to bob."""
-    case = Case(ALICE + b"@" + PEER, BOB + b"@" + HERE, rtype, 5, Right.MESSAGE, rig.peer)
+    case = Case(ALICE + b"@" + PEER, BOB + b"@" + HERE, rtype, 5, Right.MESSAGE, rig.peer, part=part)
+    rig.switch.routes[HERE].types |= {rtype.value}
     rates = rig.switch.rates
     assert isinstance(rates, SenderRates)
     return walk(rig.switch, case, rig.now, lambda *args: rates.look(args[0], args[1], rig.now, *args[2:]))
@@ -167,6 +169,43 @@ def test_how_near_each_limit_is() -> None:
     assert told[Limit.DUPLICATES] == "0 of 1000 ids are remembered"
     assert told[Limit.SHED_MESSAGES] == "nothing is shed"
     assert Limit.OUTPUT in told
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        (WHOLE, "25% of his burst is used (1000 a second)"),
+        (SET, "25% of his burst is used (1000 a second); this costs 1/20 of a message (20000 a second)"),
+        (ASKED, "25% of his burst is used (1000 a second); this costs 1/100 of a message (100000 a second)"),
+        (HANDED_OUT, ("50% of the burst of peer.example as a whole is used (1000 a second);"
+                      " this costs 1/1000 of a message (1000000 a second)")),
+        (NOTHING, "it costs the sender nothing"),
+    ],
+)  # fmt: skip
+def test_what_a_form_costs_is_said(part: float, text: str) -> None:
+    """Not all cost what a message does; what rooms and archives hand out, their domain pays."""
+    made = rig()
+    for payer, count in ((ALICE + b"@" + PEER, 2500), (b"@" + PEER, 5000)):
+        for _ in range(count):
+            made.switch.rates.admit(payer, PEER, made.now, 0.001, 10.0)
+    (said,) = [one.text for one in steps_of(made, RecordType.FOREIGN, part) if one.limit is Limit.SENDER]
+    assert said == text
+
+
+def test_who_is_over_his_rate_pays_for_all_but_what_costs_nothing() -> None:
+    """And nothing of what others pay for him."""
+    made = rig()
+    _sender(made)
+    for part in (WHOLE, SET, ASKED):
+        assert steps_of(made, RecordType.FOREIGN, part)[-1].text.startswith(
+            "the sender is over his rate, and"
+        )
+    for part in (HANDED_OUT, NOTHING):
+        assert steps_of(made, RecordType.FOREIGN, part)[-1].limit is not Limit.SENDER
+    for _ in range(12_000):
+        made.switch.rates.admit(b"@" + PEER, PEER, made.now, 0.001, 10.0)
+    over = steps_of(made, RecordType.FOREIGN, HANDED_OUT)[-1]
+    assert over.text.startswith("peer.example as a whole is over its rate, and has to wait ")
 
 
 def test_a_part_of_the_messages_is_a_matter_of_luck() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -181,3 +181,97 @@ def test_a_twisted_without_what_is_used_stays_as_it_is(rig: Rig) -> None:
     finally:
         rig.reactor._poller = poller
     assert rig.reactor.doIteration == before
+
+
+class Script:
+    """Stands in for the poller: says what is told to be said, and notes how long each wait may last."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._real = reactor._poller
+        reactor._poller = self
+        self.waits: list[float] = []
+        #: done instead of the next waits; where there is nothing left the reactor stops running
+        self.steps: list[Callable[[], None]] = []
+        self._reactor = reactor
+
+    def poll(self, wait_s: float, most: int) -> Any:
+        """What can be done by now."""
+        self.waits.append(wait_s)
+        if self.steps:
+            self.steps.pop(0)()
+        else:
+            self._reactor.running = False
+        return self._real.poll(0, most)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+class Running(Rig):
+    """A reactor that takes itself for running, on a clock that stands still."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.reactor.seconds = lambda: self.now
+        self.script = Script(self.reactor)
+        self.reactor.running = True
+        assert quicken(self.reactor)
+
+    def until(self) -> list[float]:
+        """Take a turn as the reactor's loop does, and tell its waits."""
+        self.reactor.runUntilCurrent()
+        self.reactor.doIteration(self.reactor.timeout())
+        return self.script.waits
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    """A rig of one test."""
+    made = Running()
+    yield made
+    for one in made.sockets:
+        one.close()
+    made.script._real.close()
+
+
+def test_the_next_wait_follows_at_once(running: Running) -> None:
+    """Until the first timer is due, however much is read meanwhile."""
+    end, other = running.end()
+    running.reactor.callLater(5.0, lambda: None)
+
+    def later(by_s: float) -> None:
+        running.now += by_s
+        other.send(b"word")
+
+    running.script.steps = [lambda: later(2.0), lambda: later(2.5), lambda: later(0.75)]
+    assert running.until() == [5.0, 3.0, 0.5]
+    assert end.read == [b"word"] * 3
+
+
+@pytest.mark.parametrize("word", ["a call", "of a thread", "a stop", "a crash", "a timer sooner", "no timer"])
+def test_what_the_reactor_has_to_do_goes_before_the_next_wait(running: Running, word: str) -> None:
+    """As much as one that came while something was read."""
+    reactor = running.reactor
+    timer = reactor.callLater(5.0, lambda: None)
+    steps: dict[str, Callable[[], Any]] = {
+        "a call": lambda: reactor.callLater(0, lambda: None),
+        "of a thread": lambda: reactor.threadCallQueue.append((bool, (), {})),
+        "a stop": lambda: setattr(reactor, "_justStopped", True),
+        "a crash": lambda: setattr(reactor, "running", False),
+        "a timer sooner": lambda: timer.reset(0.0),
+        "no timer": reactor._pendingTimedCalls.clear,
+    }
+
+    def again() -> None:
+        pytest.fail("waited again")
+
+    running.script.steps = [lambda: None, steps[word], again]
+    assert running.until() == [5.0, 5.0]
+
+
+def test_a_reactor_that_does_not_run_yet_waits_once(running: Running) -> None:
+    """As its own loop wants it."""
+    running.reactor.running = False
+    running.reactor.callLater(5.0, lambda: None)
+    assert len(running.until()) == 1

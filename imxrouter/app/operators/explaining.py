@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from imxrouter.admin.errors import AdminError
@@ -16,17 +17,41 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.rules import Right
 from imxrouter.switch.explain import walk
 from imxrouter.switch.explained import Case, Step, Verdict
+from imxrouter.switch.forms import ASKED, HANDED_OUT, NOTHING, SET, WHOLE
 from imxrouter.switch.ports import FOREVER, Port, Proof, Role
 from imxrouter.wire.registry import RecordType
 
 if TYPE_CHECKING:
     from imxrouter.app.parts import Parts
 
-#: Word -> record type and what it wants of the recipient.
-KINDS: Final[dict[str, tuple[RecordType, Right | None]]] = {
-    "message": (RecordType.MESSAGE, Right.MESSAGE),
-    "subscribe": (RecordType.SUBSCRIBE, Right.SUBSCRIBE),
-    "attributes": (RecordType.ATTRIBUTES, Right.FETCH),
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What may be asked about.
+
+    Attributes:
+        rtype: its record type; of a stanza FOREIGN, as IMX carries it.
+        right: what it wants of the recipient.
+        part: of what a message costs its sender.
+        is_presence: a stanza that carries presence.
+    """
+
+    rtype: RecordType
+    right: Right | None
+    part: float = WHOLE
+    is_presence: bool = False
+
+
+#: By the word for it. The last are stanzas of XMPP: who is there; a query; a change for which nobody's
+#: program rings; and what a room says to one who is in it.
+KINDS: Final[dict[str, Kind]] = {
+    "message": Kind(RecordType.MESSAGE, Right.MESSAGE),
+    "subscribe": Kind(RecordType.SUBSCRIBE, Right.SUBSCRIBE),
+    "attributes": Kind(RecordType.ATTRIBUTES, Right.FETCH),
+    "presence": Kind(RecordType.FOREIGN, None, NOTHING, is_presence=True),
+    "iq-get": Kind(RecordType.FOREIGN, Right.MESSAGE, ASKED),
+    "iq-set": Kind(RecordType.FOREIGN, Right.MESSAGE, SET),
+    "groupchat": Kind(RecordType.FOREIGN, Right.MESSAGE, HANDED_OUT),
 }
 
 
@@ -39,7 +64,7 @@ def explain(router: Parts, source: str, destination: str, kind: str, size: int) 
     if kind not in KINDS:
         raise AdminError("bad-request", f"{kind[:40]!r} is unknown", "kind", "one of: " + ", ".join(KINDS))
     sender, recipient = address_of(source, "from"), address_of(destination, "to")
-    rtype, right = KINDS[kind]
+    what = KINDS[kind]
     now = router.hub.now()
     port = _port(router, sender.domain)
     before: list[PolicyStepView] = []
@@ -48,7 +73,10 @@ def explain(router: Parts, source: str, destination: str, kind: str, size: int) 
         before, assumed = _claim(router, sender.domain)
     else:
         before = _own_source(router, sender.domain)
-    case = Case(sender.wire, recipient.wire, rtype, size, right, port, assumed)
+    case = Case(
+        sender.wire, recipient.wire, _rtype(router, what, port, recipient.domain), size, what.right, port,
+        assumed, what.part, what.is_presence,
+    )  # fmt: skip
     refused = next((one for one in before if one["verdict"] == "refuse"), None)
     steps = before
     if refused is None:
@@ -72,6 +100,15 @@ def explain(router: Parts, source: str, destination: str, kind: str, size: int) 
         decided_by=refused["step"] if refused is not None else "",
         steps=steps,
     )  # fmt: skip
+
+
+def _rtype(router: Parts, what: Kind, port: Port | None, destination: Domain) -> RecordType:
+    """A stanza goes as it is, where both ends are gateways of this process that speak XMPP."""
+    if what.rtype is not RecordType.FOREIGN or port is None or not port.internal:
+        return what.rtype
+    route, ways = router.switch.routes.get(destination.wire), router.switch.ways.streams
+    as_it_is = RecordType.STANZA in route.types if route is not None else destination.wire in ways
+    return RecordType.STANZA if as_it_is else RecordType.FOREIGN
 
 
 def _goes_away(router: Parts, domain: Domain) -> bool:

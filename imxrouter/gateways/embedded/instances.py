@@ -140,10 +140,11 @@ def _merged(owner: Address, published: Iterable[tuple[str, Publication]]) -> Pre
 def _said_by_tuples(state: Presence) -> Presence:
     """The same, where each open tuple says what else the document says of it: what is done, and in words."""
     doing = tuple(each for person in state.persons for each in person.activities)
+    words = state.notes or tuple(note for person in state.persons for note in person.notes)
     return replace(
         state,
         tuples=tuple(
-            replace(one, activities=one.activities or doing, notes=one.notes or state.notes)
+            replace(one, activities=one.activities or doing, notes=one.notes or words)
             if one.status is Basic.OPEN else one
             for one in state.tuples
         ),

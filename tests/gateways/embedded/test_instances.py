@@ -17,6 +17,7 @@ from imxrouter.gateways.embedded.instances import (
     fitting,
 )
 from imxrouter.model.presence import Activities, Basic, Extension, Note, Presence, PresenceTuple, offline
+from imxrouter.model.presence import Person as Person4479
 from imxrouter.routing.rules import Detail, Person, Who
 from tests.gateways.embedded.rigs import at, state, words
 
@@ -86,6 +87,17 @@ def test_what_each_instance_says_stays_with_it() -> None:
     }  # fmt: skip
     assert {name for one in whole.persons for each in one.activities for name in each.names} == {
         "meeting", "away", "sleeping", "vacation",
+    }  # fmt: skip
+
+
+def test_words_of_a_person_stay_with_the_instance() -> None:
+    """As those of the whole, where there are none of that."""
+    mine = Instances()
+    for name in ("desk", "phone"):
+        one = Person4479("p", (), (Note(f"by my {name}"),))
+        mine.publish(name, published(Presence(ALICE, (PresenceTuple("t", Basic.OPEN),), persons=(one,))))
+    assert {one.id: one.notes for one in mine.whole(ALICE).tuples} == {
+        "t.desk": (Note("by my desk"),), "t.phone": (Note("by my phone"),),
     }  # fmt: skip
 
 

@@ -313,6 +313,48 @@ def test_nothing_is_asked_behind_our_end() -> None:
     assert written(machine.tick(START + 9)) == b""
 
 
+@pytest.mark.parametrize("how", ["said", "lost"])
+def test_nothing_is_written_behind_our_end(how: str) -> None:
+    """No stanza, no answer of dial-back, no question: a peer would take it for no XML."""
+    party = proved_out()
+    machine = party.machine
+    if how == "said":
+        machine.close(Reason.IDLE, START)
+        assert written(machine.settle(0)) == END
+    else:
+        machine.lost()
+        machine.proved((OURS, "late.example"))
+        assert not machine.may_write(OURS, "late.example")
+    assert machine.stanzas([OUT], [1], START) == []
+    assert machine.confirmations.pending == 0
+    assert machine.fence() == []
+    assert machine.claim(OURS, "other.example", "key") == []
+    assert machine.answer_claim(OURS, THEIRS, say.DbType.VALID) == []
+    assert machine.ask_verify(OURS, THEIRS, "id", "key") == []
+    assert machine.answer_verify(OURS, THEIRS, "id", say.DbType.VALID) == []
+
+
+@pytest.mark.parametrize("late", ["authenticated", "not_authenticated"])
+def test_an_answer_to_what_was_not_asked_changes_nothing(late: str) -> None:
+    """The proof took its time, and the stream is elsewhere: it does not begin anew, nothing is proved."""
+    for party in (accepted(terms(external=yes), tls=True), opened(terms(external=yes), tls=True)):
+        step = party.machine.step
+        assert getattr(party.machine, late)(START) == []
+        assert party.machine.step is step
+        assert not party.machine.pairs
+
+
+def test_blanks_before_the_answer_to_authentication_are_nothing() -> None:
+    """They keep a connection alive; anything else ends it."""
+    party = accepted(terms(external=yes), tls=True)
+    party.machine.receive(auth(THEIRS), START)
+    assert party.machine.step is Step.SASL
+    assert party.machine.receive(b" \n", START) == []
+    assert party.machine.step is Step.SASL
+    effects = party.machine.receive(header(), START)
+    assert b"<not-authorized " in written(effects)
+
+
 def test_where_writing_must_do_nothing_is_asked() -> None:
     """The outcome is told at once."""
     machine = proved_out(Confirm.WRITTEN).machine
@@ -366,6 +408,19 @@ def test_a_silent_peer_is_asked_and_given_up() -> None:
         effects = machine.tick(START + 90)
         assert [one.reason for one in ends(effects)] == ([] if answered else [Reason.KEEPALIVE_TIMEOUT])
         assert (b"<connection-timeout " in written(effects)) is not answered
+
+
+def test_only_who_is_silent_behind_a_question_is_given_up() -> None:
+    """Not who spoke since, though he drops pings; nor who was silent for long, but was asked just now."""
+    speaks = proved_out().machine
+    assert isinstance(speaks.tick(START + 60)[0], PingOut)
+    speaks.heard(START + 61)
+    assert ends(speaks.tick(START + 90)) == []
+    asked = proved_out().machine
+    asked.stanzas([OUT], [1], START + 59)
+    assert ends(asked.tick(START + 60)) == []
+    assert ends(asked.tick(START + 88)) == []
+    assert [one.reason for one in ends(asked.tick(START + 89))] == [Reason.KEEPALIVE_TIMEOUT]
 
 
 def test_counting_peers_are_asked_by_their_counters() -> None:

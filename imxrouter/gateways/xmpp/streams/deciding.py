@@ -37,8 +37,9 @@ class Deciding:
         serves: whether a domain is served here, where nothing is to be decided.
         known: the protocol of a choice that holds now, for what comes by XMPP; None where one must be made.
         choose: makes that choice; fires with the protocol.
-        awaited: whether a stanza is an error for a message that left here. It does not wait: behind it comes
-            the answer to a ping, which would be taken for the success of that message.
+        awaited: whether a stanza answers something that left here: a message, a ping, a query. It goes no
+            further and does not wait: an error for a message would come behind the answer to the ping that
+            follows it, which would be taken for the success of that message.
     """
 
     log = Logger()
@@ -86,11 +87,10 @@ class Deciding:
 
     def _waits(self, session: StreamLink, got: StanzaIn) -> bool:
         name, given = got.to, got.stanza
-        if (given.kind == "iq" and given.type in _ANSWERS) or self._awaited(got):
-            return False
         queue = self._waiting.get(name)
         if queue is None:
-            if name in self._decided:
+            # nobody may have asked what its domain is reached by, and may not for an answer
+            if name in self._decided or (given.kind == "iq" and given.type in _ANSWERS) or self._awaited(got):
                 return False
             known = self._known(name)
             if known is not None:
@@ -99,6 +99,8 @@ class Deciding:
             if not self._begin(name):
                 return False
             queue = self._waiting[name]
+        elif self._awaited(got):
+            return False
         if self._count >= WAITING or self._bytes + len(given.raw) > WAITING_BYTES:
             return False
         queue.append((session, got))

@@ -216,6 +216,13 @@ class StreamEdge:
         given = got.stanza
         return given.type == "error" and given.name == "message" and self._messages.awaits(given)
 
+    def settles(self, got: StanzaIn) -> bool:
+        """Whether it says what became of something that left here, and goes no further."""
+        given = got.stanza
+        if given.kind == "iq" and given.type in _ANSWERS:
+            return self._pings.awaits(given.ident, got.from_, got.to) or self._attributes.awaits(given)
+        return self.awaits(got)
+
     def _note_presence(self, got: StanzaIn, record: Record, tag: int) -> None:
         given, seen = got.stanza, self._known.seen(got)
         if seen is not None:

@@ -68,9 +68,14 @@ class Pings:
         Returns:
             Whether it answers a ping; it goes no further then.
         """
-        ping = self._out.get(ident)
-        if ping is None or (ping.to, ping.from_) != (from_, to):
+        if not self.awaits(ident, from_, to):
             return False
+        ping = self._out[ident]
         self.forget(ident)
         ping.answered()
         return True
+
+    def awaits(self, ident: str, from_: str, to: str) -> bool:
+        """Whether `answer` would take it."""
+        ping = self._out.get(ident)
+        return ping is not None and (ping.to, ping.from_) == (from_, to)

@@ -13,6 +13,7 @@ from imxrouter.formats.pidf import write_pidf
 from imxrouter.formats.xmltree import BadXml, Element
 from imxrouter.gateways.xmpp.build import Unsayable
 from imxrouter.gateways.xmpp.effects import StanzaIn
+from imxrouter.gateways.xmpp.stanza import Stanza
 from imxrouter.gateways.xmpp.streams.told import Question, Told
 from imxrouter.gateways.xmpp.streams.world import Known, Outside
 from imxrouter.gateways.xmpp.translate.awaited import Awaited, Key
@@ -180,17 +181,29 @@ class StreamQueries:
 
     def answered(self, got: StanzaIn) -> Settled | None:
         """An iq of type result or error came; what it settles, or None where no query waits for it."""
-        if not self._by_tag:
-            return None
-        given = got.stanza
-        try:
-            owner, requester = address_of(given.from_)[0], address_of(given.to)[0]
-        except BadJid:
-            return None
-        left = self._take(_key(requester, owner, given.ident))
+        key = self._key_of(got.stanza)
+        left = None if key is None else self._take(key)
         if left is None:
             return None
         return Settled(left.tag, left.query.message_id, self._outcome(left, got))
+
+    def awaits(self, answer: Stanza) -> bool:
+        """Whether `answered` would settle something."""
+        key = self._key_of(answer)
+        if key is None:
+            return False
+        from_, to, ident = key
+        return self._left.waiting(to, from_, ident, self._outside.now()) is not None
+
+    def _key_of(self, answer: Stanza) -> Key | None:
+        """What the query that an iq answers is kept under; None where there is none at all."""
+        if not self._by_tag:
+            return None
+        try:
+            owner, requester = address_of(answer.from_)[0], address_of(answer.to)[0]
+        except BadJid:
+            return None
+        return _key(requester, owner, answer.ident)
 
     def _outcome(self, left: _Left, got: StanzaIn) -> Outcome:
         domain = Domain(got.from_)

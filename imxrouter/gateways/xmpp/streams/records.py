@@ -11,7 +11,7 @@ from imxrouter.formats.xmltree import BadXml, Element, XmlFault
 from imxrouter.gateways.xmpp.stanza import TAG, tree_of
 from imxrouter.gateways.xmpp.streams.again import is_said_again
 from imxrouter.gateways.xmpp.translate.forms import PREFIX
-from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid, to_model
+from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid, plain_parts, to_model
 from imxrouter.model.operations import MAX_HOPS
 from imxrouter.model.vocabulary import Reason
 from imxrouter.wire.fields import Field
@@ -58,7 +58,7 @@ def party_of(jid: str) -> Party:
 
 
 def _party(jid: str) -> Party:
-    address, resource = to_model(parse_jid(jid))
+    address, resource = plain_parts(jid) or to_model(parse_jid(jid))
     return Party(address.local.encode(), address.domain.wire, resource.encode())
 
 

@@ -14,7 +14,7 @@ from imxrouter.formats.mime import TEXT_PLAIN
 from imxrouter.gateways.xmpp.flat import Flat
 from imxrouter.gateways.xmpp.translate.chatstates import STATES
 from imxrouter.gateways.xmpp.translate.forms import MAX_FORM_BYTES, PREFIX
-from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid, to_jid, to_model
+from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid, plain_parts, to_jid, to_model
 from imxrouter.gateways.xmpp.translate.messages import KINDS
 from imxrouter.gateways.xmpp.translate.original import ORIGINAL_FORM, room_for_form
 from imxrouter.gateways.xmpp.translate.text import short
@@ -71,10 +71,11 @@ class End(NamedTuple):
 
 @lru_cache(maxsize=_MOST)
 def _end_of(jid: str) -> End | None:
+    plain = plain_parts(jid)
     try:
-        address, resource = to_model(parse_jid(jid))
+        address, resource = plain or to_model(parse_jid(jid))
         said = short(resource)
-        is_spelled = str(to_jid(address, said.decode())) == jid
+        is_spelled = plain is not None or str(to_jid(address, said.decode())) == jid
     except BadJid:
         return None
     sends, receives = (heads[len(said)] + said if said else b"" for heads in (_INSTANCE, _TO_INSTANCE))

@@ -106,7 +106,7 @@ class WritesStanzas:
             record = decode_record(one)
             if not record.is_response:
                 lost = failure(Reason.LINK_LOST, note="the stream ended while it began anew")
-                self._parts.edge.settled(self.port, (record.route_tag,), lost)
+                self._parts.edge.settled(self.way, (record.route_tag,), lost)
 
 
 def whole_records(data: bytes) -> list[bytes]:

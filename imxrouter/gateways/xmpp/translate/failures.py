@@ -17,7 +17,7 @@ from imxrouter.gateways.xmpp.translate.jid import BadJid, address_of
 from imxrouter.gateways.xmpp.translate.messages import KINDS
 from imxrouter.gateways.xmpp.translate.receipts import imdn_of, notice_of, own_id
 from imxrouter.gateways.xmpp.translate.text import one_line, short
-from imxrouter.gateways.xmpp.translate.words import REASON
+from imxrouter.gateways.xmpp.translate.words import REASON, SEALS
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import Message
 from imxrouter.model.outcome import Outcome, failure
@@ -167,8 +167,11 @@ def may_be_answered(given: Element) -> bool:
 
 
 def is_note(message: Element) -> bool:
-    """Whether a message is a chat state, a receipt or a marker, and nothing else that is known here."""
-    says = any(one.namespace == SERVER and one.name in {"body", "subject"} for one in message.children)
+    """Whether a message is a chat state, a receipt or a marker, and no text, sealed or not."""
+    says = any(
+        one.namespace in SEALS or (one.namespace == SERVER and one.name in {"body", "subject"})
+        for one in message.children
+    )
     return not says and (notice_of(message) is not None or bool(state_of(message)))
 
 

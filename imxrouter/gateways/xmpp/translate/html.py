@@ -14,12 +14,23 @@ from imxrouter.gateways.xmpp.build import Unsayable, Xml, element, is_sayable
 from imxrouter.gateways.xmpp.translate.words import XHTML, XHTML_IM
 
 _BLANKS: Final = re.compile(r"[ \t\r\n\xa0]+")
-_UNDERLINED: Final = re.compile(r"text-decoration\s*:\s*(underline|line-through)")
 _TAG: Final = re.compile(r'<(/?)([a-z]+)(?: href="([^"]*)")?>')
 _HEADINGS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 #: Elements of html-lite that stand in no paragraph.
 _BLOCKS: Final = frozenset({"blockquote", "li", "ol", "p", "ul"})
 _LISTS: Final = frozenset({"ol", "ul"})
+#: What of a style html-lite has an element for (XEP-0071 section 7.6): that, the property, its values.
+_STYLES: Final = (
+    ("b", "font-weight", frozenset({"bold", "bolder", "600", "700", "800", "900"})),
+    ("i", "font-style", frozenset({"italic", "oblique"})),
+    ("u", "text-decoration", frozenset({"underline"})),
+    ("s", "text-decoration", frozenset({"line-through"})),
+)
+#: Elements in which nothing but text and formatting stands.
+_STYLED: Final = frozenset({
+    "a", "abbr", "acronym", "address", "cite", "code", "dfn", "em", "kbd", "p", "q", "samp", "span", "strong",
+    "var",
+})  # fmt: skip
 #: html-lite -> XHTML-IM, start and end, where the names differ (XEP-0071 section 6).
 _SPANS: Final = {"u": "underline", "s": "line-through"}
 _NAMES: Final = {"b": "strong", "i": "em"}
@@ -109,13 +120,21 @@ def _tags(name: str, attributes: dict[str, str]) -> tuple[str, str]:
         return "<br>", ""
     if name in _HEADINGS:
         return "<p><strong>", "</strong></p>"
+    kinds = _kinds(attributes.get("style", "")) if name in _STYLED else []
+    inner = "".join(f"<{kind}>" for kind in kinds), "".join(f"</{kind}>" for kind in reversed(kinds))
     if name == "span":
-        found = _UNDERLINED.search(attributes.get("style", ""))
-        kind = {"underline": "u", "line-through": "s"}[found[1]] if found else ""
-        return (f"<{kind}>", f"</{kind}>") if kind else ("", "")
+        return inner
     href = attributes.get("href")
     # What html-lite has not is taken out by its own cleaner.
-    return f'<{name} href="{escape(href)}">' if name == "a" and href else f"<{name}>", f"</{name}>"
+    start = f'<{name} href="{escape(href)}">' if name == "a" and href else f"<{name}>"
+    return start + inner[0], f"{inner[1]}</{name}>"
+
+
+def _kinds(style: str) -> list[str]:
+    """Elements of html-lite for what a style says; of a property that it has twice the last counts."""
+    pairs = (one.partition(":") for one in style.lower().split(";"))
+    said = {name.strip(): set(value.split()) for name, _, value in pairs}
+    return [kind for kind, name, values in _STYLES if said.get(name, set()) & values]
 
 
 def _xhtml(document: str) -> Xml:

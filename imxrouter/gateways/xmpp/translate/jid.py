@@ -36,6 +36,8 @@ _NOT_IN_LOCAL: Final = re.compile("[\"&'/:<>@]")
 _PLAIN_LOCAL: Final = re.compile(r"[a-z0-9.!#$%()*+,;=?\[\\\]^_`{|}~-]+\Z")
 #: Printable ASCII, which OpaqueString leaves as it is.
 _PLAIN_RESOURCE: Final = re.compile(r"[\x20-\x7e]+\Z")
+#: Where the whole JID is so plain that its parts stay as they are, given that its domain does (`address_of`).
+_PLAIN: Final = re.compile(r"([a-z0-9._-]{1,255})@([a-z0-9.-]{1,253})(?:/([A-Za-z0-9._-]{1,255}))?\Z")
 _IPV4: Final = re.compile(r"[0-9.]+\Z")
 
 #: XEP-0106 section 4.2; U+0020 and `@` are no part of any address, so their escapes stay.
@@ -142,7 +144,20 @@ def address_of(text: str) -> tuple[Address, str]:
 
 @lru_cache(maxsize=_MOST)
 def _address_of(text: str) -> tuple[Address, str]:
-    return to_model(parse_jid(text))
+    return plain_parts(text) or to_model(parse_jid(text))
+
+
+def plain_parts(text: str) -> tuple[Address, str] | None:
+    """`address_of` of a JID that is plain ASCII and that `to_jid` writes just so, as most are.
+
+    None of every other, whether it is a JID or not.
+    """
+    found = _PLAIN.match(text)
+    if found is None:
+        return None
+    local, name, resource = found.groups("")
+    domain = _as_written(name)
+    return (Address(local, domain), resource) if domain is not None else None
 
 
 def to_jid(address: Address, resource: str = "") -> Jid:
@@ -252,6 +267,16 @@ def _is_local(text: str) -> bool:
 @lru_cache(maxsize=4096)
 def _display(domain: Domain) -> str:
     return domain.display
+
+
+@lru_cache(maxsize=4096)
+def _as_written(name: str) -> Domain | None:
+    """The domain of a name that people see as it is written; None of another one, and of what is none."""
+    try:
+        domain = _domain(name)
+    except BadJid:
+        return None
+    return domain if domain.name == name == domain.display else None
 
 
 @lru_cache(maxsize=4096)

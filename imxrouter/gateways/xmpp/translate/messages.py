@@ -22,7 +22,7 @@ from imxrouter.gateways.xmpp.translate.jid import BadJid, address_of
 from imxrouter.gateways.xmpp.translate.presence import read_stamp
 from imxrouter.gateways.xmpp.translate.receipts import asks_for_receipt, imdn_of, notice_of, own_id
 from imxrouter.gateways.xmpp.translate.text import chosen, has_twins, language_of, one_line, short
-from imxrouter.gateways.xmpp.translate.words import DELAY, E2E, FALLBACK, NICK, STANZA_IDS
+from imxrouter.gateways.xmpp.translate.words import DELAY, E2E, FALLBACK, NICK, SEALS, STANZA_IDS
 from imxrouter.model.address import Address
 from imxrouter.model.attributes import BadAttribute, text_attribute
 from imxrouter.model.operations import Attribute, Message
@@ -144,6 +144,13 @@ def _content_of(
         return _Content(TEXT_PLAIN, body.text.encode(), language_of(body))
     if subjects:
         return _Content(TEXT_PLAIN, b"", language_of(stanza))
+    return _note_of(stanza, source, now)
+
+
+def _note_of(stanza: Element, source: Address, now: datetime) -> _Content | NoMessage:
+    """A receipt, a marker or a chat state, where it is all that is said: no text that is sealed beside it."""
+    if any(one.namespace in SEALS for one in stanza.children):
+        return NoMessage.FOREIGN
     notice, state = notice_of(stanza), state_of(stanza)
     if notice is not None:
         told = imdn_of(*notice, source, now)

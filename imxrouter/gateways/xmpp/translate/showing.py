@@ -262,7 +262,8 @@ def _said(one: PresenceTuple, state: Presence, caps: str) -> _Said:
     others = fewer(each for each in one.extensions if not is_reserved(each.namespace))
     # Around an extension that has no language of its own there is none, so that it does not get one.
     settled = all(" xml:lang=" in each.xml.partition(">")[0] for each in others)
-    language, children = _statuses(one.notes or state.notes, around=settled)
+    notes = one.notes or state.notes or next((each.notes for each in _persons(state) if each.notes), ())
+    language, children = _statuses(notes, around=settled)
     if show:
         children.insert(0, element("show", show))
     if priority:
@@ -279,15 +280,18 @@ def _show_of(one: PresenceTuple, state: Presence) -> str:
             word = _text(extension)
             if word in SHOWS:
                 return word
-    # A person is above all tuples (RFC 4479 section 3.2); of several that disagree the newest is believed.
-    persons = sorted(state.persons, key=_when, reverse=True)
-    for activities in (one.activities, *(person.activities for person in persons)):
+    for activities in (one.activities, *(person.activities for person in _persons(state))):
         names = {name for each in activities for name in each.names}
         found = next((word for word, those in _BY_ACTIVITY if names & those), "")
         if found:
             return found
     words = (_text(each) for each in one.status_extensions if (each.namespace, each.name) == (_IM, "im"))
     return next((_BY_IM[word] for word in words if word in _BY_IM), "")
+
+
+def _persons(state: Presence) -> list[Person]:
+    """They are above all tuples (RFC 4479 section 3.2); of several that disagree the newest is believed."""
+    return sorted(state.persons, key=_when, reverse=True)
 
 
 def _when(one: Person) -> float:

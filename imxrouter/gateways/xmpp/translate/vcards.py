@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import quote, unquote
 
 from imxrouter.formats.xcard import KINDS, MAX_PROPERTIES, Card, Property, made
 from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.build import Xml, element, without_unsayable
+from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid
 
 VCARD_TEMP: Final = "vcard-temp"
 
@@ -35,6 +37,15 @@ _NUMBER: Final = re.compile(r"\+?[0-9().-]{1,40}\Z")
 _DAY: Final = re.compile(r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})\Z")
 _DATA: Final = re.compile(r"data:([a-z0-9.+-]+/[a-z0-9.+-]+);base64,([A-Za-z0-9+/=]*)\Z", re.IGNORECASE)
 _GEO: Final = re.compile(r"geo:(-?[0-9.]{1,20}),(-?[0-9.]{1,20})")
+#: ISO 8601 with separators as vcard-temp has it (XEP-0054), and without them (RFC 6350 section 4.3.5).
+_TIME: Final = re.compile(
+    r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})T([0-9]{2}):?([0-9]{2}):?([0-9]{2})(?:\.[0-9]{1,9})?"
+    r"(Z|[+-][0-9]{2}(?::?[0-9]{2})?|)\Z"
+)
+#: Of a JID in a URI what needs no percent sign: separators, and `nodeallow` of RFC 5122 section 2.2.
+_SAFE: Final = "@/!$()*+,;="
+#: What ends the path of a URI.
+_PATH: Final = re.compile(r"[?#]")
 _TYPE: Final = re.compile(r"[A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+\Z")
 _DEGREES: Final = re.compile(r"-?[0-9.]{1,20}\Z")
 
@@ -62,8 +73,9 @@ def _property(one: Element) -> Property | None:  # noqa: PLR0911 - a table, one 
         return _telephone(inside.get("NUMBER", one.text.strip()), kinds)
     if name == "EMAIL":
         return made("email", [("text", inside.get("USERID", one.text.strip()))], kinds)
-    if name == "JABBERID":
-        return made("impp", [("uri", f"xmpp:{one.text.strip()}" if one.text.strip() else "")])
+    if name in _MADE_OF_TEXT:
+        made_name, kind, made_of = _MADE_OF_TEXT[name]
+        return made(made_name, [(kind, made_of(one.text.strip()))])
     if name == "ORG":
         units = [child.text.strip() for child in one.children if child.name == "ORGUNIT"]
         return made("org", [("text", text) for text in (inside.get("ORGNAME", ""), *units)])
@@ -96,6 +108,43 @@ def _telephone(number: str, kinds: set[str]) -> Property | None:
     return made("tel", [("uri", f"tel:{plain}") if _NUMBER.match(plain) else ("text", number)], kinds)
 
 
+def _uri_of(jid: str) -> str:
+    """The URI of a JID (RFC 5122 section 2.7); empty where it is none."""
+    try:
+        said = str(parse_jid(jid))
+    except BadJid:
+        return ""
+    return f"xmpp:{quote(said, safe=_SAFE)}"
+
+
+def _jid_of_uri(uri: str) -> str:
+    """The JID of a URI; empty of another scheme: an address of SIP is none (RFC 4770, RFC 5122 section 2)."""
+    scheme, _, rest = uri.partition(":")
+    if scheme.lower() != "xmpp":
+        return ""
+    if rest.startswith("//"):  # whom to be logged in as
+        rest = rest[2:].partition("/")[2]
+    try:
+        return str(parse_jid(unquote(_PATH.split(rest, maxsplit=1)[0], errors="strict")))
+    except (BadJid, UnicodeDecodeError):
+        return ""
+
+
+def _changed(text: str, between_day: str = "", between_time: str = "") -> str:
+    """When a card was changed, with these between the parts of day and time; empty where it is no time."""
+    found = _TIME.match(text)
+    if found is None:
+        return ""
+    zone = found[7] if found[7] == "Z" else found[7].replace(":", "")
+    zone = f"{zone[:3]}{between_time}{zone[3:]}" if len(zone) == 5 else zone
+    return f"{between_day.join(found.group(1, 2, 3))}T{between_time.join(found.group(4, 5, 6))}{zone}"
+
+
+_MADE_OF_TEXT: Final[dict[str, tuple[str, str, Callable[[str], str]]]] = {
+    "JABBERID": ("impp", "uri", _uri_of), "REV": ("rev", "timestamp", _changed),
+}  # fmt: skip
+
+
 def temp_of_card(card: Card) -> Xml:
     """The `<vCard/>` of a vCard 4; without any property an empty one, as XEP-0054 section 3.3 has it."""
     said = [part for one in card for part in _temp(one)]
@@ -118,10 +167,15 @@ def _temp(one: Property) -> list[Xml]:
         return [_text(_BACK[one.name], text)]
     if one.name in {"n", "adr"}:
         table = _N if one.name == "n" else _ADR
-        parts = [_text(temp, one.texts(part)[0]) for temp, part in table.items() if one.texts(part)]
+        # Several of one kind, such as two middle names, have one place here.
+        between = " " if one.name == "n" else ", "
+        parts = [
+            _text(temp, between.join(one.texts(part))) for temp, part in table.items() if one.texts(part)
+        ]
         return [element(one.name.upper(), *_kinds(one), *parts)]
     made_of = _TEMP.get(one.name)
-    return [made_of(one, text)] if made_of is not None else []
+    said = made_of(one, text) if made_of is not None else Xml("")
+    return [said] if said else []
 
 
 def _kinds(one: Property) -> list[Xml]:
@@ -159,7 +213,13 @@ def _email_of(one: Property, text: str) -> Xml:
 
 
 def _jid_of(_one: Property, text: str) -> Xml:
-    return _text("JABBERID", text.removeprefix("xmpp:"))
+    jid = _jid_of_uri(text)
+    return _text("JABBERID", jid) if jid else Xml("")
+
+
+def _changed_of(_one: Property, text: str) -> Xml:
+    when = _changed(text, "-", ":")
+    return _text("REV", when) if when else Xml("")
 
 
 def _categories_of(one: Property, _first: str) -> Xml:
@@ -173,5 +233,5 @@ def _key_of(_one: Property, text: str) -> Xml:
 _TEMP: Final[dict[str, Callable[[Property, str], Xml]]] = {
     "photo": _media_of, "logo": _media_of, "sound": _media_of, "bday": _birthday_of, "geo": _geo_of,
     "org": _org_of, "tel": _telephone_of, "email": _email_of, "impp": _jid_of,
-    "categories": _categories_of, "key": _key_of,
+    "categories": _categories_of, "key": _key_of, "rev": _changed_of,
 }  # fmt: skip

@@ -13,7 +13,7 @@ from imxrouter.model.operations import Message
 from imxrouter.model.outcome import SUCCESS, Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import REASON_BY_WORD, Reason, Status
 from tests.gateways.xmpp.checks import rule, section
-from tests.gateways.xmpp.checks.stanzas import NEW_ID, NOW, TAKES, tree
+from tests.gateways.xmpp.checks.stanzas import NEW_ID, NOTES, NOW, TAKES, tree
 from tests.gateways.xmpp.mapping import Row
 
 HERE, THERE = Domain("here.example"), Domain("b.example")
@@ -89,11 +89,8 @@ def _quiet() -> None:
         assert not answered(f"<presence from='a@a.example' to='b@b.example'{type_}/>")
     assert answered("<presence from='a@a.example' to='b@b.example' type='subscribe'/>")
     assert not answered(CHAT.replace("'chat'", "'headline'"))
-    for note in (
-        "<composing xmlns='http://jabber.org/protocol/chatstates'/>",
-        "<received xmlns='urn:xmpp:receipts' id='i0'/>",
-        "<displayed xmlns='urn:xmpp:chat-markers:0' id='i0'/>",
-    ):  # fmt: skip
+    for note in NOTES:
+        assert answered(CHAT.replace("<body>x</body>", "<encrypted xmlns='urn:xmpp:omemo:2'/>" + note))
         assert not answered(CHAT.replace("<body>x</body>", note))
         assert answered(CHAT.replace("<body>x</body>", "<body>x</body>" + note))
 

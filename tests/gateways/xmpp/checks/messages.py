@@ -8,13 +8,24 @@ from imxrouter.gateways.xmpp.stanza import tree_of
 from imxrouter.gateways.xmpp.translate.messages import MAX_ATTRIBUTES_BYTES, NoMessage, Takes, message_of
 from imxrouter.gateways.xmpp.translate.original import form_of, judge
 from imxrouter.gateways.xmpp.translate.saying import stanza_of
+from imxrouter.gateways.xmpp.translate.words import SEALS
 from imxrouter.model.operations import Message
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.choice import Protocol
 from tests.gateways.xmpp.canon import canon
 from tests.gateways.xmpp.checks import rule, section
-from tests.gateways.xmpp.checks.stanzas import NEW_ID, NOW, TAKES, said, shown, translated, tree, with_fields
+from tests.gateways.xmpp.checks.stanzas import (
+    NEW_ID,
+    NOTES,
+    NOW,
+    TAKES,
+    said,
+    shown,
+    translated,
+    tree,
+    with_fields,
+)
 from tests.gateways.xmpp.mapping import Row, framed, frames
 
 FRAME = "<message from='alice@a.example/r1' to='bob@b.example' id='i1' type='chat' xml:lang='en'>{}</message>"
@@ -86,6 +97,10 @@ def _foreign() -> None:
     assert translated(inside("<body>x</body>").replace("'chat'", "'groupchat'")) is NoMessage.FOREIGN
     for children in ("", "<encrypted xmlns='urn:xmpp:omemo:2'/>", "<x xmlns='urn:example:unknown'/>"):
         assert translated(inside(children)) is NoMessage.FOREIGN
+    for seal in SEALS:
+        for note in NOTES:
+            assert translated(inside(f"<encrypted xmlns='{seal}'/>{note}")) is NoMessage.FOREIGN
+            assert translated(inside(f"{note}<encrypted xmlns='{seal}'/>")) is NoMessage.FOREIGN
 
 
 @rule("msg-error")
@@ -162,6 +177,9 @@ def _formatted_both_ways() -> None:
     assert canon(made) == canon(inside(plain + _formatted(wanted)))
     again = said(made.decode())
     assert again.content.decode() == "<p>a<em>b</em><u>c</u><s>d</s>&nbsp;e</p><p>f</p><p>g<br>h</p>"
+    styled = "<p style='font-weight: bold'>a<span style='font-style:italic'>b</span></p>"
+    again = said(inside("<body>ab</body>" + _formatted(styled)))
+    assert again.content.decode() == "<p><b>a<i>b</i></b></p>"
 
 
 @rule("msg-html-drop")

@@ -25,6 +25,7 @@ from imxrouter.model.presence import (
     Contact,
     Extension,
     Note,
+    Person,
     Presence,
     PresenceTuple,
     Unknown,
@@ -122,7 +123,7 @@ def _said(name: str, one: PresenceTuple, state: Presence) -> list[str]:
 def state_of(row: Row) -> Presence:
     """The document that a row's fields make."""
     one, owner = PresenceTuple("ID-r1", Basic.OPEN), ALICE
-    document: tuple[Note, ...] = ()
+    beside: dict[str, tuple[Note, ...]] = {}
     for name, value in fields(row):
         if value is None:
             continue
@@ -139,8 +140,8 @@ def state_of(row: Row) -> Presence:
         elif name == "note":
             language, colon, text = value.rpartition(":")
             one = replace_(one, notes=(*one.notes, Note(text if colon else value, language)))
-        elif name == "document-note":
-            document = (Note(value),)
+        elif name in {"document-note", "person-note"}:
+            beside[name] = (Note(value),)
         elif name == "contact-priority":
             one = replace_(one, contact=Contact("im:alice@a.example", int(value)))
         elif name == "timestamp":
@@ -149,7 +150,8 @@ def state_of(row: Row) -> Presence:
             assert name == "presentity", name
     if row.ident == "prs-tuple-foreign":
         owner = BOB
-    return read_pidf(write_pidf(Presence(owner, (one,), document)))
+    persons = (Person("p1", notes=beside["person-note"]),) if "person-note" in beside else ()
+    return read_pidf(write_pidf(Presence(owner, (one,), beside.get("document-note", ()), persons)))
 
 
 def replace_(one: PresenceTuple, **changes: object) -> PresenceTuple:

@@ -18,6 +18,12 @@ from imxrouter.routing.caps import Refusal
 
 NOW = datetime(2026, 1, 3, tzinfo=UTC)
 NEW_ID = bytes(range(0xF0, 0x100))
+#: Of a chat state, a receipt and a marker.
+NOTES = (
+    "<composing xmlns='http://jabber.org/protocol/chatstates'/>",
+    "<received xmlns='urn:xmpp:receipts' id='i0'/>",
+    "<displayed xmlns='urn:xmpp:chat-markers:0' id='i0'/>",
+)
 TAKES = Takes()
 #: Attributes that are text on the page as they are in the model.
 _TEXTS = (

@@ -28,9 +28,9 @@ from imxrouter.model.vocabulary import Reason
 from imxrouter.switch.ports import Route
 from imxrouter.transport.opening import OpenedSocket
 from imxrouter.wire.registry import RecordType
-from tests.gateways.xmpp.streams.rig import A, Router, Wire, joined, settle
+from tests.gateways.xmpp.streams.rig import A, Router, Service, Wire, joined, settle
 
-FAR = "far.example"
+FAR, OTHER = "far.example", "other.example"
 SECRET = b"a secret"
 TYPES = frozenset({RecordType.STANZA.value, RecordType.MESSAGE.value})
 
@@ -249,6 +249,39 @@ def test_message_on_a_stream_that_was_cut(scene: Scene) -> None:
     outcome = waiting()
     assert outcome is not None
     assert outcome.ok
+
+
+def of_other(scene: Scene) -> Service:
+    """The server's router stands for `other.example` as well, which the server knows nothing of."""
+    scene.clients.change([Place("chat", ("10.0.0.5", 5347), SECRET, (FAR, OTHER))])
+    return Service(scene.router, OTHER)
+
+
+def test_what_waits_for_another_domains_stream_does_not_go_out_on_this_one(scene: Scene) -> None:
+    """The server would take it for forged, and end the stream of the one for the fault of the other."""
+    other = of_other(scene)
+    raw = f"<message from='bob@{OTHER}' to='alice@{A}' id='1'><body>hi</body></message>"
+    number = other.send(raw.encode(), OTHER, A)
+    scene.clients.begin()
+    scene.pass_time(1)
+    assert scene.attached == [FAR]
+    assert number not in other.outcomes
+    assert scene.server.service.requests == []
+    assert {condition for condition, _ in scene.server.errors} == {"host-unknown"}
+
+
+def test_what_waits_for_a_stream_is_not_answered_for_another_domains_fault(scene: Scene) -> None:
+    """One domain is refused, its next try is far; what waits for the other one goes on to wait."""
+    of_other(scene)
+    attach = scene._attach
+    scene._attach = lambda session: None if session.own == FAR else attach(session)  # type: ignore[method-assign]
+    scene.clients.begin()
+    scene.pass_time(6.5)  # tries of the other at 0, 1, 3, 7, 15
+    before = len(scene.server.errors)
+    waiting = scene.send()
+    scene.pass_time(1)
+    assert len(scene.server.errors) == before + 1
+    assert waiting() is None
 
 
 def test_out_of_service_nothing_is_dialled(scene: Scene) -> None:

@@ -102,12 +102,23 @@ def test_they_go_on_in_order_each_on_its_stream() -> None:
 def test_an_error_that_is_awaited_does_not_wait() -> None:
     """The answer to the ping behind its message does not either: they stay in their order."""
     scene = Scene()
-    scene.awaited.add("2")
+    scene.awaited |= {"2", "3"}
     scene.stream.bring([stanza("1"), stanza("2", type_="error"), stanza("3", kind="iq", type_="result")])
     assert scene.idents() == ["2", "3"]
     assert scene.deciding.waiting == (1, 100)
     scene.asked[0][1].callback(IMX)
     assert scene.idents() == ["2", "3", "1"]
+
+
+def test_an_answer_comes_behind_what_was_said_before_it() -> None:
+    """As a page of an archive before the answer that ends it (RFC 6120 section 10.1, XEP-0313)."""
+    scene = Scene()
+    scene.stream.bring([stanza("1"), stanza("2", kind="iq", type_="result"), stanza("x", C, "iq", "error")])
+    scene.stream.bring([stanza("3", kind="iq", type_="error"), stanza("4")])
+    assert scene.idents() == ["x"]
+    assert [name for name, _ in scene.asked] == [B]
+    scene.asked[0][1].callback(XMPP)
+    assert scene.idents() == ["x", "1", "2", "3", "4"]
 
 
 def test_a_choice_made_at_once_costs_no_wait() -> None:

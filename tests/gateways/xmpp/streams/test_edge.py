@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from imxrouter.gateways.xmpp.canonical import canonical
 from imxrouter.gateways.xmpp.stanza import tree_of
 from imxrouter.gateways.xmpp.streams.records import is_asked
-from imxrouter.gateways.xmpp.streams.told import TOLD_S, Told, ToldTable
+from imxrouter.gateways.xmpp.streams.told import TOLD_S, Question, Told, ToldTable
+from imxrouter.gateways.xmpp.subscriptions.passing import Seen
+from imxrouter.gateways.xmpp.translate.queries import Wanted
+from imxrouter.model.address import Address
+from imxrouter.model.operations import Message
 from imxrouter.model.outcome import SUCCESS, failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.choice import Protocol
+from imxrouter.transport.translate import message_to_record
 from imxrouter.wire.record import Envelope
 from imxrouter.wire.registry import FieldType, RecordType
 from tests.gateways.xmpp.streams.edge_rig import EdgePair, gate_without
 from tests.gateways.xmpp.streams.rig import A, B, message
 
+ALICE, BOB = Address.parse(f"alice@{A}"), Address.parse(f"bob@{B}")
 ENDS = f"from='Alice@{A}/desk \u00e9' to='bob@{B}'".encode()
 
 
@@ -243,6 +251,33 @@ def test_nothing_is_remembered_of_what_has_been_answered_nor_of_a_stream_that_is
     assert len(pair.b.real.told) == 0
 
 
+def test_what_nobody_answers_is_forgotten_in_time() -> None:
+    """Of stanzas both ways, and of presence, whose streams are gone: a tick of the edge is enough."""
+    pair = EdgePair()
+    pair.b.again(seen=lambda _got: Seen("", f"alice@{A}", "", f"bob@{B}", False, A, B, 0.0))
+    edge, pair.b.service.outcome = pair.b.real, None
+    for raw in (message("1"), b"<presence %s/>" % ENDS):
+        pair.a.service.send(raw, A, B)
+    pair.b.request(message_to_record(Message(BOB, ALICE, bytes(16), "text/plain", b"hello")))
+    pair.settle()
+    pair.accepted.abort(Reason.LINK_LOST, "gone")
+    pair.settle()
+
+    def kept() -> list[int]:
+        return [len(one) for one in (edge.told, edge._presences, edge._seen, edge._messages._sent)]
+
+    assert kept() == [1, 1, 1, 1]
+    (going,) = edge._presences.values()
+    assert edge._again is not None
+    edge._again._end(going)  # another one went since
+    pair.clock.advance(TOLD_S - 1)
+    edge.tick()
+    assert kept() == [1, 0, 1, 0]
+    pair.clock.advance(1)
+    edge.tick()
+    assert kept() == [0, 0, 0, 0]
+
+
 def test_nothing_that_a_stream_brought_is_remembered_for_copies_of_it() -> None:
     """It has an id of the router's own, which comes once: a busy server would else fill the memory."""
     pair = EdgePair()
@@ -274,6 +309,35 @@ def test_what_is_remembered_is_bounded_and_nobody_has_all_of_it() -> None:
     assert table.add(2_002, told(1, A), 11.0)
     assert table.take(2_002) == told(1, A)
     assert table.take(2_002) is None
+
+
+SMALL = Told("iq", "a@x", "b@y", "1", "get", B, "", Question(Wanted.DOMAIN_INFO, "n", ""))
+#: 400 bytes, and two for each character of addresses, id, type and node.
+SMALL_BYTES = 400 + 2 * (3 + 3 + 1 + 3 + 1)
+
+
+def test_the_room_is_used_up_to_the_byte_and_given_back() -> None:
+    """A quarter of it by one domain, all of it by four; what is taken out makes room for as much."""
+    table = ToldTable(10.0, 4 * SMALL_BYTES)
+    senders = [f"{number}.example" for number in range(5)]
+    for _ in range(3):
+        for tag, sender in enumerate(senders[:4]):
+            assert table.add(tag, SMALL._replace(sender=sender), 0.0)
+            assert not table.add(9, SMALL._replace(sender=sender), 0.0)
+        assert not table.add(9, SMALL._replace(sender=senders[4]), 0.0)
+        assert table.take(0) is not None
+        assert table.add(9, SMALL._replace(sender=senders[4]), 0.0)
+        assert [table.take(tag) is not None for tag in (9, 1, 2, 3)] == [True] * 4
+
+
+@pytest.mark.parametrize("longer", ["from_", "to", "ident", "type", "question"])
+def test_all_that_a_peer_chooses_counts(longer: str) -> None:
+    """One character more of any of it has no room where there was just enough."""
+    table = ToldTable(10.0, 4 * SMALL_BYTES)
+    question = Question(Wanted.DOMAIN_INFO, "nn", "")
+    more: Any = question if longer == "question" else f"{getattr(SMALL, longer)}x"
+    assert not table.add(1, SMALL._replace(**{longer: more}), 0.0)
+    assert table.add(1, SMALL, 0.0)
 
 
 @pytest.mark.parametrize(

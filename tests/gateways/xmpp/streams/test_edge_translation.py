@@ -123,7 +123,7 @@ def test_the_answer_to_a_foreign_query_goes_back_as_one() -> None:
     pair.settle()
     assert pair.b.service.outcomes[asked] == SUCCESS
     assert pair.stanzas(pair.a) == [query.encode()]
-    answer = f"<iq from='alice@{A}' to='bob@{B}' id='q' type='result'/>".encode()
+    answer = f"<iq from='Alice@{A}' to='bob@{B}' id='q' type='result'/>".encode()
     pair.a.service.send(answer, A, B)
     pair.settle()
     assert [(one.type, one.body) for one in pair.b.service.requests] == [
@@ -258,6 +258,19 @@ def test_an_error_that_comes_before_the_confirmation_is_the_outcome() -> None:
     assert pair.a.switch.conservation() == []
 
 
+@pytest.mark.parametrize("spelled", [f"Bob@{B}", f"bob@{B.upper()}", f"bob@{B}."])
+def test_an_error_may_spell_the_addresses_otherwise(spelled: str) -> None:
+    """A server writes them as it has them; else the message would succeed, for the ping is answered."""
+    pair = imx_at_a()
+    number = pair.a.request(message_to_record(hello()))
+    raw = pair.wires[0].writes[0]
+    error = error_for(raw[: raw.index(b"</message>") + 10])
+    pair.b.service.send(error.replace(f"bob@{B}".encode(), spelled.encode()), B, A)
+    pair.settle()
+    assert pair.a.service.outcomes[number].reason is Reason.NOT_DELIVERED
+    assert pair.a.service.requests == []
+
+
 def failed_before_the_ping_is_answered(pair: EdgePair) -> None:
     """A message of A's leaves, B's server says an error and then that it read the ping."""
     number = pair.a.request(message_to_record(hello()))
@@ -287,11 +300,12 @@ def test_an_error_does_not_wait_for_how_its_recipient_is_reached() -> None:
         return Deferred()
 
     pair.a.parts.edge = Deciding(
-        pair.a.real, lambda _name: False, lambda _name: None, choose, pair.a.real.awaits
+        pair.a.real, lambda _name: False, lambda _name: None, choose, pair.a.real.settles
     )
-    failed_before_the_ping_is_answered(pair)
     pair.b.service.send(error_for(message("9")), B, A)  # answers nothing: it waits as all does
     pair.settle()
+    assert asked == [A]
+    failed_before_the_ping_is_answered(pair)
     assert asked == [A]
 
 
@@ -401,3 +415,15 @@ def test_an_answer_that_is_too_large_leaves_its_question_open() -> None:
     pair.settle()
     (error,) = [tree_of(one) for one in pair.stanzas(pair.a)]
     assert (error.attributes["id"], error.attributes["type"]) == ("q", "error")
+
+
+def test_a_message_that_no_stanza_says_there_is_refused() -> None:
+    """It is larger than the peer takes, said in whatever way; the next one goes."""
+    pair = EdgePair()
+    pair.out.machine.features = replace(pair.out.machine.features, max_bytes=500)
+    number = pair.a.request(message_to_record(replace(hello(), content=b"a" * 600)))
+    small = pair.a.request(message_to_record(replace(hello(), message_id=bytes(16))))
+    pair.settle()
+    assert pair.a.service.outcomes[number].reason is Reason.TOO_LARGE
+    assert pair.a.service.outcomes[small] == SUCCESS
+    assert len(pair.stanzas(pair.b)) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.defer import Deferred
 
-from imxrouter.gateways.xmpp.streams.leaving import LEAVE_S, THEIRS_S, Leaving
+from imxrouter.gateways.xmpp.streams.leaving import CONFIRMED_S, LEAVE_S, THEIRS_S, Leaving
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.link.machine import LinkState
 from imxrouter.model.outcome import SUCCESS, failure
@@ -23,9 +23,9 @@ def scene() -> Scene:
 class Ending:
     """The end of a scene's streams."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, only: str = "") -> None:
         self._scene = scene
-        self._leaving = Leaving((scene.inside,), [scene.pool], scene.clock.seconds)
+        self._leaving = Leaving((scene.inside,), [scene.pool], scene.clock.seconds, only)
         self.done: Deferred[None] = self._leaving.begin()
 
     def steps(self, seconds: float) -> None:
@@ -119,3 +119,62 @@ def test_no_stream_is_opened_any_more(scene: Scene) -> None:
     number = scene.send()
     assert scene.opened == []
     assert scene.world.outcomes[number].status is failure(Reason.SERVICE_DOWN).status
+
+
+def test_what_was_written_waits_for_its_confirmation(scene: Scene) -> None:
+    """The stream that it went out on stays for `CONFIRMED_S`, and for none longer."""
+    number = scene.send()
+    (ours,) = scene.opened
+    ending = Ending(scene)
+    ending.steps(CONFIRMED_S - 0.1)
+    assert ours.machine.state is LinkState.OPEN
+    assert number not in scene.world.outcomes
+    ending.steps(0.2)
+    assert ours.gone
+    assert scene.world.outcomes[number].reason is Reason.LINK_LOST
+
+
+def test_ours_wait_a_while_only_for_servers_that_do_not_end_theirs(scene: Scene) -> None:
+    """Something may still come on what they opened, and be answered on ours: until `THEIRS_S` have passed."""
+    scene.server.service.outcome = SUCCESS
+    scene.send()
+    (ours,) = scene.opened
+    scene.router.pong(ours)
+    scene.settle()
+    stream = proved(scene)
+    scene.server.pong(stream)
+    scene.settle()
+    assert scene.pool.is_confirmed(ours)
+    stream.dataReceived = _deaf  # type: ignore[method-assign]
+    ending = Ending(scene)
+    ending.steps(THEIRS_S - 0.1)
+    assert (ours.machine.state, scene.inside.leaves) == (LinkState.OPEN, False)
+    ending.steps(0.2)
+    assert (ours.gone, scene.inside.leaves) == (True, True)
+
+
+def test_one_service_leaves_and_the_others_stay(scene: Scene) -> None:
+    """Their streams go on, and new ones may be opened; of the one that leaves none is."""
+    scene.send()
+    (others,) = scene.opened
+    others.service = "other"
+    stream = proved(scene)
+    ending = Ending(scene, only="chat")
+    ending.steps(0.3)
+    assert ending.done.called
+    assert stream.gone
+    assert others.machine.state is LinkState.OPEN
+    assert (scene.pool.leaves, scene.inside.leaves) == (True, False)
+
+
+def test_an_end_that_is_not_wanted_any_more_ends_nothing(scene: Scene) -> None:
+    """The router is in service again: what stands stays, and a later end has all of its time."""
+    scene.send()
+    (ours,) = scene.opened
+    first = Ending(scene)
+    first._leaving.stop()
+    first.steps(LEAVE_S + 1)
+    assert (ours.machine.state, first.done.called) == (LinkState.OPEN, False)
+    again = first._leaving.begin()
+    first.steps(CONFIRMED_S - 0.1)
+    assert (ours.machine.state, again.called) == (LinkState.OPEN, False)

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from itertools import count
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.stanza import tree_of
 from imxrouter.gateways.xmpp.streams import queries
+from imxrouter.gateways.xmpp.streams.deciding import Deciding
 from imxrouter.gateways.xmpp.streams.queries import ANSWER_S
 from imxrouter.gateways.xmpp.translate.queries import DISCO_INFO, DISCO_ITEMS
 from imxrouter.model.address import Address
@@ -216,6 +218,23 @@ def test_attributes_of_a_user_of_xmpp_are_on_his_card() -> None:
     assert pair.b.switch.conservation() == []
 
 
+def test_its_answer_does_not_wait_for_how_its_recipient_is_reached() -> None:
+    """It goes no further; what somebody else answers waits behind what his server said before."""
+    pair = imx_at_b()
+    deciding = pair.b.parts.edge = Deciding(
+        pair.b.real, lambda _name: False, lambda _name: None, lambda _name: Deferred(), pair.b.real.settles
+    )
+    pair.a.service.send(f"<message from='alice@{A}' to='bob@{B}'/>".encode(), A, B)
+    number = wants(pair, "alias")
+    iq, waiting = asked(pair), deciding.waiting[0]
+    assert waiting
+    answers(pair, iq, FULL, id="another")
+    assert deciding.waiting[0] == waiting + 1
+    answers(pair, iq, FULL)
+    assert deciding.waiting[0] == waiting + 1
+    assert pair.b.service.outcomes[number].ok
+
+
 def test_an_answer_may_spell_the_addresses_otherwise() -> None:
     """A server writes them as it has them."""
     pair = imx_at_b()
@@ -303,6 +322,48 @@ def test_presence_is_told_to_who_may_see_it_anyway() -> None:
     error = "<error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
     answers(pair, asked(pair), error, "error")
     assert pair.b.service.outcomes[bare].ok
+
+
+def test_presence_is_told_only_where_it_is_asked_for_and_of_users() -> None:
+    """Who asks for a name is not told where somebody is; a domain is nowhere."""
+    state = Presence(ALICE, (PresenceTuple("t", Basic.OPEN),))
+    pair = imx_at_b(state=lambda *_asked: state)
+    number = wants(pair, "alias")
+    answers(pair, asked(pair), FULL)
+    assert pair.b.service.outcomes[number].result == AttributeValues((Attribute("alias", b"Alice", 300),))
+    domain = wants(pair, owner=Address("", ALICE.domain))
+    answers(pair, asked(pair), f"<query xmlns='{DISCO_INFO}'/>")
+    assert pair.b.service.outcomes[domain].result == AttributeValues(())
+
+
+def test_presence_does_not_hide_why_there_is_no_card() -> None:
+    """Only that there is nobody, or nothing, is no failure beside it."""
+    state = Presence(ALICE, (PresenceTuple("t", Basic.OPEN),))
+    pair = imx_at_b(state=lambda *_asked: state)
+    number = wants(pair)
+    error = "<error type='wait'><resource-constraint xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+    answers(pair, asked(pair), error, "error")
+    outcome = pair.b.service.outcomes[number]
+    assert (outcome.status, outcome.reason) == (Status.FAILURE, Reason.BUSY)
+
+
+def test_a_question_that_cannot_leave_is_answered_at_once() -> None:
+    """Nobody will answer it, so nothing waits for that."""
+    pair = imx_at_b()
+    pair.b.real.hushed = True
+    number = wants(pair)
+    assert pair.b.service.outcomes[number].reason is Reason.SHUTTING_DOWN
+    assert len(pair.b.real._attributes) == 0
+
+
+def test_an_answer_that_nobody_can_read_is_one() -> None:
+    """Of a namespace that is no name no document is made; the question has its outcome, by who answered."""
+    pair = imx_at_b()
+    number = wants(pair)
+    answers(pair, asked(pair), "<y xmlns='a b'/>")
+    outcome = pair.b.service.outcomes[number]
+    assert (outcome.reason, outcome.decided_by, outcome.decided_role) == (Reason.BAD_BODY, A, "peer")
+    assert len(pair.b.real._attributes) == 0
 
 
 def test_a_domain_of_xmpp_tells_what_it_is() -> None:

@@ -343,6 +343,7 @@ class BothSides(RuleBasedStateMachine):
             if there is W.TO:
                 assert here is P.FROM, (watcher, there, here)
                 assert watcher in self.alice.approved
+                assert watcher in self.wanted
                 assert self.available[watcher] == set(self.alice.resources), watcher
                 assert self.subscribed[watcher]
             else:

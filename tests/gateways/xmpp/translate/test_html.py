@@ -54,6 +54,19 @@ def written(document: str) -> tuple[str, str]:
         ("<p href='http://x.example'>a</p>", "a", "<p>a</p>"),
         # a link that the plain text does not show would lead programs of two kinds to two places
         ("<a href='http://evil.example'>http://bank.example</a>", "http://bank.example", ""),
+        # styles: those that there are elements for, each once, and not around blocks
+        ("<span style='Font-Weight : BOLD; text-decoration:line-through underline'>a</span>", "a",
+         "<b><u><s>a</s></u></b>"),
+        ("<span style='font-weight:700;color:red'>a</span>", "a", "<b>a</b>"),
+        ("<span style='font-weight: bold; font-weight: normal'>a</span>", "a", "a"),
+        ("<span style='font-style: normal; text-decoration: none'>a</span>", "a", "a"),
+        ("<span style='x-font-weight: bold; content: bold'>a</span>", "a", "a"),
+        ("<em style='font-weight: bold'>a</em>", "a", "<em><b>a</b></em>"),
+        ("<a href='http://x.example' style='font-style:oblique'>http://x.example</a>", "http://x.example",
+         '<a href="http://x.example"><i>http://x.example</i></a>'),
+        ("<blockquote style='font-weight: bold'><p>a</p></blockquote>", "> a",
+         "<blockquote><p>a</p></blockquote>"),
+        ("<span style=':;;:bold;font-weight'>a</span>", "a", "a"),
         # what has no place
         ("a<img src='http://x.example/i' alt='pic'/>b", "apicb", "apicb"),
         ("a<img src='http://x.example/i' alt='&lt;b&gt;'/>", "a<b>", "a&lt;b&gt;"),
@@ -61,7 +74,8 @@ def written(document: str) -> tuple[str, str]:
         ("a<script>b</script><style>c</style>", "a", "a"),
         ("<span style='color: red'>a</span>", "a", "a"),
         ("<span>a</span>", "a", "a"),
-        ("<p style='text-decoration: underline'>a</p>", "a", "<p>a</p>"),
+        ("<p style='text-decoration: underline'>a</p>", "a", "<p><u>a</u></p>"),
+        ("<ul><li style='text-decoration: underline'>a</li></ul>", " - a", "<ul><li>a</li></ul>"),
         ("<em onclick='x()'>a</em>", "a", "<em>a</em>"),
         # what has
         ("<span style='font-size: 9px; text-decoration : line-through'>a</span>", "a", "<s>a</s>"),

@@ -15,6 +15,7 @@ from imxrouter.gateways.xmpp.translate.jid import (
     enforced_local,
     escape,
     parse_jid,
+    plain_parts,
     to_jid,
     to_model,
     unescape,
@@ -65,6 +66,65 @@ def test_any_text_is_a_jid_or_none(text: str) -> None:
         assert parse_jid(str(jid)) == jid
         address, resource = to_model(jid)
         assert to_jid(address, resource) == jid
+
+
+PLAIN = st.sampled_from(
+    [
+        "a",
+        "z",
+        "0",
+        "9",
+        ".",
+        "-",
+        "_",
+        "A",
+        "@",
+        "/",
+        "\\",
+        "xn--",
+        "xn--mller-kva",
+        "example",
+        "%",
+        "ü",
+        "\n",
+        " ",
+    ]
+)
+
+
+@given(
+    st.one_of(
+        st.lists(PLAIN, max_size=12).map("".join),
+        st.tuples(*[st.lists(PLAIN, min_size=1, max_size=5).map("".join)] * 3).map(
+            "{0[0]}@{0[1]}/{0[2]}".format
+        ),
+    )
+)
+@example("u0@a.example/r")
+@example("u@a.example")
+@example("u@xn--mller-kva.example/r")
+@example("u@1.2.3.4")
+@example("u@nodot/r")
+@example("u@a..example")
+@example(".@-a.example")
+@example("u@a.example/")
+@example("u@a.example\n")
+@example("l" * 255 + "@a.example/" + "r" * 255)
+@example("l" * 256 + "@a.example")
+@example("u@" + "d" * 64 + ".example")
+@example("u@" + ".".join(["d" * 63] * 4))
+def test_what_is_plain_is_what_it_would_be_anyway(text: str) -> None:
+    """Its parts are those of the long way, and the gateway writes the JID just so."""
+    plain = plain_parts(text)
+    if plain is not None:
+        assert plain == to_model(parse_jid(text))
+        assert str(to_jid(*plain)) == text
+
+
+@pytest.mark.parametrize("text", ["u0@peer.example/r", "a.b-c_1@a.b.example", "0@0.example/Res.1"])
+def test_most_people_are_plain(text: str) -> None:
+    """So they cost little when they are seen first."""
+    assert plain_parts(text) is not None
 
 
 @given(LOCALS)

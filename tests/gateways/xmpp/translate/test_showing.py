@@ -114,10 +114,13 @@ def test_each_instance_is_a_resource_of_its_own() -> None:
 
 
 def test_of_persons_that_disagree_the_newest_is_believed() -> None:
-    """What stands in the document first says nothing, and no time is older than any (row prs-act-away)."""
+    """What stands in the document first says nothing, and no time is older than any.
+
+    Rows prs-act-away and prs-note-person.
+    """
     doing = "<r:activities><r:{}/></r:activities>"
-    stamp = "<dm:timestamp>2026-01-0{}T00:00:00Z</dm:timestamp>"
-    persons = [("sleeping", ""), ("busy", stamp.format(1)), ("away", stamp.format(2))]
+    stamp = "<dm:note>{0}</dm:note><dm:timestamp>2026-01-0{0}T00:00:00Z</dm:timestamp>"
+    persons = [("sleeping", "<dm:note>0</dm:note>"), ("busy", stamp.format(1)), ("away", stamp.format(2))]
     for order in permutations(persons):
         whole = "".join(
             f"<dm:person id='p{at}'>{doing.format(word)}{when}</dm:person>"
@@ -126,4 +129,5 @@ def test_of_persons_that_disagree_the_newest_is_believed() -> None:
         names = f"xmlns:dm='{PIDF}:data-model' xmlns:r='{PIDF}:rpid'"
         text = HEAD.replace("<presence ", f"<presence {names} ", 1)
         tuples = "<tuple id='t1'><status><basic>open</basic></status></tuple>"
-        assert shown(read_pidf(f"{text}{tuples}{whole}</presence>".encode()))["show"] == "away"
+        told = shown(read_pidf(f"{text}{tuples}{whole}</presence>".encode()))
+        assert (told["show"], told["status"]) == ("away", "2")

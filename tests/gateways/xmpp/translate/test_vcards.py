@@ -41,6 +41,10 @@ BOTH = [
     ("<BDAY>1980-02-29</BDAY>", "bday", [("date", "19800229")], ()),
     ("<BDAY>in spring</BDAY>", "bday", [("text", "in spring")], ()),
     ("<JABBERID>b@b.example</JABBERID>", "impp", [("uri", "xmpp:b@b.example")], ()),
+    ("<JABBERID>π@münchen.example/r 1</JABBERID>", "impp",
+     [("uri", "xmpp:%CF%80@m%C3%BCnchen.example/r%201")], ()),
+    ("<REV>1995-10-31T22:27:10Z</REV>", "rev", [("timestamp", "19951031T222710Z")], ()),
+    ("<REV>1995-10-31T22:27:10-05:00</REV>", "rev", [("timestamp", "19951031T222710-0500")], ()),
     ("<TEL><HOME/><VOICE/><NUMBER>+123</NUMBER></TEL>", "tel", [("uri", "tel:+123")], ("home", "voice")),
     ("<TEL><NUMBER>ask Eve</NUMBER></TEL>", "tel", [("text", "ask Eve")], ()),
     ("<EMAIL><PREF/><WORK/><USERID>b@b.example</USERID></EMAIL>", "email", [("text", "b@b.example")],
@@ -90,6 +94,8 @@ def test_a_property_both_ways(
         ("<GEO><LAT>north</LAT><LON>1</LON></GEO>", ()),
         ("<GEO><LAT>1</LAT></GEO>", ()),
         ("<TEL><FAX/></TEL>", ()), ("<JABBERID/>", ()), ("<FN> </FN>", ()),
+        ("<JABBERID>b b@b.example</JABBERID>", ()), ("<REV>1995-10-31</REV>", ()), ("<REV>now</REV>", ()),
+        ("<REV>1995-10-31T22:27:10.5+02</REV>", (made("rev", [("timestamp", "19951031T222710+02")]),)),
         ("<CLASS><PUBLIC/></CLASS><MAILER>m</MAILER><LABEL><LINE>l</LINE></LABEL><AGENT/>", ()),
         ("<FN xmlns='urn:x'>no</FN>", ()),
         ("<TEL><ODD/><NUMBER>1</NUMBER></TEL>", (made("tel", [("uri", "tel:1")]),)),
@@ -98,6 +104,29 @@ def test_a_property_both_ways(
 def test_what_cards_hold_besides(temp: str, card: Card) -> None:
     """Of older programs, and of nobody's."""
     assert card_of(temp) == card
+
+
+@pytest.mark.parametrize(
+    ("uri", "jid"),
+    [
+        ("XMPP:b@b.example?message;body=x", "b@b.example"), ("xmpp:b@b.example#f", "b@b.example"),
+        ("xmpp://me@a.example/b@b.example/r", "b@b.example/r"), ("xmpp:b.example", "b.example"),
+        # no JID
+        ("sip:b@b.example", ""), ("im:b@b.example", ""), ("xmpp:", ""), ("xmpp://b.example", ""),
+        ("xmpp:b%20b@b.example", ""), ("xmpp:%ff@b.example", ""), ("b@b.example", ""),
+    ],
+)  # fmt: skip
+def test_addresses_of_other_services_are_no_jids(uri: str, jid: str) -> None:
+    """An IMPP of a vCard 4 may be of any of them (RFC 4770; RFC 5122 section 2)."""
+    assert temp_of(made("impp", [("uri", uri)])) == (f"<JABBERID>{jid}</JABBERID>" if jid else "")
+
+
+def test_what_has_one_place_takes_all_of_it() -> None:
+    """A vCard 4 may have several names of a kind, and lines of an address (RFC 6350 section 6.2.2)."""
+    name = [("surname", "F"), ("additional", "M"), ("additional", "N")]
+    assert temp_of(made("n", name)) == "<N><FAMILY>F</FAMILY><MIDDLE>M N</MIDDLE></N>"
+    lines = [("street", "1 High St"), ("street", "Flat 2")]
+    assert temp_of(made("adr", lines)) == "<ADR><STREET>1 High St, Flat 2</STREET></ADR>"
 
 
 def test_names_are_said_both_ways() -> None:
