@@ -9,6 +9,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid
 from imxrouter.routing.zones import zone_of
 
 #: An iq that has no answer by then is answered for the other side (row iq-wait).
@@ -20,7 +21,8 @@ MAX_AWAITED: Final = 10_000
 
 T = TypeVar("T")
 K = TypeVar("K")
-#: Who asked, who was asked, and the stanza's id, as they stood in it.
+#: Who asked, who was asked, and the stanza's id. A server may spell an address otherwise than it was said to
+#: it (case, A-labels); as JIDs both are the same.
 Key = tuple[str, str, str]
 
 
@@ -83,6 +85,7 @@ class Awaited(Generic[T]):
         Returns:
             False where it cannot be awaited: it has no id, another one has the same, or there is no room.
         """
+        key = _key(*key)
         if not key[2] or key in self._entries:
             return False
         entry = _Entry(now + self._life_s, sender, zone_of(sender.rpartition("@")[2]), domain, value)
@@ -96,14 +99,14 @@ class Awaited(Generic[T]):
 
     def waiting(self, from_: str, to: str, ident: str, now: float) -> T | None:
         """What was kept for an answer, its addresses as they stand in it; None where nobody waits for it."""
-        found = self._entries.get((to, from_, ident))
+        found = self._entries.get(_key(to, from_, ident))
         return None if found is None or now >= found.until else found.value
 
     def answered(self, from_: str, to: str, ident: str, now: float) -> T | None:
         """An answer came; the same, once."""
         found = self.waiting(from_, to, ident, now)
         if found is not None:
-            self._forget((to, from_, ident))
+            self._forget(_key(to, from_, ident))
         return found
 
     def due(self, now: float) -> list[Overdue[T]]:
@@ -134,6 +137,18 @@ class Awaited(Generic[T]):
         _add(self._of_sender, entry.sender, change)
         for key in (entry.zone, (entry.zone, entry.domain)):
             _add(self._of_zone, key, change)
+
+
+def _key(asked_by: str, asked: str, ident: str) -> Key:
+    return _spelled(asked_by), _spelled(asked), ident
+
+
+def _spelled(jid: str) -> str:
+    """A JID as all its spellings compare; what is none, as it stands."""
+    try:
+        return str(parse_jid(jid))
+    except BadJid:
+        return jid
 
 
 def _add(table: Counter[K], key: K, change: int) -> None:

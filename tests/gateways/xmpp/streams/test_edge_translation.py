@@ -123,7 +123,7 @@ def test_the_answer_to_a_foreign_query_goes_back_as_one() -> None:
     pair.settle()
     assert pair.b.service.outcomes[asked] == SUCCESS
     assert pair.stanzas(pair.a) == [query.encode()]
-    answer = f"<iq from='alice@{A}' to='bob@{B}' id='q' type='result'/>".encode()
+    answer = f"<iq from='Alice@{A}' to='bob@{B}' id='q' type='result'/>".encode()
     pair.a.service.send(answer, A, B)
     pair.settle()
     assert [(one.type, one.body) for one in pair.b.service.requests] == [
@@ -256,6 +256,19 @@ def test_an_error_that_comes_before_the_confirmation_is_the_outcome() -> None:
     assert (outcome.status, outcome.reason, outcome.decided_by) == (Status.FAILURE, Reason.NOT_DELIVERED, B)
     assert pair.a.service.requests == []
     assert pair.a.switch.conservation() == []
+
+
+@pytest.mark.parametrize("spelled", [f"Bob@{B}", f"bob@{B.upper()}", f"bob@{B}."])
+def test_an_error_may_spell_the_addresses_otherwise(spelled: str) -> None:
+    """A server writes them as it has them; else the message would succeed, for the ping is answered."""
+    pair = imx_at_a()
+    number = pair.a.request(message_to_record(hello()))
+    raw = pair.wires[0].writes[0]
+    error = error_for(raw[: raw.index(b"</message>") + 10])
+    pair.b.service.send(error.replace(f"bob@{B}".encode(), spelled.encode()), B, A)
+    pair.settle()
+    assert pair.a.service.outcomes[number].reason is Reason.NOT_DELIVERED
+    assert pair.a.service.requests == []
 
 
 def failed_before_the_ping_is_answered(pair: EdgePair) -> None:

@@ -99,10 +99,14 @@ def test_tls_from_the_first_byte(ends: dict[str, TlsEnds]) -> None:
     assert out.machine.tls
 
 
-def test_who_is_there_is_judged_before_anything_is_said(ends: dict[str, TlsEnds]) -> None:
-    """A certificate that will not do ends the connection; nothing was said in TLS."""
+def test_who_is_there_is_judged_before_anything_is_said(
+    ends: dict[str, TlsEnds], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A certificate that will not do ends the connection; nothing was said in TLS, nothing is resumed."""
     clock = Clock()
     a, b = router(clock, A, ends), router(clock, B, ends)
+    forgotten: list[object] = []
+    monkeypatch.setattr(ends[A], "forget", lambda _connection, *at: forgotten.append(at))
 
     def refuse(_facts: TlsFacts) -> None:
         raise HandshakeFailed("not whom we mean", Reason.CERTIFICATE_REFUSED)
@@ -123,6 +127,22 @@ def test_who_is_there_is_judged_before_anything_is_said(ends: dict[str, TlsEnds]
     assert b.trust.heard == []
     assert not a.hub.sessions
     assert not b.hub.sessions
+    assert forgotten == [(B, ("192.0.2.1", 5269))]
+
+
+def test_without_tls_of_ours_a_stream_that_needs_it_ends(ends: dict[str, TlsEnds]) -> None:
+    """The certificates went while it was opened: nobody waits for a handshake that never comes."""
+    clock = Clock()
+    a, b = router(clock, A, ends), router(clock, B, ends)
+    a.parts.maker = None
+    out, accepted = a.open(B), b.accept()
+    failed: list[Any] = []
+    assert out.negotiated is not None
+    out.negotiated.addErrback(lambda problem: failed.append(problem.value))
+    settle(*joined(out, accepted))
+    (problem,) = failed
+    assert problem.reason is Reason.TLS_FAILED
+    assert not a.hub.sessions
 
 
 def test_without_certificates_nothing_goes_on_in_clear(ends: dict[str, TlsEnds]) -> None:
