@@ -9,10 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import ceil
+from typing import Final
 
 from imxrouter.app.link_parts import LinkParts
 from imxrouter.app.passing import broke, passing_of, ways_by
+from imxrouter.app.random_ids import RandomIds
 from imxrouter.app.served.embedding import SEVERAL_PROCESSES
 from imxrouter.app.trust.stream_trust import stream_trust
 from imxrouter.config.schema import Config
@@ -481,7 +484,7 @@ class Streams:
             later=later,
             now=hub.now,
             clock=lambda: datetime.now(UTC),
-            random_bytes=os.urandom,
+            random_bytes=RandomIds(),
             dropped=router.metrics.xmpp.dropped,
             refused=self.refused,
         )
@@ -515,9 +518,9 @@ class Streams:
 
     def _taken(self, own: str, name: str) -> Taken:
         """What a domain takes: one of ours as it is configured, another one as it tells."""
-        record = self._router.domains.get(Domain(name))
+        record = self._router.domains.get(_domain(name))
         if record is not None:
-            return Taken(RecordType.FOREIGN in record.types, "text/html-lite" in record.content_types)
+            return _taken_here(record.types, record.content_types)
         if self._router.domains.get(Domain(own)) is None:
             return UNKNOWN
         return self._takers.of(Domain(own), Domain(name))
@@ -530,5 +533,16 @@ def _pair_settings(config: Config) -> tuple[WatcherSettings, PresentitySettings]
     )
 
 
+# Asked for each read of a stream: remembered, as making these values takes longer than all that is asked.
+
+_domain: Final = lru_cache(maxsize=4096)(Domain)
+
+
+@lru_cache(maxsize=256)
+def _taken_here(types: frozenset[int], content_types: tuple[str, ...]) -> Taken:
+    return Taken(RecordType.FOREIGN in types, "text/html-lite" in content_types)
+
+
+@lru_cache(maxsize=256)
 def _takes(taken: Taken) -> Takes:
     return Takes(max_bytes=taken.max_bytes, html=taken.html)
