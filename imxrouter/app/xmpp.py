@@ -31,6 +31,7 @@ from imxrouter.gateways.xmpp.streams.deciding import Deciding
 from imxrouter.gateways.xmpp.streams.dialer import StreamDialer
 from imxrouter.gateways.xmpp.streams.edge import StreamEdge
 from imxrouter.gateways.xmpp.streams.inside import HeldTo
+from imxrouter.gateways.xmpp.streams.knocking import Knocking, KnockOutside
 from imxrouter.gateways.xmpp.streams.listener import StreamFactory
 from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts
 from imxrouter.gateways.xmpp.streams.passing import StreamPassing
@@ -289,6 +290,12 @@ class Streams:
             pings, figures.error, router.metrics.xmpp.not_confirmed, router.steps.stream_begun,
         )  # fmt: skip
         self.parts.ways_in.opened = self._when_opened
+        self._knocking = Knocking(
+            KnockOutside(
+                router.inside.submit, lambda: router.inside.room > 0, later, router.hub.now, os.urandom
+            ),
+            self.parts.ways_in, pings,
+        )  # fmt: skip
         router.hub.events.append(figures)
         dialer = StreamDialer(
             router.reactor, router.xmpp_strengths, router.dialer.reach, lambda: router.dialer.maker
@@ -341,10 +348,11 @@ class Streams:
             forms=self._forms,
             again=self._again,
             over=self._over,
+            has_way=self._knocking.leads,
         )
         self._presence = StreamPresence(outside, store, *self.pair_settings)
         hub.switch.presence.by_streams = self._presence.holds
-        self._passing = passing_of(router, store, self._again, self._pair)
+        self._passing = passing_of(router, store, self._again, self._pair, self._knocking.leads)
         self._passing.rest(rests=self._plain.hushed)
         router.metrics.xmpp.passing = self._passing.figures
 
