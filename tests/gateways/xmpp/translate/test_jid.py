@@ -10,8 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from imxrouter.gateways.xmpp.translate.jid import (
+    MAX_PART_BYTES,
     BadJid,
     Jid,
+    address_of,
     enforced_local,
     escape,
     parse_jid,
@@ -20,8 +22,9 @@ from imxrouter.gateways.xmpp.translate.jid import (
     to_model,
     unescape,
 )
-from imxrouter.model.address import Address, BadAddress, check_local
+from imxrouter.model.address import MAX_LOCAL_BYTES, Address, BadAddress, check_local
 from imxrouter.model.domain import Domain
+from imxrouter.model.vocabulary import Reason
 
 A = Domain("a.example")
 PIECES = st.sampled_from(
@@ -155,3 +158,53 @@ def test_of_what_is_no_address_nothing_but_the_domain_is_told(jid: str) -> None:
     with pytest.raises(BadJid) as refused:
         to_model(parse_jid(jid))
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("char", ["a", "\u00e9", "\u20ac"])
+def test_each_part_has_1023_octets_at_most(char: str) -> None:
+    """RFC 7622 section 3.1: octets and not characters; the model's local part is shorter still."""
+    most = MAX_PART_BYTES // len(char.encode())
+    assert parse_jid(f"a@b.example/{char * most}").resource == char * most
+    with pytest.raises(BadJid) as refused:
+        parse_jid(f"a@b.example/{char * (most + 1)}")
+    assert refused.value.reason is Reason.BAD_ADDRESS
+    if char == "\u20ac":
+        return  # no letter, so in no local part
+    assert parse_jid(f"{char * most}@b.example").local == char * most
+    with pytest.raises(BadJid) as refused:
+        parse_jid(f"{char * (most + 1)}@b.example")
+    assert refused.value.reason is Reason.ADDRESS_TOO_LONG
+    local = MAX_LOCAL_BYTES // len(char.encode())
+    assert address_of(f"{char * local}@b.example")[0].local == char * local
+    with pytest.raises(BadJid) as refused:
+        address_of(f"{char * (local + 1)}@b.example")
+    assert refused.value.reason is Reason.ADDRESS_TOO_LONG
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a" * (3 * MAX_PART_BYTES + 3), Reason.ADDRESS_TOO_LONG),
+        (f"a@{'b.' * 126}example", Reason.ADDRESS_TOO_LONG),
+        (f"a@{'b' * 64}.example", Reason.BAD_ADDRESS),
+        ("@b.example", Reason.BAD_ADDRESS),
+        ("a@b.example/", Reason.BAD_ADDRESS),
+        ("b.example/", Reason.BAD_ADDRESS),
+        ("a@", Reason.BAD_ADDRESS),
+        ("", Reason.BAD_ADDRESS),
+        ("a@ b.example", Reason.BAD_ADDRESS),
+        ("a@b.example ", Reason.BAD_ADDRESS),
+        ("a@b.example\n", Reason.BAD_ADDRESS),
+        ("a@example", Reason.BAD_ADDRESS),
+        ("a@192.0.2.1", Reason.BAD_ADDRESS),
+        ("a@[2001:db8::1]", Reason.BAD_ADDRESS),
+        ("a\u200bb@b.example", Reason.BAD_ADDRESS),
+        ("a@b.example/a\u0007", Reason.BAD_ADDRESS),
+        ("a'b@b.example", Reason.BAD_ADDRESS),
+    ],
+)
+def test_what_is_no_jid_is_refused_by_name(text: str, reason: Reason) -> None:
+    """Who is refused learns whether it is too long, or none."""
+    with pytest.raises(BadJid) as refused:
+        address_of(text)
+    assert refused.value.reason is reason
