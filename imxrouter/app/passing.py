@@ -14,6 +14,7 @@ from imxrouter.gateways.xmpp.streams.passing import PassingOutside, StreamPassin
 from imxrouter.gateways.xmpp.streams.pool import IN_ORDER
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.gateways.xmpp.subscriptions.passing import Way
+from imxrouter.gateways.xmpp.subscriptions.probes import HasWay
 from imxrouter.model.address import Address
 from imxrouter.routing.choice import Protocol
 from imxrouter.routing.interfaces import Store
@@ -24,7 +25,11 @@ from imxrouter.wire.registry import RecordType
 
 
 def passing_of(
-    router: LinkParts, store: Store, again: PresenceAgain, held: Callable[[str, str], bool]
+    router: LinkParts,
+    store: Store,
+    again: PresenceAgain,
+    held: Callable[[str, str], bool],
+    has_way: HasWay,
 ) -> StreamPassing:
     """Go on with what the store has, which is open.
 
@@ -33,6 +38,7 @@ def passing_of(
         store: where pairs are kept.
         again: presence that is on its way.
         held: whether presence of two bare JIDs is translated, for their subscription began so.
+        has_way: whether stanzas may come now, of a domain to another one.
     """
     hub, chosen = router.hub, router.federation.chosen
 
@@ -68,6 +74,7 @@ def passing_of(
         bars=bars,
         held=held,
         again=again,
+        has_way=has_way,
     )
     return StreamPassing(outside, store)
 

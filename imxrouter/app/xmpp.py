@@ -9,10 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import ceil
+from typing import Final
 
 from imxrouter.app.link_parts import LinkParts
 from imxrouter.app.passing import broke, passing_of, ways_by
+from imxrouter.app.random_ids import RandomIds
 from imxrouter.app.served.embedding import SEVERAL_PROCESSES
 from imxrouter.app.trust.stream_trust import stream_trust
 from imxrouter.config.schema import Config
@@ -28,6 +31,7 @@ from imxrouter.gateways.xmpp.streams.deciding import Deciding
 from imxrouter.gateways.xmpp.streams.dialer import StreamDialer
 from imxrouter.gateways.xmpp.streams.edge import StreamEdge
 from imxrouter.gateways.xmpp.streams.inside import HeldTo
+from imxrouter.gateways.xmpp.streams.knocking import Knocking, KnockOutside
 from imxrouter.gateways.xmpp.streams.listener import StreamFactory
 from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts
 from imxrouter.gateways.xmpp.streams.passing import StreamPassing
@@ -286,6 +290,12 @@ class Streams:
             pings, figures.error, router.metrics.xmpp.not_confirmed, router.steps.stream_begun,
         )  # fmt: skip
         self.parts.ways_in.opened = self._when_opened
+        self._knocking = Knocking(
+            KnockOutside(
+                router.inside.submit, lambda: router.inside.room > 0, later, router.hub.now, os.urandom
+            ),
+            self.parts.ways_in, pings,
+        )  # fmt: skip
         router.hub.events.append(figures)
         dialer = StreamDialer(
             router.reactor, router.xmpp_strengths, router.dialer.reach, lambda: router.dialer.maker
@@ -338,10 +348,11 @@ class Streams:
             forms=self._forms,
             again=self._again,
             over=self._over,
+            has_way=self._knocking.leads,
         )
         self._presence = StreamPresence(outside, store, *self.pair_settings)
         hub.switch.presence.by_streams = self._presence.holds
-        self._passing = passing_of(router, store, self._again, self._pair)
+        self._passing = passing_of(router, store, self._again, self._pair, self._knocking.leads)
         self._passing.rest(rests=self._plain.hushed)
         router.metrics.xmpp.passing = self._passing.figures
 
@@ -473,7 +484,7 @@ class Streams:
             later=later,
             now=hub.now,
             clock=lambda: datetime.now(UTC),
-            random_bytes=os.urandom,
+            random_bytes=RandomIds(),
             dropped=router.metrics.xmpp.dropped,
             refused=self.refused,
         )
@@ -507,9 +518,9 @@ class Streams:
 
     def _taken(self, own: str, name: str) -> Taken:
         """What a domain takes: one of ours as it is configured, another one as it tells."""
-        record = self._router.domains.get(Domain(name))
+        record = self._router.domains.get(_domain(name))
         if record is not None:
-            return Taken(RecordType.FOREIGN in record.types, "text/html-lite" in record.content_types)
+            return _taken_here(record.types, record.content_types)
         if self._router.domains.get(Domain(own)) is None:
             return UNKNOWN
         return self._takers.of(Domain(own), Domain(name))
@@ -522,5 +533,16 @@ def _pair_settings(config: Config) -> tuple[WatcherSettings, PresentitySettings]
     )
 
 
+# Asked for each read of a stream: remembered, as making these values takes longer than all that is asked.
+
+_domain: Final = lru_cache(maxsize=4096)(Domain)
+
+
+@lru_cache(maxsize=256)
+def _taken_here(types: frozenset[int], content_types: tuple[str, ...]) -> Taken:
+    return Taken(RecordType.FOREIGN in types, "text/html-lite" in content_types)
+
+
+@lru_cache(maxsize=256)
 def _takes(taken: Taken) -> Takes:
     return Takes(max_bytes=taken.max_bytes, html=taken.html)

@@ -28,6 +28,12 @@ class BadDomain(RouterError):
 
 def is_wire_domain(raw: bytes) -> bool:
     """Tell whether the bytes are a domain in wire form (lower-case A-labels, no trailing dot)."""
+    return len(raw) <= MAX_DOMAIN_BYTES and _has_wire_form(raw)
+
+
+@lru_cache(maxsize=4096)
+def _has_wire_form(raw: bytes) -> bool:
+    """Remembered, for each address that is new has a domain that mostly is not; 300 bytes each at most."""
     return _WIRE_FORM.match(raw) is not None
 
 

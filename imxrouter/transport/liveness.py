@@ -85,7 +85,7 @@ class _Loss:
         told: they were.
         ours: that it is our own network; what the verdicts said meanwhile is not believed.
         to_tell: subscriptions whose watchers are to be told still.
-        again: subscriptions to be tried again, in this order.
+        again: subscriptions to be tried again, in this order, each once.
         next_again: when the next one is due.
         every_s: pause between two.
     """
@@ -97,7 +97,7 @@ class _Loss:
     told: bool = False
     ours: bool = False
     to_tell: deque[bytes] = field(default_factory=deque)
-    again: deque[bytes] = field(default_factory=deque)
+    again: dict[bytes, None] = field(default_factory=dict)
     next_again: float = 0.0
     every_s: float = 0.0
 
@@ -149,8 +149,11 @@ class Liveness:
         return any(map(self._table.concerns, domains_of(session)))
 
     def doubts(self, domain: bytes) -> bool:
-        """Whether what watchers know of a domain's users is in doubt, and nothing has come of that yet."""
-        return domain in self._losses or self.silence.doubts(domain)
+        """Whether a domain may be out of reach: it is silent, or was lost and nothing leads there yet.
+
+        What was lost meanwhile is another matter: it may still be asked for, spread in time.
+        """
+        return self.silence.doubts(domain) or (domain in self._losses and not self._is_up(domain))
 
     def begin(self, now: float) -> None:
         """After a start: every subscription that was kept is tried again, spread from the beginning."""
@@ -287,7 +290,7 @@ class Liveness:
         if loss is None:
             loss = self._losses[domain] = _Loss(now)
         keys = self._table.watching(domain, now) if of is None else of
-        loss.again = deque(self._shuffled(keys))
+        loss.again = dict.fromkeys(self._shuffled(keys))
         loss.every_s = SPREAD_S / max(len(keys), 1)
         loss.next_again = first
         return loss
@@ -381,10 +384,10 @@ class Liveness:
             self._probe(domain, loss, now)
             return room
         while loss.again and room and now >= loss.next_again:
-            key = loss.again[0]
+            key = next(iter(loss.again))
             if not self._ask(domain, key):
                 return 0
-            loss.again.popleft()
+            loss.again.pop(key, None)
             loss.next_again = max(loss.next_again, now - 1.0) + loss.every_s
             room -= 1
         if not loss.again and not loss.to_tell and self._losses.get(domain) is loss:
@@ -435,7 +438,7 @@ class Liveness:
                 continue
             if loss is None:
                 loss = self._losses[domain] = _Loss(now, next_again=now)
-            loss.again.append(key)
+            loss.again[key] = None
 
 
 def _may_help(outcome: Outcome) -> bool:

@@ -33,6 +33,7 @@ run_dir = "{folder}"
 listen.addresses = ["127.0.0.1:{port}"]
 metrics.listen = ""
 trust.default_policy = "dialback"
+overload.lag_ms = 0
 
 [[service]]
 name = "home"

@@ -31,6 +31,7 @@ run_dir = "{folder}"
 listen.addresses = ["127.0.0.1:{port}"]
 metrics.listen = "{metrics}"
 trust.default_policy = "dialback"
+overload.lag_ms = 0
 
 [[service]]
 name = "home"

@@ -42,6 +42,7 @@ dial.allow_networks = ["127.0.0.0/8"]
 dns.nameservers = ["127.0.0.1:{dns}"]
 xmpp.listen = ["{ip}:{streams}"]
 xmpp.tls = "offered"
+overload.lag_ms = 0
 xmpp.confirm = "written"
 xmpp.inside.listen = ["{ip}:{inside}"]
 xmpp.inside.allow = ["{home[0]}/32"]

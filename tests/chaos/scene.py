@@ -16,13 +16,13 @@ from tests.chaos.verdict import Event, Verdict
 from tests.doubles.router_rig import free_port
 
 A, B = "a.chaos.example", "b.chaos.example"
-#: Longer than hold and answer times of the routers together.
-SETTLE_S = 14.0
+#: Longer than hold and answer times of the routers together, on a slow machine too.
+SETTLE_S = 30.0
 #: Messages without an outcome at each sending service. A router answers `busy` above half of its credit
 #: where all goes to one domain.
 WINDOW = 32
 #: A process starts in about one second, more under load; back-off here ends after half a second.
-RECOVERED_S = 10.0
+RECOVERED_S = 40.0
 #: Between two events.
 PAUSE_S = 0.2
 #: Events in which nothing passes.

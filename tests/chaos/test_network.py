@@ -84,6 +84,6 @@ def test_what_was_sent_while_nobody_read_was_in_flight(
     network.mode = Mode.STALL
     a.sendall(encode_record(_MESSAGE))
     network.passes_again()
-    assert [(cut.open, cut.directions) for cut in network.witness.cuts] == [({7}, 1)]
+    assert [(cut.open, cut.directions) for cut in network.witness.cuts] == [(frozenset({7}), 1)]
     network._move(pipe, set())
     assert b.recv(4096) == encode_record(_MESSAGE)

@@ -63,6 +63,7 @@ dns.nameservers = ["127.0.0.1:9"]
 dialback.claim_timeout_s = 1.0
 links.close_deadline_s = 60.0
 limits.sender_burst = 1000
+overload.lag_ms = 0
 caps.verify_per_target_per_minute = 100000
 [[peer]]
 domain = "a.example"

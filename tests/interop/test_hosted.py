@@ -31,6 +31,7 @@ listen.addresses = ["{ip}:{port}"]
 metrics.listen = ""
 dns.nameservers = ["{resolver}"]
 dial.allow_networks = ["127.0.0.0/8"]
+overload.lag_ms = 0
 tls.certificates = "{folder}/certificates"
 tls.trust = ["{folder}/ca.pem"]
 

@@ -47,6 +47,7 @@ log.file = "{folder}/log"
 log.trace_entries = 1000
 tls.certificates = "{folder}/certificates"
 tls.watch_s = 0
+overload.lag_ms = 0
 limits.sender_rate_per_s = 100000
 limits.sender_burst = {burst}
 links.max_hops = {hops}

@@ -33,13 +33,19 @@ class Scene:
         self.table = Subscriptions()
         for domain in domains:
             self.watch(domain)
-        switch = SimpleNamespace(routes={}, ways=ways_to(*(domain.encode() for domain in domains)))
+        self._domains = [domain.encode() for domain in domains]
+        self.switch = SimpleNamespace(routes={})
+        self.lead(leads=True)
         hub = SimpleNamespace(
             now=lambda: self.now, sessions={}, closing=False, together=contextlib.nullcontext,
-            settings=SimpleNamespace(link=SimpleNamespace(dead_s=30.0)), switch=switch,
+            settings=SimpleNamespace(link=SimpleNamespace(dead_s=30.0)), switch=self.switch,
         )  # fmt: skip
         reaches = SimpleNamespace(more_links=None, next_try=lambda _domain, now: now + 5.0)
         self.liveness = Liveness(cast("Any", hub), self.table, self, cast("Any", reaches), lambda: 0.5)
+
+    def lead(self, *, leads: bool) -> None:
+        """Links lead to all domains, or to none."""
+        self.switch.ways = ways_to(*(self._domains if leads else []))
 
     def watch(self, domain: str, name: bytes = b"") -> None:
         """A user of ours watches one of that domain."""
@@ -101,6 +107,39 @@ def test_a_renewal_of_which_nobody_knows_is_asked_again() -> None:
     scene.run(2 * SPREAD_S)
     assert not answers
     assert AGAIN_PER_S > len(scene.asked) == 2
+
+
+def test_one_that_failed_for_now_and_was_lost_again_is_asked_once() -> None:
+    """The second time would wait for the whole spread, and the domain be in doubt for so long."""
+    scene = Scene("z.example")
+    scene.lead(leads=False)
+    answers = [failure(Reason.RATE_LIMITED, retry_after_s=1), SUCCESS]
+    scene.answer_asked = lambda: answers.pop(0)
+    scene.liveness.left((b"z.example",))
+    scene.run(1.4)
+    assert len(scene.asked) == 1
+    scene.liveness.left((b"z.example",))
+    scene.run(1)
+    assert len(scene.asked) == 2
+    assert not scene.liveness.doubts(b"z.example")
+    scene.run(2 * SPREAD_S)
+    assert not answers
+
+
+def test_a_domain_to_which_a_link_leads_is_not_in_doubt() -> None:
+    """Though not all that was lost with the one before is asked for again."""
+    scene = Scene("z.example")
+    for number in range(10):
+        scene.watch("z.example", b"%d" % number)
+    scene.lead(leads=False)
+    scene.liveness.left((b"z.example",))
+    scene.run(1)
+    assert scene.liveness.doubts(b"z.example")
+    scene.lead(leads=True)
+    assert not scene.liveness.doubts(b"z.example")
+    before = len(scene.asked)
+    scene.run(SPREAD_S)
+    assert len(scene.asked) > before
 
 
 def test_a_watcher_whose_side_was_busy_is_told_later() -> None:

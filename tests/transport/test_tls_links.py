@@ -15,8 +15,10 @@ from OpenSSL import SSL
 from imxrouter.link.machine import Side
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
+from imxrouter.routing.caps import Refusal
 from imxrouter.switch import slots
 from imxrouter.tls import contexts
+from imxrouter.transport.link import Link
 from imxrouter.transport.strengths import Judged
 from imxrouter.wire.control import Hello
 from tests.doubles.router_rig import Lab, RouterRig, issued
@@ -407,12 +409,20 @@ def test_a_listener_for_tls_alone(lab: Lab) -> None:
 def test_who_is_refused_and_says_nothing_is_forgotten(lab: Lab) -> None:
     """A connection for which there is no room is told in clear after a second, or leaves no trace."""
     b = tls_router(lab, "b.example", settings={"caps.unauthenticated_per_address": 1})
+    first_bytes, seen = b.router.hub.first_bytes, list[int]()
+    refuse = first_bytes.refuse
+
+    def noted(session: Link, refused: Refusal) -> None:
+        refuse(session, refused)
+        seen.append(session.number)
+
+    first_bytes.refuse = noted  # type: ignore[method-assign]
     with raw_tls(b):
         with socket.create_connection(b.endpoint, 5) as silent:
             assert b"\x00\x04" in silent.recv(1000)[:16]
         with socket.create_connection(b.endpoint, 5):
             pass
-        lab.wait_until(lambda: len(b.router.hub.sessions) == 1, "it is gone")
+        lab.wait_until(lambda: len(seen) == 2 and len(b.router.hub.sessions) == 1, "it came and is gone")
         assert b.call(lambda: b.router.hub.first_bytes._waiting) == set()
 
 

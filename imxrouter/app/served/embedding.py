@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Callable
 from typing import Final
 
+from imxrouter.app.random_ids import RandomIds
 from imxrouter.config.served import Service
 from imxrouter.gateways.embedded.directory import Directory
 from imxrouter.gateways.embedded.register import Tools
 from imxrouter.gateways.embedded.service import EmbeddedService
-from imxrouter.model.operations import MESSAGE_ID_BYTES
 from imxrouter.routing.attribute_cache import AttributeCache
 from imxrouter.routing.interfaces import Submit
 from imxrouter.routing.rules import Defaults, Openness
 
-#: Message ids that are asked of the system at a time.
-_IDS: Final = 256
 #: Told to who asks for presence where each process would have one of its own.
 SEVERAL_PROCESSES: Final = "presence needs a single process: see workers and listen.reuse_port"
-
-
-class RandomIds:
-    """Gives random message ids; asks the system for many at a time, for that costs more than all the rest."""
-
-    def __init__(self) -> None:
-        self._left: list[bytes] = []
-
-    def __call__(self) -> bytes:
-        """One that was never given before."""
-        if not self._left:
-            many = os.urandom(MESSAGE_ID_BYTES * _IDS)
-            self._left = [many[at : at + MESSAGE_ID_BYTES] for at in range(0, len(many), MESSAGE_ID_BYTES)]
-        return self._left.pop()
 
 
 def make_embedded(

@@ -6,6 +6,7 @@ import gc
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from unittest.mock import ANY
 
 import pytest
 
@@ -14,7 +15,7 @@ from imxrouter.gateways.xmpp.names import Condition
 from imxrouter.gateways.xmpp.xml import AFTER, BEFORE, Header, StreamParser, XmlLimits, XmlRefused
 
 from .counting import Counting
-from .test_xml import HEADER, chunked
+from .test_xml import HEADER, chunked, fed
 
 #: For each limit a stanza that only this one is against.
 ATTACKS: dict[str, Callable[[XmlLimits], bytes]] = {
@@ -44,6 +45,54 @@ def test_each_bound_is_held_by_its_check_alone(name: str, limits: XmlLimits) -> 
     assert (b"stanza-too-big" in refused.value.extra) == name.endswith("_bytes")
     assert [type(event) for event in refused.value.before] == [Header]
     StreamParser(replace(limits, **{name: 1_000_000}), names.SERVER).feed(attack)
+
+
+@pytest.mark.parametrize("name", [one.name for one in fields(XmlLimits)])
+def test_who_has_proved_himself_is_held_to_wider_bounds(name: str) -> None:
+    """From the next bytes on: what a stranger may not send is taken, and what nobody may is not."""
+
+    def widened() -> StreamParser:
+        parser = StreamParser(BEFORE, names.SERVER, stepwise=True)
+        assert [type(one) for one in parser.feed(HEADER)] == [Header]
+        parser.widen(AFTER)
+        return parser
+
+    with pytest.raises(XmlRefused):
+        StreamParser(BEFORE, names.SERVER).feed(HEADER + ATTACKS[name](BEFORE))
+    assert widened().feed(ATTACKS[name](BEFORE)) in ([], [ANY])
+    with pytest.raises(XmlRefused) as refused:
+        widened().feed(ATTACKS[name](AFTER))
+    assert refused.value.note == name
+
+
+def test_a_widened_parser_takes_no_more_steps() -> None:
+    """All that came is given at once."""
+    parser = StreamParser(BEFORE, names.SERVER, stepwise=True)
+    stanzas = b"<message/><presence/><message/>"
+    assert [len(parser.feed(HEADER + stanzas)), len(parser.feed(b""))] == [1, 1]
+    parser.widen(AFTER)
+    assert not parser.is_stepwise
+    assert len(parser.feed(stanzas)) == 5
+
+
+def test_what_was_refused_is_refused_for_ever() -> None:
+    """For the same reason, and nothing of it is held; a closed parser reads as little."""
+    parser = StreamParser(BEFORE, names.SERVER)
+    parser.feed(HEADER)
+    told = []
+    for data in (b"<a><!-- --></a>", b"<message/>"):
+        with pytest.raises(XmlRefused) as refused:
+            parser.feed(data)
+        told.append(refused.value)
+    assert told[0] is told[1]
+    closed = StreamParser(BEFORE, names.SERVER)
+    closed.feed(HEADER + b"<a>" + b"b" * 100)
+    closed.close()
+    with pytest.raises(XmlRefused, match="closed"):
+        closed.feed(b"<message/>")
+    for one in (parser, closed):
+        assert one.is_refused
+        assert (one.held_bytes, one.names) == (0, 0)
 
 
 LAUGHS = (
@@ -129,12 +178,15 @@ def test_a_stream_of_ever_new_names_does_not_grow() -> None:
     assert 80 < parser.renewals < 130
 
 
-@pytest.mark.parametrize("size", [1, 3, 10_000])
-def test_a_replaced_parser_reads_on_as_the_old_one(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+@pytest.mark.parametrize("size", [1, 3, 31, 47, 10_000])
+@pytest.mark.parametrize("name", [b"message", b"presence"])
+def test_a_replaced_parser_reads_on_as_the_old_one(
+    monkeypatch: pytest.MonkeyPatch, name: bytes, size: int
+) -> None:
     """Prefixes and language of the stream's tag, and the beginning of the next stanza, are not lost."""
     monkeypatch.setattr(xml, "MOST_NAMES", 20)
     start = HEADER.replace(b" from=", b" xmlns:p='u:a' xml:lang='de' from=")
-    stanzas = [b"<message id='>%d'><p:n%d/></message>" % (n, n) for n in range(200)]
+    stanzas = [b"<%s id='>%d'><p:n%d/></%s>" % (name, n, n, name) for n in range(200)]
     parser = StreamParser(AFTER, names.SERVER)
     events = [event for piece in chunked(start + b" \n".join(stanzas), size) for event in parser.feed(piece)]
     assert [event.raw for event in events if not isinstance(event, Header | xml.StreamEnd)] == stanzas
@@ -144,6 +196,45 @@ def test_a_replaced_parser_reads_on_as_the_old_one(monkeypatch: pytest.MonkeyPat
         if not isinstance(event, Header | xml.StreamEnd)
     )
     assert parser.renewals >= (10 if size < 100 else 1)
+
+
+def test_a_replaced_parser_is_as_strict_with_new_names() -> None:
+    """What one element may bring is counted from those that the new one has."""
+    parser = StreamParser(AFTER, names.SERVER)
+    parser.feed(HEADER)
+    n = 0
+    while not parser.renewals:
+        parser.feed(b"<message>%s</message>" % b"".join(b"<n%dx%d/>" % (n, m) for m in range(100)))
+        n += 1
+    with pytest.raises(XmlRefused, match="new_names"):
+        parser.feed(b"<message>%s</message>" % b"".join(b"<o%d/>" % m for m in range(AFTER.new_names + 20)))
+
+
+def test_namespaces_are_counted_where_they_are_in_scope() -> None:
+    """Up to the bound in one place; a stream may have any number of them, one behind the other."""
+    room = BEFORE.namespaces - HEADER.count(b"xmlns")
+    parser = StreamParser(BEFORE, names.SERVER)
+    parser.feed(HEADER)
+    full = b"<a%s/>" % b"".join(b" xmlns:a%d='u'" % n for n in range(room))
+    for _ in range(20):
+        assert len(parser.feed(full)) == 1
+        assert len(parser.feed(b"<message>%s</message>" % (full * 3))) == 1
+    with pytest.raises(XmlRefused, match="namespaces"):
+        parser.feed(b"<b xmlns='v'>%s</b>" % full)
+
+
+@pytest.mark.parametrize("size", [1, 100, 10_000])
+def test_tags_are_measured_outside_of_character_data_alone(size: int) -> None:
+    """What looks like a tag in it may be as long as a stanza; behind it a tag may not."""
+    long = b"a" * (BEFORE.tag_bytes + 10)
+    parser = StreamParser(BEFORE, names.SERVER)
+    raw = b"<message><body><![CDATA[<a > <%s]]></body></message>" % long
+    for piece in chunked(HEADER + raw[:-1], size):
+        parser.feed(piece)
+    assert [one.raw for one in parser.feed(raw[-1:]) if not isinstance(one, Header | xml.StreamEnd)] == [raw]
+    behind = b"<message><body><![CDATA[a > ]]></body><b a='%s'/>" % long
+    with pytest.raises(XmlRefused, match="tag_bytes"):
+        fed(parser, chunked(behind, size))
 
 
 @pytest.fixture

@@ -66,6 +66,8 @@ class EdgeRouter:
             "listen.addresses": [f"{side.router}:6490"],
             "metrics.listen": "",
             "dns.nameservers": [f"{nameserver}:53"],
+            # a machine that gives a process no time for a moment is no load of this one
+            "overload.lag_ms": 0,
             "log.level": "debug",
             "log.addresses": "full",
         }

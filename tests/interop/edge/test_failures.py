@@ -72,8 +72,7 @@ class Failing:
         self.talk = Talk(lab, name)
         #: what was sent before this moment, by `time.monotonic`, must not be lost at all
         self.orderly_until = 0.0
-        #: from when until when ejabberd found nobody who took a connection
-        self.refused = (0.0, 0.0)
+        self._refused_until = float("-inf")
 
     def run(self, fails: Callable[[Talk], None], *, around_s: float = AROUND_S) -> None:
         """Let something fail and be over again.
@@ -97,6 +96,10 @@ class Failing:
         self._judge(began, around_s)
         assert self.sees.wishes() == self.sees.asked, "somebody was asked for an approval again"
 
+    def refused_until(self, at: float) -> None:
+        """Ejabberd found nobody who took a connection, from the beginning until then (`BOUNCES_S`)."""
+        self._refused_until = at + BOUNCES_S
+
     def _say(self, text: str) -> None:
         """Figures, for who runs it with -s."""
         print(f"\n{self.talk.name}: {text}")  # noqa: T201 - a figure
@@ -112,7 +115,7 @@ class Failing:
 
     def _may_be_lost(self, one: Sent, began: float, around_s: float) -> bool:
         """Whether a server by others may have lost it."""
-        if one.way[0] == "bob" and self.refused[0] <= one.at < self.refused[1]:
+        if one.way[0] == "bob" and began <= one.at < self._refused_until:
             return True
         return -AROUND_S < one.at - began < around_s and one.at >= self.orderly_until
 
@@ -126,8 +129,10 @@ def test_streams_are_cut(lab: Laboratory, sees: Sees) -> None:
         sees.change()
         time.sleep(0.3)
         lab.heal()
+        failing.refused_until(time.monotonic())
 
-    Failing(lab, sees, "cut").run(fails)
+    failing = Failing(lab, sees, "cut")
+    failing.run(fails)
 
 
 def test_a_silent_server(lab: Laboratory, sees: Sees) -> None:
@@ -207,6 +212,7 @@ def test_the_router_ends(lab: Laboratory, sees: Sees, how: str) -> None:
         time.sleep(1)  # the servers try to tell it, and fail: nobody shows when
         with talk.nothing_to("carol"):  # what comes before her program is there stays unseen in her inbox
             lab.router.start()
+            failing.refused_until(time.monotonic())
             lab.router.until_watched()
         sees.change("carol")
 
@@ -222,14 +228,13 @@ def test_the_router_is_drained(lab: Laboratory, sees: Sees) -> None:
     """
 
     def fails(_talk: Talk) -> None:
-        began = time.monotonic()
         lab.router.drain()
         assert not lab.router.streams(), "a stream is left"
         sees.change("alice", "bob")
         time.sleep(2)  # in which one could come
         assert not lab.router.streams(), "a stream was taken"
         lab.router.client.undrain()
-        failing.refused = (began, time.monotonic() + BOUNCES_S)
+        failing.refused_until(time.monotonic())
         sees.change("carol")
 
     failing = Failing(lab, sees, "drained")

@@ -52,7 +52,7 @@ class OutsideRouter:
             "xmpp.listen_tls": [f"{ROUTER.router}:{DIRECT_TLS_PORT}"],
             "xmpp.tls": "offered", "tls.certificates": str(certificates), "tls.trust": [str(trusted)],
             "dns.nameservers": [f"{ROUTER.router}:53"], "dial.allow_networks": ["192.0.2.0/24"],
-            "log.level": "debug", "log.addresses": "full",
+            "overload.lag_ms": 0, "log.level": "debug", "log.addresses": "full",
         }  # fmt: skip
         text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items())
         text += '[[service]]\nname = "home"\nkind = "embedded"\nusers = ["carol"]\n'

@@ -30,6 +30,7 @@ from imxrouter.gateways.xmpp.subscriptions.passing import (
     Way,
     seen_of,
 )
+from imxrouter.gateways.xmpp.subscriptions.probes import HasWay, any_way
 from imxrouter.gateways.xmpp.subscriptions.rounds import START_S, Came, Rounds
 from imxrouter.gateways.xmpp.translate.jid import BadJid, parse_jid, to_model
 from imxrouter.gateways.xmpp.translate.showing import Shown, show, written
@@ -66,6 +67,7 @@ class PassingOutside:
         bars: (watcher, presentity): whether lists or rules keep the one from seeing the other.
         held: whether presence of two bare JIDs does not pass, but is translated.
         again: presence that is on its way, until it arrives.
+        has_way: whether stanzas may come now, of a domain to another one.
     """
 
     submit: Callable[[Record, Callable[[Record], None]], None]
@@ -80,6 +82,7 @@ class PassingOutside:
     bars: Callable[[Address, Address], bool]
     held: Callable[[str, str], bool]
     again: PresenceAgain
+    has_way: HasWay = any_way
 
 
 class StreamPassing:
@@ -104,7 +107,7 @@ class StreamPassing:
         self._outside = outside
         self.counts: Counter[str] = Counter()
         self.pairs = PassingPairs(Keeping(store, self._unread), outside.is_served, settings)
-        self.rounds = Rounds(self.pairs, outside.chance)
+        self.rounds = Rounds(self.pairs, outside.chance, outside.has_way)
         self._rests = False
         self.pairs.restore(outside.wall())
         self._ask_all()

@@ -24,6 +24,7 @@ from imxrouter.gateways.xmpp.subscriptions.effects import Effects
 from imxrouter.gateways.xmpp.subscriptions.kept import Keeping
 from imxrouter.gateways.xmpp.subscriptions.presentity import Presentities
 from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import PresentitySettings
+from imxrouter.gateways.xmpp.subscriptions.probes import HasWay, any_way
 from imxrouter.gateways.xmpp.subscriptions.watcher import Watchers
 from imxrouter.gateways.xmpp.subscriptions.watcher_pairs import WatcherSettings
 from imxrouter.gateways.xmpp.translate.forms import MAX_FORM_BYTES, PREFIX, Misfit, opened, without_our_ids
@@ -80,6 +81,7 @@ class PresenceOutside:
         forms: whether original forms are sent and used (row org-off).
         over: (by which stream, user, bytes, whether it is of his own rate): why a wish of his may not begin
             now; None where it may, and it is counted.
+        has_way: whether stanzas may come now, of a domain to another one.
     """
 
     submit: Callable[[Record, Callable[[Record], None]], None]
@@ -95,6 +97,7 @@ class PresenceOutside:
     again: PresenceAgain
     forms: Callable[[], bool] = lambda: True
     over: Callable[[StreamLink, Address, int, bool], Outcome | None] = lambda *_: None
+    has_way: HasWay = any_way
 
 
 class StreamPresence:
@@ -129,7 +132,7 @@ class StreamPresence:
         )
         self.presentities = Presentities(
             keeping, keeping.new_epoch(outside.wall()), self._new_id, outside.chance, presentities,
-            wall_ahead_s=ahead,
+            wall_ahead_s=ahead, has_way=outside.has_way,
         )  # fmt: skip
         self._unreached: dict[Domain, float] = {}
         self._awake = False

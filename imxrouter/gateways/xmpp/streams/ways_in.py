@@ -48,6 +48,10 @@ class WaysIn:
         if new:
             self.opened(new)
 
+    def leads(self, theirs: str, ours: str) -> bool:
+        """Whether a stream may bring what a domain of theirs says to one of ours."""
+        return (theirs, ours) in self._streams or (theirs, "") in self._streams
+
     def gone(self, stream: int) -> None:
         """It brings nothing any more."""
         for pair in self._pairs.pop(stream, ()):

@@ -15,7 +15,14 @@ from imxrouter.gateways.xmpp.subscriptions.kept import names_of
 from imxrouter.gateways.xmpp.subscriptions.presentity_actions import PresentityActions
 from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import Answers, Happening, Pair
 from imxrouter.gateways.xmpp.subscriptions.presentity_table import Event, State
-from imxrouter.gateways.xmpp.subscriptions.probes import ALL_S, OPENED_AGAIN_S, SILENT_S, SILENT_TRIES
+from imxrouter.gateways.xmpp.subscriptions.probes import (
+    ALL_S,
+    NO_WAY_S,
+    OPENED_AGAIN_S,
+    SILENT_S,
+    SILENT_TRIES,
+    WAY_S,
+)
 from imxrouter.gateways.xmpp.translate.jid import BadJid, to_jid, to_model
 from imxrouter.gateways.xmpp.translate.presence import presence_of
 from imxrouter.model.address import Address
@@ -221,6 +228,11 @@ class Presentities(PresentityActions):
             watchers: the domain of their watchers (A-labels); empty: any.
             now: monotonic seconds.
         """
+        for ends in [one for one in self._no_way if one[0] == domain and watchers in {"", one[1]}]:
+            waiting = self._no_way.pop(ends)
+            for names in waiting:
+                self._probes.drop(names)
+            self._probes.ask(waiting, now, self._spread(len(waiting)))
         self._opened = {ends: at for ends, at in self._opened.items() if now < at + OPENED_AGAIN_S}
         if (domain, watchers) in self._opened:
             return
@@ -252,7 +264,9 @@ class Presentities(PresentityActions):
         self._notifying.wall_ahead_s = self.wall_ahead_s
         for names in self._probes.take(now):
             pair = self._pairs.get(names)
-            if pair is not None and pair.state is State.FROM and pair.presentity.domain not in self._lost:
+            if pair is None or pair.state is not State.FROM or pair.presentity.domain in self._lost:
+                continue
+            if not self._waits_for_way(pair, now):
                 self._probe_sent(pair, what, ALL_S)
         for pair in self._wheel.take(now, 1000):
             if self._pairs.get(pair.names) is pair:
@@ -260,6 +274,15 @@ class Presentities(PresentityActions):
         self._tell(what)
         self._look_at_ended(what)
         return what.effects
+
+    def _waits_for_way(self, pair: Pair, now: float) -> bool:
+        """Put a question off while there is no way for its answer, for a moment; whether it is."""
+        domain, watchers = pair.presentity.domain, pair.watcher.domain.name
+        if self._waits_no_more(pair) or self._has_way(domain.name, watchers):
+            return False
+        self._no_way.setdefault((domain, watchers), set()).add(pair.names)
+        self._probes.ask((pair.names,), now + WAY_S)
+        return True
 
     def next_due(self, now: float) -> float:
         """Nothing comes out of `due` before this moment."""
@@ -310,16 +333,22 @@ class Presentities(PresentityActions):
             pair.tell_at = what.now
 
     def _asks_again(self, pair: Pair, answers: Answers, what: Happening) -> bool:
-        """Where nothing at all has come, not even that he is not there, the answer may be lost."""
+        """Where nothing at all has come, and there was no way for it, the answer may be lost."""
         if answers.came or answers.waited or pair.state is not State.FROM:
             return False
         if pair.presentity.domain in self._lost:
             return False
+        has_way = self._has_way(pair.presentity.domain.name, pair.watcher.domain.name)
         if answers.again or answers.hastened:
             self._probe_sent(pair, what, ALL_S)
+        elif answers.had_way and has_way:
+            return False
         elif pair.silent < SILENT_TRIES:
             answers.pause(what.now, SILENT_S * 2.0**pair.silent)
             pair.silent += 1
+        elif not has_way:
+            answers.pause(what.now, NO_WAY_S)
+            self._happens(pair, Event.LOST, what)
         else:
             return False
         return True

@@ -21,7 +21,7 @@ from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import (
     PresentitySettings,
 )
 from imxrouter.gateways.xmpp.subscriptions.presentity_table import TRANSITIONS, Do, Event, State
-from imxrouter.gateways.xmpp.subscriptions.probes import BETWEEN_S, WAITED_S, Probes
+from imxrouter.gateways.xmpp.subscriptions.probes import BETWEEN_S, WAITED_S, HasWay, Probes, any_way
 from imxrouter.gateways.xmpp.translate.presence import presence_of, resource_of
 from imxrouter.gateways.xmpp.translate.showing import PresenceStanza
 from imxrouter.model.address import Address
@@ -50,6 +50,7 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         settings: bounds and pauses.
         notify_settings: those of the notifications.
         wall_ahead_s: seconds since 1970 less the seconds handed in as `now`.
+        has_way: whether presence may come now, of a domain of users for one of watchers.
 
     Attributes:
         counts: what was dropped or put off, by word.
@@ -64,9 +65,11 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         settings: PresentitySettings | None = None,
         notify_settings: machine.NotifySettings = machine.DEFAULT_SETTINGS,
         wall_ahead_s: float = 0.0,
+        has_way: HasWay = any_way,
     ) -> None:
         super().__init__(State.NONE, TRANSITIONS, wall_ahead_s)
         self.settings = settings or PresentitySettings()
+        self._has_way = has_way
         self._keeping = keeping
         self._epoch = epoch
         self._new_id = new_id
@@ -85,6 +88,8 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         self._probes = Probes(chance)
         #: When what had no answer was asked anew last, as a stream was opened: of a domain and watchers'.
         self._opened: dict[tuple[Domain, str], float] = {}
+        #: Who is not asked yet, for there is no way for the answer, by domain and watchers' domain.
+        self._no_way: dict[tuple[Domain, str], set[bytes]] = {}
         self._number = 0
         self._does = {
             Do.TAKE_WAITING: self._take_waiting, Do.TAKE_ALLOWED: self._take_allowed,
@@ -139,8 +144,22 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
 
     def _let_go(self, pair: Pair) -> None:
         self._drop(pair)
-        self._probes.drop(pair.names)
+        self._drop_question(pair)
         self._sized(pair)
+
+    def _drop_question(self, pair: Pair) -> None:
+        self._probes.drop(pair.names)
+        self._waits_no_more(pair)
+
+    def _waits_no_more(self, pair: Pair) -> bool:
+        """A question does not wait for a way any more; whether it did."""
+        ends = pair.presentity.domain, pair.watcher.domain.name
+        waiting = self._no_way.get(ends, set())
+        waited = pair.names in waiting
+        waiting.discard(pair.names)
+        if not waiting:
+            self._no_way.pop(ends, None)
+        return waited
 
     def _rest(self, pair: Pair) -> None:
         """Sleep until the next thing is due."""
@@ -308,7 +327,8 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
     def _probe_sent(self, pair: Pair, what: Happening, within_s: float) -> None:
         pair.probed_at = what.now
         pair.resources.expect()
-        pair.gathering = Answers(what.now, within_s)
+        has_way = self._has_way(pair.presentity.domain.name, pair.watcher.domain.name)
+        pair.gathering = Answers(what.now, within_s, had_way=has_way)
         self._send(pair, "probe", what)
         self._rest(pair)
 
@@ -360,7 +380,7 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         pair.blank, pair.gathering = True, None
         pair.held.clear()
         pair.tell_at = pair.silent_at = pair.refresh_at = pair.clear_at = inf
-        self._probes.drop(pair.names)
+        self._drop_question(pair)
         self._sized(pair)
         return True
 

@@ -72,8 +72,8 @@ class Answers(Gathering):
 
     __slots__ = ("again", "waited")
 
-    def __init__(self, now: float, within_s: float = ALL_S) -> None:
-        super().__init__(now, within_s)
+    def __init__(self, now: float, within_s: float, *, had_way: bool) -> None:
+        super().__init__(now + within_s, had_way=had_way)
         self.again, self.waited = False, within_s < ALL_S
 
     def pause(self, now: float, for_s: float) -> None:

@@ -15,10 +15,16 @@ FIRST_S: Final = 2.0
 ALL_S: Final = 5.0
 #: Where somebody waits for the answer, so long in all (rows p-26, p-27).
 WAITED_S: Final = 2.0
-#: The presentity's server may not reach us yet, and some say nothing of who is not there (ejabberd 23.01). So
-#: where no answer comes it is asked again after so long, then after twice as long; then he counts as gone.
+#: Some servers say nothing of who is not there (ejabberd 23.01), and some may not reach us yet. Where no
+#: answer comes and there was a way for it, he counts as gone; where there was none his server is asked again
+#: after so long, then after twice as long.
 SILENT_S: Final = 2.0
 SILENT_TRIES: Final = 2
+#: For its first stream to us it is waited so long before it is asked: an answer that it cannot send is shown
+#: to its user as an error of the watcher's (ejabberd 23.01).
+WAY_S: Final = 2.0
+#: While it has none at all, silence says nothing of who is there: it is asked again after so long.
+NO_WAY_S: Final = 60.0
 #: It has opened a stream to us only now: what has not come so long after that was lost before.
 OPENED_S: Final = 1.0
 #: Questions are asked anew for that so often at most, of those who could open many.
@@ -31,13 +37,14 @@ class Gathering:
     Attributes:
         until: when what has come is all.
         came: whether one has come.
+        had_way: there was a way for it when it was asked.
         hastened: it was asked before there was a way for the answer.
     """
 
-    __slots__ = ("came", "hastened", "until")
+    __slots__ = ("came", "had_way", "hastened", "until")
 
-    def __init__(self, now: float, within_s: float = ALL_S) -> None:
-        self.until = now + within_s
+    def __init__(self, until: float, *, had_way: bool) -> None:
+        self.until, self.had_way = until, had_way
         self.came = self.hastened = False
 
     def heard(self, now: float) -> None:
@@ -52,6 +59,15 @@ class Gathering:
         self.hastened = True
         self.until = min(self.until, now + OPENED_S)
         return True
+
+
+#: Whether presence may come now, of a domain (A-labels) for users of another one.
+HasWay = Callable[[str, str], bool]
+
+
+def any_way(_domain: str, _watchers: str) -> bool:
+    """Presence may come always."""
+    return True
 
 
 #: What names a pair.

@@ -22,8 +22,11 @@ from imxrouter.gateways.xmpp.subscriptions.probes import (
     OPENED_S,
     SILENT_S,
     SILENT_TRIES,
+    WAY_S,
     Gathering,
+    HasWay,
     Probes,
+    any_way,
 )
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.destinations import BackOff
@@ -73,11 +76,12 @@ class _Round:
         refused: questions that were refused in a row.
         reason: why it failed last.
         told: watchers are told that nothing is known.
+        waited: until when a way for the answers is waited for; None before that.
     """
 
     __slots__ = (
         "failed_at", "failing_since", "hurried", "out", "reason", "refused", "scout", "told", "tries",
-        "waits",
+        "waited", "waits",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -89,6 +93,7 @@ class _Round:
         self.tries = self.hurried = self.refused = 0
         self.reason = Reason.NONE
         self.told = False
+        self.waited: float | None = None
 
 
 class _Answers(Gathering):
@@ -96,8 +101,8 @@ class _Answers(Gathering):
 
     __slots__ = ("is_there", "unnamed")
 
-    def __init__(self, pair: PassingPair) -> None:
-        super().__init__(0.0, float("inf"))
+    def __init__(self, pair: PassingPair, *, had_way: bool) -> None:
+        super().__init__(float("inf"), had_way=had_way)
         self.unnamed = set(pair.shown)
         #: whether the question has arrived
         self.is_there = False
@@ -109,10 +114,11 @@ class Rounds:
     Args:
         pairs: whose presence passes.
         chance: gives a random number in [0, 1).
+        has_way: whether answers may come now.
     """
 
-    def __init__(self, pairs: PassingPairs, chance: Callable[[], float]) -> None:
-        self._pairs, self._chance = pairs, chance
+    def __init__(self, pairs: PassingPairs, chance: Callable[[], float], has_way: HasWay = any_way) -> None:
+        self._pairs, self._chance, self._has_way = pairs, chance, has_way
         self._probes: Probes[Ends] = Probes(chance)
         self._doubts: Probes[Ends] = Probes(chance)
         self._rounds: dict[Way, _Round] = {}
@@ -177,15 +183,26 @@ class Rounds:
             way, round_ = self._round_of(ends, pair)
             if round_ is None or ends not in round_.waits or round_.scout not in {None, ends}:
                 continue
+            if self._waits_for_way(way, round_, ends, now):
+                continue
             del round_.waits[ends]
             if pair is None:
                 if round_.scout == ends:
                     self._send_scout(way, round_, now)
                 continue
             round_.out.add(ends)
-            self._gathers[ends] = _Answers(pair)
+            self._gathers[ends] = _Answers(pair, had_way=self._has_way(*way))
             taken.append(pair)
         return taken
+
+    def _waits_for_way(self, way: Way, round_: _Round, ends: Ends, now: float) -> bool:
+        """Put the first question off while there is no way for its answer, for a moment."""
+        if round_.scout != ends or self._has_way(*way):
+            return False
+        if round_.waited is None:
+            round_.waited = now + WAY_S
+            self._probes.ask([ends], round_.waited)
+        return now < round_.waited
 
     def _round_of(self, ends: Ends, pair: PassingPair | None) -> tuple[Way, _Round | None]:
         if pair is not None:
@@ -218,9 +235,11 @@ class Rounds:
             self._failed(way, round_, ends, now, reason)
             return
         if came is Came.GOT:
-            round_.tries = round_.hurried = round_.refused = 0
-            round_.failing_since, round_.told = None, False
-            self._failing.discard(way)
+            round_.refused = 0
+            if self._has_way(*way):  # else it is known that it was read, and no more
+                round_.tries = round_.hurried = 0
+                round_.failing_since, round_.told = None, False
+                self._failing.discard(way)
             if was_first:
                 round_.scout = None
                 self._probes.ask(round_.waits, now, min(len(round_.waits) / SPREAD_PER_S, SPREAD_S))
@@ -230,7 +249,13 @@ class Rounds:
                 self._end(way)
                 return
             self._send_scout(way, round_, now)
-        if not round_.waits and not round_.out:
+        if way not in self._failing:
+            self._end_idle(way)
+
+    def _end_idle(self, way: Way) -> None:
+        """End a round in which nothing is left to be asked."""
+        round_ = self._rounds.get(way)
+        if round_ is not None and not round_.waits and not round_.out:
             self._end(way)
 
     def _failed(self, way: Way, round_: _Round, ends: Ends, now: float, reason: Reason) -> None:
@@ -268,7 +293,10 @@ class Rounds:
     def _hurry(self, way: Way, now: float) -> None:
         """They are there again, whatever was tried in vain: the next try is now."""
         round_ = self._rounds.get(way)
-        if round_ is not None and round_.tries > round_.hurried and round_.scout in round_.waits:
+        if round_ is None or round_.scout not in round_.waits:
+            return
+        waits_for_way = round_.waited is not None and now < round_.waited
+        if waits_for_way or round_.tries > round_.hurried:
             round_.hurried = round_.tries
             self._send_scout(way, round_, now)
 
@@ -296,17 +324,30 @@ class Rounds:
         for ends in over:
             gather, pair = self._gathers.pop(ends), self._pairs.get(ends)
             times = self._silent.pop(ends, 0)
-            if pair is None:
+            if pair is None or (not gather.came and self._asks_silent(pair, gather, times, now)):
                 continue
-            if not gather.came and gather.hastened:
-                self._silent[ends] = times
-                self._ask_later(pair, now)
-            elif not gather.came and times < SILENT_TRIES:
-                self._silent[ends] = times + 1
-                self._ask_later(pair, now + SILENT_S * 2.0**times)
-            elif names := [one for one in pair.shown if one in gather.unnamed]:
+            self._end_idle(pair.way)
+            if names := [one for one in pair.shown if one in gather.unnamed]:
                 found.append((pair, names))
         return found
+
+    def _asks_silent(self, pair: PassingPair, gather: _Answers, times: int, now: float) -> bool:
+        """Whether a question that nobody answered, so many times before, is to be asked again."""
+        ends, way = pair.ends, pair.way
+        has_way = self._has_way(*way)
+        if gather.hastened:
+            self._silent[ends] = times
+            self._ask_later(pair, now)
+        elif gather.had_way and has_way:
+            return False
+        elif times < SILENT_TRIES:
+            self._silent[ends] = times + 1
+            self._ask_later(pair, now + SILENT_S * 2.0**times)
+        elif not has_way:  # nobody could tell us, so this is no word of him
+            self._failed(way, self._rounds.setdefault(way, _Round()), ends, now, Reason.SERVICE_DOWN)
+        else:
+            return False
+        return True
 
     def _ask_later(self, pair: PassingPair, at: float) -> None:
         round_ = self._rounds.setdefault(pair.way, _Round())

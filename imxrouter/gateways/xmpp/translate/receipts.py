@@ -21,7 +21,7 @@ _SAY: Final = {
     (MARKERS, "displayed"): (Notice.DISPLAY, Disposition.DISPLAYED),
 }
 _SAID_BY: Final = {meaning: name for name, meaning in _SAY.items()}
-#: An IMDN that is an error to XMPP -> type and condition (row err-late-back).
+#: A notice of delivery that is an error to XMPP -> type and condition (row err-late-back).
 FAILURES: Final = {
     Disposition.FAILED: ("cancel", "service-unavailable"),
     Disposition.FORBIDDEN: ("cancel", "service-unavailable"),

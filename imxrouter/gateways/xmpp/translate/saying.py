@@ -8,6 +8,7 @@ from typing import Final
 
 from imxrouter.formats import imdn, iscomposing
 from imxrouter.formats.html_lite import BadHtml
+from imxrouter.formats.imdn import Notice
 from imxrouter.gateways.xmpp.build import Unsayable, Xml, element, is_sayable, stanza
 from imxrouter.gateways.xmpp.names import STANZA_ERRORS
 from imxrouter.gateways.xmpp.translate.chatstates import state_element, state_said
@@ -163,8 +164,9 @@ def _notice(message: Message) -> _Parts | None:
     if said is not None:
         return _Parts((said, state_element(_attribute(message, "chat-state"))), is_note=True)
     failure = FAILURES.get(told.disposition)
-    if failure is None:
-        return None
+    if failure is None or told.notice is not Notice.DELIVERY:
+        # That it is not known or not told whether it was seen is no failure (RFC 5438 sections 7.2.1.2, 8.1).
+        return _Parts((_e2e(message),), is_note=True)
     type_, condition = failure
     error = element(
         "error", element(condition, namespace=STANZA_ERRORS),
@@ -175,11 +177,14 @@ def _notice(message: Message) -> _Parts | None:
 
 def _sealed(message: Message) -> _Parts:
     """What is no text, byte by byte, and a note for people (RFC 3923 section 3, XEP-0428)."""
-    kind = message.content_type
-    content = f"Content-Type: {kind}\r\n\r\n{message.content.decode('utf-8')}"
-    note = element("body", f"[{kind.partition(';')[0].strip()}]")
+    note = element("body", f"[{message.content_type.partition(';')[0].strip()}]")
     fallback = element("fallback", element("body"), namespace=FALLBACK, attributes={"for": E2E})
-    return _Parts((note, element("e2e", content, namespace=E2E), fallback))
+    return _Parts((note, _e2e(message), fallback))
+
+
+def _e2e(message: Message) -> Xml:
+    content = f"Content-Type: {message.content_type}\r\n\r\n{message.content.decode('utf-8')}"
+    return element("e2e", content, namespace=E2E)
 
 
 # -- what stands beside it -----------------------------------------------------------------------------------

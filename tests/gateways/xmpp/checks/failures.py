@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from imxrouter.formats.imdn import Disposition, read_imdn
+from dataclasses import replace
+
+from imxrouter.formats.imdn import ALLOWED, Disposition, Imdn, Notice, read_imdn, write_imdn
 from imxrouter.gateways.xmpp.build import element, stanza
 from imxrouter.gateways.xmpp.names import STANZA_ERRORS
 from imxrouter.gateways.xmpp.stanza import tree_of
 from imxrouter.gateways.xmpp.translate.failures import CONDITIONS, error_of, late_failure, outcome_of
+from imxrouter.gateways.xmpp.translate.messages import message_of
 from imxrouter.gateways.xmpp.translate.saying import stanza_of
+from imxrouter.gateways.xmpp.translate.words import E2E
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import Message
 from imxrouter.model.outcome import SUCCESS, Outcome, failure, indeterminant
@@ -141,6 +145,29 @@ def _late_for_xmpp() -> None:
             ),
             to="alice@a.example/r1", from_="bob@b.example", ident="i1", type_="error",
         )  # fmt: skip
+
+
+@rule("msg-imdn-other")
+def _told_of_no_failure() -> None:
+    """What was seen, or is under way, has not failed, whether that is told or not; and it comes back."""
+    others = [
+        (notice, one)
+        for notice in (Notice.DISPLAY, Notice.PROCESSING)
+        for one in ALLOWED[notice] - {Disposition.DISPLAYED}
+    ]
+    assert len(others) == 6
+    for notice, disposition in others:
+        content = write_imdn(Imdn("i1", notice, disposition, NOW))
+        told = late_failure(tree(error_stanza("cancel", "gone")), NEW_ID, NOW)
+        assert isinstance(told, Message)
+        made = stanza_of(replace(told, content=content), TAKES)
+        assert isinstance(made, bytes)
+        stanza_ = tree(made.decode())
+        assert stanza_.attributes["type"] == "chat"
+        assert [(one.name, one.namespace) for one in stanza_.children] == [("e2e", E2E)]
+        back = message_of(stanza_, NEW_ID, NOW, TAKES)
+        assert isinstance(back, Message)
+        assert (back.content_type, back.content) == ("message/imdn+xml", content)
 
 
 @rule("err-imdn-quiet")

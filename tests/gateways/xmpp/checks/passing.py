@@ -6,6 +6,7 @@ from imxrouter.gateways.xmpp.subscriptions.passing import PassingSettings
 from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
 from tests.gateways.xmpp.checks import rule
+from tests.gateways.xmpp.streams import test_knocking as knocking
 from tests.gateways.xmpp.streams import test_passing as streams
 from tests.gateways.xmpp.subscriptions import test_passing as pairs
 from tests.gateways.xmpp.subscriptions import test_rounds as rounds
@@ -81,6 +82,14 @@ def _a_way_for_the_answer() -> None:
         rounds.test_what_was_asked_before_there_was_a_way_for_the_answer_is_asked_again(arrived=arrived)
     rounds.test_who_opens_streams_has_little_asked()
     streams.test_a_stream_that_opens_has_lost_answers_asked_for_again()
+
+
+@rule("pas-no-way")
+def _no_way_for_the_answer() -> None:
+    rounds.test_while_there_is_no_way_for_the_answer_it_is_waited_for()
+    rounds.test_silence_without_a_way_says_nothing_of_him()
+    knocking.test_who_has_no_way_is_asked_for_one()
+    knocking.test_it_is_asked_for_once_in_a_while()
 
 
 @rule("pas-unknown")

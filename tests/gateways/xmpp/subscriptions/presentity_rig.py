@@ -53,6 +53,7 @@ class PresentityRig:
         self.told: list[Notify] = []
         self.doubts: list[Notify] = []
         self.outcome = SUCCESS
+        self.has_way = True
         self.answer: Callable[[Notify], Outcome] = lambda _told: SUCCESS
         self.presentities = self.made()
 
@@ -61,7 +62,7 @@ class PresentityRig:
         keeping = Keeping(self.store, self.bad.append)
         return Presentities(
             keeping, keeping.new_epoch(WALL + self.now), self.new_id, self._chance, self._settings,
-            wall_ahead_s=WALL,
+            wall_ahead_s=WALL, has_way=lambda _domain, _watchers: self.has_way,
         )  # fmt: skip
 
     def new_id(self) -> bytes:

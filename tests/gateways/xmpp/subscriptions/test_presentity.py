@@ -13,6 +13,7 @@ from imxrouter.gateways.xmpp.subscriptions.probes import (
     SILENT_S,
     SILENT_TRIES,
     WAITED_S,
+    WAY_S,
 )
 from imxrouter.model.address import Address
 from imxrouter.model.outcome import SUCCESS, failure
@@ -292,18 +293,29 @@ def test_ghosts_are_looked_for_once_a_day(rig: PresentityRig) -> None:
         said += rig.wait(1600)
         rig.asks()
         rig.wait(1)
-    assert said.count("probe") == 1 + SILENT_TRIES
+    assert said.count("probe") == 1
     assert rig.told[-1].presence is not None
     assert "active: -r1" in said or "active: -offline" in said
 
 
-def test_silence_of_his_service_is_no_answer(rig: PresentityRig) -> None:
+def test_silence_where_there_was_a_way_is_an_answer(rig: PresentityRig) -> None:
+    """Some services say nothing of who is not there."""
+    rig.approve("r1")
+    rig.presentities.back(ALICE.domain, rig.now)
+    assert rig.wait(ALL_S) == ["probe"]
+    assert rig.wait(1) == ["active: -r1"]
+    assert rig.wait(200) == []
+
+
+def test_silence_where_there_was_none_is_no_answer(rig: PresentityRig) -> None:
     """It may not reach us yet: it is asked again, with pauses that double; he is gone only then."""
     rig.approve("r1")
+    rig.has_way = False
     rig.presentities.back(ALICE.domain, rig.now)
     began, said = rig.now, []
     while rig.now < began + 100:
         said += [(rig.now - began, one) for one in rig.wait(0.25)]
+        rig.has_way = len(said) == 1 + SILENT_TRIES
     first, second, third, gone = said
     assert [one for _, one in said] == ["probe", "probe", "probe", "active: -r1"]
     assert second[0] - first[0] == pytest.approx(ALL_S + SILENT_S, abs=0.5)
@@ -312,8 +324,9 @@ def test_silence_of_his_service_is_no_answer(rig: PresentityRig) -> None:
     # an answer in a pause is one, and the next silence has all its tries
     rig.says("", "r2")
     rig.wait(1)
+    rig.has_way = False
     rig.presentities.back(ALICE.domain, rig.now)
-    assert rig.wait(ALL_S + SILENT_S - 0.5) == ["probe"]
+    assert rig.wait(WAY_S + ALL_S + SILENT_S - 0.5) == ["probe"]
     rig.says("", "r1")
     assert rig.wait(60) == ["active: r1 -r2"]
     rig.presentities.back(ALICE.domain, rig.now)
@@ -323,12 +336,13 @@ def test_silence_of_his_service_is_no_answer(rig: PresentityRig) -> None:
 def test_a_lost_service_is_not_asked_again_in_a_pause(rig: PresentityRig) -> None:
     """When it is back it is."""
     rig.approve("r1")
+    rig.has_way = False
     rig.presentities.back(ALICE.domain, rig.now)
-    assert rig.wait(ALL_S + SILENT_S - 0.5) == ["probe"]
+    assert rig.wait(WAY_S + ALL_S + SILENT_S - 0.5) == ["probe"]
     rig.presentities.lost(ALICE.domain, rig.now)
     assert "probe" not in rig.wait(60)
     rig.presentities.back(ALICE.domain, rig.now)
-    assert rig.wait(1)[:1] == ["probe"]
+    assert rig.wait(WAY_S + 0.5)[:1] == ["probe"]
 
 
 @pytest.mark.parametrize("watchers", [BOB.domain.name, ""])
@@ -347,6 +361,53 @@ def test_what_was_asked_before_there_was_a_way_for_the_answer_is_asked_again(
     assert rig.wait(OPENED_S + 0.25) == []
     rig.says("", "r2")
     assert rig.wait(30) == ["active: r2 -r1"]
+
+
+def test_while_there_is_no_way_for_the_answer_it_is_waited_for(rig: PresentityRig) -> None:
+    """Two seconds, or until it is there: an answer that cannot be sent is an error for the user."""
+    rig.approve("r1")
+    rig.has_way = False
+    rig.presentities.back(ALICE.domain, rig.now)
+    assert rig.wait(WAY_S - 0.5) == []
+    rig.presentities.opened(ALICE.domain, "c.example", rig.now)
+    assert rig.wait(0.25) == []
+    rig.has_way = True
+    rig.presentities.opened(ALICE.domain, BOB.domain.name, rig.now)
+    assert rig.wait(0.5) == ["probe"]
+    rig.says("", "r1")
+    assert "probe" not in rig.wait(60)
+    rig.has_way = False
+    rig.presentities.back(ALICE.domain, rig.now)
+    assert rig.wait(WAY_S) == []
+    assert rig.wait(0.5) == ["probe"]
+
+
+def test_who_left_meanwhile_is_not_asked(rig: PresentityRig) -> None:
+    """And nothing is remembered of the question."""
+    rig.approve("r1")
+    rig.has_way = False
+    rig.presentities.back(ALICE.domain, rig.now)
+    assert rig.wait(1) == []
+    rig.presentities.removed(ALICE.domain, rig.now)
+    rig.presentities.opened(ALICE.domain, "", rig.now)
+    assert "probe" not in rig.wait(60)
+    assert not rig.presentities._no_way
+
+
+def test_silence_without_a_way_says_nothing_of_him(rig: PresentityRig) -> None:
+    """He is not gone: nothing is known of him, until there is a way and he is asked again."""
+    rig.approve("r1")
+    rig.has_way = False
+    rig.presentities.back(ALICE.domain, rig.now)
+    said = rig.wait(WAY_S + 3 * (ALL_S + 2 * SILENT_S))
+    assert set(said) == {"probe"}
+    assert [one.presence for one in rig.doubts] == [Unknown(ALICE, Reason.SERVICE_DOWN, ALICE.domain)]
+    assert set(rig.wait(300)) == {"probe"}
+    rig.has_way = True
+    rig.presentities.opened(ALICE.domain, "", rig.now)
+    assert rig.wait(OPENED_S + 0.5) == ["probe"]
+    rig.says("", "r1")
+    assert rig.wait(30) == ["active: r1"]
 
 
 def test_a_new_way_changes_nothing_for_others(rig: PresentityRig) -> None:

@@ -16,6 +16,7 @@ from imxrouter.gateways.xmpp.subscriptions.probes import (
     OPENED_S,
     SILENT_S,
     SILENT_TRIES,
+    WAY_S,
 )
 from imxrouter.gateways.xmpp.subscriptions.rounds import (
     GRACE_S,
@@ -53,7 +54,8 @@ class Rig(PassingRig):
         self.asked: list[tuple[float, PassingPair]] = []
         self.told: list[tuple[float, PassingPair, Reason]] = []
         self.gone: list[tuple[float, list[str]]] = []
-        self.rounds = Rounds(self.pairs, random.Random(1).random)
+        self.has_way = True
+        self.rounds = Rounds(self.pairs, random.Random(1).random, lambda _from, _to: self.has_way)
 
     def crowd(self, count: int) -> None:
         """So many of b.example whom Alice sees."""
@@ -268,21 +270,36 @@ def test_what_no_answer_names_is_gone() -> None:
     assert [names for _, names in rig.gone] == [["phone"]]
 
 
-def test_silence_is_no_answer() -> None:
-    """His server may not reach us yet: it is asked again, with pauses that double; he is gone only then."""
+def test_silence_where_there_was_a_way_is_an_answer() -> None:
+    """Some servers say nothing of who is not there."""
     rig = Rig()
     rig.answers = False
     rig.friends()
     rig.rounds.begin([FROM_BOB], rig.now)
-    rig.wait(SETTLE_S + (SILENT_TRIES + 1) * ALL_S + 3 * SILENT_S - 1)
+    rig.wait(SETTLE_S + ALL_S - 0.5)
     assert rig.gone == []
+    assert rig.wait(60) == 0
+    assert [names for _, names in rig.gone] == [["desk"]]
+    assert len(rig.rounds) == 0
+
+
+def test_silence_where_there_was_none_is_no_answer() -> None:
+    """His server may not reach us yet: it is asked again, with pauses that double; he is gone only then."""
+    rig = Rig()
+    rig.answers = rig.has_way = False
+    rig.friends()
+    rig.rounds.begin([FROM_BOB], rig.now)
+    rig.wait(SETTLE_S + WAY_S + (SILENT_TRIES + 1) * ALL_S + 3 * SILENT_S - 1)
+    assert rig.gone == []
+    rig.has_way = True
     rig.wait(4)
     assert len(rig.asked) == 1 + SILENT_TRIES
     assert [names for _, names in rig.gone] == [["desk"]]
     assert len(rig.rounds) == 0
     rig.says("desk")
+    rig.has_way = False
     rig.rounds.begin([FROM_BOB], rig.now)
-    rig.wait(SETTLE_S + ALL_S + SILENT_S)
+    rig.wait(SETTLE_S + WAY_S + ALL_S + SILENT_S)
     rig.says("desk")
     assert rig.wait(2000) == 0
     assert len(rig.gone) == 1
@@ -292,11 +309,11 @@ def test_silence_is_no_answer() -> None:
 def test_what_was_asked_before_there_was_a_way_for_the_answer_is_asked_again(*, arrived: bool) -> None:
     """A second after his server opened a stream to us; that does not count as his silence."""
     rig = Rig()
-    rig.answers = False
+    rig.answers = rig.has_way = False
     rig.friends()
     rig.outcome = lambda _pair: Came.GOT if arrived else None
     rig.rounds.begin([FROM_BOB], rig.now)
-    assert rig.wait(SETTLE_S) == 1
+    assert rig.wait(SETTLE_S + WAY_S) == 1
     rig.rounds.opened(("b.example", "c.example"), rig.now)
     assert rig.wait(OPENED_S) == 0
     rig.rounds.opened(FROM_BOB, rig.now)
@@ -308,6 +325,40 @@ def test_what_was_asked_before_there_was_a_way_for_the_answer_is_asked_again(*, 
     assert rig.wait(0.5) == 1
     assert rig.wait(SILENT_TRIES * (ALL_S + 2 * SILENT_S) - 0.5) == SILENT_TRIES
     assert rig.gone == []
+
+
+def test_while_there_is_no_way_for_the_answer_it_is_waited_for() -> None:
+    """Two seconds, or until it is there: an answer that cannot be sent is an error for the presentity."""
+    rig = Rig()
+    rig.friends()
+    rig.has_way = False
+    rig.rounds.begin([FROM_BOB], rig.now)
+    assert rig.wait(SETTLE_S + WAY_S - 0.5) == 0
+    rig.has_way = True
+    rig.rounds.opened(FROM_BOB, rig.now)
+    rig.rounds.opened(FROM_BOB, rig.now)
+    assert rig.wait(0.5) == 1
+    assert rig.wait(60) == 0
+    rig.has_way = False
+    rig.rounds.begin([FROM_BOB], rig.now)
+    assert rig.wait(SETTLE_S + WAY_S - 0.5) == 0
+    assert rig.wait(0.5) == 1
+
+
+def test_silence_without_a_way_says_nothing_of_him() -> None:
+    """He is not gone: the watcher is told that nothing is known; he is asked when there is a way."""
+    rig = Rig()
+    rig.friends()
+    rig.answers = rig.has_way = False
+    rig.rounds.begin([FROM_BOB], rig.now)
+    rig.wait(200)
+    assert rig.gone == []
+    assert [(pair.ends, reason) for _, pair, reason in rig.told] == [((ALICE, BOB), DOWN)]
+    rig.answers = rig.has_way = True
+    rig.rounds.opened(FROM_BOB, rig.now)
+    assert rig.wait(OPENED_S + 0.5) >= 1
+    rig.says("desk")
+    assert rig.wait(600) == 0
 
 
 def test_who_opens_streams_has_little_asked() -> None:
