@@ -132,6 +132,8 @@ class Network:
         with self.lock:
             self.mode = Mode.PASS
             for pipe in self._pipes:
+                for end, other in pipe.ends():
+                    self._pass_unread(pipe, end, other)
                 self._note(pipe)
 
     def started(self, process: str) -> None:
@@ -185,8 +187,7 @@ class Network:
         with self.lock:
             pipe = self._single
             if pipe in self._pipes:
-                for data in _unread(pipe.side("a")):
-                    self._pass(pipe, pipe.side("a"), pipe.side("b"), data)
+                self._pass_unread(pipe, pipe.side("a"), pipe.side("b"))
                 self._note(pipe)
                 _close(pipe.side("a"))
                 pipe.ends_at = max(pipe.side("b").held_until, time.monotonic()) + _GRACE_S
@@ -284,6 +285,10 @@ class Network:
         if not other.loses:
             self._see(pipe, end, other, data)
             other.out += data
+
+    def _pass_unread(self, pipe: _Pipe, end: _End, other: _End) -> None:
+        for data in _unread(end):
+            self._pass(pipe, end, other, data)
 
     def _see(self, pipe: _Pipe, end: _End, other: _End, data: bytes, *, lost: bool = False) -> None:
         for is_response, is_retry, number in end.reader.feed(data):

@@ -13,7 +13,7 @@ from imxrouter.model.operations import Message
 from imxrouter.model.outcome import SUCCESS
 from imxrouter.transport.translate import message_to_record
 from imxrouter.wire.record import encode_record, response_to
-from tests.chaos.network import Network, _End, _Pipe
+from tests.chaos.network import Mode, Network, _End, _Pipe
 from tests.chaos.witness import Life
 
 _MESSAGE = message_to_record(
@@ -72,5 +72,18 @@ def test_what_one_end_sent_arrives_where_only_that_end_is_cut(
     a.sendall(encode_record(_MESSAGE))
     network.cut_from_a()
     assert [cut.open for cut in network.witness.cuts] == [{7}]
+    network._move(pipe, set())
+    assert b.recv(4096) == encode_record(_MESSAGE)
+
+
+def test_what_was_sent_while_nobody_read_was_in_flight(
+    ends: tuple[Network, _Pipe, socket.socket, socket.socket],
+) -> None:
+    """Its router may have given the link up before it was read; it arrives all the same."""
+    network, pipe, a, b = ends
+    network.mode = Mode.STALL
+    a.sendall(encode_record(_MESSAGE))
+    network.passes_again()
+    assert [(cut.open, cut.directions) for cut in network.witness.cuts] == [(frozenset({7}), 1)]
     network._move(pipe, set())
     assert b.recv(4096) == encode_record(_MESSAGE)

@@ -111,12 +111,12 @@ def test_the_credit_of_the_links_cut_bounds_the_doubt() -> None:
     assert verdict.bounds() == {"reset": CREDIT}
 
 
-def test_a_link_that_never_carried_a_request_leaves_nothing_in_doubt() -> None:
-    """It was made after the one that was cut, and cut before it was proved: what is in doubt is not its."""
+def test_a_link_that_never_carried_a_request_is_the_last_to_be_blamed() -> None:
+    """It was made after the one that was cut, and cut before it was proved; and its bound is 0."""
     verdict = _verdict(_book())
     never = Cut(6.5, 9.0, "one byte a second", _ENDS, frozenset(), 0)
     verdict.witness.cuts = [never]
-    assert verdict.faults() == ["4 is in doubt (link-lost), no link was cut"]
+    assert verdict.faults() == ["one byte a second: 1 in doubt, at most 0 were in flight"]
     verdict = _verdict(_book())
     reset = Cut(6.0, 6.0, "reset", _ENDS, frozenset(), 1)  # the answer was read, and not written any more
     verdict.witness.cuts = [reset, never]

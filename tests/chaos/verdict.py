@@ -99,19 +99,23 @@ class Verdict:
     def _cause(self, doubt: Doubt) -> str | None:
         """The last cut link that it was seen on; else its service's; else one that it may have been on.
 
-        It was on none that never carried a request: such a link was cut before it was proved.
+        Last comes a link that never carried a request: most were cut before they were proved.
         """
-        known = possible = None
+        known = possible = unused = None
         cuts = self._cuts_by_time
         for cut in cuts[bisect_left(cuts, doubt.sent - _NOTICE_S, key=lambda one: one.at) :]:
             if cut.at > doubt.ended + _LONGEST_EVENT_S:
                 break
-            if doubt.ended >= cut.since and cut.directions:
-                possible = cut.cause
-                if doubt.number in cut.open:
-                    known = cut.cause
+            if doubt.ended < cut.since:
+                continue
+            if not cut.directions:
+                unused = cut.cause
+                continue
+            possible = cut.cause
+            if doubt.number in cut.open:
+                known = cut.cause
         own, other = self._lost_services(doubt)
-        return known or own or possible or other
+        return known or own or possible or other or unused
 
     def _lost_services(self, doubt: Doubt) -> tuple[str | None, str | None]:
         """What cut its own service off meanwhile, and any service: it may have been its recipient."""
