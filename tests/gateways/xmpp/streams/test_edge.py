@@ -330,6 +330,15 @@ def test_the_room_is_used_up_to_the_byte_and_given_back() -> None:
         assert [table.take(tag) is not None for tag in (9, 1, 2, 3)] == [True] * 4
 
 
+def test_what_one_domain_still_has_counts_when_some_of_it_is_answered() -> None:
+    """Else it had all of the room, a stanza at a time."""
+    table = ToldTable(10.0, 8 * SMALL_BYTES)
+    sender = SMALL._replace(sender=A)
+    assert [table.add(tag, sender, 0.0) for tag in (1, 2, 3)] == [True, True, False]
+    assert table.take(1) is not None
+    assert [table.add(tag, sender, 0.0) for tag in (3, 4)] == [True, False]
+
+
 @pytest.mark.parametrize("longer", ["from_", "to", "ident", "type", "question"])
 def test_all_that_a_peer_chooses_counts(longer: str) -> None:
     """One character more of any of it has no room where there was just enough."""
