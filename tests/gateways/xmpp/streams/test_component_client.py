@@ -42,6 +42,7 @@ class Scene:
         tries: when a connection was asked for, seconds.
         reachable: whether the server takes connections.
         silent: it takes them, and says nothing.
+        slow_s: how long it needs to take one.
         secret: what the server asks for.
         chance: what is random.
     """
@@ -50,8 +51,9 @@ class Scene:
         self.clock = Clock()
         self.router, self.server = Router(self.clock, FAR), Router(self.clock, A)
         self.reachable, self.secret, self.chance = True, SECRET, 0.0
-        self.silent = False
+        self.silent, self.slow_s = False, 0.0
         self.tries: list[float] = []
+        self.sockets: list[_Socket] = []
         self._wires: list[Wire] = []
         self.server.terms = lambda _session: StreamTerms(
             tls=TlsRule.NONE, serves=lambda name: name == FAR, secret=lambda _name: self.secret
@@ -80,7 +82,8 @@ class Scene:
         self.tries.append(self.clock.seconds())
         opened: Deferred[OpenedSocket] = Deferred()
         if self.reachable:
-            self.clock.callLater(0, opened.callback, _Socket(self._attach))
+            self.sockets.append(_Socket(self._attach))
+            self.clock.callLater(self.slow_s, opened.callback, self.sockets[-1])
         else:
             self.clock.callLater(0, opened.errback, Refused())  # type: ignore[no-untyped-call]
         return opened
@@ -130,6 +133,7 @@ class _Socket:
 
     def __init__(self, attach: Callable[[XmppSession], None]) -> None:
         self._attach = attach
+        self.closed = False
 
     def attach(self, protocol: Any) -> None:
         """Give the connection its protocol."""
@@ -137,6 +141,7 @@ class _Socket:
 
     def close(self) -> None:
         """Cut it."""
+        self.closed = True
 
 
 @pytest.fixture
@@ -309,6 +314,42 @@ def test_at_the_end_nothing_is_left(scene: Scene, reachable: bool) -> None:
     scene.pass_time(120)
     assert len(scene.tries) == before
     assert not scene.clock.getDelayedCalls()
+
+
+@pytest.mark.parametrize("what", ["the router", "all of them", "its service", "its name"])
+def test_a_connection_that_comes_too_late_is_cut(scene: Scene, what: str) -> None:
+    """Nobody is attached for what goes, or is listed no more; and it is not tried again."""
+    scene.slow_s = 1.0
+    scene.clients.begin()
+    scene.clock.advance(0)
+    assert len(scene.tries) == 1
+    if what == "the router":
+        scene.clients.end()
+    elif what == "all of them":
+        scene.clients.leaves = True
+    elif what == "its service":
+        scene.pool.leaves = True
+    else:
+        scene.clients.change([])
+    scene.pass_time(100)
+    assert [one.closed for one in scene.sockets] == [True]
+    assert (scene.attached, list(scene.clients.sessions)) == ([], [])
+
+
+def test_a_name_that_is_listed_no_more_is_given_up(scene: Scene) -> None:
+    """Its stream ends in order, and messages for its users have no way."""
+    scene.clients.begin()
+    scene.pass_time(1)
+    assert scene.attached == [FAR]
+    scene.clients.change([])
+    scene.settle()
+    assert not scene.clients.sessions
+    outcome = scene.send()()
+    assert outcome is not None
+    assert outcome.reason is Reason.SERVICE_DOWN
+    scene.pass_time(100)
+    assert len(scene.tries) == 1
+    assert (scene.router.errors, scene.server.errors) == ([], [])
 
 
 def test_leaving_what_the_server_wrote_still_comes(scene: Scene) -> None:
