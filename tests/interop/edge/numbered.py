@@ -183,6 +183,15 @@ class Talk:
                     found.setdefault(str(one.get("id")), []).append(_condition(one))
         return found
 
+    def until_told(self, within_s: float) -> None:
+        """Wait until each message has arrived or is known not to have: so long at most, for some are lost."""
+        until = time.monotonic() + within_s
+        while time.monotonic() < until:
+            judged = self.judge()
+            if not judged.neither and not judged.lost:
+                return
+            time.sleep(0.1)
+
     def judge(self) -> Judged:
         """Compare both sides' books; to be called when all is quiet again."""
         assert not self._problems, self._problems

@@ -33,6 +33,8 @@ AROUND_S: Final = 1.5
 #: meanwhile, for nobody took the connection, the stanza is lost without a word (`ejabberd_s2s:do_route`,
 #: `ejabberd_s2s_out:terminate`). After it found nobody it has one for so long (`s2s_max_retry_delay`).
 BOUNCES_S: Final = 1.5
+#: What is on its way to alice and bob arrives, or comes back, by then.
+TOLD_S: Final = 5.0
 #: A router that starts again finds servers that come to it at the same moment.
 STARTING_S: Final = 5.0
 #: After a failure all is right again within so long, and as much again as the failure itself was long: a
@@ -92,7 +94,7 @@ class Failing:
             self._say(
                 f"failed for {took:.1f} s; right again: messages {passed_s:.1f}, presence {right_s:.1f} s"
             )
-        time.sleep(0.5)  # what is on its way to alice and bob
+        self.talk.until_told(TOLD_S)
         self._judge(began, around_s)
         assert self.sees.wishes() == self.sees.asked, "somebody was asked for an approval again"
 
@@ -155,8 +157,7 @@ def test_the_server_is_killed(lab: Laboratory, sees: Sees) -> None:
         talk.away.add("alice")
         lab.prosody.kill()
         sees.change("carol", "bob")
-        time.sleep(7)  # longer than the grace
-        assert "service-down" in sees.shown()[("carol", "alice")]
+        wait_until(lambda: "service-down" in sees.shown()[("carol", "alice")], "the grace is over", RIGHT_S)
         lab.prosody.start()
         lab.prosody.ready()
         lab.alice = lab.log_in("alice")
@@ -252,7 +253,7 @@ def test_programs_come_and_go_while_the_router_is_gone(lab: Laboratory, sees: Se
     def sees_of(account: Account, other: Account) -> set[str]:
         return there(account.received[since[account.address.partition("@")[0]] :], other.address)
 
-    time.sleep(1.5)  # what is shown is written within a second
+    wait_until(lambda: not lab.router.client.status()["store"]["waiting"], "what is shown is written")
     assert sees_of(lab.bob, lab.alice) == sees_of(lab.alice, lab.bob) == {"desk"}
     lab.router.kill()
     since["alice"] = len(lab.alice.received)
