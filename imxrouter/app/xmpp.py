@@ -348,11 +348,11 @@ class Streams:
             forms=self._forms,
             again=self._again,
             over=self._over,
-            has_way=self._knocking.leads,
+            has_way=self._has_way,
         )
         self._presence = StreamPresence(outside, store, *self.pair_settings)
         hub.switch.presence.by_streams = self._presence.holds
-        self._passing = passing_of(router, store, self._again, self._pair, self._knocking.leads)
+        self._passing = passing_of(router, store, self._again, self._pair, self._has_way)
         self._passing.rest(rests=self._plain.hushed)
         router.metrics.xmpp.passing = self._passing.figures
 
@@ -380,6 +380,12 @@ class Streams:
         """A stream broke: what came on it may be lost, and is asked for anew."""
         if self._passing is not None:
             self._passing.shaken(ways_by(session, self._passing))
+
+    def _has_way(self, theirs: str, ours: str) -> bool:
+        """Whether presence may come now, of a domain for another one; where not, a way is asked for."""
+        pool = self.pool_of(theirs)
+        there = pool is not None and pool.speaks_both_ways(ours, theirs)
+        return there or self._knocking.leads(theirs, ours)
 
     def _when_opened(self, pairs: Iterable[Pair]) -> None:
         """A stream may bring more than before: an answer that was sent before may be lost."""

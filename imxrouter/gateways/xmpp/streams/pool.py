@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from imxrouter.gateways.xmpp.effects import StanzaIn
 from imxrouter.gateways.xmpp.pairs import Pair
+from imxrouter.gateways.xmpp.steps import COMPONENTS
 from imxrouter.gateways.xmpp.streams.parts import Edge, Said, StreamLink
 from imxrouter.gateways.xmpp.streams.records import is_asked, stanza_in
 from imxrouter.model.outcome import Outcome, failure, indeterminant
@@ -286,6 +287,11 @@ class ServicePool:
     def way(self, outside: str, served: str) -> StreamLink | None:
         """The stream on which an outside domain writes to a served one; None where there is none now."""
         return self._ways.get((outside, served))
+
+    def speaks_both_ways(self, outside: str, served: str) -> bool:
+        """Whether what a served domain says to an outside one comes on the stream that `way` gives."""
+        session = self.way(outside, served)
+        return session is not None and session.role in COMPONENTS
 
     def ready(self, pair: Pair, session: StreamLink) -> None:
         """A pair (outside, served) is proved on a stream: what waits for it goes out there."""

@@ -174,6 +174,18 @@ def test_tries_are_later_and_later(scene: Scene, chance: float) -> None:
     assert len(waits) >= 8
 
 
+def test_what_the_server_says_comes_on_the_same_stream(scene: Scene) -> None:
+    """Of all domains that go by it, as long as it is there: no other stream has to be asked for."""
+    assert not scene.pool.speaks_both_ways(FAR, A)
+    scene.send()
+    scene.clients.begin()
+    scene.pass_time(1)
+    assert scene.pool.speaks_both_ways(FAR, A)
+    assert not scene.pool.speaks_both_ways(OTHER, A)
+    scene.cut()
+    assert not scene.pool.speaks_both_ways(FAR, A)
+
+
 def test_attached_again_it_begins_with_the_first_wait(scene: Scene) -> None:
     """A server that was away for long and took us is no bad one any more."""
     scene.reachable = False
