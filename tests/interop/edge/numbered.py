@@ -368,10 +368,19 @@ def there(received: Sequence[Stanza], of: str) -> set[str]:
 
 
 def newest(account: Account, of: str) -> str:
-    """What somebody shows of another one: his status, or the type of what is no state; empty for nothing."""
-    for one in reversed(account.received):
-        if one.tag.endswith("}presence") and bare(one.get("from", "")) == of:
-            kind = one.get("type")
-            if kind in {None, "unavailable", "error"}:
-                return one.findtext("{*}status") or "" if kind is None else str(kind)
-    return ""
+    """What somebody shows of another one: the newest status of a resource that is there, else why none is."""
+    shown: dict[str, str] = {}
+    why = ""
+    for one in account.received:
+        source, _, resource = one.get("from", "").partition("/")
+        kind = one.get("type")
+        if not one.tag.endswith("}presence") or source != of or kind not in {None, "unavailable", "error"}:
+            continue
+        if resource:
+            shown.pop(resource, None)
+        else:
+            shown.clear()
+        if kind is None:
+            shown[resource] = one.findtext("{*}status") or ""
+        why = kind or ""
+    return next(reversed(shown.values()), why)
