@@ -50,6 +50,7 @@ class TlsSocket:
         sock.setblocking(False)
         self._sock = sock
         self._timeout_s = PATIENCE_S
+        self._closed = False
         self._session: SSL.Session | None = None
         self._tls = SSL.Connection(self._context, sock)
         if server_name is None:
@@ -99,8 +100,13 @@ class TlsSocket:
         """As of a socket."""
         return cast("Endpoint", self._sock.getpeername())
 
+    def shutdown(self, how: int) -> None:
+        """As of a socket, for a thread that waits for something: it finds the end."""
+        self._sock.shutdown(how)
+
     def close(self) -> None:
-        """Cut it; its session is kept."""
+        """Cut it; its session is kept. Whoever waits for something finds it closed."""
+        self._closed = True
         self._session = self._tls.get_session()  # tickets come after the handshake
         with contextlib.suppress(SSL.Error):
             self._tls.shutdown()
@@ -117,6 +123,8 @@ class TlsSocket:
                 _, ready, _ = select.select([], [self._sock], [], max(until - monotonic(), 0.0))
             if not ready:
                 raise TimeoutError
+            if self._closed:  # OpenSSL has the socket's number alone, which may be another one's by now
+                raise ConnectionResetError("closed while somebody waited for it")
 
 
 def _context(certificate: OwnCertificate | None, alpn: bytes) -> SSL.Context:

@@ -135,6 +135,11 @@ class XmppPeer:
         """Close the stream in order."""
         self.say("end", "</stream:stream>")
 
+    def end_waiting(self) -> None:
+        """Cut the connection; a thread that waits for something finds its end, and closes it."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Cut the connection."""
         self._sock.close()

@@ -85,6 +85,7 @@ class XmppServer:
         self.endpoint: Endpoint = self._sock.getsockname()[:2]
         self._changed = threading.Condition()
         self._taking = threading.Thread(target=self._accept, daemon=True)
+        self._serving: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         """Take connections from now on."""
@@ -98,6 +99,10 @@ class XmppServer:
         # before its number may be another socket's, from which this thread would take a connection
         self._taking.join(PATIENCE_S)
         self._sock.close()
+        for one in self.peers:
+            one.end_waiting()
+        for serving in self._serving:  # the same: OpenSSL reads by the number alone
+            serving.join(PATIENCE_S)
         for one in self.peers:
             with contextlib.suppress(OSError):
                 one.close()
@@ -134,7 +139,9 @@ class XmppServer:
             peer.instead = self.conduct.instead
             with self._changed:
                 self.peers.append(peer)
-            threading.Thread(target=self._serve, args=(peer, self.conduct), daemon=True).start()
+            serving = threading.Thread(target=self._serve, args=(peer, self.conduct), daemon=True)
+            self._serving.append(serving)
+            serving.start()
 
     def _serve(self, peer: XmppPeer, conduct: Conduct) -> None:
         with contextlib.suppress(OSError, AssertionError, XmlRefused, SSL.Error):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import select
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from imxrouter.gateways.xmpp.names import Condition
 from tests.doubles.router_rig import fresh_address, issued
+from tests.doubles.tls_peer import TlsSocket
 from tests.doubles.xmpp import XmppPeer, key_for
 from tests.doubles.xmpp_server import Conduct, XmppServer
 
@@ -63,3 +69,31 @@ def test_it_misbehaves_as_told() -> None:
 
 
 ERROR = "<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>"
+
+
+def test_who_waits_on_a_closed_socket_reads_nothing_of_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL has the number of the socket alone, which the next socket of the process gets."""
+    ours, theirs = socket.socketpair()
+    near, far = socket.socketpair()
+    number = ours.fileno()
+    with ThreadPoolExecutor(1) as pool:
+        accepting = pool.submit(TlsSocket, theirs, issued(B), None)
+        tls = TlsSocket(ours, None, B)
+        other = accepting.result()
+
+    def closed_meanwhile(*_waits: object) -> tuple[list[object], list[object], list[object]]:
+        tls.close()
+        os.dup2(near.fileno(), number)
+        far.sendall(b"for somebody else")
+        return [ours], [], []
+
+    monkeypatch.setattr(select, "select", closed_meanwhile)
+    with pytest.raises(ConnectionResetError):
+        tls.recv(100)
+    monkeypatch.undo()
+    near.setblocking(False)
+    assert near.recv(100) == b"for somebody else"
+    os.close(number)
+    other.close()
+    for one in (near, far):
+        one.close()
