@@ -83,13 +83,12 @@ class Confirmations:
         random_bytes: source of ids.
 
     Attributes:
-        barrier: id of the newest ping that is out; empty without one.
         round_trip_s: seconds until the last ping was answered that was; None before the first.
     """
 
     __slots__ = (
         "_again_at", "_asked_at", "_base", "_confirmed", "_for_fence", "_pings", "_random_bytes",
-        "_rest_until", "_sent", "_settings", "_until", "_waiting", "_way", "barrier", "round_trip_s",
+        "_rest_until", "_sent", "_settings", "_until", "_waiting", "_way", "round_trip_s",
     )  # fmt: skip
 
     def __init__(
@@ -112,7 +111,6 @@ class Confirmations:
         self._rest_until = 0.0
         #: number of the stanza up to which `fence` wants to know
         self._for_fence = 0
-        self.barrier = ""
         self.round_trip_s: float | None = None
 
     @property
@@ -139,6 +137,11 @@ class Confirmations:
     def asked_at(self) -> float | None:
         """Since when a question is out, however often it was said again; None without one."""
         return self._asked_at
+
+    @property
+    def barrier(self) -> str:
+        """Id of the newest ping that is out; empty without one."""
+        return next(reversed(self._pings), "")
 
     @property
     def pings(self) -> Collection[str]:
@@ -204,9 +207,8 @@ class Confirmations:
         if self._way is Way.ACKS:
             return Ask.REQUEST
         self._sent += 1  # a ping is a stanza
-        self.barrier = self._random_bytes(IDENT_BYTES).hex()
         self._again_at = now + AGAIN_S * 2.0 ** len(self._pings)
-        self._pings[self.barrier] = (self._until, now)
+        self._pings[self._random_bytes(IDENT_BYTES).hex()] = (self._until, now)
         return Ask.PING
 
     def ask_again(self, now: float) -> Ask:
@@ -286,7 +288,6 @@ class Confirmations:
     def _forget_question(self) -> None:
         self._asked_at = None
         self._pings.clear()
-        self.barrier = ""
 
     def _settled(self, until: int) -> tuple[int, ...]:
         waiting, tags = self._waiting, []

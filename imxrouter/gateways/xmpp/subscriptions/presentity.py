@@ -20,8 +20,8 @@ from imxrouter.gateways.xmpp.subscriptions.probes import (
     NO_WAY_S,
     OPENED_AGAIN_S,
     SILENT_S,
-    SILENT_TRIES,
     WAY_S,
+    Silence,
 )
 from imxrouter.gateways.xmpp.translate.jid import BadJid, to_jid, to_model
 from imxrouter.gateways.xmpp.translate.presence import presence_of
@@ -277,10 +277,9 @@ class Presentities(PresentityActions):
 
     def _waits_for_way(self, pair: Pair, now: float) -> bool:
         """Put a question off while there is no way for its answer, for a moment; whether it is."""
-        domain, watchers = pair.presentity.domain, pair.watcher.domain.name
-        if self._waits_no_more(pair) or self._has_way(domain.name, watchers):
+        if self._waits_no_more(pair) or self._hears(pair):
             return False
-        self._no_way.setdefault((domain, watchers), set()).add(pair.names)
+        self._no_way.setdefault(pair.domains, set()).add(pair.names)
         self._probes.ask((pair.names,), now + WAY_S)
         return True
 
@@ -338,20 +337,16 @@ class Presentities(PresentityActions):
             return False
         if pair.presentity.domain in self._lost:
             return False
-        has_way = self._has_way(pair.presentity.domain.name, pair.watcher.domain.name)
-        if answers.again or answers.hastened:
+        silence = Silence.LOST if answers.again else answers.silence(pair.silent, has_way=self._hears(pair))
+        if silence is Silence.LOST:
             self._probe_sent(pair, what, ALL_S)
-        elif answers.had_way and has_way:
-            return False
-        elif pair.silent < SILENT_TRIES:
+        elif silence is Silence.MAYBE_LOST:
             answers.pause(what.now, SILENT_S * 2.0**pair.silent)
             pair.silent += 1
-        elif not has_way:
+        elif silence is Silence.NO_WAY:
             answers.pause(what.now, NO_WAY_S)
             self._happens(pair, Event.LOST, what)
-        else:
-            return False
-        return True
+        return silence is not Silence.ANSWER
 
     def _repeat(self, pair: Pair, what: Happening) -> None:
         pair.repeat_at = what.now + self.settings.repeat_s

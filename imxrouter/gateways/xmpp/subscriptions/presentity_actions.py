@@ -147,13 +147,18 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         self._drop_question(pair)
         self._sized(pair)
 
+    def _hears(self, pair: Pair) -> bool:
+        """Whether presence of the pair may come now."""
+        domain, watchers = pair.domains
+        return self._has_way(domain.name, watchers)
+
     def _drop_question(self, pair: Pair) -> None:
         self._probes.drop(pair.names)
         self._waits_no_more(pair)
 
     def _waits_no_more(self, pair: Pair) -> bool:
         """A question does not wait for a way any more; whether it did."""
-        ends = pair.presentity.domain, pair.watcher.domain.name
+        ends = pair.domains
         waiting = self._no_way.get(ends, set())
         waited = pair.names in waiting
         waiting.discard(pair.names)
@@ -327,8 +332,7 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
     def _probe_sent(self, pair: Pair, what: Happening, within_s: float) -> None:
         pair.probed_at = what.now
         pair.resources.expect()
-        has_way = self._has_way(pair.presentity.domain.name, pair.watcher.domain.name)
-        pair.gathering = Answers(what.now, within_s, had_way=has_way)
+        pair.gathering = Answers(what.now, within_s, had_way=self._hears(pair))
         self._send(pair, "probe", what)
         self._rest(pair)
 

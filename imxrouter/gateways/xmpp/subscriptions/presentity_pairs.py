@@ -12,6 +12,7 @@ from imxrouter.gateways.xmpp.subscriptions.pairs import Resources
 from imxrouter.gateways.xmpp.subscriptions.presentity_table import State
 from imxrouter.gateways.xmpp.subscriptions.probes import ALL_S, Gathering
 from imxrouter.model.address import Address
+from imxrouter.model.domain import Domain
 from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S, Subscribe
 from imxrouter.model.outcome import Outcome
 from imxrouter.routing.destinations import BackOff
@@ -125,6 +126,11 @@ class Pair(HeldPair[State]):
         self.probed_at = -inf
         self.approved = False
         self.form = b""
+
+    @property
+    def domains(self) -> tuple[Domain, str]:
+        """Of the presentity, and the watcher's name (A-labels)."""
+        return self.presentity.domain, self.watcher.domain.name
 
 
 @dataclass(slots=True)

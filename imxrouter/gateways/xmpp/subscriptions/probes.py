@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from enum import Enum
 from heapq import heappop, heappush
 from typing import Final, Generic, TypeVar
 
@@ -31,6 +32,18 @@ OPENED_S: Final = 1.0
 OPENED_AGAIN_S: Final = 5.0
 
 
+class Silence(Enum):
+    """What it means that nothing has come."""
+
+    #: he is not there
+    ANSWER = "answer"
+    #: the answer was lost: ask again now, or in a while
+    LOST = "lost"
+    MAYBE_LOST = "maybe lost"
+    #: none can come
+    NO_WAY = "no way"
+
+
 class Gathering:
     """The answers to one question.
 
@@ -51,6 +64,16 @@ class Gathering:
         """An answer has come: the others are waited for a little longer, not to the end."""
         self.came = True
         self.until = min(self.until, now + FIRST_S)
+
+    def silence(self, times: int, *, has_way: bool) -> Silence:
+        """Say what silence means, where nothing came so many times before (rows pas-gone, pas-no-way)."""
+        if self.hastened:
+            return Silence.LOST
+        if self.had_way and has_way:
+            return Silence.ANSWER
+        if times < SILENT_TRIES:
+            return Silence.MAYBE_LOST
+        return Silence.ANSWER if has_way else Silence.NO_WAY
 
     def opened(self, now: float) -> bool:
         """There is a way for the answer now; whether it may have been lost before."""

@@ -21,11 +21,11 @@ from imxrouter.gateways.xmpp.subscriptions.probes import (
     OPENED_AGAIN_S,
     OPENED_S,
     SILENT_S,
-    SILENT_TRIES,
     WAY_S,
     Gathering,
     HasWay,
     Probes,
+    Silence,
     any_way,
 )
 from imxrouter.model.vocabulary import Reason
@@ -334,20 +334,16 @@ class Rounds:
     def _asks_silent(self, pair: PassingPair, gather: _Answers, times: int, now: float) -> bool:
         """Whether a question that nobody answered, so many times before, is to be asked again."""
         ends, way = pair.ends, pair.way
-        has_way = self._has_way(*way)
-        if gather.hastened:
+        silence = gather.silence(times, has_way=self._has_way(*way))
+        if silence is Silence.LOST:
             self._silent[ends] = times
             self._ask_later(pair, now)
-        elif gather.had_way and has_way:
-            return False
-        elif times < SILENT_TRIES:
+        elif silence is Silence.MAYBE_LOST:
             self._silent[ends] = times + 1
             self._ask_later(pair, now + SILENT_S * 2.0**times)
-        elif not has_way:  # nobody could tell us, so this is no word of him
+        elif silence is Silence.NO_WAY:
             self._failed(way, self._rounds.setdefault(way, _Round()), ends, now, Reason.SERVICE_DOWN)
-        else:
-            return False
-        return True
+        return silence is not Silence.ANSWER
 
     def _ask_later(self, pair: PassingPair, at: float) -> None:
         round_ = self._rounds.setdefault(pair.way, _Round())
