@@ -23,6 +23,8 @@ CREDIT = 64
 DEAD_S = 1.2
 #: A request without an answer for so long is in doubt. One byte a second keeps a link alive, not a request.
 ANSWER_TIMEOUT_S = 2.0
+#: Begins the names of figures that tell what was refused by a limit.
+BY_LIMIT = "limit "
 #: For a process to be there: beside the load, and on a slow machine, its second of work may take long.
 _START_S = 60.0
 
@@ -93,6 +95,9 @@ caps.verify_per_target_prefix_per_minute = 100000
 caps.verify_per_zone_per_minute = 100000
 limits.sender_rate_per_s = 100000
 limits.sender_burst = 100000
+limits.recipient_rate_per_s = 100000
+limits.recipient_burst = 100000
+limits.recipient_strangers_rate_per_s = 100000
 overload.lag_ms = 0
 log.level = "info"
 [[peer]]
@@ -160,6 +165,8 @@ service = "load"
         ]
 
     def figures(self) -> dict[str, int]:
-        """Its counters of messages, and what is in flight."""
-        status = AdminClient(str(self._admin), timeout_s=10).status()
-        return {**status["counters"], "in_flight": status["in_flight"]}
+        """Its counters of messages, what is in flight, and what it refused by each of its limits."""
+        client = AdminClient(str(self._admin), timeout_s=10)
+        status = client.status()
+        refused = {BY_LIMIT + one["name"]: one["refused"] for one in client.limits() if one["by_name"]}
+        return {**status["counters"], "in_flight": status["in_flight"], **refused}

@@ -11,7 +11,7 @@ from imxrouter.model.outcome import SUCCESS, failure, indeterminant
 from imxrouter.model.vocabulary import Reason
 from tests.chaos.book import SPAN, Book, Report
 from tests.chaos.load import Count
-from tests.chaos.routers import CREDIT
+from tests.chaos.routers import BY_LIMIT, CREDIT
 from tests.chaos.verdict import MEMORY_BOUND_KIB, Event, Verdict
 from tests.chaos.witness import Cut, Life, Reader, Witness
 
@@ -125,7 +125,7 @@ def test_a_link_that_never_carried_a_request_is_the_last_to_be_blamed() -> None:
 
 
 def test_a_message_without_an_outcome_is_a_fault() -> None:
-    """And so are memory above the bound, no recovery, tracebacks, and figures that do not add up."""
+    """And so are memory above the bound, no recovery, tracebacks, a load over a limit, wrong sums."""
     book = _book()
     book.sent(5)
     verdict = _verdict(book, waiting=1)
@@ -133,11 +133,13 @@ def test_a_message_without_an_outcome_is_a_fault() -> None:
     verdict.tracebacks.append("a 0: Unhandled Error")
     verdict.peak_kib = MEMORY_BOUND_KIB
     verdict.lives["a"][0]["accepted"] += 1
+    verdict.lives["a"][0] |= {BY_LIMIT + "credit": 5, BY_LIMIT + "recipient": 7}
     assert [fault.split(":")[0] for fault in verdict.faults()] == [
         "1 messages without an outcome",
         f"{MEMORY_BOUND_KIB} KiB of memory; the bound is {MEMORY_BOUND_KIB}",
         "messages still fail long after everything is right again",
         "a 0",
+        "7 refused by the limit recipient",
         "figures of a, life 1, do not add up",
     ]
 

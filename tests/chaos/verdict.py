@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from imxrouter.model.limits import Limit
 from tests.chaos.book import Doubt, Report
 from tests.chaos.load import Count
-from tests.chaos.routers import CREDIT
+from tests.chaos.routers import BY_LIMIT, CREDIT
 from tests.chaos.witness import Cut, Witness
 
 #: A router's interpreter and libraries take some 60 MB; what may pile up is bounded far below the rest.
@@ -20,6 +21,8 @@ MEMORY_BOUND_KIB = 128 * 1024
 _LONGEST_EVENT_S = 5.0
 #: A router may still send over a link that was cut, until it is told; machines under load take their time.
 _NOTICE_S = 0.5
+#: What events may bring routers to: links without answers fill up. All others are above what is sent.
+_PROVOKED = (Limit.CREDIT, Limit.OUTPUT, Limit.COPIES)
 _ENDS = ("delivered", "refused", "failed", "indeterminant")
 
 
@@ -72,7 +75,7 @@ class Verdict:
         if self.recovered_s is None:
             found.append("messages still fail long after everything is right again")
         found += self.tracebacks[:5]
-        return found + self._unexplained() + self._unconserved()
+        return found + self._limited() + self._unexplained() + self._unconserved()
 
     def doubled(self) -> dict[str, int]:
         """Event -> messages delivered twice between it and the next one."""
@@ -164,6 +167,11 @@ class Verdict:
             flying[cause] += len(numbers)
         return flying
 
+    def _limited(self) -> list[str]:
+        """The load itself is within every limit, else what it shows is how that limit refuses."""
+        refused = {limit: self.total(BY_LIMIT + limit.word) for limit in Limit if limit not in _PROVOKED}
+        return [f"{count} refused by the limit {limit.word}" for limit, count in refused.items() if count]
+
     def _unexplained(self) -> list[str]:
         by_cause, unexplained = self.causes()
         found = [f"{one.number} is in doubt ({one.reason}), no link was cut" for one in unexplained[:5]]
@@ -213,6 +221,8 @@ class Verdict:
             f"retries by routers: {_words(witness.retries)}; answered {witness.answered}; "
             f"known as duplicates by routers {self.total('duplicate')}, by services {report.redelivered}"
         )
+        refused = {limit.word: self.total(BY_LIMIT + limit.word) for limit in _PROVOKED}
+        found.append(f"refused by limits: {_words(refused)}")
         found.append(f"retries by services: {_words(report.retries)}; answers {_words(report.retry_answers)}")
         found.append(f"in doubt: {len(report.doubts)}, of which {arrived} had arrived")
         found += [
