@@ -307,7 +307,7 @@ class Streams:
 
     def factory(self, *, only_tls: bool) -> StreamFactory:
         """What makes streams of connections of other organisations' servers."""
-        return StreamFactory(self._hub, self.parts, Door.XMPP, only_tls=only_tls)
+        return StreamFactory(self._hub, self.parts, only_tls=only_tls)
 
     def hush(self, *, is_hushed: bool) -> None:
         """Whether what leaves on streams is refused, where its arrival matters."""
