@@ -60,7 +60,7 @@ from imxrouter.routing.watched import address_of
 from imxrouter.telemetry.xmpp import XmppFigures
 from imxrouter.transport.dialing import Reach
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.link import Door, Link, Purpose
+from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.silence import domains_of
 from imxrouter.transport.strengths import Strengths
 from imxrouter.wire.control import Control, Hello

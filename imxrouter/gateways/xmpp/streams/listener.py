@@ -31,6 +31,4 @@ class StreamFactory(Factory):
         """Called by Twisted; None closes the connection, before anything is made for it."""
         if self._hub.turns_away(addr.host, Door.XMPP):
             return None
-        return XmppSession(
-            self._hub, StreamRole.S2S_IN, self._parts, door=Door.XMPP, only_tls=self._only_tls
-        )
+        return XmppSession(self._hub, StreamRole.S2S_IN, self._parts, door=Door.XMPP, only_tls=self._only_tls)
