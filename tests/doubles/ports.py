@@ -1,9 +1,9 @@
 """Ports for what tests start: between being chosen and being bound, nobody else gets one.
 
-The system's own choice (port 0) may be given twice before it is bound, and is of the range from which outgoing
-connections take theirs. So ports below that range are counted up, and no two processes of one network count
-in the same block: who counts in a block has an abstract unix socket with its name, which lives in the network
-namespace and ends with the process.
+The system's own choice (port 0) may be given twice before it is bound, and is of the range from which
+outgoing connections take theirs. So ports below that range are counted up, and no two processes of one
+network count in the same block: who counts in a block has an abstract unix socket with its name, which
+lives in the network namespace and ends with the process.
 """
 
 from __future__ import annotations
