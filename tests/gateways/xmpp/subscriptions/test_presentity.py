@@ -505,6 +505,8 @@ def test_without_a_disk_there_is_no_new_consent(rig: PresentityRig) -> None:
     rig.store.full = True
     assert rig.says("subscribed") + rig.says("", "r1") + rig.wait(30) == []
     assert rig.state() is State.ASKED
+    assert rig.presentities.next_due(rig.now) > rig.now  # it is not written all the time
+    assert 30 <= rig.presentities.counts["not-kept"] <= 33
     rig.store.full = False
     said = rig.wait(2)
     assert (said, rig.kept()) == (["active: -offline"], "from")
