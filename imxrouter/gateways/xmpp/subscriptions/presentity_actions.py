@@ -116,7 +116,6 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
             self._counted(pair, before, -1)
             self._counted(pair, after, 1)
             pair.approved_at = inf
-            pair.tries = 0
             if after is not State.ASKED:
                 pair.repeat_at = inf
             if after is not State.FROM:
@@ -350,7 +349,6 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         pair.form = what.form
         pair.tell_at = what.now + self.settings.coalesce_s
         pair.silent_at = what.now + self.settings.silent_s
-        pair.refresh_at = what.now + self.settings.refresh_s
         return True
 
     def _refuse(self, pair: Pair, _then: State, what: Happening) -> bool:
