@@ -56,7 +56,7 @@ from imxrouter.routing.watched import address_of
 from imxrouter.telemetry.xmpp import XmppFigures
 from imxrouter.transport.dialing import Reach
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.link import Door, Link, Purpose
+from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.silence import domains_of
 from imxrouter.wire.control import Control, Hello
 from imxrouter.wire.record import Record
@@ -205,7 +205,7 @@ class Streams:
 
     def factory(self, *, only_tls: bool) -> StreamFactory:
         """What makes streams of connections of other organisations' servers."""
-        return StreamFactory(self._hub, self.parts, Door.XMPP, only_tls=only_tls)
+        return StreamFactory(self._hub, self.parts, only_tls=only_tls)
 
     def hush(self, *, is_hushed: bool) -> None:
         """Whether what leaves on streams is refused, where its arrival matters."""

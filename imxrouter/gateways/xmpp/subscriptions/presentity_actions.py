@@ -169,12 +169,15 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
     def _rest(self, pair: Pair) -> None:
         """Sleep until the next thing is due."""
         over = pair.until - self.wall_ahead_s if pair.until else inf
-        gathered = pair.gathering.until if pair.gathering is not None else inf
+        told = pair.tell_at  # what changes while answers are gathered is told with them
+        gathered = inf
+        if pair.gathering is not None:
+            told, gathered = inf, pair.gathering.until
         approved = 0.0 if pair.approved else inf
         self._wheel.set(
             pair,
             min(
-                over, gathered, approved, pair.tell_at, pair.silent_at, pair.repeat_at, pair.refresh_at,
+                over, gathered, approved, told, pair.silent_at, pair.repeat_at, pair.refresh_at,
                 pair.clear_at,
             ),
         )  # fmt: skip
@@ -319,8 +322,9 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
 
     def _probe_now(self, pair: Pair, _then: State, what: Happening) -> bool:
         """Somebody waits: what comes within two seconds is told; what came just now need not come again."""
-        pair.clear_at = inf if _then is State.FROM else what.now + BETWEEN_S
-        pair.refresh_at = what.now + self.settings.refresh_s
+        watched = _then is State.FROM
+        pair.clear_at = inf if watched else what.now + BETWEEN_S
+        pair.refresh_at = what.now + self.settings.refresh_s if watched else inf
         if not pair.blank and what.now < pair.probed_at + BETWEEN_S:
             # It may be as old as that question: it is asked again when that is allowed.
             self._probes.ask((pair.names,), pair.probed_at + BETWEEN_S)

@@ -239,6 +239,17 @@ def test_a_fetch_with_a_consent_is_answered_from_a_probe(rig: PresentityRig) -> 
     assert rig.wait(3) == ["terminated timeout: -offline"]
 
 
+def test_what_a_fetch_asked_for_is_not_asked_for_anew(rig: PresentityRig) -> None:
+    """Nobody watches: a day after a fetch that nothing answered, nothing is due."""
+    rig.approve("r1")
+    rig.asks(0)
+    rig.wait(120)
+    assert rig.asks(0, b"f1") == ["probe"]
+    assert rig.wait(2 * DAY_S) == ["terminated timeout: -offline"]
+    assert rig.presentities.next_due(rig.now) > rig.now + DAY_S
+    assert not any(one.startswith("odd") for one in rig.presentities.counts)
+
+
 def test_a_fetch_of_a_watched_one_is_answered_at_once(rig: PresentityRig) -> None:
     """From what is kept for this watcher."""
     rig.approve("r1")
@@ -296,6 +307,18 @@ def test_ghosts_are_looked_for_once_a_day(rig: PresentityRig) -> None:
     assert said.count("probe") == 1
     assert rig.told[-1].presence is not None
     assert "active: -r1" in said or "active: -offline" in said
+
+
+def test_what_waits_for_the_other_answers_wakes_nobody(rig: PresentityRig) -> None:
+    """A change that came with the first answer is told with the last: until then nothing is due for it."""
+    rig.approve("r1")
+    rig.presentities.back(ALICE.domain, rig.now)
+    assert rig.wait(1) == ["probe"]
+    rig.says("", "r2")
+    for _ in range(6):
+        assert rig.wait(0.25) == []
+        assert rig.presentities.next_due(rig.now) > rig.now
+    assert rig.wait(0.5) == ["active: r2 -r1"]
 
 
 def test_silence_where_there_was_a_way_is_an_answer(rig: PresentityRig) -> None:
