@@ -558,11 +558,19 @@ def test_strangers_do_not_fill_the_room() -> None:
     assert len(rig.presentities) == 5
 
 
-@pytest.mark.parametrize("bounds", [{"per_zone": 1}, {"per_presentity": 1}, {"most": 1}])
-@pytest.mark.parametrize("how", ["cancelled", "removed", "given back", "refused"])
-def test_who_goes_leaves_the_room_that_he_took(bounds: dict[str, int], how: str) -> None:
+@pytest.mark.parametrize(
+    ("bounds", "how"),
+    [
+        (bounds, how)
+        for bounds in (
+            PresentitySettings(per_zone=1), PresentitySettings(per_presentity=1), PresentitySettings(most=1)
+        )
+        for how in ("cancelled", "removed", "given back", "refused")
+    ],
+)  # fmt: skip
+def test_who_goes_leaves_the_room_that_he_took(bounds: PresentitySettings, how: str) -> None:
     """Neither more nor less: after him one comes in, and no second one."""
-    rig = PresentityRig(PresentitySettings(**bounds))
+    rig = PresentityRig(bounds)
     others = [Address.parse(f"{name}@b.example") for name in ("x", "y", "z")]
     for watcher in others[:2]:
         rig.asks(watcher=watcher)
