@@ -307,7 +307,7 @@ class Presentities(PresentityActions):
 
     def _wake(self, pair: Pair, what: Happening) -> None:
         now = what.now
-        if pair.approved:
+        if pair.approved_at <= now:
             self._happens(pair, self._approval(pair), what)
         if pair.until and pair.until - self.wall_ahead_s <= now:
             self._happens(pair, Event.OVER, what)

@@ -114,12 +114,12 @@ class Pair(HeldPair[State]):
         probed_at: the user's service was asked last.
         tries: to ask him, in vain, in a row.
         silent: how often nothing at all answered a probe, in a row.
-        approved: the approval could not be stored yet.
+        approved_at: the approval could not be stored; it is tried again then.
         form: of the stanza that decided, until it was told.
     """
 
     __slots__ = (
-        "approved", "blank", "clear_at", "doubts", "form", "gathering", "held", "probed_at",
+        "approved_at", "blank", "clear_at", "doubts", "form", "gathering", "held", "probed_at",
         "refresh_at", "repeat_at", "resources", "silent", "silent_at", "since", "tell_at", "times",
         "tries", "until",
     )  # fmt: skip
@@ -133,7 +133,7 @@ class Pair(HeldPair[State]):
         self.held: list[Owed] = []
         self.tell_at = self.silent_at = self.repeat_at = self.refresh_at = self.clear_at = inf
         self.probed_at = -inf
-        self.approved = False
+        self.approved_at = inf
         self.form = b""
 
     @property
