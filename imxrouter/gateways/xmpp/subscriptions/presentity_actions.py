@@ -147,6 +147,9 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         self._drop(pair)
         self._drop_question(pair)
         self._sized(pair)
+        domain = pair.presentity.domain
+        if not self.holds(domain):  # nobody would say that it is back
+            self._lost.discard(domain)
 
     def _hears(self, pair: Pair) -> bool:
         """Whether presence of the pair may come now."""
@@ -289,9 +292,11 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
 
     # -- towards the user's service ------------------------------------------------------------------------
 
-    def _send(self, pair: Pair, kind: str, what: Happening, form: bytes = b"") -> bool:
+    def _send(self, pair: Pair, kind: str, what: Happening, form: bytes = b"", ident: str = "") -> bool:
         """From the watcher's bare JID to the user."""
-        what.effects.stanzas.append(PresenceStanza(pair.watcher, pair.presentity, type=kind, form=form))
+        what.effects.stanzas.append(
+            PresenceStanza(pair.watcher, pair.presentity, type=kind, form=form, id=ident)
+        )
         return True
 
     def _ask(self, pair: Pair, _then: State, what: Happening) -> bool:
@@ -337,8 +342,9 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
     def _probe_sent(self, pair: Pair, what: Happening, within_s: float) -> None:
         pair.probed_at = what.now
         pair.resources.expect()
-        pair.gathering = Answers(what.now, within_s, had_way=self._hears(pair))
-        self._send(pair, "probe", what)
+        ident = self._new_id().hex()
+        pair.gathering = Answers(ident, what.now, within_s, had_way=self._hears(pair))
+        self._send(pair, "probe", what, ident=ident)
         self._rest(pair)
 
     # -- towards the watcher -------------------------------------------------------------------------------
