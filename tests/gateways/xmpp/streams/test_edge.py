@@ -284,12 +284,12 @@ def test_what_nobody_answers_is_forgotten_in_time() -> None:
     pair.settle()
 
     def kept() -> list[int]:
-        return [len(one) for one in (edge.told, edge._presences, edge._seen, edge._messages._sent)]
+        return [len(edge.told), *edge._presence.waiting, len(edge._messages._sent)]
 
     assert kept() == [1, 1, 1, 1]
-    (going,) = edge._presences.values()
-    assert edge._again is not None
-    edge._again._end(going)  # another one went since
+    (going,) = edge._presence._going.values()
+    assert edge._presence._again is not None
+    edge._presence._again._end(going)  # another one went since
     pair.clock.advance(TOLD_S - 1)
     edge.tick()
     assert kept() == [1, 0, 1, 0]
