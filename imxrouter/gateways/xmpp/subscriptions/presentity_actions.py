@@ -37,6 +37,8 @@ from imxrouter.routing.watched import pair_key
 from imxrouter.routing.zones import zone_of
 
 _DAY_S: Final = 86_400
+#: What could not be stored is tried again after so long: the disk has other things to do.
+_WRITE_AGAIN_S: Final = 1.0
 
 
 class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
@@ -113,8 +115,7 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         if before is not after:
             self._counted(pair, before, -1)
             self._counted(pair, after, 1)
-            pair.approved = False
-            pair.tries = 0
+            pair.approved_at = inf
             if after is not State.ASKED:
                 pair.repeat_at = inf
             if after is not State.FROM:
@@ -146,6 +147,9 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         self._drop(pair)
         self._drop_question(pair)
         self._sized(pair)
+        domain = pair.presentity.domain
+        if not self.holds(domain):  # nobody would say that it is back
+            self._lost.discard(domain)
 
     def _hears(self, pair: Pair) -> bool:
         """Whether presence of the pair may come now."""
@@ -173,11 +177,10 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         gathered = inf
         if pair.gathering is not None:
             told, gathered = inf, pair.gathering.until
-        approved = 0.0 if pair.approved else inf
         self._wheel.set(
             pair,
             min(
-                over, gathered, approved, told, pair.silent_at, pair.repeat_at, pair.refresh_at,
+                over, gathered, pair.approved_at, told, pair.silent_at, pair.repeat_at, pair.refresh_at,
                 pair.clear_at,
             ),
         )  # fmt: skip
@@ -251,7 +254,8 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
             by = pair.presentity.domain.name
             what.outcome = failure(Reason.STATE_UNAVAILABLE, by=by, role="service", retry_after_s=60)
         elif pair.state is State.ASKED:
-            pair.approved = True  # told when it is written; the user does not say it again
+            # told when it is written; the user does not say it again
+            pair.approved_at = what.now + _WRITE_AGAIN_S
             self._rest(pair)
         self.counts["not-kept"] += 1
         return False
@@ -288,9 +292,11 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
 
     # -- towards the user's service ------------------------------------------------------------------------
 
-    def _send(self, pair: Pair, kind: str, what: Happening, form: bytes = b"") -> bool:
+    def _send(self, pair: Pair, kind: str, what: Happening, form: bytes = b"", ident: str = "") -> bool:
         """From the watcher's bare JID to the user."""
-        what.effects.stanzas.append(PresenceStanza(pair.watcher, pair.presentity, type=kind, form=form))
+        what.effects.stanzas.append(
+            PresenceStanza(pair.watcher, pair.presentity, type=kind, form=form, id=ident)
+        )
         return True
 
     def _ask(self, pair: Pair, _then: State, what: Happening) -> bool:
@@ -336,8 +342,9 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
     def _probe_sent(self, pair: Pair, what: Happening, within_s: float) -> None:
         pair.probed_at = what.now
         pair.resources.expect()
-        pair.gathering = Answers(what.now, within_s, had_way=self._hears(pair))
-        self._send(pair, "probe", what)
+        ident = self._new_id().hex()
+        pair.gathering = Answers(ident, what.now, within_s, had_way=self._hears(pair))
+        self._send(pair, "probe", what, ident=ident)
         self._rest(pair)
 
     # -- towards the watcher -------------------------------------------------------------------------------
@@ -348,7 +355,6 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         pair.form = what.form
         pair.tell_at = what.now + self.settings.coalesce_s
         pair.silent_at = what.now + self.settings.silent_s
-        pair.refresh_at = what.now + self.settings.refresh_s
         return True
 
     def _refuse(self, pair: Pair, _then: State, what: Happening) -> bool:
