@@ -3,20 +3,23 @@
 import socket
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tests.doubles.ports import BLOCK, FIRST, Ports
+from tests.doubles.ports import BLOCK, FIRST, STEP, Ports
 
 IP = "127.0.0.1"
+EACH = BLOCK // STEP
 
 
 def test_no_port_is_given_twice() -> None:
     """Not bound yet, or bound; more than a block has."""
     ports = Ports("once")
-    given = [ports.take(IP) for _ in range(3 * BLOCK)]
+    given = [ports.take(IP) for _ in range(3 * EACH)]
     assert len(set(given)) == len(given)
+    assert all(right - left >= STEP for left, right in pairwise(sorted(given)))
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert max(given) < lowest
     assert min(given) >= FIRST
@@ -31,9 +34,9 @@ def test_each_address_has_all_ports_of_a_block() -> None:
 def test_another_process_has_others() -> None:
     """Though nothing is bound yet; when this one has ended, they are free again."""
     ports = Ports("shared")
-    ours = {ports.take(IP) // BLOCK for _ in range(2 * BLOCK)}
+    ours = {ports.take(IP) // BLOCK for _ in range(2 * EACH)}
     text = "from tests.doubles.ports import *; ports = Ports('shared'); "
-    text += f"print([ports.take({IP!r}) for _ in range({2 * BLOCK})])"
+    text += f"print([ports.take({IP!r}) for _ in range({2 * EACH})])"
     theirs = [_blocks(text) for _ in range(2)]
     assert all(one and not one & ours for one in theirs)
 
@@ -54,13 +57,13 @@ def test_what_somebody_else_listens_on_is_left_out(kind: socket.SocketKind) -> N
         other.bind((ip, taken))
         if kind is socket.SOCK_STREAM:
             other.listen()
-        assert ports.take(ip) == taken + 1
+        assert ports.take(ip) == taken + STEP
 
 
 def test_it_says_when_no_port_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rather than to look for ever."""
     monkeypatch.setattr("tests.doubles.ports.BLOCKS", 2)
     ports = Ports("all")
-    assert len({ports.take(IP) for _ in range(2 * BLOCK)}) == 2 * BLOCK
+    assert len({ports.take(IP) for _ in range(2 * EACH)}) == 2 * EACH
     with pytest.raises(LookupError, match="taken"):
         ports.take(IP)

@@ -17,8 +17,10 @@ from imxrouter.lab.places import Place, is_free
 
 #: Linux gives 32,768 and above to outgoing connections; well-known services are below 10,000.
 FIRST: Final = 12_000
-BLOCK: Final = 100
-BLOCKS: Final = 200
+BLOCK: Final = 200
+BLOCKS: Final = 100
+#: From one port to the next: the processes of a router count up from the one that its metrics are given.
+STEP: Final = 8
 
 
 class Ports:
@@ -42,7 +44,7 @@ class Ports:
         """
         while True:
             block, at = divmod(self._given[ip], BLOCK)
-            self._given[ip] += 1
+            self._given[ip] += STEP
             if block == len(self._blocks):
                 self._blocks.append(self._claim())
             port = FIRST + self._blocks[block] * BLOCK + at

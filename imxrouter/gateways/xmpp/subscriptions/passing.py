@@ -253,7 +253,8 @@ class PassingPairs:
     def _note_asked(self, ends: Ends, now: float, domain: str) -> None:
         while self._asked and next(iter(self._asked.values()))[0] <= now:
             self._was_asked(next(iter(self._asked)))
-        if ends in self._asked or len(self._asked) >= MOST_PROBED:
+        self._was_asked(ends)  # the newest stands last, and counts
+        if len(self._asked) >= MOST_PROBED:
             return
         if len(self._asked) >= FREE_PART * MOST_PROBED and self._has_its_share(
             domain, MOST_PROBED, self._asked_by

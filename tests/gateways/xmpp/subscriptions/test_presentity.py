@@ -249,6 +249,24 @@ def test_the_consent_outlives_the_subscription(rig: PresentityRig) -> None:
     assert [one for one in said if one != "probe"] == ["active: r1", "unavailable", "terminated timeout"]
 
 
+def test_who_comes_back_at_once_is_told_what_is_so_then(rig: PresentityRig) -> None:
+    """What was known while he watched is forgotten: the user is not offline because nothing is kept."""
+    rig.approve("r1")
+    rig.presentities.back(ALICE.domain, rig.now)
+    assert rig.wait(1) == ["probe"]
+    rig.says("", "r1")
+    rig.wait(3)
+    assert rig.asks(0) == ["unavailable"]
+    assert rig.presentities.state_for(BOB, ALICE) is None
+    assert rig.asks(ident=b"s2") == ["probe"]
+    assert rig.presentities.state_for(BOB, ALICE) is None
+    rig.says("", "r2")
+    assert rig.wait(3) == ["active: r2"]
+    seen = rig.presentities.state_for(BOB, ALICE)
+    assert seen is not None
+    assert [one.id for one in seen.tuples] == ["ID-r2"]
+
+
 def test_a_cancelled_request_ends_the_consent(rig: PresentityRig) -> None:
     """With the very stanza, where it may be used; for asked, watched and dormant ones."""
     for prepare in ("asked", "from", "dormant"):
