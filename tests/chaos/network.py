@@ -200,7 +200,7 @@ class Network:
     def close(self) -> None:
         """Stop."""
         self._stopping.set()
-        self._thread.join(5)
+        self._thread.join(30)
 
     # -- the thread --------------------------------------------------------------------------------------
 
