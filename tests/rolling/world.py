@@ -174,6 +174,13 @@ class World:
             name: Host(folder, name, port, dns, extra if name != "a1" else "", tls=tls) for name in PLACES
         }
         self.a1, self.b1, self.b2 = (self.hosts[name] for name in ("a1", "b1", "b2"))
+        try:
+            self._start(rate, watches, changes)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, rate: float, watches: int, changes: float) -> None:
         for host in self.hosts.values():
             host.start()
         plan: dict[str, Any] = {
