@@ -8,7 +8,9 @@ from dataclasses import replace
 from imxrouter.gateways.xmpp import say
 from imxrouter.gateways.xmpp.heard import Header
 from imxrouter.gateways.xmpp.names import COMPONENT, SERVER, Condition
-from imxrouter.gateways.xmpp.stanza import Stanza, rescoped, tree_of, undetermined
+from imxrouter.gateways.xmpp.stanza import Stanza, read_stanza, rescoped, tree_of, undetermined
+from imxrouter.gateways.xmpp.streams.one_answer import OneAnswer
+from imxrouter.gateways.xmpp.streams.told import Told, ToldTable
 from imxrouter.gateways.xmpp.takers import Takers
 from imxrouter.gateways.xmpp.translate.awaited import LATE_S, QUERY_S, Awaited
 from imxrouter.gateways.xmpp.translate.failures import error_of
@@ -154,6 +156,28 @@ def _answers() -> None:
     assert len(awaited) == 0
     assert not awaited.sent((bob, "c@c.example", ""), "bob@b.example", "c.example", "", 0.0)
     assert shares_of(lambda: Awaited(QUERY_S)) == (312, 1875, 2500, 5000, 10_000)
+
+
+@rule("iq-passes")
+def _one_answer() -> None:
+    alice, bob = "alice@a.example/r1", "bob@b.example"
+    told, result = (
+        Told("iq", alice, bob, "i1", "get", "b.example", "a.example"),
+        "<iq from='{}' to='{}' id='i1'/>",
+    )
+    answer = read_stanza(result.format(bob, alice).encode())
+    table = ToldTable()
+    one = OneAnswer(table)
+    for tag in (1, 2):  # the newest is what is answered
+        assert table.add(tag, told, 0.0, one.asked(told, 0.0))
+    assert table.take(1) is None
+    assert one.answers(answer, 1.0)
+    assert table.take(2) is None
+    assert one.doubted(told, 0.0)
+    assert not one.answers(answer, LATE_S - 1)
+    assert one.doubted(told, 0.0)
+    assert one.answers(answer, LATE_S)
+    assert LATE_S == 120
 
 
 @rule("err-strange")
