@@ -44,6 +44,17 @@ def optional_flag(body: Body, name: str) -> bool | None:
     return value
 
 
+def optional_integer(body: Body, name: str, least: int, most: int) -> int | None:
+    """A whole number from `least` to `most`, or None where it is not there."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        do = f"give a whole number from {least} to {most}"
+        raise AdminError("bad-request", f"{str(value)[:40]!r} is out of range", name, do)
+    return value
+
+
 def optional_seconds(body: Body, name: str, most: int = 0xFFFFFFFF) -> int | None:
     """A whole number of seconds from 0 to `most`, or None where it is not there."""
     value = body.get(name)

@@ -37,6 +37,7 @@ class Publishing:
         for_s: seconds until it is forgotten; None: the default.
         by: who publishes; empty: the user himself.
         audience: patterns of those who see it; none: all who may see the user.
+        priority: among those of the user, within `model.presence.PRIORITIES`; None: none is said.
     """
 
     instance: str
@@ -46,6 +47,7 @@ class Publishing:
     for_s: float | None = None
     by: str = ""
     audience: Sequence[str] = ()
+    priority: int | None = None
 
 
 class PresencePort(Protocol):

@@ -9,6 +9,7 @@ from imxrouter.admin import bodies
 from imxrouter.admin.errors import AdminError
 from imxrouter.admin.user_port import PresencePort, Publishing, SettingsPort
 from imxrouter.admin.user_views import NoteView
+from imxrouter.model.presence import PRIORITIES
 
 
 class UsersPort(Protocol):
@@ -41,6 +42,7 @@ def _publishing(body: bodies.Body) -> Publishing:
         for_s=None if seconds is None else float(seconds),
         by=bodies.optional_text(body, "by") or "",
         audience=bodies.optional_texts(body, "audience") or (),
+        priority=bodies.optional_integer(body, "priority", *PRIORITIES),
     )
 
 

@@ -13,12 +13,16 @@ class NoteView(TypedDict):
 
 
 class TupleView(TypedDict):
-    """One way to reach somebody; `priority` is 0 to 1, null where none was said."""
+    """One way to reach somebody; `priority` is 0 to 1, null where none was said.
+
+    `xmpp_priority` is what watchers on XMPP are shown of it, -128 to 127; 0 where they are shown none.
+    """
 
     id: str
     status: str
     contact: str
     priority: float | None
+    xmpp_priority: int
     activities: list[str]
     notes: list[NoteView]
 

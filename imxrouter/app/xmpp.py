@@ -1,4 +1,4 @@
-"""XMPP streams of this process: what they are held to, and what is counted of them."""
+"""XMPP streams of this process, tied to its other parts, and what is counted of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import ceil
@@ -17,12 +16,12 @@ from imxrouter.app.link_parts import LinkParts
 from imxrouter.app.passing import broke, passing_of, ways_by
 from imxrouter.app.random_ids import RandomIds
 from imxrouter.app.served.embedding import SEVERAL_PROCESSES
+from imxrouter.app.trust.stream_rules import StreamRules
 from imxrouter.app.trust.stream_trust import stream_trust
 from imxrouter.config.schema import Config
 from imxrouter.formats.xmltree import Element
 from imxrouter.gateways.xmpp.acks import PingDroppers
 from imxrouter.gateways.xmpp.effects import StanzaIn
-from imxrouter.gateways.xmpp.heard import AFTER
 from imxrouter.gateways.xmpp.names import Condition
 from imxrouter.gateways.xmpp.pairs import Pair
 from imxrouter.gateways.xmpp.steps import StreamRole
@@ -30,7 +29,6 @@ from imxrouter.gateways.xmpp.streams.again import AgainOutside, PresenceAgain
 from imxrouter.gateways.xmpp.streams.deciding import Deciding
 from imxrouter.gateways.xmpp.streams.dialer import StreamDialer
 from imxrouter.gateways.xmpp.streams.edge import StreamEdge
-from imxrouter.gateways.xmpp.streams.inside import HeldTo
 from imxrouter.gateways.xmpp.streams.knocking import Knocking, KnockOutside
 from imxrouter.gateways.xmpp.streams.listener import StreamFactory
 from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts
@@ -45,9 +43,7 @@ from imxrouter.gateways.xmpp.subscriptions.passing import Seen
 from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import PresentitySettings
 from imxrouter.gateways.xmpp.subscriptions.watcher_pairs import WatcherSettings
 from imxrouter.gateways.xmpp.takers import UNKNOWN, Ask, Taken, Takers
-from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, TlsRule
 from imxrouter.gateways.xmpp.translate.messages import Takes
-from imxrouter.link.machine import Side
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.outcome import Outcome, failure
@@ -60,9 +56,8 @@ from imxrouter.routing.watched import address_of
 from imxrouter.telemetry.xmpp import XmppFigures
 from imxrouter.transport.dialing import Reach
 from imxrouter.transport.hub import Hub
-from imxrouter.transport.link import Door, Link, Purpose
+from imxrouter.transport.link import Link, Purpose
 from imxrouter.transport.silence import domains_of
-from imxrouter.transport.strengths import Strengths
 from imxrouter.wire.control import Control, Hello
 from imxrouter.wire.record import Record
 from imxrouter.wire.registry import RecordType
@@ -75,103 +70,6 @@ ROLE_WORDS: Mapping[StreamRole, str] = {
     StreamRole.COMPONENT_OUT: "component",
     StreamRole.COMPONENT_IN: "host of a component",
 }
-
-
-class StreamRules(HeldTo):
-    """What streams are held to, by the configuration and the policies of the moment.
-
-    Args:
-        hub: links of this process.
-        strengths: decides what streams are worth.
-        config: the configuration of the moment.
-        droppers: domains that leave pings unanswered.
-        shuts_out: whether nothing is taken of a domain (wire form).
-    """
-
-    def __init__(
-        self,
-        hub: Hub,
-        strengths: Strengths,
-        config: Callable[[], Config],
-        droppers: PingDroppers,
-        shuts_out: Callable[[bytes], bool],
-    ) -> None:
-        self._hub = hub
-        self._strengths = strengths
-        self._config = config
-        self._droppers = droppers
-        self._shuts_out = shuts_out
-
-    def terms(self, session: StreamLink) -> StreamTerms:
-        """What a stream is held to that begins now; the functions look at its TLS when they are asked."""
-        opens, other = session.side is Side.OPENER, session.other
-        return StreamTerms(
-            tls=self._tls(opens=opens, other=other),
-            serves=self._serves,
-            admits=self._against,
-            external=(lambda own: session.presents(own.encode())) if opens else self._external(session),
-            dialback=self._dialback(session),
-            confirm=self.confirm(other),
-            settings=self.settings(),
-        )
-
-    def _tls(self, *, opens: bool, other: str) -> TlsRule:
-        if not (self._strengths.tls if opens else self._hub.first_bytes.maker is not None):
-            return TlsRule.NONE
-        if self._config().xmpp.tls == "required":
-            return TlsRule.REQUIRED
-        needed = bool(other) and self._strengths.asks_tls(Domain(other), None)
-        return TlsRule.REQUIRED if needed else TlsRule.OFFERED
-
-    def _serves(self, name: str) -> bool:
-        return name.encode() in self._hub.switch.routes
-
-    def _against(self, name: str) -> Condition | None:
-        """What speaks against a domain that begins a stream: ours speak only by their own service's link."""
-        wire = name.encode()
-        return Condition.NOT_AUTHORIZED if wire in self._hub.switch.routes or self._shuts_out(wire) else None
-
-    def _external(self, session: StreamLink) -> Callable[[str], bool]:
-        def may(name: str) -> bool:
-            domain = Domain(name)
-            return (
-                session.tls is not None
-                and self._strengths.xmpp_proofs(domain).external
-                and self._strengths.judged(session.tls, domain, as_client=True).good
-            )
-
-        return may
-
-    def _dialback(self, session: StreamLink) -> Callable[[str], bool]:
-        def may(name: str) -> bool:
-            domain = Domain(name)
-            proofs = self._strengths.xmpp_proofs(domain)
-            if proofs.tls and session.tls is None:
-                return False
-            if proofs.certificate and not self._strengths.judged(session.tls, domain, as_client=True).good:
-                return False
-            return proofs.verified or proofs.covered
-
-        return may
-
-    def confirm(self, other: str) -> Confirm:
-        """How it is known that a stanza arrived at a domain; empty: none is known yet."""
-        if self._config().xmpp.confirm == "written":
-            return Confirm.WRITTEN
-        return self._droppers.confirm(other, self._hub.now()) if other else Confirm.PING
-
-    def settings(self) -> StreamSettings:
-        """Times and bounds of a stream."""
-        config = self._config()
-        return StreamSettings(
-            header_s=config.dial.hello_timeout_s,
-            close_s=config.links.close_deadline_s,
-            answer_s=config.links.answer_timeout_s,
-            silent_s=config.links.ping_s,
-            dead_s=config.links.dead_s,
-            limits=replace(AFTER, stanza_bytes=config.xmpp.stanza_bytes),
-            idle_s=config.links.idle_s,
-        )
 
 
 class StreamFigures:
@@ -307,7 +205,7 @@ class Streams:
 
     def factory(self, *, only_tls: bool) -> StreamFactory:
         """What makes streams of connections of other organisations' servers."""
-        return StreamFactory(self._hub, self.parts, Door.XMPP, only_tls=only_tls)
+        return StreamFactory(self._hub, self.parts, only_tls=only_tls)
 
     def hush(self, *, is_hushed: bool) -> None:
         """Whether what leaves on streams is refused, where its arrival matters."""

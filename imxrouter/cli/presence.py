@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -20,12 +20,14 @@ from imxrouter.admin.client import (
 from imxrouter.cli import output
 from imxrouter.cli.exits import Exit
 from imxrouter.cli.options import Context, live
-from imxrouter.model.presence import ACTIVITIES
+from imxrouter.model.presence import ACTIVITIES, PRIORITIES
 
 #: The instance that is meant where none is named.
 INSTANCE = "imxctl"
 #: `unknown` is what routers say, so it is no activity here.
 _STATES = ("open", "closed", *sorted(ACTIVITIES - {"unknown"}))
+#: An option that was left out; a priority of 0 was not.
+_NOT_GIVEN: Final = (None, "", ())
 
 
 @click.command()
@@ -48,6 +50,12 @@ _STATES = ("open", "closed", *sorted(ACTIVITIES - {"unknown"}))
 @click.option("--language", "languages", multiple=True, metavar="TAG", help="Of the note in the same place.")
 @click.option(
     "--contact", metavar="URI", default="", help="Where that instance is reached, such as im:bob@b.example."
+)
+@click.option(
+    "--priority",
+    metavar="NUMBER",
+    type=click.IntRange(*PRIORITIES),
+    help="How much that instance is preferred to his others; below 0 it wants no messages.",
 )
 @click.option("--instance", metavar="NAME", help="A device or program of his.  [default: imxctl]")
 @click.option(
@@ -106,7 +114,7 @@ def _check_given(chosen: list[str], given: dict[str, Any]) -> None:
     takes = {"--publish": set(given), "--retract": {"instance", "by"}}.get(chosen[0] if chosen else "", set())
     names = {"for_s": "--for", "audience": "--to", "notes": "--note", "languages": "--language"}
     for name, value in given.items():
-        if value and name not in takes:
+        if value not in _NOT_GIVEN and name not in takes:
             raise click.UsageError(f"{names.get(name, '--' + name)} is for --publish")
     if len(given["languages"]) > len(given["notes"]):
         raise click.UsageError("there are more languages than notes")
@@ -120,7 +128,8 @@ def _publishing(status: str, given: dict[str, Any]) -> dict[str, Any]:
             {"text": text, "language": language}
             for text, language in zip(given["notes"], languages, strict=False)
         ],
-        "contact": given["contact"], "by": given["by"], "audience": list(given["audience"]),
+        "contact": given["contact"], "priority": given["priority"], "by": given["by"],
+        "audience": list(given["audience"]),
     }  # fmt: skip
 
 
@@ -140,11 +149,16 @@ def _presence(view: PresenceView) -> None:
             "contact",
             lambda row: ", ".join(one["contact"] for one in row["state"]["tuples"] if one["contact"]),
         ),
+        ("priority", lambda row: ", ".join(_priorities(row["state"]))),
         ("by", lambda row: "" if row["by"] == view["user"] else row["by"]),
         ("seen by", lambda row: ", ".join(row["audience"]) or "who may see him"),
         ("until", lambda row: f"{moment(row['until'])} (in {output.duration(row['left_s'])})"),
     ]
     output.table(view["instances"], columns, "no instance publishes; he is shown as offline")
+
+
+def _priorities(shown: StateView) -> list[str]:
+    return [str(one["xmpp_priority"]) for one in shown["tuples"] if one["xmpp_priority"]]
 
 
 def _seen(view: SeenView) -> None:

@@ -16,8 +16,9 @@ from imxrouter.discovery.cache import AnswerCache
 from imxrouter.discovery.delegation import SecureWay
 from imxrouter.discovery.errors import DiscoveryFailed
 from imxrouter.discovery.order import Chance, interleave, trial_order
-from imxrouter.discovery.plan import Plan, Purpose, Search, Verdict
+from imxrouter.discovery.plan import Plan
 from imxrouter.discovery.records import Form, Target
+from imxrouter.discovery.search import Purpose, Search, Verdict
 from imxrouter.discovery.xmpp_plan import XmppPlan
 from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain

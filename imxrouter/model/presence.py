@@ -23,6 +23,8 @@ from imxrouter.model.vocabulary import Reason
 #: Tuples in one state. A person has a handful of devices; a service account with a hundred is generous.
 MAX_TUPLES: Final = 100
 
+#: Lowest and highest of an instance among those of its user, as XMPP counts (RFC 6121 section 4.7.2.3).
+PRIORITIES: Final = (-128, 127)
 #: The activities of RFC 4480 section 3.2 that have a name; `other` and foreign ones stand apart.
 ACTIVITIES: Final = frozenset(
     {

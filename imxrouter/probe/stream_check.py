@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from imxrouter.discovery.plan import Purpose
 from imxrouter.discovery.records import Form, Target
+from imxrouter.discovery.search import Purpose
 from imxrouter.gateways.xmpp.streams.probing import Probed, StreamProbe
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred, succeed
 
 from imxrouter.discovery.errors import DiscoveryFailed
 from imxrouter.discovery.finder import Found
-from imxrouter.discovery.plan import Purpose
 from imxrouter.discovery.records import Form
+from imxrouter.discovery.search import Purpose
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import LocalMisuse
 from imxrouter.model.vocabulary import Reason

@@ -20,8 +20,8 @@ from imxrouter.discovery.errors import DiscoveryFailed
 from imxrouter.discovery.finder import Found
 from imxrouter.discovery.guard import DialGuard
 from imxrouter.discovery.order import Chance, weighted_order
-from imxrouter.discovery.plan import Purpose
 from imxrouter.discovery.records import Target
+from imxrouter.discovery.search import Purpose
 from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason, Stage

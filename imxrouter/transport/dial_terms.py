@@ -10,8 +10,8 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, succeed
 
 from imxrouter.discovery.finder import Found
-from imxrouter.discovery.plan import Purpose
 from imxrouter.discovery.records import Target
+from imxrouter.discovery.search import Purpose
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
 from imxrouter.model.vocabulary import Reason

@@ -18,7 +18,7 @@ from imxrouter.link.ledger import FROM_DOMAIN, TO_DOMAIN, TRIES, TYPE, Entry
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.choice import Choice, NoChoice, Protocol, Uri
-from imxrouter.routing.destinations import DestinationState, DestinationTable
+from imxrouter.routing.destinations import DestinationTable
 from imxrouter.switch.ways import STANZA
 from imxrouter.transport.apart import Apart
 from imxrouter.transport.choosing import Chosen, protocol_of
@@ -38,6 +38,7 @@ from imxrouter.transport.pursuit import (
     Pursuit,
     Resting,
 )
+from imxrouter.transport.standing import Standing
 from imxrouter.transport.usable_links import UsableLinks
 from imxrouter.wire.control import Control, Hello
 
@@ -78,7 +79,8 @@ class Federation:
         self._reaches = reaches
         self._claimer = claimer
         self._links = UsableLinks(hub, claimer)
-        self.destinations, self.presence = destinations, destinations.another()
+        self._standing = Standing(hub, destinations)
+        self.destinations, self.presence = self._standing.destinations, self._standing.presence
         self.holding = Holding(hub)
         self.chosen = Chosen(hub.switch.ways)
         self.more_links = MoreLinks(hub, reaches, claimer)
@@ -209,26 +211,17 @@ class Federation:
             if session.is_open:
                 self._claim_all(pursuit, session)
             return
-        now, uri = self._hub.now(), pursuit.uri
-        destination = self._known(uri).open(pursuit.domain, now, pursuit.protocol)
-        if destination is None:
-            self.holding.fail(pursuit, Cause(Reason.BUSY, "too many domains are being reached"), 5)
-        elif destination.state is DestinationState.FAILING and not destination.may_try(now):
-            last = destination.last_error
-            cause = Cause(last.reason, last.note) if last else Cause(Reason.BACKING_OFF)
-            self.holding.fail(pursuit, cause.of_unsent(), destination.retry_after_s(now))
+        held_back = self._standing.holds_back(pursuit.domain, pursuit.protocol, pursuit.uri)
+        if held_back is not None:
+            self.holding.fail(pursuit, *held_back)
         elif isinstance(choice, NoChoice):
-            self._failed(pursuit, Cause(choice.reason, self.chosen.why(pursuit.domain, choice, uri)))
+            why = self.chosen.why(pursuit.domain, choice, pursuit.uri)
+            self._failed(pursuit, Cause(choice.reason, why))
         elif pursuit.protocol not in self._reaches:
             self._failed(pursuit, Cause(Reason.BLOCKED, f"{pursuit.protocol.value} is not spoken here"))
         else:
-            if uri is Uri.IM:
-                destination.connecting(now)
+            self._standing.connecting(pursuit.domain, pursuit.protocol, pursuit.uri)
             self._dial(pursuit)
-
-    def _known(self, uri: Uri) -> DestinationTable:
-        """What is known of domains; of their hosts for presence alone it says nothing of the others."""
-        return self.presence if uri is Uri.PRES else self.destinations
 
     def _dial(self, pursuit: Pursuit) -> None:
         pursuit.dialling = True
@@ -284,9 +277,7 @@ class Federation:
         if pursuit.budget.count:
             self._dial(pursuit)
             return
-        destination = self._known(pursuit.uri).find(pursuit.domain, pursuit.protocol or Protocol.IMX)
-        if destination is not None:
-            destination.idle(self._hub.now())
+        self._standing.idle(pursuit.domain, pursuit.protocol or Protocol.IMX, pursuit.uri)
         self.holding.forget_if_empty(pursuit)
 
     def _broken(self, problem: Failure, pursuit: Pursuit) -> None:
@@ -311,16 +302,14 @@ class Federation:
 
     def _verdict(self, domain: Domain, protocol: Protocol, cause: Cause, uri: Uri = Uri.IM) -> int:
         """Every target failed: remember it, and say it; returns the seconds until the next try."""
-        reason, note, now = cause.reason, cause.note, self._hub.now()
-        destination = self._known(uri).open(domain, now, protocol)
-        if destination is not None:
-            destination.failed(reason, now, note)
+        reason, note = cause.reason, cause.note
+        retry_after_s = self._standing.failed(domain, protocol, uri, cause)
         self.log.warn(
             "{domain} cannot be reached{service}: {reason}", domain=domain.name, reason=reason.word,
             stage=reason.stage.value, note=note, service=" for presence" if uri is Uri.PRES else "",
         )  # fmt: skip
         self.on_step("failed", domain.wire, note, reason)
-        return destination.retry_after_s(now) if destination is not None else 5
+        return retry_after_s
 
     def unreachable(self, domain: bytes, cause: Cause) -> None:
         """A verdict that somebody else came to: its links are silent, and a new one fails."""
@@ -338,9 +327,7 @@ class Federation:
 
     def next_try(self, domain: bytes, now: float) -> float:
         """When a domain may be tried again, monotonic seconds."""
-        destination = self.destinations.find(Domain(domain.decode("ascii")), self._used_for(domain))
-        failing = destination is not None and destination.state is DestinationState.FAILING
-        return destination.next_try if failing and destination is not None else now
+        return self._standing.next_try(domain, self._used_for(domain), now)
 
     # -- claims ------------------------------------------------------------------------------------------
 
@@ -378,8 +365,9 @@ class Federation:
         protocol = session.protocol
         pursuits = self.holding.by(claim.to_domain, protocol, session.port)
         if claim.state is ClaimState.PROVED:
-            self._up(claim.to_domain, protocol, proved=True)
-            self._presence_reached(claim.to_domain, session)
+            self._standing.up(claim.to_domain, protocol)
+            self.on_reached(claim.to_domain)
+            self._standing.presence_reached(claim.to_domain, session)
             for pursuit in pursuits if session.is_open else ():
                 pursuit.tried.clear()
                 pursuit.again = False
@@ -387,29 +375,12 @@ class Federation:
             return
         if self.apart.takes(session, claim):
             return
-        destination = self.destinations.find(Domain(claim.to_domain.decode("ascii")), protocol)
-        if destination is not None:
-            cause = Cause.of_claim(claim)
-            destination.refused(cause.reason, self._hub.now(), cause.note)
+        self._standing.claim_refused(claim.to_domain, protocol, Cause.of_claim(claim))
         apart = self.apart.refused(session, claim)
         for pursuit in pursuits if claim.reason not in ASK_AGAIN else ():
             if apart or pursuit.session == session.number:
                 self.holding.give_up_all(pursuit, claim.from_domain, Cause.of_claim(claim), 5)
                 self.holding.forget_if_empty(pursuit)
-
-    def _up(self, domain: bytes, protocol: Protocol, *, proved: bool = False) -> None:
-        destination = self.destinations.open(Domain(domain.decode("ascii")), self._hub.now(), protocol)
-        if destination is not None:
-            destination.up(self._hub.now())
-        if proved:
-            self.on_reached(domain)
-
-    def _presence_reached(self, domain: bytes, session: Link) -> None:
-        """A link is proved: where it is for presence, the back-off of the hosts for that is over."""
-        fits = self._hub.switch.ways.fits(domain, session.port, Uri.PRES)
-        entry = self.presence.find(Domain(domain.decode("ascii")), session.protocol) if fits else None
-        if entry is not None:
-            entry.peer_proved(self._hub.now())
 
     def _release(self, pursuit: Pursuit, from_domain: bytes) -> None:
         """A way is there: what waited goes out in its order, over links of the protocol it waited for."""
@@ -430,9 +401,8 @@ class Federation:
     def peer_proved(self, session: Link, peer: bytes, ours: bytes) -> None:
         """A peer proved itself: what waits for it may go over its link; a failing one is tried again."""
         protocol = session.protocol
-        if self.destinations.peer_proved(Domain(peer.decode()), self._hub.now(), protocol):
+        if self._standing.proved_itself(peer, session):
             self.log.info("{domain} proved itself; its back-off ends", domain=peer.decode())
-        self._presence_reached(peer, session)
         carries = self._hub.switch.ways.carries(peer, ours, session.port)
         waiting = self.holding.by(peer, protocol, session.port)
         if protocol is Protocol.IMX:
@@ -451,7 +421,7 @@ class Federation:
             self.more_links.opened(session)
             self.apart.opened(session)
             for domain in session.reached:
-                self._up(domain, session.protocol)
+                self._standing.up(domain, session.protocol)
                 for pursuit in self.holding.by(domain, session.protocol, session.port):
                     self._claim_all(pursuit, session)
 
@@ -487,17 +457,16 @@ class Federation:
             orderly = Cause(Reason.SHUTTING_DOWN, cause.note, cause.by_peer)
             self._next_target(pursuit, orderly if cause.reason in _IN_ORDER else cause)
 
-    def _rest(self, raw: bytes, protocol: Protocol) -> None:
+    def _rest(self, domain: bytes, protocol: Protocol) -> None:
         """A link to the domain went; where it was the last one and nothing waits, the domain is idle."""
-        domain, waiting = Domain(raw.decode("ascii")), self.holding.by(raw, protocol)
-        destination, ways = self.destinations.find(domain, protocol), self._hub.switch.ways
-        if destination is None or destination.state is DestinationState.FAILING:
+        waiting, ways = self.holding.by(domain, protocol), self._hub.switch.ways
+        if self._standing.is_failing(domain, protocol):
             return
         there = ways if protocol is Protocol.IMX else ways.streams
-        if raw in there or any(one.dialling or one.budget.count for one in waiting):
+        if domain in there or any(one.dialling or one.budget.count for one in waiting):
             return
-        if self._links.reaching(raw, protocol) is None:
-            destination.idle(self._hub.now())
+        if self._links.reaching(domain, protocol) is None:
+            self._standing.idle(Domain(domain.decode("ascii")), protocol)
 
     def tick(self, now: float) -> None:
         """What has waited too long is answered; a busy peer gets another link; old choices are made anew."""

@@ -44,6 +44,15 @@ def ask(rig: AdminRig, method: str, path: str, body: object = None) -> tuple[int
         ("POST", f"users/{BOB}/presence", {"instance": "x", "status": "open", "notes": [{}]}, "text"),
         ("POST", f"users/{BOB}/presence", {"instance": "x", "status": "open", "for_s": "1"}, "for_s"),
         ("POST", f"users/{BOB}/presence", {"instance": "x", "status": "open", "audience": [1]}, "audience"),
+        *(
+            (
+                "POST",
+                f"users/{BOB}/presence",
+                {"instance": "x", "status": "open", "priority": bad},
+                "priority",
+            )
+            for bad in (-129, 128, True, "1", 1.5)
+        ),
         ("POST", f"users/{BOB}/subscriptions/{ALICE}", {"for_s": True}, "for_s"),
         ("POST", f"users/{BOB}/subscriptions/{ALICE}", {"for_s": -1}, "for_s"),
         ("POST", f"users/{BOB}/watchers/{ALICE}", {}, "decision"),

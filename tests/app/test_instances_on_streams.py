@@ -29,7 +29,10 @@ def _tree(raw: bytes) -> Element:
 
 def _words(tree: Element) -> str:
     show = next((one.text for one in tree.children if one.name == "show"), "open")
-    return " ".join([show, *(f"{one.language}:{one.text}" for one in tree.children if one.name == "status")])
+    numbers = [one.text for one in tree.children if one.name == "priority"]
+    return " ".join(
+        [show, *numbers, *(f"{one.language}:{one.text}" for one in tree.children if one.name == "status")]
+    )
 
 
 def test_each_instance_is_shown_as_it_is(lab: Lab) -> None:
@@ -58,3 +61,26 @@ def test_each_instance_is_shown_as_it_is(lab: Lab) -> None:
         wait({"desk": "gone", "phone": "xa en:night", "r 1": "open"})
         told = [one.from_.partition("/")[2] for one in server.stanzas[before:] if one.kind == "presence"]
         assert told == ["phone", "desk"]
+
+
+def test_a_priority_is_shown_to_watchers_on_xmpp(lab: Lab) -> None:
+    """RFC 6121 section 4.7.2.3: the very number, both ends of the range too; 0 and none are the same."""
+    a, streams_at = xmpp_router(lab, "a.example", settings=_SETTINGS)
+    allow(a, Address.parse(ALICE))
+    said = {"high": 127, "low": -128, "mid": 5, "minus": -1, "zero": 0}
+    for instance, priority in said.items():
+        view = ctl_json(a, "presence", ALICE, "--publish", "open", "--instance", instance, "--priority",
+                        str(priority))  # fmt: skip
+        (mine,) = [one for one in view["instances"] if one["instance"] == instance]
+        (shown_as,) = mine["state"]["tuples"]
+        assert shown_as["xmpp_priority"] == priority
+        assert shown_as["contact"] == f"im:{ALICE}"
+        assert (shown_as["priority"] is None) is (priority < 0)
+    with a_server(lab, "b.example") as server:
+        stream = a_proved_stream(server, streams_at, "a.example")
+        stream.send(f"<presence from='{BOB}' to='{ALICE}' type='subscribe'/>")
+        wanted = {name: f"open {number}" if number else "open" for name, number in said.items()}
+        lab.wait_until(lambda: shown(server) == wanted, f"{wanted}, not {shown(server)}")
+        ctl_json(a, "presence", ALICE, "--publish", "open", "--instance", "mid", "--priority", "-7")
+        wanted["mid"] = "open -7"
+        lab.wait_until(lambda: shown(server) == wanted, f"{wanted}, not {shown(server)}")

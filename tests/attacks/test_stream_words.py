@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from imxrouter.app.xmpp import StreamRules
+from imxrouter.app.trust.stream_rules import StreamRules
 from imxrouter.gateways.xmpp import claiming, negotiation
 from imxrouter.gateways.xmpp.acks import Confirmations
 from imxrouter.gateways.xmpp.effects import VerifyIn

@@ -81,10 +81,11 @@ def test_each_command_asks_for_one_thing(
 def test_all_of_a_publication_is_sent(shell: Shell) -> None:
     """Notes have their languages in order; what is left out stays the default."""
     shell("presence", BOB, "--publish", "away", "--note", "eins", "--note", "two", "--language", "de",
-          "--contact", "im:bob@b.example", "--instance", "desk", "--for", "60", "--to", "group:work", "--to",
-          "a.example", "--by", ALICE)  # fmt: skip
+          "--contact", "im:bob@b.example", "--priority", "-5", "--instance", "desk", "--for", "60",
+          "--to", "group:work", "--to", "a.example", "--by", ALICE)  # fmt: skip
     assert shell.port.users.calls == [("publish", BOB, {
         "instance": "desk", "status": "away", "contact": "im:bob@b.example", "for_s": 60.0, "by": ALICE,
+        "priority": -5,
         "notes": [{"text": "eins", "language": "de"}, {"text": "two", "language": ""}],
         "audience": ["group:work", "a.example"],
     })]  # fmt: skip
@@ -201,6 +202,11 @@ def test_changes_are_followed_until_enough(shell: Shell) -> None:
         ["presence", BOB, "--publish", "open", "--retract"],
         ["presence", BOB, "--instance", "desk"],
         ["presence", BOB, "--publish", "unknown"],
+        ["presence", BOB, "--publish", "open", "--priority", "128"],
+        ["presence", BOB, "--publish", "open", "--priority", "-129"],
+        ["presence", BOB, "--publish", "open", "--priority", "high"],
+        ["presence", BOB, "--priority", "0"],
+        ["presence", BOB, "--retract", "--priority", "1"],
         ["subscribe", ALICE, BOB, "--count", "1"],
         ["subscribe", ALICE, BOB, "--cancel", "--for", "60"],
         ["subscriptions", ALICE, "--count", "1"],

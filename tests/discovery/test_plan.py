@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imxrouter.discovery.answers import TYPE_IMX, TYPE_SRV, TYPE_SVCB, Answer, Status
-from imxrouter.discovery.plan import MAX_TARGETS, Plan, Verdict
+from imxrouter.discovery.plan import Plan
 from imxrouter.discovery.rdata import rdata_from_text
 from imxrouter.discovery.records import Form, Target
+from imxrouter.discovery.search import MAX_TARGETS, Verdict
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import LocalMisuse
 from imxrouter.model.ports import DEFAULT_IMX_PORT

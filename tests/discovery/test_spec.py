@@ -9,7 +9,7 @@ import dns.rdataclass
 import dns.rdatatype
 import pytest
 
-from imxrouter.discovery import cache, finder, guard, imxrr, plan
+from imxrouter.discovery import cache, finder, guard, imxrr, plan, search
 from imxrouter.discovery.answers import TYPE_IMX
 from imxrouter.discovery.imxrr import ImxRecord
 from imxrouter.discovery.rdata import imx_from_text
@@ -30,7 +30,8 @@ def test_numbers_are_those_of_the_code() -> None:
         f"| default port | {DEFAULT_IMX_PORT} |",
         f"| ALPN name | `{imxrr.ALPN_IMX}` |",
         f"At most {plan.MAX_ALIASES} aliases are followed",
-        f"keep at most {plan.MAX_TARGETS} targets of an answer, and read at most {plan.MAX_RECORDS} records",
+        f"keep at most {search.MAX_TARGETS} targets of an answer,",
+        f"and read at most {search.MAX_RECORDS} records",
         f"at least {cache.MIN_TTL_S} seconds and at most one hour",
         f"at least {cache.MIN_TTL_S} seconds and at most 5 minutes",
         f"A failure is kept for {cache.FAILURE_TTL_S} seconds",
@@ -77,12 +78,12 @@ def test_zone_file_is_found_in_each_form() -> None:
     match = re.search(r"```zone\n(.*?)```", SPEC, re.DOTALL)
     assert match is not None
     zones = FakeZones(match.group(1))
-    search = plan.Plan(Domain.parse("a.example"))
-    zones.ask("a.example", TYPE_IMX).addCallback(search.feed)
-    assert search.verdict is not None
-    assert search.verdict.form is Form.IMX
-    assert search.verdict.targets[0].port == 7000
-    assert search.verdict.targets[0].tls == "required"
+    found = plan.Plan(Domain.parse("a.example"))
+    zones.ask("a.example", TYPE_IMX).addCallback(found.feed)
+    assert found.verdict is not None
+    assert found.verdict.form is Form.IMX
+    assert found.verdict.targets[0].port == 7000
+    assert found.verdict.targets[0].tls == "required"
     generic = re.search(r"TYPE65400 (\\# 29 \w+)", SPEC)
     comment = re.search(r"^; (1 imx1.*)$", SPEC, re.MULTILINE)
     assert generic is not None

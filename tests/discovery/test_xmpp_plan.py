@@ -18,9 +18,9 @@ from imxrouter.discovery.cache import AnswerCache
 from imxrouter.discovery.errors import DiscoveryFailed
 from imxrouter.discovery.finder import Finder, Found
 from imxrouter.discovery.order import trial_order
-from imxrouter.discovery.plan import MAX_TARGETS, Verdict
 from imxrouter.discovery.rdata import rdata_from_text
 from imxrouter.discovery.records import Form, Target
+from imxrouter.discovery.search import MAX_TARGETS, Verdict
 from imxrouter.discovery.xmpp_plan import XmppPlan
 from imxrouter.lab.dns import LabDns
 from imxrouter.lab.zones import ZoneBook

@@ -31,8 +31,8 @@ ALICE, BOB = "alice@a.example", "bob@b.example"
 AWAY: StateView = {
     "status": "open", "activities": ["away"], "notes": [{"text": "Bin gleich\x1b[2J da", "language": "de"}],
     "tuples": [
-        {"id": "desk", "status": "open", "contact": "im:bob@b.example", "priority": None, "activities": [],
-         "notes": []},
+        {"id": "desk", "status": "open", "contact": "im:bob@b.example", "priority": None,
+         "xmpp_priority": 0, "activities": [], "notes": []},
     ],
     "reason": "", "stage": "", "domain": "", "failed_at": "", "remedy": "", "retry": "",
 }  # fmt: skip

@@ -12,8 +12,8 @@ from twisted.internet.task import Clock
 
 from imxrouter.discovery.errors import DiscoveryFailed
 from imxrouter.discovery.finder import Found
-from imxrouter.discovery.plan import Purpose
 from imxrouter.discovery.records import Form, Target
+from imxrouter.discovery.search import Purpose
 from imxrouter.model.dane import Delegation
 from imxrouter.model.domain import Domain
 from imxrouter.model.vocabulary import Reason

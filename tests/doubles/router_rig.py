@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +37,7 @@ from imxrouter.tls.store import CertificateSet
 from imxrouter.transport.session import LinkSession
 from imxrouter.wire.control import Claim, ClaimResult, Proof, Verify, VerifyResult
 from tests.doubles.authority import DAY, Authority
+from tests.doubles.ports import Ports
 from tests.doubles.raw_peer import PATIENCE_S, SOME_TOKEN, Endpoint, RawListener, RawPeer, prove
 from tests.doubles.reactor_thread import ReactorThread
 from tests.doubles.zones import FakeZones
@@ -58,6 +58,7 @@ SETTINGS: Mapping[str, object] = {
 }
 
 _networks = itertools.count()
+_ports = Ports()
 
 
 def login_key(number: int) -> Ed25519PrivateKey:
@@ -81,10 +82,8 @@ def fresh_address() -> str:
 
 
 def free_port(ip: str) -> int:
-    """A port that was free a moment ago; it stays free where the address is ours alone."""
-    with socket.socket() as sock:
-        sock.bind((ip, 0))
-        return int(sock.getsockname()[1])
+    """A port that is free, and stays free for us."""
+    return _ports.take(ip)
 
 
 class BoundReactor:

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ import dns.rdatatype
 import dns.zone
 
 from imxrouter.discovery.answers import TYPE_IMX
+from tests.doubles.router_rig import free_port
 from tests.interop.nameservers import authoritative, signing, validator
 from tests.interop.netlab import Program, wait_until
 
@@ -120,7 +120,7 @@ class Signed:
 
     def sign(self, zones: Mapping[str, str]) -> int:
         """Serve zones that Knot signs; returns the port."""
-        port, folder = free_port(), self._folder()
+        port, folder = free_port("127.0.0.1"), self._folder()
         self._run(signing(folder, zones, port), folder)
         for zone in zones:
             wait_until(lambda zone=zone: keys(port, zone), f"{zone} is signed")  # type: ignore[misc]
@@ -128,7 +128,7 @@ class Signed:
 
     def serve(self, zones: Mapping[str, str]) -> int:
         """Serve zones as they are; returns the port."""
-        port, folder = free_port(), self._folder()
+        port, folder = free_port("127.0.0.1"), self._folder()
         self._run(authoritative("knotd", folder, zones, [("127.0.0.1", port)]), folder)
         for zone in zones:
             wait_until(lambda zone=zone: asked(port, zone, "SOA").answer, f"{zone} is served")  # type: ignore[misc]
@@ -148,7 +148,7 @@ class Signed:
         """
         if port in self._resolvers:
             self._resolvers[port].kill()
-        port, folder = port or free_port(), self._folder()
+        port, folder = port or free_port("127.0.0.1"), self._folder()
         anchors = self.anchor if anchor is None else anchor
         command = validator(folder, port, {**self.ports, **(others or {})}, anchors, date=date)
         self._resolvers[port] = self._run(command, folder)
@@ -201,12 +201,3 @@ def delegation_signer(port: int, label: str) -> str:
         one for one in asked(port, f"{label}.example", "DNSKEY").answer if one.rdtype == dns.rdatatype.DNSKEY
     )
     return dns.dnssec.make_ds(zone, rrset[0], "SHA256").to_text()
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that is free for UDP and TCP at this moment."""
-    with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        tcp.bind(("127.0.0.1", 0))
-        port: int = tcp.getsockname()[1]
-        udp.bind(("127.0.0.1", port))
-        return port

@@ -18,9 +18,9 @@ from imxrouter.discovery.plan import Plan
 from imxrouter.discovery.records import Form, Target, zone_text
 from imxrouter.model.domain import Domain
 from tests.doubles.reactor_thread import ReactorThread
+from tests.doubles.router_rig import free_port
 from tests.interop.nameservers import Server, authoritative, checker
 from tests.interop.netlab import Program, run
-from tests.interop.signed import free_port
 
 pytestmark = pytest.mark.interop
 
@@ -86,7 +86,7 @@ def test_served_records_are_found(server: Server, tmp_path: Path, reactor_thread
 @contextmanager
 def running(server: Server, where: Path) -> Iterator[int]:
     """Serve the published zone on a free port of 127.0.0.1."""
-    port = free_port()
+    port = free_port("127.0.0.1")
     zones = {"a.example": ZONES["published"]()}
     started = Program(
         server, authoritative(server, where, zones, [("127.0.0.1", port)]), where / f"{server}.log"

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.doubles.authority import DAY, Authority
-from tests.doubles.router_rig import fresh_address
+from tests.doubles.router_rig import free_port, fresh_address
 from tests.interop.netlab import Program, run, wait_until
-from tests.interop.signed import HEAD, Signed, contents, free_port, keys
+from tests.interop.signed import HEAD, Signed, contents, keys
 
 pytestmark = pytest.mark.interop
 
@@ -56,7 +56,7 @@ class Hoster:
 
     def __init__(self, folder: Path, zones: Signed) -> None:
         self.zones, self.folder = zones, folder
-        self.ip, self._port = fresh_address(), free_port()
+        self.ip, self._port = fresh_address(), free_port("127.0.0.1")
         began = time.time() - DAY
         self._dates: dict[str, Any] = {"not_before": began, "not_after": began + 60 * DAY}
         self.authority = Authority.root(**self._dates)

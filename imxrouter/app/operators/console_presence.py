@@ -26,7 +26,7 @@ from imxrouter.app.operators.user_refusals import address, service_of, told
 from imxrouter.gateways.embedded.instances import DEFAULT_PUBLICATION_S
 from imxrouter.gateways.embedded.register import Change, Topic
 from imxrouter.gateways.embedded.service import EmbeddedService
-from imxrouter.gateways.xmpp.translate.presence import is_resource, tuple_id
+from imxrouter.gateways.xmpp.translate.presence import im_uri, is_resource, said_priority, tuple_id
 from imxrouter.model.address import Address
 from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S
 from imxrouter.model.presence import (
@@ -34,6 +34,7 @@ from imxrouter.model.presence import (
     Activities,
     Basic,
     Contact,
+    Extension,
     Note,
     Presence,
     PresenceTuple,
@@ -317,11 +318,25 @@ def _presence(user: Address, what: Publishing) -> Presence:
     if what.status not in {"open", "closed"} and what.status not in ACTIVITIES:
         do = "open, closed, or one of: " + ", ".join(sorted(ACTIVITIES))
         raise AdminError("bad-request", f"{what.status[:40]!r} is no state", "status", do)
+    if basic is Basic.CLOSED and what.priority is not None:
+        do = "leave it out, or say something that is open"
+        raise AdminError("bad-request", "what is closed takes nothing, so it has no priority", "priority", do)
     notes = tuple(Note(one["text"], one["language"]) for one in what.notes)
     doing = () if what.status in {"open", "closed"} else (Activities((what.status,)),)
-    contact = Contact(what.contact) if what.contact else None
-    one = PresenceTuple(_tuple_id(what.instance), basic, contact, notes, activities=doing)
+    contact, beside = _contact(user, what)
+    one = PresenceTuple(_tuple_id(what.instance), basic, contact, notes, activities=doing, extensions=beside)
     return Presence(user, (one,))
+
+
+def _contact(user: Address, what: Publishing) -> tuple[Contact | None, tuple[Extension, ...]]:
+    """Where the instance is reached, how much it is preferred, and what of that has no place in a contact.
+
+    A priority is of a contact (RFC 3863 section 4.1.5), so where none is given it is of the user's address.
+    """
+    if what.priority is None:
+        return (Contact(what.contact) if what.contact else None), ()
+    thousandths, beside = said_priority(what.priority)
+    return Contact(what.contact or im_uri(user), thousandths), beside
 
 
 def _tuple_id(instance: str) -> str:

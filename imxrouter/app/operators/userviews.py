@@ -27,9 +27,10 @@ from imxrouter.gateways.embedded.contacts import Contact
 from imxrouter.gateways.embedded.following import End, Followed
 from imxrouter.gateways.embedded.instances import Publication
 from imxrouter.gateways.embedded.presentities import WatcherOf
+from imxrouter.gateways.xmpp.translate.showing import priority_of
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
-from imxrouter.model.presence import Activities, Note, Presence, PresenceTuple, Unknown, preferred
+from imxrouter.model.presence import Activities, Basic, Note, Presence, PresenceTuple, Unknown, preferred
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.rules import Consent, Right, Rule, Ruling
 from imxrouter.routing.watched import Standing
@@ -87,8 +88,9 @@ def _tuple_view(one: PresenceTuple) -> TupleView:
     priority = one.contact.priority if one.contact is not None else None
     return TupleView(
         id=one.id, status=one.status.value, contact=one.contact.uri if one.contact is not None else "",
-        priority=None if priority is None else priority / 1000, activities=_doing(one.activities),
-        notes=_notes(one.notes),
+        priority=None if priority is None else priority / 1000,
+        xmpp_priority=priority_of(one) if one.status is Basic.OPEN else 0,
+        activities=_doing(one.activities), notes=_notes(one.notes),
     )  # fmt: skip
 
 

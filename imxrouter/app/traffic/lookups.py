@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from imxrouter.discovery.errors import DiscoveryFailed
 from imxrouter.discovery.finder import Finder, Found
-from imxrouter.discovery.plan import Purpose
+from imxrouter.discovery.search import Purpose
 from imxrouter.model.domain import Domain
 from imxrouter.telemetry.metrics import Metrics
 

@@ -35,6 +35,8 @@ USE_BIDI: Final = f"<bidi xmlns='{BIDI}'/>".encode()
 SM_ENABLE: Final = f"<enable xmlns='{SM}'/>".encode()
 SM_ENABLED: Final = f"<enabled xmlns='{SM}'/>".encode()
 SM_REQUEST: Final = f"<r xmlns='{SM}'/>".encode()
+#: Of what we say ourselves: the default of each stream that we accept (RFC 6120 section 4.7.4).
+LANGUAGE: Final = "en"
 #: Keeps a connection alive at a border between stanzas (RFC 6120 section 4.6.1).
 SPACE: Final = b" "
 
@@ -83,7 +85,11 @@ def header(
     version: bool = True,
     answers: bool = False,
 ) -> bytes:
-    """Open a stream (RFC 6120 section 4.2); without `xml:lang`, which every stanza would inherit.
+    """Open a stream (RFC 6120 section 4.2).
+
+    Who was connected to MUST say `xml:lang`, and says what its own texts are in: whatever the other side
+    would rather read, there is no other (section 4.7.4). Who connects SHOULD, and does not: all stanzas
+    without one would count as being in that language (section 8.1.5), and what passes is written by others.
 
     Args:
         content: `names.SERVER` or `names.COMPONENT`; the former declares the prefix of dial-back.
@@ -91,8 +97,8 @@ def header(
         to: see above.
         stream_id: the attribute `id`, only of the side that was connected to.
         version: whether to say that we know version 1.0; streams of components do not.
-        answers: it is the header of who was connected to, which has a `from` even if that is empty, for an
-            error before it is known who is meant (RFC 6120 section 4.9.1.3).
+        answers: it is the header of who was connected to, which has `xml:lang`, and a `from` even if that is
+            empty, for an error before it is known who is meant (RFC 6120 section 4.9.1.3).
     """
     names = {"xmlns": content}
     if content == SERVER:
@@ -100,6 +106,8 @@ def header(
     names["xmlns:stream"] = STREAM
     said = {"from": from_, "to": to, "id": stream_id, "version": "1.0" if version else ""}
     names.update((name, value) for name, value in said.items() if value or (answers and name == "from"))
+    if answers:
+        names["xml:lang"] = LANGUAGE
     return b"<?xml version='1.0'?><stream:stream%s>" % _attributes(names)
 
 

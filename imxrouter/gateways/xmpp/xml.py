@@ -16,10 +16,7 @@ document is read for its meaning.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import replace
-from types import MappingProxyType
 from typing import Final
 from xml.parsers import expat
 
@@ -33,8 +30,6 @@ from imxrouter.gateways.xmpp.findings import (
     is_utf8,
     named_of,
     refuser,
-    uses_of,
-    version_of,
 )
 from imxrouter.gateways.xmpp.flat import most_bytes, read_whole
 from imxrouter.gateways.xmpp.heard import (
@@ -46,8 +41,9 @@ from imxrouter.gateways.xmpp.heard import (
     XmlRefused,
     over,
 )
-from imxrouter.gateways.xmpp.names import CLIENT, COMPONENT, STANZAS, STREAM, Condition
-from imxrouter.gateways.xmpp.stanza import LANGUAGE, TAG, Element, Stanza
+from imxrouter.gateways.xmpp.names import CLIENT, COMPONENT, STANZAS, Condition
+from imxrouter.gateways.xmpp.stanza import TAG, Element, Stanza
+from imxrouter.gateways.xmpp.stream_tag import STREAM_TAG, Outer, header_again, header_of, outer_of
 from imxrouter.gateways.xmpp.tail import CDATA, Tail
 
 __all__ = ["AFTER", "BEFORE", "Event", "Header", "StreamEnd", "StreamParser", "XmlLimits", "XmlRefused"]
@@ -55,8 +51,6 @@ __all__ = ["AFTER", "BEFORE", "Event", "Header", "StreamEnd", "StreamParser", "X
 #: Distinct names after which a parser is replaced between two stanzas: 1000 hold 16 to 23 KiB.
 MOST_NAMES: Final = 1024
 _MESSAGE: Final = b"<message "
-#: How the name of a stream's tag begins, whatever its prefix.
-_STREAM_TAG: Final = f"{STREAM}{SEPARATOR}stream"
 _UNDEFINED_ENTITY: Final = expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY]
 _ENCODINGS: Final = frozenset(
     expat.errors.codes[one]
@@ -99,7 +93,7 @@ class StreamParser:
         self._header: Header | None = None
         self._header_raw = b""
         self._language = ""
-        self._outer: list[tuple[str, str, bytes, re.Pattern[bytes]]] = []
+        self._outer: list[Outer] = []
         self._tail = Tail()
         # What has been given to it, from `_base` on; all positions are in bytes given to this expat.
         self._raw = bytearray()
@@ -377,7 +371,7 @@ class StreamParser:
         if depth == 2:
             self._start_at = self._index()
             self._nothing_until(self._start_at)
-            if name.startswith(_STREAM_TAG):
+            if name.startswith(STREAM_TAG):
                 self._opened_again(name, attributes)
             self._head = (name, attributes, self._declared)
             self._declared = {}
@@ -425,33 +419,17 @@ class StreamParser:
             raise XmlRefused(Condition.NOT_WELL_FORMED, "no tag")
         self._header_raw = tag[0]
         self._at = self._base + tag.end()
-        prefixes, self._declared = self._declared, {}
-        content = prefixes.pop("", "")
-        parts = name.split(SEPARATOR)
-        if parts[:2] != [STREAM, "stream"] or content != self._content:
-            raise XmlRefused(Condition.INVALID_NAMESPACE, f"{parts[0]!r:.60} with {content!r:.60}")
-        if parts[2:] != ["stream"]:
-            raise XmlRefused(Condition.BAD_NAMESPACE_PREFIX, "the prefix of the stream is `stream`")
-        said = named_of(attributes)
-        self._language = said.get(LANGUAGE, "")
-        self._header = Header(
-            said.get("from", ""), said.get("to", ""), said.get("id", ""), version_of(said.get("version")),
-            self._language, content, MappingProxyType(prefixes),
-        )  # fmt: skip
-        self._outer = [
-            (prefix, uri, prefix.encode() + b":", uses_of(prefix, uri)) for prefix, uri in prefixes.items()
-        ]
-        self._events.append(self._header)
+        header = header_of(name, attributes, self._declared, self._content)
+        self._declared = {}
+        self._header, self._language, self._outer = header, header.language, outer_of(header)
+        self._events.append(header)
         self._next()
 
     def _opened_again(self, name: str, attributes: list[str]) -> None:
         """A stream's tag inside of the stream is told of where it begins, for it may never end."""
-        if self._header is None or name.split(SEPARATOR)[1] != "stream":
-            return
-        said = named_of(attributes).get
-        self._events.append(
-            replace(self._header, from_=said("from", ""), to=said("to", ""), ident=said("id", ""))
-        )
+        header = self._header and header_again(self._header, name, attributes)
+        if header is not None:
+            self._events.append(header)
 
     def _completed(self) -> None:
         """An element at the first level."""

@@ -7,14 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imxrouter.gateways.xmpp import names, say
+from imxrouter.gateways.xmpp.effects import Write
+from imxrouter.gateways.xmpp.machine import StreamMachine
 from imxrouter.gateways.xmpp.names import Condition, ErrorType, StanzaCondition, StanzaError, stanza_error
 from imxrouter.gateways.xmpp.stanza import Element, Stanza
+from imxrouter.gateways.xmpp.steps import StreamRole
+from imxrouter.gateways.xmpp.terms import StreamTerms
 from imxrouter.gateways.xmpp.xml import AFTER, Header, StreamEnd, StreamParser
 
 #: Text that XML can carry; it is read as it was written but for blanks in values, which are kept as well.
 TEXTS = st.text(
     st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"), max_size=20
 )
+TAKES_ALL = StreamTerms(serves=lambda _name: True, secret=lambda _name: b"s")
 HOSTILE = st.one_of(TEXTS, st.text("'\"<>&]/ \t\n;=", max_size=20))
 
 
@@ -36,6 +41,47 @@ def test_the_header(from_: str, to: str, ident: str) -> None:
     assert (header.from_, header.to, header.ident) == (from_, to, ident)
     assert (header.version, header.language) == ((1, 0), "")
     assert header.prefixes == {"db": names.DIALBACK, "stream": names.STREAM}
+
+
+@pytest.mark.parametrize("wish", ["", "en", "de-CH"])
+def test_who_accepts_says_its_language_in_each_header(wish: str) -> None:
+    """RFC 6120 section 4.7.4: the receiving entity MUST; ours are English, whatever the other side reads."""
+    machine = StreamMachine(StreamRole.S2S_IN, TAKES_ALL, "", "", 0.0, bytes)
+    machine.start()
+    (header,) = StreamParser(AFTER, names.SERVER).feed(_said(machine, wish))[:1]
+    assert isinstance(header, Header)
+    assert (header.from_, header.ident != "", header.language) == ("b.example", True, "en")
+
+
+def test_who_accepts_says_its_language_when_it_refuses() -> None:
+    """Also of a stream that ends at once, before it is known who is meant."""
+    machine = StreamMachine(StreamRole.S2S_IN, StreamTerms(serves=lambda _: False), "", "", 0.0, bytes)
+    machine.start()
+    (header,) = StreamParser(AFTER, names.SERVER).feed(_said(machine, ""))[:1]
+    assert isinstance(header, Header)
+    assert header.language == "en"
+
+
+def _said(machine: StreamMachine, language: str) -> bytes:
+    """What it answers to a header."""
+    theirs = say.header(names.SERVER, from_="a.example", to="b.example")
+    if language:
+        theirs = theirs[:-1] + f" xml:lang='{language}'>".encode()
+    return b"".join(one.data for one in machine.receive(theirs, 1.0) if isinstance(one, Write))
+
+
+@pytest.mark.parametrize("role", [StreamRole.S2S_OUT, StreamRole.COMPONENT_OUT, StreamRole.COMPONENT_IN])
+def test_no_other_header_has_a_language(role: StreamRole) -> None:
+    """Stanzas of others would inherit it; XEP-0114 has none on either side."""
+    machine = StreamMachine(role, TAKES_ALL, "b.example", "a.example", 0.0, bytes)
+    said = [*machine.start()]
+    if role is StreamRole.COMPONENT_IN:
+        said += machine.receive(say.header(names.COMPONENT, to="a.example", version=False), 1.0)
+    header = StreamParser(AFTER, role.content).feed(
+        b"".join(one.data for one in said if isinstance(one, Write))
+    )[0]
+    assert isinstance(header, Header)
+    assert header.language == ""
 
 
 def test_the_header_of_a_component() -> None:

@@ -15,11 +15,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imxrouter.gateways.xmpp.effects import StanzaIn
-from imxrouter.gateways.xmpp.streams.parts import Edge, Said, StreamLink
-from imxrouter.model.outcome import Outcome
+from imxrouter.gateways.xmpp.streams.in_front import EdgeInFront
+from imxrouter.gateways.xmpp.streams.parts import Edge, StreamLink
 from imxrouter.routing.choice import Protocol
-from imxrouter.switch.ports import Port
-from imxrouter.wire.record import Record
 
 #: Stanzas that wait for a choice, of all domains, and their bytes.
 WAITING: Final = 4096
@@ -29,7 +27,7 @@ _ANSWERS: Final = frozenset({"result", "error"})
 _Queue = list[tuple[StreamLink, StanzaIn]]
 
 
-class Deciding:
+class Deciding(EdgeInFront):
     """An `Edge` that has the protocol of each destination decided first.
 
     Args:
@@ -52,7 +50,7 @@ class Deciding:
         choose: Callable[[str], Deferred[Protocol]],
         awaited: Callable[[StanzaIn], bool],
     ) -> None:
-        self._edge = edge
+        super().__init__(edge)
         self._serves = serves
         self._known = known
         self._choose = choose
@@ -134,29 +132,3 @@ class Deciding:
             self._decided[name] = protocol
             session.bring([got for _, got in queue[at:until]])
             at = until
-
-    # -- the rest is the edge's ----------------------------------------------------------------------------
-
-    def stanza_of(self, session: StreamLink, record: Record) -> Said | Outcome:
-        """The stanza for a request that leaves on a stream, or why it cannot."""
-        return self._edge.stanza_of(session, record)
-
-    def leaving(self, session: StreamLink, raw: bytes) -> Said | Outcome:
-        """A stanza as it leaves on a stream, or why it cannot."""
-        return self._edge.leaving(session, raw)
-
-    def operated(self, record: Record) -> Outcome | None:
-        """The outcome of a request that is the gateway's own matter."""
-        return self._edge.operated(record)
-
-    def answered(self, port: Port, record: Record) -> None:
-        """A response to what streams brought over a port."""
-        self._edge.answered(port, record)
-
-    def succeeded(self, tags: Sequence[int]) -> None:
-        """What streams brought under these tags came to a plain success."""
-        self._edge.succeeded(tags)
-
-    def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
-        """What became of requests that left over a port."""
-        self._edge.settled(port, tags, outcome)

@@ -2,8 +2,7 @@
 
 A stanza for a domain that is reached by XMPP goes on as it is, in a STANZA record; for every other one the
 plan of the mapping says what becomes of it. What the switch, or whoever is behind it, answers to a stanza is
-told to its sender as a stanza error, which takes the way of every stanza from the recipient's domain: it is
-handed to the switch as the router's own, and nothing waits for it.
+told to its sender as a stanza error (`replies.py`).
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from imxrouter.formats.xmltree import BadXml, Element
 from imxrouter.gateways.xmpp.effects import StanzaIn
 from imxrouter.gateways.xmpp.flat import read_flat
 from imxrouter.gateways.xmpp.names import COMPONENT, PING, SERVER, StanzaCondition, stanza_error
-from imxrouter.gateways.xmpp.stanza import Stanza, read_stanza, rescoped
-from imxrouter.gateways.xmpp.steps import StreamRole
-from imxrouter.gateways.xmpp.streams.again import Going, PresenceAgain
+from imxrouter.gateways.xmpp.stanza import Stanza, read_stanza, rescoped, undetermined
+from imxrouter.gateways.xmpp.steps import ACCEPTS, StreamRole
+from imxrouter.gateways.xmpp.streams.again import PresenceAgain
+from imxrouter.gateways.xmpp.streams.brought_presence import BroughtPresence
 from imxrouter.gateways.xmpp.streams.leaving_messages import InFlight, LeavingMessages
 from imxrouter.gateways.xmpp.streams.parts import Said, StreamLink
 from imxrouter.gateways.xmpp.streams.pings import Pings
 from imxrouter.gateways.xmpp.streams.queries import Settled, StreamQueries
 from imxrouter.gateways.xmpp.streams.records import (
-    Party,
     head_of,
     is_asked,
     party_of,
@@ -31,10 +30,10 @@ from imxrouter.gateways.xmpp.streams.records import (
     stanza_in,
     stanza_record,
 )
-from imxrouter.gateways.xmpp.streams.told import TOLD_S, Question, Told, ToldTable, told_of
+from imxrouter.gateways.xmpp.streams.replies import Replies
+from imxrouter.gateways.xmpp.streams.told import Question, Told, ToldTable, told_of
 from imxrouter.gateways.xmpp.streams.usual import Way, usual_record
 from imxrouter.gateways.xmpp.streams.world import Known, Outside
-from imxrouter.gateways.xmpp.subscriptions.passing import Seen
 from imxrouter.gateways.xmpp.translate.awaited import QUERY_S, Awaited
 from imxrouter.gateways.xmpp.translate.foreign import stanza_of_foreign
 from imxrouter.gateways.xmpp.translate.forms import STANZA_ID, without_forged_ids
@@ -89,10 +88,6 @@ class _Asked(NamedTuple):
     told: Told | None
 
 
-def _unheard(_response: Record) -> None:
-    """Nobody waits for what became of an error, or of an answer of the router."""
-
-
 class StreamEdge:
     """See the module.
 
@@ -111,11 +106,8 @@ class StreamEdge:
     def __init__(
         self, outside: Outside, known: Known, pings: Pings, again: PresenceAgain | None = None
     ) -> None:
-        self._outside, self._known, self._pings, self._again = outside, known, pings, again
-        #: presence that streams brought, by the tag of its record
-        self._presences: dict[int, Going] = {}
-        #: what passes of it and says who watches whom, the same way
-        self._seen: dict[int, Seen] = {}
+        self._outside, self._known, self._pings = outside, known, pings
+        self._replies, self._presence = Replies(outside), BroughtPresence(known, again)
         self._next_tag = 1
         self.told, self.hushed = ToldTable(), False
         self._queries: Awaited[_Asked] = Awaited(QUERY_S)
@@ -128,17 +120,12 @@ class StreamEdge:
         for overdue in self._queries.due(now):
             told = overdue.value.told
             if told is not None:
-                self._say(told, told.timed_out(stanza_error(StanzaCondition.REMOTE_SERVER_TIMEOUT)))
+                self._replies.say(told, told.timed_out(stanza_error(StanzaCondition.REMOTE_SERVER_TIMEOUT)))
         self._messages.tick(now)
         for settled in self._attributes.due():
             self._settle_query(settled)
         self.told.tick(now)
-        while self._presences and (first := next(iter(self._presences.items())))[1].over:
-            del self._presences[first[0]]  # of a stream that was gone when the answer came
-        while self._seen and (oldest := next(iter(self._seen.items())))[1].at <= now - TOLD_S:
-            del self._seen[oldest[0]]
-        if self._again is not None:
-            self._again.tick()
+        self._presence.tick(now)
 
     # -- stanzas come ------------------------------------------------------------------------------------
 
@@ -197,7 +184,7 @@ class StreamEdge:
                 record = stanza_record(raw, from_, to, self._outside.random_bytes(16))
                 tag = self._tag(told)
                 if given.kind == "presence":
-                    self._note_presence(got, record, tag)
+                    self._presence.went(got, record, tag)
                 return encode_record(record, FLAG_RESPONSE_WANTED, tag)
             return self._translated(session, got, told)
         except BadJid as error:
@@ -223,15 +210,6 @@ class StreamEdge:
             return self._pings.awaits(given.ident, got.from_, got.to) or self._attributes.awaits(given)
         return self.awaits(got)
 
-    def _note_presence(self, got: StanzaIn, record: Record, tag: int) -> None:
-        given, seen = got.stanza, self._known.seen(got)
-        if seen is not None:
-            self._seen[tag] = seen
-        if self._again is not None:
-            going = self._again.going(given.from_, given.to, given.type, record)
-            if going is not None:
-                self._presences[tag] = going
-
     def _is_held(self, got: StanzaIn) -> bool:
         """Whether it is of two users whose subscription began otherwise than by XMPP, and stays with that."""
         given, known = got.stanza, self._known
@@ -247,7 +225,7 @@ class StreamEdge:
         """For a domain that is reached otherwise than by XMPP."""
         tree = got.stanza.tree()
         if self._known.is_served(got.to) and _is_ping(got, tree):
-            self._pong(told)
+            self._replies.pong(told)
             return b""
         match plan(tree, self._facts(got)):
             case Operate(operation):
@@ -336,7 +314,7 @@ class StreamEdge:
         if isinstance(asked, Outcome):
             return self._refused(told, asked)
         if isinstance(asked, bytes):
-            self._outside.later(0.0, lambda: self._say(told, asked))
+            self._replies.say_later(told, asked)
             return b""
         tag = self._next_tag
         data = operation_to_bytes(asked, FLAG_RESPONSE_WANTED, tag)
@@ -372,26 +350,17 @@ class StreamEdge:
         """Nothing is told of what streams brought under these tags: all went well."""
         for tag in tags:
             self.told.take(tag)
-            if tag in self._presences or tag in self._seen:
-                self._presence_answered(tag, SUCCESS)
-
-    def _presence_answered(self, tag: int, outcome: Outcome) -> None:
-        going, seen = self._presences.pop(tag, None), self._seen.pop(tag, None)
-        if self._again is not None and going is not None:
-            self._again.answered(going, outcome)
-        if seen is not None:
-            self._known.passed(seen, outcome)
+        self._presence.succeeded(tags)
 
     def answered(self, port: Port, record: Record) -> None:
         """A response to what a stream brought: a failure is told, once, and what an iq asked for."""
-        if record.route_tag in self._presences or record.route_tag in self._seen:
-            self._presence_answered(record.route_tag, decode_outcome(record))
+        self._presence.answered(record)
         told = self.told.take(record.route_tag)
         if told is None:
             return
         outcome = decode_outcome(record)
         if record.type == RecordType.ATTRIBUTES_RESPONSE:
-            self._say(told, self._attributes.answer(told, result_of(record, outcome)))
+            self._replies.say(told, self._attributes.answer(told, result_of(record, outcome)))
             return
         if outcome.ok:
             return
@@ -407,37 +376,12 @@ class StreamEdge:
             # tags are of the edge, no two streams have the same: any way of the sender's will do
             self._outside.inject(port, self._query(told.question, told))
             return
-        self._say(told, told.error(outcome))
+        self._replies.say(told, told.error(outcome))
 
     def _refused(self, told: Told | None, outcome: Outcome) -> bytes:
-        """Tell it, behind what the same read brought."""
-        if told is None:
-            self._outside.dropped("quiet")
-        else:
-            self._outside.refused(told, outcome)
-            self._outside.later(0.0, lambda: self._say(told, told.error(outcome)))
+        """Tell it; nothing is to be routed."""
+        self._replies.refuse(told, outcome)
         return b""
-
-    def _pong(self, told: Told | None) -> None:
-        """Answer a ping for a domain, behind what the same read brought: all of that has been taken."""
-        if told is not None:
-            self._outside.later(0.0, lambda: self._say(told, told.answer(type_="result")))
-
-    def _say(self, told: Told, raw: bytes | None) -> None:
-        """Send a stanza of the recipient's domain to the sender of what came, as the router's own."""
-        if raw is None:
-            return
-        if not self._outside.has_room():
-            self._outside.dropped("no-room")
-            return
-        try:
-            record = stanza_record(
-                raw, _party(told.to, told.domain), _party(told.from_, told.sender),
-                self._outside.random_bytes(16),
-            )  # fmt: skip
-            self._outside.submit(record, _unheard)
-        except WireError:
-            self._outside.dropped("no-stanza")
 
     # -- records go --------------------------------------------------------------------------------------
 
@@ -472,6 +416,8 @@ class StreamEdge:
                 raw = rescoped(read_stanza(raw), COMPONENT)
             except BadXml as error:
                 return failure(Reason.BAD_BODY, note=str(error))
+        elif session.role in ACCEPTS:  # its header says what our own texts are in
+            raw = undetermined(raw)
         most = session.machine.features.max_bytes
         if most and len(raw) > most:
             return failure(Reason.TOO_LARGE, note=f"a stanza of {len(raw)} bytes; {most} are taken")
@@ -521,14 +467,6 @@ class StreamEdge:
                 out += encode_record(response, route_tag=tag)
         if out:
             self._outside.inject(port, bytes(out))
-
-
-def _party(jid: str, domain: str) -> Party:
-    """An end of a stanza that came: one that is no address counts as its domain."""
-    try:
-        return party_of(jid)
-    except BadJid:
-        return Party(b"", domain.encode(), b"")
 
 
 def _is_ping(got: StanzaIn, tree: Element) -> bool:

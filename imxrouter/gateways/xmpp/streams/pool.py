@@ -16,10 +16,10 @@ from typing import Final, Protocol
 
 from twisted.logger import Logger
 
-from imxrouter.gateways.xmpp.effects import StanzaIn
 from imxrouter.gateways.xmpp.pairs import Pair
 from imxrouter.gateways.xmpp.steps import COMPONENTS
-from imxrouter.gateways.xmpp.streams.parts import Edge, Said, StreamLink
+from imxrouter.gateways.xmpp.streams.in_front import EdgeInFront
+from imxrouter.gateways.xmpp.streams.parts import Edge, StreamLink
 from imxrouter.gateways.xmpp.streams.records import is_asked, stanza_in
 from imxrouter.model.outcome import Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import Reason
@@ -413,45 +413,22 @@ class ServicePool:
                 self.failed(pair, Reason.SERVICE_DOWN, "no stream in time")
 
 
-class PoolEdge:
+class PoolEdge(EdgeInFront):
     """The edge of a pool's streams: their requests are those of the pool's port, and it hears their end.
 
     Args:
-        pool: whose streams they are.
+        pool: whose streams they are; answers come to it and not to its streams.
         edge: the process's own.
     """
 
     def __init__(self, pool: ServicePool, edge: Edge) -> None:
-        self._pool, self._edge = pool, edge
-
-    def records_of(self, session: StreamLink, stanzas: Sequence[StanzaIn]) -> bytes:
-        """See `parts.Edge`."""
-        return self._edge.records_of(session, stanzas)
-
-    def stanza_of(self, session: StreamLink, record: Record) -> Said | Outcome:
-        """See `parts.Edge`."""
-        return self._edge.stanza_of(session, record)
-
-    def leaving(self, session: StreamLink, raw: bytes) -> Said | Outcome:
-        """See `parts.Edge`."""
-        return self._edge.leaving(session, raw)
-
-    def operated(self, record: Record) -> Outcome | None:
-        """See `parts.Edge`."""
-        return self._edge.operated(record)
-
-    def answered(self, port: Port, record: Record) -> None:
-        """See `parts.Edge`; answers come to the pool and not to its streams."""
-        self._edge.answered(port, record)
-
-    def succeeded(self, tags: Sequence[int]) -> None:
-        """See `parts.Edge`."""
-        self._edge.succeeded(tags)
+        super().__init__(edge)
+        self._pool = pool
 
     def settled(self, port: Port, tags: Sequence[int], outcome: Outcome) -> None:
         """See `parts.Edge`."""
         self._pool.settled(tags)
-        self._edge.settled(port, tags, outcome)
+        super().settled(port, tags, outcome)
 
 
 def _is_new(record: Record) -> bool:

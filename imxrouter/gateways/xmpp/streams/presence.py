@@ -263,7 +263,10 @@ class StreamPresence:
         self._do(self.presentities.blocked(watcher, presentity, now))
 
     def _look_at_services(self, now: float) -> None:
-        for domain, other in {**dict(self.watchers.domains()), **dict(self.presentities.domains())}.items():
+        held = {**dict(self.watchers.domains()), **dict(self.presentities.domains())}
+        for domain in self._unreached.keys() - held.keys():
+            del self._unreached[domain]
+        for domain, other in held.items():
             if self._outside.reached(other.name, domain.name):
                 if self._unreached.pop(domain, None) is not None:
                     self.watchers.back(domain, now)
@@ -332,6 +335,9 @@ class StreamPresence:
         except (BadJid, Unsayable, WireError):
             self._outside.dropped("unsayable")
             return
+        if one.type == "probe":
+            self._ask(one, record)
+            return
         from_, to = (_jid(end) for end in (one.source, one.to))
         if one.resource:
             from_ = f"{from_}/{one.resource}"
@@ -343,6 +349,16 @@ class StreamPresence:
 
         if not self._hand(record, respond):
             self._outside.dropped("no-room")
+
+    def _ask(self, one: PresenceStanza, record: Record) -> None:
+        """Send a probe: what silence means depends on what became of it."""
+
+        def heard(outcome: Outcome) -> None:
+            self.presentities.probed(one, outcome, self._outside.now())
+            self._wake_soon()
+
+        if not self._hand(record, lambda response: heard(decode_outcome(response))):
+            heard(failure(Reason.BUSY))
 
     def _hand(self, record: Record, respond: Callable[[Record], None]) -> bool:
         if not self._outside.has_room():

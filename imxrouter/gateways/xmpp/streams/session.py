@@ -223,7 +223,6 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
         if self.machine.step is Step.TLS:
             self.perform(self.machine.encrypted(self._hub.now()))
         else:
-            self.machine = self._new_machine(self.own, self.other)
             self.start()
 
     def _start_tls(self, server_name: str) -> None:
@@ -255,7 +254,7 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
 
     def start(self) -> None:
         """The connection is up: who opened it says its header."""
-        if self.tls is not None and not self.machine.tls:  # the dialer made the handshake
+        if self.tls is not None and not self.machine.tls:  # it came before the first byte
             self.machine = self._new_machine(self.own, self.other)
         self.perform(self.machine.start())
 

@@ -248,7 +248,8 @@ class PassingPairs:
     def _note_asked(self, ends: Ends, now: float) -> None:
         while self._asked and next(iter(self._asked.values())) <= now:
             del self._asked[next(iter(self._asked))]
-        if ends not in self._asked and len(self._asked) < MOST_PROBED:
+        self._asked.pop(ends, None)  # the newest stands last, and counts
+        if len(self._asked) < MOST_PROBED:
             self._asked[ends] = now + PROBED_S
 
     def _is_believed(self, seen: Seen, ends: Ends, now: float) -> bool:

@@ -25,13 +25,14 @@ from imxrouter.gateways.xmpp.subscriptions.probes import (
 )
 from imxrouter.gateways.xmpp.translate.jid import BadJid, to_jid, to_model
 from imxrouter.gateways.xmpp.translate.presence import presence_of
+from imxrouter.gateways.xmpp.translate.showing import PresenceStanza
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.errors import RouterError
 from imxrouter.model.operations import Subscribe
 from imxrouter.model.outcome import Outcome, failure
 from imxrouter.model.presence import Presence
-from imxrouter.model.vocabulary import Reason
+from imxrouter.model.vocabulary import Reason, Stage
 from imxrouter.routing.caps import Refusal
 from imxrouter.routing.owed import Decision, KeptSubscription, Onlooker
 from imxrouter.routing.watched import address_of, pair_key
@@ -206,6 +207,8 @@ class Presentities(PresentityActions):
             for pair in self._of(domain):
                 if pair.state in {State.ASKED, State.FROM}:
                     self._happens(pair, Event.LOST, what)
+                    pair.gathering = None  # its answers are as lost; whoever is back is asked anew
+                    self._rest(pair)
         return what.effects
 
     def back(self, domain: Domain, now: float) -> Effects:
@@ -247,6 +250,17 @@ class Presentities(PresentityActions):
         return min(count / self.settings.spread_per_s, self.settings.spread_s)
 
     # -- time ----------------------------------------------------------------------------------------------
+
+    def probed(self, asked: PresenceStanza, outcome: Outcome, now: float) -> None:
+        """Take the outcome of a probe that was among the effects: silence counts from when it is there."""
+        pair = self._pairs.get(names_of(asked.source, asked.to))
+        if pair is None or pair.gathering is None or pair.gathering.ident != asked.id:
+            return
+        if outcome.ok:
+            pair.gathering.arrived(now)
+        else:
+            pair.gathering.failed(now, refused=outcome.reason.stage is Stage.LIMIT)
+        self._rest(pair)
 
     def answered(self, ticket: int, outcome: Outcome, now: float) -> Effects:
         """Take the outcome of a notification that was among the effects."""
@@ -293,7 +307,7 @@ class Presentities(PresentityActions):
 
     def _wake(self, pair: Pair, what: Happening) -> None:
         now = what.now
-        if pair.approved:
+        if pair.approved_at <= now:
             self._happens(pair, self._approval(pair), what)
         if pair.until and pair.until - self.wall_ahead_s <= now:
             self._happens(pair, Event.OVER, what)
@@ -321,6 +335,9 @@ class Presentities(PresentityActions):
         """The answers to a probe have come, or none will."""
         if pair.gathering is not None and self._asks_again(pair, pair.gathering, what):
             return
+        if pair.gathering is not None and not pair.gathering.is_there:
+            pair.gathering, pair.held = None, []  # nothing is known, so nobody is told anything
+            return
         pair.silent = 0
         changed = pair.resources.settle() or pair.blank
         pair.gathering, pair.blank = None, False
@@ -332,14 +349,14 @@ class Presentities(PresentityActions):
             pair.tell_at = what.now
 
     def _asks_again(self, pair: Pair, answers: Answers, what: Happening) -> bool:
-        """Where nothing at all has come, and there was no way for it, the answer may be lost."""
-        if answers.came or answers.waited or pair.state is not State.FROM:
-            return False
-        if pair.presentity.domain in self._lost:
+        """Where nothing at all has come, and there was no way for it, question or answer may be lost."""
+        if pair.state is not State.FROM or (answers.came and answers.is_there):
             return False
         silence = Silence.LOST if answers.again else answers.silence(pair.silent, has_way=self._hears(pair))
         if silence is Silence.LOST:
             self._probe_sent(pair, what, ALL_S)
+        elif answers.refused:
+            answers.pause(what.now, SILENT_S)
         elif silence is Silence.MAYBE_LOST:
             answers.pause(what.now, SILENT_S * 2.0**pair.silent)
             pair.silent += 1

@@ -37,6 +37,8 @@ from imxrouter.routing.watched import pair_key
 from imxrouter.routing.zones import zone_of
 
 _DAY_S: Final = 86_400
+#: What could not be stored is tried again after so long: the disk has other things to do.
+_WRITE_AGAIN_S: Final = 1.0
 
 
 class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
@@ -113,8 +115,7 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         if before is not after:
             self._counted(pair, before, -1)
             self._counted(pair, after, 1)
-            pair.approved = False
-            pair.tries = 0
+            pair.approved_at = inf
             if after is not State.ASKED:
                 pair.repeat_at = inf
             if after is not State.FROM:
@@ -146,6 +147,9 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         self._drop(pair)
         self._drop_question(pair)
         self._sized(pair)
+        domain = pair.presentity.domain
+        if not self.holds(domain):  # nobody would say that it is back
+            self._lost.discard(domain)
 
     def _hears(self, pair: Pair) -> bool:
         """Whether presence of the pair may come now."""
@@ -169,12 +173,14 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
     def _rest(self, pair: Pair) -> None:
         """Sleep until the next thing is due."""
         over = pair.until - self.wall_ahead_s if pair.until else inf
-        gathered = pair.gathering.until if pair.gathering is not None else inf
-        approved = 0.0 if pair.approved else inf
+        told = pair.tell_at  # what changes while answers are gathered is told with them
+        gathered = inf
+        if pair.gathering is not None:
+            told, gathered = inf, pair.gathering.until
         self._wheel.set(
             pair,
             min(
-                over, gathered, approved, pair.tell_at, pair.silent_at, pair.repeat_at, pair.refresh_at,
+                over, gathered, pair.approved_at, told, pair.silent_at, pair.repeat_at, pair.refresh_at,
                 pair.clear_at,
             ),
         )  # fmt: skip
@@ -248,7 +254,8 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
             by = pair.presentity.domain.name
             what.outcome = failure(Reason.STATE_UNAVAILABLE, by=by, role="service", retry_after_s=60)
         elif pair.state is State.ASKED:
-            pair.approved = True  # told when it is written; the user does not say it again
+            # told when it is written; the user does not say it again
+            pair.approved_at = what.now + _WRITE_AGAIN_S
             self._rest(pair)
         self.counts["not-kept"] += 1
         return False
@@ -285,9 +292,11 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
 
     # -- towards the user's service ------------------------------------------------------------------------
 
-    def _send(self, pair: Pair, kind: str, what: Happening, form: bytes = b"") -> bool:
+    def _send(self, pair: Pair, kind: str, what: Happening, form: bytes = b"", ident: str = "") -> bool:
         """From the watcher's bare JID to the user."""
-        what.effects.stanzas.append(PresenceStanza(pair.watcher, pair.presentity, type=kind, form=form))
+        what.effects.stanzas.append(
+            PresenceStanza(pair.watcher, pair.presentity, type=kind, form=form, id=ident)
+        )
         return True
 
     def _ask(self, pair: Pair, _then: State, what: Happening) -> bool:
@@ -319,8 +328,9 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
 
     def _probe_now(self, pair: Pair, _then: State, what: Happening) -> bool:
         """Somebody waits: what comes within two seconds is told; what came just now need not come again."""
-        pair.clear_at = inf if _then is State.FROM else what.now + BETWEEN_S
-        pair.refresh_at = what.now + self.settings.refresh_s
+        watched = _then is State.FROM
+        pair.clear_at = inf if watched else what.now + BETWEEN_S
+        pair.refresh_at = what.now + self.settings.refresh_s if watched else inf
         if not pair.blank and what.now < pair.probed_at + BETWEEN_S:
             # It may be as old as that question: it is asked again when that is allowed.
             self._probes.ask((pair.names,), pair.probed_at + BETWEEN_S)
@@ -332,8 +342,9 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
     def _probe_sent(self, pair: Pair, what: Happening, within_s: float) -> None:
         pair.probed_at = what.now
         pair.resources.expect()
-        pair.gathering = Answers(what.now, within_s, had_way=self._hears(pair))
-        self._send(pair, "probe", what)
+        ident = self._new_id().hex()
+        pair.gathering = Answers(ident, what.now, within_s, had_way=self._hears(pair))
+        self._send(pair, "probe", what, ident=ident)
         self._rest(pair)
 
     # -- towards the watcher -------------------------------------------------------------------------------
@@ -344,7 +355,6 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         pair.form = what.form
         pair.tell_at = what.now + self.settings.coalesce_s
         pair.silent_at = what.now + self.settings.silent_s
-        pair.refresh_at = what.now + self.settings.refresh_s
         return True
 
     def _refuse(self, pair: Pair, _then: State, what: Happening) -> bool:

@@ -10,7 +10,7 @@ from imxrouter.gateways.xmpp.subscriptions.effects import Effects
 from imxrouter.gateways.xmpp.subscriptions.held import HeldPair
 from imxrouter.gateways.xmpp.subscriptions.pairs import Resources
 from imxrouter.gateways.xmpp.subscriptions.presentity_table import State
-from imxrouter.gateways.xmpp.subscriptions.probes import ALL_S, Gathering
+from imxrouter.gateways.xmpp.subscriptions.probes import ALL_S, OUTCOME_S, Gathering
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S, Subscribe
@@ -67,19 +67,28 @@ class Answers(Gathering):
     """The answers to a probe.
 
     Attributes:
+        ident: of the probe.
         again: there were none, and `until` is when it is asked again.
-        waited: somebody waits for them: it is not asked again.
+        waited: somebody waits for them: where a stream is opened meanwhile it is not asked again.
+        refused: it found no room, which says nothing of whether there is a way.
     """
 
-    __slots__ = ("again", "waited")
+    __slots__ = ("again", "ident", "refused", "waited")
 
-    def __init__(self, now: float, within_s: float, *, had_way: bool) -> None:
-        super().__init__(now + within_s, had_way=had_way)
-        self.again, self.waited = False, within_s < ALL_S
+    def __init__(self, ident: str, now: float, within_s: float, *, had_way: bool) -> None:
+        super().__init__(now + OUTCOME_S, had_way=had_way, within_s=within_s)
+        self.ident = ident
+        self.again = self.refused = False
+        self.waited = within_s < ALL_S
 
     def pause(self, now: float, for_s: float) -> None:
         """Let it be asked again after so long."""
         self.again, self.until = True, now + for_s
+
+    def failed(self, now: float, *, refused: bool) -> None:
+        """It did not arrive, or nobody knows whether it did."""
+        if not self.again:
+            self.refused, self.until = refused, now
 
 
 class Pair(HeldPair[State]):
@@ -105,12 +114,12 @@ class Pair(HeldPair[State]):
         probed_at: the user's service was asked last.
         tries: to ask him, in vain, in a row.
         silent: how often nothing at all answered a probe, in a row.
-        approved: the approval could not be stored yet.
+        approved_at: the approval could not be stored; it is tried again then.
         form: of the stanza that decided, until it was told.
     """
 
     __slots__ = (
-        "approved", "blank", "clear_at", "doubts", "form", "gathering", "held", "probed_at",
+        "approved_at", "blank", "clear_at", "doubts", "form", "gathering", "held", "probed_at",
         "refresh_at", "repeat_at", "resources", "silent", "silent_at", "since", "tell_at", "times",
         "tries", "until",
     )  # fmt: skip
@@ -124,7 +133,7 @@ class Pair(HeldPair[State]):
         self.held: list[Owed] = []
         self.tell_at = self.silent_at = self.repeat_at = self.refresh_at = self.clear_at = inf
         self.probed_at = -inf
-        self.approved = False
+        self.approved_at = inf
         self.form = b""
 
     @property

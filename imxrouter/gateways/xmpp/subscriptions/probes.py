@@ -16,6 +16,8 @@ FIRST_S: Final = 2.0
 ALL_S: Final = 5.0
 #: Where somebody waits for the answer, so long in all (rows p-26, p-27).
 WAITED_S: Final = 2.0
+#: What became of a question is known by then, whatever it went into.
+OUTCOME_S: Final = 120.0
 #: Some servers say nothing of who is not there (ejabberd 23.01), and some may not reach us yet. Where no
 #: answer comes and there was a way for it, he counts as gone; where there was none his server is asked again
 #: after so long, then after twice as long.
@@ -47,28 +49,41 @@ class Silence(Enum):
 class Gathering:
     """The answers to one question.
 
+    Silence says something only of a question that was read. So the time for answers runs from when it is
+    known to have arrived, not from when it was sent: it may have gone into a connection that is dead.
+
     Attributes:
         until: when what has come is all.
         came: whether one has come.
-        had_way: there was a way for it when it was asked.
+        is_there: the question is known to have arrived.
+        had_way: there was a way for the answer when it was asked.
         hastened: it was asked before there was a way for the answer.
     """
 
-    __slots__ = ("came", "had_way", "hastened", "until")
+    __slots__ = ("_latest", "_within_s", "came", "had_way", "hastened", "is_there", "until")
 
-    def __init__(self, until: float, *, had_way: bool) -> None:
-        self.until, self.had_way = until, had_way
-        self.came = self.hastened = False
+    def __init__(self, latest: float, *, had_way: bool, within_s: float = ALL_S) -> None:
+        self.until = self._latest = latest
+        self.had_way, self._within_s = had_way, within_s
+        self.came = self.hastened = self.is_there = False
+
+    def arrived(self, now: float) -> None:
+        """The question has arrived: answers are waited for from now on."""
+        self.is_there = True
+        within_s = FIRST_S if self.came else OPENED_S if self.hastened else self._within_s
+        self.until = now + within_s
 
     def heard(self, now: float) -> None:
         """An answer has come: the others are waited for a little longer, not to the end."""
         self.came = True
-        self.until = min(self.until, now + FIRST_S)
+        self.until = min(self.until, now + FIRST_S) if self.is_there else self._latest
 
     def silence(self, times: int, *, has_way: bool) -> Silence:
         """Say what silence means, where nothing came so many times before (rows pas-gone, pas-no-way)."""
         if self.hastened:
             return Silence.LOST
+        if not self.is_there:
+            return Silence.MAYBE_LOST if times < SILENT_TRIES else Silence.NO_WAY
         if self.had_way and has_way:
             return Silence.ANSWER
         if times < SILENT_TRIES:

@@ -16,10 +16,7 @@ from typing import Final
 
 from imxrouter.gateways.xmpp.subscriptions.passing import Ends, PassingPair, PassingPairs, Way
 from imxrouter.gateways.xmpp.subscriptions.probes import (
-    ALL_S,
-    FIRST_S,
     OPENED_AGAIN_S,
-    OPENED_S,
     SILENT_S,
     WAY_S,
     Gathering,
@@ -99,13 +96,11 @@ class _Round:
 class _Answers(Gathering):
     """The answers to a question, and the resources that none has named."""
 
-    __slots__ = ("is_there", "unnamed")
+    __slots__ = ("unnamed",)
 
     def __init__(self, pair: PassingPair, *, had_way: bool) -> None:
         super().__init__(float("inf"), had_way=had_way)
         self.unnamed = set(pair.shown)
-        #: whether the question has arrived
-        self.is_there = False
 
 
 class Rounds:
@@ -224,9 +219,7 @@ class Rounds:
         if came is not Came.GOT:
             self._gathers.pop(ends, None)
         elif (gather := self._gathers.get(ends)) is not None:
-            gather.is_there = True
-            within_s = FIRST_S if gather.came else OPENED_S if gather.hastened else ALL_S
-            gather.until = now + within_s
+            gather.arrived(now)
         if round_ is None:
             return
         round_.out.discard(ends)
@@ -281,14 +274,12 @@ class Rounds:
         gather = self._gathers.get(pair.ends)
         if gather is None:
             return
-        gather.came = True
         self._silent.pop(pair.ends, None)
         if resource:
             gather.unnamed.discard(resource)
         else:
             gather.unnamed.clear()
-        if gather.is_there:
-            gather.heard(now)
+        gather.heard(now)
 
     def _hurry(self, way: Way, now: float) -> None:
         """They are there again, whatever was tried in vain: the next try is now."""

@@ -275,7 +275,6 @@ class WatcherActions(HeldPairs[Pair, State, Event, Do, Happening]):
     def _show(self, pair: Pair, what: Happening) -> None:
         """Show the newest state, where the pair has a token; what means nothing new costs none."""
         if paced(pair.spent, what.now) or pair.latest is None:
-            pair.to_show = pair.latest is not None
             return
         pair.to_show = False
         self._show_state(pair, pair.latest, None, what)

@@ -20,6 +20,7 @@ from imxrouter.gateways.xmpp.translate.reserved import is_reserved
 from imxrouter.model.address import Address
 from imxrouter.model.presence import (
     MAX_TUPLES,
+    PRIORITIES,
     Activities,
     Basic,
     Contact,
@@ -135,17 +136,12 @@ def resource_of(stanza: Element, resource: str, presentity: Address, now: dateti
     """
     closed = stanza.attributes.get("type") == "unavailable"
     mine = [one for one in stanza.children if one.namespace == _CONTENT]
-    priority = _priority(mine)
-    extensions = _extensions(stanza)
-    if not closed and priority < 0:
-        extensions = (*extensions, _own("priority", str(priority)))
+    thousandths, as_it_is = (None, ()) if closed else said_priority(_priority(mine))
+    extensions = (*_extensions(stanza), *as_it_is)
     show = next((one.text for one in mine if one.name == "show"), "")
     shown = not closed and show in SHOWS
     activity = SHOWS[show] if shown else ""
-    contact = Contact(
-        entity(presentity).replace("pres:", "im:", 1),
-        None if priority < 0 or closed else priority * 1000 // 127,
-    )
+    contact = Contact(im_uri(presentity), thousandths)
     return Resource(
         resource,
         PresenceTuple(
@@ -161,6 +157,25 @@ def resource_of(stanza: Element, resource: str, presentity: Address, now: dateti
     )
 
 
+def said_priority(priority: int) -> tuple[int | None, tuple[Extension, ...]]:
+    """How a tuple says a priority of XMPP (rows prs-priority, prs-priority-negative).
+
+    Args:
+        priority: within `PRIORITIES`.
+
+    Returns:
+        thousandths for its contact, and what stands beside: a negative one MUST NOT be mapped.
+    """
+    if priority < 0:
+        return None, (_own("priority", str(priority)),)
+    return priority * 1000 // PRIORITIES[1], ()
+
+
+def im_uri(user: Address) -> str:
+    """The im: URI of an address (row prs-contact)."""
+    return entity(user).replace("pres:", "im:", 1)
+
+
 def _own(name: str, text: str) -> Extension:
     return Extension(CLIENT, name, f'<{name} xmlns="{CLIENT}">{escape_text(text)}</{name}>')
 
@@ -168,7 +183,7 @@ def _own(name: str, text: str) -> Extension:
 def _priority(children: list[Element]) -> int:
     text = next((one.text.strip() for one in children if one.name == "priority"), "")
     number = int(text) if _PRIORITY.match(text) else 0
-    return number if -128 <= number <= 127 else 0
+    return number if PRIORITIES[0] <= number <= PRIORITIES[1] else 0
 
 
 def _statuses(children: list[Element]) -> tuple[Note, ...]:

@@ -30,6 +30,7 @@ from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.presence import (
     MAX_TUPLES,
+    PRIORITIES,
     Basic,
     Extension,
     Note,
@@ -258,7 +259,7 @@ def open_resources(state: Presence) -> dict[str, PresenceTuple]:
 
 
 def _said(one: PresenceTuple, state: Presence, caps: str) -> _Said:
-    show, priority = _show_of(one, state), _priority_of(one)
+    show, priority = _show_of(one, state), priority_of(one)
     others = fewer(each for each in one.extensions if not is_reserved(each.namespace))
     # Around an extension that has no language of its own there is none, so that it does not get one.
     settled = all(" xml:lang=" in each.xml.partition(">")[0] for each in others)
@@ -298,15 +299,18 @@ def _when(one: Person) -> float:
     return float("-inf") if one.timestamp is None else one.timestamp.timestamp()
 
 
-def _priority_of(one: PresenceTuple) -> int:
-    """From 1 to 127 of a contact's thousandths; below 0 only where it stands as it is (RFC 3922 5.2.13)."""
+def priority_of(one: PresenceTuple) -> int:
+    """What XMPP is shown of a tuple's priority, 0 where nothing is (rows prs-priority and those behind it).
+
+    From 1 to 127 of a contact's thousandths; below 0 only where it stands as it is (RFC 3922 5.2.13).
+    """
     for extension in one.extensions:
         if (extension.namespace, extension.name) == (CLIENT, "priority"):
             text = _text(extension)
             if text[:1] == "-" and text[1:].isascii() and text[1:].isdigit() and len(text) <= 4:
-                return max(int(text), -128)
+                return max(int(text), PRIORITIES[0])
     thousandths = one.contact.priority if one.contact is not None else None
-    return -(-(thousandths or 0) * 127 // 1000)
+    return -(-(thousandths or 0) * PRIORITIES[1] // 1000)
 
 
 def _text(extension: Extension) -> str:

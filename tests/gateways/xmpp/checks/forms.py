@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from imxrouter.gateways.xmpp.names import Condition
-from imxrouter.gateways.xmpp.stanza import Stanza, rescoped, tree_of
+from imxrouter.gateways.xmpp import say
+from imxrouter.gateways.xmpp.heard import Header
+from imxrouter.gateways.xmpp.names import COMPONENT, SERVER, Condition
+from imxrouter.gateways.xmpp.stanza import Stanza, rescoped, tree_of, undetermined
 from imxrouter.gateways.xmpp.takers import Takers
 from imxrouter.gateways.xmpp.translate.awaited import LATE_S, QUERY_S, Awaited
 from imxrouter.gateways.xmpp.translate.failures import error_of
@@ -40,6 +42,7 @@ from imxrouter.gateways.xmpp.translate.plan import (
     plan,
 )
 from imxrouter.gateways.xmpp.translate.saying import stanza_of
+from imxrouter.gateways.xmpp.xml import AFTER, StreamParser
 from imxrouter.model.address import Address
 from imxrouter.model.operations import (
     Attribute,
@@ -231,6 +234,17 @@ def _what_the_stream_gave() -> None:
     raw = f"<message {AT}><body>x</body><p:x/></message>"
     made = passed(raw, language="de", outer={"p": "urn:p"})
     assert canon(made) == canon(raw.replace("<message", "<message xmlns:p='urn:p' xml:lang='de'"))
+
+
+@rule("pass-lang-header", "pass-lang-back")
+def _language_of_streams() -> None:
+    for answers in (True, False):
+        (header,) = StreamParser(AFTER, SERVER).feed(say.header(SERVER, stream_id="1", answers=answers))
+        assert isinstance(header, Header)
+        assert header.language == ("en" if answers else "")
+    assert b"xml:lang" not in say.header(COMPONENT, from_="c.example", stream_id="1", version=False)
+    raw = f"<message {AT}><body>x</body></message>"
+    assert canon(undetermined(raw.encode())) == canon(raw.replace("<message", "<message xml:lang='und'"))
 
 
 @rule("pass-sid", "msg-stanza-id")

@@ -16,6 +16,8 @@ from twisted.python.failure import Failure
 from imxrouter.discovery.cache import AnswerCache
 from imxrouter.discovery.finder import Finder
 from imxrouter.discovery.guard import DialGuard
+from imxrouter.gateways.xmpp.heard import Header
+from imxrouter.gateways.xmpp.stanza import Element
 from imxrouter.gateways.xmpp.steps import StreamRole
 from imxrouter.gateways.xmpp.streams.dialer import StreamDialer
 from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts
@@ -74,7 +76,7 @@ class Rig:
         policies = PolicyTable({}, policy)
         self.strengths = Strengths(policies, remembered, reactor.seconds, judged, Protocol.XMPP)
         self.strengths.tls = True
-        self.ends = TlsEnds(TlsContexts(CertificateSet([issued("a.example")])))
+        self.ends: TlsEnds | None = TlsEnds(TlsContexts(CertificateSet([issued("a.example")])))
         nobody = cast("Any", _Nobody())
         self.parts = StreamParts(nobody, nobody, None, self._terms, reactor.callLater, maker=self.ends)
         self.dialer = StreamDialer(reactor, self.strengths, self._connect, lambda: self.ends)
@@ -304,3 +306,20 @@ def test_giving_up_ends_the_session(rig: Rig) -> None:
     rig.target(silent.getsockname()[:2])
     assert rig.failure().reason is Reason.HELLO_TIMEOUT
     assert not rig.hub.sessions
+
+
+def test_nothing_is_said_to_who_has_a_wrong_certificate(rig: Rig) -> None:
+    """It ends in the handshake: no stream is begun in TLS."""
+    server = rig.server(Conduct(issued("c.example")))
+    assert rig.failure().reason is Reason.CERTIFICATE_REFUSED
+    assert [one.name for one in server.peers[0].log if isinstance(one, Element)] == ["starttls"]
+    assert len([one for one in server.peers[0].log if isinstance(one, Header)]) == 1
+
+
+def test_where_there_is_no_tls_here_a_target_of_tls_alone_is_passed(lax: Rig) -> None:
+    """It speaks nothing else: no connection is opened to it."""
+    lax.strengths.tls, lax.ends = False, None
+    direct = lax.server(good(direct=True), direct=True)
+    clear = lax.server(in_clear())
+    assert lax.dial().endpoint == clear.endpoint
+    assert direct.peers == []

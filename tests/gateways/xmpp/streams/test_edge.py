@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 
+from imxrouter.gateways.xmpp import say
 from imxrouter.gateways.xmpp.canonical import canonical
-from imxrouter.gateways.xmpp.stanza import tree_of
+from imxrouter.gateways.xmpp.names import SERVER
+from imxrouter.gateways.xmpp.stanza import LANGUAGE, Stanza, tree_of
+from imxrouter.gateways.xmpp.streams.parts import Said
 from imxrouter.gateways.xmpp.streams.records import is_asked
 from imxrouter.gateways.xmpp.streams.told import TOLD_S, Question, Told, ToldTable
 from imxrouter.gateways.xmpp.subscriptions.passing import Seen
 from imxrouter.gateways.xmpp.translate.queries import Wanted
+from imxrouter.gateways.xmpp.xml import AFTER, StreamParser
 from imxrouter.model.address import Address
 from imxrouter.model.operations import Message
 from imxrouter.model.outcome import SUCCESS, failure
@@ -40,6 +44,22 @@ def test_a_stanza_goes_on_as_it_is() -> None:
     assert pair.a.service.outcomes == {number: SUCCESS}
     assert pair.a.switch.conservation() == pair.b.switch.conservation() == []
     assert not pair.b.said
+
+
+def test_the_language_of_our_header_is_nobody_elses() -> None:
+    """On a stream that we accepted what is written both ways would be in the language of our own texts."""
+    pair = EdgePair()
+    raw = b"<message %s><body>Ahoj</body></message>" % ENDS
+    assert pair.a.real.leaving(pair.out, raw) == (raw, True)
+    back = pair.b.real.leaving(pair.accepted, raw)
+    assert isinstance(back, Said)
+    _header, got = StreamParser(AFTER, SERVER).feed(
+        say.header(SERVER, from_=B, to=A, stream_id="1", answers=True) + back.raw
+    )
+    assert isinstance(got, Stanza)
+    assert got.tree().attributes[LANGUAGE] == "und"
+    czech = raw.replace(b" to=", b" xml:lang='cs' to=")
+    assert pair.b.real.leaving(pair.accepted, czech) == (czech, True)
 
 
 def sid(by: str) -> str:
@@ -264,12 +284,12 @@ def test_what_nobody_answers_is_forgotten_in_time() -> None:
     pair.settle()
 
     def kept() -> list[int]:
-        return [len(one) for one in (edge.told, edge._presences, edge._seen, edge._messages._sent)]
+        return [len(edge.told), *edge._presence.waiting, len(edge._messages._sent)]
 
     assert kept() == [1, 1, 1, 1]
-    (going,) = edge._presences.values()
-    assert edge._again is not None
-    edge._again._end(going)  # another one went since
+    (going,) = edge._presence._going.values()
+    assert edge._presence._again is not None
+    edge._presence._again._end(going)  # another one went since
     pair.clock.advance(TOLD_S - 1)
     edge.tick()
     assert kept() == [1, 0, 1, 0]

@@ -291,7 +291,7 @@ class Between:
             choose=lambda _name, told: told(True),
             bars=lambda _watcher, _presentity: False,
             held=lambda _from, _to: False,
-            again=b.real._again,  # type: ignore[arg-type]
+            again=b.real._presence._again,  # type: ignore[arg-type]
         )
         self.passing = StreamPassing(outside, store)
         b.again(seen=self.passing.came, passed=self.passing.passed)

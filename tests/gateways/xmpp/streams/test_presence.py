@@ -298,3 +298,38 @@ def test_a_user_pays_for_what_he_begins_and_for_no_renewal() -> None:
     assert sides.b.charged == [("bob@b.example", True)]
     sides.b.says("from='carol@b.example' to='alice@a.example' type='probe'/>")
     assert sides.b.charged[1:] == [("carol@b.example", False)]
+
+
+@pytest.mark.parametrize("how", ["lost", "no room"])
+def test_a_probe_that_does_not_arrive_shows_nobody_as_gone(how: str) -> None:
+    """Who asks into a stream that is dead, or finds no room, learns nothing; it is asked again."""
+    sides = Sides()
+    sides.friends()
+    sides.a.new(), sides.b.new()
+    sides.a.arrives, sides.a.room = how != "lost", how != "no room"
+    sides.a.presence.shaken([Domain.parse("a.example")])
+    sides.wait(5)
+    assert sides.a.new() == sides.b.new() == []
+    sides.a.arrives = sides.a.room = True
+    sides.wait(5)
+    assert sides.a.new()[:1] == ["probe bob@b.example alice@a.example"]
+    sides.a.says("from='alice@a.example/desk' to='bob@b.example'><show>away</show></presence>")
+    sides.wait(20)
+    assert sides.b.new() == []
+
+
+def test_of_a_service_that_nobody_is_held_of_nothing_is_remembered() -> None:
+    """It can be watched again, whatever it was when the last watcher left."""
+    sides = Sides()
+    sides.friends()
+    sides.a.reached = False
+    sides.wait(9)
+    sides.b.says("from='bob@b.example' to='alice@a.example' type='unsubscribe'/>")
+    sides.wait(3)
+    sides.a.reached = True
+    sides.wait(3)
+    assert not sides.a.presence._unreached
+    sides.a.new()
+    sides.b.says("from='bob@b.example' to='alice@a.example' type='subscribe'/>")
+    sides.wait(3)
+    assert sides.a.new() == ["subscribe bob@b.example alice@a.example"]

@@ -38,6 +38,7 @@ class PresentityRig:
         stanzas: all that Alice's service was sent.
         told: all that watchers were told.
         doubts: all that was told in the router's name.
+        arrives: what becomes of a stanza; None while that is not known.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class PresentityRig:
         self.outcome = SUCCESS
         self.has_way = True
         self.answer: Callable[[Notify], Outcome] = lambda _told: SUCCESS
+        self.arrives: Callable[[PresenceStanza], Outcome | None] = lambda _stanza: SUCCESS
         self.presentities = self.made()
 
     def made(self) -> Presentities:
@@ -79,6 +81,10 @@ class PresentityRig:
         self.stanzas += effects.stanzas
         self.doubts += effects.doubts
         words = kinds(effects)
+        for one in effects.stanzas:
+            outcome = self.arrives(one)
+            if one.type == "probe" and outcome is not None:
+                self.presentities.probed(one, outcome, self.now)
         for ticket, notify in effects.notifications:
             self.told.append(notify)
             words.append(said(notify))

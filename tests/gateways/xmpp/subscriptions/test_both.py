@@ -23,13 +23,15 @@ from imxrouter.gateways.xmpp.subscriptions.watcher import Watchers
 from imxrouter.gateways.xmpp.translate.showing import PresenceStanza
 from imxrouter.model.address import Address
 from imxrouter.model.operations import Notify, Subscribe
-from imxrouter.model.outcome import Outcome
+from imxrouter.model.outcome import SUCCESS, Outcome, failure
 from imxrouter.model.presence import Presence
+from imxrouter.model.vocabulary import Reason
 from tests.gateways.xmpp.subscriptions.watcher_rig import WALL, FullStore
 from tests.gateways.xmpp.translate.presences import ALICE, BOB, stanza
 
 CAROL = Address.parse("carol@c.example")
 W, P = watcher_table.State, presentity_table.State
+_DOWN = failure(Reason.SERVICE_DOWN)
 
 
 class User:
@@ -103,6 +105,8 @@ class BothSides(RuleBasedStateMachine):
         """What Alice's side wants done."""
         for one in effects.stanzas:
             self._to_alice(one)
+            if one.type == "probe":
+                self.presentities.probed(one, SUCCESS if self.up else _DOWN, self.now)
         for ticket, told in effects.notifications:
             self._may_see(told)
             self.flying.append(lambda told=told, ticket=ticket: self._told(told, ticket))  # type: ignore[misc]

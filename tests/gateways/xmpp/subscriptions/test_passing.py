@@ -48,6 +48,7 @@ def test_a_wish_and_its_answer_make_a_pair() -> None:
     assert list(pair.shown) == ["phone"]
     rig.passes("unavailable", BOB, ALICE)
     assert list(pair.shown) == []
+    assert rig.known() == {(ALICE, BOB): True}  # who is not there may be seen all the same
     assert [one.watcher for one in rig.pairs.of_user(ALICE, watches=True)] == [ALICE]
     assert rig.pairs.of_user(ALICE, watches=False) == []
 
@@ -84,6 +85,7 @@ def test_whom_our_user_lets_watch_or_his_server_tells() -> None:
     rig.passes("", f"{ALICE}/desk", "room@conference.b.example/alice")
     rig.passes("unavailable", ALICE, BOB)
     rig.passes("error", ALICE, BOB)
+    assert rig.known() == {}
     rig.passes("unsubscribed", ALICE, BOB)
     assert rig.known() == {}
 
@@ -107,6 +109,26 @@ def test_a_probe_of_our_server_and_its_answer_make_a_pair() -> None:
     rig.now += PROBED_S
     rig.passes("", f"{MALLORY}/desk", f"{ALICE}/desk")
     assert rig.known() == {(ALICE, BOB): True}
+
+
+def test_the_last_probe_counts() -> None:
+    """Who was silent before may answer the second one; what is asked first is still forgotten first."""
+    rig = PassingRig()
+    rig.passes("probe", ALICE, MALLORY)
+    rig.passes("probe", ALICE, BOB)
+    rig.now += PROBED_S - 1
+    rig.passes("probe", ALICE, MALLORY)
+    rig.now += 2
+    rig.passes("", f"{BOB}/desk", f"{ALICE}/desk")
+    rig.passes("", f"{MALLORY}/desk", f"{ALICE}/desk")
+    assert rig.known() == {(ALICE, MALLORY): True}
+    rig.passes("probe", ALICE, BOB)
+    rig.passes("probe", ALICE, "carol@b.example")
+    rig.now += PROBED_S - 1
+    rig.passes("probe", ALICE, BOB)
+    rig.now += 1
+    rig.passes("probe", ALICE, "late@b.example")
+    assert list(rig.pairs._asked) == [(ALICE, BOB), (ALICE, "late@b.example")]
 
 
 def test_who_is_watched_by_whom_he_is_shown_to() -> None:
@@ -205,6 +227,28 @@ def test_what_has_no_room_is_not_remembered(bounds: PassingSettings, fits: int) 
     rig.passes("unsubscribe", ALICE, "u0@h0.m.example")
     rig.passes("subscribe", ALICE, "new@m.example")
     assert (ALICE, "new@m.example") in rig.known()
+    rig.passes("subscribe", ALICE, "newer@m.example")
+    assert len(rig.pairs) == fits
+    assert rig.pairs.counts["no-room"] == 2
+
+
+def test_a_user_and_a_zone_have_each_its_own_room() -> None:
+    """A zone has more of it than a user, who has as much again in his other role."""
+    rig = PassingRig(PassingSettings(per_user=2, per_zone=3))
+    for watcher in (ALICE, "carol@a.example"):
+        for name in ("x", "y"):
+            rig.passes("subscribe", watcher, f"{name}@m.example")
+    assert set(rig.known()) == {
+        (ALICE, "x@m.example"), (ALICE, "y@m.example"), ("carol@a.example", "x@m.example"),
+    }  # fmt: skip
+    rig.passes("subscribe", "carol@a.example", BOB)
+    rig.passes("subscribe", "carol@a.example", "dave@n.example")
+    rig.passes("subscribed", ALICE, "eve@n.example")
+    rig.passes("subscribed", ALICE, "erin@n.example")
+    rig.passes("subscribed", ALICE, "edna@n.example")
+    assert set(list(rig.known())[3:]) == {
+        ("carol@a.example", BOB), ("eve@n.example", ALICE), ("erin@n.example", ALICE),
+    }  # fmt: skip
 
 
 def test_the_store_has_no_room() -> None:

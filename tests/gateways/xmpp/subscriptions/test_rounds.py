@@ -217,6 +217,24 @@ def test_what_is_lost_while_it_is_asked_is_asked_for_again() -> None:
     assert len(rig.rounds) == 0
 
 
+def test_a_question_that_fails_behind_the_last_answer_is_asked_again() -> None:
+    """While one is out the round has not ended, though nobody else waits for his turn."""
+    rig = Rig()
+    rig.crowd(3)
+    rig.outcome = lambda _pair: None if len(rig.asked) > 1 else Came.GOT
+    rig.rounds.begin([FROM_BOB], rig.now)
+    assert rig.wait(SETTLE_S + 1) == 3
+    assert len(rig.rounds) == 2
+    second, third = (pair for _, pair in rig.asked[1:])
+    rig.rounds.answered(second, Came.GOT, rig.now)
+    rig.says("desk", of=second.presentity)
+    rig.rounds.answered(third, Came.FAILED, rig.now, DOWN)
+    rig.outcome = lambda _pair: Came.GOT
+    assert rig.wait(60) == 1
+    assert rig.asked[-1][1] is third
+    assert (len(rig.rounds), rig.rounds.failing()) == (0, [])
+
+
 def test_who_is_only_asked_for_a_wish_is_not_asked() -> None:
     """Nor is anybody on a way that is unknown."""
     rig = Rig()
@@ -343,6 +361,21 @@ def test_while_there_is_no_way_for_the_answer_it_is_waited_for() -> None:
     rig.rounds.begin([FROM_BOB], rig.now)
     assert rig.wait(SETTLE_S + WAY_S - 0.5) == 0
     assert rig.wait(0.5) == 1
+
+
+def test_an_answer_ends_it_though_no_way_is_known() -> None:
+    """It came, however that was: nothing is left to be tried, and no way is said to fail."""
+    rig = Rig()
+    rig.friends()
+    rig.has_way = False
+    rig.outcome = lambda _pair: Came.FAILED
+    rig.rounds.begin([FROM_BOB], rig.now)
+    rig.wait(20)
+    assert rig.rounds.failing() == [(FROM_BOB, DOWN)]
+    rig.outcome = lambda _pair: Came.GOT
+    rig.wait(60)
+    assert (len(rig.rounds), rig.rounds.failing()) == (0, [])
+    assert rig.wait(2000) == 0
 
 
 def test_silence_without_a_way_says_nothing_of_him() -> None:
@@ -487,14 +520,35 @@ def test_a_crowd_is_told_spread() -> None:
     assert 3.0 < max(moments) - min(moments) < SPREAD_S
 
 
+def test_who_ends_it_meanwhile_is_told_nothing() -> None:
+    """While the others are told that nothing is known."""
+    rig = Rig()
+    rig.crowd(100)
+    rig.outcome = lambda _pair: Came.FAILED
+    rig.rounds.begin([FROM_BOB], rig.now)
+    while not rig.told:
+        rig.wait(0.5)
+    told = {pair.ends for _, pair, _ in rig.told}
+    ended = next(pair for pair in rig.pairs.all() if pair.ends not in told)
+    rig.passes("unsubscribe", *ended.ends)
+    rig.wait(60)
+    assert len(rig.told) == 99
+    assert ended.ends not in {pair.ends for _, pair, _ in rig.told}
+
+
 def test_the_pace_of_quiet_ways_is_forgotten() -> None:
     """What is remembered of strangers' domains is bounded by what happens."""
     rig = Rig()
     rig.friends()
     rig.rounds.begin([FROM_BOB], rig.now)
-    rig.wait(5)
+    rig.outcome = lambda _pair: None
+    rig.wait(SETTLE_S)
+    rig.rounds.opened(FROM_BOB, rig.now)
+    rig.rounds.answered(rig.asked[0][1], Came.GOT, rig.now)
+    rig.says("desk")
+    rig.wait(4)
     rig.rounds.tidy(rig.now)
-    assert len(rig.rounds._spent) == 1
+    assert (len(rig.rounds._spent), len(rig.rounds._opened)) == (1, 1)
     rig.wait(PACE_S)
     rig.rounds.tidy(rig.now)
-    assert len(rig.rounds._spent) == 0
+    assert (len(rig.rounds._spent), len(rig.rounds._opened)) == (0, 0)

@@ -272,6 +272,23 @@ def test_a_probe_of_a_stranger_fetches_once_a_minute(rig: WatcherRig) -> None:
     assert rig.asked().duration_s == 1800
 
 
+def test_what_was_fetched_is_remembered_within_bounds() -> None:
+    """Whoever probes thousands of addresses costs no room; those of long ago are forgotten first."""
+    rig = WatcherRig(WatcherSettings(fetched=2))
+
+    def fetches(name: str) -> int:
+        before = len(rig.operations)
+        rig.took(rig.watchers.stanza(BOB, Address.parse(f"{name}@a.example"), "probe", rig.now))
+        return len(rig.operations) - before
+
+    assert [fetches(name) for name in ("x", "y", "x", "z")] == [1, 1, 0, 1]
+    assert len(rig.watchers._fetched) == 2
+    assert [fetches(name) for name in ("y", "z", "x")] == [0, 0, 1]
+    rig.wait(60)
+    assert fetches("z") == 1  # it is the newest now
+    assert [fetches(name) for name in ("w", "z")] == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("reason", "said"),
     [(None, "unsubscribed"), (Reason.NOT_DELIVERED, "unsubscribed"), (Reason.UNREACHABLE, "error")],
