@@ -19,6 +19,7 @@ from imxrouter.gateways.xmpp.steps import ACCEPTS, StreamRole
 from imxrouter.gateways.xmpp.streams.again import PresenceAgain
 from imxrouter.gateways.xmpp.streams.brought_presence import BroughtPresence
 from imxrouter.gateways.xmpp.streams.leaving_messages import InFlight, LeavingMessages
+from imxrouter.gateways.xmpp.streams.one_answer import OneAnswer
 from imxrouter.gateways.xmpp.streams.parts import Said, StreamLink
 from imxrouter.gateways.xmpp.streams.pings import Pings
 from imxrouter.gateways.xmpp.streams.queries import Settled, StreamQueries
@@ -110,6 +111,7 @@ class StreamEdge:
         self._replies, self._presence = Replies(outside), BroughtPresence(known, again)
         self._next_tag = 1
         self.told, self.hushed = ToldTable(), False
+        self._one_answer = OneAnswer(self.told)
         self._queries: Awaited[_Asked] = Awaited(QUERY_S)
         self._messages = LeavingMessages(outside, known)
         self._attributes = StreamQueries(outside, known)
@@ -125,6 +127,7 @@ class StreamEdge:
         for settled in self._attributes.due():
             self._settle_query(settled)
         self.told.tick(now)
+        self._one_answer.tick(now)
         self._presence.tick(now)
 
     # -- stanzas come ------------------------------------------------------------------------------------
@@ -182,7 +185,10 @@ class StreamEdge:
                 if STANZA_ID in raw:
                     raw = self._without_forged_ids(raw, got.from_)
                 record = stanza_record(raw, from_, to, self._outside.random_bytes(16))
-                tag = self._tag(told)
+                now = self._outside.now()
+                if is_answer and not self._one_answer.answers(given, now):
+                    return self._unasked()
+                tag = self._tag(told, b"" if told is None else self._one_answer.asked(told, now))
                 if given.kind == "presence":
                     self._presence.went(got, record, tag)
                 return encode_record(record, FLAG_RESPONSE_WANTED, tag)
@@ -274,8 +280,7 @@ class StreamEdge:
         given, now = got.stanza, self._outside.now()
         asked = self._queries.answered(given.from_, given.to, given.ident, now)
         if foreign is None or asked is None:
-            self._outside.dropped("unasked")
-            return b""
+            return self._unasked()
         return self._operation(foreign, None)
 
     def _asked_as_foreign(self, answer: Stanza) -> bool:
@@ -293,8 +298,7 @@ class StreamEdge:
             self.settled(failed.port, (failed.tag,), failed.outcome)
             return b""
         if failed is None:
-            self._outside.dropped("unasked")
-            return b""
+            return self._unasked()
         return self._operation(failed, None)
 
     def _by_others(self, session: StreamLink, got: StanzaIn, tree: Element, told: Told | None) -> bytes:
@@ -337,10 +341,10 @@ class StreamEdge:
         if entry is not None and port is not None and entry[KEY].startswith(settled.message_id):
             self._settle(port, (settled.tag,), settled.outcome)
 
-    def _tag(self, told: Told | None) -> int:
+    def _tag(self, told: Told | None, key: bytes = b"") -> int:
         tag = self._next_tag
         self._next_tag += 1
-        if told is not None and not self.told.add(tag, told, self._outside.now()):
+        if told is not None and not self.told.add(tag, told, self._outside.now(), key):
             self._outside.dropped("untold")
         return tag
 
@@ -372,11 +376,23 @@ class StreamEdge:
             asked = self._queries.answered(told.to, told.from_, told.ident, self._outside.now())
             if is_foreign and asked is None:
                 return  # it has its answer, and an iq has one alone (RFC 6120 section 8.2.3)
+            if not is_foreign and outcome.in_doubt and not self._may_doubt(told):
+                self._outside.dropped("untold")
+                return
         if refused and told.question is not None:
             # tags are of the edge, no two streams have the same: any way of the sender's will do
             self._outside.inject(port, self._query(told.question, told))
             return
         self._replies.say(told, told.error(outcome))
+
+    def _may_doubt(self, told: Told) -> bool:
+        """Whether it may be told that nobody knows what became of an iq that passed: an answer may come."""
+        return not self._outside.has_room() or self._one_answer.doubted(told, self._outside.now())
+
+    def _unasked(self) -> bytes:
+        """An answer that nobody waits for goes no further."""
+        self._outside.dropped("unasked")
+        return b""
 
     def _refused(self, told: Told | None, outcome: Outcome) -> bytes:
         """Tell it; nothing is to be routed."""

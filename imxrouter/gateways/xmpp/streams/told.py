@@ -23,6 +23,8 @@ TOLD_S: Final = 900.0
 TOLD_BYTES: Final = 32 << 20
 #: Of one entry beside its texts (measured: object, its places in two tables).
 _ENTRY_BYTES: Final = 400
+#: Of the key of an iq beside its own bytes: two objects, its place in a table.
+_KEY_BYTES: Final = 200
 
 
 class Question(NamedTuple):
@@ -133,23 +135,42 @@ class ToldTable:
 
     def __init__(self, life_s: float = TOLD_S, most_bytes: int = TOLD_BYTES) -> None:
         self._life_s, self._most_bytes = life_s, most_bytes
-        #: until when, its size, and itself
-        self._entries: dict[int, tuple[float, int, Told]] = {}
+        #: until when, its size, itself, and its key
+        self._entries: dict[int, tuple[float, int, Told, bytes]] = {}
+        #: the tag of an iq by its key
+        self._asked: dict[bytes, int] = {}
         self._bytes = 0
         self._of_domain: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, tag: int, told: Told, now: float) -> bool:
-        """Remember one; False where there is no room, and a failure of it cannot be told."""
+    def add(self, tag: int, told: Told, now: float, key: bytes = b"") -> bool:
+        """Remember one; False where there is no room, and a failure of it cannot be told.
+
+        Args:
+            tag: of its record.
+            told: what it was.
+            now: monotonic seconds.
+            key: what `answered` knows an iq by. One with the same that has no answer yet is forgotten: nobody
+                could say whose the next one is.
+        """
+        before = self._asked.get(key)
+        if before is not None:
+            self.take(before)
         _, from_, to, ident, type_, _, sender, question = told
         node = len(question.node) if question is not None else 0
-        size = _ENTRY_BYTES + 2 * (len(from_) + len(to) + len(ident) + len(type_) + node)
+        size = (
+            (_KEY_BYTES + len(key) if key else 0)
+            + _ENTRY_BYTES
+            + 2 * (len(from_) + len(to) + len(ident) + len(type_) + node)
+        )
         of_domain = self._of_domain.get(sender, 0) + size
         if of_domain > self._most_bytes // 4 or self._bytes + size > self._most_bytes:
             return False
-        self._entries[tag] = (now + self._life_s, size, told)
+        self._entries[tag] = (now + self._life_s, size, told, key)
+        if key:
+            self._asked[key] = tag
         self._bytes += size
         self._of_domain[sender] = of_domain
         return True
@@ -159,7 +180,9 @@ class ToldTable:
         found = self._entries.pop(tag, None)
         if found is None:
             return None
-        _, size, told = found
+        _, size, told, key = found
+        if key:
+            del self._asked[key]
         self._bytes -= size
         left = self._of_domain[told.sender] - size
         if left:
@@ -167,6 +190,12 @@ class ToldTable:
         else:
             del self._of_domain[told.sender]
         return told
+
+    def answered(self, key: bytes) -> None:
+        """Who was asked has answered: no failure of that iq is told any more."""
+        tag = self._asked.get(key)
+        if tag is not None:
+            self.take(tag)
 
     def tick(self, now: float) -> None:
         """Forget what has been there too long."""
