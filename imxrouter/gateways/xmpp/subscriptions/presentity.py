@@ -352,7 +352,7 @@ class Presentities(PresentityActions):
         held, pair.held = pair.held, []
         for owed in held:
             self._notify(owed, what)
-        if pair.state is State.FROM and (changed or pair.tell_at < inf or pair.doubts):
+        if pair.state is State.FROM and (changed or pair.tell_at < inf):
             pair.tell_at = what.now
 
     def _asks_again(self, pair: Pair, answers: Answers, what: Happening) -> bool:
