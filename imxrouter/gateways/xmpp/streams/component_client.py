@@ -219,6 +219,14 @@ class ComponentClients(NoClaims, Apart):
         ends = [self._kept[key].session for key in self._others(wanted)]
         return [one for one in ends if one is not None and one.number in self._sessions]
 
+    def unattached(self, service: str) -> list[str]:
+        """Names that we are to be a component of at a service's server and are not, each with why."""
+        return [
+            f"{kept.domain}: {kept.why[0].word} ({kept.why[1]})"
+            for kept in self._kept.values()
+            if kept.place.service == service and not kept.attached
+        ]
+
     def _others(self, wanted: Mapping[tuple[str, str], Place]) -> list[tuple[str, str]]:
         """Names that we are a component of no more, or elsewhere."""
         return [

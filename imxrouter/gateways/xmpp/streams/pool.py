@@ -138,6 +138,8 @@ class ServicePool(ServicePort):
         self._retry_at = 0.0
         #: whether its server answers; None while that is not known: nothing was tried, or a stream broke
         self._there: bool | None = None
+        #: why the last stream that was wanted did not come; empty after one that did
+        self.why = ""
         #: the pair that is asked for to learn it: the one that a stream was wanted for last
         self._asked_for: Pair | None = None
         hub.attach(self)
@@ -248,9 +250,14 @@ class ServicePool(ServicePort):
             self._begin(pair)
         return bool(self._there)
 
+    @property
+    def answers(self) -> bool | None:
+        """Whether the server answered when it was asked last; None where it was not asked yet."""
+        return self._there
+
     def anew(self) -> None:
         """Its server is elsewhere, or we are in service again: what failed before says nothing."""
-        self._there = None
+        self._there, self.why = None, ""
         self._refused.clear()
         self.heard()
 
@@ -278,7 +285,7 @@ class ServicePool(ServicePort):
     def ready(self, pair: Pair, session: StreamLink) -> None:
         """A pair (outside, served) is proved on a stream: what waits for it goes out there."""
         self._wait_s, self._retry_at = RETRY_S[0], 0.0
-        self._there = True
+        self._there, self.why = True, ""
         self._refused.pop(pair, None)
         self._ways[pair] = session
         pairs = self._member(session).pairs
@@ -323,6 +330,7 @@ class ServicePool(ServicePort):
             served=pair[1], name=self.name, reason=reason.word, stage=reason.stage.value, note=note,
         )  # fmt: skip
         self._there = bool(self._ways) or not (unreached or reason in _UNHEARD)
+        self.why = f"{reason.word}: {note}"
         if unreached:
             self._retry_at = now + self._wait_s
             self._wait_s = min(self._wait_s * 2, RETRY_S[1])
