@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import configparser
 import re
+import shlex
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from imxrouter.config.problems import ConfigError
 from imxrouter.discovery.records import Target, zone_text
 from imxrouter.model.domain import Domain
 from imxrouter.telemetry.logs import FIELDS
+from tests.doubles.pages import commands
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -60,35 +63,99 @@ def test_commands_exist(page: Path) -> None:
             command = found
 
 
-def toml_blocks(page: Path) -> Iterator[str]:
-    """Indented blocks of a page that hold tables of a configuration."""
-    for block in re.findall(r"((?:^ {4,}.*\n|^\n)+)", page.read_text(), re.MULTILINE):
-        lines = [line[4:] for line in block.splitlines()]
-        indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
-        text = "\n".join(line[indent:] for line in lines)
-        if re.search(r"^\[", text, re.MULTILINE):
-            start = re.search(r"^(\[|\w+ = |# /etc)", text, re.MULTILINE)
-            assert start is not None
-            yield text[start.start() :]
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_lines_with_commands_can_be_typed(page: Path) -> None:
+    """Each line that begins with `imxctl` is a command with the arguments and options that it takes."""
+    for line in (one.line for one in commands(str(page))):
+        words = shlex.split(re.sub(r"  #.*| [|&].*", "", line.replace("...", "x").replace("FILE", __file__)))[
+            1:
+        ]
+        command: click.Command | None = imxctl
+        context: click.Context | None = None
+        name: str | None = "imxctl"
+        try:
+            while isinstance(command, click.Group):
+                context = command.make_context(name, words, parent=context)
+                words = [*getattr(context, "_protected_args", ()), *context.args]
+                name, command, words = command.resolve_command(context, words) if words else ("", None, [])
+            if command is not None:
+                command.make_context(name, words, parent=context)
+        except click.UsageError as error:
+            pytest.fail(f"{line}: {error.format_message()}")
 
 
-def test_configurations_in_the_guides_are_good() -> None:
-    """Each table shown has keys and values that exist."""
-    count = 0
-    for page in GUIDES:
-        for text in toml_blocks(page):
-            tomllib.loads(text)
-            count += 1
-            try:
-                parse(Document(page.name, text))
-            except ConfigError as error:
-                wrong = [
-                    str(one)
-                    for one in error.problems
-                    if "missing" not in one.what and "service" not in one.path
-                ]
-                assert wrong == [] or all("key_file" in one for one in wrong), wrong
-    assert count >= 5
+#: Indented, or between fences; what follows a fence's beginning is its language.
+_BLOCKS = re.compile(r"^```(\w*)\n(.*?)^```|((?:^ {4,}\S[^\n]*\n|^\n(?= {4}))+)", re.MULTILINE | re.DOTALL)
+#: Where a configuration begins in a block that shows how a file is made, too.
+_BEGINS = re.compile(r"^(?:\[|[\w.-]+ = |# /etc)", re.MULTILINE)
+_TABLE = re.compile(r"^\[", re.MULTILINE)
+
+
+def fragments(page: Path) -> Iterator[str]:
+    """Pieces of a configuration on a page: blocks that hold tables, and those of keys alone."""
+    for language, fenced, indented in _BLOCKS.findall(page.read_text()):
+        text = textwrap.dedent(fenced or indented)
+        begins = _BEGINS.search(text)
+        if begins is None or language not in {"", "toml"}:
+            continue
+        try:
+            tomllib.loads(text[begins.start() :])
+        except tomllib.TOMLDecodeError:
+            assert not _TABLE.search(text), text
+        else:
+            yield text[begins.start() :]
+
+
+def whole(fragment: str) -> str:
+    """A fragment with what it leaves to the rest of the file: the router, services that it names, keys."""
+    if 'kind = "imx"' in fragment and not re.search("^(key|certificate) = ", fragment, re.MULTILINE):
+        fragment = fragment.replace('kind = "imx"', f'kind = "imx"\nkey = "{"ab" * 32}"')
+    data = tomllib.loads(fragment)
+    attached = [one["service"] for one in data.get("xmpp", {}).get("component", [])]
+    kinds = {one["service"]: "embedded" for one in data.get("domain", [])} | dict.fromkeys(attached, "xmpp")
+    there = {one["name"] for one in data.get("service", [])}
+    head = "".join(f'{key} = "{value}"\n' for key, value in _HEAD.items() if key not in data)
+    tail = "".join(
+        f'\n[[service]]\nname = "{name}"\nkind = "{kind}"\n' + 'users = ["alice"]\n' * (kind == "embedded")
+        for name, kind in kinds.items()
+        if name not in there
+    )
+    if not there and not kinds:
+        tail += '\n[[service]]\nname = "home"\nkind = "embedded"\nusers = ["alice"]\n'
+    return f"{head}{fragment}\n{tail}"
+
+
+_HEAD = {"name": "im1.a.example", "role": "aggregator"}
+#: Keys that are shown without their table: what stands before them in a file.
+_OF_TABLES = {
+    "subscription_lifetime_s": '[[domain]]\nname = "a.example"\nservice = "home"\n',
+    "address": (
+        '[[xmpp.component]]\nservice = "chat"\nsecret_file = "/etc/imxrouter/s"\ndomains = ["far.example"]\n'
+    ),
+}
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_configurations_in_the_guides_are_good(page: Path) -> None:
+    """Each piece shown is taken by the check as it stands, in a file that has the rest of it."""
+    for text in fragments(page):
+        key = text.partition(" = ")[0]
+        table = _OF_TABLES.get(key, "") if not _TABLE.search(text) else ""
+        try:
+            parse(Document(page.name, whole(table + text)))
+        except ConfigError as error:
+            pytest.fail(f"{text}\n" + "\n".join(map(str, error.problems)))
+
+
+def test_pages_that_show_configurations_are_read() -> None:
+    """None of them is passed over; a table that nobody reads is none that is checked."""
+    count = {page.name: len(list(fragments(page))) for page in GUIDES}
+    shown = {
+        "README.md", "access.md", "certificates.md", "configure.md", "hosted.md", "identity.md", "install.md",
+        "quality.md", "xmpp-components.md", "xmpp-inside.md",
+    }  # fmt: skip
+    assert {name for name, pieces in count.items() if pieces} == shown
+    assert (count["configure.md"], count["identity.md"], count["xmpp-components.md"]) == (6, 4, 4)
 
 
 def test_the_guide_to_monitoring_names_what_there_is() -> None:

@@ -23,7 +23,7 @@ from imxrouter.gateways.xmpp.streams.inside import Inside, InsideFactory
 from imxrouter.gateways.xmpp.streams.leaving import Leaving
 from imxrouter.gateways.xmpp.streams.pool import PoolSettings, ServicePool
 from imxrouter.gateways.xmpp.streams.session import XmppSession
-from imxrouter.link.machine import Side
+from imxrouter.link.machine import LinkState, Side
 from imxrouter.model.domain import BadDomain, Domain
 from imxrouter.model.vocabulary import Reason
 from imxrouter.tls.inside import Mint, authority_at
@@ -190,6 +190,15 @@ class BehindUs:
         for session in list(self._inside.sessions):
             session.end(Reason.SHUTTING_DOWN)
         self._clients.end()
+
+    def standing(self, service: str) -> tuple[bool | None, list[str]]:
+        """Whether a service's server answers (None: it was not asked yet), and what is missing, with why."""
+        pool, missing = self.pools[service], self._clients.unattached(service)
+        if any(one.service == service and one.machine.state is LinkState.OPEN for one in self.streams()):
+            return True, missing
+        if missing:
+            return False, missing
+        return pool.answers, [pool.why] if pool.why else []
 
     def pool_of(self, name: str) -> ServicePool | None:
         """The service of a domain, where it is an XMPP service."""

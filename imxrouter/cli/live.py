@@ -141,6 +141,7 @@ def send(shared: Context, source: str, destination: str, text: str, html: bool) 
             click.echo(_rate_warning(view["left"]))
     else:
         output.problem(refusal(view), remedy(view))
+        click.echo(f"       its steps: imxctl trace {view['id']}", err=True)
     if view["status"] != "success":
         raise click.exceptions.Exit(Exit.FAILED)
 

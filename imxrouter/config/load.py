@@ -14,7 +14,7 @@ from imxrouter.config import checks
 from imxrouter.config.access import Access, read_lists
 from imxrouter.config.attributes import attribute_faults
 from imxrouter.config.folders import read_text, toml_files, unreadable
-from imxrouter.config.keys import BadKey, read_ed25519, read_key_file
+from imxrouter.config.keys import BadKey, read_ed25519, read_key_file, read_secret
 from imxrouter.config.net import parse_name
 from imxrouter.config.problems import ConfigError, Problem
 from imxrouter.config.schema import Config
@@ -138,6 +138,14 @@ def _key_files(config: Config, file: str) -> Iterator[Problem]:
         except BadKey as error:
             do = "our Ed25519 private key, in hex or base64, that the router's user can read"
             yield Problem(file, f"uplink[{n}].key_file", str(error), do)
+    secrets = [(f"service[{n}]", one.secret_file) for n, one in enumerate(config.services) if one.secret_file]
+    secrets += [(f"xmpp.component[{n}]", one.secret_file) for n, one in enumerate(config.xmpp.attached)]
+    for path, name in secrets:
+        try:
+            read_secret(Path(name))
+        except BadKey as error:
+            do = "the secret on one line (openssl rand -hex 20), that the router's user can read"
+            yield Problem(file, f"{path}.secret_file", str(error), do)
 
 
 def parse_domain(data: dict[str, Any], file: str = "request") -> ServedDomain:

@@ -108,7 +108,8 @@ def _attached_problems(config: Config) -> Iterator[tuple[str, str, str]]:
     for n, one in enumerate(config.xmpp.attached):
         path = f"xmpp.component[{n}]"
         if one.service in seen:
-            yield f"{path}.service", f"{one.service!r} stands twice", "list all domains in one table"
+            do = "write all domains, and the gateway, into one table"
+            yield f"{path}.service", f"{one.service!r} stands twice", do
         seen.add(one.service)
         if kinds.get(one.service) != "xmpp":
             what = f"{one.service!r} is no service of kind xmpp"

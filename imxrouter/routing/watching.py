@@ -158,10 +158,13 @@ class Watching:
                 self._wheel.set(entry, now + self.settings.again_s * self._chance())
 
     def renew(self, watcher: Address, presentity: Address, now: float, within_s: float) -> None:
-        """Ask again soon, at a random moment within a time: what was told meanwhile may be lost."""
+        """Ask again soon, at a random moment within a time: what was told meanwhile may be lost.
+
+        What is due before that stays so: said often enough, this would put it off for ever.
+        """
         entry = self._entries.get(pair_key(watcher, presentity))
         if entry is not None and entry.asked is None and not entry.fresh and not entry.leaving:
-            self._wheel.set(entry, now + within_s * self._chance())
+            self._wheel.set(entry, min(entry.due, now + within_s * self._chance()))
 
     # -- what is to be sent ----------------------------------------------------------------------------
 

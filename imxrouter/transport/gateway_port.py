@@ -16,8 +16,8 @@ from imxrouter.model.operations import Operation
 from imxrouter.model.outcome import SUCCESS, Outcome, failure
 from imxrouter.model.vocabulary import Reason
 from imxrouter.routing.interfaces import Gateway
-from imxrouter.switch.ports import FOREVER, Port, Role, bound_proof
 from imxrouter.transport.hub import Hub
+from imxrouter.transport.inner_port import ServicePort
 from imxrouter.transport.operations import (
     operation_to_bytes,
     record_to_operation,
@@ -25,8 +25,7 @@ from imxrouter.transport.operations import (
     with_result,
 )
 from imxrouter.transport.translate import TranslationError
-from imxrouter.wire.framing import RecordSplitter
-from imxrouter.wire.layout import FLAG_RESPONSE_WANTED, HIGHEST_MAX_RECORD
+from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
 from imxrouter.wire.record import (
     Record,
     decode_outcome,
@@ -40,7 +39,7 @@ from imxrouter.wire.record import (
 TAKE_S: Final = 0.001
 
 
-class GatewayPort:
+class GatewayPort(ServicePort):
     """Joins a gateway to the switch.
 
     Args:
@@ -51,37 +50,20 @@ class GatewayPort:
     log = Logger()
 
     def __init__(self, hub: Hub, later: Callable[[Callable[[], None]], object] | None = None) -> None:
-        self._hub = hub
+        super().__init__(hub)
         self._later = later
         self._to_take: deque[bytes] = deque()
         self._goes_on = False
         self._gateway: Gateway | None = None
-        self._splitter = RecordSplitter(HIGHEST_MAX_RECORD + 4096)
         self._waiting: dict[int, tuple[bytes, Callable[[Outcome], None]]] = {}
         self._next_tag = 1
         #: told of each operation of the gateway once the switch has it, before it is written to a link
         self.on_taken: Callable[[Operation], None] = lambda _operation: None
-        self.port = Port(hub.next_port_number(), Role.SERVICE, lambda _data: None)
-        self.port.max_record = self.port.largest = HIGHEST_MAX_RECORD
-        self.port.acknowledges = True  # the hub does, for what it has handed over cannot be lost
-        settings = hub.settings
-        self.port.granted_requests = self.port.credit_requests = settings.credit_requests * 4
-        self.port.granted_bytes = self.port.credit_bytes = settings.credit_bytes * 4
         hub.attach(self)
 
     def connect(self, gateway: Gateway) -> None:
         """Set the gateway; before, its domains are answered as down."""
         self._gateway = gateway
-
-    def bind(self, domain: bytes, interval_s: float, burst_s: float, largest: float = FOREVER) -> None:
-        """The gateway may send as this domain, within its limits, and answers for it."""
-        self.port.sources[domain] = bound_proof(interval_s, burst_s, largest)
-        self.port.speaks.add(domain)
-
-    def unbind(self, domain: bytes) -> None:
-        """It may no longer."""
-        self.port.sources.pop(domain, None)
-        self.port.speaks.discard(domain)
 
     # -- from the gateway --------------------------------------------------------------------------------
 

@@ -13,10 +13,10 @@ from twisted.logger import Logger
 
 from imxrouter.model.outcome import failure
 from imxrouter.model.vocabulary import Reason
-from imxrouter.switch.ports import FOREVER, Port, Proof, Role, bound_proof
+from imxrouter.switch.ports import FOREVER, Proof, bound_proof
 from imxrouter.transport.hub import Hub
-from imxrouter.wire.framing import RecordSplitter
-from imxrouter.wire.layout import FLAG_RESPONSE_WANTED, HIGHEST_MAX_RECORD
+from imxrouter.transport.inner_port import InnerPort
+from imxrouter.wire.layout import FLAG_RESPONSE_WANTED
 from imxrouter.wire.record import Record, decode_record, encode_record, response_to
 
 #: Gives the response to a request; called exactly once for each.
@@ -41,7 +41,7 @@ class _AnyAnswer(set[bytes]):
         return True
 
 
-class InsidePort:
+class InsidePort(InnerPort):
     """Joins the router itself to the switch.
 
     Args:
@@ -51,19 +51,13 @@ class InsidePort:
     log = Logger()
 
     def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self._splitter = RecordSplitter(HIGHEST_MAX_RECORD + 4096)
+        super().__init__(hub)
         self._waiting: dict[int, tuple[bytes, Respond]] = {}
         self._next_tag = 1
         #: record type -> who answers it
         self.handlers: dict[int, Handler] = {}
-        self.port = Port(hub.next_port_number(), Role.SERVICE, lambda _data: None)
         self.port.sources, self.port.speaks = _AnySource(), _AnyAnswer()
-        self.port.max_record = self.port.largest = HIGHEST_MAX_RECORD
-        self.port.acknowledges = self.port.internal = True
-        settings = hub.settings
-        self.port.granted_requests = self.port.credit_requests = settings.credit_requests * 4
-        self.port.granted_bytes = self.port.credit_bytes = settings.credit_bytes * 4
+        self.port.internal = True
         hub.attach(self)
         hub.switch.inside.append(self.port)
 

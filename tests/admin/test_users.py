@@ -109,7 +109,7 @@ def test_a_stream_ends_with_its_client(rig: AdminRig) -> None:
     reader.start()
     until(lambda: bool(rig.port.users.followers))
     rig.thread.call(rig.port.users.followers[0], SUBSCRIPTION)
-    reader.join(5)
+    reader.join(30)
     assert first == [SUBSCRIPTION]
     changes.close()  # type: ignore[attr-defined]
     until(lambda: not rig.port.users.followers)

@@ -282,11 +282,11 @@ def test_the_other_process_of_a_host_follows(lab: Lab) -> None:
     two = lab.router("b.example", tables=tables, settings={**shared, "process": 1}, publish=False)
     (entry,) = ctl_json(one, "policy", "block", EVE)["entries"]
     lists = two.router.access.lists
-    lab.wait_until(lambda: lists.get(entry["id"]) is not None, "the other process has the entry", 3)
+    lab.wait_until(lambda: lists.get(entry["id"]) is not None, "the other process has the entry")
     ctl_json(one, "policy", "unblock", EVE)
-    lab.wait_until(lambda: len(lists) == 0, "the other process has forgotten it", 3)
+    lab.wait_until(lambda: len(lists) == 0, "the other process has forgotten it")
     ctl_json(one, "rules", "seller@shop.example", "--block", EVE, "--right", "message")
-    lab.wait_until(lambda: len(two.router.access.recipients) == 1, "the other process has the rule", 3)
+    lab.wait_until(lambda: len(two.router.access.recipients) == 1, "the other process has the rule")
     gate = two.router.access.gate
     ruling = gate.judge(EVE.encode(), b"seller@shop.example", Right.MESSAGE)
     assert ruling is not None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +13,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from imxrouter.admin.certs_views import CertsReload
-from imxrouter.app.reload.hangup import Hangup
 from imxrouter.app.trust.certificates import TICKET_KEYS_S, OwnCertificates
-from imxrouter.app.workers import LISTENS_S, Workers
 from imxrouter.cli.exits import Exit
 from imxrouter.config.load import Document, parse
 from imxrouter.config.problems import ConfigError
@@ -458,73 +454,6 @@ def test_files_are_read_outside_the_reactor(router: RouterRig, monkeypatch: pyte
     monkeypatch.setattr(own, "_read", read)
     assert ctl_json(router, "certs", "reload")["result"] == "unchanged"
     assert threads != [router.call(threading.get_ident)]
-
-
-class _Reactor(Clock):
-    stopped = False
-
-    def callFromThread(self, what: Callable[[], object]) -> None:  # noqa: N802 - Twisted's name
-        """At once."""
-        what()
-
-    def stop(self) -> None:
-        """Noted."""
-        self.stopped = True
-
-
-def test_hangup_reads_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything that was named, also after one that failed."""
-    monkeypatch.setattr("imxrouter.app.reload.hangup.has_terminal", lambda: False)
-    before = signal.getsignal(signal.SIGHUP)
-    read: list[str] = []
-    try:
-        hangup = Hangup(reactor := _Reactor())
-        hangup.reads("broken things", lambda: 1 / 0)
-        hangup.reads("certificates", lambda: read.append("certificates"))
-        hangup.start()
-        os.kill(os.getpid(), signal.SIGHUP)
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    assert read == ["certificates"]
-    assert not reactor.stopped
-
-
-class _Process:
-    pid = 1
-
-    def __init__(self) -> None:
-        self.signals: list[str] = []
-
-    def signalProcess(self, name: str) -> None:  # noqa: N802 - Twisted's name
-        """Noted."""
-        self.signals.append(name)
-
-
-class _Spawning(_Reactor):
-    def __init__(self) -> None:
-        super().__init__()
-        self.made: list[_Process] = []
-
-    def spawnProcess(self, *_args: Any, **_more: Any) -> _Process:  # noqa: N802 - Twisted's name
-        """A process that notes its signals."""
-        self.made.append(_Process())
-        return self.made[-1]
-
-
-def test_hangup_reaches_workers_once_they_listen(tmp_path: Path) -> None:
-    """A process that has just begun would end by it."""
-    config = parse(
-        Document(str(tmp_path / "r.toml"), 'workers = 3\nname = "r.example"\n' + HOME + DOMAINS)
-    ).config
-    reactor = _Spawning()
-    workers = Workers(config, tmp_path / "r.toml", reactor)
-    workers.startService()
-    workers.hang_up()
-    assert [one.signals for one in reactor.made] == [[], []]
-    reactor.advance(LISTENS_S)
-    assert [one.signals for one in reactor.made] == [["HUP"], ["HUP"]]
-    workers.hang_up()
-    assert [one.signals for one in reactor.made] == [["HUP", "HUP"], ["HUP", "HUP"]]
 
 
 def test_the_end_of_peers_certificates_is_told(lab: Lab) -> None:

@@ -28,7 +28,7 @@ STAGES = ["policy", "dns", "connect", "tls", "identity", "peer", "dialback", "se
 
 def check(rig: RouterRig, domain: str = "b.example", code: Exit = Exit.OK, ours: str = "a.example") -> Any:
     """The answer; its words are registered, and stages after a failure are not tried and say why."""
-    result = ctl(rig, "--json", "check", domain, "--as", ours, "--timeout", "1")
+    result = ctl(rig, "--json", "check", domain, "--as", ours, "--timeout", "15")
     assert result.exit_code == code, result.output
     view = json.loads(result.output)
     assert [one["stage"] for one in view["stages"]] == STAGES

@@ -46,7 +46,7 @@ def served(lab: Lab, stack: ExitStack, how: Conduct) -> XmppServer:
 
 def check(router: StreamRouter, code: Exit = Exit.OK) -> Any:
     """The XMPP part of the answer."""
-    result = ctl(router.rig, "--json", "check", B, "--as", router.domain, "--timeout", "2")
+    result = ctl(router.rig, "--json", "check", B, "--as", router.domain, "--timeout", "15")
     assert result.exit_code == code, result.output
     view = json.loads(result.output)
     assert view["ours"] == router.domain

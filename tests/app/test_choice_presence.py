@@ -30,9 +30,7 @@ from tests.doubles.xmpp_server import Conduct, XmppServer
 
 A, Z = "a.example", "z.example"
 ALICE, BOB = Address.parse(f"alice@{A}"), Address.parse(f"bob@{Z}")
-_SETTINGS: Final = {
-    "dial.hold_s": 2.0, "dial.connect_timeout_s": 1.0, "dns.ttl_floor_s": 0.0, "xmpp.confirm": "written",
-}  # fmt: skip
+_SETTINGS: Final = {"dns.ttl_floor_s": 0.0, "xmpp.confirm": "written"}
 
 
 class World:

@@ -404,11 +404,14 @@ def test_what_others_wrote_to_the_server(attached: Attached) -> None:
 
 
 def test_stanza_for_another_name_than_the_streams(attached: Attached) -> None:
-    """What comes on a stream is for its own name, or for another one that is listed for the server."""
+    """What comes is for its own name or another of ours there; the rest is answered, the stream stays."""
     attached.streams[FAR].says(ALICE, BOB, "hello")
     wait_for_message(attached.lab, attached.rig, BOB)
     attached.streams[FAR].says(ALICE, "bob@other.example", "hello")
-    assert attached.streams[FAR].error() is Condition.HOST_UNKNOWN
+    told = attached.streams[FAR].stanza()
+    assert (told.from_, told.to, told.type) == ("bob@other.example", ALICE, "error")
+    assert b"not-allowed" in told.raw
+    assert attached.rig.refusals(Reason.RELAY_DENIED) == 1
 
 
 def test_server_that_begins_again(attached: Attached) -> None:

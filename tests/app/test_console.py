@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,15 @@ def test_send_says_who_has_it(lab: Lab) -> None:
         "success", "b.example", "service", "",
     )  # fmt: skip
     assert b.inbox("bob@b.example") == [("alice@a.example", "hello"), ("alice@a.example", "again")]
+
+
+def test_a_failure_says_how_its_steps_are_seen(lab: Lab) -> None:
+    """What it names is a command that shows them."""
+    a = lab.router("a.example", settings={"log.trace_entries": 1000})
+    refused = ctl(a, "send", "alice@a.example", "bob@nowhere.example", "x")
+    assert refused.exit_code == Exit.FAILED
+    (words,) = re.findall(r"^ +its steps: imxctl (trace [0-9a-f]{32})$", refused.output, re.MULTILINE)
+    assert "no-such-domain at stage dns" in ctl(a, *words.split()).output
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from imxrouter.gateways.xmpp.names import Condition
 from imxrouter.gateways.xmpp.stanza import Stanza
 from imxrouter.gateways.xmpp.streams import pool
 from imxrouter.model.vocabulary import Reason
@@ -367,9 +366,13 @@ def test_ways_are_bounded(gated: Gated, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_name_of_another_components_user(gated: Gated) -> None:
-    """What is for no name of ours ends the stream, as it does without a gateway."""
+    """What is for no name of ours is answered, and counted; the stream goes on."""
     gated.peer.says(ALICE, BOB, "hello")
-    assert gated.peer.error() is Condition.HOST_UNKNOWN
+    told = next_of(gated.peer)
+    assert (told.from_, told.to, condition(told)[0]) == (BOB, ALICE, "not-allowed")
+    assert gated.rig.refusals(Reason.RELAY_DENIED) == 1
+    gated.peer.says(ALICE, BOB_HERE, "hello")
+    assert gated.inbox() == [(ALICE, "hello")]
 
 
 def test_server_that_brings_it_on_another_stream(gated: Gated) -> None:

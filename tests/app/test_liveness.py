@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from twisted.internet.defer import gatherResults
 
 from imxrouter.model.address import Address
 from imxrouter.model.operations import EndReason, Subscribe, SubscribeResult, SubscriptionState
@@ -177,7 +178,8 @@ def test_the_loss_of_most_is_our_own(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
         grant(alices)
         assert bobs.outcome().ok
     for rig, _ in others:
-        rig.stop()
+        rig._running = False
+    lab.thread.call(lambda: gatherResults([rig.router.stopService() for rig, _ in others]))
     told = [unknown(bobs) for _ in others]
     assert {one.reason for one in told} == {Reason.OWN_NETWORK}
     assert {one.domain.name for one in told} == {"x.example"}

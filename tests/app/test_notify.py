@@ -17,7 +17,7 @@ def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sock
     """Give a socket as systemd has one."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "notify"))
-        listening.settimeout(10)
+        listening.settimeout(30)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         yield listening
 
@@ -38,7 +38,7 @@ def test_an_abstract_name_is_understood() -> None:
     """The supervisor may name a socket with @."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind("\0imxrouter-test-notify")
-        listening.settimeout(10)
+        listening.settimeout(30)
         assert tell_supervisor("READY=1", {"NOTIFY_SOCKET": "@imxrouter-test-notify"})
         assert listening.recv(100) == b"READY=1"
 

@@ -20,6 +20,7 @@ from tests.app.test_presence import allow, follow, publish, wait_seen
 from tests.attacks.stream_routers import xmpp_router
 from tests.attacks.test_presence import embedded
 from tests.doubles.ctl import ctl, ctl_json
+from tests.doubles.raw_peer import PATIENCE_S
 from tests.doubles.router_rig import Lab, RouterRig
 
 A, Z = "a.example", "z.example"
@@ -162,7 +163,7 @@ def test_hosts_for_presence_that_are_down(world: World) -> None:
     world.wait(world.is_unknown, "bob is unknown")
     world.wait(lambda: world.failures(presence=True) > 1, "two tries")
     assert world.write() is Reason.NONE
-    until = time.monotonic() + 5.0
+    until = time.monotonic() + PATIENCE_S
     while world.show()["presence_next_try_s"] is None:
         assert time.monotonic() < until
     assert world.a.call(lambda: world.failures(presence=False)) == 0

@@ -184,7 +184,7 @@ def test_another_secret_is_for_the_next_time(lab: Lab, stack: ExitStack) -> None
     lab.wait_until(lambda: at.open_streams() == [B], "it is there")
     at.hears(again, "here again")
     at.secret.unlink()
-    at.file.reload(result="failed")
+    at.file.reload(result="refused")
 
 
 # -- TLS -------------------------------------------------------------------------------------------------

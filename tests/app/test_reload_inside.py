@@ -42,7 +42,7 @@ class Behind:
             settings={
                 "xmpp.inside.listen": [f"{ip}:{self.inside[1]}"],
                 "xmpp.inside.allow": networks or ["192.0.2.1/32"],
-                "dial.hold_s": 2.0, "xmpp.confirm": "written", **settings,
+                "xmpp.confirm": "written", **settings,
             },
             tables="".join(table(name, server) for name, server in servers),
         )  # fmt: skip

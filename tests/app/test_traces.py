@@ -177,6 +177,40 @@ def test_a_plain_delivery_of_a_service_says_what_is_known(lab: Lab) -> None:
     assert "log.trace_deliveries" in unknown.output
 
 
+def test_what_had_to_wait_and_was_delivered_says_so(lab: Lab) -> None:
+    """Plain deliveries of services are not noted; one whose steps are there has an end all the same."""
+    a, service = _with_service(lab)
+    lab.router("b.example")
+    lab.publish("office.example", a.endpoint)
+
+    def untraced() -> None:
+        a.router.switch.on_delivered = None
+        a.router.traces_deliveries = False
+
+    a.call(untraced)
+    service.send(replace(text_message("carol@office.example", "bob@b.example", "x"), message_id=b"\7" * 16))
+    assert service.outcome().ok
+    trace = ctl_json(a, "trace", "07" * 16)
+    assert trace["steps"][-1]["event"] == "sent"
+    told = trace["verdict"]
+    assert (trace["state"], told["status"], told["decided_by"]) == ("finished", "success", "b.example")
+    (row,) = ctl_json(a, "trace", "--to", "b.example")["messages"]
+    assert row["status"] == "success"
+
+
+def test_what_is_under_way_has_no_result(lab: Lab) -> None:
+    """Neither in a list nor by its id."""
+    a = lab.router("a.example", settings=KEPT)
+    link = lab.organisation("c.example").proved_link(a)
+    sent = a.send("alice@a.example", "bob@c.example")
+    request = link.request()
+    (row,) = ctl_json(a, "trace", "--to", "c.example")["messages"]
+    assert row["status"] == ""
+    assert ctl_json(a, "trace", request.message_id.hex())["verdict"] is None
+    link.answer(request)
+    assert sent.outcome().ok
+
+
 def test_plain_deliveries_are_traced_where_it_is_configured(lab: Lab) -> None:
     """Both links, size and time of each."""
     a, service = _with_service(lab)

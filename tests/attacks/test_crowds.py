@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import socket
 import ssl
-import time
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -122,7 +121,9 @@ def test_handshakes_without_end(lab: Lab, crowds: list[Crowd], guarded: bool) ->
 
     What waits costs no TLS, and a part is kept for who is known: a peer that was proved before does not wait.
     """
-    b, a = tls_router(lab, "b.example", settings=FEW), tls_router(lab, "a.example")
+    # of the crowd, and of who is not known, one in ten seconds; whoever waits for five is cut
+    slow = {**FEW, "caps.handshakes_per_s": 1, "caps.handshakes_reserved_share": 0.9}
+    b, a = tls_router(lab, "b.example", settings=slow), tls_router(lab, "a.example")
     assert a.send("alice@a.example", "bob@b.example").outcome().ok
     if not guarded:
         b.call(lambda: setattr(b.router.hub.first_bytes, "handshakes", None))
@@ -131,9 +132,7 @@ def test_handshakes_without_end(lab: Lab, crowds: list[Crowd], guarded: bool) ->
     if guarded:
         lab.wait_until(lambda: len(b.router.handshakes) > CROWD - 6, "they wait")
         a.call(a.cut)
-        began = time.monotonic()
         assert a.send("alice@a.example", "bob@b.example").outcome().ok
-        assert time.monotonic() - began < 3  # behind the crowd it would wait for ten seconds
         assert crowds[0].answered() < CROWD / 2
     else:
         lab.wait_until(lambda: crowds[0].answered() == CROWD, "each has its handshake")

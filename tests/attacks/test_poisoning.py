@@ -34,9 +34,9 @@ def _claim(m: RawOrganisation, b: RouterRig, domain: str) -> Reason:
     return REASON_BY_CODE[link.find(ClaimResult).reason]
 
 
-def _alice(lab: Lab, domain: str = "a.example", endpoint: Endpoint | None = None) -> RouterRig:
-    """Alice's router. It asks again where it is told to, but gives up after a second."""
-    return lab.router(domain, endpoint=endpoint, settings={"dial.hold_s": 1.0})
+def _alice(lab: Lab, guarded: bool, domain: str = "a.example", endpoint: Endpoint | None = None) -> RouterRig:
+    """Alice's router. It asks again where it is told to; where that is in vain it soon gives up."""
+    return lab.router(domain, endpoint=endpoint, settings={"dial.hold_s": 10.0 if guarded else 1.0})
 
 
 def _alice_is_heard(a: RouterRig, b: RouterRig, guarded: bool, domain: str = "a.example") -> None:
@@ -70,7 +70,7 @@ def test_refused_tokens(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch
             return 60.0
 
         monkeypatch.setattr(DialLimits, "refused_token", for_the_domain)
-    a, b, m = _alice(lab), lab.router("b.example"), lab.organisation("m.example")
+    a, b, m = _alice(lab, guarded), lab.router("b.example"), lab.organisation("m.example")
     asked: list[Verify] = []
     verify = a.router.claimer.verify
 
@@ -92,7 +92,7 @@ def test_failed_connections(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyP
     """
     if not guarded:
         monkeypatch.setattr(dialling, "_endpoint", lambda ip, _port: address_keys(ip).host)
-    a, b, m = _alice(lab), lab.router("b.example"), lab.organisation("m.example")
+    a, b, m = _alice(lab, guarded), lab.router("b.example"), lab.organisation("m.example")
     lab.publish("m.example", (a.ip, free_port(a.ip)))
     assert _claim(m, b, "m.example") is Reason.CONNECTION_REFUSED
     _alice_is_heard(a, b, guarded)
@@ -116,10 +116,10 @@ def test_own_traffic(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch) -
             destination.next_try += 60.0
 
         monkeypatch.setattr(Gatekeeper, "done", told)
-    a = _alice(lab)
+    a = _alice(lab, guarded)
     a.stop()
     assert _claim(m, b, "a.example") is Reason.CONNECTION_REFUSED
-    again = _alice(lab, endpoint=a.endpoint)
+    again = _alice(lab, guarded, endpoint=a.endpoint)
     assert b.send("bob@b.example", "alice@a.example").outcome().ok == guarded
     assert len(again.inbox("alice@a.example")) == guarded
 
@@ -137,7 +137,7 @@ def test_limit_of_a_source(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(DialLimits, "admit", as_one)
     settings = {"caps.verify_per_source_per_minute": 16.0}
     a, b, m = (
-        _alice(lab),
+        _alice(lab, guarded),
         lab.router("b.example", settings=settings),
         lab.organisation("m.example"),
     )
@@ -155,7 +155,7 @@ def test_limit_of_a_target(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPa
     if not guarded:
         monkeypatch.setattr(dialling, "_target_kind", lambda *_: b"o")
     settings = {"caps.verify_per_target_per_minute": 16.0}
-    a, b = _alice(lab), lab.router("b.example", settings=settings)
+    a, b = _alice(lab, guarded), lab.router("b.example", settings=settings)
     reasons = []
     for number in range(8):
         m = lab.organisation(f"m{number}.example")
@@ -183,7 +183,7 @@ def test_cap_of_a_peer(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatch)
 
         monkeypatch.setattr(Gatekeeper, "may_claim", counted)
     b = lab.router("b.example", settings={"caps.in_per_peer": 2})
-    a, m = _alice(lab), lab.organisation("m.example")
+    a, m = _alice(lab, guarded), lab.organisation("m.example")
     for _ in range(3):
         assert _claim(m, b, "a.example") is not Reason.NONE
     _alice_is_heard(a, b, guarded)
@@ -198,7 +198,7 @@ def test_connections_of_strangers(lab: Lab, guarded: bool, monkeypatch: pytest.M
             ConnectionCaps, "opened", lambda caps, link, _ip, **more: opened(caps, link, "127.0.0.1", **more)
         )
     b = lab.router("b.example", settings={"caps.unauthenticated_per_address": 4})
-    a, m = _alice(lab), lab.organisation("m.example")
+    a, m = _alice(lab, guarded), lab.organisation("m.example")
     for _ in range(4):
         m.connect(b)
     closed = m.connect(b, hello=False).until_closed()
@@ -220,7 +220,7 @@ def test_total_of_verifications(lab: Lab, guarded: bool, monkeypatch: pytest.Mon
             FairTotal, "take", lambda one, _group, now, known: take(one, b"", now, known=known)
         )
     b = lab.router("b.example", settings={"caps.verify_per_s": 1.0})
-    a, m = _alice(lab), lab.organisation("m.example")
+    a, m = _alice(lab, guarded), lab.organisation("m.example")
     reasons = [_claim(m, b, f"d{number}.example") for number in range(8)]
     assert set(reasons) == {Reason.NO_SUCH_DOMAIN, Reason.DIAL_LIMIT}
     _alice_is_heard(a, b, guarded)
@@ -236,12 +236,12 @@ def test_limit_of_a_zone(lab: Lab, guarded: bool, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(DialLimits, "proved", lambda *_: None)
     domain = "alice.hoster.example"
     b = lab.router("b.example", settings={"caps.verify_per_zone_per_minute": 16.0})
-    a = _alice(lab, domain)
+    a = _alice(lab, guarded, domain)
     _alice_is_heard(a, b, True, domain)
     a.stop()
     reasons = [_claim(lab.organisation(f"m{n}.example"), b, f"n{n}.hoster.example") for n in range(6)]
     assert set(reasons) == {Reason.NO_SUCH_DOMAIN, Reason.DIAL_LIMIT}
-    _alice_is_heard(_alice(lab, domain, endpoint=a.endpoint), b, guarded, domain)
+    _alice_is_heard(_alice(lab, guarded, domain, endpoint=a.endpoint), b, guarded, domain)
 
 
 @guarded
@@ -258,7 +258,7 @@ def test_memory_of_duplicates(lab: Lab, guarded: bool, monkeypatch: pytest.Monke
         link.send(text_message(f"m{number % 20}@m.example", "bob@b.example", "x", number))
         reasons.append(link.outcome().reason)
     assert reasons.count(Reason.BUSY) == (120 if guarded else 40)
-    _alice_is_heard(_alice(lab), b, guarded)
+    _alice_is_heard(_alice(lab, guarded), b, guarded)
 
 
 @guarded
@@ -280,7 +280,7 @@ def test_links_that_only_verify(lab: Lab, guarded: bool, monkeypatch: pytest.Mon
         else:
             reasons.append(REASON_BY_CODE[link.expect(ClaimResult).reason])
     assert set(reasons) == {Reason.DIAL_LIMIT}
-    _alice_is_heard(_alice(lab), b, guarded)
+    _alice_is_heard(_alice(lab, guarded), b, guarded)
 
 
 def test_a_link_that_rests_gives_way(lab: Lab) -> None:

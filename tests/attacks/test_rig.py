@@ -45,7 +45,7 @@ def test_a_server_that_has_ended_takes_no_connection_of_the_next() -> None:
     with socket.create_server((fresh_address(), 0)) as second:
         peer = XmppPeer.connect(second.getsockname(), fresh_address())
         first._taking.join(PATIENCE_S)
-        second.settimeout(1.0)
+        second.settimeout(PATIENCE_S)
         second.accept()[0].close()
         peer.close()
     assert first.peers == []

@@ -55,6 +55,7 @@ class Report:
         redelivered: retries of routers that a service answered from its memory.
         doubts: messages in doubt.
         lost: links of services that ended.
+        stills: from when to when the services stood still, for the machine had no turn for them.
     """
 
     sent: int = 0
@@ -71,6 +72,7 @@ class Report:
     redelivered: int = 0
     doubts: list[Doubt] = field(default_factory=list)
     lost: list[Lost] = field(default_factory=list)
+    stills: list[tuple[float, float]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -82,6 +84,7 @@ class Report:
         report = cls(**values)
         report.doubts = [Doubt(**one) for one in values["doubts"]]
         report.lost = [Lost(**one) for one in values["lost"]]
+        report.stills = [(since, until) for since, until in values["stills"]]
         return report
 
 
@@ -98,6 +101,7 @@ class Book:
         self.report = Report()
         self.doubled = 0
         self.succeeded = 0
+        self._from_retry: set[int] = set()
         self._delivered: dict[int, bytearray] = {}
         self._outcomes: dict[int, bytearray] = {}
         self._reasons: Counter[str] = Counter()
@@ -118,8 +122,14 @@ class Book:
         row = self._delivered.get(span, b"")
         return place < len(row) and row[place] > 0
 
-    def delivered(self, number: int) -> None:
+    def is_from_retry(self, number: int) -> bool:
+        """Whether a service was given it by a retry: its first try may still come."""
+        return number in self._from_retry
+
+    def delivered(self, number: int, *, by_retry: bool = False) -> None:
         """A service was given it as a message that is new."""
+        if by_retry:
+            self._from_retry.add(number)
         span, place = divmod(number, SPAN)
         row = self._delivered.get(span, bytearray())
         if place >= len(row):

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.chaos.book import Book, Report
 from tests.chaos.service import Plan, Service
+from tests.chaos.witness import STILL_S
 
 #: The longest rest between two turns; the pace of sending is as fine as this.
 _REST_S = 0.004
@@ -102,6 +103,7 @@ class _Worker:
 
     def run(self) -> None:
         """Serve until the input ends."""
+        looked = time.monotonic()
         while True:
             sockets = [one.sock for one in self._services if one.sock is not None]
             readable, _, _ = select.select([sys.stdin.fileno(), *sockets], [], [], _REST_S)
@@ -115,6 +117,9 @@ class _Worker:
                     sys.stdout.write(json.dumps(self._do(json.loads(line))) + "\n")
                     sys.stdout.flush()
             now = time.monotonic()
+            if now - looked > STILL_S:
+                self._book.report.stills.append((looked, now))
+            looked = now
             for one in self._services:
                 one.turn(now)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from tests.chaos.witness import Cut, Life, Reader, Witness
+from tests.chaos.witness import STILL_S, Cut, Life, Reader, Witness
 
 #: A side that does not read is no longer read for above this: the kernel's buffers then fill up.
 _BUFFER = 65536
@@ -109,6 +109,7 @@ class Network:
         self._since: float | None = None
         self.barred: set[str] = set()
         self._single: _Pipe | None = None
+        self._lost = 0
         self.witness = Witness()
         self.lock = threading.Lock()
         self._doors = doors
@@ -170,6 +171,16 @@ class Network:
             if self._single is not None:
                 self._single.side("a").loses = True
 
+    def lost(self) -> int:
+        """Answers that were thrown away so far."""
+        with self.lock:
+            return self._lost
+
+    def retried(self) -> int:
+        """Requests that routers sent again so far."""
+        with self.lock:
+            return self.witness.retries.total()
+
     def hold(self, seconds: float) -> None:
         """What comes for b on the one connection singled out arrives later."""
         with self.lock:
@@ -200,14 +211,20 @@ class Network:
     def close(self) -> None:
         """Stop."""
         self._stopping.set()
-        self._thread.join(5)
+        self._thread.join(30)
 
     # -- the thread --------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         for door in self._doors:
             door.listening.setblocking(False)
+        looked = time.monotonic()
         while not self._stopping.is_set():
+            now = time.monotonic()
+            if now - looked > STILL_S:
+                with self.lock:
+                    self.witness.stills.append((looked, now))
+            looked = now
             with selectors.DefaultSelector() as selector:
                 with self.lock:
                     for door in self._doors:
@@ -282,9 +299,11 @@ class Network:
             self._cut(pipe)
 
     def _pass(self, pipe: _Pipe, end: _End, other: _End, data: bytes) -> None:
-        if not other.loses:
-            self._see(pipe, end, other, data)
-            other.out += data
+        if other.loses:
+            self._lost += sum(is_response for is_response, _, _ in end.reader.feed(data))
+            return
+        self._see(pipe, end, other, data)
+        other.out += data
 
     def _pass_unread(self, pipe: _Pipe, end: _End, other: _End) -> None:
         for data in _unread(end):

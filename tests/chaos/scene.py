@@ -29,6 +29,8 @@ PAUSE_S = 0.2
 SILENT = ("peer stops reading", "one byte a second")
 #: How long answers are lost: the window fills up in this time.
 _LOST_S = 0.15
+#: What an event waits for comes in less, unless a process stands still.
+_COMES_S = 3.0
 
 
 class Scene:
@@ -117,12 +119,21 @@ class Scene:
     def _answers_lost(self, *, elsewhere: bool) -> None:
         """One link's answers are lost, then the link: retries go over another, to the same process or not."""
         process = self._single_out(alone=elsewhere)
+        lost = self.network.lost()
         self.network.lose_answers()
-        time.sleep(_LOST_S)
+        self._comes(lambda: self.network.lost() > lost)
         self.network.barred = {process} if elsewhere else {"b0", "b1"} - {process}
+        retried = self.network.retried()
         self.network.cut()
-        time.sleep(_LOST_S)
+        self._comes(lambda: self.network.retried() > retried)
         self.network.barred = set()
+
+    def _comes(self, holds: Callable[[], bool]) -> None:
+        """Wait for what needs the routers' turn, however slow; and at least as long as all of it takes."""
+        until = time.monotonic() + _COMES_S
+        time.sleep(_LOST_S)
+        while not holds() and time.monotonic() < until:
+            time.sleep(0.01)
 
     def _late_first(self, *, away: bool) -> None:
         """Requests are under way when their sender loses the link; retries overtake them.

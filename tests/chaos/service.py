@@ -203,6 +203,11 @@ class Service:
             self._book.report.redelivered += 1
             if self._book.is_delivered(number):
                 return SUCCESS
+            self._book.delivered(number, by_retry=True)
+            return SUCCESS
+        if self._book.is_from_retry(number):  # overtaken: it lay in a link that we read late
+            self._book.report.redelivered += 1
+            return SUCCESS
         self._book.delivered(number)
         return SUCCESS
 

@@ -67,10 +67,10 @@ def test_messages_under_everything_that_can_go_wrong(tmp_path: Path) -> None:
 def test_doubling_is_seen_without_two_protections(tmp_path: Path) -> None:
     """One is taken away on either side, and each shows in the one event that concerns it.
 
-    The second needs answers under way at its moment: a machine that is busy may have none the first time.
+    Both need answers under way at their moment: a machine that is busy may have none the first time.
     """
     mutants = {"a": "unacknowledged", "b0": "epoch", "b1": "epoch"}
-    events = ["answers lost, other process", *["source lost"] * 5]
+    events = [*["answers lost, other process"] * 3, *["source lost"] * 5]
     verdict = play(tmp_path, events, RATE, 0.0, mutants)
     sys.stdout.write(f"delivered twice: {dict(verdict.doubled())}\n")
     assert verdict.doubled()["answers lost, other process"] > 0

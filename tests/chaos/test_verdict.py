@@ -6,12 +6,18 @@ import json
 from collections.abc import Callable
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from imxrouter.model.outcome import SUCCESS, failure, indeterminant
 from imxrouter.model.vocabulary import Reason
+from imxrouter.wire.fields import Field
+from imxrouter.wire.layout import FLAG_RETRY
+from imxrouter.wire.record import Envelope, Record
+from imxrouter.wire.registry import FieldType, RecordType
 from tests.chaos.book import SPAN, Book, Report
 from tests.chaos.load import Count
 from tests.chaos.routers import BY_LIMIT, CREDIT
+from tests.chaos.service import Plan, Service
 from tests.chaos.verdict import MEMORY_BOUND_KIB, Event, Verdict
 from tests.chaos.witness import Cut, Life, Reader, Witness
 
@@ -95,6 +101,34 @@ def test_a_fault_of_services_is_found(spoil: Callable[[Book], None], fault: str)
     assert fault in "; ".join(_verdict(book).faults())
 
 
+@pytest.mark.parametrize(
+    ("since", "until", "excused"),
+    [(7.5, 8.1, True), (8.9, 12.0, True), (2.0, 4.0, False), (9.5, 11.0, False)],
+)
+@pytest.mark.parametrize("who", ["services", "network"])
+def test_what_was_late_where_nobody_had_a_turn_is_no_fault(
+    who: str, since: float, until: float, excused: bool
+) -> None:
+    """Only what was under way then: from second 8 to second 9."""
+    book = _book()
+    _doubt_without_cut(book)
+    verdict = _verdict(book)
+    (verdict.report if who == "services" else verdict.witness).stills.append((since, until))
+    assert (verdict.faults() == []) == excused
+
+
+def test_a_first_try_that_its_retry_overtook_is_not_delivered_again() -> None:
+    """A service that was late reads both, the retry first; two first tries are two deliveries."""
+    service = Service(Plan("sink0", (1,)), Ed25519PrivateKey.generate(), bytes(8), _book())
+    for number, flags, expected in ((3, FLAG_RETRY, 0), (3, 0, 0), (1, 0, 1)):
+        fields = (Field(FieldType.EPOCH, bytes(8)),) if flags else ()
+        envelope = Envelope(b"u", b"b.example", b"u", b"a.example")
+        ident = number.to_bytes(16, "big")
+        record = Record(RecordType.MESSAGE, flags, 110, number, ident, envelope, fields)
+        assert service._deliver(record) == SUCCESS
+        assert service._book.doubled == expected
+
+
 def test_more_doubt_than_was_in_flight_is_a_fault() -> None:
     """Two in doubt, where one was open when it began."""
     book = _book()
@@ -147,6 +181,7 @@ def test_a_message_without_an_outcome_is_a_fault() -> None:
 def test_a_report_crosses_a_pipe() -> None:
     """As JSON."""
     report = _verdict(_book()).report
+    report.stills.append((1.0, 2.5))
     assert Report.from_json(json.loads(json.dumps(report.as_json()))) == report
 
 

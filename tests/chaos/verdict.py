@@ -23,6 +23,8 @@ _LONGEST_EVENT_S = 5.0
 _NOTICE_S = 0.5
 #: What events may bring routers to: links without answers fill up. All others are above what is sent.
 _PROVOKED = (Limit.CREDIT, Limit.OUTPUT, Limit.COPIES)
+#: What is in doubt where services or the network stood still: routers gave up what was only late.
+_STILL = "stood still"
 _ENDS = ("delivered", "refused", "failed", "indeterminant")
 
 
@@ -102,8 +104,11 @@ class Verdict:
     def _cause(self, doubt: Doubt) -> str | None:
         """The last cut link that it was seen on; else its service's; else one that it may have been on.
 
-        Last comes a link that never carried a request: most were cut before they were proved.
+        Before all comes that services or the network had no turn, which is no fault of routers. Last comes a
+        link that never carried a request: most were cut before they were proved.
         """
+        if any(since <= doubt.ended and doubt.sent - _NOTICE_S <= until for since, until in self._stills):
+            return _STILL
         known = possible = unused = None
         cuts = self._cuts_by_time
         for cut in cuts[bisect_left(cuts, doubt.sent - _NOTICE_S, key=lambda one: one.at) :]:
@@ -130,6 +135,10 @@ class Verdict:
             other = self.cause_at(lost.at)
             own = other if lost.service == doubt.service else own
         return own, other
+
+    @property
+    def _stills(self) -> list[tuple[float, float]]:
+        return [*self.report.stills, *self.witness.stills]
 
     @cached_property
     def _cuts_by_time(self) -> list[Cut]:
@@ -176,6 +185,7 @@ class Verdict:
         by_cause, unexplained = self.causes()
         found = [f"{one.number} is in doubt ({one.reason}), no link was cut" for one in unexplained[:5]]
         bounds = self.bounds()
+        by_cause.pop(_STILL, None)
         for cause, doubts in by_cause.items():
             bound = bounds.get(cause, 0)
             if len(doubts) > bound:
@@ -224,7 +234,10 @@ class Verdict:
         refused = {limit.word: self.total(BY_LIMIT + limit.word) for limit in _PROVOKED}
         found.append(f"refused by limits: {_words(refused)}")
         found.append(f"retries by services: {_words(report.retries)}; answers {_words(report.retry_answers)}")
-        found.append(f"in doubt: {len(report.doubts)}, of which {arrived} had arrived")
+        found.append(
+            f"in doubt: {len(report.doubts)}, of which {arrived} had arrived; services or network stood "
+            f"still {len(self._stills)} times, with {len(by_cause.get(_STILL, ()))} under way"
+        )
         found += [
             f"  {cause}: {count} times, {len(by_cause.get(cause, ()))} in doubt, {flying.get(cause, 0)} seen "
             f"in flight on the links cut, bound {bounds.get(cause, 0)}"

@@ -11,6 +11,8 @@ from imxrouter.wire.framing import RecordSplitter
 from imxrouter.wire.layout import FIRST_ROUTED_TYPE, FLAG_RETRY, FLAGS_OFFSET, RESPONSE_BIT
 
 _ID = slice(24, 40)
+#: Services and network have a turn many times in this; without one, routers take links for dead that are not.
+STILL_S = 0.3
 
 
 class Life(NamedTuple):
@@ -75,11 +77,13 @@ class Witness:
             process; or `first try not seen`, where that one never left the sender's kernel.
         answered: answers that passed to requests sent again.
         cuts: links that ended.
+        stills: from when to when the network stood still, for the machine had no turn for it.
     """
 
     retries: Counter[str] = field(default_factory=Counter)
     answered: int = 0
     cuts: list[Cut] = field(default_factory=list)
+    stills: list[tuple[float, float]] = field(default_factory=list)
     _first: dict[int, Life] = field(default_factory=dict)
 
     def request(self, number: int, to: Life, *, is_retry: bool) -> None:

@@ -160,6 +160,35 @@ def test_key_files_are_read_too(tmp_path: Path, content: bytes | None) -> None:
     assert str(tmp_path / "up.key") in found["uplink[0].key_file"]
 
 
+@pytest.mark.parametrize(
+    ("content", "says"), [(None, "cannot be read"), (b"\xff", "UTF-8"), (b"", "one line")]
+)
+def test_files_of_secrets_are_read_too(tmp_path: Path, content: bytes | None, says: str) -> None:
+    """A component's, and that of ours at a server: else `config check` is content, and the start fails."""
+    main = tmp_path / "r.toml"
+    main.write_text(
+        'name = "r.example"\nrole = "aggregator"\n'
+        '[xmpp.components]\nlisten = ["127.0.0.1:1"]\nallow = ["127.0.0.1/32"]\n'
+        '[[xmpp.component]]\nservice = "chat"\naddress = "10.0.0.5:1"\nsecret_file = "a.secret"\n'
+        'domains = ["far.example"]\n'
+        '[[service]]\nname = "bridge"\nkind = "component"\nsecret_file = "b.secret"\n'
+        '[[service]]\nname = "chat"\nkind = "xmpp"\n'
+    )
+    files = {"xmpp.component[0].secret_file": "a.secret", "service[0].secret_file": "b.secret"}
+    for name in files.values():
+        (tmp_path / name).write_bytes(b"good\n")
+    load(main)
+    for name in files.values():
+        (tmp_path / name).unlink() if content is None else (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load(main)
+    assert {problem.path for problem in caught.value.problems} == set(files)
+    for problem in caught.value.problems:
+        assert str(tmp_path / files[problem.path]) in problem.what
+        assert says in problem.what
+        assert "router's user" in problem.do
+
+
 IMX = f'[[service]]\nname = "two"\nkind = "imx"\nkey = "{PUBLIC}"\n'
 
 

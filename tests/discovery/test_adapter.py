@@ -79,7 +79,7 @@ def udp_server(respond: Respond) -> Iterator[int]:
         finally:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stopper:
                 stopper.sendto(b"stop", ("127.0.0.1", port))
-            thread.join(5)
+            thread.join(30)
 
 
 def one(reactor_thread: ReactorThread, port: int, rdtype: int, **kwargs: Any) -> Answer:

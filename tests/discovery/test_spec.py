@@ -30,8 +30,10 @@ def test_numbers_are_those_of_the_code() -> None:
         f"| default port | {DEFAULT_IMX_PORT} |",
         f"| ALPN name | `{imxrr.ALPN_IMX}` |",
         f"At most {plan.MAX_ALIASES} aliases are followed",
-        f"keep at most {search.MAX_TARGETS} targets of an answer,",
-        f"and read at most {search.MAX_RECORDS} records",
+        (
+            f"keep at most {search.MAX_TARGETS} targets of an answer, "
+            f"and read at most {search.MAX_RECORDS} records"
+        ),
         f"at least {cache.MIN_TTL_S} seconds and at most one hour",
         f"at least {cache.MIN_TTL_S} seconds and at most 5 minutes",
         f"A failure is kept for {cache.FAILURE_TTL_S} seconds",

@@ -17,7 +17,7 @@ from tests.doubles.reactor_thread import ReactorThread
 T = TypeVar("T")
 
 #: Longer than anything here takes.
-WAIT_S = 5.0
+WAIT_S = 30.0
 
 
 class BusRig(Protocol):

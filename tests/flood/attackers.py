@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import random
 import resource
 import socket
 import ssl
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -52,6 +50,7 @@ from imxrouter.wire.layout import (
 )
 from imxrouter.wire.record import decode_record
 from imxrouter.wire.registry import Capability, RecordType
+from tests.flood.commands import Commands
 from tests.flood.sockets import OUT_HIGH, Connection, Loop, dialled
 
 #: Where strangers come from: 16 prefixes (/24) with 16 addresses each.
@@ -394,7 +393,7 @@ class Attackers:
         """Do no more; every connection but the listener goes."""
         self._do = lambda: None
         for one in self.loop.connections():
-            if not isinstance(one, Listening | _Commands):
+            if not isinstance(one, Listening | Commands):
                 one.close()
 
     def status(self) -> dict[str, Any]:
@@ -451,49 +450,6 @@ class Attackers:
         return [link for link in self.links if link.is_proved]
 
 
-class _Input:
-    """Standard input, read like a socket."""
-
-    def __init__(self) -> None:
-        os.set_blocking(sys.stdin.fileno(), False)
-
-    def fileno(self) -> int:
-        """For the loop."""
-        return sys.stdin.fileno()
-
-    def recv(self, most: int) -> bytes:
-        """Bytes that are there."""
-        return os.read(sys.stdin.fileno(), most)
-
-    def close(self) -> None:
-        """It is the process's own."""
-
-
-class _Commands(Connection):
-    """What the scene says."""
-
-    __slots__ = ("_lines", "_owner")
-
-    def __init__(self, owner: Attackers) -> None:
-        self._owner = owner
-        self._lines = bytearray()
-        super().__init__(owner.loop, _Input(), connected=True)
-
-    def took(self, data: bytes) -> None:
-        """Do what each line says."""
-        self._lines += data
-        while b"\n" in self._lines:
-            line, _, self._lines = self._lines.partition(b"\n")
-            command = json.loads(line)
-            said = getattr(self._owner, command.pop("do"))(**command)
-            sys.stdout.write(json.dumps(said) + "\n")
-            sys.stdout.flush()
-
-    def gone(self) -> None:
-        """The scene has ended."""
-        os._exit(0)
-
-
 def _word(code: int) -> str:
     reason = REASON_BY_CODE.get(code)
     return reason.word if reason is not None else str(code)
@@ -502,7 +458,7 @@ def _word(code: int) -> str:
 def main() -> None:
     """Attack until the input ends."""
     attackers = Attackers()
-    _Commands(attackers)
+    Commands(attackers)
     while True:
         attackers.turn()
 

@@ -145,6 +145,7 @@ class Crowd(Part):
     def status(self) -> dict[str, Any]:
         """Figures since `mark`; `wrong` are watchers that do not hold the newest state."""
         numbers = self._presentities.numbers
+        renewed, still_s = self._presentities.renewed()
         watches = self._watchers.watches.values()
         return {
             "active": sum(one.is_active for one in watches),
@@ -156,7 +157,8 @@ class Crowd(Part):
             "waiting": sum(len(link.waiting) for link in self.links),
             "stray": sum(link.stray for link in self.links),
             "outcomes": _words(self.links),
-            "renewed": self._presentities.renewed(),
+            "renewed": renewed,
+            "still_s": still_s,
         }
 
 

@@ -2,7 +2,7 @@
 
 They come over the unix socket `home.sock` in the run directory: `{"do": "publish", "users": [...],
 "number": 7}` changes the state of users; `{"do": "asked", "since": T}` gives how often their presence was
-subscribed to in each second.
+subscribed to in each second, and for how long the process stood still meanwhile.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from imxrouter.model.address import Address
 from imxrouter.model.operations import Subscribe
 from imxrouter.model.presence import Basic, Note, Presence, PresenceTuple
 
+#: The process looks so often whether it stood still; what comes meanwhile is read at once afterwards.
+_LOOK_S = 0.1
 #: Characters of the second note, so that a document has about 400 bytes.
 _FILLER = "x" * 120
 
@@ -50,12 +52,23 @@ class _Home:
         self._service, self._reactor = service, reactor
         self._to_say: deque[tuple[str, int]] = deque()
         self._asked: list[float] = []
+        #: (when it ended, seconds)
+        self._still: list[tuple[float, float]] = []
+        self._looked = time.time()
+        self._look()
         self._deliver = service.presentities.deliver
         cast("Any", service.presentities).deliver = self._count
 
     def _count(self, asked: Subscribe, answer: Callable[[Any], None]) -> None:
         self._asked.append(time.time())
         self._deliver(asked, answer)
+
+    def _look(self) -> None:
+        now = time.time()
+        if now - self._looked > 2 * _LOOK_S:
+            self._still.append((now, now - self._looked))
+        self._looked = now
+        self._reactor.callLater(_LOOK_S, self._look)
 
     def publish(self, users: list[str], number: int) -> None:
         if not self._to_say:
@@ -71,9 +84,10 @@ class _Home:
         if self._to_say:
             self._reactor.callLater(0, self._say)
 
-    def asked(self, since: float) -> list[int]:
+    def asked(self, since: float) -> tuple[list[int], float]:
         counts = Counter(int(at - since) for at in self._asked if at >= since)
-        return [counts[second] for second in range(max(counts, default=-1) + 1)]
+        still = sum(seconds for at, seconds in self._still if at >= since)
+        return [counts[second] for second in range(max(counts, default=-1) + 1)], still
 
 
 class HomeClient:

@@ -158,10 +158,10 @@ class Presentities(ServiceLink):
         self._renewed.clear()
         self._marked = time.monotonic()
 
-    def renewed(self) -> list[int]:
-        """Subscriptions that were known and asked for again, in each second since."""
+    def renewed(self) -> tuple[list[int], float]:
+        """Subscriptions that were known and asked for again, in each second since; 0 seconds stood still."""
         counts = Counter(int(at - self._marked) for at in self._renewed)
-        return [counts[second] for second in range(max(counts, default=-1) + 1)]
+        return [counts[second] for second in range(max(counts, default=-1) + 1)], 0.0
 
     def _owe(self, one: _Told) -> None:
         if not one.owed and one.in_flight < 0:
@@ -241,13 +241,13 @@ class AtHome:
         """Count from here."""
         self._marked = time.time()
 
-    def renewed(self) -> list[int]:
-        """Subscriptions asked for in each second since."""
+    def renewed(self) -> tuple[list[int], float]:
+        """Subscriptions asked for in each second since; seconds for which the users' router stood still."""
         try:
-            counts: list[int] = self._home.ask("asked", since=self._marked)
+            counts, still_s = self._home.ask("asked", since=self._marked)
         except OSError:
-            return []
-        return counts
+            return [], 0.0
+        return counts, still_s
 
 
 class Talkers(ServiceLink):

@@ -21,7 +21,7 @@ from tests.storm.world import Size, World, say
 ROOM_MB: Final = 60.0
 SUBSCRIPTION_BYTES: Final = 4096
 #: What is subscribed again takes so many seconds at least, and of all so much comes in one of them at most;
-#: routers take ten and more, a test machine may bunch some of them.
+#: routers take ten and more. What came while the taking process stood still is in the next second.
 SPREAD_SECONDS: Final = 5
 MOST_A_SECOND: Final = 0.25
 SHORT: Final = Size(star=400, users=50, each=2, still=1, rate=100.0, seconds=2.0)
@@ -110,9 +110,10 @@ class Storm:
         say("  subscribed again, a second: " + _histogram(status["renewed"]))
         talk = world.talk.ask("status")
         say(f"  messages meanwhile: {talk['measured']}, p50 {talk['p50']:.2f} ms, p99 {talk['p99']:.2f} ms")
-        again = status["renewed"]
-        assert sum(count > 0 for count in again) >= SPREAD_SECONDS, again
-        assert max(again) <= self.size.subscriptions * MOST_A_SECOND, again
+        again, still_s = status["renewed"], status["still_s"]
+        assert sum(count > 0 for count in again) + still_s >= SPREAD_SECONDS, again
+        most = self.size.subscriptions * MOST_A_SECOND * (1 + still_s)
+        assert max(again) <= most, (again, still_s)
 
     def judge(self) -> None:
         """Memory, messages, logs."""

@@ -31,7 +31,9 @@ def cores_of(part: str) -> set[int]:
 def router_of(
     folder: Path, name: str, peer: str, ports: dict[str, int], users: list[str] | None = None
 ) -> RouterProcess:
-    """A router with the default limits.
+    """A router with the default limits, but for what one user may send and get, and whoever comes late.
+
+    After a pause, of whichever process, all that was due comes at once; and a slow machine sheds messages.
 
     Args:
         folder: of the scene.
@@ -51,8 +53,11 @@ dial.allow_networks = ["127.0.0.0/8"]
 dial.backoff_first_s = 0.2
 dial.backoff_cap_s = 2.0
 dns.nameservers = ["127.0.0.1:9"]
-limits.sender_rate_per_s = 1000
-limits.sender_burst = 1000
+limits.sender_rate_per_s = 100000
+limits.sender_burst = 100000
+limits.recipient_rate_per_s = 100000
+limits.recipient_burst = 100000
+overload.lag_ms = 0
 log.level = "warn"
 log.trace_entries = 0
 log.format = "text"

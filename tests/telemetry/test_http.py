@@ -22,7 +22,7 @@ class Listener:
 
     def get(self, path: str, method: str = "GET") -> tuple[int, str]:
         """Ask and return status and body."""
-        link = http.client.HTTPConnection("127.0.0.1", self.port.getHost().port, timeout=5)
+        link = http.client.HTTPConnection("127.0.0.1", self.port.getHost().port, timeout=30)
         link.request(method, path)
         answer = link.getresponse()
         found = answer.status, answer.read().decode()

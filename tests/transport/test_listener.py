@@ -98,18 +98,18 @@ def rig(reactor_thread: ReactorThread) -> Iterator[Rig]:
 def test_accepted_connections_do_not_wait_to_batch(rig: Rig, host: str) -> None:
     """TCP_NODELAY is on from the first byte."""
     port = rig.listen(host)
-    with socket.create_connection((host, port), timeout=5) as link:
+    with socket.create_connection((host, port), timeout=30) as link:
         link.sendall(b"x")
-        assert rig.events.get(timeout=5) == ("made", 1)
-        assert rig.events.get(timeout=5) == ("data", b"x")
+        assert rig.events.get(timeout=30) == ("made", 1)
+        assert rig.events.get(timeout=30) == ("data", b"x")
 
 
 def test_both_families_listen_on_one_port(rig: Rig) -> None:
     """`[::]` leaves IPv4 to `0.0.0.0`, whatever the system's default."""
     port = rig.listen_to_both()
     for host in ("::1", "127.0.0.1"):
-        with socket.create_connection((host, port), timeout=5):
-            assert rig.events.get(timeout=5)[0] == "made"
+        with socket.create_connection((host, port), timeout=30):
+            assert rig.events.get(timeout=30)[0] == "made"
 
 
 def test_a_port_that_another_has_in_ipv4_is_passed_over(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,8 +137,8 @@ def test_several_listen_on_one_port_if_they_share_it(rig: Rig) -> None:
     """The system gives each a part of the connections."""
     port = rig.listen("127.0.0.1", reuse_port=True)
     rig.listen("127.0.0.1", port, reuse_port=True)
-    with socket.create_connection(("127.0.0.1", port), timeout=5):
-        assert rig.events.get(timeout=5)[0] == "made"
+    with socket.create_connection(("127.0.0.1", port), timeout=30):
+        assert rig.events.get(timeout=30)[0] == "made"
 
 
 @pytest.mark.parametrize(("host", "words"), [("127.0.0.1", "127.0.0.1:"), ("::1", r"\[::1\]:")])
@@ -179,11 +179,11 @@ def test_a_connection_is_opened_past_an_address_that_refuses(rig: Rig) -> None:
     make = lambda: cast("IProtocol", Noting(opening))  # noqa: E731 - a factory of one line
     connected = rig.thread.call(connector(rig, port, ["::1", "127.0.0.1"]).connect, Domain("b.example"), make)
     assert (connected.ip, connected.port) == ("127.0.0.1", port)
-    assert opening.get(timeout=5) == ("made", 1)
+    assert opening.get(timeout=30) == ("made", 1)
     rig.thread.call(connected.protocol.transport.write, b"hello")
-    assert rig.events.get(timeout=5)[0] == "made"
-    assert rig.events.get(timeout=5) == ("data", b"hello")
-    assert opening.get(timeout=5) == ("data", b"HELLO")
+    assert rig.events.get(timeout=30)[0] == "made"
+    assert rig.events.get(timeout=30) == ("data", b"hello")
+    assert opening.get(timeout=30) == ("data", b"HELLO")
     rig.thread.call(connected.protocol.transport.abortConnection)
 
 
@@ -196,7 +196,7 @@ def test_losers_are_closed_and_hear_nothing(rig: Rig) -> None:
     dial = connector(rig, port, []).connect
     connected = rig.thread.call(dial, Domain("b.example"), make, DialTerms(pins=pins))
     assert connected.ip == "127.0.0.1"
-    assert opening.get(timeout=5)[0] == "made"
+    assert opening.get(timeout=30)[0] == "made"
     assert opening.empty()
     rig.thread.call(connected.protocol.transport.abortConnection)
 

@@ -20,7 +20,7 @@ from tests.doubles.router_rig import Lab, RouterRig
 from tests.transport.test_tls_links import raw_tls, tls_router
 
 #: Long before any timer of a link; what needs one is not noticed.
-AT_ONCE_S = 3.0
+AT_ONCE_S = 20.0
 TIMERS = {"links.dead_s": 60.0, "dial.hello_timeout_s": 60.0}
 
 

@@ -142,8 +142,27 @@ class Doctor:
             do = f"start the server of [[service]] {record.service}, and see its log; it logs in by itself"
             what = f"no link of its service {record.service} is up"
             self._say("error", what, Stage.SERVICE, Reason.SERVICE_DOWN, remedy=do)
+        elif record.service in self._router.behind.pools:
+            self._server()
         else:
             self._say("good", f"its service {record.service} is up", Stage.SERVICE)
+
+    def _server(self) -> None:
+        """Whether the server of a service of XMPP is there."""
+        name = self._record.service
+        answers, missing = self._router.behind.standing(name)
+        if answers is None:
+            what = f"the server of its service {name} was not asked for a stream yet"
+            self._say("note", what, Stage.SERVICE, remedy="whether it answers is seen with the next message")
+        elif answers and not missing:
+            self._say("good", f"its service {name} is up", Stage.SERVICE)
+        else:
+            what = f"a part of its service {name}" if answers else f"the server of its service {name}"
+            do = (
+                "start it, or correct what [[service]] or [[xmpp.component]] says of it; see its log and ours"
+            )
+            severity = "warning" if answers else "error"
+            self._say(severity, f"{what} is not there", Stage.SERVICE, Reason.SERVICE_DOWN, missing, do)
 
     def _policy(self) -> None:
         """Whether peers can prove what is asked of them over links with us."""

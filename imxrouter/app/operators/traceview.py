@@ -114,7 +114,8 @@ def traces_view(router: Parts, source: str, destination: str, since_s: float | N
     sender, recipient = _wanted(router, source, "from"), _wanted(router, destination, "to")
     start = None if since_s is None else time.time() - since_s
     found = router.trace.search(sender, recipient, start)
-    rows = [_row(ident, steps) for ident, steps in found.items()]
+    flying = {entry[KEY][:MESSAGE_ID_BYTES] for entry in router.switch.ledger.entries.values()}
+    rows = [_row(ident, steps, flies=ident in flying) for ident, steps in found.items()]
     notes = [
         f"log.addresses keeps no users: all of {one.domain} are listed" for one in (sender, recipient)
         if one is not None and one.unkept
@@ -141,7 +142,7 @@ def _wanted(router: Parts, text: str, where: str) -> Wanted | None:
 def _verdict(steps: list[TraceEntry]) -> VerdictView | None:
     ends = [step for step in steps if step.event in _ENDS]
     if not ends:
-        return None
+        return _passed(steps)
     last = max(ends, key=lambda step: _ENDS.index(step.event))
     said = next((step for step in reversed(steps) if step.event == "answer received"), None)
     by, role = last.get("decided_by"), last.get("decided_role")
@@ -153,6 +154,15 @@ def _verdict(steps: list[TraceEntry]) -> VerdictView | None:
         rule=last.get("rule"), setting=last.get("setting"), note=last.get("note"), answer=_said(said),
         retry_after_s=int(last.get("retry_after_s") or 0),
     )  # fmt: skip
+
+
+def _passed(steps: list[TraceEntry]) -> VerdictView | None:
+    """What went out and is not under way any more was delivered: every other end is noted."""
+    sent = next((step for step in reversed(steps) if step.event == "sent"), None)
+    if sent is None:
+        return None
+    to = _domain_of(sent.get("destination"))
+    return _verdict_view("success", "", to, "service", to, answer="the plain success: its time is not kept")
 
 
 def _verdict_view(
@@ -265,8 +275,8 @@ def _limits(router: Parts) -> list[str]:
 # -- many messages ---------------------------------------------------------------------------------------
 
 
-def _row(ident: bytes, steps: list[TraceEntry]) -> TraceRow:
-    verdict = _verdict(steps)
+def _row(ident: bytes, steps: list[TraceEntry], *, flies: bool) -> TraceRow:
+    verdict = None if flies else _verdict(steps)
 
     def first(*names: str) -> str:
         return next((said for name in names for step in steps if (said := step.get(name))), "")

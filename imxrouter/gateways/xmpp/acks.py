@@ -2,12 +2,13 @@
 
 Servers work on the stanzas of a stream in their order (RFC 6120 section 10.1), so the answer to a ping
 (XEP-0199) says that everything before it was read; whether that answer is a result or an error is the same.
-It comes over whatever stream the other side sends on, so it is matched by its random id. A server that has no
-such stream yet, and has just failed to open one, drops it (`ejabberd_s2s_out` bounces for some time), though
-the stanzas have arrived: so after a second another ping goes out behind them, then after two, four, and the
-answer to any says all. A server that drops pings would make every stanza uncertain: after two such rounds
-without an answer although it spoke meanwhile, the domain is taken for one, and writing must do for an hour
-(`PingDroppers`).
+It comes over whatever stream the other side sends on, so it is matched by its random id. A server that has
+no such stream yet, and has just failed to open one, drops it (`ejabberd_s2s_out` bounces for some time),
+though the stanzas have arrived: so after a second another ping goes out behind them, then after two, four,
+and the answer to any says all. A server that drops pings would make every stanza uncertain: after two such
+rounds without an answer although it spoke meanwhile, the domain is taken for one, and writing must do for an
+hour (`PingDroppers`). The first of them may be a stream that is dead alone, while the domain speaks on
+others: so a stream of ours is ended with each, and the next one tells.
 
 Nothing is ever sent again: there is "no way to prevent duplicates" then (XEP-0198 section 4).
 """

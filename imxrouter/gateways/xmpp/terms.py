@@ -95,8 +95,7 @@ class StreamTerms:
         dialback: (accepting) whether the policy lets this domain prove itself by dial-back as the stream is
             now, for the features.
         secret: (components) the secret of a component's name; None for an unknown one.
-        also: (host of a component) whether it may speak for this domain beside that of its header;
-            (component) whether the server may bring what is for this domain beside our own.
+        also: (host of a component) whether it may speak for this domain beside that of its header.
         bidi: stanzas may go both ways (XEP-0288).
         sm: acknowledgements (XEP-0198).
         confirm: how arrival is known without them.

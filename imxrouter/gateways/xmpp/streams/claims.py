@@ -68,3 +68,4 @@ class SaysClaims:
     def unproved(self: _Performs, pair: Pair, *, ours: bool | None = None) -> None:
         """They are not any more."""
         self.machine.unproved(pair, ours=ours)
+        self.note_ways_in()

@@ -219,6 +219,14 @@ class ComponentClients(NoClaims, Apart):
         ends = [self._kept[key].session for key in self._others(wanted)]
         return [one for one in ends if one is not None and one.number in self._sessions]
 
+    def unattached(self, service: str) -> list[str]:
+        """Names that we are to be a component of at a service's server and are not, each with why."""
+        return [
+            f"{kept.domain}: {kept.why[0].word} ({kept.why[1]})"
+            for kept in self._kept.values()
+            if kept.place.service == service and not kept.attached
+        ]
+
     def _others(self, wanted: Mapping[tuple[str, str], Place]) -> list[tuple[str, str]]:
         """Names that we are a component of no more, or elsewhere."""
         return [
@@ -316,16 +324,17 @@ class ComponentClients(NoClaims, Apart):
         return StreamTerms(
             tls=TlsRule.NONE,  # XEP-0114 has none
             secret=lambda name: self._kept[session.service, name].place.secret,
-            # ejabberd sends what is for any component of a listener on the stream of any of them
-            also=partial(self._may_be_for, session),
             bidi=False,
             sm=False,
             confirm=self._settings.confirm(session.other) if session.other else Confirm.PING,
             settings=self._settings.settings(),
         )
 
-    def _may_be_for(self, session: StreamLink, name: str) -> bool:
-        """Whether a name is one of ours at a server, or was a moment ago and its stream is still there."""
+    def is_ours(self, session: StreamLink, name: str) -> bool:
+        """Whether a name is one of ours at a server, or was a moment ago and its stream is still there.
+
+        ejabberd sends what is for any component of a listener on the stream of any of them.
+        """
         if (session.service, name) in self._kept:
             return True
         return any(one.own == name and one.service == session.service for one in self._sessions.values())

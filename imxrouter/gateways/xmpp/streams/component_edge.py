@@ -27,6 +27,9 @@ class Attachments(Protocol):
     def is_own(self, session: StreamLink, domain: str) -> bool:
         """Whether a domain is one of the service whose server brought it on a stream."""
 
+    def is_ours(self, session: StreamLink, name: str) -> bool:
+        """Whether we are there a component of that name."""
+
     def count(self, reason: Reason) -> None:
         """Count a refusal."""
 
@@ -44,7 +47,8 @@ class ComponentEdge(PoolEdge):
     """See the module.
 
     Servers let anybody write to their components, users of domains that they reach by themselves as well.
-    What is not of the server's own domains goes no further; it is no fault of the stream's, which goes on.
+    What is not of the server's own domains goes no further, and neither does what is for a component that
+    somebody else is, which ejabberd may bring here (`global_routes`). It is no fault of the stream's.
 
     Args:
         clients: all our attachments.
@@ -96,9 +100,9 @@ class ComponentEdge(PoolEdge):
     def _meant(self, session: StreamLink, got: StanzaIn) -> StanzaIn | None:
         """A stanza as it goes on, to the address that is meant; None where it goes no further."""
         if not self._clients.is_own(session, got.from_):
-            note = f"{got.from_} is no domain of the service"
-            self._clients.count(Reason.RELAY_DENIED)
-            self._clients.refuse(session, got, failure(Reason.RELAY_DENIED, note=note))
+            self._not_ours(session, got, f"{got.from_} is no domain of the service")
+        elif not self._clients.is_ours(session, got.to):
+            self._not_ours(session, got, f"{got.to} is no component of ours")
         elif self._gateway is None or got.to != self._gateway.name:
             return got
         elif self._is_for_gateway(got):
@@ -109,6 +113,10 @@ class ComponentEdge(PoolEdge):
             except NotThrough as error:
                 self._refuse(session, got, failure(error.reason, note=error.note), error.words)
         return None
+
+    def _not_ours(self, session: StreamLink, got: StanzaIn, note: str) -> None:
+        self._clients.count(Reason.RELAY_DENIED)
+        self._clients.refuse(session, got, failure(Reason.RELAY_DENIED, note=note))
 
     @staticmethod
     def _is_for_gateway(got: StanzaIn) -> bool:

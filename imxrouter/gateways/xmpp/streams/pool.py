@@ -23,10 +23,9 @@ from imxrouter.gateways.xmpp.streams.parts import Edge, StreamLink
 from imxrouter.gateways.xmpp.streams.records import is_asked, stanza_in
 from imxrouter.model.outcome import Outcome, failure, indeterminant
 from imxrouter.model.vocabulary import Reason
-from imxrouter.switch.ports import FOREVER, Port, Role, bound_proof
+from imxrouter.switch.ports import Port
 from imxrouter.transport.hub import Hub
-from imxrouter.wire.framing import RecordSplitter
-from imxrouter.wire.layout import HIGHEST_MAX_RECORD
+from imxrouter.transport.inner_port import ServicePort
 from imxrouter.wire.record import Record, decode_record, encode_record, read_plain_success, response_to
 from imxrouter.wire.registry import RecordType
 
@@ -50,8 +49,6 @@ _UNHEARD: Final = frozenset(
 _OUT_OF_SERVICE: Final = failure(Reason.SHUTTING_DOWN, retry_after_s=RETRY_AFTER_S)
 #: Ends of streams that say nothing about the server.
 IN_ORDER: Final = frozenset({Reason.NONE, Reason.IDLE})
-#: What a batch may hold beside its records: the splitter's own bound on one of them.
-_LARGEST: Final = HIGHEST_MAX_RECORD + 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +95,7 @@ class _Member:
     pairs: dict[Pair, None] = field(default_factory=dict)
 
 
-class ServicePool:
+class ServicePool(ServicePort):
     """One service.
 
     Args:
@@ -122,10 +119,12 @@ class ServicePool:
     def __init__(
         self, name: str, hub: Hub, edge: Edge, opener: Opener, settings: PoolSettings | None = None
     ) -> None:
+        super().__init__(hub)
+        self.port.internal = True
         self.name = name
         self.settings = settings or PoolSettings()
         self.leaves = self.hushed = False
-        self._hub, self._opener = hub, opener
+        self._opener = opener
         self.edge = PoolEdge(self, edge)
         self._plain = edge
         self._members: dict[int, _Member] = {}
@@ -139,26 +138,11 @@ class ServicePool:
         self._retry_at = 0.0
         #: whether its server answers; None while that is not known: nothing was tried, or a stream broke
         self._there: bool | None = None
+        #: why the last stream that was wanted did not come; empty after one that did
+        self.why = ""
         #: the pair that is asked for to learn it: the one that a stream was wanted for last
         self._asked_for: Pair | None = None
-        self._splitter = RecordSplitter(_LARGEST)
-        self.port = Port(hub.next_port_number(), Role.SERVICE, lambda _data: None)
-        self.port.max_record = self.port.largest = HIGHEST_MAX_RECORD
-        self.port.acknowledges = self.port.internal = True
-        settings_of_hub = hub.settings
-        self.port.granted_requests = self.port.credit_requests = settings_of_hub.credit_requests * 4
-        self.port.granted_bytes = self.port.credit_bytes = settings_of_hub.credit_bytes * 4
         hub.attach(self)
-
-    def bind(self, domain: bytes, interval_s: float, burst_s: float, largest: float = FOREVER) -> None:
-        """The service may send as this domain, within its limits, and answers for it."""
-        self.port.sources[domain] = bound_proof(interval_s, burst_s, largest)
-        self.port.speaks.add(domain)
-
-    def unbind(self, domain: bytes) -> None:
-        """It may no longer."""
-        self.port.sources.pop(domain, None)
-        self.port.speaks.discard(domain)
 
     # -- from the service --------------------------------------------------------------------------------
 
@@ -266,9 +250,14 @@ class ServicePool:
             self._begin(pair)
         return bool(self._there)
 
+    @property
+    def answers(self) -> bool | None:
+        """Whether the server answered when it was asked last; None where it was not asked yet."""
+        return self._there
+
     def anew(self) -> None:
         """Its server is elsewhere, or we are in service again: what failed before says nothing."""
-        self._there = None
+        self._there, self.why = None, ""
         self._refused.clear()
         self.heard()
 
@@ -296,7 +285,7 @@ class ServicePool:
     def ready(self, pair: Pair, session: StreamLink) -> None:
         """A pair (outside, served) is proved on a stream: what waits for it goes out there."""
         self._wait_s, self._retry_at = RETRY_S[0], 0.0
-        self._there = True
+        self._there, self.why = True, ""
         self._refused.pop(pair, None)
         self._ways[pair] = session
         pairs = self._member(session).pairs
@@ -341,6 +330,7 @@ class ServicePool:
             served=pair[1], name=self.name, reason=reason.word, stage=reason.stage.value, note=note,
         )  # fmt: skip
         self._there = bool(self._ways) or not (unreached or reason in _UNHEARD)
+        self.why = f"{reason.word}: {note}"
         if unreached:
             self._retry_at = now + self._wait_s
             self._wait_s = min(self._wait_s * 2, RETRY_S[1])

@@ -25,6 +25,7 @@ from imxrouter.gateways.xmpp.subscriptions.kept import Keeping
 from imxrouter.gateways.xmpp.subscriptions.presentity import Presentities
 from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import PresentitySettings
 from imxrouter.gateways.xmpp.subscriptions.probes import HasWay, any_way
+from imxrouter.gateways.xmpp.subscriptions.rounds import PACE_BURST, PACE_S
 from imxrouter.gateways.xmpp.subscriptions.watcher import Watchers
 from imxrouter.gateways.xmpp.subscriptions.watcher_pairs import WatcherSettings
 from imxrouter.gateways.xmpp.translate.forms import MAX_FORM_BYTES, PREFIX, Misfit, opened, without_our_ids
@@ -135,6 +136,8 @@ class StreamPresence:
             wall_ahead_s=ahead, has_way=outside.has_way,
         )  # fmt: skip
         self._unreached: dict[Domain, float] = {}
+        #: up to when the rounds of a domain are used up, as of ways in `rounds`
+        self._spent: dict[Domain, float] = {}
         self._awake = False
         self.watchers.restore(now)
         self.presentities.restore(now)
@@ -266,14 +269,26 @@ class StreamPresence:
         held = {**dict(self.watchers.domains()), **dict(self.presentities.domains())}
         for domain in self._unreached.keys() - held.keys():
             del self._unreached[domain]
+            self._do(self.presentities.back(domain, now))  # nobody would say so later
+        self._spent = {domain: spent for domain, spent in self._spent.items() if spent > now}
         for domain, other in held.items():
             if self._outside.reached(other.name, domain.name):
-                if self._unreached.pop(domain, None) is not None:
+                if domain in self._unreached and self._has_turn(domain, now):
+                    del self._unreached[domain]
                     self.watchers.back(domain, now)
                     self._do(self.presentities.back(domain, now))
             elif now >= self._unreached.setdefault(domain, now) + GRACE_S:
                 tells = self._outside.is_served(domain.name)
                 self._do(self.presentities.lost(domain, now, tells=tells))
+
+    def _has_turn(self, domain: Domain, now: float) -> bool:
+        """Whether all of a domain are asked now: whoever breaks streams to have much asked gets little."""
+        spent = max(self._spent.get(domain, now), now)
+        if spent - now > (PACE_BURST - 1) * PACE_S and not self.presentities.is_lost(domain):
+            self._unreached[domain] = now  # if it is lost before its turn, that has its time of grace
+            return False
+        self._spent[domain] = spent + PACE_S
+        return True
 
     def shaken(self, domains: Iterable[Domain]) -> None:
         """A stream with these has broken: what their users said, or were told, may be lost with it."""

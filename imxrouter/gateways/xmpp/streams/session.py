@@ -396,15 +396,18 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
             waiting.callback(None)
 
     def _on_ping(self, effect: PingOut) -> None:
-        pings = self._parts.pings
+        self._forget_pings()
+        self._parts.pings.out(
+            effect.ident, effect.from_, effect.to, partial(self._pong, effect.ident, effect.to), self._heard
+        )
+
+    def _forget_pings(self) -> None:
+        """Those that are not waited for any more: nothing that is said elsewhere is life on this stream."""
         out = self.machine.confirmations.pings
         for ident in self._pings:
             if ident not in out:
-                pings.forget(ident)
+                self._parts.pings.forget(ident)
         self._pings = tuple(out)
-        pings.out(
-            effect.ident, effect.from_, effect.to, partial(self._pong, effect.ident, effect.to), self._heard
-        )
 
     def _heard(self) -> None:
         self.machine.heard(self._hub.now())
@@ -412,6 +415,7 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
     def _pong(self, ident: str, domain: str) -> None:
         self._parts.droppers.answered(domain)
         effects = self.machine.barrier(ident, self._hub.now())
+        self._forget_pings()
         answering = self._of_components or self.machine.pairs.answering()
         if effects and self._parts.ways_in.are_several(answering):
             # the second call is behind what was to be read when the first was due
@@ -426,11 +430,16 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
             self.settle()
 
     def _on_late(self, effect: Late) -> None:
-        if effect.ping_dropped:
-            self._parts.droppers.dropped(self.other, self._hub.now())
+        self._forget_pings()
         if effect.tags:
             self._parts.on_late(len(effect.tags))
             self._parts.edge.settled(self.way, effect.tags, indeterminant(Reason.ANSWER_TIMEOUT, role="peer"))
+        if effect.ping_dropped:
+            self._parts.droppers.dropped(self.other, self._hub.now())
+            if (
+                self.role is StreamRole.S2S_OUT
+            ):  # it may be dead, for all that is said on others: a new one tells
+                self.close(Reason.NONE, text="pings on it are not answered")
 
     def _on_drop(self, effect: Drop) -> None:
         if effect.condition is not None:

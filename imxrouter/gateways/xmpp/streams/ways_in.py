@@ -35,16 +35,21 @@ class WaysIn:
         return len(self._pairs)
 
     def may_bring(self, stream: int, pairs: Iterable[Pair]) -> None:
-        """A stream may bring stanzas of these pairs, until it is gone.
+        """A stream may bring stanzas of these pairs and of no others, until it is gone.
 
         Args:
             stream: its number (`Link.number`).
             pairs: (their domain, ours); of a component's stream, ours is empty: it brings what is for any.
         """
-        new = [pair for pair in pairs if pair not in self._pairs.get(stream, ())]
+        before, now = self._pairs.get(stream, set()), set(pairs)
+        self._less(stream, before - now)
+        new = sorted(now - before)
         for pair in new:
             self._streams.setdefault(pair, set()).add(stream)
-            self._pairs.setdefault(stream, set()).add(pair)
+        if now:
+            self._pairs[stream] = now
+        else:
+            self._pairs.pop(stream, None)
         if new:
             self.opened(new)
 
@@ -54,7 +59,10 @@ class WaysIn:
 
     def gone(self, stream: int) -> None:
         """It brings nothing any more."""
-        for pair in self._pairs.pop(stream, ()):
+        self._less(stream, self._pairs.pop(stream, ()))
+
+    def _less(self, stream: int, pairs: Iterable[Pair]) -> None:
+        for pair in pairs:
             streams = self._streams[pair]
             streams.discard(stream)
             if not streams:

@@ -26,8 +26,10 @@ Ends = tuple[str, str]
 Way = tuple[str, str]
 
 DAY_S: Final = 86_400.0
-#: The third counter of pairs: of zones.
+#: The third counter of pairs: of zones. Behind it stand those of domains served here.
 ZONE: Final = 2
+#: The room behind this part is for domains served here that have less than an even share of it.
+FREE_PART: Final = 0.75
 #: Resources of one presentity that a watcher is known to be shown; what is over them is not taken back.
 MOST_SHOWN: Final = 8
 #: Bytes of a resource that is remembered; those of programs have 8 to 40.
@@ -156,8 +158,11 @@ class PassingPairs:
         self._ways: dict[Way, dict[Ends, PassingPair]] = {}
         #: pairs of each watcher and presentity who is ours, and of each zone that is not
         self._of: tuple[Counter[str], Counter[str], Counter[str]] = (Counter(), Counter(), Counter())
-        #: until when a server's probe, or a wish on its way, counts as asked; the oldest first
-        self._asked: dict[Ends, float] = {}
+        #: pairs of each domain served here
+        self._of_domain: Counter[str] = Counter()
+        #: until when a server's probe, or a wish on its way, counts as asked, and whose; the oldest first
+        self._asked: dict[Ends, tuple[float, str]] = {}
+        self._asked_by: Counter[str] = Counter()
         self._to_look_at: list[PassingPair] = []
 
     def __len__(self) -> int:
@@ -230,7 +235,7 @@ class PassingPairs:
         """A watcher asks, and it is not known yet whether that arrives: the answer may be here before."""
         ends = seen.source, seen.recipient
         if seen.type == "subscribe" and ends not in self._pairs and self._is_served(seen.from_domain):
-            self._note_asked(ends, now)
+            self._note_asked(ends, now, seen.from_domain)
 
     def _wished(self, seen: Seen, now: float, day: int) -> None:
         """The watcher asks, or wants no more."""
@@ -243,18 +248,36 @@ class PassingPairs:
             if seen.type == "subscribe":
                 self._add(ends, (seen.to_domain, seen.from_domain), day, granted=False)
             else:
-                self._note_asked(ends, now)
+                self._note_asked(ends, now, seen.from_domain)
 
-    def _note_asked(self, ends: Ends, now: float) -> None:
-        while self._asked and next(iter(self._asked.values())) <= now:
-            del self._asked[next(iter(self._asked))]
-        self._asked.pop(ends, None)  # the newest stands last, and counts
-        if len(self._asked) < MOST_PROBED:
-            self._asked[ends] = now + PROBED_S
+    def _note_asked(self, ends: Ends, now: float, domain: str) -> None:
+        while self._asked and next(iter(self._asked.values()))[0] <= now:
+            self._was_asked(next(iter(self._asked)))
+        self._was_asked(ends)  # the newest stands last, and counts
+        if len(self._asked) >= MOST_PROBED:
+            return
+        if len(self._asked) >= FREE_PART * MOST_PROBED and self._has_its_share(
+            domain, MOST_PROBED, self._asked_by
+        ):
+            return
+        self._asked[ends] = now + PROBED_S, domain
+        self._asked_by[domain] += 1
+
+    def _was_asked(self, ends: Ends) -> float:
+        """Take one out; until when it counts."""
+        until, domain = self._asked.pop(ends, (0.0, ""))
+        if domain:
+            _less(self._asked_by, domain)
+        return until
+
+    @staticmethod
+    def _has_its_share(domain: str, room: int, counts: Counter[str]) -> bool:
+        """Whether a domain has an even share of a room already; one more may come at any time."""
+        return counts[domain] * (len(counts) + (domain not in counts) + 1) >= room
 
     def _is_believed(self, seen: Seen, ends: Ends, now: float) -> bool:
         """Whether a user of ours did what makes a pair of these two."""
-        if self._asked.pop(ends, 0.0) > now:
+        if self._was_asked(ends) > now:
             return True
         if seen.to_one:
             return False  # a room, or somebody who shows himself once
@@ -313,12 +336,20 @@ class PassingPairs:
     def _add(self, ends: Ends, way: Way, day: int, *, granted: bool) -> PassingPair | None:
         pair = PassingPair(ends, self._same(way), day, granted=granted)
         places = [(self._of[place][name], self._most(place)) for place, name in self._shares(pair)]
-        if len(self._pairs) >= self.settings.most or any(count >= most for count, most in places):
+        full = len(self._pairs) >= self.settings.most or self._is_anothers(pair)
+        if full or any(count >= most for count, most in places):
             self.counts["no-room"] += 1
             return None
         self._hold(pair)
         self._keep(pair)
         return pair
+
+    def _is_anothers(self, pair: PassingPair) -> bool:
+        """Whether what room is left is for other domains served here: none takes it all."""
+        most = self.settings.most
+        return len(self._pairs) >= FREE_PART * most and any(
+            self._has_its_share(one, most, self._of_domain) for one in set(pair.way) if self._is_served(one)
+        )
 
     def _most(self, place: int) -> int:
         return self.settings.per_zone if place == ZONE else self.settings.per_user
@@ -340,6 +371,13 @@ class PassingPairs:
         for place, name in self._shares(pair):
             self._of[place][name] += 1
             pair.counted |= 1 << place
+        for name in self._domains_of(pair):
+            self._of_domain[name] += 1
+
+    @staticmethod
+    def _domains_of(pair: PassingPair) -> set[str]:
+        """Domains served here when it was counted: of the presentity, of the watcher."""
+        return {domain for place, domain in enumerate(reversed(pair.way)) if pair.counted >> place & 1}
 
     def _keep(self, pair: PassingPair) -> None:
         kept = KeptPassing(1, pair.granted, pair.day, list(pair.shown))
@@ -357,12 +395,19 @@ class PassingPairs:
         far = pair.way[0] if pair.counted & 1 else pair.way[1]
         for place, name in enumerate((*pair.ends, zone_of(far))):
             if pair.counted >> place & 1:
-                self._of[place][name] -= 1
-                if not self._of[place][name]:
-                    del self._of[place][name]
+                _less(self._of[place], name)
+        for name in self._domains_of(pair):
+            _less(self._of_domain, name)
         self._keeping.passing(pair.ends, None)
 
     def of_user(self, jid: str, *, watches: bool) -> list[PassingPair]:
         """Pairs in which a user watches, or is watched; for people to read."""
         place = 0 if watches else 1
         return list(islice((one for ends, one in self._pairs.items() if ends[place] == jid), 10_000))
+
+
+def _less(counts: Counter[str], name: str) -> None:
+    """Count one less."""
+    counts[name] -= 1
+    if not counts[name]:
+        del counts[name]

@@ -211,6 +211,10 @@ class Presentities(PresentityActions):
                     self._rest(pair)
         return what.effects
 
+    def is_lost(self, domain: Domain) -> bool:
+        """Whether it is, until it is back."""
+        return domain in self._lost
+
     def back(self, domain: Domain, now: float) -> Effects:
         """It can be reached again: what its users said meanwhile is asked for."""
         what = Happening(now)
@@ -278,7 +282,10 @@ class Presentities(PresentityActions):
         self._notifying.wall_ahead_s = self.wall_ahead_s
         for names in self._probes.take(now):
             pair = self._pairs.get(names)
-            if pair is None or pair.state is not State.FROM or pair.presentity.domain in self._lost:
+            if pair is None or pair.state is not State.FROM:
+                continue
+            if pair.presentity.domain in self._lost:
+                self._waits_no_more(pair)
                 continue
             if not self._waits_for_way(pair, now):
                 self._probe_sent(pair, what, ALL_S)
@@ -345,7 +352,7 @@ class Presentities(PresentityActions):
         held, pair.held = pair.held, []
         for owed in held:
             self._notify(owed, what)
-        if pair.state is State.FROM and (changed or pair.tell_at < inf or pair.doubts):
+        if pair.state is State.FROM and (changed or pair.tell_at < inf):
             pair.tell_at = what.now
 
     def _asks_again(self, pair: Pair, answers: Answers, what: Happening) -> bool:

@@ -359,7 +359,8 @@ class Rounds:
         return found
 
     def tidy(self, now: float) -> None:
-        """Forget the pace of ways on which nothing happened for long."""
+        """Forget the pace of ways on which nothing happened for long, and pairs that have ended."""
+        self._silent = {ends: times for ends, times in self._silent.items() if self._pairs.get(ends)}
         if len(self._spent) > len(self._rounds):
             self._spent = {way: spent for way, spent in self._spent.items() if spent > now}
         if len(self._opened) > len(self._rounds):

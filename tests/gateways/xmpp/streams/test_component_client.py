@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -10,6 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
 
+from imxrouter.gateways.xmpp.effects import StanzaIn
+from imxrouter.gateways.xmpp.stanza import Stanza
 from imxrouter.gateways.xmpp.steps import StreamRole
 from imxrouter.gateways.xmpp.streams.component_client import (
     JITTER,
@@ -19,7 +22,7 @@ from imxrouter.gateways.xmpp.streams.component_client import (
     Place,
 )
 from imxrouter.gateways.xmpp.streams.leaving import QUIET_S, Leaving
-from imxrouter.gateways.xmpp.streams.parts import StreamParts
+from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts
 from imxrouter.gateways.xmpp.streams.pool import PoolSettings, ServicePool
 from imxrouter.gateways.xmpp.streams.session import XmppSession
 from imxrouter.gateways.xmpp.terms import Confirm, StreamSettings, StreamTerms, TlsRule
@@ -56,8 +59,9 @@ class Scene:
         self.sockets: list[_Socket] = []
         self._wires: list[Wire] = []
         self.server.terms = lambda _session: StreamTerms(
-            tls=TlsRule.NONE, serves=lambda name: name == FAR, secret=lambda _name: self.secret
-        )
+            tls=TlsRule.NONE, serves=lambda name: name == FAR, secret=lambda _name: self.secret,
+            also=lambda name: name in {FAR, OTHER},  # the names of its listener
+        )  # fmt: skip
         hub = self.router.hub
         settings = ClientSettings(lambda _service: [A], lambda _name: Confirm.WRITTEN, StreamSettings)
         place = Place("chat", ("10.0.0.5", 5347), SECRET, (FAR,))
@@ -383,3 +387,37 @@ def test_leaving_what_the_server_wrote_still_comes(scene: Scene) -> None:
     assert (scene.router.errors, scene.server.errors) == ([], [])
     scene.pass_time(120)
     assert len(scene.tries) == 1
+
+
+def test_what_is_for_somebody_elses_component_is_answered_and_the_stream_stays(scene: Scene) -> None:
+    """A server brings what is for any name of a listener, ours or not: nothing of ours ends for that."""
+    scene.clients.begin()
+    scene.pass_time(1)
+    (link,) = scene.server.hub.sessions.values()
+    stream = cast("XmppSession", link)
+    refused: list[Outcome] = []
+    scene.clients._settings = replace(
+        scene.clients._settings, refused=lambda _told, outcome: refused.append(outcome)
+    )
+    said: list[Stanza] = []
+
+    def heard(session: StreamLink, stanzas: Sequence[StanzaIn]) -> bytes:
+        del session
+        said.extend(one.stanza for one in stanzas)
+        return b""
+
+    scene.server.edge.records_of = heard  # type: ignore[method-assign]
+    for to in (OTHER, FAR):
+        raw = f"<message from='alice@{A}' to='bob@{to}' id='7'><body>hi</body></message>".encode()
+        stream.perform(stream.machine.stanzas([raw], [None], scene.clock.seconds()))
+        scene.settle()
+    assert [(one.reason, one.note) for one in refused] == [
+        (Reason.RELAY_DENIED, f"{OTHER} is no component of ours")
+    ]
+    assert len(scene.router.service.requests) == 1
+    assert list(scene.server.hub.sessions.values()) == [link]
+    assert [(one.kind, one.type, one.to) for one in said] == [("message", "error", f"alice@{A}")]
+    assert b"not-allowed" in said[0].raw
+    scene.pass_time(5)
+    assert len(scene.tries) == 1
+    assert (scene.router.errors, scene.server.errors) == ([], [])

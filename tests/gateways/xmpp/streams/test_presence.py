@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imxrouter.gateways.xmpp.subscriptions import presentity_table, watcher_table
+from imxrouter.gateways.xmpp.subscriptions.rounds import PACE_BURST
 from imxrouter.gateways.xmpp.translate.forms import Misfit
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
@@ -333,3 +334,41 @@ def test_of_a_service_that_nobody_is_held_of_nothing_is_remembered() -> None:
     sides.b.says("from='bob@b.example' to='alice@a.example' type='subscribe'/>")
     sides.wait(3)
     assert sides.a.new() == ["subscribe bob@b.example alice@a.example"]
+
+
+def test_who_breaks_streams_has_little_asked() -> None:
+    """A minute of streams that break each second is seven rounds; and no renewal is put off for ever."""
+    sides = Sides()
+    sides.friends()
+    before = [one.type for one in sides.b.records].count(RecordType.SUBSCRIBE)
+    sides.a.new()
+    for _ in range(60):
+        sides.a.presence.shaken([Domain.parse("a.example")])
+        sides.b.presence.shaken([Domain.parse("b.example")])
+        sides.wait(1)
+    renewed = [one.type for one in sides.b.records].count(RecordType.SUBSCRIBE) - before
+    probed = sides.a.new().count("probe bob@b.example alice@a.example")
+    assert probed == PACE_BURST + 3
+    assert 0 < renewed <= PACE_BURST + 3
+    sides.wait(90)
+    assert not sides.a.presence._spent
+    sides.a.new()
+    sides.a.presence.shaken([Domain.parse("a.example")])
+    sides.wait(3)
+    assert sides.a.new() == ["probe bob@b.example alice@a.example"]
+
+
+def test_a_service_that_is_lost_while_its_users_watch_can_be_watched_later() -> None:
+    """Its loss is noticed for them alone, and forgotten with them."""
+    sides = Sides()
+    sides.friends()
+    sides.b.reached = False
+    sides.wait(9)
+    sides.b.says("from='bob@b.example' to='alice@a.example' type='unsubscribe'/>")
+    sides.wait(3)
+    sides.b.reached = True
+    sides.wait(3)
+    sides.b.new()
+    sides.a.says("from='alice@a.example' to='bob@b.example' type='subscribe'/>")
+    sides.wait(3)
+    assert sides.b.new() == ["subscribe alice@a.example bob@b.example"]

@@ -30,13 +30,18 @@ class Pair:
         self.a, self.b = Router(self.clock, A), Router(self.clock, B)
         self.b.trust.true.add((A, B))
         self.a.trust.true.add((B, A))
+        self.there(prove=prove)
+        if prove:
+            self.wires_back = self._back()
+
+    def there(self, *, prove: bool = True) -> None:
+        """A's stream to B, or a new one."""
         self.out, self.accepted = self.a.open(B), self.b.accept()
         self.wires = joined(self.out, self.accepted)
         settle(*self.wires)
         if prove:
             self.out.claim(A, B, "key")
             settle(*self.wires)
-            self.wires_back = self._back()
 
     def _back(self) -> tuple[Wire, Wire]:
         """B's own stream to A, for what it says."""
@@ -168,9 +173,11 @@ def test_what_is_not_confirmed_is_not_known() -> None:
 
 
 def test_a_domain_that_drops_pings_is_known_for_it() -> None:
-    """After some of them writing must do, as a new stream to it is told."""
+    """On some streams in a row; then writing must do, as a new stream to it is told."""
     pair = Pair()
+    droppers = pair.a.parts.droppers
     for number in range(DROPPED_AT_MOST):
+        assert droppers.confirm(B, pair.clock.seconds()) is Confirm.PING
         pair.a.service.send(message(str(number)), A, B)
         settle(*pair.wires)
         pair.b.pinged.clear()
@@ -178,12 +185,36 @@ def test_a_domain_that_drops_pings_is_known_for_it() -> None:
             pair.back.put(b" ")  # it speaks, on another stream
             pair.accepted.put(b" ")
             pair.pass_s(1)
-    assert pair.a.parts.droppers.confirm(B, pair.clock.seconds()) is Confirm.WRITTEN
+        assert pair.out.machine.state is LinkState.CLOSED
+        pair.there()
+    assert droppers.confirm(B, pair.clock.seconds()) is Confirm.WRITTEN
+
+
+def test_a_dead_stream_is_left_though_its_domain_speaks_on_others() -> None:
+    """What is sent goes over a new one then; and that pings are answered there is to the domain's credit."""
+    pair = Pair()
+    lost = pair.a.service.send(message("1"), A, B)
+    pair.wires[0].writes.clear()  # it goes nowhere, like all that is written on it
+    for _ in range(45):
+        pair.back.put(b"<presence from='juliet@b.example' to='romeo@a.example'/>")
+        settle(*pair.wires_back)
+        pair.wires[0].writes.clear()
+        pair.a.hub.tick()
+        pair.clock.advance(1)
+    assert pair.a.service.outcomes[lost].reason is Reason.ANSWER_TIMEOUT
+    assert not pair.out.port.usable
+    assert len(pair.a.parts.pings) == 0
+    pair.there()
+    arrived = pair.a.service.send(message("2"), A, B)
+    settle(*pair.wires)
+    pair.pong()
+    assert pair.a.service.outcomes[arrived] == SUCCESS
+    assert not pair.a.parts.droppers.dropped(B, pair.clock.seconds())
 
 
 @pytest.mark.parametrize("speaks", [True, False])
 def test_stanzas_on_another_stream_tell_who_drops_pings_from_who_is_gone(*, speaks: bool) -> None:
-    """A domain that speaks keeps the stream on which it is silent, and loses its pings' credit."""
+    """Of a domain that speaks the stream ends in order, for it may be dead alone; its pings lose credit."""
     pair = Pair()
     pair.a.service.send(message(), A, B)
     settle(*pair.wires)
@@ -192,8 +223,20 @@ def test_stanzas_on_another_stream_tell_who_drops_pings_from_who_is_gone(*, spea
         if speaks:
             pair.back.put(b"<presence from='juliet@b.example' to='romeo@a.example'/>")
         pair.pass_s(1)
-    assert (pair.out.machine.state is LinkState.OPEN) is speaks
+    assert pair.out.drop_reason is (Reason.NONE if speaks else Reason.KEEPALIVE_TIMEOUT)
     assert pair.a.parts.droppers.dropped(B, pair.clock.seconds()) is speaks
+
+
+def test_what_is_not_proved_any_more_on_a_stream_does_not_come_on_it() -> None:
+    """Though the stream goes on: that nothing comes of that pair says nothing of who is there."""
+    pair = Pair(prove=False)
+    pair.out.machine.pairs.speak_both_ways()
+    pair.out.claim(A, B, "key")
+    settle(*pair.wires)
+    assert pair.a.parts.ways_in.leads(B, A)
+    pair.out.unproved((A, B))
+    assert not pair.a.parts.ways_in.leads(B, A)
+    assert pair.out.machine.state is LinkState.OPEN
 
 
 def test_what_nobody_asks_about_is_done_when_it_is_written() -> None:

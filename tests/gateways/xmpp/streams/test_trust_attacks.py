@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from imxrouter.gateways.xmpp import keys, negotiation, say
+from imxrouter.gateways.xmpp import keys, say
 from imxrouter.gateways.xmpp.elements import Db
 from imxrouter.gateways.xmpp.pairs import Pairs
 from imxrouter.gateways.xmpp.streams import trust as trust_module
@@ -22,12 +22,12 @@ from imxrouter.routing.dialling import DialLimits, Permit
 from imxrouter.routing.policy import Policy, decide
 from imxrouter.routing.prefixes import address_keys
 from imxrouter.transport import strengths
-from imxrouter.transport.strengths import Judged, Strengths
+from imxrouter.transport.strengths import Strengths
 from imxrouter.transport.verifier import Verifier
 from imxrouter.wire.control import ClaimResult, VerifyResult
 from tests.attacks.seams import guarded
 from tests.gateways.xmpp.streams.rig import alone
-from tests.gateways.xmpp.streams.trusting import TrustingRouter, World, as_link, facts
+from tests.gateways.xmpp.streams.trusting import TrustingRouter, World, as_link, facts, refused
 
 #: The one who is impersonated, the one who is deceived, a third one, and the attacker.
 A, B, C, M = "a.example", "b.example", "c.example", "mallory.example"
@@ -44,15 +44,6 @@ def _without_mac(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _without_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StreamTrust, "_is_claimed", lambda *_: True)
-
-
-def _refused(router: TrustingRouter, reason: Reason) -> None:
-    """The one word: for the metric of claims, the counter of reasons, and to the trace if it was dialled."""
-    assert router.results[-1] is reason
-    assert router.counted(reason) >= 1
-    if any(word == "verification asked" for word, _ in router.steps):
-        told = [(word, note.partition(" ")[0]) for word, note in router.steps]
-        assert ("claim refused", reason.word) in told
 
 
 # -- keys ----------------------------------------------------------------------------------------------------
@@ -78,7 +69,7 @@ def test_key_that_is_guessed(mac: bool, pair: bool, monkeypatch: pytest.MonkeyPa
     assert "type='invalid'" in heard
     assert "not-authorized" in heard  # nothing else is on the stream: it ends (XEP-0220 section 2.2.1)
     assert peer.session.port.closed
-    _refused(b, Reason.DIALBACK_REFUSED)
+    refused(b, Reason.DIALBACK_REFUSED)
     assert a.counted(Reason.BAD_TOKEN) == 1
 
 
@@ -100,7 +91,7 @@ def test_key_of_another_pair(mac: bool, pair: bool, monkeypatch: pytest.MonkeyPa
     heard = peer.claim(key)
     if mac or pair:
         assert "type='invalid'" in heard
-        _refused(b, Reason.DIALBACK_REFUSED)
+        refused(b, Reason.DIALBACK_REFUSED)
     else:
         assert b.takes_from(peer.session, A)
 
@@ -142,7 +133,7 @@ def test_key_of_a_stream_that_is_gone(guarded: bool, monkeypatch: pytest.MonkeyP
     if guarded:
         assert "type='invalid'" in heard
         assert not b.takes_from(peer.session, A)
-        _refused(b, Reason.DIALBACK_REFUSED)
+        refused(b, Reason.DIALBACK_REFUSED)
     else:
         assert b.takes_from(peer.session, A)
 
@@ -239,7 +230,7 @@ def test_answer_of_somebody_else(machine: bool, table: bool, monkeypatch: pytest
         assert not b.takes_from(peer.session, A)
         assert not wire.ended
         assert "type='invalid'" in peer.answers()
-        _refused(b, Reason.DIALBACK_REFUSED)
+        refused(b, Reason.DIALBACK_REFUSED)
     else:
         assert b.takes_from(peer.session, A)
 
@@ -279,7 +270,7 @@ def test_domain_that_is_served_here(guarded: bool, monkeypatch: pytest.MonkeyPat
         assert made.reason is Reason.CERTIFICATE_REFUSED  # what not-authorized means (XEP-0220 section 2.5)
         assert not b.takes_from(accepted, C)
         assert world.dialled == []
-        _refused(b, Reason.SERVED_HERE)
+        refused(b, Reason.SERVED_HERE)
     else:
         assert b.takes_from(accepted, C)
 
@@ -313,7 +304,7 @@ def test_proof_that_is_weaker_than_the_policy(guarded: bool, monkeypatch: pytest
         assert made.reason is Reason.WEAKER_THAN_POLICY
         assert not b.takes_from(accepted, A)
         assert world.dialled == []
-        _refused(b, Reason.WEAKER_THAN_POLICY)
+        refused(b, Reason.WEAKER_THAN_POLICY)
     else:
         assert b.takes_from(accepted, A)
 
@@ -342,84 +333,9 @@ def test_key_without_the_certificate(guarded: bool, monkeypatch: pytest.MonkeyPa
         assert "not-authorized" in heard
         assert not b.takes_from(peer.session, A)
         assert world.dialled == []
-        _refused(b, Reason.CERTIFICATE_REFUSED)
+        refused(b, Reason.CERTIFICATE_REFUSED)
     else:
         assert b.takes_from(peer.session, A)
-
-
-# -- SASL EXTERNAL -------------------------------------------------------------------------------------------
-
-AUTH = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>{}</auth>"
-
-
-@guarded
-def test_external_with_a_certificate_of_somebody_else(guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mallory says that he is Alice, and shows his own certificate.
-
-    Check: it is judged for the domain of the stream header, when EXTERNAL is offered and when it is asked
-    for.
-    """
-    world = World()
-    b = world.router(B, policy=Policy.CERTIFICATE, in_tls=True)
-    if not guarded:
-        monkeypatch.setattr(Strengths, "judged", lambda *_, **_more: Judged(True))
-    peer = b.stranger(A, names={M})
-    heard = peer.say(AUTH.format("="))
-    if guarded:
-        assert "EXTERNAL" not in peer.began
-        assert "<not-authorized/>" in heard
-        assert not b.takes_from(peer.session, A)
-    else:
-        assert "<success" in heard
-        assert b.takes_from(peer.session, A)
-
-
-@guarded
-def test_external_when_the_policy_has_changed(guarded: bool) -> None:
-    """Mallory's stolen certificate was enough when EXTERNAL was offered, and is not any more.
-
-    Check: policy is asked again when it is asked for; nobody is dialled for it.
-    """
-    world = World()
-    a = world.router(A)
-    b = world.router(B, policy=Policy.CERTIFICATE, in_tls=True)
-    peer = b.stranger(A, names={A})
-    assert "EXTERNAL" in peer.began
-    b.strengths.policies = type(b.strengths.policies)({}, Policy.DIALBACK_CERTIFICATE)
-    if not guarded:
-        b.strengths.policies = type(b.strengths.policies)({}, Policy.CERTIFICATE)
-    peer.session.machine.terms = type(peer.session.machine.terms)(
-        serves=lambda _name: True, external=lambda _name: True
-    )
-    heard = peer.say(AUTH.format("="))
-    del a
-    assert world.dialled == []
-    if guarded:
-        assert "<not-authorized/>" in heard
-        assert not b.takes_from(peer.session, A)
-        _refused(b, Reason.CERTIFICATE_REFUSED)
-    else:
-        assert b.takes_from(peer.session, A)
-
-
-@guarded
-def test_external_for_another_name(guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mallory has a good certificate for his own domain, and asks to be taken for Alice's.
-
-    Check: who is asked for is who the stream header names (XEP-0178 section 3).
-    """
-    world = World()
-    b = world.router(B, policy=Policy.CERTIFICATE, in_tls=True)
-    if not guarded:
-        monkeypatch.setattr(negotiation, "_is_own_name", lambda *_: True)
-    peer = b.stranger(M, names={M})
-    heard = peer.say(AUTH.format("YS5leGFtcGxl"))  # a.example
-    assert not b.takes_from(peer.session, A)  # whatever is said: the certificate was judged for the header
-    if guarded:
-        assert "<invalid-authzid/>" in heard
-        assert not b.takes_from(peer.session, M)
-    else:
-        assert "<success" in heard
 
 
 # -- floods --------------------------------------------------------------------------------------------------
@@ -445,7 +361,7 @@ def test_flood_of_claims_that_make_us_dial(guarded: bool, monkeypatch: pytest.Mo
         assert len(world.dialled) < claims / 2
         last = b.stranger("last.example")
         assert "resource-constraint" in last.claim("0" * 64)
-        _refused(b, Reason.DIAL_LIMIT)
+        refused(b, Reason.DIAL_LIMIT)
         assert not last.session.port.closed
     else:
         assert len(world.dialled) == claims

@@ -317,6 +317,15 @@ def as_link(session: XmppSession) -> Link:
     return cast("Link", session)
 
 
+def refused(router: TrustingRouter, reason: Reason) -> None:
+    """The one word: for the metric of claims, the counter of reasons, and to the trace if it was dialled."""
+    assert router.results[-1] is reason
+    assert router.counted(reason) >= 1
+    if any(word == "verification asked" for word, _ in router.steps):
+        told = [(word, note.partition(" ")[0]) for word, note in router.steps]
+        assert ("claim refused", reason.word) in told
+
+
 def _judged(peer: Any, domain: Domain) -> Judged:
     good = domain.name in peer.names
     return Judged(good, "" if good else "wrong-name")

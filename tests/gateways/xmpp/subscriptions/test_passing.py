@@ -251,6 +251,36 @@ def test_a_user_and_a_zone_have_each_its_own_room() -> None:
     }  # fmt: skip
 
 
+def test_no_domain_takes_the_room_of_another() -> None:
+    """One that has many users and asks everybody leaves a quarter to the others that are served here."""
+    rig = PassingRig(PassingSettings(most=40))
+    for number in range(60):
+        rig.passes("subscribe", f"u{number}@a.example", f"x@h{number}.example")
+    assert len(rig.pairs) == 30
+    for number in range(60):
+        rig.passes("subscribe", f"u{number}@a2.example", f"x@h{number}.example")
+    assert len(rig.pairs) == 40
+    for number in range(60):
+        rig.passes("unsubscribe", f"u{number}@a.example", f"x@h{number}.example")
+    assert rig.pairs._of_domain == {"a2.example": 10}
+    for number in range(60):
+        rig.passes("unsubscribe", f"u{number}@a2.example", f"x@h{number}.example")
+    assert not rig.pairs._of_domain
+
+
+def test_no_domain_keeps_what_another_one_asks_from_being_known() -> None:
+    """A customer whose server probes everybody does not fill the memory of what was asked."""
+    rig = PassingRig()
+    for number in range(MOST_PROBED):
+        rig.passes("probe", ALICE, f"u{number}@b.example")
+    rig.passes("probe", "carol@a2.example", BOB)
+    rig.passes("", f"{BOB}/x", "carol@a2.example")
+    assert ("carol@a2.example", BOB) in rig.known()
+    rig.now += PROBED_S
+    rig.passes("probe", ALICE, MALLORY)
+    assert rig.pairs._asked_by == {"a.example": 1}
+
+
 def test_the_store_has_no_room() -> None:
     """What it does not take is remembered until the next start, and counted."""
     rig = PassingRig(store=MemoryStore(lambda: WALL, {PASSING: 1}))
@@ -268,8 +298,9 @@ def test_resources_and_probes_are_bounded() -> None:
     for number in range(2 * MOST_SHOWN):
         rig.passes("", f"{BOB}/{number}", ALICE)
     assert len(pair.shown) == MOST_SHOWN
-    for number in range(MOST_PROBED + 10):
-        rig.passes("probe", ALICE, f"u{number}@b.example")
+    for domain in ("a.example", "a2.example"):
+        for number in range(MOST_PROBED):
+            rig.passes("probe", f"alice@{domain}", f"u{number}@b.example")
     assert len(rig.pairs._asked) == MOST_PROBED
     rig.now += PROBED_S
     rig.passes("probe", ALICE, "late@b.example")

@@ -552,3 +552,35 @@ def test_the_pace_of_quiet_ways_is_forgotten() -> None:
     rig.wait(PACE_S)
     rig.rounds.tidy(rig.now)
     assert (len(rig.rounds._spent), len(rig.rounds._opened)) == (0, 0)
+
+
+def test_of_who_ends_while_nothing_answers_nothing_is_remembered() -> None:
+    """How often he was silent goes with the pair."""
+    rig = Rig()
+    rig.answers = rig.has_way = False
+    rig.friends()
+    rig.rounds.begin([FROM_BOB], rig.now)
+    rig.wait(SETTLE_S + WAY_S + ALL_S + 1)
+    rig.rounds.tidy(rig.now)
+    assert len(rig.rounds._silent) == 1
+    rig.passes("unsubscribe", ALICE, BOB)
+    rig.rounds.tidy(rig.now)
+    assert len(rig.rounds._silent) == 0
+
+
+def test_an_answer_after_a_stream_was_opened_is_whole_once_the_question_was_read() -> None:
+    """What it does not name is not gone before that is known."""
+    rig = Rig()
+    rig.answers, rig.outcome = False, lambda _pair: None
+    pair = rig.friends()
+    rig.says("desk")
+    rig.says("phone")
+    rig.rounds.begin([FROM_BOB], rig.now)
+    rig.wait(SETTLE_S + 1)
+    rig.rounds.opened(FROM_BOB, rig.now)
+    rig.says("desk")
+    rig.wait(20)
+    assert rig.gone == []
+    rig.rounds.answered(pair, Came.GOT, rig.now)
+    rig.wait(FIRST_S + 1)
+    assert [names for _, names in rig.gone] == [["phone"]]
