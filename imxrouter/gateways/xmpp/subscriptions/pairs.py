@@ -123,6 +123,8 @@ class Resources:
     def _bound(self, newest: str) -> None:
         if self.size > MAX_PAIR_BYTES:
             self._set(newest, slim_tuple(self._tuples[newest]))
+        if self.size > MAX_PAIR_BYTES:
+            self.slim()
         while self._tuples and (len(self._tuples) > MAX_TUPLES or self.size > MAX_PAIR_BYTES):
             least = preferred(self._tuples.values())[-1]
             name = next(one for one, each in self._tuples.items() if each is least)
