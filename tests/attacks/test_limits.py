@@ -20,8 +20,8 @@ from tests.attacks.seams import guarded
 from tests.doubles.raw_peer import PATIENCE_S, RawPeer, text_message
 from tests.doubles.router_rig import Lab, RouterRig, login_key, service_table
 
-#: Ten requests at once, and ten a second: what an attack of a second may bring.
-TEN = {"limits.traffic_burst_s": 1.0}
+#: Ten requests at once, and then one in five seconds, however long the machine takes for the attack.
+TEN, SLOWLY = {"limits.traffic_burst_s": 50.0}, 0.2
 #: Rates of senders are not what is attacked here.
 FREE = {"limits.sender_rate_per_s": 100_000, "limits.sender_burst": 100_000}
 
@@ -49,7 +49,8 @@ def test_connecting_again_and_again(lab: Lab, guarded: bool, monkeypatch: pytest
     if guarded:
         closed = m.connect(b, hello=False).until_closed()
         assert closed is not None
-        assert (closed.reason, closed.retry_after_s) == (Reason.OVER_CAP.code, 12)
+        assert closed.reason == Reason.OVER_CAP.code
+        assert 0 < (closed.retry_after_s or 0) <= 12
     assert _refused(b, Limit.CONNECTION_RATE_ADDRESS) == guarded
     lab.organisation("a.example").proved_link(b)  # another address does not notice
 
@@ -102,7 +103,7 @@ def test_strangers_from_many_networks(lab: Lab, guarded: bool, monkeypatch: pyte
 @guarded
 def test_a_peer_over_its_rate(lab: Lab, guarded: bool) -> None:
     """A proved domain sends all it can, of many users and on two links. Check: the rate of a peer."""
-    settings = {**TEN, **FREE, "limits.peer_records_per_s": 10}
+    settings = {**TEN, **FREE, "limits.peer_records_per_s": SLOWLY}
     b = lab.router("b.example", settings=settings, checks=Checks(traffic=guarded))
     m = lab.organisation("m.example")
     links = [m.proved_link(b), m.proved_link(b)]
@@ -126,7 +127,7 @@ def test_a_peer_over_its_rate(lab: Lab, guarded: bool) -> None:
 @guarded
 def test_a_link_over_its_rate(lab: Lab, guarded: bool) -> None:
     """One link brings more than it may, and goes on. Check: it is refused, then read slowly."""
-    settings = {**TEN, **FREE, "limits.link_records_per_s": 40, "limits.traffic_burst_s": 0.5}
+    settings = {**TEN, **FREE, "limits.link_records_per_s": 1, "limits.traffic_burst_s": 20.0}
     b = lab.router("b.example", settings=settings, checks=Checks(traffic=guarded))
     link = lab.organisation("m.example").proved_link(b)
     passed = 0
@@ -155,7 +156,7 @@ def test_a_tenant_over_its_rate(lab: Lab, guarded: bool) -> None:
         'service = "shop"', 'service = "shop"\ntenant = "shop"'
     )
     tables += service_table("other", keys[1], "other.example")
-    tables += '[[limits.tenants]]\nname = "shop"\nrecords_per_s = 10\n'
+    tables += '[[limits.tenants]]\nname = "shop"\nrecords_per_s = 0.2\n'
     settings = {**TEN, **FREE, "lab": True}
     b = lab.router("b.example", tables=tables, settings=settings, checks=Checks(traffic=guarded))
     shop, other = (lab.organisation(f"{name}.example").connect(b) for name in ("any", "some"))
@@ -172,8 +173,8 @@ def test_a_tenant_over_its_rate(lab: Lab, guarded: bool) -> None:
 def test_one_recipient_is_flooded(lab: Lab, guarded: bool) -> None:
     """Many senders of many domains write to Bob. Check: messages to one recipient, and a part for friends."""
     settings = {
-        **FREE, "limits.recipient_rate_per_s": 10, "limits.recipient_burst": 20,
-        "limits.recipient_strangers_rate_per_s": 2,
+        **FREE, "limits.recipient_rate_per_s": 0.1, "limits.recipient_burst": 20,
+        "limits.recipient_strangers_rate_per_s": 0.02,
     }  # fmt: skip
     b = lab.router(
         "b.example", settings=settings, checks=Checks(recipient=guarded),
@@ -199,7 +200,7 @@ def test_one_recipient_is_flooded(lab: Lab, guarded: bool) -> None:
 def test_a_sender_who_does_not_wait(lab: Lab, guarded: bool) -> None:
     """A sender goes on without a pause, for what gets through in spite. Check: refused messages count."""
     settings = {
-        "limits.sender_rate_per_s": 100,
+        "limits.sender_rate_per_s": 1 if guarded else 100,
         "limits.sender_burst": 5,
         "limits.cooldown_s": 60,
         "limits.link_records_per_s": 0,

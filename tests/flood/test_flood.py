@@ -171,8 +171,12 @@ class Flood:
         assert word == "none", word
 
     def stop(self) -> None:
-        """The attack ends."""
+        """The attack ends; the next one begins when the router has seen that its connections are gone."""
         self.world.attackers.ask("stop")
+        until = time.monotonic() + PATIENCE_S
+        while left := self.world.strangers():
+            assert time.monotonic() < until, f"{left} strangers are left"
+            time.sleep(0.1)
 
     def judge(self) -> None:
         """Messages, memory, logs."""

@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
+from imxrouter.model.limits import Limit
 from tests.doubles.authority import DAY, Authority
 from tests.doubles.router_process import RouterProcess
 from tests.doubles.router_rig import free_port, login_key, service_table
@@ -78,6 +79,11 @@ class World:
         began = time.monotonic()
         outcome = self.n.admin.send(NEWCOMER, RECIPIENT, f"number {-next(self._newcomers)}")
         return outcome["reason"], time.monotonic() - began
+
+    def strangers(self) -> float:
+        """Connections at the attacked router that have proved nothing."""
+        (used,) = [one["used"] for one in self.z.admin.limits() if one["name"] == Limit.STRANGERS.word]
+        return float(used or 0)
 
     def kept(self, since: float) -> list[tuple[float, float]]:
         """How long the attacked router kept each read of the honest ones at most: wall clock, processor."""

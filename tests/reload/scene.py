@@ -50,6 +50,10 @@ tls.watch_s = 0
 overload.lag_ms = 0
 limits.sender_rate_per_s = 100000
 limits.sender_burst = {burst}
+limits.recipient_rate_per_s = 100000
+limits.recipient_burst = 100000
+caps.connections_per_address_per_minute = 100000
+caps.connections_per_prefix_per_minute = 100000
 links.max_hops = {hops}
 
 [[service]]

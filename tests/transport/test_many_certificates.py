@@ -11,6 +11,7 @@ from imxrouter.model.outcome import Outcome
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch import slots
 from imxrouter.tls.peer import PeerCertificate
+from imxrouter.transport import handshakes
 from tests.doubles.router_rig import Lab, RouterRig
 from tests.transport.test_tls_links import BUSY, tls_router
 
@@ -20,11 +21,20 @@ RAISED: Mapping[str, object] = {
     "caps.connections_per_address_per_minute": 100_000,
     "limits.sender_rate_per_s": 1000.0,
     "dial.hold_s": 100.0,
+    "dial.hello_timeout_s": 100.0,
     "links.answer_timeout_s": 120.0,
     "links.duplicate_window_s": 150.0,
     "dialback.claim_timeout_s": 100.0,
     "overload.lag_ms": 0,  # both routers and the test share one reactor
 }
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's handshake is cut while it waits: all wait for one processor, which may be slow."""
+    monkeypatch.setattr(handshakes, "WAIT_S", 1000.0)
+
+
 COUNTS = [pytest.param(64), pytest.param(500, marks=pytest.mark.soak)]
 
 
