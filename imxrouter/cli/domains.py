@@ -154,13 +154,14 @@ def remove(shared: Context, name: str) -> None:
 
 
 def _diff(shared: Context, diff: DomainDiff) -> None:
+    """Each key that is another; of a domain that comes or goes those that said something."""
     if shared.json:
         output.as_json(diff)
         return
     click.echo(f"{output.clean(diff['name'])}: {diff['action']}")
     for key in sorted(diff["before"].keys() | diff["after"].keys()):
         before, after = diff["before"].get(key), diff["after"].get(key)
-        if before != after:
+        if before != after and not (None in (before, after) and not (before or after)):
             click.echo(f"  {key}: {_shown(before)} -> {_shown(after)}")
     output.unwritten(diff)
 

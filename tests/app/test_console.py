@@ -383,6 +383,10 @@ def test_a_domain_is_served_as_soon_as_it_is_added(lab: Lab) -> None:
         a, "domains", "add", "c.example", "--service", "home", "--tenant", "sea", "--alias", "d.example"
     )
     assert added.output.startswith("c.example: added")
+    assert {"aliases: - -> ['d.example']", "tenant: - -> sea"} <= {
+        line.strip() for line in added.output.splitlines()
+    }
+    assert "abuse_contact" not in added.output, "what is not set is not told"
     rows = {row["name"]: row for row in ctl_json(a, "domains")}
     assert (rows["c.example"]["tenant"], rows["c.example"]["aliases"], rows["c.example"]["up"]) == (
         "sea", ["d.example"], True,

@@ -269,7 +269,8 @@ class ComponentClients(NoClaims, Apart):
         wait_s = kept.wait_s * (1 - JITTER * self._chance())
         kept.wait_s = min(kept.wait_s * 2, RETRY_S[1])
         self.log.warn(
-            "{domain} is not attached at service {service} ({address}): {reason}; next try in {wait:.1f} s",
+            "{domain} is not attached at service {service} ({address}): {reason} ({note}); "
+            "next try in {wait:.1f} s",
             domain=kept.domain, service=kept.place.service, address="{}:{}".format(*kept.place.address),
             reason=reason.word, stage=reason.stage.value, note=note, wait=wait_s,
         )  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from imxrouter.gateways.xmpp.effects import StanzaIn
 from imxrouter.gateways.xmpp.stanza import Stanza
@@ -208,8 +209,19 @@ def test_attached_again_it_begins_with_the_first_wait(scene: Scene) -> None:
 def test_wrong_secret_is_not_tried_again_and_again(scene: Scene) -> None:
     """It is refused each time, and the waits grow as they do where nobody answers."""
     scene.secret = b"another one"
-    scene.clients.begin()
-    scene.pass_time(32)
+    said: list[str] = []
+
+    def told(event: LogEvent) -> None:
+        said.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(told)  # type: ignore[arg-type]
+    try:
+        scene.clients.begin()
+        scene.pass_time(32)
+    finally:
+        globalLogPublisher.removeObserver(told)  # type: ignore[arg-type]
+    wanted = f"{FAR} is not attached at service chat (10.0.0.5:5347): not-proved (not-authorized"
+    assert [wanted in line for line in said if "is not attached" in line] == [True] * 6
     assert scene.attached == []
     assert len(scene.tries) == 6
     assert scene.server.errors == [("not-authorized", "sent")] * 6
