@@ -21,6 +21,8 @@ CLIENT: Final = "jabber:client"
 COMPONENT: Final = "jabber:component:accept"
 #: Namespaces whose elements are the stanzas of a stream; inside the router they all are `SERVER`.
 CONTENT: Final = frozenset({SERVER, CLIENT, COMPONENT})
+#: `xml:lang` that says that nothing is known: for where one must stand (RFC 5646 section 4.1).
+UNDETERMINED: Final = "und"
 DIALBACK: Final = "jabber:server:dialback"
 TLS: Final = "urn:ietf:params:xml:ns:xmpp-tls"
 SASL: Final = "urn:ietf:params:xml:ns:xmpp-sasl"

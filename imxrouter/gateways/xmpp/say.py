@@ -22,6 +22,7 @@ from imxrouter.gateways.xmpp.names import (
     STREAM,
     STREAM_ERRORS,
     TLS,
+    UNDETERMINED,
     Condition,
     StanzaError,
 )
@@ -35,8 +36,6 @@ USE_BIDI: Final = f"<bidi xmlns='{BIDI}'/>".encode()
 SM_ENABLE: Final = f"<enable xmlns='{SM}'/>".encode()
 SM_ENABLED: Final = f"<enabled xmlns='{SM}'/>".encode()
 SM_REQUEST: Final = f"<r xmlns='{SM}'/>".encode()
-#: Of what we say ourselves: the default of each stream that we accept (RFC 6120 section 4.7.4).
-LANGUAGE: Final = "en"
 #: Keeps a connection alive at a border between stanzas (RFC 6120 section 4.6.1).
 SPACE: Final = b" "
 
@@ -87,9 +86,9 @@ def header(
 ) -> bytes:
     """Open a stream (RFC 6120 section 4.2).
 
-    Who was connected to MUST say `xml:lang`, and says what its own texts are in: whatever the other side
-    would rather read, there is no other (section 4.7.4). Who connects SHOULD, and does not: all stanzas
-    without one would count as being in that language (section 8.1.5), and what passes is written by others.
+    Who was connected to MUST say `xml:lang` (section 4.7.4). All stanzas without one count as being in that
+    language (section 8.1.5), and what passes is written by others: it says that none is known. Our own texts
+    say theirs. Who connects SHOULD, and does not.
 
     Args:
         content: `names.SERVER` or `names.COMPONENT`; the former declares the prefix of dial-back.
@@ -107,7 +106,7 @@ def header(
     said = {"from": from_, "to": to, "id": stream_id, "version": "1.0" if version else ""}
     names.update((name, value) for name, value in said.items() if value or (answers and name == "from"))
     if answers:
-        names["xml:lang"] = LANGUAGE
+        names["xml:lang"] = UNDETERMINED
     return b"<?xml version='1.0'?><stream:stream%s>" % _attributes(names)
 
 

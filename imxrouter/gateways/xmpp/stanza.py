@@ -133,8 +133,8 @@ def rescoped(stanza: Element, content: str) -> bytes:
 
     Args:
         stanza: as it came.
-        content: the default namespace of the other stream, which declares no prefix that is counted on. Where
-            it has an `xml:lang`, see `undetermined`.
+        content: the default namespace of the other stream, which has no language of its own and declares no
+            prefix that is counted on.
     """
     added = {
         f"xmlns:{prefix}": content if name == stanza.content else name
@@ -166,25 +166,6 @@ def readdressed(raw: bytes, name: str, jid: str) -> bytes:
             start, end = found.span(2)
             return b'%s"%s"%s' % (raw[:start], escape_attribute(jid).encode(), raw[end:])
     return raw
-
-
-def undetermined(raw: bytes) -> bytes:
-    """The bytes of a stanza that takes no language from the stream it is written on.
-
-    One without `xml:lang` would be in the language of the stream's header (RFC 6120 section 8.1.5), and
-    nobody has said so. "No language" has no other word there: the value has to be a tag of BCP 47, so the
-    empty one of XML is not allowed, and `und` is what such a tag is where one is needed (RFC 5646 section
-    4.1).
-
-    Args:
-        raw: of a stanza, well-formed.
-    """
-    tag, found = TAG.match(raw), _ROOT_NAME.match(raw)
-    if tag is None or found is None:
-        return raw
-    if b"xml:lang" in tag[0] and any(one[1] == b"xml:lang" for one in _ATTRIBUTE.finditer(tag[0])):
-        return raw
-    return b"%s xml:lang='und'%s" % (found[0], raw[found.end() :])
 
 
 def read_stanza(raw: bytes) -> Stanza:

@@ -41,7 +41,7 @@ from imxrouter.gateways.xmpp.heard import (
     XmlRefused,
     over,
 )
-from imxrouter.gateways.xmpp.names import CLIENT, COMPONENT, STANZAS, Condition
+from imxrouter.gateways.xmpp.names import CLIENT, COMPONENT, STANZAS, UNDETERMINED, Condition
 from imxrouter.gateways.xmpp.stanza import TAG, Element, Stanza
 from imxrouter.gateways.xmpp.stream_tag import STREAM_TAG, Outer, header_again, header_of, outer_of
 from imxrouter.gateways.xmpp.tail import CDATA, Tail
@@ -421,7 +421,8 @@ class StreamParser:
         self._at = self._base + tag.end()
         header = header_of(name, attributes, self._declared, self._content)
         self._declared = {}
-        self._header, self._language, self._outer = header, header.language, outer_of(header)
+        self._header, self._outer = header, outer_of(header)
+        self._language = "" if header.language.lower() == UNDETERMINED else header.language
         self._events.append(header)
         self._next()
 

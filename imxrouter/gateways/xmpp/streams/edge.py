@@ -14,8 +14,8 @@ from imxrouter.formats.xmltree import BadXml, Element
 from imxrouter.gateways.xmpp.effects import StanzaIn
 from imxrouter.gateways.xmpp.flat import read_flat
 from imxrouter.gateways.xmpp.names import COMPONENT, PING, SERVER, StanzaCondition, stanza_error
-from imxrouter.gateways.xmpp.stanza import Stanza, read_stanza, rescoped, undetermined
-from imxrouter.gateways.xmpp.steps import ACCEPTS, StreamRole
+from imxrouter.gateways.xmpp.stanza import Stanza, read_stanza, rescoped
+from imxrouter.gateways.xmpp.steps import StreamRole
 from imxrouter.gateways.xmpp.streams.again import PresenceAgain
 from imxrouter.gateways.xmpp.streams.brought_presence import BroughtPresence
 from imxrouter.gateways.xmpp.streams.leaving_messages import InFlight, LeavingMessages
@@ -432,8 +432,6 @@ class StreamEdge:
                 raw = rescoped(read_stanza(raw), COMPONENT)
             except BadXml as error:
                 return failure(Reason.BAD_BODY, note=str(error))
-        elif session.role in ACCEPTS:  # its header says what our own texts are in
-            raw = undetermined(raw)
         most = session.machine.features.max_bytes
         if most and len(raw) > most:
             return failure(Reason.TOO_LARGE, note=f"a stanza of {len(raw)} bytes; {most} are taken")

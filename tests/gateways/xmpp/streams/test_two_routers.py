@@ -26,8 +26,8 @@ CERTIFICATE = {"trust.xmpp_default": "certificate"}
 
 
 def message(from_: str, to: str, ident: str = "1") -> bytes:
-    """From alice to bob; it says its language, so nothing has to be added on any stream."""
-    parties = f"from='alice@{from_}/x' to='bob@{to}' id='{ident}' xml:lang='en'"
+    """From alice to bob."""
+    parties = f"from='alice@{from_}/x' to='bob@{to}' id='{ident}'"
     return f"<message {parties}><body>hi &amp; ho</body></message>".encode()
 
 
