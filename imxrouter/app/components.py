@@ -66,13 +66,14 @@ class Components:
         self._host = ComponentHost(
             router.hub, router.config.name, component_secrets(router.config.services), self._service_of,
             services, rules.confirm, rules.settings, router.gatekeeper.closed,
+            router.config.xmpp.components.networks,
         )  # fmt: skip
         router.hub.events.append(self._host)
         self._host.parts = own_parts(streams, self._host, self._host.terms)
 
     def factory(self) -> ComponentFactory:
         """What makes streams of connections of components."""
-        return ComponentFactory(self._router.hub, self._host, self._router.config.xmpp.components.networks)
+        return ComponentFactory(self._router.hub, self._host)
 
     def elsewhere(self, asked: Callable[[str], bool]) -> None:
         """Ask this whether a service has attached at another process."""
@@ -93,6 +94,14 @@ class Components:
     def concerned(self, secrets: Mapping[str, bytes]) -> list[Link]:
         """Streams that end where these are the secrets."""
         return self._host.concerned(secrets)
+
+    def allow(self, config: Config) -> None:
+        """Take components from its networks alone; see `ComponentHost.allow`."""
+        self._host.allow(config.xmpp.components.networks)
+
+    def shut(self, config: Config) -> list[Link]:
+        """Streams that end where components may connect from its networks alone."""
+        return self._host.shut(config.xmpp.components.networks)
 
     def _service_of(self, name: str) -> str | None:
         try:

@@ -195,7 +195,7 @@ APPLIES: Final[dict[str, Applies]] = {
     "xmpp.inside.allow": _LIVE,
     "xmpp.inside.authority": _RESTART,
     "xmpp.components.listen": _RESTART,
-    "xmpp.components.allow": _RESTART,
+    "xmpp.components.allow": _LIVE,
     "xmpp.component.service": _LIVE,
     "xmpp.component.address": _LIVE,
     "xmpp.component.secret_file": _LIVE,

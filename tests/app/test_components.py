@@ -25,7 +25,7 @@ from tests.doubles.component import (
 )
 from tests.doubles.host_rig import two_processes
 from tests.doubles.raw_peer import text_message
-from tests.doubles.reload_rig import Reloadable
+from tests.doubles.reload_rig import Reloadable, lines
 from tests.doubles.router_rig import Lab, RouterRig, Sent, free_port, fresh_address
 
 BRIDGE, MORE, BOB = "bridge.example", "more.example", "bob@b.example"
@@ -194,6 +194,43 @@ def test_bridge_that_comes_to_the_configuration(lab: Lab) -> None:
     pinged(peer)
     file.edit((more, "")).reload()
     peer.until_closed()
+
+
+def test_networks_that_are_changed(lab: Lab) -> None:
+    """What came from one that is taken out ends at once, proved or not; all others stay, and may come."""
+    host = HostRig(lab, BRIDGE, MORE)
+    file, elsewhere = Reloadable(host.rig), fresh_address()
+    goes, waits = host.connect(), host.connect()
+    goes.attach(BRIDGE)
+    waits.begin(MORE)
+    host.connect(elsewhere).until_closed()
+    assert host.rig.refusals(Reason.RELAY_DENIED) == 1
+    both = f'"{host.his}/32", "{elsewhere}/32"'
+    view = file.edit((f'"{host.his}/32"', both)).reload()
+    assert lines(view) == ["~ xmpp.components  allow: at once"]
+    assert view["links"] == []
+    stays = host.connect(elsewhere)
+    stays.attach(MORE)
+    goes.says(f"alice@{BRIDGE}", BOB)
+    wait_for_message(lab, host.rig, BOB)
+    file.edit((both, f'"{elsewhere}/32"'))
+    told = file.reload(dry_run=True)
+    assert [one["what"] for one in told["links"]] == [
+        "ends: its address is not in xmpp.components.allow any more"
+    ] * 2
+    goes.says(f"alice@{BRIDGE}", BOB, "still here")
+    home = host.rig.router.embedded["home"]
+    lab.wait_until(lambda: len(home.inbox(Address.parse(BOB))) == 2, "a dry run changes nothing")
+    assert file.reload()["links"] == told["links"]
+    for one in (goes, waits):
+        assert one.error() is Condition.NOT_AUTHORIZED
+    host.connect().until_closed()
+    assert host.rig.refusals(Reason.RELAY_DENIED) == 2
+    sent = host.rig.send(BOB, f"alice@{MORE}")
+    assert message(stays).from_ == BOB
+    pinged(stays)
+    assert sent.outcome().ok
+    file.reload(result="unchanged")
 
 
 def test_bridge_while_the_router_goes(lab: Lab) -> None:

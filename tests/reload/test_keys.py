@@ -40,6 +40,7 @@ VALUES: Mapping[str, str] = {
     "trust.xmpp_default": '"dialback+tls"', "xmpp.tls": '"offered"', "xmpp.stanza_bytes": "20000",
     "xmpp.confirm": '"written"', "xmpp.original_form": "false", "xmpp.coalesce_s": "0.25",
     "xmpp.idle_days": "15", "xmpp.dormant_days": "181", "xmpp.denied_s": "3600",
+    "xmpp.components.allow": '["127.0.0.2/32"]',
     "tls.watch_s": "5", "drain.deadline_s": "9", "drain.siblings": '["im2.a.example:6490"]',
     "trust.proof_max_age_s": "5000", "trust.proof_idle_s": "500", "trust.remember_days": "3",
     "dialback.keys": '{ k1 = "abababababababababababababababab" }', "dialback.token_ttl_s": "30",
@@ -174,6 +175,7 @@ def facts(router: Router) -> dict[str, Any]:
         "told": (router.steps._every, router.switch.on_delivered is None),
         "streams": _streams(router),
         "watched": router.figures.peers._watched,
+        "components": router.components._host.networks,
     }  # fmt: skip
 
 

@@ -242,14 +242,21 @@ class Applying:
 
         return Step(commit, tuple(gone))
 
-    def _components(self, config: Config, _changes: Changes) -> Step | None:
-        """The file of a secret may hold another one although its name is the same."""
+    def _components(self, config: Config, changes: Changes) -> Step | None:
+        """Who may connect; the file of a secret may hold another one although its name is the same."""
         components, secrets = self._router.components, component_secrets(config.services)
-        if components.has(secrets):
+        if components.has(secrets) and not changes.touch("xmpp.components.allow"):
             return None
         words = "closed in order: the secret of service {} is another, or gone"
-        links = tuple(Touched(one, words.format(one.service)) for one in components.concerned(secrets))
-        return Step(partial(components.change, secrets), links)
+        shut, concerned = components.shut(config), components.concerned(secrets)
+        links = [Touched(one, "ends: its address is not in xmpp.components.allow any more") for one in shut]
+        links += [Touched(one, words.format(one.service)) for one in concerned if one not in shut]
+
+        def commit() -> None:
+            components.allow(config)
+            components.change(secrets)
+
+        return Step(commit, tuple(links))
 
     def _domains(self, config: Config, changes: Changes) -> Step | None:
         """Domains as the new file has them; where it says nothing new, as they were changed at run time."""

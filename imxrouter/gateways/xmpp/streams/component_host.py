@@ -7,8 +7,7 @@ service. There is one at a time.
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from twisted.internet.protocol import Factory
@@ -16,6 +15,7 @@ from twisted.logger import Logger
 
 from imxrouter.gateways.xmpp.names import Condition
 from imxrouter.gateways.xmpp.steps import StreamRole
+from imxrouter.gateways.xmpp.streams.networks import Network, is_in
 from imxrouter.gateways.xmpp.streams.no_claims import NoClaims
 from imxrouter.gateways.xmpp.streams.parts import StreamLink, StreamParts
 from imxrouter.gateways.xmpp.streams.session import XmppSession
@@ -31,7 +31,6 @@ from imxrouter.wire.control import Control, Hello
 _REFUSALS: Final = frozenset(
     {Reason.LOGIN_FAILED, Reason.NOT_PROVED, Reason.RELAY_DENIED, Reason.PROTOCOL_ERROR}
 )
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class ComponentHost(NoClaims):
@@ -46,8 +45,10 @@ class ComponentHost(NoClaims):
         confirm: how it is known that a stanza arrived at a component.
         settings: times and bounds of a stream.
         on_login: told a stream whose component is proved.
+        networks: from where components may connect.
 
     Attributes:
+        networks: the same; see `allow`.
         parts: what the streams share; set before the first one.
     """
 
@@ -63,11 +64,13 @@ class ComponentHost(NoClaims):
         confirm: Callable[[str], Confirm],
         settings: Callable[[], StreamSettings],
         on_login: Callable[[Link], None],
+        networks: Sequence[Network],
     ) -> None:
         self._hub, self._name = hub, name
         self.secrets = dict(secrets)
         self._service_of, self._services = service_of, services
         self._confirm, self._settings, self._on_login = confirm, settings, on_login
+        self.networks = networks
         #: whether a component is attached at another process of this host
         self.elsewhere: Callable[[str], bool] = lambda _service: False
         self.parts: StreamParts
@@ -82,6 +85,19 @@ class ComponentHost(NoClaims):
         """Streams of components that would not be taken by these secrets."""
         changed = {name for name, secret in self.secrets.items() if secret != secrets.get(name)}
         return [one for one in self._hub.sessions.values() if one.service in changed]
+
+    def allow(self, networks: Sequence[Network]) -> None:
+        """Components may connect from these alone; what came from elsewhere ends, proved or not."""
+        self.networks = networks
+        for session in self.shut(networks):
+            session.end(Reason.NOT_PROVED, "your address is not allowed here any more")
+
+    def shut(self, networks: Sequence[Network]) -> list[Link]:
+        """Streams of components that would not be there with these networks."""
+        return [
+            one for one in self._hub.sessions.values()
+            if one.door is Door.COMPONENTS and not is_in(one.remote[0], networks)
+        ]  # fmt: skip
 
     # -- making ------------------------------------------------------------------------------------------
 
@@ -170,19 +186,18 @@ class ComponentFactory(Factory):
 
     Args:
         hub: its process.
-        host: what all of them share.
-        networks: from where components may connect; everybody else is cut off, before a byte is read.
+        host: what all of them share; who may not connect there is cut off, before a byte is read.
     """
 
     noisy = False
     log = Logger()
 
-    def __init__(self, hub: Hub, host: ComponentHost, networks: Iterable[Network]) -> None:
-        self._hub, self._host, self._networks = hub, host, tuple(networks)
+    def __init__(self, hub: Hub, host: ComponentHost) -> None:
+        self._hub, self._host = hub, host
 
     def buildProtocol(self, addr: Any) -> XmppSession | None:
         """Called by Twisted; None closes the connection."""
-        if not self._may_come(addr.host):
+        if not is_in(addr.host, self._host.networks):
             self.log.warn(
                 "{address} may not connect to components: see xmpp.components.allow", address=addr.host,
                 reason=Reason.RELAY_DENIED.word, stage=Reason.RELAY_DENIED.stage.value,
@@ -192,7 +207,3 @@ class ComponentFactory(Factory):
         if self._hub.turns_away(addr.host, Door.COMPONENTS):
             return None
         return self._host.accept()
-
-    def _may_come(self, host: str) -> bool:
-        address = ipaddress.ip_address(host)
-        return any(address in network for network in self._networks)

@@ -11,7 +11,6 @@ the domains of the XMPP services, and for no other.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
@@ -29,6 +28,7 @@ from imxrouter.gateways.xmpp.pairs import Pair
 from imxrouter.gateways.xmpp.say import DbType
 from imxrouter.gateways.xmpp.steps import Step, StreamRole
 from imxrouter.gateways.xmpp.streams.apart import Apart
+from imxrouter.gateways.xmpp.streams.networks import Network, is_in
 from imxrouter.gateways.xmpp.streams.parts import StreamFailed, StreamLink, StreamParts
 from imxrouter.gateways.xmpp.streams.pool import ServiceOf, ServicePool
 from imxrouter.gateways.xmpp.streams.session import XmppSession
@@ -45,7 +45,6 @@ from imxrouter.transport.link import Door, Link, Purpose
 from imxrouter.transport.opening import Endpoint, OpenedSocket, OpenSocket, reason_of
 from imxrouter.wire.layout import TLS_FIRST_BYTE
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: Streams with all servers behind us together: one for each pair of domains and direction at most.
 STREAMS_AT_MOST: Final = 4096
 #: Outside domains that share a stream where dial-back proves.
@@ -64,12 +63,6 @@ def outside_name(text: str) -> bool:
     except BadDomain:
         return False
     return not name.rpartition(".")[2].isdigit()
-
-
-def is_in(address: str, networks: Iterable[Network]) -> bool:
-    """Whether an IP address is of one of these networks."""
-    parsed = ipaddress.ip_address(address)
-    return any(parsed in network for network in networks)
 
 
 class InsideFactory(Factory):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from imxrouter.gateways.xmpp.acks import DROPPED_AT_MOST
+from imxrouter.gateways.xmpp.effects import StanzaIn
 from imxrouter.gateways.xmpp.say import DbType
 from imxrouter.gateways.xmpp.steps import Step
 from imxrouter.gateways.xmpp.streams.parts import StreamFailed
@@ -446,3 +449,38 @@ def test_what_is_sent_while_a_stream_begins_anew_waits(goes_on: bool) -> None:
         outcome = pair.a.service.outcomes[number]
         assert (outcome.status, outcome.reason) == (Status.FAILURE, Reason.LINK_LOST)
     assert pair.a.switch.conservation() == []
+
+
+def test_what_has_waited_goes_on_unless_its_stream_is_gone() -> None:
+    """Whoever puts stanzas off gives them back; of a stream that is gone they are not taken."""
+    pair = Pair()
+    waiting: list[StanzaIn] = []
+
+    def put_off(_session: object, stanzas: Sequence[StanzaIn]) -> bytes:
+        waiting.extend(stanzas)
+        return b""
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pair.b.edge, "records_of", put_off)
+        pair.a.service.send(message(), A, B)
+        settle(*pair.wires)
+    waiting = [one for one in waiting if one.stanza.kind == "message"]
+    assert len(waiting) == 1
+    assert pair.b.service.requests == []
+    pair.accepted.bring(waiting)
+    assert len(pair.b.service.requests) == 1
+    pair.accepted.abort(Reason.LINK_LOST, "cut")
+    pair.accepted.bring(waiting)
+    assert len(pair.b.service.requests) == 1
+
+
+def test_who_goes_closes_what_others_opened_and_not_his_own() -> None:
+    """Nothing new comes on the one; the other stays, for what was written there is asked about."""
+    pair = Pair()
+    pair.accepted.stop_requests()
+    assert pair.accepted.machine.step is Step.DRAINING
+    assert pair.accepted.port.usable is False
+    other = Pair()
+    other.out.stop_requests()
+    settle(*other.wires)
+    assert other.out.machine.state is LinkState.OPEN
