@@ -1,6 +1,7 @@
 """Floods from those who proved who they are, and from many strangers (specification 5.3, 11.15; IMX-33)."""
 
 import time
+from functools import partial
 
 import pytest
 
@@ -248,6 +249,11 @@ def _subscribe(number: int, duration_s: int, ident: bytes) -> Record:
     return Record(RecordType.SUBSCRIBE, 0x80, 110, number, number.to_bytes(16, "big"), envelope, fields)
 
 
+def _measure_late(rig: RouterRig, times: int) -> None:
+    for _ in range(times):
+        rig.router.limiting.measure(61.0)
+
+
 @guarded
 def test_more_than_the_router_can_do(lab: Lab, guarded: bool) -> None:
     """Everybody asks for everything. Check: presence is shed first, then what begins, then messages."""
@@ -256,8 +262,8 @@ def test_more_than_the_router_can_do(lab: Lab, guarded: bool) -> None:
     link = lab.organisation("m.example").proved_link(b)
     busy = [[False, False, False], [True, False, False], [True, True, False], [True, True, True]]
     for number, (late, expected) in enumerate(zip((0, 2, 2, 8), busy, strict=True)):
-        for _ in range(late):
-            b.call(lambda: b.router.limiting.measure(61.0))
+        # in one turn, for the router's own look in between would break the row
+        b.call(partial(_measure_late, b, late))
         asked = (_query(100 + number), _subscribe(200 + number, 600, b"s%d" % number))
         said = []
         for one in (*asked, text_message("mallory@m.example", "bob@b.example", "x", 300 + number)):
