@@ -111,6 +111,10 @@ class _Kept:
     why: tuple[Reason, str] = (Reason.SERVICE_DOWN, "not attached yet")
 
 
+def _in_brackets(note: str) -> str:
+    return f" ({note})" if note else ""
+
+
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
     """What all streams are held to, asked when one begins.
@@ -222,7 +226,7 @@ class ComponentClients(NoClaims, Apart):
     def unattached(self, service: str) -> list[str]:
         """Names that we are to be a component of at a service's server and are not, each with why."""
         return [
-            f"{kept.domain}: {kept.why[0].word} ({kept.why[1]})"
+            f"{kept.domain}: {kept.why[0].word}{_in_brackets(kept.why[1])}"
             for kept in self._kept.values()
             if kept.place.service == service and not kept.attached
         ]
@@ -269,10 +273,11 @@ class ComponentClients(NoClaims, Apart):
         wait_s = kept.wait_s * (1 - JITTER * self._chance())
         kept.wait_s = min(kept.wait_s * 2, RETRY_S[1])
         self.log.warn(
-            "{domain} is not attached at service {service} ({address}): {reason} ({note}); "
+            "{domain} is not attached at service {service} ({address}): {reason}{words}; "
             "next try in {wait:.1f} s",
             domain=kept.domain, service=kept.place.service, address="{}:{}".format(*kept.place.address),
             reason=reason.word, stage=reason.stage.value, note=note, wait=wait_s,
+            words=_in_brackets(note),
         )  # fmt: skip
         self._in(kept, wait_s)
 

@@ -206,9 +206,8 @@ def test_attached_again_it_begins_with_the_first_wait(scene: Scene) -> None:
     assert scene.attached == [FAR, FAR]
 
 
-def test_wrong_secret_is_not_tried_again_and_again(scene: Scene) -> None:
-    """It is refused each time, and the waits grow as they do where nobody answers."""
-    scene.secret = b"another one"
+def said_of_ends(scene: Scene, seconds: float, begin: Callable[[], object]) -> list[str]:
+    """Do something and let time pass; what the log says meanwhile of names that are not attached."""
     said: list[str] = []
 
     def told(event: LogEvent) -> None:
@@ -216,12 +215,27 @@ def test_wrong_secret_is_not_tried_again_and_again(scene: Scene) -> None:
 
     globalLogPublisher.addObserver(told)  # type: ignore[arg-type]
     try:
-        scene.clients.begin()
-        scene.pass_time(32)
+        begin()
+        scene.pass_time(seconds)
     finally:
         globalLogPublisher.removeObserver(told)  # type: ignore[arg-type]
+    return [line.partition("; next try in")[0] for line in said if "is not attached" in line]
+
+
+def test_an_end_without_words_is_told_by_its_reason_alone(scene: Scene) -> None:
+    """Nothing stands in brackets then."""
+    scene.clients.begin()
+    scene.pass_time(1)
+    place = "service chat (10.0.0.5:5347)"
+    assert said_of_ends(scene, 0.25, scene.cut) == [f"{FAR} is not attached at {place}: link-lost"]
+    assert scene.clients.unattached("chat") == [f"{FAR}: link-lost"]
+
+
+def test_wrong_secret_is_not_tried_again_and_again(scene: Scene) -> None:
+    """It is refused each time, and the waits grow as they do where nobody answers."""
+    scene.secret = b"another one"
     wanted = f"{FAR} is not attached at service chat (10.0.0.5:5347): not-proved (not-authorized"
-    assert [wanted in line for line in said if "is not attached" in line] == [True] * 6
+    assert [one.startswith(wanted) for one in said_of_ends(scene, 32, scene.clients.begin)] == [True] * 6
     assert scene.attached == []
     assert len(scene.tries) == 6
     assert scene.server.errors == [("not-authorized", "sent")] * 6
