@@ -274,9 +274,8 @@ class StreamMachine(Stream):
             return self.pairs.judge(from_, to)
         if self.role is StreamRole.COMPONENT_IN:
             return Verdict.GOOD if self._is_component(from_) else Verdict.FORGED
-        return (
-            Verdict.GOOD
-        )  # what is for no name of ours is answered, and the stream goes on (`ComponentEdge`)
+        # what is for no name of ours is answered, and the stream goes on (`ComponentEdge`)
+        return Verdict.GOOD
 
     def _is_component(self, name: str) -> bool:
         return name == self.other or self.terms.also(name)

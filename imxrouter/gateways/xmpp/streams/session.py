@@ -436,9 +436,7 @@ class XmppSession(SaysClaims, WritesStanzas, ByteLink):
             self._parts.edge.settled(self.way, effect.tags, indeterminant(Reason.ANSWER_TIMEOUT, role="peer"))
         if effect.ping_dropped:
             self._parts.droppers.dropped(self.other, self._hub.now())
-            if (
-                self.role is StreamRole.S2S_OUT
-            ):  # it may be dead, for all that is said on others: a new one tells
+            if self.role is StreamRole.S2S_OUT:  # it may be dead, whatever is said on others: a new one tells
                 self.close(Reason.NONE, text="pings on it are not answered")
 
     def _on_drop(self, effect: Drop) -> None:
