@@ -1,4 +1,4 @@
-"""An iq that passes as it is has one answer at most (RFC 6120 section 8.2.3; row pass-iq of the mapping).
+"""An iq that passes as it is has one answer at most (RFC 6120 section 8.2.3; row iq-passes of the mapping).
 
 Who asks may be answered twice: by who was asked, whose answer passes on any stream, and by the router, where
 it does not learn whether the iq has arrived, as its stream broke or nobody confirmed it in time. Whichever
