@@ -8,7 +8,8 @@ from imxrouter.gateways.xmpp import machine, negotiation
 from imxrouter.gateways.xmpp.machine import StreamMachine
 from imxrouter.gateways.xmpp.names import Condition
 from imxrouter.gateways.xmpp.steps import Step
-from imxrouter.gateways.xmpp.streams.component_host import ComponentFactory, ComponentHost
+from imxrouter.gateways.xmpp.streams import component_host
+from imxrouter.gateways.xmpp.streams.component_host import ComponentHost
 from imxrouter.model.vocabulary import Reason
 from imxrouter.switch.checks import Checks
 from tests.attacks.seams import guarded
@@ -124,7 +125,7 @@ def test_component_from_elsewhere(lab: Lab, guarded: bool, monkeypatch: pytest.M
     Check: components connect from the networks that are allowed.
     """
     if not guarded:
-        monkeypatch.setattr(ComponentFactory, "_may_come", lambda *_: True)
+        monkeypatch.setattr(component_host, "is_in", lambda *_: True)
     host = HostRig(lab, BRIDGE)
     peer = host.connect(at=fresh_address())
     if guarded:
