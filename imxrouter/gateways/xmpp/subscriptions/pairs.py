@@ -89,6 +89,13 @@ class Resources:
         self.unanswered.clear()
         return bool(gone)
 
+    def forget_unanswered(self) -> None:
+        """What no answer has named was known long ago; whether it is there still is not known."""
+        for name in self.unanswered:
+            gone = self._tuples.pop(name, None)
+            self.size -= weight(gone) if gone is not None else 0
+        self.unanswered.clear()
+
     def all(self) -> Iterable[Resource]:
         """What is to be told now."""
         return [Resource(name, one) for name, one in self._tuples.items()]

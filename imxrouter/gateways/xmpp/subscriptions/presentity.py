@@ -222,6 +222,7 @@ class Presentities(PresentityActions):
         watched = [one for one in self._of(domain) if one.state is State.FROM]
         for pair in watched:
             pair.probed_at = -inf
+            pair.silent = 0
         self._probes.ask((pair.names for pair in watched), now, self._spread(len(watched)))
         for pair in watched:
             self._happens(pair, Event.BACK, what)
@@ -320,7 +321,7 @@ class Presentities(PresentityActions):
             self._happens(pair, Event.OVER, what)
         if pair.gathering is not None and pair.gathering.until <= now:
             self._gathered(pair, what)
-        if pair.tell_at <= now and pair.gathering is None:
+        if pair.tell_at <= now and not pair.is_asked:
             pair.tell_at = inf
             self._notifying.decide(pair.watcher, pair.presentity, Decision.ALLOW, now)
         if pair.silent_at <= now:
@@ -340,14 +341,23 @@ class Presentities(PresentityActions):
 
     def _gathered(self, pair: Pair, what: Happening) -> None:
         """The answers to a probe have come, or none will."""
-        if pair.gathering is not None and self._asks_again(pair, pair.gathering, what):
+        answers = pair.gathering
+        if answers is not None and answers.came and not answers.is_there and not answers.told:
+            answers.tell(what.now)
+            if pair.blank:
+                pair.resources.forget_unanswered()  # they are old, and may be there: it is not known yet
+            self._tell_gathered(pair, what, changed=pair.blank)
             return
-        if pair.gathering is not None and not pair.gathering.is_there:
-            pair.gathering, pair.held = None, []  # nothing is known, so nobody is told anything
+        if answers is not None and self._asks_again(pair, answers, what):
             return
-        pair.silent = 0
-        changed = pair.resources.settle() or pair.blank
-        pair.gathering, pair.blank = None, False
+        pair.silent, pair.gathering = 0, None
+        if answers is not None and not answers.is_there:
+            pair.held = []  # nothing is known, so nobody is told anything
+            return
+        self._tell_gathered(pair, what, changed=pair.resources.settle() or pair.blank)
+
+    def _tell_gathered(self, pair: Pair, what: Happening, *, changed: bool) -> None:
+        pair.blank = False
         self._sized(pair)
         held, pair.held = pair.held, []
         for owed in held:
@@ -364,12 +374,15 @@ class Presentities(PresentityActions):
             self._probe_sent(pair, what, ALL_S)
         elif answers.refused:
             answers.pause(what.now, SILENT_S)
-        elif silence is Silence.MAYBE_LOST:
-            answers.pause(what.now, SILENT_S * 2.0**pair.silent)
+        elif silence is Silence.NO_WAY and answers.told:
+            return False  # something of him came, so it is not that nobody knows
+        elif silence is not Silence.ANSWER:
+            # a question that did not arrive may have gone into what heals in a moment
+            no_way = answers.is_there and silence is Silence.NO_WAY
+            answers.pause(what.now, NO_WAY_S if no_way else _pause_s(pair.silent))
             pair.silent += 1
-        elif silence is Silence.NO_WAY:
-            answers.pause(what.now, NO_WAY_S)
-            self._happens(pair, Event.LOST, what)
+            if silence is Silence.NO_WAY:
+                self._happens(pair, Event.LOST, what)
         return silence is not Silence.ANSWER
 
     def _repeat(self, pair: Pair, what: Happening) -> None:
@@ -460,3 +473,8 @@ def _error_event(stanza: Element) -> Event:
     error = next((one for one in stanza.children if one.name == "error"), None)
     waits = error is not None and error.attributes.get("type") in {"wait", "continue"}
     return Event.PUT_OFF if waits else Event.REFUSED
+
+
+def _pause_s(times: int) -> float:
+    """How long nothing is asked that was asked so many times in vain."""
+    return min(SILENT_S * 2.0 ** min(times, 10), NO_WAY_S)

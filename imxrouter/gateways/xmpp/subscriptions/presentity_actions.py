@@ -176,7 +176,7 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
         told = pair.tell_at  # what changes while answers are gathered is told with them
         gathered = inf
         if pair.gathering is not None:
-            told, gathered = inf, pair.gathering.until
+            told, gathered = inf if pair.is_asked else told, pair.gathering.until
         self._wheel.set(
             pair,
             min(
@@ -417,7 +417,7 @@ class PresentityActions(HeldPairs[Pair, State, Event, Do, Happening]):
     def _notify(self, owed: Owed, what: Happening) -> None:
         """Send one, or hold it until a probe has been answered."""
         pair = self._by_key.get(pair_key(owed.watcher, owed.presentity))
-        if owed.full and pair is not None and (pair.blank or pair.gathering is not None):
+        if owed.full and pair is not None and (pair.blank or pair.is_asked):
             pair.held = [one for one in pair.held if one.subscription_id != owed.subscription_id]
             pair.held.append(owed)
             return

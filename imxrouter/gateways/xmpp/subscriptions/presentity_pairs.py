@@ -10,7 +10,7 @@ from imxrouter.gateways.xmpp.subscriptions.effects import Effects
 from imxrouter.gateways.xmpp.subscriptions.held import HeldPair
 from imxrouter.gateways.xmpp.subscriptions.pairs import Resources
 from imxrouter.gateways.xmpp.subscriptions.presentity_table import State
-from imxrouter.gateways.xmpp.subscriptions.probes import ALL_S, OUTCOME_S, Gathering
+from imxrouter.gateways.xmpp.subscriptions.probes import ALL_S, FIRST_S, OUTCOME_S, SILENT_S, Gathering
 from imxrouter.model.address import Address
 from imxrouter.model.domain import Domain
 from imxrouter.model.operations import DEFAULT_SUBSCRIPTION_S, Subscribe
@@ -71,15 +71,32 @@ class Answers(Gathering):
         again: there were none, and `until` is when it is asked again.
         waited: somebody waits for them: where a stream is opened meanwhile it is not asked again.
         refused: it found no room, which says nothing of whether there is a way.
+        lost: it did not arrive, or nobody knows whether it did.
+        told: what has come was told before it was known whether the probe has arrived.
     """
 
-    __slots__ = ("again", "ident", "refused", "waited")
+    __slots__ = ("again", "ident", "lost", "refused", "told", "waited")
 
     def __init__(self, ident: str, now: float, within_s: float, *, had_way: bool) -> None:
         super().__init__(now + OUTCOME_S, had_way=had_way, within_s=within_s)
         self.ident = ident
-        self.again = self.refused = False
+        self.again = self.lost = self.refused = self.told = False
         self.waited = within_s < ALL_S
+
+    def heard(self, now: float) -> None:
+        """Something has come; it is told soon, whatever is known of the probe."""
+        until = self.until
+        super().heard(now)
+        if not self.is_there:
+            self.until = until if self.told else min(until, now + FIRST_S)
+
+    def tell(self, now: float) -> None:
+        """What has come is told now; then the word on the probe is waited for, or it is asked again."""
+        self.told = True
+        if self.again or self.lost:
+            self.pause(now, SILENT_S)
+        else:
+            self.until = self._latest
 
     def pause(self, now: float, for_s: float) -> None:
         """Let it be asked again after so long."""
@@ -88,7 +105,7 @@ class Answers(Gathering):
     def failed(self, now: float, *, refused: bool) -> None:
         """It did not arrive, or nobody knows whether it did."""
         if not self.again:
-            self.refused, self.until = refused, now
+            self.refused, self.lost, self.until = refused, True, now
 
 
 class Pair(HeldPair[State]):
@@ -135,6 +152,11 @@ class Pair(HeldPair[State]):
         self.probed_at = -inf
         self.approved_at = inf
         self.form = b""
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether answers are waited for, and nothing is told meanwhile."""
+        return self.gathering is not None and not self.gathering.told
 
     @property
     def domains(self) -> tuple[Domain, str]:

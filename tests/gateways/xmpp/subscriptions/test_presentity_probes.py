@@ -8,6 +8,7 @@ from imxrouter.gateways.xmpp.subscriptions.presentity_table import State
 from imxrouter.gateways.xmpp.subscriptions.probes import (
     ALL_S,
     BETWEEN_S,
+    FIRST_S,
     NO_WAY_S,
     SILENT_S,
     SILENT_TRIES,
@@ -62,15 +63,61 @@ def test_silence_counts_from_when_the_probe_is_there(rig: PresentityRig) -> None
 
 
 def test_an_answer_before_the_word_that_it_is_there(rig: PresentityRig) -> None:
-    """What she says is no answer until the probe was read: what it does not name may be there."""
+    """What she says is told; until the probe was read, what it does not name may be there."""
     rig.says("", "r2")
     rig.wait(2)
     sent = swallowed(rig)
     ask(rig)
     rig.says("", "r2", "<show>away</show>")
+    assert rig.wait(FIRST_S + 0.5) == ["active: r1 r2"]
     assert rig.wait(20) == []
     rig.presentities.probed(sent[0], SUCCESS, rig.now)
     assert rig.wait(3) == ["active: r2 -r1"]
+
+
+def test_an_answer_after_a_loss_before_the_word_that_the_probe_is_there(rig: PresentityRig) -> None:
+    """Nothing was known: only what comes is told, at once, and the rest as it comes."""
+    rig.says("", "r2")
+    rig.wait(2)
+    sent = swallowed(rig)
+    rig.presentities.lost(ALICE.domain, rig.now)
+    ask(rig)
+    rig.says("", "r2")
+    assert rig.wait(FIRST_S + 0.5) == ["active: r2"]
+    rig.says("", "r1")
+    assert rig.wait(FIRST_S + 0.5) == ["active: r1 r2"]
+    rig.presentities.probed(sent[0], SUCCESS, rig.now)
+    assert rig.wait(60) == []
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 1.0])
+def test_what_comes_as_a_probe_is_lost_is_told_and_she_is_asked_again(
+    rig: PresentityRig, pause_s: float
+) -> None:
+    """Before it is known, or in the pause behind it: neither waits for the other."""
+    sent = swallowed(rig)
+    rig.presentities.lost(ALICE.domain, rig.now)
+    ask(rig)
+    rig.presentities.probed(sent[0], LATE, rig.now)
+    said = rig.wait(pause_s)
+    rig.says("", "r1", "<show>away</show>")
+    said += rig.wait(FIRST_S + SILENT_S + 0.5)
+    assert sorted(said) == ["active: r1", "probe"]
+    rig.presentities.probed(sent[1], SUCCESS, rig.now)
+    rig.says("", "r1", "<show>away</show>")
+    assert rig.wait(60) == []
+
+
+def test_who_was_heard_is_not_unknown_because_no_probe_is_known_to_arrive(rig: PresentityRig) -> None:
+    """Her server reads them and never says so: it is asked some times, and what she said stays."""
+    sent = swallowed(rig)
+    ask(rig)
+    for _ in range(1 + SILENT_TRIES):
+        rig.says("", "r1", f"<status>{len(sent)}</status>")
+        rig.presentities.probed(sent[-1], LATE, rig.now)
+        assert "active: r1" in rig.wait(NO_WAY_S)
+    assert rig.doubts == []
+    assert len(sent) == 2 + SILENT_TRIES
 
 
 def test_a_probe_that_is_not_known_to_have_arrived_says_nothing_of_her(rig: PresentityRig) -> None:
@@ -80,11 +127,18 @@ def test_a_probe_that_is_not_known_to_have_arrived_says_nothing_of_her(rig: Pres
     for times in range(1 + SILENT_TRIES):
         assert len(sent) == times + 1
         rig.presentities.probed(sent[-1], LATE, rig.now)
-        said += rig.wait(SILENT_S * 2**times + 0.5)
-    assert said == ["probe"] * SILENT_TRIES
+        said += rig.wait(SILENT_S * 2**times - 0.5)
+        assert len(rig.doubts) == (times == SILENT_TRIES)
+        said += rig.wait(1)
+    assert said == ["probe"] * (1 + SILENT_TRIES)
     assert [one.presence for one in rig.doubts] == [Unknown(ALICE, Reason.SERVICE_DOWN, ALICE.domain)]
-    rig.arrives = lambda _probe: SUCCESS
-    assert rig.wait(NO_WAY_S - SILENT_S * 2**SILENT_TRIES) == ["probe"]
+    for times in range(5):  # less and less often, once a minute at last
+        rig.presentities.probed(sent[-1], LATE, rig.now)
+        pause_s = min(SILENT_S * 2 ** (1 + SILENT_TRIES + times), NO_WAY_S)
+        assert rig.wait(pause_s - 0.5) == []
+        if times == 4:
+            rig.arrives = lambda _probe: SUCCESS
+        assert rig.wait(1) == ["probe"]
     rig.says("", "r1")
     assert rig.wait(9) == ["active: r1"]
 
