@@ -22,6 +22,7 @@ from imxrouter.gateways.xmpp.streams.records import party_of, stanza_record
 from imxrouter.gateways.xmpp.subscriptions import presentity_table, watcher_table
 from imxrouter.gateways.xmpp.subscriptions.effects import Effects
 from imxrouter.gateways.xmpp.subscriptions.kept import Keeping
+from imxrouter.gateways.xmpp.subscriptions.pairs import paced, spend
 from imxrouter.gateways.xmpp.subscriptions.presentity import Presentities
 from imxrouter.gateways.xmpp.subscriptions.presentity_pairs import PresentitySettings
 from imxrouter.gateways.xmpp.subscriptions.probes import HasWay, any_way
@@ -283,11 +284,11 @@ class StreamPresence:
 
     def _has_turn(self, domain: Domain, now: float) -> bool:
         """Whether all of a domain are asked now: whoever breaks streams to have much asked gets little."""
-        spent = max(self._spent.get(domain, now), now)
-        if spent - now > (PACE_BURST - 1) * PACE_S and not self.presentities.is_lost(domain):
+        spent = self._spent.get(domain, now)
+        if paced(spent, now, PACE_BURST, PACE_S) and not self.presentities.is_lost(domain):
             self._unreached[domain] = now  # if it is lost before its turn, that has its time of grace
             return False
-        self._spent[domain] = spent + PACE_S
+        self._spent[domain] = spend(spent, now, PACE_S)
         return True
 
     def shaken(self, domains: Iterable[Domain]) -> None:

@@ -19,19 +19,21 @@ PACE_S: Final = 1.0
 PACE_BURST: Final = 5
 
 
-def paced(spent: float, now: float) -> float:
-    """Seconds that a pair has to wait for its next token; 0 where it has one.
+def paced(spent: float, now: float, burst: int = PACE_BURST, each_s: float = PACE_S) -> float:
+    """Seconds that a pair, or what else has a pace, has to wait for its next token; 0 where it has one.
 
     Args:
         spent: up to when its tokens are used up (virtual scheduling).
         now: monotonic seconds.
+        burst: tokens at once; without it those of a pair, as the next one.
+        each_s: a token comes back after so long.
     """
-    return max(spent - (PACE_BURST - 1) * PACE_S - now, 0.0)
+    return max(spent - (burst - 1) * each_s - now, 0.0)
 
 
-def spend(spent: float, now: float) -> float:
-    """The new value of `spent` after a token."""
-    return max(spent, now) + PACE_S
+def spend(spent: float, now: float, each_s: float = PACE_S) -> float:
+    """The new value of `spent` after a token; see `paced`."""
+    return max(spent, now) + each_s
 
 
 class Resources:

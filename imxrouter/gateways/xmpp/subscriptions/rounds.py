@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Final
 
+from imxrouter.gateways.xmpp.subscriptions.pairs import paced, spend
 from imxrouter.gateways.xmpp.subscriptions.passing import Ends, PassingPair, PassingPairs, Way
 from imxrouter.gateways.xmpp.subscriptions.probes import (
     OPENED_AGAIN_S,
@@ -147,9 +148,9 @@ class Rounds:
                 continue  # it has not begun
             round_ = round_ or self._rounds.setdefault(way, _Round())
             round_.waits.update(dict.fromkeys(granted))
-            spent = max(self._spent.get(way, now), now)
-            self._spent[way] = spent + PACE_S
-            wait_s = max(spent - (PACE_BURST - 1) * PACE_S - now, SETTLE_S)
+            spent = self._spent.get(way, now)
+            self._spent[way] = spend(spent, now, PACE_S)
+            wait_s = max(paced(spent, now, PACE_BURST, PACE_S), SETTLE_S)
             at = max(now + wait_s + within_s * self._chance(), self._turn(now))
             self._send_scout(way, round_, at)
 
